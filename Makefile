@@ -1,0 +1,64 @@
+# Everything runs in .venv, which each target makes for itself from pyproject.toml.
+#
+#   make demo        train, export, emit Verilog, co-simulate, compare
+#   make test        the tests of every push (at most 15 minutes on 2 cores)
+#   make test-slow   the tests that take minutes each
+#   make lint        ruff and mypy
+#
+# PYTHON       interpreter the environment is made with (3.11 or newer)
+# TORCH_INDEX  package index to take torch from; empty: pip's own (README.md says when to set it)
+# WORKERS      test processes
+# ARGS         further arguments of pytest or of the demo
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+WORKERS ?= 2
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Named by what is installed: an edit of pyproject.toml or another torch index asks for a new install.
+WANTED := $(firstword $(shell { cat pyproject.toml; echo "$(TORCH_INDEX)"; } | cksum))
+STAMP := $(VENV)/installed-$(WANTED)
+
+# Two test processes on two cores: one thread each, or BLAS and torch fight over them.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+.PHONY: demo test test-slow lint setup clean
+
+demo: $(STAMP)
+	$(BIN)/mmfree demo $(ARGS)
+
+test: $(STAMP)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+# pytest exits with 5 when no test carries the mark.
+test-slow: $(STAMP)
+	$(PYTEST) -m slow $(ARGS) || test $$? -eq 5
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup: $(STAMP)
+
+$(STAMP):
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "make: $(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: Python 3.11 or newer is required, $(PYTHON) is $$($(PYTHON) -V): make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: $(PYTHON) cannot make virtual environments: install python3-venv" >&2; exit 1; }
+	@for tool in g++ perl; do command -v $$tool >/dev/null || { \
+	  echo "make: $$tool not found; the simulator needs it: install g++, make and perl" >&2; exit 1; }; done
+	$(PYTHON) -m venv $(VENV)
+	rm -f $(VENV)/installed-*
+	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --index-url "$(TORCH_INDEX)" \
+	  "$$(sed -n 's/^ *"\(torch==[^"]*\)",$$/\1/p' pyproject.toml)")
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find mmfree hdl sim tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The accelerator in Amaranth: one file per block, written from docs/arithmetic.md."""

@@ -1,0 +1,314 @@
+"""The whole accelerator: plays the image in its memories once per token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.activations import Activations
+from hdl.counters import COUNTER_BITS, COUNTERS, Counters
+from hdl.embedding import Embedding
+from hdl.forget_gate import TABLE_LATENCY
+from hdl.pipeline import delay
+from hdl.post import POST_SITES, X_LATENCY, Post
+from hdl.quantizer import magnitude, quantizer_shift
+from hdl.rms_norm import RMSNorm
+from hdl.row_blocks import OUTPUT, RowBlocks
+from hdl.sequencer import Sequencer, token_layout
+from hdl.ternary_array import TernaryArray
+from hdl.vectors import VectorMemory, vector_write
+from hdl.weight_source import BlockSource
+from mmfree.design import WEIGHT_BITS, Design
+from mmfree.formats import TABLE_ENTRIES
+
+
+class Accelerator(wiring.Component):
+    """MatMul-free language model, one token at a time, by additions alone.
+
+    ::
+
+        token -> Embedding --> x ---+--> Activations --> TernaryArray --> RowBlocks --> Post --+--> x, u, state, logits
+                               u ---+        |               ^                ^                +--> result
+                 Sequencer ------------------+---------- BlockSource       RMSNorm
+
+    Ports
+    -----
+    token
+        Stream in: ``id``, and ``begin`` (this token begins a sequence: the state reads as 0). The id must lie in the tape's vocabulary.
+    result
+        Stream out: ``row``, the head's row with the largest logit. A token is accepted only after the last result was taken.
+    state_address, state_data, state_write, state_enable
+        The current bank of the state, P values a word, one cycle after the address; written when ``state_enable`` is 1. Only while no token is played.
+    logits_address, logits_data
+        Logits of the last token, P a word, one cycle after the address. Only while no token is played.
+    pause
+        Holds the weights back while it is 1.
+    counters
+        Of the last token, COUNTERS in this order, 32 bits each.
+    segment
+        Entry of the segment table in progress (0: embedding).
+    tap_x, tap_u, tap_state, tap_logits
+        Every write of a vector, for finding a first divergence.
+
+    After reset no token is under way; the state is undefined until a token with ``begin``.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self.design = design
+        columns, width = design.columns, design.post_width
+        values = data.ArrayLayout(signed(16), width)
+        self.blocks: dict[str, Any] = {
+            "sequencer": Sequencer(design),
+            "embedding": Embedding(design),
+            "activations": Activations(design),
+            "rms_norm": RMSNorm(columns),
+            "source": BlockSource(WEIGHT_BITS * design.lanes, design.weight_words),
+            "array": TernaryArray(design),
+            "row_blocks": RowBlocks(design),
+            "post": Post(design),
+            "counters": Counters({"quantizer": columns, **{site: width for site in POST_SITES}}),
+            "x": VectorMemory(columns, max(2, design.embedding_tiles)),
+            "u": VectorMemory(columns, max(2, design.max_tiles)),
+        }
+        self._state_words = range(max(2, design.state_words))
+        self._logit_words = range(max(2, design.max_blocks * design.groups_per_block))
+        rows = range(max(2, design.max_blocks * design.rows))
+        super().__init__(
+            {
+                "token": In(stream.Signature(token_layout(design))),
+                "result": Out(stream.Signature(data.StructLayout({"row": rows}))),
+                "state_address": In(self._state_words),
+                "state_data": Out(values),
+                "state_write": In(values),
+                "state_enable": In(1),
+                "logits_address": In(self._logit_words),
+                "logits_data": Out(values),
+                "pause": In(1),
+                "counters": Out(len(COUNTERS) * COUNTER_BITS),
+                "segment": Out(range(design.header_words + 1)),
+                "tap_x": Out(vector_write(columns, max(2, design.embedding_tiles))),
+                "tap_u": Out(vector_write(columns, max(2, design.max_tiles))),
+                "tap_state": Out(vector_write(width, max(2, design.state_words))),
+                "tap_logits": Out(vector_write(width, self._logit_words.stop)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for name, block in self.blocks.items():
+            m.submodules[name] = block
+        sequencer = self.blocks["sequencer"]
+        accepted = Signal()
+        m.d.comb += accepted.eq(self.token.valid & self.token.ready)
+        wiring.connect(m, wiring.flipped(self.token), sequencer.token)
+        m.d.comb += [
+            self.result.valid.eq(sequencer.result_valid),
+            self.result.payload.row.eq(self.blocks["post"].next_row),
+            sequencer.result_ready.eq(self.result.ready),
+            self.segment.eq(sequencer.segment),
+        ]
+        self._connect_array(m)
+        self._connect_post(m, accepted)
+        self._connect_vectors(m)
+        self._connect_tables(m)
+        self._connect_state(m)
+        self._connect_logits(m)
+        self._connect_counters(m, accepted)
+        return m
+
+    def _connect_array(self, m: Module) -> None:
+        sequencer, activations = self.blocks["sequencer"], self.blocks["activations"]
+        source, array, norm = self.blocks["source"], self.blocks["array"], self.blocks["rms_norm"]
+        header = sequencer.header
+        m.d.comb += [
+            source.pause.eq(self.pause),
+            source.words.take.eq(sequencer.take),
+            source.words.restart.eq(sequencer.restart),
+            sequencer.available.eq(source.words.available),
+            activations.beat.eq(sequencer.beat),
+            activations.tile.eq(sequencer.tile),
+            activations.tail.eq(header.tail),
+            activations.tiles.eq(header.tiles),
+            array.valid.eq(activations.o_beat.valid),
+            array.first.eq(activations.o_beat.first),
+            array.last.eq(activations.o_beat.last),
+            array.x.eq(activations.x),
+            array.w.eq(source.words.data),
+            norm.valid.eq(activations.fresh.valid),
+            norm.first.eq(activations.fresh.first),
+            norm.last.eq(activations.fresh.last),
+            norm.q.eq(activations.q),
+            norm.clear.eq(sequencer.load),
+        ]
+        m.d.comb += [norm.multiplier[i].eq(header[f"multiplier{i}"]) for i in range(3)]
+
+    def _connect_post(self, m: Module, accepted: Value) -> None:
+        sequencer, array, norm = self.blocks["sequencer"], self.blocks["array"], self.blocks["rms_norm"]
+        row_blocks, post = self.blocks["row_blocks"], self.blocks["post"]
+        m.d.comb += [
+            row_blocks.block_valid.eq(array.o_valid),
+            row_blocks.block.eq(array.o),
+            row_blocks.header.eq(sequencer.header),
+            row_blocks.load.eq(sequencer.load),
+            row_blocks.scale_done.eq(norm.done),
+            row_blocks.scale.eq(norm.scale),
+            row_blocks.exponent.eq(norm.exponent),
+            sequencer.block_done.eq(row_blocks.block_done),
+            post.tag.eq(row_blocks.tag),
+            post.acc.eq(row_blocks.acc),
+            post.multiplier.eq(row_blocks.multiplier),
+            post.shift.eq(row_blocks.shift),
+            post.wide.eq(row_blocks.wide),
+            post.kind.eq(sequencer.header.kind),
+            post.hard.eq(sequencer.header.hard),
+            post.restart.eq(accepted),
+            post.begin.eq(sequencer.begin),
+        ]
+
+    def _connect_vectors(self, m: Module) -> None:
+        """x and u: written by embedding and post-processing, read by the activations; x also by the residual addition."""
+        sequencer, embedding, post = self.blocks["sequencer"], self.blocks["embedding"], self.blocks["post"]
+        activations, x, u = self.blocks["activations"], self.blocks["x"], self.blocks["u"]
+        columns, width = self.design.columns, self.design.post_width
+        # Only o and down read u, and only they read x by groups.
+        reads_u = sequencer.header.kind == OUTPUT
+        x_word, _ = self._place(post.x_group)
+        m.d.comb += [
+            embedding.valid.eq(sequencer.embedding_valid),
+            embedding.id.eq(sequencer.embedding_id),
+            embedding.tile.eq(sequencer.embedding_tile),
+            embedding.last.eq(sequencer.embedding_last),
+            embedding.shift.eq(sequencer.header.base0.as_unsigned()),
+            x.read_address.eq(Mux(reads_u, x_word, sequencer.tile)),
+            u.read_address.eq(sequencer.tile),
+            activations.u.eq(Mux(reads_u, u.read_data.as_value(), x.read_data.as_value())),
+            sequencer.vector_done.eq(post.vector_done | (embedding.o_valid & embedding.o_last)),
+        ]
+        _, x_part = self._place(delay(m, post.x_group, 1))
+        part = x.read_data.as_value().word_select(x_part, 16 * width)
+        m.d.comb += post.x.eq(delay(m, part, X_LATENCY - 1))
+
+        self._write_groups(m, x.write, post.write_x)
+        self._write_groups(m, u.write, post.write_u)
+        with m.If(embedding.o_valid):
+            m.d.comb += [
+                x.write.address.eq(embedding.o_tile),
+                x.write.enable.eq(~0),
+                x.write.data.eq(embedding.x),
+            ]
+        m.d.comb += [
+            self.tap_x.address.eq(x.write.address),
+            self.tap_x.enable.eq(x.write.enable),
+            self.tap_x.data.eq(x.write.data),
+            self.tap_u.address.eq(u.write.address),
+            self.tap_u.enable.eq(u.write.enable),
+            self.tap_u.data.eq(u.write.data),
+        ]
+        # Size of the vector being written; taken over when the segment that reads it begins.
+        size = Signal(15)
+        sizes = [
+            magnitude([write.data[c] for c in range(columns)], list(write.enable))
+            for write in (x.write, u.write)
+        ]
+        m.d.sync += size.eq(size | sizes[0] | sizes[1])
+        with m.If(sequencer.load):
+            m.d.sync += [size.eq(0), activations.shift.eq(quantizer_shift(m, size))]
+
+    def _place(self, group: Value) -> tuple[Value, Value]:
+        """(word, group within the word) of a group of P elements."""
+        bits = (self.design.columns // self.design.post_width - 1).bit_length()
+        return group[bits:], group[:bits]
+
+    def _write_groups(self, m: Module, memory_write: Any, write: Any) -> None:
+        groups = self.design.columns // self.design.post_width
+        word, part = self._place(write.group)
+        m.d.comb += [
+            memory_write.address.eq(word),
+            memory_write.data.as_value().eq(write.data.as_value().replicate(groups)),
+            memory_write.enable.eq(Cat(Mux(part == g, write.enable, 0) for g in range(groups))),
+        ]
+
+    def _connect_tables(self, m: Module) -> None:
+        post = self.blocks["post"]
+        m.submodules.tables = tables = memory.Memory(
+            shape=signed(16), depth=2 * TABLE_ENTRIES, init=[]
+        )
+        for lane in range(2 * self.design.post_width):
+            port = tables.read_port()
+            m.d.comb += [
+                port.addr.eq(post.table_address[lane]),
+                post.table_entry[lane].eq(delay(m, port.data, TABLE_LATENCY - 1)),
+            ]
+        m.submodules.biases = biases = memory.Memory(
+            shape=unsigned(16 * self.design.post_width), depth=max(2, self.design.bias_words), init=[]
+        )
+        bias = biases.read_port()
+        m.d.comb += [bias.addr.eq(post.bias_address), post.bias.as_value().eq(bias.data)]
+
+    def _connect_state(self, m: Module) -> None:
+        """Two banks: a token reads one and writes the other; they change places when it is done."""
+        sequencer, post = self.blocks["sequencer"], self.blocks["post"]
+        m.submodules.banks = state = memory.Memory(
+            shape=unsigned(16 * self.design.post_width), depth=2 * self._state_words.stop, init=[]
+        )
+        read, write = state.read_port(), state.write_port()
+        bank, idle = Signal(), self.token.ready
+        with m.If(sequencer.pass_done):
+            m.d.sync += bank.eq(~bank)
+        m.d.comb += [
+            read.addr.eq(Cat(bank, Mux(idle, self.state_address, post.state_address))),
+            post.state.as_value().eq(read.data),
+            self.state_data.as_value().eq(read.data),
+        ]
+        with m.If(idle):
+            m.d.comb += [
+                write.addr.eq(Cat(bank, self.state_address)),
+                write.data.eq(self.state_write.as_value()),
+                write.en.eq(self.state_enable),
+            ]
+        with m.Else():
+            m.d.comb += [
+                write.addr.eq(Cat(~bank, post.write_state.group)),
+                write.data.eq(post.write_state.data.as_value()),
+                write.en.eq(post.write_state.enable.any()),
+            ]
+        m.d.comb += [
+            self.tap_state.address.eq(post.write_state.group),
+            self.tap_state.enable.eq(post.write_state.enable),
+            self.tap_state.data.eq(post.write_state.data),
+        ]
+
+    def _connect_logits(self, m: Module) -> None:
+        post = self.blocks["post"]
+        m.submodules.logits = logits = memory.Memory(
+            shape=unsigned(16 * self.design.post_width), depth=self._logit_words.stop, init=[]
+        )
+        write, read = logits.write_port(), logits.read_port()
+        m.d.comb += [
+            write.addr.eq(post.write_logits.group),
+            write.data.eq(post.write_logits.data.as_value()),
+            write.en.eq(post.write_logits.enable.any()),
+            read.addr.eq(self.logits_address),
+            self.logits_data.as_value().eq(read.data),
+            self.tap_logits.address.eq(post.write_logits.group),
+            self.tap_logits.enable.eq(post.write_logits.enable),
+            self.tap_logits.data.eq(post.write_logits.data),
+        ]
+
+    def _connect_counters(self, m: Module, accepted: Value) -> None:
+        sequencer, post, counters = self.blocks["sequencer"], self.blocks["post"], self.blocks["counters"]
+        m.d.comb += [
+            counters.clear.eq(accepted),
+            counters.busy.eq(~self.token.ready & ~self.result.valid),
+            counters.beat.eq(sequencer.beat.valid),
+            counters.waits.eq(sequencer.waits),
+            counters.saturated_quantizer.eq(self.blocks["activations"].saturated),
+            *(
+                getattr(counters, f"saturated_{site}").eq(getattr(post.saturations, site))
+                for site in POST_SITES
+            ),
+            self.counters.eq(counters.o.as_value()),
+        ]

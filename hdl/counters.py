@@ -1,0 +1,67 @@
+"""Counters of one token: where its cycles went, and what saturated."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.pipeline import delay
+from hdl.sequencer import WAITS
+from mmfree.formats import SATURATION_SITES
+
+COUNTER_BITS = 32
+CYCLE_COUNTERS = ("cycles", "beats", "wait_weights", "wait_room", "wait_vector", "wait_control")
+"""cycles = beats + the waits: from the token's acceptance until its result is valid."""
+
+COUNTERS = (*CYCLE_COUNTERS, *(f"saturated_{site}" for site in SATURATION_SITES))
+
+
+def count_ones(flags: Value) -> Value:
+    """Number of set bits, as a balanced sum."""
+    nodes: list[Value] = [flags[i] for i in range(len(flags))]
+    while len(nodes) > 1:
+        pairs = [nodes[i : i + 2] for i in range(0, len(nodes), 2)]
+        nodes = [pair[0] + pair[1] if len(pair) == 2 else pair[0] for pair in pairs]
+    return nodes[0]
+
+
+class Counters(wiring.Component):
+    """Counts from ``clear`` on.
+
+    Ports: ``clear``; ``busy`` (a token is being played), ``beat`` (a tile was admitted), ``waits``; ``saturated_SITE`` (flags); ``o``: the counters, 32 bits each,
+    one cycle behind (saturations: two).
+    """
+
+    def __init__(self, flag_bits: dict[str, int]) -> None:
+        super().__init__(
+            {
+                "clear": In(1),
+                "busy": In(1),
+                "beat": In(1),
+                "waits": In(WAITS),
+                **{f"saturated_{site}": In(bits) for site, bits in flag_bits.items()},
+                "o": Out(data.StructLayout({name: COUNTER_BITS for name in COUNTERS})),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        steps: dict[str, Value] = {
+            "cycles": self.busy,
+            "beats": self.beat,
+            "wait_weights": self.waits.weights,
+            "wait_room": self.waits.room,
+            "wait_vector": self.waits.vector,
+            "wait_control": self.waits.control,
+        }
+        for site in SATURATION_SITES:
+            count = count_ones(getattr(self, f"saturated_{site}"))
+            steps[f"saturated_{site}"] = delay(m, count, 1, reset=True)
+        for name, step in steps.items():
+            counter = self.o[name]
+            m.d.sync += counter.eq(counter + step)
+        with m.If(self.clear):
+            m.d.sync += self.o.eq(0)
+        return m
+

@@ -1,0 +1,103 @@
+"""From a design to Verilog and memory files.
+
+The Verilog depends on the design alone. What belongs to a tape stands in memory files beside it, which simulators and synthesizers read by ``$readmemh``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import rtlil
+
+from hdl.accelerator import Accelerator
+from hdl.products import ProductUnit, product_units
+from hdl.yosys import run_yosys
+from mmfree.design import Design
+from mmfree.files import write_atomically
+from mmfree.formats import reciprocal_root_table
+from mmfree.layout import Image, layout
+from mmfree.tape import Tape
+
+TOP = "mmfree"
+VERILOG_NAME = f"{TOP}.v"
+IMAGE_MEMORIES = ("weights", "headers", "embedding", "biases", "tables")
+"""Memories whose contents come from ``layout``; the file of each is NAME.hex."""
+
+_CONSTANT_MEMORY = "reciprocal_root"
+_INITIAL = re.compile(r'^\s*initial \$readmemb\("[^"]*", (\S+)\s*\);\n', flags=re.MULTILINE)
+
+
+def convert_rtlil(accelerator: Accelerator) -> str:
+    """RTLIL of an accelerator, top module TOP."""
+    return str(rtlil.convert(accelerator, name=TOP, emit_src=False))
+
+
+def convert_verilog(rtlil_text: str) -> str:
+    """Verilog of RTLIL, its memories initialised from NAME.hex in the working folder, or not at all."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "design.il").write_text(rtlil_text)
+        commands = [
+            "read_rtlil design.il",
+            "proc -nomux -norom",
+            "memory_collect",
+            "write_verilog -norename -noattr -extmem design.v",
+        ]
+        run_yosys(commands, folder)
+        verilog = (folder / "design.v").read_text()
+    seen: list[str] = []
+
+    def initial(match: re.Match[str]) -> str:
+        memory = match.group(1)
+        seen.append(memory)
+        if memory in (*IMAGE_MEMORIES, _CONSTANT_MEMORY):
+            return f'  initial $readmemh("{memory}.hex", {memory});\n'
+        return ""  # written before it is read
+
+    verilog = _INITIAL.sub(initial, verilog)
+    for memory in (*IMAGE_MEMORIES, _CONSTANT_MEMORY):
+        assert seen.count(memory) == 1, f"memory {memory} appears {seen.count(memory)} times"
+    return verilog
+
+
+def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dict[str, Any]:
+    """Write mmfree.v, memory files and design.json; returns what design.json holds.
+
+    Without a tape only the constant table has a memory file, and uses per token are not known (null).
+    """
+    image = layout(tape, design) if tape is not None else None
+    accelerator = Accelerator(design)
+    rtlil_text = convert_rtlil(accelerator)
+    description = describe(design, product_units(accelerator, tape))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / VERILOG_NAME, convert_verilog(rtlil_text).encode())
+    write_memory_files(image, folder)
+    if tape is not None:
+        description["tape_sha256"] = tape.sha256
+    write_atomically(folder / "design.json", (json.dumps(description, indent=1) + "\n").encode())
+    return description
+
+
+def write_memory_files(image: Image | None, folder: Path) -> None:
+    """Write NAME.hex of every initialised memory; of the constant table alone without an image."""
+    root = "".join(f"{int(value):02x}\n" for value in reciprocal_root_table())
+    files = image.memory_files() if image is not None else {}
+    for name, text in {_CONSTANT_MEMORY: root, **files}.items():
+        write_atomically(folder / f"{name}.hex", text.encode())
+
+
+def describe(design: Design, units: list[ProductUnit]) -> dict[str, Any]:
+    """What design.json says: the sizes, and every shift-and-add product unit with its LUTs and uses per token."""
+    uses = [unit.uses_per_token for unit in units]
+    return {
+        "design": design.to_dict(),
+        "lanes": design.lanes,
+        "multipliers": 0,
+        "shift_and_add_units": [unit.to_dict() for unit in units],
+        "shift_and_add_luts": sum(unit.count * unit.luts_each for unit in units),
+        "shift_and_add_products_per_token": None if None in uses else sum(u or 0 for u in uses),
+    }

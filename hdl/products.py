@@ -1,0 +1,79 @@
+"""Inventory of the shift-and-add product units of a design."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from amaranth.back import rtlil
+from amaranth.hdl import signed, unsigned
+
+from hdl.accelerator import Accelerator
+from hdl.audit import ecp5_cells, luts
+from hdl.product import Product
+from mmfree.tape import Tape
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductUnit:
+    """A kind of product unit: where it stands, its operands, how many there are, LUT4-equivalents of each (ECP5, Yosys estimate), and how many products of
+    the tape it makes per token (None without a tape; products of padding are not counted)."""
+
+    use: str
+    operands: str
+    a_bits: int
+    b_bits: int
+    count: int
+    luts_each: int
+    uses_per_token: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def uses_per_token(tape: Tape) -> dict[str, int]:
+    """Variable products of one token, by unit (docs/arithmetic.md, 17)."""
+    config = tape.config
+    matrices = [matrix for segment in tape.segments for matrix in segment.matrices]
+    channels = config.num_layers * config.hidden_size
+    return {
+        "requantize": sum(matrix.rows for matrix in matrices),
+        "square": sum(segment.fan_in for segment in tape.segments),
+        "scale": len(matrices),
+        "update_state": channels,
+        "gated_product": channels + config.num_layers * config.intermediate_size,
+    }
+
+
+def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[ProductUnit]:
+    """Every product unit of an accelerator."""
+    post, norm = accelerator.blocks["post"], accelerator.blocks["rms_norm"]
+    groups = {
+        "requantize": ("accumulator * scale", post.requantize.products),
+        "square": ("q * q", norm.squares),
+        "scale": ("multiplier * reciprocal root", [norm.scaler]),
+        "update_state": ("(c - h) * (256 - f)", post.update_state.products),
+        "gated_product": ("SiLU * operand", post.gated_product.products),
+    }
+    uses = uses_per_token(tape) if tape is not None else {}
+    return [
+        ProductUnit(
+            use=use,
+            operands=operands,
+            a_bits=units[0].a.shape().width,
+            b_bits=units[0].b.shape().width,
+            count=len(units),
+            luts_each=_unit_luts(*units[0].parameters),
+            uses_per_token=uses.get(use),
+        )
+        for use, (operands, units) in groups.items()
+    ]
+
+
+@lru_cache
+def _unit_luts(a_bits: int, a_signed: bool, b_bits: int, b_signed: bool, addend_bits: int) -> int:
+    shapes = [signed(n) if s else unsigned(n) for n, s in ((a_bits, a_signed), (b_bits, b_signed))]
+    text = rtlil.convert(Product(*shapes, addend_bits), name="product", emit_src=False)
+    return luts(ecp5_cells(text, "product"))

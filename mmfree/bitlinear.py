@@ -1,0 +1,167 @@
+"""BitLinear: RMSNorm, int8 activations and ternary weights as one differentiable function (docs/arithmetic.md, 3 and 5 to 7).
+
+Values are in real units throughout. In the quantized modes each is a multiple of 2^-fb, so it stands for the contract's integer exactly.
+
+Shape suffixes: T time, B batch, n fan-in, r rows of a matrix, N = T * B vectors, m matrices of a segment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmfree.formats import (
+    DEFAULT_FORMATS,
+    INT8_MAX,
+    MAX_FAN_IN,
+    NORM_EXPONENT_MIN,
+    ROLES,
+    SHIFT_BASE_MAX,
+    SHIFT_BASE_MIN,
+    reciprocal_root_table,
+)
+from mmfree.quantize import power_of_two, quantize_ternary, straight_through
+
+Mode = Literal["train", "fakequant", "float"]
+"""train: contract arithmetic, h unrounded; fakequant: contract arithmetic; float: activations not quantized."""
+
+_RESIDUAL_FB = DEFAULT_FORMATS.residual_fb
+_RMS_EPS = 1e-12  # only keeps the zero vector from dividing by zero; the contract has none
+_INT32_FAN_IN = 1 << 14
+"""|acc * M| < 1.01 * 2^16 * fan-in, plus half of the rounding step: int32 holds it up to this fan-in."""
+
+_REFERENCE_TABLE = torch.from_numpy(reciprocal_root_table()).to(torch.int32)
+
+
+class BitLinear(nn.Module):
+    """One ternary matrix: latent weights [rows, fan_in], and the format of its output.
+
+    Parameters
+    ----------
+    role
+        Role of section 7: decides width and fraction bits of the output.
+    gate
+        "sigmoid" or "hard"; role f's format depends on it.
+    bias
+        Whether there is a latent ``bias`` [rows]. It is added by the gate, not here.
+    """
+
+    def __init__(self, role: str, fan_in: int, rows: int, gate: str, *, bias: bool = False) -> None:
+        super().__init__()
+        if not 1 <= fan_in <= MAX_FAN_IN:
+            raise ValueError(f"matrix {role}: fan-in must be in 1..{MAX_FAN_IN}, got {fan_in}")
+        self.role = ROLES[role]
+        self.fraction_bits = self.role.fraction_bits(gate)
+        self.weight = nn.Parameter(torch.randn(rows, fan_in) / math.sqrt(fan_in))
+        self.bias = nn.Parameter(torch.zeros(rows)) if bias else None
+
+
+class _Quantized(NamedTuple):
+    """Integers of a quantized vector and its norm, one row per vector."""
+
+    q_Nn: Tensor  # float32 of integers -128..127
+    step_N: Tensor  # float32: dq/du
+    root_N: Tensor  # R, int32 128..255
+    k_N: Tensor  # int32 6..15
+
+
+def _quantize_and_norm(u_Nn: Tensor) -> _Quantized:
+    """Sections 5 and 6: q, R and k of each row of ``u_Nn`` (multiples of 2^-9)."""
+    high_N, low_N = u_Nn.amax(-1) * 2.0**_RESIDUAL_FB, u_Nn.amin(-1) * 2.0**_RESIDUAL_FB
+    # u XOR (u >> 15) is -u-1 for negative u; the OR has the bit length of the largest.
+    magnitude_N = torch.maximum(high_N, -low_N - 1)
+    bits_N = torch.frexp(magnitude_N).exponent
+    step_N = power_of_two(7 + _RESIDUAL_FB - bits_N)
+    q_Nn = (u_Nn * step_N[:, None]).add_(0.5).floor_().clamp_(max=INT8_MAX)
+    # float64, because sums beyond 2^24 would be rounded in float32.
+    sum_N = q_Nn.square().sum(-1, dtype=torch.float64).clamp_(min=4096)
+    k_N = ((torch.frexp(sum_N).exponent - 1) >> 1).clamp_(min=NORM_EXPONENT_MIN)
+    index_N = sum_N.to(torch.int32) >> (2 * k_N - 6)
+    root_N = _REFERENCE_TABLE.to(u_Nn.device)[index_N]
+    return _Quantized(q_Nn, step_N, root_N, k_N)
+
+
+def _requantize(acc_Nr: Tensor, scale_N: Tensor, shift_N: Tensor, width_bits: int) -> tuple[Tensor, Tensor]:
+    """Section 7: sat(rnd(acc * M, shift)) as float32, and a mask: 1.0 where it did not saturate."""
+    half_N = torch.ones_like(shift_N) << (shift_N - 1)
+    product_Nr = acc_Nr.to(scale_N.dtype).mul_(scale_N[:, None]).add_(half_N[:, None])
+    # Rounding to float32 changes only integers far beyond saturation.
+    rounded_Nr = product_Nr.bitwise_right_shift_(shift_N[:, None]).to(torch.float32)
+    high = (1 << (width_bits - 1)) - 1
+    out_Nr = rounded_Nr.clamp(-high - 1, high)
+    return out_Nr, rounded_Nr.eq_(out_Nr)
+
+
+class _Projection(torch.autograd.Function):
+    """All matrices of a segment on one vector: quantize, norm, T q, requantize.
+
+    Backward is that of y = RMSNorm(u) W^T on the quantized values, with no gradient from outputs that saturated.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, u_Nn: Tensor, formats: Sequence[tuple[int, int]], *weights: Tensor
+    ) -> tuple[Tensor, ...]:
+        trits_mrn, multiplier_m, exponent_m = quantize_ternary(torch.stack(weights))
+        q_Nn, step_N, root_N, k_N = _quantize_and_norm(u_Nn)
+        fan_in = u_Nn.shape[-1]
+        wide = torch.int32 if fan_in <= _INT32_FAN_IN else torch.int64
+        outputs, passes = [], []
+        for trits_rn, m_w, a, (width_bits, fb) in zip(
+            trits_mrn, multiplier_m, exponent_m, formats, strict=True
+        ):
+            scale_N = ((root_N * m_w + 64) >> 7).to(wide)
+            # Out of range only for weights that export refuses; a shift must not become negative.
+            base = (9 - fb - a).clamp_(SHIFT_BASE_MIN, SHIFT_BASE_MAX)
+            out_Nr, passes_Nr = _requantize(
+                q_Nn @ trits_rn.T, scale_N, (base + k_N).to(wide), width_bits
+            )
+            outputs.append(out_Nr.mul_(2.0**-fb))
+            passes.append(passes_Nr)
+        norm_N = root_N * power_of_two(-8 - k_N) * math.sqrt(fan_in)
+        unit_m = multiplier_m * power_of_two(exponent_m - 8) / math.sqrt(fan_in)
+        ctx.save_for_backward(q_Nn, step_N, norm_N, unit_m, trits_mrn, *passes)
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q_Nn, step_N, norm_N, unit_m, trits_mrn, *passes = ctx.saved_tensors
+        x_Nn = q_Nn * norm_N[:, None]
+        grad_x_Nn = torch.zeros_like(x_Nn)
+        grad_weights = []
+        for grad, passes_Nr, unit, trits_rn in zip(grads, passes, unit_m, trits_mrn, strict=True):
+            grad_Nr = grad * passes_Nr
+            grad_weights.append(grad_Nr.T @ x_Nn)
+            grad_x_Nn.addmm_(grad_Nr, trits_rn * unit)
+        along_N = torch.linalg.vecdot(grad_x_Nn, x_Nn) / x_Nn.shape[-1]
+        grad_u_Nn = grad_x_Nn.addcmul_(x_Nn, along_N[:, None], value=-1)
+        return grad_u_Nn.mul_((step_N * norm_N)[:, None]), None, *grad_weights
+
+
+def _project_float(u: Tensor, matrix: BitLinear) -> Tensor:
+    """The same ternary weights and scale on real RMSNorm(u)."""
+    fan_in = u.shape[-1]
+    trits, multiplier, exponent = quantize_ternary(matrix.weight)
+    weight = trits * (multiplier * power_of_two(exponent - 8) / math.sqrt(fan_in))
+    x = F.rms_norm(u, (fan_in,), eps=_RMS_EPS)
+    return F.linear(x, straight_through(matrix.weight, weight))
+
+
+def project(u_TBn: Tensor, matrices: Sequence[BitLinear], mode: Mode) -> tuple[Tensor, ...]:
+    """Outputs [T, B, rows] of the matrices of a segment, which share one quantizer and norm of ``u_TBn``.
+
+    In the quantized modes ``u_TBn`` must hold multiples of 2^-9 in [-64, 64), and each output is a multiple of 2^-fb of its role.
+    """
+    if mode == "float":
+        return tuple(_project_float(u_TBn, matrix) for matrix in matrices)
+    formats = [(matrix.role.width_bits, matrix.fraction_bits) for matrix in matrices]
+    weights = [matrix.weight for matrix in matrices]
+    outputs: tuple[Tensor, ...] = _Projection.apply(  # type: ignore[no-untyped-call]
+        u_TBn.flatten(0, -2), formats, *weights
+    )
+    return tuple(y_Nr.unflatten(0, u_TBn.shape[:-1]) for y_Nr in outputs)

@@ -1,0 +1,218 @@
+"""The sizes of one chip: everything that decides its Verilog, and nothing of a model but its limits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from mmfree.formats import MAX_FAN_IN, SEGMENT_ROLES, Formats
+from mmfree.tape import Tape, segment_shapes
+
+WEIGHT_BITS = 2
+"""Bits per weight in the image: code 0 is 0, 1 is +1, 3 is -1."""
+
+MAX_SIDE = 1024
+"""Most rows, and most columns, of an array."""
+
+KIND_CODES = {"embedding": 0, "gates": 1, "output": 2, "down": 2, "glu": 3, "head": 4}
+"""Kind field of a header. o and down are one operation to the chip: project, add to the residual."""
+
+MATRICES_PER_SEGMENT = max(len(roles) for roles in SEGMENT_ROLES.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """Sizes of an accelerator. A design plays every tape that fits them (``layout`` checks).
+
+    Parameters
+    ----------
+    rows, columns
+        R x C lanes: each cycle C activations meet R rows of weights. Powers of two, columns >= 2.
+    post_width
+        P, outputs that the post-processing takes per cycle; divides rows and columns.
+    max_width
+        Largest vector: hidden or intermediate size, in elements.
+    max_rows
+        Most rows of one matrix.
+    weight_words
+        Words of the weight memory, rows * columns * 2 bits each.
+    header_words
+        Entries of the segment table: one for the embedding and one per segment.
+    embedding_rows
+        Rows of the embedding memory.
+    embedding_width
+        Largest hidden size, in elements.
+    bias_words, state_words
+        Words of P values: gate biases of all layers, and one bank of the state.
+
+    Raises
+    ------
+    ValueError
+        If a size cannot be built; the message names the field, its limit and what would do.
+    """
+
+    rows: int
+    columns: int
+    post_width: int
+    max_width: int
+    max_rows: int
+    weight_words: int
+    header_words: int
+    embedding_rows: int
+    embedding_width: int
+    bias_words: int
+    state_words: int
+    formats: Formats = field(default_factory=Formats)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name != "formats" and (type(value) is not int or value < 1):
+                raise ValueError(f"design: {item.name} must be a positive integer, got {value!r}")
+        for name, low, high in (("rows", 1, MAX_SIDE), ("columns", 2, MAX_SIDE), ("post_width", 1, MAX_SIDE)):
+            value = getattr(self, name)
+            if not low <= value <= high or value & (value - 1):
+                raise ValueError(f"design: {name} must be a power of two in {low}..{high}, got {value}")
+        if self.rows % self.post_width or self.columns % self.post_width:
+            raise ValueError(
+                f"design: post_width must divide rows and columns, got {self.post_width} "
+                f"for {self.rows} x {self.columns}"
+            )
+        for name in ("max_width", "embedding_width"):
+            if getattr(self, name) > MAX_FAN_IN:
+                raise ValueError(f"design: {name} must be at most {MAX_FAN_IN}")
+        if self.formats != Formats():
+            raise ValueError("design: only the default formats of docs/arithmetic.md can be built yet")
+
+    @property
+    def lanes(self) -> int:
+        """Ternary additions per cycle."""
+        return self.rows * self.columns
+
+    @property
+    def max_tiles(self) -> int:
+        """Words of C elements that the largest vector takes."""
+        return -(-self.max_width // self.columns)
+
+    @property
+    def embedding_tiles(self) -> int:
+        """Words of C elements that the widest embedding row takes."""
+        return -(-self.embedding_width // self.columns)
+
+    @property
+    def max_blocks(self) -> int:
+        """Row blocks of the tallest matrix."""
+        return -(-self.max_rows // self.rows)
+
+    @property
+    def groups_per_block(self) -> int:
+        """Cycles that the post-processing takes for one row block."""
+        return self.rows // self.post_width
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Signed width that holds 128 * max_width."""
+        return 9 + self.max_width.bit_length()
+
+    @property
+    def header_fields(self) -> tuple[tuple[str, int], ...]:
+        """Name and bits of the fields of a segment table entry, from the low bits up.
+
+        ``tail`` is the number of elements in the vector's last word, ``tail_rows`` the number of rows in the last row block; ``base*`` is signed (e of
+        docs/arithmetic.md, 7; for the embedding, its shift).
+        """
+        return (
+            ("kind", 3),
+            ("last", 1),
+            ("hard", 1),
+            ("tiles", self.max_tiles.bit_length()),
+            ("tail", self.columns.bit_length()),
+            ("blocks", self.max_blocks.bit_length()),
+            ("tail_rows", self.rows.bit_length()),
+            *((f"multiplier{m}", 9) for m in range(MATRICES_PER_SEGMENT)),
+            *((f"base{m}", 5) for m in range(MATRICES_PER_SEGMENT)),
+        )
+
+    @property
+    def header_bits(self) -> int:
+        """Width of a segment table entry."""
+        return sum(bits for _, bits in self.header_fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, in field order."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str = "design") -> Design:
+        """Build from a JSON object (a LIMITS.json); errors name ``source`` and the field."""
+        if not isinstance(data, dict):
+            raise ValueError(f"{source}: expected a JSON object, got {type(data).__name__}")
+        known = {item.name for item in fields(cls)}
+        if unknown := sorted(set(data) - known):
+            raise ValueError(f"{source}: unknown field {unknown[0]!r}; known: {sorted(known)}")
+        if missing := sorted(known - {"formats"} - set(data)):
+            raise ValueError(f"{source}: missing field {missing[0]!r}")
+        values = dict(data)
+        if "formats" in values:
+            try:
+                values["formats"] = Formats(**values["formats"])
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{source}: formats: {error}") from None
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
+
+
+def weight_words(tape: Tape, rows: int, columns: int) -> int:
+    """Words of R x C weights that a tape takes, padding and one check word per segment included."""
+    return sum(
+        len(SEGMENT_ROLES[kind]) * -(-height // rows) * -(-fan_in // columns) + 1
+        for kind, _, height, fan_in in segment_shapes(tape.config)
+    )
+
+
+def array_shape(tape: Tape, lanes: int) -> tuple[int, int]:
+    """Rows and columns for a lane count.
+
+    The preferred split is 16 columns up to 256 lanes (at least 4 rows, if there are lanes for them) and 16 rows above: more rows mean more cycles of
+    post-processing behind the last word of a segment, more columns a wider quantizer. Another split is taken only where it saves at least 2 % of the tape's
+    words per factor of two.
+    """
+    if lanes < 4 or lanes & (lanes - 1) or lanes > MAX_SIDE * MAX_SIDE:
+        raise ValueError(f"lanes must be a power of two in 4..{MAX_SIDE * MAX_SIDE}, got {lanes}")
+    preferred = max(lanes // 16, min(16, lanes // 4), 2)
+    splits = []
+    columns = 2
+    while columns <= min(lanes, MAX_SIDE):
+        rows = lanes // columns
+        if rows <= MAX_SIDE:
+            distance = abs(columns.bit_length() - preferred.bit_length())
+            splits.append((weight_words(tape, rows, columns) * (1 + 0.02 * distance), rows, columns))
+        columns *= 2
+    _, rows, columns = min(splits)
+    return rows, columns
+
+
+def design_for(tape: Tape, lanes: int) -> Design:
+    """The smallest design of ``lanes`` lanes that plays ``tape`` (and every tape of its shape)."""
+    rows, columns = array_shape(tape, lanes)
+    config = tape.config
+    d = config.hidden_size
+    post_width = 1
+    while post_width < min(rows, columns) and post_width < 2 * lanes / d:
+        post_width *= 2
+    groups = -(-d // rows) * rows // post_width * config.num_layers
+    return Design(
+        rows=rows,
+        columns=columns,
+        post_width=post_width,
+        max_width=max(d, config.intermediate_size),
+        max_rows=max(d, config.intermediate_size, config.head_size),
+        weight_words=weight_words(tape, rows, columns),
+        header_words=1 + len(tape.segments),
+        embedding_rows=config.vocab_size,
+        embedding_width=d,
+        bias_words=groups,
+        state_words=groups,
+    )
