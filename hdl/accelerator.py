@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -69,7 +69,7 @@ class Accelerator(wiring.Component):
             "array": TernaryArray(design),
             "row_blocks": RowBlocks(design),
             "post": Post(design),
-            "counters": Counters({"quantizer": columns, **{site: width for site in POST_SITES}}),
+            "counters": Counters({"quantizer": columns, **dict.fromkeys(POST_SITES, width)}),
             "x": VectorMemory(columns, max(2, design.embedding_tiles)),
             "u": VectorMemory(columns, max(2, design.max_tiles)),
         }
@@ -188,8 +188,10 @@ class Accelerator(wiring.Component):
             sequencer.vector_done.eq(post.vector_done | (embedding.o_valid & embedding.o_last)),
         ]
         _, x_part = self._place(delay(m, post.x_group, 1))
-        part = x.read_data.as_value().word_select(x_part, 16 * width)
-        m.d.comb += post.x.eq(delay(m, part, X_LATENCY - 1))
+        # An Array, not word_select: Amaranth makes the latter with a $mul cell.
+        parts = Array(x.read_data.as_value()[i : i + 16 * width] for i in range(0, 16 * columns, 16 * width))
+        part = Signal(16 * width)
+        m.d.comb += [part.eq(parts[x_part]), post.x.eq(delay(m, part, X_LATENCY - 1))]
 
         self._write_groups(m, x.write, post.write_x)
         self._write_groups(m, u.write, post.write_u)

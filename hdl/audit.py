@@ -23,12 +23,29 @@ def forbidden_cells(rtlil: str) -> list[str]:
     return [f"{kind} {name}" for kind, name in cells if kind in FORBIDDEN_CELLS]
 
 
-def ecp5_cells(rtlil: str, top: str) -> dict[str, int]:
-    """Cells by type after synthesis for the ECP5 (``synth_ecp5``, DSP inference left on), of the flattened ``top``."""
+def ecp5_cells(files: dict[str, str], top: str) -> dict[str, int]:
+    """Cells by type after synthesis for the ECP5 (``synth_ecp5``, DSP inference left on), of the flattened ``top``.
+
+    ``files``: name -> text; RTLIL (.il) and Verilog (.v) are read, others lie beside them (memory files: without contents, a memory is constant, and goes).
+    """
+    readers = {".il": "read_rtlil", ".v": "read_verilog"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "design.il").write_text(rtlil)
-        commands = ["read_rtlil design.il", f"synth_ecp5 -top {top}", "tee -q -o cells.json stat -json"]
+        for file_name, text in files.items():
+            (folder / file_name).write_text(text)
+        reads = [
+            f"{readers[suffix]} {file_name}"
+            for file_name in files
+            if (suffix := Path(file_name).suffix) in readers
+        ]
+        # Amaranth names the fields of a vector `vector[0]`, which clashes with the names of bits.
+        commands = [
+            *reads,
+            f"synth_ecp5 -top {top} -run begin:map_luts",
+            "opt_clean -purge",
+            f"synth_ecp5 -top {top} -run map_luts:",
+            "tee -q -o cells.json stat -json",
+        ]
         run_yosys(commands, folder)
         statistics = json.loads((folder / "cells.json").read_text())
     return dict(statistics["design"]["num_cells_by_type"])

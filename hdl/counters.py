@@ -41,7 +41,7 @@ class Counters(wiring.Component):
                 "beat": In(1),
                 "waits": In(WAITS),
                 **{f"saturated_{site}": In(bits) for site, bits in flag_bits.items()},
-                "o": Out(data.StructLayout({name: COUNTER_BITS for name in COUNTERS})),
+                "o": Out(data.StructLayout(dict.fromkeys(COUNTERS, COUNTER_BITS))),
             }
         )
 

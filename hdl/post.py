@@ -93,7 +93,7 @@ class Post(wiring.Component):
                 "write_logits": Out(group_write(width, groups)),
                 "vector_done": Out(1),
                 "next_row": Out(range(max(2, design.max_blocks * design.rows))),
-                "saturations": Out(data.StructLayout({site: width for site in POST_SITES})),
+                "saturations": Out(data.StructLayout(dict.fromkeys(POST_SITES, width))),
             }
         )
         self.requantize = Requantize(design.accumulator_bits, width)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from amaranth.back import rtlil
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Shape
 
 from hdl.accelerator import Accelerator
 from hdl.audit import ecp5_cells, luts
@@ -74,6 +74,6 @@ def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[Pr
 
 @lru_cache
 def _unit_luts(a_bits: int, a_signed: bool, b_bits: int, b_signed: bool, addend_bits: int) -> int:
-    shapes = [signed(n) if s else unsigned(n) for n, s in ((a_bits, a_signed), (b_bits, b_signed))]
-    text = rtlil.convert(Product(*shapes, addend_bits), name="product", emit_src=False)
-    return luts(ecp5_cells(text, "product"))
+    unit = Product(Shape(a_bits, a_signed), Shape(b_bits, b_signed), addend_bits)
+    text = rtlil.convert(unit, name="product", emit_src=False)
+    return luts(ecp5_cells({"product.il": text}, "product"))

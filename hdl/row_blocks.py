@@ -95,6 +95,9 @@ class RowBlocks(wiring.Component):
         with m.If(self.load):
             m.d.sync += [slot.eq(0), matrix.eq(0), block.eq(0), group.eq(0)]
 
+        # An Array, not word_select: Amaranth makes the latter with a $mul cell.
+        group_bits = width * design.accumulator_bits
+        groups = Array(queue.r_data[j * group_bits :][:group_bits] for j in range(slots))
         bases = Array(header[f"base{i}"] for i in range(MATRICES_PER_SEGMENT))
         scales = Array(self.scale[i] for i in range(MATRICES_PER_SEGMENT))
         m.d.sync += [
@@ -103,9 +106,7 @@ class RowBlocks(wiring.Component):
             tag.role.eq(role),
             tag.slot.eq(slot),
             tag.group.eq(group + slot),
-            self.acc.as_value().eq(
-                queue.r_data.word_select(slot, width * design.accumulator_bits)
-            ),
+            self.acc.as_value().eq(groups[slot]),
             self.multiplier.eq(scales[matrix]),
             self.shift.eq((bases[matrix] + self.exponent)[:SHIFT_BITS]),
             self.wide.eq(role.forget | role.residual | role.logit),

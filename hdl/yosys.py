@@ -24,13 +24,16 @@ def find_yosys() -> str:
 def run_yosys(commands: list[str], folder: Path) -> str:
     """Run yosys commands in ``folder`` (file names in them are relative to it); returns what they printed."""
     process = subprocess.run(
-        [find_yosys(), "-p", "; ".join(commands)],
+        [find_yosys(), "-l", "yosys.log", "-p", "; ".join(commands)],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
     if process.returncode != 0:
-        last = (process.stderr.strip() or process.stdout.strip()).splitlines()[-1:]
-        raise YosysError(f"yosys failed: {last[0] if last else process.returncode}")
+        # The log file: what abc prints ends the WebAssembly build's output early.
+        log = folder / "yosys.log"
+        lines = (log.read_text() if log.exists() else process.stderr).splitlines()
+        errors = [line for line in lines if "ERROR" in line] or lines[-1:]
+        raise YosysError(f"yosys failed: {errors[-1] if errors else process.returncode}")
     return process.stdout

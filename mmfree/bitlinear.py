@@ -86,7 +86,9 @@ def _quantize_and_norm(u_Nn: Tensor) -> _Quantized:
     return _Quantized(q_Nn, step_N, root_N, k_N)
 
 
-def _requantize(acc_Nr: Tensor, scale_N: Tensor, shift_N: Tensor, width_bits: int) -> tuple[Tensor, Tensor]:
+def _requantize(
+    acc_Nr: Tensor, scale_N: Tensor, shift_N: Tensor, width_bits: int
+) -> tuple[Tensor, Tensor]:
     """Section 7: sat(rnd(acc * M, shift)) as float32, and a mask: 1.0 where it did not saturate."""
     half_N = torch.ones_like(shift_N) << (shift_N - 1)
     product_Nr = acc_Nr.to(scale_N.dtype).mul_(scale_N[:, None]).add_(half_N[:, None])
@@ -161,7 +163,5 @@ def project(u_TBn: Tensor, matrices: Sequence[BitLinear], mode: Mode) -> tuple[T
         return tuple(_project_float(u_TBn, matrix) for matrix in matrices)
     formats = [(matrix.role.width_bits, matrix.fraction_bits) for matrix in matrices]
     weights = [matrix.weight for matrix in matrices]
-    outputs: tuple[Tensor, ...] = _Projection.apply(  # type: ignore[no-untyped-call]
-        u_TBn.flatten(0, -2), formats, *weights
-    )
+    outputs: tuple[Tensor, ...] = _Projection.apply(u_TBn.flatten(0, -2), formats, *weights)
     return tuple(y_Nr.unflatten(0, u_TBn.shape[:-1]) for y_Nr in outputs)

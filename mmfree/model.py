@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from mmfree.bitlinear import BitLinear, Mode, project
 from mmfree.config import ModelConfig
-from mmfree.formats import DEFAULT_FORMATS, INT8_MAX, INT8_MIN, INT16_MAX, INT16_MIN, sigmoid_table, silu_table
+from mmfree.formats import (
+    DEFAULT_FORMATS,
+    INT8_MAX,
+    INT8_MIN,
+    INT16_MAX,
+    INT16_MIN,
+    sigmoid_table,
+    silu_table,
+)
 from mmfree.quantize import fake_quantize_bias, fake_quantize_embedding, round_half_up
 from mmfree.scan import fast_scan, rounded_scan
 
@@ -67,7 +75,7 @@ def lookup(x: Tensor, name: str) -> Tensor:
 
     Backward takes the function's own slope at the entry, and zero where the index saturated.
     """
-    result: Tensor = _TableLookup.apply(x, *_table(name, x.device))  # type: ignore[no-untyped-call]
+    result: Tensor = _TableLookup.apply(x, *_table(name, x.device))
     return result
 
 
@@ -211,7 +219,9 @@ class MatMulFreeLM(nn.Module):
         (logits_TBr,) = project(x_TBd, (self.head,), mode)
         return logits_TBr.transpose(0, 1), torch.stack(states)
 
-    def step(self, ids_B: Tensor, state_LBd: Tensor, mode: Mode = "fakequant") -> tuple[Tensor, Tensor]:
+    def step(
+        self, ids_B: Tensor, state_LBd: Tensor, mode: Mode = "fakequant"
+    ) -> tuple[Tensor, Tensor]:
         """Logits [B, head_size] and the next state for one position; memory does not grow with time."""
         logits_BTr, state_LBd = self(ids_B[:, None], state_LBd, mode)
         return logits_BTr[:, 0], state_LBd

@@ -108,7 +108,7 @@ def straight_through(latent: Tensor, quantized: Tensor, passes: Tensor | None = 
 
     Unlike latent + (quantized - latent).detach(), the value is exact.
     """
-    result: Tensor = _StraightThrough.apply(latent, quantized, passes)  # type: ignore[no-untyped-call]
+    result: Tensor = _StraightThrough.apply(latent, quantized, passes)
     return result
 
 

@@ -66,5 +66,5 @@ class _FastScan(torch.autograd.Function):
 
 def fast_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor) -> Tensor:
     """``naive_scan`` in one fused operation per time step, forward and backward; first order gradients only."""
-    result: Tensor = _FastScan.apply(f_TBd, c_TBd, h0_Bd)  # type: ignore[no-untyped-call]
+    result: Tensor = _FastScan.apply(f_TBd, c_TBd, h0_Bd)
     return result

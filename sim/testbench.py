@@ -109,7 +109,8 @@ class Driver:
         row = int(dut.result__payload.value)
         while self._random.random() < run.back_pressure:
             await FallingEdge(dut.clk)
-            assert int(dut.result__valid.value) and int(dut.result__payload.value) == row
+            assert int(dut.result__valid.value)
+            assert int(dut.result__payload.value) == row
         dut.result__ready.value = 1
         await FallingEdge(dut.clk)
         return row
