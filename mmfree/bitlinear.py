@@ -31,11 +31,12 @@ Mode = Literal["train", "fakequant", "float"]
 """train: contract arithmetic, h unrounded; fakequant: contract arithmetic; float: activations not quantized."""
 
 _RESIDUAL_FB = DEFAULT_FORMATS.residual_fb
+_STEP = 2.0**-_RESIDUAL_FB
 _RMS_EPS = 1e-12  # only keeps the zero vector from dividing by zero; the contract has none
 _INT32_FAN_IN = 1 << 14
 """|acc * M| < 1.01 * 2^16 * fan-in, plus half of the rounding step: int32 holds it up to this fan-in."""
 
-_REFERENCE_TABLE = torch.from_numpy(reciprocal_root_table()).to(torch.int32)
+_ROOT_TABLE = torch.from_numpy(reciprocal_root_table()).to(torch.int32)
 
 
 class BitLinear(nn.Module):
@@ -72,9 +73,8 @@ class _Quantized(NamedTuple):
 
 def _quantize_and_norm(u_Nn: Tensor) -> _Quantized:
     """Sections 5 and 6: q, R and k of each row of ``u_Nn`` (multiples of 2^-9)."""
-    high_N, low_N = u_Nn.amax(-1) * 2.0**_RESIDUAL_FB, u_Nn.amin(-1) * 2.0**_RESIDUAL_FB
     # u XOR (u >> 15) is -u-1 for negative u; the OR has the bit length of the largest.
-    magnitude_N = torch.maximum(high_N, -low_N - 1)
+    magnitude_N = torch.maximum(u_Nn.amax(-1), -u_Nn.amin(-1) - _STEP).mul_(1 / _STEP)
     bits_N = torch.frexp(magnitude_N).exponent
     step_N = power_of_two(7 + _RESIDUAL_FB - bits_N)
     q_Nn = (u_Nn * step_N[:, None]).add_(0.5).floor_().clamp_(max=INT8_MAX)
@@ -82,15 +82,14 @@ def _quantize_and_norm(u_Nn: Tensor) -> _Quantized:
     sum_N = q_Nn.square().sum(-1, dtype=torch.float64).clamp_(min=4096)
     k_N = ((torch.frexp(sum_N).exponent - 1) >> 1).clamp_(min=NORM_EXPONENT_MIN)
     index_N = sum_N.to(torch.int32) >> (2 * k_N - 6)
-    root_N = _REFERENCE_TABLE.to(u_Nn.device)[index_N]
+    root_N = _ROOT_TABLE.to(u_Nn.device).index_select(0, index_N)
     return _Quantized(q_Nn, step_N, root_N, k_N)
 
 
 def _requantize(
-    acc_Nr: Tensor, scale_N: Tensor, shift_N: Tensor, width_bits: int
+    acc_Nr: Tensor, scale_N: Tensor, half_N: Tensor, shift_N: Tensor, width_bits: int
 ) -> tuple[Tensor, Tensor]:
-    """Section 7: sat(rnd(acc * M, shift)) as float32, and a mask: 1.0 where it did not saturate."""
-    half_N = torch.ones_like(shift_N) << (shift_N - 1)
+    """Section 7: sat((acc * M + half) >> shift) as float32, and a mask: 1.0 where it did not saturate."""
     product_Nr = acc_Nr.to(scale_N.dtype).mul_(scale_N[:, None]).add_(half_N[:, None])
     # Rounding to float32 changes only integers far beyond saturation.
     rounded_Nr = product_Nr.bitwise_right_shift_(shift_N[:, None]).to(torch.float32)
@@ -113,16 +112,17 @@ class _Projection(torch.autograd.Function):
         q_Nn, step_N, root_N, k_N = _quantize_and_norm(u_Nn)
         fan_in = u_Nn.shape[-1]
         wide = torch.int32 if fan_in <= _INT32_FAN_IN else torch.int64
+        scale_mN = ((root_N * multiplier_m[:, None] + 64) >> 7).to(wide)
+        base_m = exponent_m.new_tensor([9 - fb for _, fb in formats]) - exponent_m
+        # Out of range only for weights that export refuses; a shift must not become negative.
+        base_m = base_m.clamp_(SHIFT_BASE_MIN, SHIFT_BASE_MAX)
+        shift_mN = (base_m[:, None] + k_N).to(wide)
+        half_mN = torch.ones_like(shift_mN) << (shift_mN - 1)
         outputs, passes = [], []
-        for trits_rn, m_w, a, (width_bits, fb) in zip(
-            trits_mrn, multiplier_m, exponent_m, formats, strict=True
+        for trits_rn, scale_N, half_N, shift_N, (width_bits, fb) in zip(
+            trits_mrn, scale_mN, half_mN, shift_mN, formats, strict=True
         ):
-            scale_N = ((root_N * m_w + 64) >> 7).to(wide)
-            # Out of range only for weights that export refuses; a shift must not become negative.
-            base = (9 - fb - a).clamp_(SHIFT_BASE_MIN, SHIFT_BASE_MAX)
-            out_Nr, passes_Nr = _requantize(
-                q_Nn @ trits_rn.T, scale_N, (base + k_N).to(wide), width_bits
-            )
+            out_Nr, passes_Nr = _requantize(q_Nn @ trits_rn.T, scale_N, half_N, shift_N, width_bits)
             outputs.append(out_Nr.mul_(2.0**-fb))
             passes.append(passes_Nr)
         norm_N = root_N * power_of_two(-8 - k_N) * math.sqrt(fan_in)

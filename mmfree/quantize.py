@@ -30,7 +30,7 @@ def power_of_two(exponent: Tensor) -> Tensor:
 
     Built from the bits: torch.pow and torch.ldexp need not be exact.
     """
-    return ((exponent.to(torch.int32) + 127) << 23).view(torch.float32)
+    return ((exponent + 127) << 23).view(torch.float32)
 
 
 def quantize_ternary(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -111,7 +111,7 @@ def first_divergence(
                 got=write.value,
                 cycle=write.cycle,
             )
-        missing[key].discard(index)
+        missing.get(key, set()).discard(index)
     for key, indices in missing.items():
         if indices:
             segment_name, _, vector = key.partition("/")

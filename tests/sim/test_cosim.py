@@ -1,0 +1,160 @@
+"""Chip against golden model: whole models, many tokens, zero tolerance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sim.cosim
+from mmfree.design import Design, design_for
+from mmfree.formats import SATURATION_SITES
+from mmfree.golden import Golden
+from mmfree.layout import Image, layout
+from mmfree.tape import Tape
+from sim.cosim import Sequence, Traffic, cosim
+from tests.sim.shapes import ADDITION, FAST_SHAPES, ODD, SLOW_SHAPES, Shape, random_tokens
+
+TOKENS = 200
+
+
+def check_bit_exact(shape: Shape, tape: Tape, traffic: Traffic | None = None) -> dict[str, int]:
+    """200 tokens of ``tape`` without a difference; returns the counters."""
+    result = cosim(
+        tape, shape.design(), random_tokens(shape.config, TOKENS, seed=2), traffic=traffic
+    )
+    assert result.bit_exact, result.divergence
+    assert result.tokens == TOKENS
+    words = shape.config.head_size + shape.config.num_state_words
+    assert result.compared == TOKENS * words
+    return result.counters
+
+
+@pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
+@pytest.mark.parametrize("shape", FAST_SHAPES, ids=lambda shape: shape.name)
+def test_random_tapes_are_bit_exact(shape: Shape, wild: bool) -> None:
+    check_bit_exact(shape, shape.tape(1, wild=wild))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
+@pytest.mark.parametrize("shape", SLOW_SHAPES, ids=lambda shape: shape.name)
+def test_random_tapes_of_more_shapes_are_bit_exact(shape: Shape, wild: bool) -> None:
+    check_bit_exact(shape, shape.tape(1, wild=wild))
+
+
+def test_every_saturation_is_reached_on_the_chip() -> None:
+    """On the odd shape, whose gate is the sigmoid: only there the gate's index can saturate."""
+    reached = dict.fromkeys(SATURATION_SITES, 0)
+    for seed in range(3):
+        counters = check_bit_exact(ODD, ODD.tape(seed, wild=True))
+        for site in SATURATION_SITES:
+            reached[site] += counters[f"saturated_{site}"]
+    assert all(reached.values()), reached
+
+
+def test_idle_back_pressure_and_slow_weights_change_nothing_but_time() -> None:
+    tape = ODD.tape(3, wild=False)
+    traffic = Traffic(idle=0.5, back_pressure=0.5, pause=0.4)
+    counters = check_bit_exact(ODD, tape, traffic)
+    assert counters["wait_weights"] > 0
+
+
+def test_addition_design_keeps_its_lanes_busy() -> None:
+    """Simulated cycles are exact: at least 70 % of lanes x cycles are ternary weights of the tape."""
+    tape = ADDITION.tape(1, wild=False)
+    result = cosim(tape, ADDITION.design(), [Sequence(prompt=[0, 1])])
+    assert result.lane_utilization >= 0.70
+    assert result.weights_per_token == tape.num_ternary_weights
+
+
+def test_chip_feeds_its_own_choice_back() -> None:
+    tape = ODD.tape(5, wild=False)
+    result = cosim(tape, ODD.design(), [Sequence(prompt=[3, 1], generate=6)])
+    golden, state = Golden(tape), Golden(tape).state()
+    rows: list[int] = []
+    for position in range(7):
+        token = [3, 1][position] if position < 2 else rows[-1]
+        logits, state = golden.step(np.array([token]), state)
+        rows.append(int(golden.next_token(logits)[0]))
+    assert result.rows == [rows]
+    assert result.bit_exact
+
+
+def test_profile_accounts_for_every_cycle() -> None:
+    tape = ODD.tape(1, wild=False)
+    result = cosim(tape, ODD.design(), [Sequence(prompt=[0, 1, 2])], profile=True)
+    assert result.profile is not None
+    assert list(result.profile) == ["embedding", *(s.name for s in tape.segments)]
+    for name in ("cycles", "beats", "wait_vector", "wait_control"):
+        total = sum(segment[name] for segment in result.profile.values())
+        assert total == result.counters[name], name
+
+
+def test_one_design_plays_another_tape_of_its_limits() -> None:
+    """A smaller model on the addition design, both gates."""
+    small = replace(ODD, lanes=ADDITION.lanes)
+    result = cosim(
+        small.tape(7, wild=False), ADDITION.design(), random_tokens(small.config, 60, seed=4)
+    )
+    assert result.bit_exact, result.divergence
+
+
+def flip_weight(monkeypatch: pytest.MonkeyPatch, word: int) -> None:
+    """Let the chip's weight memory differ from the tape in one weight of ``word``."""
+
+    def faulty(tape: Tape, design: Design) -> Image:
+        image = layout(tape, design)
+        weights = image.weights.copy()
+        weights[word, 0] ^= 1
+        return replace(image, weights=weights)
+
+    monkeypatch.setattr(sim.cosim, "layout", faulty)
+
+
+def test_first_divergence_is_located(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A flipped weight in the second segment: o of layer 0, row 0."""
+    tape, design = ODD.tape(1, wild=False), ODD.design()
+    blocks, tiles = -(-20 // design.rows), -(-20 // design.columns)
+    flip_weight(monkeypatch, 3 * blocks * tiles + 1)
+    waveform = tmp_path / "wave.vcd"
+    result = cosim(tape, design, random_tokens(ODD.config, 40, seed=1), waveform=waveform)
+    assert not result.bit_exact
+    assert result.divergence is not None
+    place = {key: result.divergence[key] for key in ("segment", "vector", "index")}
+    assert place == {"segment": "layer 0 output", "vector": "x", "index": 0}
+    assert result.divergence["expected"] != result.divergence["got"]
+    assert waveform.read_text().startswith("$")
+
+
+def test_wrong_embedding_is_located(monkeypatch: pytest.MonkeyPatch) -> None:
+    tape, design = ODD.tape(1, wild=False), ODD.design()
+
+    def faulty(tape: Tape, design: Design) -> Image:
+        image = layout(tape, design)
+        embedding = image.embedding.copy()
+        embedding[design.embedding_rows + 2, 1] ^= 4
+        return replace(image, embedding=embedding)
+
+    monkeypatch.setattr(sim.cosim, "layout", faulty)
+    result = cosim(tape, design, [Sequence(prompt=[1, 2, 3])])
+    assert result.divergence is not None
+    assert result.divergence["position"] == 1
+    place = {key: result.divergence[key] for key in ("segment", "vector", "index")}
+    assert place == {"segment": "embedding", "vector": "x", "index": design.columns + 1}
+
+
+def test_bad_sequences_are_refused() -> None:
+    tape, design = ODD.tape(1, wild=False), ODD.design()
+    with pytest.raises(ValueError, match="at least one token"):
+        cosim(tape, design, [Sequence(prompt=[])])
+    with pytest.raises(ValueError, match="token 7 is not in the vocabulary of 7"):
+        cosim(tape, design, [Sequence(prompt=[1, 7])])
+
+
+def test_design_for_another_width_is_refused() -> None:
+    design = design_for(ODD.tape(0, wild=False), ODD.lanes)
+    with pytest.raises(ValueError, match="the tape needs max_width of 128, but the design has 37"):
+        cosim(ADDITION.tape(0, wild=False), design, [Sequence(prompt=[1])])
