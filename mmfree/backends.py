@@ -1,0 +1,115 @@
+"""Backends: whatever turns token ids into logits. Torch is imported only for the two that need it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfree.golden import Golden
+from mmfree.tape import Tape, read_tape
+from mmfree.tokenizer import AdditionTokenizer, ByteTokenizer, tokenizer_from_dict
+
+TORCH_BACKENDS = ("float", "fakequant")
+BACKENDS = (*TORCH_BACKENDS, "golden", "rtl")
+
+
+class Backend(Protocol):
+    """A model for B independent sequences at a time."""
+
+    name: str
+    tokenizer: AdditionTokenizer | ByteTokenizer
+
+    def state(self, batch: int) -> Any:
+        """State at the start of a sequence."""
+        ...
+
+    def run(self, ids: NDArray[np.integer], state: Any) -> tuple[NDArray[np.float32], Any]:
+        """Logits in nats [B, T, rows] for ids [B, T], and the state behind them."""
+        ...
+
+
+class GoldenBackend:
+    """The golden model on a tape."""
+
+    name = "golden"
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape, self.golden = tape, Golden(tape)
+        self.tokenizer = tokenizer_from_dict(tape.tokenizer)
+
+    def state(self, batch: int) -> NDArray[np.int16]:
+        """Zeros, int16 [L, B, d]."""
+        return self.golden.state(batch)
+
+    def run(
+        self, ids: NDArray[np.integer], state: NDArray[np.int16]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+        """See Backend."""
+        logits = np.empty((*ids.shape, self.tape.config.head_size), dtype=np.float32)
+        for position in range(ids.shape[1]):
+            step, state = self.golden.step(ids[:, position], state)
+            logits[:, position] = step
+        return logits * np.float32(2.0**-self.tape.formats.residual_fb), state
+
+
+class TorchBackend:
+    """A checkpoint under torch, mode "float" or "fakequant"."""
+
+    def __init__(self, folder: Path, mode: str) -> None:
+        from mmfree.checkpoint import load_checkpoint
+
+        checkpoint = load_checkpoint(folder)
+        self.name, self.model, self.tokenizer = mode, checkpoint.model, checkpoint.tokenizer
+
+    def state(self, batch: int) -> Any:
+        """Zeros, a tensor [L, B, d]."""
+        return self.model.initial_state(batch)
+
+    def run(self, ids: NDArray[np.integer], state: Any) -> tuple[NDArray[np.float32], Any]:
+        """See Backend."""
+        import torch
+
+        with torch.no_grad():
+            tensor = torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64))
+            logits, state = self.model(tensor, state, mode=self.name)
+        return logits.numpy(), state
+
+
+def load_tape_or_export(path: Path) -> Tape:
+    """The tape at ``path``, or that of the checkpoint folder at ``path``."""
+    if not path.is_dir():
+        return read_tape(path)
+    from mmfree.checkpoint import load_checkpoint
+    from mmfree.export import export_tape
+
+    checkpoint = load_checkpoint(path)
+    return export_tape(checkpoint.model, checkpoint.tokenizer.to_dict())
+
+
+def load_backend(path: Path, name: str | None) -> Backend:
+    """The backend ``name`` for a checkpoint folder or a tape; by default fakequant and golden.
+
+    Raises
+    ------
+    ValueError
+        If a tape is to be played by torch, or the name is unknown.
+    """
+    if name is None:
+        name = "fakequant" if path.is_dir() else "golden"
+    if name not in BACKENDS:
+        raise ValueError(f"--backend must be one of {', '.join(BACKENDS)}, got {name!r}")
+    if name in TORCH_BACKENDS:
+        if not path.is_dir():
+            raise ValueError(
+                f"{path}: backend {name} needs the checkpoint folder; a tape is played by golden or rtl"
+            )
+        return TorchBackend(path, name)
+    tape = load_tape_or_export(path)
+    if name == "rtl":
+        from sim.backend import RtlBackend
+
+        return RtlBackend(tape)
+    return GoldenBackend(tape)

@@ -1,0 +1,162 @@
+"""Checkpoints: a folder with config.json, model.safetensors and tokenizer.json, and what a resumed run needs.
+
+Every file is replaced atomically, and each is complete by itself: ``training.safetensors`` holds its own copy of the weights beside the optimizer's state, so
+whenever a run is killed, evaluation finds a whole model and ``--resume`` a whole state, if from different steps.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from mmfree.config import read_json
+from mmfree.files import write_atomically
+from mmfree.model import MatMulFreeLM
+from mmfree.recipe import RunConfig
+from mmfree.tokenizer import AdditionTokenizer, ByteTokenizer, tokenizer_from_dict
+
+CONFIG_NAME = "config.json"
+MODEL_NAME = "model.safetensors"
+TOKENIZER_NAME = "tokenizer.json"
+TRAINING_NAME = "training.safetensors"
+METRICS_NAME = "metrics.csv"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint folder is incomplete, damaged or of another model."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model with what belongs to it."""
+
+    config: RunConfig
+    model: MatMulFreeLM
+    tokenizer: AdditionTokenizer | ByteTokenizer
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What exact resumption needs: steps done and planned, the seed, weights, and the optimizer's moments by parameter name."""
+
+    step: int
+    steps: int
+    seed: int
+    weights: dict[str, Tensor]
+    moments: dict[str, dict[str, Tensor]]
+
+
+def begin_checkpoint(folder: Path, config: RunConfig) -> None:
+    """Write what does not change during a run."""
+    _write_json(folder / CONFIG_NAME, config.to_dict())
+    _write_json(folder / TOKENIZER_NAME, config.tokenizer.to_dict())
+
+
+def save_checkpoint(folder: Path, model: MatMulFreeLM, state: TrainingState) -> None:
+    """Replace the weights and the training state, each atomically."""
+    tensors = {f"weights.{name}": tensor for name, tensor in state.weights.items()}
+    for name, moments in state.moments.items():
+        tensors |= {f"moments.{name}:{key}": tensor for key, tensor in moments.items()}
+    numbers = {"step": state.step, "steps": state.steps, "seed": state.seed}
+    metadata = {key: str(value) for key, value in numbers.items()}
+    write_atomically(folder / TRAINING_NAME, save(tensors, metadata | {"format": "pt"}))
+    weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    write_atomically(folder / MODEL_NAME, save(weights, {"format": "pt"}))
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Load a model.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing or damaged, or a tensor is missing, unexpected or of another shape; the message names it.
+    """
+    config = load_config(folder)
+    tensors = _load_tensors(folder / MODEL_NAME)
+    model = MatMulFreeLM(config.model)
+    check_weights(folder / MODEL_NAME, tensors, model)
+    model.load_state_dict(tensors)
+    try:
+        tokenizer = tokenizer_from_dict(read_json(folder / TOKENIZER_NAME))
+    except ValueError as error:
+        raise CheckpointError(f"{folder / TOKENIZER_NAME}: {error}") from None
+    return Checkpoint(config, model, tokenizer)
+
+
+def load_config(folder: Path) -> RunConfig:
+    """The run's configuration; CheckpointError if the folder is no checkpoint."""
+    if not (folder / CONFIG_NAME).is_file():
+        raise CheckpointError(f"{folder}: no checkpoint: {CONFIG_NAME} is missing")
+    try:
+        return RunConfig.from_dict(read_json(folder / CONFIG_NAME), str(folder / CONFIG_NAME))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def load_training_state(folder: Path) -> TrainingState:
+    """What ``save_checkpoint`` stored for resumption; CheckpointError if it is missing or damaged."""
+    path = folder / TRAINING_NAME
+    tensors = _load_tensors(path)
+    header_bytes = int.from_bytes(path.read_bytes()[:8], "little")
+    metadata = json.loads(path.read_bytes()[8 : 8 + header_bytes])["__metadata__"]
+    weights: dict[str, Tensor] = {}
+    moments: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "weights":
+            weights[rest] = tensor
+        else:
+            parameter, _, key = rest.rpartition(":")
+            moments.setdefault(parameter, {})[key] = tensor
+    numbers = {key: int(metadata[key]) for key in ("step", "steps", "seed")}
+    return TrainingState(**numbers, weights=weights, moments=moments)
+
+
+def check_weights(path: Path, tensors: dict[str, Tensor], model: MatMulFreeLM) -> None:
+    """Compare names and shapes with the model's."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if missing := sorted(set(wanted) - set(tensors)):
+        raise CheckpointError(f"{path}: tensor {missing[0]} of shape {wanted[missing[0]]} is missing")
+    if unexpected := sorted(set(tensors) - set(wanted)):
+        name = unexpected[0]
+        raise CheckpointError(f"{path}: unexpected tensor {name} of shape {tuple(tensors[name].shape)}")
+    for name, shape in wanted.items():
+        if (got := tuple(tensors[name].shape)) != shape:
+            raise CheckpointError(f"{path}: tensor {name} has shape {got}, the config needs {shape}")
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return dict(load(path.read_bytes()))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: missing; the checkpoint is incomplete") from None
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from None
+
+
+def _write_json(path: Path, data: object) -> None:
+    write_atomically(path, (json.dumps(data, indent=1) + "\n").encode())
+
+
+def moments_of(optimizer: torch.optim.Optimizer, model: MatMulFreeLM) -> dict[str, dict[str, Tensor]]:
+    """The optimizer's state, by parameter name."""
+    return {
+        name: {key: value.detach().clone() for key, value in optimizer.state[parameter].items()}
+        for name, parameter in model.named_parameters()
+        if parameter in optimizer.state
+    }
+
+
+def restore(state: TrainingState, model: MatMulFreeLM, optimizer: torch.optim.Optimizer) -> None:
+    """Put weights and moments back, bit for bit."""
+    model.load_state_dict(state.weights)
+    for name, parameter in model.named_parameters():
+        if name in state.moments:
+            optimizer.state[parameter] = {k: v.clone() for k, v in state.moments[name].items()}

@@ -1,0 +1,100 @@
+"""Tokenizers: text to token ids, and the head's rows back to text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Protocol
+
+
+class Tokenizer(Protocol):
+    """What every tokenizer offers. A tape carries its ``to_dict``."""
+
+    kind: str
+    feeds_back: bool
+    """Whether a chosen row is the next token (text), or is only read out (addition)."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a prompt, from the start of a sequence."""
+        ...
+
+    def decode(self, rows: list[int]) -> str:
+        """Text of the rows that the head chose."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; ``tokenizer_from_dict`` is the inverse."""
+        ...
+
+
+class ByteTokenizer:
+    """Token ids are bytes of UTF-8. A sequence starts with byte 0, which no text holds."""
+
+    kind = "bytes"
+    feeds_back = True
+    start = 0
+
+    def encode(self, text: str) -> list[int]:
+        """Byte 0 and the text's bytes."""
+        return [self.start, *text.encode("utf-8")]
+
+    def decode(self, rows: list[int]) -> str:
+        """Text of bytes; what is not UTF-8 becomes the replacement character."""
+        return bytes(rows).decode("utf-8", errors="replace")
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"kind": "bytes"}."""
+        return {"kind": self.kind}
+
+
+class AdditionTokenizer:
+    """Streaming addition: ``123+456`` becomes BOS a0 b0 a1 b1 ... 0 0, least significant digit first.
+
+    The last column, (0, 0), is there for the last carry. Digits of a are ids 0-9, of b 10-19; ids 20-29 are kept for sum digits, which this layout never feeds;
+    BOS is 30. The head's ten rows are digits; the sum is read at the positions of b.
+    """
+
+    kind = "addition"
+    feeds_back = False
+    b_offset = 10
+    start = 30
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of ``a+b``.
+
+        Raises
+        ------
+        ValueError
+            If the text is not two decimal numbers joined by "+".
+        """
+        match = re.fullmatch(r"([0-9]+)\+([0-9]+)", text.strip())
+        if match is None:
+            raise ValueError(
+                f"a prompt for addition is two decimal numbers such as 123+456, got {text[:40]!r}"
+            )
+        a, b = (number[::-1] for number in match.groups())
+        columns = max(len(a), len(b)) + 1
+        ids = [self.start]
+        for x, y in zip(a.ljust(columns, "0"), b.ljust(columns, "0"), strict=True):
+            ids += [int(x), int(y) + self.b_offset]
+        return ids
+
+    def decode(self, rows: list[int]) -> str:
+        """The sum, from the rows at every position of a prompt."""
+        digits = "".join(str(row) for row in rows[2::2])
+        return digits[::-1].lstrip("0") or "0"
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"kind": "addition"}."""
+        return {"kind": self.kind}
+
+
+_TOKENIZERS = {tokenizer.kind: tokenizer for tokenizer in (ByteTokenizer, AdditionTokenizer)}
+
+
+def tokenizer_from_dict(data: Any) -> ByteTokenizer | AdditionTokenizer:
+    """The tokenizer that ``data`` describes; ValueError if it describes none."""
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if kind not in _TOKENIZERS:
+        known = ", ".join(sorted(_TOKENIZERS))
+        raise ValueError(f"tokenizer: kind must be one of {known}, got {kind!r}")
+    return _TOKENIZERS[kind]()

@@ -1,0 +1,230 @@
+"""Training: one process, exactly resumable, killable at any moment."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from mmfree.checkpoint import (
+    CONFIG_NAME,
+    METRICS_NAME,
+    CheckpointError,
+    TrainingState,
+    begin_checkpoint,
+    load_config,
+    load_training_state,
+    moments_of,
+    restore,
+    save_checkpoint,
+)
+from mmfree.data import Corpus, load_corpus, training_windows
+from mmfree.model import MatMulFreeLM
+from mmfree.recipe import Recipe, RunConfig
+from mmfree.tasks import Batch, training_sums
+
+SAVE_SECONDS = 30.0
+MEASURED_STEPS = 20
+"""Steps that are timed before ``minutes`` becomes a number of steps."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended: steps done and planned, the mean loss of the last steps in nats, and its speed."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+
+
+def train(
+    config: RunConfig,
+    folder: Path,
+    *,
+    data: list[Path] | None = None,
+    seed: int = 0,
+    minutes: float | None = None,
+    resume: bool = False,
+    force: bool = False,
+    stop_at: int | None = None,
+) -> TrainingResult:
+    """Train a model into a checkpoint folder.
+
+    Parameters
+    ----------
+    config
+        Model and recipe.
+    folder
+        The checkpoint; metrics.csv in it holds step, loss and learning rate.
+    data
+        Text files; None or empty: the built-in corpus. Only for text.
+    seed
+        Of weights and batches. A batch depends on seed and step alone.
+    minutes
+        Plan only as many steps as fit in this time on this machine (measured over the first 20), so that the learning rate still falls to 0.
+    resume
+        Go on where the checkpoint stands; the result equals that of a run that was never stopped.
+    force
+        Replace an existing checkpoint.
+    stop_at
+        Stop after this step as if killed behind a save (for tests).
+
+    Raises
+    ------
+    CheckpointError
+        If the folder holds a checkpoint and neither ``resume`` nor ``force`` is given, or resumption finds none or one of another config.
+    ValueError
+        If the data cannot be used, or training diverges.
+    """
+    corpus = _corpus(config.recipe, data or [])
+    torch.manual_seed(seed)
+    model = MatMulFreeLM(config.model)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=0.0, weight_decay=config.recipe.weight_decay, fused=True
+    )
+    if resume:
+        _check_resumable(folder, config)
+        state = load_training_state(folder)
+        restore(state, model, optimizer)
+        state = replace(state, weights={}, moments={})
+    else:
+        if (folder / CONFIG_NAME).exists() and not force:
+            raise CheckpointError(
+                f"{folder}: holds a checkpoint already; --resume goes on with it, --force replaces it"
+            )
+        state = TrainingState(0, config.recipe.steps, seed, {}, {})
+        begin_checkpoint(folder, config)
+        (folder / METRICS_NAME).unlink(missing_ok=True)
+    run = _Run(config.recipe, folder, model, optimizer, corpus, state, minutes)
+    return run.go(stop_at)
+
+
+class _Run:
+    """The loop, and what it carries from step to step."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        model: MatMulFreeLM,
+        optimizer: torch.optim.Optimizer,
+        corpus: Corpus | None,
+        state: TrainingState,
+        minutes: float | None,
+    ) -> None:
+        self.recipe, self.folder, self.model, self.optimizer = recipe, folder, model, optimizer
+        self.corpus, self.minutes = corpus, minutes
+        self.step, self.steps, self.seed = state.step, state.steps, state.seed
+        self.rows = _read_metrics(folder / METRICS_NAME, self.step)
+
+    def go(self, stop_at: int | None) -> TrainingResult:
+        started = saved = time.monotonic()
+        tokens, losses = 0, []
+        with tqdm(total=self.steps, initial=self.step, unit="step", disable=None) as bar:
+            while self.step < self.steps:
+                batch = self._batch()
+                loss = self._train_step(batch)
+                self.step += 1
+                tokens += batch.ids.size
+                losses.append(loss)
+                elapsed = time.monotonic() - started
+                if self.minutes is not None and self.step == MEASURED_STEPS:
+                    self.steps = self._planned_steps(elapsed)
+                    bar.total = self.steps
+                bar.update()
+                bar.set_postfix_str(f"loss {loss:.3f}, {tokens / elapsed:,.0f} tokens/s")
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    self._save()
+                    saved = time.monotonic()
+                if self.step == stop_at:
+                    break
+        self._save()
+        speed = tokens / max(time.monotonic() - started, 1e-9)
+        recent = losses[-50:]
+        return TrainingResult(
+            self.step, self.steps, sum(recent) / len(recent) if recent else math.nan, speed
+        )
+
+    def _planned_steps(self, seconds: float) -> int:
+        assert self.minutes is not None
+        fitting = int(self.minutes * 60 / (seconds / MEASURED_STEPS))
+        return max(MEASURED_STEPS, min(self.steps, fitting))
+
+    def _batch(self) -> Batch:
+        rng = np.random.default_rng([self.seed, self.step])
+        if self.corpus is None:
+            return training_sums(rng, self.recipe.batch_size, self.recipe.length)
+        recipe = self.recipe
+        return training_windows(rng, self.corpus.training, recipe.batch_size, recipe.length)
+
+    def _learning_rate(self) -> float:
+        rising = min(1.0, (self.step + 1) / self.recipe.warmup_steps)
+        return self.recipe.learning_rate * rising * (1 - self.step / self.steps)
+
+    def _train_step(self, batch: Batch) -> float:
+        rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        logits, _ = self.model(torch.from_numpy(batch.ids), mode="train")
+        mask = torch.from_numpy(batch.mask)
+        loss = F.cross_entropy(logits[mask], torch.from_numpy(batch.targets)[mask])
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ValueError(f"the loss became {value} at step {self.step}: lower learning_rate")
+        self.rows.append((self.step, value, rate))
+        return value
+
+    def _save(self) -> None:
+        state = TrainingState(
+            self.step,
+            self.steps,
+            self.seed,
+            {name: tensor.detach() for name, tensor in self.model.state_dict().items()},
+            moments_of(self.optimizer, self.model),
+        )
+        save_checkpoint(self.folder, self.model, state)
+        _write_metrics(self.folder / METRICS_NAME, self.rows)
+
+
+def _corpus(recipe: Recipe, paths: list[Path]) -> Corpus | None:
+    if recipe.task == "text":
+        return load_corpus(paths, minimum_bytes=recipe.length)
+    if paths:
+        raise ValueError(f"--data is for text; task {recipe.task} makes its own examples")
+    return None
+
+
+def _check_resumable(folder: Path, config: RunConfig) -> None:
+    if load_config(folder) != config:
+        raise CheckpointError(
+            f"{folder}: the checkpoint was made with another config; resume with the same preset or "
+            "file, or train into another folder"
+        )
+
+
+def _read_metrics(path: Path, step: int) -> list[tuple[int, float, float]]:
+    """Rows of the steps before ``step``."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    return [(int(a), float(b), float(c)) for a, b, c in rows if int(a) < step]
+
+
+def _write_metrics(path: Path, rows: list[tuple[int, float, float]]) -> None:
+    text = "step,loss,learning_rate\n" + "".join(f"{a},{b!r},{c!r}\n" for a, b, c in rows)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
