@@ -14,6 +14,7 @@ from typing import Any
 from amaranth.back import rtlil
 
 from hdl.accelerator import Accelerator
+from hdl.audit import forbidden_cells
 from hdl.products import ProductUnit, product_units
 from hdl.yosys import run_yosys
 from mmfree.design import Design
@@ -72,7 +73,7 @@ def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dic
     image = layout(tape, design) if tape is not None else None
     accelerator = Accelerator(design)
     rtlil_text = convert_rtlil(accelerator)
-    description = describe(design, product_units(accelerator, tape))
+    description = describe(design, rtlil_text, product_units(accelerator, tape))
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / VERILOG_NAME, convert_verilog(rtlil_text).encode())
     write_memory_files(image, folder)
@@ -90,13 +91,13 @@ def write_memory_files(image: Image | None, folder: Path) -> None:
         write_atomically(folder / f"{name}.hex", text.encode())
 
 
-def describe(design: Design, units: list[ProductUnit]) -> dict[str, Any]:
-    """What design.json says: the sizes, and every shift-and-add product unit with its LUTs and uses per token."""
+def describe(design: Design, rtlil_text: str, units: list[ProductUnit]) -> dict[str, Any]:
+    """What design.json says: the sizes, the number of multiplying or dividing cells found in the RTLIL, and every shift-and-add product unit with its LUTs and uses per token."""
     uses = [unit.uses_per_token for unit in units]
     return {
         "design": design.to_dict(),
         "lanes": design.lanes,
-        "multipliers": 0,
+        "multipliers": len(forbidden_cells(rtlil_text)),
         "shift_and_add_units": [unit.to_dict() for unit in units],
         "shift_and_add_luts": sum(unit.count * unit.luts_each for unit in units),
         "shift_and_add_products_per_token": None if None in uses else sum(u or 0 for u in uses),

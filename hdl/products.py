@@ -12,6 +12,7 @@ from amaranth.hdl import Shape
 from hdl.accelerator import Accelerator
 from hdl.audit import ecp5_cells, luts
 from hdl.product import Product
+from mmfree.operations import count_operations
 from mmfree.tape import Tape
 
 
@@ -33,20 +34,6 @@ class ProductUnit:
         return asdict(self)
 
 
-def uses_per_token(tape: Tape) -> dict[str, int]:
-    """Variable products of one token, by unit (docs/arithmetic.md, 17)."""
-    config = tape.config
-    matrices = [matrix for segment in tape.segments for matrix in segment.matrices]
-    channels = config.num_layers * config.hidden_size
-    return {
-        "requantize": sum(matrix.rows for matrix in matrices),
-        "square": sum(segment.fan_in for segment in tape.segments),
-        "scale": len(matrices),
-        "update_state": channels,
-        "gated_product": channels + config.num_layers * config.intermediate_size,
-    }
-
-
 def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[ProductUnit]:
     """Every product unit of an accelerator."""
     post, norm = accelerator.blocks["post"], accelerator.blocks["rms_norm"]
@@ -57,7 +44,7 @@ def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[Pr
         "update_state": ("(c - h) * (256 - f)", post.update_state.products),
         "gated_product": ("SiLU * operand", post.gated_product.products),
     }
-    uses = uses_per_token(tape) if tape is not None else {}
+    uses = count_operations(tape).products if tape is not None else {}
     return [
         ProductUnit(
             use=use,

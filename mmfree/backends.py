@@ -89,8 +89,8 @@ def load_tape_or_export(path: Path) -> Tape:
     return export_tape(checkpoint.model, checkpoint.tokenizer.to_dict())
 
 
-def load_backend(path: Path, name: str | None) -> Backend:
-    """The backend ``name`` for a checkpoint folder or a tape; by default fakequant and golden.
+def load_backend(path: Path, name: str | None, lanes: int = 64) -> Backend:
+    """The backend ``name`` for a checkpoint folder or a tape; by default fakequant and golden. ``lanes``: of the simulated chip, for "rtl".
 
     Raises
     ------
@@ -111,5 +111,5 @@ def load_backend(path: Path, name: str | None) -> Backend:
     if name == "rtl":
         from sim.backend import RtlBackend
 
-        return RtlBackend(tape)
+        return RtlBackend(tape, lanes)
     return GoldenBackend(tape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,26 @@ from numpy.typing import NDArray
 from mmfree.backends import Backend
 
 
+@runtime_checkable
+class ChoosesItself(Backend, Protocol):
+    """A backend whose hardware chooses the next token."""
+
+    def generate(self, prompt: list[int], tokens: int) -> list[int]:
+        """Rows chosen after a prompt, each fed back."""
+        ...
+
+
 def generate_rows(
     backend: Backend, prompt: list[int], tokens: int, temperature: float, rng: np.random.Generator
 ) -> Iterator[int]:
     """Rows that the head chooses after the prompt, one by one, each fed back as the next token."""
+    if isinstance(backend, ChoosesItself):
+        if temperature:
+            raise ValueError(
+                f"--temperature must be 0 with backend {backend.name}: the chip takes the likeliest token"
+            )
+        yield from backend.generate(prompt, tokens)
+        return
     logits, state = backend.run(np.array([prompt]), backend.state(1))
     for position in range(tokens):
         row = choose(logits[0, -1], temperature, rng)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ _FLOAT32_EXACT = 1 << 24
 """Integers below this are exact in float32, and so is every partial sum of a product that stays below it."""
 
 
-def round_shift(p: NDArray[np.integer], n: NDArray[np.integer] | int) -> NDArray[np.integer]:
+def round_shift(p: NDArray[Any], n: NDArray[Any] | int) -> NDArray[Any]:
     """rnd(p, n) of section 1: p / 2^n, halves up."""
     return (p + ((1 << np.asarray(n)) >> 1).astype(p.dtype)) >> n
 

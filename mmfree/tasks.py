@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from mmfree.tokenizer import AdditionTokenizer
 
-TASKS = ("addition",)
 SUM_KINDS = ("random", "chains")
+TASKS = {"addition": "random", "addition-chains": "chains"}
+"""Tasks of the command line -> kind of sums."""
+
+BOOSTED_SHARE = 0.9
+
 Digits = NDArray[np.int64]
 
 
@@ -74,12 +78,11 @@ def sum_ids(a: Digits, b: Digits) -> NDArray[np.int64]:
 def training_sums(rng: np.random.Generator, batch_size: int, max_digits: int) -> Batch:
     """A batch of sums of one length, 1..max_digits columns drawn anew for each batch.
 
-    In half of the sums, columns that sum to 9 are more frequent, by a share drawn for each sum: they let a carry pass, and chance makes long runs of them too rare
-    to learn from.
+    In half of the sums, BOOSTED_SHARE of the columns sum to 9: these let a carry pass, and chance makes long runs of them too rare to learn to hold it without a leak.
     """
     digits = int(rng.integers(1, max_digits + 1))
     a, b = draw_sums(rng, "random", digits, batch_size)
-    boosted = rng.random((batch_size, digits)) < rng.random((batch_size, 1))
+    boosted = rng.random((batch_size, digits)) < BOOSTED_SHARE
     boosted &= np.arange(batch_size)[:, None] < batch_size // 2
     b = np.where(boosted, 9 - a, b)
     ids = sum_ids(a, b)

@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
 from hdl.accelerator import Accelerator
 from hdl.emit import TOP, VERILOG_NAME, convert_rtlil, convert_verilog, write_memory_files
 from mmfree.design import Design
 from mmfree.layout import layout
 from mmfree.tape import Tape, write_tape
-from sim.runner import SimulatorError, build, run
+from sim.run_folder import (
+    TAPE_NAME,
+    Result,
+    Run,
+    positions_played,
+    read_result,
+    read_values,
+    write_run,
+)
+from sim.runner import WAVEFORM_NAME, SimulatorError, build, run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sequence:
     """Tokens to play from a fresh state: a prompt, then ``generate`` - 1 more positions, each fed the chip's own choice of the position before.
 
-    So ``generate`` tokens are chosen after the prompt, the first by the prompt's last position.
+    So ``generate`` tokens are chosen after the prompt, the first by the prompt's last position. ``state`` (int16 [L, d]) instead of a fresh one is written into the chip.
     """
 
     prompt: list[int]
     generate: int = 0
+    state: NDArray[np.int16] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        state = None if self.state is None else self.state.tolist()
+        return {"prompt": self.prompt, "generate": self.generate, "state": state}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +71,10 @@ class CosimResult:
         Logits and state words compared; tokens * (head rows + state words) if bit_exact.
     rows
         For each sequence, the head's row that the chip chose at each position.
+    logits
+        The chip's logits of every position, int16 [tokens, rows], 9 fraction bits.
+    states
+        The chip's state behind every sequence, int16 [sequences, L, d], if bit_exact.
     cycles_per_token
         From a token's acceptance until its result is valid; mean over the positions (simulated).
     counters
@@ -68,6 +93,8 @@ class CosimResult:
     tokens: int
     compared: int
     rows: list[list[int]]
+    logits: NDArray[np.int16]
+    states: NDArray[np.int16]
     cycles_per_token: float
     weights_per_token: int
     lanes: int
@@ -117,21 +144,21 @@ def cosim(
     """
     for sequence in sequences:
         _check_sequence(sequence, tape)
-    spec: dict[str, Any] = {
-        "design": design.to_dict(),
-        "sequences": [vars(sequence) for sequence in sequences],
-        "seed": seed,
-        "profile": profile,
+    asked = Run(
+        design=design.to_dict(),
+        sequences=[sequence.to_dict() for sequence in sequences],
+        seed=seed,
+        profile=profile,
         **vars(traffic or Traffic()),
-    }
+    )
     with tempfile.TemporaryDirectory(prefix="mmfree-cosim-") as name:
         folder = Path(name)
-        _write_run_folder(folder, tape, design)
-        outcome = _simulate(folder, spec)
-        divergence = outcome["divergence"]
-        if divergence is not None and waveform is not None:
-            _record(folder, spec, divergence, waveform)
-    return _result(tape, design, outcome, waveform if divergence is not None else None)
+        _write_design(folder, tape, design)
+        result = _simulate(folder, asked)
+        logits, states = read_values(folder)
+        if result.divergence is not None and waveform is not None:
+            _record(folder, asked, result.divergence, waveform)
+    return _outcome(tape, design, result, logits, states, waveform)
 
 
 def _check_sequence(sequence: Sequence, tape: Tape) -> None:
@@ -144,60 +171,88 @@ def _check_sequence(sequence: Sequence, tape: Tape) -> None:
         raise ValueError("the head's rows are not tokens of this vocabulary: nothing to feed back")
 
 
-def _write_run_folder(folder: Path, tape: Tape, design: Design) -> None:
+def _write_design(folder: Path, tape: Tape, design: Design) -> None:
     write_memory_files(layout(tape, design), folder)
     (folder / VERILOG_NAME).write_text(convert_verilog(convert_rtlil(Accelerator(design))))
-    write_tape(tape, folder / "model.tape")
+    write_tape(tape, folder / TAPE_NAME)
 
 
-def _simulate(folder: Path, spec: dict[str, Any], trace: bool = False) -> dict[str, Any]:
-    """Build (or find built) the simulation, run it in ``folder``; returns what result.json holds."""
-    (folder / "run.json").write_text(json.dumps(spec))
-    result = folder / "result.json"
-    result.unlink(missing_ok=True)
+def _simulate(folder: Path, asked: Run, trace: bool = False) -> Result:
+    """Build (or find built) the simulation, and run it in ``folder``."""
+    write_run(folder, asked)
     model = build([folder / VERILOG_NAME], TOP, trace=trace)
+    positions = sum(len(s["prompt"]) + max(0, s["generate"] - 1) for s in asked.sequences)
+    with _progress_bar(folder, positions):
+        try:
+            run(model, "sim.testbench", folder)
+        except SimulatorError:
+            # A difference fails the test, after it has reported what it found.
+            if (result := read_result(folder)) is None:
+                raise
+            return result
+    result = read_result(folder)
+    assert result is not None
+    return result
+
+
+@contextmanager
+def _progress_bar(folder: Path, positions: int) -> Iterator[None]:
+    """Show the positions played on stderr while the simulation runs."""
+    done = threading.Event()
+
+    def follow() -> None:
+        with tqdm(total=positions, unit="token", desc="co-simulation", disable=None) as bar:
+            while not done.wait(0.2):
+                bar.update(positions_played(folder) - bar.n)
+            bar.update(positions_played(folder) - bar.n)
+
+    thread = threading.Thread(target=follow)
+    thread.start()
     try:
-        run(model, "sim.testbench", folder)
-    except SimulatorError:
-        # A difference fails the test, after it has written what it found.
-        if not result.exists():
-            raise
-    return dict(json.loads(result.read_text()))
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
-def _record(
-    folder: Path, spec: dict[str, Any], divergence: dict[str, Any], waveform: Path
-) -> None:
+def _record(folder: Path, asked: Run, divergence: dict[str, Any], waveform: Path) -> None:
     """Play the differing token once more, alone, from the state before it, and keep the waveform."""
-    start = None if divergence["begin"] else {"state": divergence["state"]}
-    sequences = [{"prompt": [divergence["token"]], "generate": 0}]
-    _simulate(folder, {**spec, "sequences": sequences, "start": start, "profile": False}, trace=True)
+    state = None if divergence["begin"] else divergence["state"]
+    sequences = [{"prompt": [divergence["token"]], "generate": 0, "state": state}]
+    _simulate(folder, replace(asked, sequences=sequences, profile=False), trace=True)
     waveform.parent.mkdir(parents=True, exist_ok=True)
-    waveform.write_bytes((folder / "dump.vcd").read_bytes())
+    waveform.write_bytes((folder / WAVEFORM_NAME).read_bytes())
 
 
-def _result(
-    tape: Tape, design: Design, outcome: dict[str, Any], waveform: Path | None
+def _outcome(
+    tape: Tape,
+    design: Design,
+    result: Result,
+    logits: NDArray[np.int16],
+    states: NDArray[np.int16],
+    waveform: Path | None,
 ) -> CosimResult:
-    tokens = outcome["positions"]
+    tokens = result.positions
     expected = tokens * (tape.config.head_size + tape.config.num_state_words)
-    divergence = outcome["divergence"]
+    divergence = result.divergence
     if divergence is not None:
         divergence = {key: value for key, value in divergence.items() if key != "state"}
-    cycles = sum(outcome["cycles"]) / tokens
+    cycles = sum(result.cycles) / tokens
     weights = tape.num_ternary_weights
     return CosimResult(
-        bit_exact=outcome["differences"] == 0 and outcome["compared"] == expected,
+        bit_exact=result.differences == 0 and result.compared == expected,
         tokens=tokens,
-        compared=outcome["compared"],
-        rows=outcome["rows"],
+        compared=result.compared,
+        rows=result.rows,
+        logits=logits,
+        states=states,
         cycles_per_token=cycles,
         weights_per_token=weights,
         lanes=design.lanes,
         lane_utilization=weights / (design.lanes * cycles),
-        counters=outcome["counters"],
-        simulated_hz=outcome["simulated_cycles"] / outcome["seconds"],
+        counters=result.counters,
+        simulated_hz=result.simulated_cycles / result.seconds,
         divergence=divergence,
-        waveform=waveform,
-        profile=outcome["profile"],
+        waveform=waveform if divergence is not None else None,
+        profile=result.profile,
     )

@@ -1,15 +1,14 @@
 """The cocotb side of a co-simulation: driver, monitor, model and scoreboard.
 
-Runs inside the simulator, in the run's folder: reads ``run.json`` and ``model.tape``, writes ``result.json``. ``sim/cosim.py`` prepares the folder and starts it.
+Runs inside the simulator, in the run's folder: reads what is asked for and the tape, and writes what ``sim/run_folder.py`` names. ``sim/cosim.py`` prepares the folder and starts it.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,43 +25,11 @@ from mmfree.layout import gate_words
 from mmfree.tape import Tape, read_tape
 from sim.divergence import Divergence, TapMonitor, first_divergence
 from sim.profile import Profiler
+from sim.run_folder import TAPE_NAME, Result, Run, note_position, read_run, write_result
 
 CLOCK_NS = 10
-
-
-@dataclass
-class Run:
-    """What run.json asks for.
-
-    ``sequences``: each a prompt of token ids and the number of tokens to generate after it (the chip's own choice is fed back). ``idle``, ``back_pressure``, ``pause``:
-    probabilities per cycle of a token held back, a result not taken, weights not available.
-    ``start``: instead of beginning a sequence, start from this ``state`` ([L][d]).
-    """
-
-    design: dict[str, Any]
-    sequences: list[dict[str, Any]]
-    seed: int = 0
-    idle: float = 0.0
-    back_pressure: float = 0.0
-    pause: float = 0.0
-    profile: bool = False
-    start: dict[str, Any] | None = None
-
-
-@dataclass
-class Result:
-    """What result.json reports; see ``sim.cosim.CosimResult`` for the meaning of the fields."""
-
-    rows: list[list[int]] = field(default_factory=list)
-    positions: int = 0
-    compared: int = 0
-    differences: int = 0
-    cycles: list[int] = field(default_factory=list)
-    counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
-    seconds: float = 0.0
-    simulated_cycles: int = 0
-    divergence: dict[str, Any] | None = None
-    profile: dict[str, dict[str, int]] | None = None
+FOLDER = Path()
+"""The run's folder: the simulator's working folder."""
 
 
 class Driver:
@@ -168,6 +135,8 @@ class Testbench:
         self.model = Model(tape)
         self.result = Result()
         self.profiler: Profiler | None = None
+        self.logits: list[NDArray[np.int16]] = []
+        self.states: list[NDArray[np.int16]] = []
         config = tape.config
         blocks = -(-config.hidden_size // self.design.rows)
         self._layer_channels = blocks * self.design.rows
@@ -182,25 +151,27 @@ class Testbench:
             self.profiler = Profiler(self.dut, names, self.driver.counters)
             self.result.profile = self.profiler.cycles
             cocotb.start_soon(self.profiler.watch())
-        if self.run.start is not None:
-            await self._start(np.array(self.run.start["state"], dtype=np.int16))
         for sequence in self.run.sequences:
             rows: list[int] = []
             self.result.rows.append(rows)
+            if sequence["state"] is not None:
+                await self._start(np.array(sequence["state"], dtype=np.int16))
             for token, begin in self._tokens(sequence, rows):
                 before = self.model.state
                 rows.append(await self._play(token, begin))
+                note_position(FOLDER)
                 if self.result.differences:
                     self.result.divergence = await self._locate(token, begin, before)
                     break
             if self.result.differences:
                 break
+            self.states.append(await self._state())
         self.result.seconds = time.perf_counter() - started
         now = cocotb.utils.get_sim_time(unit="ns")
         self.result.simulated_cycles = int(now / CLOCK_NS)
 
     def _tokens(self, sequence: dict[str, Any], rows: list[int]) -> Iterator[tuple[int, bool]]:
-        begin = self.run.start is None
+        begin = sequence["state"] is None
         for token in sequence["prompt"]:
             yield token, begin
             begin = False
@@ -215,6 +186,7 @@ class Testbench:
         state, logits = await self._state(), await self._logits()
         expected_logits, expected_row, saturations = self.model.play(token, begin)
         result = self.result
+        self.logits.append(logits)
         result.positions += 1
         result.compared += logits.size + state.size
         result.differences += int((logits != expected_logits).sum())
@@ -275,9 +247,10 @@ class Testbench:
 
 @cocotb.test()
 async def play(dut: Any) -> None:
-    """Play run.json and write result.json; fails if chip and model differ anywhere."""
-    run = Run(**json.loads(Path("run.json").read_text()))
-    testbench = Testbench(dut, run, read_tape(Path("model.tape")))
+    """Play what the run's folder asks for and report there; fails if chip and model differ anywhere."""
+    run = read_run(FOLDER)
+    testbench = Testbench(dut, run, read_tape(FOLDER / TAPE_NAME))
     await testbench.play_all()
-    Path("result.json").write_text(json.dumps(asdict(testbench.result)))
-    assert testbench.result.differences == 0, testbench.result.divergence
+    result = testbench.result
+    write_result(FOLDER, result, testbench.logits, testbench.states or [np.zeros(0, np.int16)])
+    assert result.differences == 0, result.divergence

@@ -66,11 +66,13 @@ def _random_matrix(
     rng: np.random.Generator, role: str, rows: int, fan_in: int, gate: str, wild: bool
 ) -> Matrix:
     fraction_bits = ROLES[role].fraction_bits(gate)
-    # e is 9 - a - fb: the smallest e is the largest scale. Half of the wild matrices keep a tame scale.
+    # e is 9 - a - fb: the smallest e is the largest scale. Half of the wild matrices keep a tame scale; logits saturate only at the largest.
     largest = 9 - fraction_bits - SHIFT_BASE_MIN
     exponent = int(rng.integers(-1, 2))
     if wild and rng.random() < 0.5:
         exponent = int(rng.integers(2, largest + 1))
+    if wild and role == "head":
+        exponent = largest
     bias = None
     if role == "f":
         spread = 32768 if wild else 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,4 +62,4 @@ def random_tokens(config: ModelConfig, count: int, seed: int) -> list[Sequence]:
     """``count`` random tokens in three sequences, so that the state is begun anew between them."""
     ids = np.random.default_rng(seed).integers(0, config.vocab_size, count).tolist()
     cuts = [0, count // 2, count // 2 + 1, count]
-    return [Sequence(prompt=ids[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [Sequence(prompt=ids[a:b]) for a, b in itertools.pairwise(cuts)]

@@ -1,0 +1,219 @@
+"""The command line ``mmfree``: options, errors and output; the verbs themselves stand in ``commands.py`` and ``demo.py``.
+
+Results go to stdout, progress to stderr. Exit code 0: everything asked for held. 1: a check failed. 2: the input cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmfree import __version__
+from mmfree.backends import BACKENDS
+from mmfree.formats import GATES
+from mmfree.outcome import Outcome
+from mmfree.tasks import TASKS
+
+FAILED, UNUSABLE = 1, 2
+EXTRAS = {
+    "torch": "train",
+    "safetensors": "train",
+    "amaranth": "hdl",
+    "cocotb": "sim",
+    "cocotb_tools": "sim",
+}
+"""Module that may be missing -> extra that installs it."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a verb; returns the exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        outcome: Outcome = options.command(options)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        return 141
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        extra = EXTRAS[package]
+        return _fail(f"{package} is not installed; `pip install 'mmfree[{extra}]'` does that", UNUSABLE)
+    except (ValueError, OSError) as error:
+        return _fail(str(error), UNUSABLE)
+    except RuntimeError as error:
+        if type(error).__module__.partition(".")[0] not in ("mmfree", "hdl", "sim"):
+            raise
+        failed = type(error).__name__ == "DivergenceError"
+        return _fail(str(error), FAILED if failed else UNUSABLE)
+    if options.json:
+        print(json.dumps(outcome.values))
+    elif outcome.text:
+        print(outcome.text)
+    return 0 if outcome.ok else FAILED
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"mmfree: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _verb(name: str) -> Callable[[argparse.Namespace], Outcome]:
+    """The verb's function, imported when it is called."""
+
+    def call(options: argparse.Namespace) -> Outcome:
+        if name == "demo":
+            from mmfree import demo
+
+            return demo.demo(options)
+        from mmfree import commands
+
+        function: Callable[[argparse.Namespace], Outcome] = getattr(commands, name)
+        return function(options)
+
+    return call
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every verb and option."""
+    parser = argparse.ArgumentParser(
+        prog="mmfree",
+        description="Ternary language models without matrix multiplication, from text to an addition-only chip.",
+    )
+    parser.add_argument("--version", action="version", version=f"mmfree {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for add in (_add_train, _add_evaluate, _add_export, _add_inspect, _add_generate):
+        add(verbs)
+    for add in (_add_verilog, _add_cosim, _add_demo):
+        add(verbs)
+    return parser
+
+
+def _add(verbs: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=_verb(name))
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    return parser
+
+
+def _add_out(parser: argparse.ArgumentParser, meaning: str) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help=meaning)
+    parser.add_argument("--force", action="store_true", help="overwrite what is there")
+
+
+def _add_lanes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lanes", type=int, default=64, metavar="N", help="ternary additions per cycle, a power of two"
+    )
+
+
+def _add_backend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="what plays the model; None: fakequant for a checkpoint, golden for a tape",
+    )
+    _add_lanes(parser)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="CHECKPOINT|TAPE", help="folder or file")
+
+
+def _add_train(verbs: Any) -> None:
+    parser = _add(verbs, "train", "train a model into a checkpoint folder")
+    parser.add_argument("config", metavar="PRESET|CONFIG.json", help="addition, text, or a file")
+    parser.add_argument("--gate", choices=GATES, help="forget gate of a preset; None: hard")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", metavar="PATH", help="UTF-8 text; None: Python's documentation"
+    )
+    parser.add_argument(
+        "--minutes", type=float, metavar="M", help="plan the run for this time in minutes; None: all steps"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on where the checkpoint stands")
+    _add_out(parser, "checkpoint folder")
+
+
+def _add_evaluate(verbs: Any) -> None:
+    parser = _add(verbs, "evaluate", "bits per byte of a text, or accuracy on a task")
+    _add_model(parser)
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="UTF-8 text; None: what training held out of the built-in text"
+    )
+    parser.add_argument("--task", metavar="NAME", help=f"one of {', '.join(TASKS)}")
+    parser.add_argument("--digits", type=int, default=100, metavar="N", help="columns of a sum")
+    parser.add_argument("--examples", type=int, default=1000, metavar="K", help="sums")
+    _add_backend(parser)
+
+
+def _add_export(verbs: Any) -> None:
+    parser = _add(verbs, "export", "write a checkpoint as a tape")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder")
+    _add_out(parser, "tape file")
+
+
+def _add_inspect(verbs: Any) -> None:
+    parser = _add(verbs, "inspect", "print what is on a tape, segment by segment")
+    parser.add_argument("tape", type=Path, metavar="TAPE", help="file")
+
+
+def _add_generate(verbs: Any) -> None:
+    parser = _add(verbs, "generate", "continue a prompt, or add: --prompt 123+456")
+    _add_model(parser)
+    parser.add_argument("--prompt", required=True, metavar="TEXT", help="text to go on from")
+    parser.add_argument("--tokens", type=int, default=200, metavar="N", help="tokens to generate")
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0: always the likeliest token"
+    )
+    _add_backend(parser)
+
+
+def _add_verilog(verbs: Any) -> None:
+    parser = _add(verbs, "verilog", "generate the accelerator: Verilog, memory files, design.json")
+    parser.add_argument(
+        "source", type=Path, metavar="TAPE|LIMITS.json", help="a tape, or the sizes of a design (docs/accelerator.md)"
+    )
+    _add_lanes(parser)
+    _add_out(parser, "folder")
+
+
+def _add_cosim(verbs: Any) -> None:
+    parser = _add(verbs, "cosim", "play a tape on the simulated chip and the golden model, and compare every bit")
+    parser.add_argument("tape", type=Path, metavar="TAPE", help="file")
+    parser.add_argument("--prompt", metavar="TEXT", help="text to play; None: a random one of 16 tokens")
+    parser.add_argument(
+        "--tokens", type=int, default=0, metavar="N", help="tokens to generate after the prompt"
+    )
+    parser.add_argument("--profile", action="store_true", help="cycles by segment and cause")
+    parser.add_argument(
+        "--waveform", type=Path, metavar="FILE", help="VCD of the first token that differs, if one does"
+    )
+    _add_lanes(parser)
+
+
+def _add_demo(verbs: Any) -> None:
+    parser = _add(verbs, "demo", "train, export, generate the chip, simulate it, and compare: all of it once")
+    parser.add_argument(
+        "preset", nargs="?", choices=("addition", "text"), default="addition", help="model to train"
+    )
+    _add_lanes(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="folder for what it makes; None: runs/PRESET"
+    )
+    parser.add_argument("--force", action="store_true", help="train again if there is a trained model")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

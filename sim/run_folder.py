@@ -1,0 +1,98 @@
+"""The folder in which a co-simulation runs: what both sides of the simulator's wall write and read there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hdl.counters import COUNTERS
+
+TAPE_NAME = "model.tape"
+_RUN_NAME, _RESULT_NAME, _VALUES_NAME, _PROGRESS_NAME = (
+    "run.json",
+    "result.json",
+    "values.npz",
+    "progress",
+)
+
+
+@dataclass(kw_only=True)
+class Run:
+    """What is asked for.
+
+    ``sequences``: each a prompt of token ids, the number of tokens to generate after it (the chip's own choice is fed back), and the state to start from ([L][d]; null: a
+    fresh one). ``idle``, ``back_pressure``, ``pause``: probabilities per cycle of a token held back, a result not taken, weights not available.
+    """
+
+    design: dict[str, Any]
+    sequences: list[dict[str, Any]]
+    seed: int = 0
+    idle: float = 0.0
+    back_pressure: float = 0.0
+    pause: float = 0.0
+    profile: bool = False
+
+
+@dataclass
+class Result:
+    """What came out; see ``sim.cosim.CosimResult`` for the meaning of the fields."""
+
+    rows: list[list[int]] = field(default_factory=list)
+    positions: int = 0
+    compared: int = 0
+    differences: int = 0
+    cycles: list[int] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
+    seconds: float = 0.0
+    simulated_cycles: int = 0
+    divergence: dict[str, Any] | None = None
+    profile: dict[str, dict[str, int]] | None = None
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Ask for a run; removes what an earlier one left."""
+    for name in (_RESULT_NAME, _VALUES_NAME, _PROGRESS_NAME):
+        (folder / name).unlink(missing_ok=True)
+    (folder / _RUN_NAME).write_text(json.dumps(asdict(run)))
+
+
+def read_run(folder: Path) -> Run:
+    """What ``write_run`` asked for."""
+    return Run(**json.loads((folder / _RUN_NAME).read_text()))
+
+
+def write_result(
+    folder: Path, result: Result, logits: list[NDArray[np.int16]], states: list[NDArray[np.int16]]
+) -> None:
+    """Report the outcome, the logits of every position and the state behind every sequence."""
+    np.savez(folder / _VALUES_NAME, logits=np.stack(logits), states=np.stack(states))
+    (folder / _RESULT_NAME).write_text(json.dumps(asdict(result)))
+
+
+def read_result(folder: Path) -> Result | None:
+    """What ``write_result`` reported; None if the run ended without."""
+    path = folder / _RESULT_NAME
+    return Result(**json.loads(path.read_text())) if path.exists() else None
+
+
+def read_values(folder: Path) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Logits [positions, rows] and final states [sequences, L, d] of the chip."""
+    with np.load(folder / _VALUES_NAME) as values:
+        return values["logits"], values["states"]
+
+
+def note_position(folder: Path) -> None:
+    """Count a position as played."""
+    with (folder / _PROGRESS_NAME).open("ab") as file:
+        file.write(b".")
+
+
+def positions_played(folder: Path) -> int:
+    """Positions counted so far; may be asked while the simulation runs."""
+    path = folder / _PROGRESS_NAME
+    return path.stat().st_size if path.exists() else 0

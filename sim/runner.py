@@ -1,0 +1,162 @@
+"""Building and running simulations: each design is compiled once and kept.
+
+    model = build([Path("mmfree.v")], "mmfree")
+    run(model, "sim.testbench", folder)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cocotb_tools.check_results import get_results
+
+from sim.verilator import (
+    MAKE_ARGS,
+    VERILATOR_ARGS,
+    SimulatorError,
+    VerilatorRunner,
+    control_file,
+    find_verilator,
+    publish_ports,
+)
+
+__all__ = ["Model", "SimulatorError", "build", "run"]
+
+KEPT_BUILDS = 64
+"""Builds that the cache keeps; the least recently used go first."""
+
+LOG_NAME = "simulation.log"
+WAVEFORM_NAME = "dump.vcd"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A built simulation: the folder of its program, its top module, and whether it writes WAVEFORM_NAME."""
+
+    folder: Path
+    toplevel: str
+    trace: bool
+
+
+def cache_folder() -> Path:
+    """Where builds are kept: ``mmfree`` in the user's cache folder ($XDG_CACHE_HOME, by default ~/.cache)."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "mmfree" / "simulations"
+
+
+def build(sources: list[Path], toplevel: str, *, trace: bool = False) -> Model:
+    """Compile Verilog with Verilator, or find it compiled already.
+
+    Parameters
+    ----------
+    sources
+        Verilog files; the first holds the top module.
+    toplevel
+        Name of the top module. Only its ports are visible to a testbench.
+    trace
+        Whether runs write a waveform (slow).
+
+    Raises
+    ------
+    SimulatorError
+        If Verilator or a compiler is missing, or compilation fails; the message ends with the tool's own last line.
+    """
+    program, _ = find_verilator()
+    key = hashlib.sha256()
+    for source in sources:
+        key.update(source.read_bytes())
+    version = importlib.metadata.version("cocotb")
+    key.update(repr((program, version, sys.prefix, sys.version_info[:2], toplevel, trace)).encode())
+    key.update(repr((VERILATOR_ARGS, MAKE_ARGS)).encode())
+    folder = cache_folder() / key.hexdigest()[:32]
+    model = Model(folder, toplevel, trace)
+    if (folder / toplevel).exists():
+        os.utime(folder)
+        return model
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".build-") as name:
+        _compile(sources, toplevel, Path(name), trace)
+        _keep(Path(name) / "obj" / toplevel, folder)
+    _forget_old_builds(folder.parent)
+    return model
+
+
+def _compile(sources: list[Path], toplevel: str, folder: Path, trace: bool) -> None:
+    ports = folder / "ports.vlt"
+    ports.write_text(publish_ports(sources[0].read_text(), toplevel))
+    log = folder / "build.log"
+    try:
+        VerilatorRunner().build(
+            sources=[control_file(ports), *(source.resolve() for source in sources)],
+            hdl_toplevel=toplevel,
+            build_dir=folder / "obj",
+            build_args=VERILATOR_ARGS,
+            waves=trace,
+            log_file=log,
+        )
+    except (RuntimeError, SystemExit) as error:
+        raise SimulatorError(f"Verilator could not build {sources[0].name}: {_last_error(log) or error}") from None
+
+
+def _keep(program: Path, folder: Path) -> None:
+    """Move a built program into the cache at once; another process may have been faster."""
+    complete = program.parent.parent / "complete"
+    complete.mkdir()
+    program.rename(complete / program.name)
+    try:
+        complete.rename(folder)
+    except OSError:
+        if not (folder / program.name).exists():
+            raise
+
+
+def _forget_old_builds(parent: Path) -> None:
+    builds = [entry for entry in parent.iterdir() if not entry.name.startswith(".")]
+    builds.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
+    for old in builds[KEPT_BUILDS:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def run(model: Model, test_module: str, folder: Path) -> None:
+    """Run the cocotb tests of ``test_module`` with ``folder`` as working folder.
+
+    What the simulation prints goes to LOG_NAME in ``folder``; a model built with ``trace`` leaves WAVEFORM_NAME there.
+
+    Raises
+    ------
+    SimulatorError
+        If a test fails, or the simulation ends without a result; the message ends with the reason.
+    """
+    results, log = folder / "results.xml", folder / LOG_NAME
+    try:
+        VerilatorRunner().test(
+            hdl_toplevel=model.toplevel,
+            hdl_toplevel_lang="verilog",
+            test_module=test_module,
+            build_dir=model.folder,
+            test_dir=folder,
+            results_xml=str(results.resolve()),
+            waves=model.trace,
+            log_file=log,
+        )
+        tests, failed = get_results(results)
+    except (RuntimeError, SystemExit) as error:
+        raise SimulatorError(f"the simulation failed: {_last_error(log) or error}") from None
+    if failed or not tests:
+        raise SimulatorError(f"the simulation failed: {_last_error(log) or f'{failed} of {tests} tests'}")
+
+
+def _last_error(log: Path) -> str:
+    """The last line of a log that names an error, else its last line."""
+    if not log.exists():
+        return ""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line or "error:" in line]
+    return (errors or lines or [""])[-1]
