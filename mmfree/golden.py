@@ -66,9 +66,22 @@ def requantize(acc: Ints, m: Ints, shift: Ints | int) -> NDArray[np.int64]:
     return round_shift(acc.astype(np.int64) * m, shift)
 
 
+def forget_gate(z: Ints, gate: str, sigmoid: Ints, formats: Formats) -> Ints:
+    """Section 9: f of z + bias; for "sigmoid" saturated to int8 already, as an index into the table."""
+    if gate == "sigmoid":
+        return sigmoid[z + 128]
+    one = 1 << formats.forget_fb
+    return np.clip(z + one // 2, 0, one)
+
+
 def update_state(f: Ints, c: Ints, h: Ints, formats: Formats) -> Ints:
     """Section 10: h'."""
     return h + round_shift(((1 << formats.forget_fb) - f) * (c - h), formats.forget_fb)
+
+
+def gated_product(operand: Ints, silu: Ints, formats: Formats) -> Ints:
+    """Sections 11 and 12: rnd(operand * silu, 6), not yet saturated."""
+    return round_shift(operand * silu, formats.index_fb + formats.state_fb - formats.residual_fb)
 
 
 def _bit_length(x: Ints) -> Ints:
@@ -178,7 +191,8 @@ class Golden:
             logits.append(row[0])
         return np.stack(logits)
 
-    def next_token(self, logits: NDArray[np.int16]) -> NDArray[np.intp]:
+    @staticmethod
+    def next_token(logits: NDArray[np.int16]) -> NDArray[np.intp]:
         """Section 14: row of the largest logit, the lowest of equals; [..., head_size] -> [...]."""
         return logits.argmax(axis=-1)
 
@@ -213,11 +227,10 @@ class Golden:
         i, z, g = outputs
         assert player.bias is not None
         z = z + player.bias
-        if self.tape.config.gate == "hard":
-            one = 1 << formats.forget_fb
-            f = np.clip(z + one // 2, 0, one)
-        else:
-            f = self._sigmoid[self._saturate("gate", z, INT8_MIN, INT8_MAX) + 128]
+        gate = self.tape.config.gate
+        if gate == "sigmoid":
+            z = self._saturate("gate", z, INT8_MIN, INT8_MAX)
+        f = forget_gate(z, gate, self._sigmoid, formats)
         c = self._silu[i + 128]
         h = update_state(f, c, h, formats)
         index = round_shift(h, formats.state_fb - formats.index_fb)
@@ -238,9 +251,8 @@ class Golden:
 
     def _gated_product(self, operand: Ints, silu: Ints) -> Ints:
         """Sections 11 and 12: sat_16(rnd(operand * silu, 6))."""
-        formats = self.tape.formats
-        shift = formats.index_fb + formats.state_fb - formats.residual_fb
-        return self._saturate("product", round_shift(operand * silu, shift), INT16_MIN, INT16_MAX)
+        product = gated_product(operand, silu, self.tape.formats)
+        return self._saturate("product", product, INT16_MIN, INT16_MAX)
 
 
 def _ignore(name: str, values: NDArray[np.int32]) -> None:

@@ -119,6 +119,8 @@ class Tape:
             raise TapeError(f"tables.sigmoid: entries must lie in 0..{1 << self.formats.forget_fb}")
         if type(self.embedding_shift) is not int or not 0 <= self.embedding_shift <= 8:
             raise TapeError(f"embedding_shift must lie in 0..8, got {self.embedding_shift!r}")
+        if not isinstance(self.tokenizer, dict):
+            raise TapeError(f"tokenizer: expected an object, got {type(self.tokenizer).__name__}")
         shapes = list(segment_shapes(config))
         if len(shapes) != len(self.segments):
             raise TapeError(f"config asks for {len(shapes)} segments, got {len(self.segments)}")
@@ -136,6 +138,9 @@ class Tape:
             _check_array(f"{name}: trits", matrix.trits, np.int8, (rows, fan_in))
             if matrix.trits.min() < -1 or matrix.trits.max() > 1:
                 raise TapeError(f"{name}: trits must be -1, 0 or +1")
+            for field_name in ("multiplier", "exponent"):
+                if type(value := getattr(matrix, field_name)) is not int:
+                    raise TapeError(f"{name}: {field_name} must be an integer, got {value!r}")
             if not MULTIPLIER_MIN <= matrix.multiplier <= MULTIPLIER_MAX:
                 raise TapeError(f"{name}: multiplier must lie in 128..256, got {matrix.multiplier}")
             base = ROLES[matrix.role].shift_base(matrix.exponent, self.config.gate, self.formats)
@@ -270,7 +275,7 @@ def decode_tape(data: bytes) -> Tape:
     try:
         manifest = json.loads(body[_PREFIX.size : _PREFIX.size + manifest_bytes])
         tape = _decode_body(manifest, _Reader(body, _PREFIX.size + manifest_bytes))
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise TapeError(f"manifest is malformed: {type(error).__name__}: {error}") from error
     if tape.data != data:
         raise TapeError("not canonical: writing it again gives other bytes")

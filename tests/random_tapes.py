@@ -66,21 +66,24 @@ def _random_matrix(
     rng: np.random.Generator, role: str, rows: int, fan_in: int, gate: str, wild: bool
 ) -> Matrix:
     fraction_bits = ROLES[role].fraction_bits(gate)
-    # e is 9 - a - fb: the smallest e is the largest scale. Half of the wild matrices keep a tame scale; logits saturate only at the largest.
+    # e is 9 - a - fb: the smallest e is the largest scale. Half of the wild matrices keep a tame scale.
     largest = 9 - fraction_bits - SHIFT_BASE_MIN
     exponent = int(rng.integers(-1, 2))
     if wild and rng.random() < 0.5:
         exponent = int(rng.integers(2, largest + 1))
-    if wild and role == "head":
-        exponent = largest
+    multiplier = int(rng.integers(128, 257))
+    trits = rng.integers(-1, 2, (rows, fan_in)).astype(np.int8)
+    if wild and role == "head":  # logits saturate only at the largest scale
+        exponent, multiplier = largest, 256
+        trits[trits == 0] = 1
     bias = None
     if role == "f":
         spread = 32768 if wild else 64
         bias = rng.integers(-spread, spread, rows).astype(np.int16)
     return Matrix(
         role=role,
-        trits=rng.integers(-1, 2, (rows, fan_in)).astype(np.int8),
-        multiplier=int(rng.integers(128, 257)),
+        trits=trits,
+        multiplier=multiplier,
         exponent=exponent,
         bias=bias,
     )

@@ -1,0 +1,85 @@
+"""Designs: sizes, limits and the choice of an array."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmfree.config import ModelConfig, addition_model
+from mmfree.design import Design, array_shape, design_for, weight_words
+from mmfree.tape import Tape
+from tests.random_tapes import random_tape
+
+
+def tape_of(config: ModelConfig) -> Tape:
+    return random_tape(np.random.default_rng(0), **config.to_dict())
+
+
+ADDITION = tape_of(addition_model())
+DESIGN = design_for(ADDITION, 64)
+
+
+def test_addition_design() -> None:
+    assert (DESIGN.rows, DESIGN.columns, DESIGN.post_width, DESIGN.lanes) == (4, 16, 2, 64)
+    # Per layer 3 * 64 * 64 + 64 * 64 + 2 * 128 * 64 + 64 * 128 weights; ten head rows are three blocks of four.
+    words = 2 * (4 * 64 * 64 + 3 * 64 * 128) // 64 + 3 * 4 + 9
+    assert DESIGN.weight_words == weight_words(ADDITION, 4, 16) == words
+    assert (DESIGN.max_tiles, DESIGN.embedding_tiles, DESIGN.max_blocks) == (8, 4, 32)
+    assert DESIGN.groups_per_block == 2
+    assert DESIGN.accumulator_bits == 17
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16, 64, 256, 1024, 4096])
+def test_every_lane_count_gives_a_design(lanes: int) -> None:
+    design = design_for(ADDITION, lanes)
+    assert design.lanes == lanes
+    assert design.rows % design.post_width == 0 == design.columns % design.post_width
+
+
+@pytest.mark.parametrize("lanes", [0, 3, 48, 2**21, -4])
+def test_other_lane_counts_are_refused(lanes: int) -> None:
+    with pytest.raises(ValueError, match=f"lanes must be a power of two in 4..1048576, got {lanes}"):
+        array_shape(ADDITION, lanes)
+
+
+def test_json_round_trip() -> None:
+    assert Design.from_dict(DESIGN.to_dict()) == DESIGN
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": 3}, r"rows must be a power of two in 1\.\.1024, got 3"),
+        ({"rows": 2048}, r"rows must be a power of two in 1\.\.1024, got 2048"),
+        ({"columns": 1}, r"columns must be a power of two in 2\.\.1024, got 1"),
+        ({"post_width": 8}, "post_width must divide rows and columns, got 8 for 4 x 16"),
+        ({"max_width": 0}, "max_width must be a positive integer, got 0"),
+        ({"max_width": 70000}, "max_width must be at most 65535"),
+        ({"weight_words": 2.5}, r"weight_words must be a positive integer, got 2\.5"),
+        ({"formats": {"state_fb": 10}}, "only the default formats"),
+        ({"formats": {"state": 10}}, "limits: formats: "),
+        ({"extra": 1}, "limits: unknown field 'extra'"),
+    ],
+)
+def test_bad_limits_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Design.from_dict({**DESIGN.to_dict(), **change}, "limits")
+
+
+def test_limits_that_are_incomplete_or_no_object_are_refused() -> None:
+    limits = DESIGN.to_dict()
+    del limits["rows"]
+    with pytest.raises(ValueError, match="limits: missing field 'rows'"):
+        Design.from_dict(limits, "limits")
+    with pytest.raises(ValueError, match="limits: expected a JSON object, got list"):
+        Design.from_dict([], "limits")
+
+
+def test_header_holds_every_field() -> None:
+    assert DESIGN.header_bits == sum(bits for _, bits in DESIGN.header_fields)
+    names = [name for name, _ in DESIGN.header_fields]
+    assert len(set(names)) == len(names)
+    assert replace(DESIGN, max_rows=4096).header_bits > DESIGN.header_bits
