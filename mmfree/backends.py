@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from mmfree.golden import Golden
 from mmfree.tape import Tape, read_tape
@@ -49,9 +50,11 @@ class GoldenBackend:
     ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
         """See Backend."""
         logits = np.empty((*ids.shape, self.tape.config.head_size), dtype=np.float32)
-        for position in range(ids.shape[1]):
-            step, state = self.golden.step(ids[:, position], state)
-            logits[:, position] = step
+        # Many small products: with more than one thread BLAS waits more than it computes.
+        with threadpool_limits(1, user_api="blas"):
+            for position in range(ids.shape[1]):
+                step, state = self.golden.step(ids[:, position], state)
+                logits[:, position] = step
         return logits * np.float32(2.0**-self.tape.formats.residual_fb), state
 
 

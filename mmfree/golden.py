@@ -32,6 +32,9 @@ _FLOAT32_EXACT = 1 << 24
 """Integers below this are exact in float32, and so is every partial sum of a product that stays below it."""
 
 
+_RECIPROCAL_ROOT = reciprocal_root_table().astype(np.int32)
+
+
 def round_shift(p: NDArray[Any], n: NDArray[Any] | int) -> NDArray[Any]:
     """rnd(p, n) of section 1: p / 2^n, halves up."""
     return (p + ((1 << np.asarray(n)) >> 1).astype(p.dtype)) >> n
@@ -48,7 +51,7 @@ def rms_norm(s: Ints) -> tuple[Ints, Ints]:
     """Section 6: sums of squares to (R, k)."""
     s = np.where(s == 0, 4096, s)
     k = np.maximum((_bit_length(s) - 1) >> 1, NORM_EXPONENT_MIN)
-    return reciprocal_root_table().astype(np.int32)[s >> (2 * k - 6)], k
+    return _RECIPROCAL_ROOT[s >> (2 * k - 6)], k
 
 
 def scale(r: Ints, multiplier: int | Ints) -> Ints:

@@ -161,8 +161,7 @@ def test_a_smaller_tape_fits_a_larger_design() -> None:
 
 @pytest.mark.parametrize(
     "limit",
-    ["max_width", "max_rows", "weight_words", "header_words", "embedding_rows", "embedding_width"]
-    + ["bias_words", "state_words"],
+    ["max_width", "max_rows", "weight_words", "header_words", "embedding_rows", "embedding_width", "bias_words", "state_words"],
 )
 def test_a_tape_that_is_too_large_is_refused_by_name(limit: str) -> None:
     design = design_for(TAPE, 16)
