@@ -26,6 +26,7 @@ MODEL_NAME = "model.safetensors"
 TOKENIZER_NAME = "tokenizer.json"
 TRAINING_NAME = "training.safetensors"
 METRICS_NAME = "metrics.csv"
+_NUMBERS = ("step", "steps", "seed")
 
 
 class CheckpointError(ValueError):
@@ -43,17 +44,21 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What exact resumption needs: steps done and planned, the seed, weights, and the optimizer's moments by parameter name."""
+    """What exact resumption needs: steps done and planned, the seed, the sha256 of the training text ("" without one), weights, and the optimizer's moments by parameter name."""
 
     step: int
     steps: int
     seed: int
+    corpus: str
     weights: dict[str, Tensor]
     moments: dict[str, dict[str, Tensor]]
 
 
 def begin_checkpoint(folder: Path, config: RunConfig) -> None:
-    """Write what does not change during a run."""
+    """Write what does not change during a run. Weights of another config go first: a model is never without its own config."""
+    if (folder / CONFIG_NAME).exists() and (folder / CONFIG_NAME).read_bytes() != _json(config.to_dict()):
+        for name in (CONFIG_NAME, TRAINING_NAME, MODEL_NAME, TOKENIZER_NAME):
+            (folder / name).unlink(missing_ok=True)
     _write_json(folder / CONFIG_NAME, config.to_dict())
     _write_json(folder / TOKENIZER_NAME, config.tokenizer.to_dict())
 
@@ -63,8 +68,7 @@ def save_checkpoint(folder: Path, model: MatMulFreeLM, state: TrainingState) -> 
     tensors = {f"weights.{name}": tensor for name, tensor in state.weights.items()}
     for name, moments in state.moments.items():
         tensors |= {f"moments.{name}:{key}": tensor for key, tensor in moments.items()}
-    numbers = {"step": state.step, "steps": state.steps, "seed": state.seed}
-    metadata = {key: str(value) for key, value in numbers.items()}
+    metadata = {name: str(getattr(state, name)) for name in (*_NUMBERS, "corpus")}
     write_atomically(folder / TRAINING_NAME, save(tensors, metadata | {"format": "pt"}))
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     write_atomically(folder / MODEL_NAME, save(weights, {"format": "pt"}))
@@ -115,8 +119,8 @@ def load_training_state(folder: Path) -> TrainingState:
         else:
             parameter, _, key = rest.rpartition(":")
             moments.setdefault(parameter, {})[key] = tensor
-    numbers = {key: int(metadata[key]) for key in ("step", "steps", "seed")}
-    return TrainingState(**numbers, weights=weights, moments=moments)
+    numbers = {name: int(metadata[name]) for name in _NUMBERS}
+    return TrainingState(**numbers, corpus=metadata["corpus"], weights=weights, moments=moments)
 
 
 def check_weights(path: Path, tensors: dict[str, Tensor], model: MatMulFreeLM) -> None:
@@ -141,8 +145,12 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: damaged: {error}") from None
 
 
+def _json(data: object) -> bytes:
+    return (json.dumps(data, indent=1) + "\n").encode()
+
+
 def _write_json(path: Path, data: object) -> None:
-    write_atomically(path, (json.dumps(data, indent=1) + "\n").encode())
+    write_atomically(path, _json(data))
 
 
 def moments_of(optimizer: torch.optim.Optimizer, model: MatMulFreeLM) -> dict[str, dict[str, Tensor]]:

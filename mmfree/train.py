@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import time
 from dataclasses import dataclass, replace
@@ -93,6 +94,10 @@ def train(
     if resume:
         _check_resumable(folder, config)
         state = load_training_state(folder)
+        if state.corpus != _digest(corpus):
+            raise CheckpointError(
+                f"{folder}: the checkpoint was trained on another text; resume with the same --data"
+            )
         restore(state, model, optimizer)
         state = replace(state, weights={}, moments={})
     else:
@@ -100,10 +105,8 @@ def train(
             raise CheckpointError(
                 f"{folder}: holds a checkpoint already; --resume goes on with it, --force replaces it"
             )
-        state = TrainingState(0, config.recipe.steps, seed, {}, {})
-        begin_checkpoint(folder, config)
-        (folder / METRICS_NAME).unlink(missing_ok=True)
-    run = _Run(config.recipe, folder, model, optimizer, corpus, state, minutes)
+        state = TrainingState(0, config.recipe.steps, seed, _digest(corpus), {}, {})
+    run = _Run(config, folder, model, optimizer, corpus, state, minutes)
     return run.go(stop_at)
 
 
@@ -112,7 +115,7 @@ class _Run:
 
     def __init__(
         self,
-        recipe: Recipe,
+        config: RunConfig,
         folder: Path,
         model: MatMulFreeLM,
         optimizer: torch.optim.Optimizer,
@@ -120,9 +123,11 @@ class _Run:
         state: TrainingState,
         minutes: float | None,
     ) -> None:
-        self.recipe, self.folder, self.model, self.optimizer = recipe, folder, model, optimizer
+        self.config, self.recipe, self.folder = config, config.recipe, folder
+        self.model, self.optimizer = model, optimizer
         self.corpus, self.minutes = corpus, minutes
         self.step, self.steps, self.seed = state.step, state.steps, state.seed
+        self.begun = state.step > 0
         self.rows = _read_metrics(folder / METRICS_NAME, self.step)
 
     def go(self, stop_at: int | None) -> TrainingResult:
@@ -191,9 +196,13 @@ class _Run:
             self.step,
             self.steps,
             self.seed,
+            _digest(self.corpus),
             {name: tensor.detach() for name, tensor in self.model.state_dict().items()},
             moments_of(self.optimizer, self.model),
         )
+        if not self.begun:
+            begin_checkpoint(self.folder, self.config)
+            self.begun = True
         save_checkpoint(self.folder, self.model, state)
         _write_metrics(self.folder / METRICS_NAME, self.rows)
 
@@ -204,6 +213,11 @@ def _corpus(recipe: Recipe, paths: list[Path]) -> Corpus | None:
     if paths:
         raise ValueError(f"--data is for text; task {recipe.task} makes its own examples")
     return None
+
+
+def _digest(corpus: Corpus | None) -> str:
+    """Identity of the text that a run learns from."""
+    return hashlib.sha256(corpus.training.tobytes()).hexdigest() if corpus is not None else ""
 
 
 def _check_resumable(folder: Path, config: RunConfig) -> None:

@@ -1,0 +1,75 @@
+"""Recipes, presets and CONFIG.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmfree.recipe import PRESETS, RunConfig, load_run_config
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("gate", ["hard", "sigmoid"])
+def test_presets_survive_json(name: str, gate: str, tmp_path: Path) -> None:
+    config = load_run_config(name, gate)
+    assert config.model.gate == gate
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.to_dict()))
+    assert load_run_config(str(path)) == config
+
+
+def changed(part: str, **values: Any) -> Any:
+    data = load_run_config("addition").to_dict()
+    data[part] |= values
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], 'run.json: expected a JSON object with "model" and "recipe"'),
+        ({"model": {}}, 'run.json: expected a JSON object with "model" and "recipe"'),
+        (changed("recipe", task="chess"), "task must be one of addition, text, got 'chess'"),
+        (changed("recipe", steps=0), "run.json: recipe: steps must be a positive integer, got 0"),
+        (changed("recipe", batch_size=1.5), "batch_size must be a positive integer, got 1.5"),
+        (changed("recipe", learning_rate=-1), "learning_rate must be a positive number, got -1"),
+        (changed("recipe", learning_rate="fast"), "learning_rate must be a positive number, got 'fast'"),
+        (changed("recipe", clip=float("nan")), "clip must be a positive number, got nan"),
+        (changed("recipe", colour="red"), "run.json: recipe: unknown field 'colour'"),
+        (changed("model", hidden_size=0), "hidden_size must be an integer in 1..65535, got 0"),
+        (changed("model", vocab_size=40), "task addition needs vocab_size 31 and head_size 10, got 40 and 10"),
+        ({**changed("model"), "recipe": 3}, "run.json: recipe: no JSON object"),
+    ],
+)
+def test_bad_configs_name_file_and_field(data: Any, message: str) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the text is compared below)
+        RunConfig.from_dict(data, "run.json")
+    assert message in str(error.value)
+    assert str(error.value).startswith(("run.json", "config", "recipe"))
+
+
+def test_a_missing_field_is_named() -> None:
+    data = load_run_config("addition").to_dict()
+    del data["recipe"]["steps"]
+    with pytest.raises(ValueError, match=r"run\.json: recipe: missing field 'steps'"):
+        RunConfig.from_dict(data, "run.json")
+
+
+def test_what_is_neither_preset_nor_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"adition: neither a preset \(addition, text\) nor a \.json file"):
+        load_run_config("adition")
+    with pytest.raises(ValueError, match="no such file"):
+        load_run_config(str(tmp_path / "none.json"))
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ValueError, match=r"bad\.json: not valid JSON"):
+        load_run_config(str(tmp_path / "bad.json"))
+
+
+def test_the_gate_of_a_file_stands_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(load_run_config("addition").to_dict()))
+    with pytest.raises(ValueError, match="its gate is hard; change the file, not the option"):
+        load_run_config(str(path), "sigmoid")
