@@ -119,7 +119,7 @@ def test_another_config_never_stands_beside_old_weights(
     wider = replace(TINY, model=replace(TINY.model, hidden_size=16))
     with monkeypatch.context() as patch:
         patch.setattr(mmfree.train.F, "cross_entropy", lambda x, y: x.sum() * float("nan"))
-        with pytest.raises(ValueError, match="the loss became nan at step 1: lower learning_rate"):
+        with pytest.raises(ValueError, match="the loss became nan at step 0: lower learning_rate"):
             train(wider, tmp_path, force=True)
     assert load_checkpoint(tmp_path).config == TINY
     train(wider, tmp_path, force=True, stop_at=1)
