@@ -21,6 +21,8 @@ class Embedding(wiring.Component):
 
     def __init__(self, design: Design) -> None:
         self._design = design
+        depth = design.embedding_rows * design.embedding_tiles
+        self.memory = memory.Memory(shape=unsigned(8 * design.columns), depth=depth, init=[])
         tiles = range(max(2, design.max_tiles))
         super().__init__(
             {
@@ -39,10 +41,8 @@ class Embedding(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rows, columns = self._design.embedding_rows, self._design.columns
-        m.submodules.embedding = words = memory.Memory(
-            shape=unsigned(8 * columns), depth=rows * self._design.embedding_tiles, init=[]
-        )
-        read = words.read_port()
+        m.submodules.embedding = self.memory
+        read = self.memory.read_port()
         # Word t of row v stands at t * rows + v: the address steps by the number of rows.
         address = Signal(range(rows * self._design.embedding_tiles + rows))
         following = Signal.like(address)

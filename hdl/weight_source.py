@@ -37,15 +37,14 @@ class BlockSource(wiring.Component):
     """
 
     def __init__(self, word_bits: int, depth: int) -> None:
-        self._word_bits, self._depth = word_bits, depth
+        self._depth = depth
+        self.memory = memory.Memory(shape=unsigned(word_bits), depth=depth, init=[])
         super().__init__({"words": In(WeightSource(word_bits)), "pause": In(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.weights = weights = memory.Memory(
-            shape=unsigned(self._word_bits), depth=self._depth, init=[]
-        )
-        port = weights.read_port()
+        m.submodules.weights = self.memory
+        port = self.memory.read_port()
         # Cycle 0: the order; cycle 1: address; cycle 2: the memory answers; cycles 3, 4: its output registers.
         take = delay(m, self.words.take, 1, reset=True)
         restart = delay(m, self.words.restart, 1, reset=True)

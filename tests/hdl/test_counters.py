@@ -1,0 +1,56 @@
+"""Counters."""
+
+from __future__ import annotations
+
+import pytest
+from amaranth.hdl import Const
+from amaranth.sim import Simulator
+
+from hdl.counters import COUNTERS, CYCLE_COUNTERS, Counters, count_ones
+from mmfree.formats import SATURATION_SITES
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 7, 16])
+def test_every_set_bit_counts(bits: int) -> None:
+    for value in {0, 1, (1 << bits) - 1, 0b1011001 & ((1 << bits) - 1)}:
+        total = count_ones(Const(value, bits))
+
+        async def bench(ctx: object, total: object = total, value: int = value) -> None:
+            assert ctx.get(total) == value.bit_count()  # type: ignore[attr-defined]
+
+        from amaranth.hdl import Module
+
+        simulator = Simulator(Module())
+        simulator.add_testbench(bench)
+        simulator.run()
+
+
+def test_each_counter_counts_its_own() -> None:
+    flags = dict.fromkeys(SATURATION_SITES, 4)
+    block = Counters(flags)
+    sources = {
+        "cycles": block.busy,
+        "beats": block.beat,
+        **{name: block.waits[name.removeprefix("wait_")] for name in CYCLE_COUNTERS[2:]},
+        **{f"saturated_{site}": getattr(block, f"saturated_{site}") for site in SATURATION_SITES},
+    }
+    assert list(sources) == list(COUNTERS)
+
+    async def bench(ctx: object) -> None:
+        get, put, tick = ctx.get, ctx.set, ctx.tick  # type: ignore[attr-defined]
+        for name, source in sources.items():
+            put(block.clear, 1)
+            await tick()
+            put(block.clear, 0)
+            step = 0b1011 if name.startswith("saturated") else 1
+            put(source, step)
+            await tick().repeat(5)
+            put(source, 0)
+            await tick().repeat(2)
+            counts = {other: get(block.o[other]) for other in COUNTERS}
+            assert counts == {**dict.fromkeys(COUNTERS, 0), name: 5 * step.bit_count()}
+
+    simulator = Simulator(block)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
