@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from amaranth.hdl import Const
+from amaranth.hdl import Const, Module
 from amaranth.sim import Simulator
 
 from hdl.counters import COUNTERS, CYCLE_COUNTERS, Counters, count_ones
@@ -15,10 +17,8 @@ def test_every_set_bit_counts(bits: int) -> None:
     for value in {0, 1, (1 << bits) - 1, 0b1011001 & ((1 << bits) - 1)}:
         total = count_ones(Const(value, bits))
 
-        async def bench(ctx: object, total: object = total, value: int = value) -> None:
-            assert ctx.get(total) == value.bit_count()  # type: ignore[attr-defined]
-
-        from amaranth.hdl import Module
+        async def bench(ctx: Any, total: Any = total, value: int = value) -> None:
+            assert ctx.get(total) == value.bit_count()
 
         simulator = Simulator(Module())
         simulator.add_testbench(bench)
@@ -36,8 +36,8 @@ def test_each_counter_counts_its_own() -> None:
     }
     assert list(sources) == list(COUNTERS)
 
-    async def bench(ctx: object) -> None:
-        get, put, tick = ctx.get, ctx.set, ctx.tick  # type: ignore[attr-defined]
+    async def bench(ctx: Any) -> None:
+        get, put, tick = ctx.get, ctx.set, ctx.tick
         for name, source in sources.items():
             put(block.clear, 1)
             await tick()

@@ -10,11 +10,12 @@ import pytest
 
 import sim.cosim
 from mmfree.design import Design, design_for
-from mmfree.formats import SATURATION_SITES
+from mmfree.formats import GATES, SATURATION_SITES
 from mmfree.golden import Golden
 from mmfree.layout import Image, layout
 from mmfree.tape import Tape
 from sim.cosim import Sequence, Traffic, cosim
+from tests.models import SMALL_ADDITION, tape_of, trained
 from tests.sim.shapes import ADDITION, FAST_SHAPES, ODD, SLOW_SHAPES, Shape, random_tokens
 
 TOKENS = 200
@@ -43,6 +44,14 @@ def test_random_tapes_are_bit_exact(shape: Shape, wild: bool) -> None:
 @pytest.mark.parametrize("shape", SLOW_SHAPES, ids=lambda shape: shape.name)
 def test_random_tapes_of_more_shapes_are_bit_exact(shape: Shape, wild: bool) -> None:
     check_bit_exact(shape, shape.tape(1, wild=wild))
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_trained_tapes_are_bit_exact(gate: str, tmp_path: Path) -> None:
+    tape = tape_of(trained(SMALL_ADDITION, tmp_path, gate))
+    result = cosim(tape, design_for(tape, 16), random_tokens(tape.config, TOKENS, seed=5))
+    assert result.bit_exact, result.divergence
+    assert result.compared == TOKENS * (10 + tape.config.num_state_words)
 
 
 def test_every_saturation_is_reached_on_the_chip() -> None:

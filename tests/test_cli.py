@@ -1,0 +1,295 @@
+"""The command line: its frozen surface, its JSON, its exit codes, and one clear line for every bad input."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mmfree.cli
+from mmfree.cli import build_parser, main
+from mmfree.layout import Image, layout
+from mmfree.recipe import load_run_config
+from mmfree.tape import Tape, read_tape, write_tape
+from tests.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
+
+SURFACE = {
+    "train": "config --gate --data --minutes --resume --out --force",
+    "evaluate": "model --data --task --digits --examples --backend --lanes",
+    "export": "checkpoint --out --force",
+    "inspect": "tape",
+    "generate": "model --prompt --tokens --temperature --backend --lanes",
+    "verilog": "source --lanes --out --force",
+    "cosim": "tape --prompt --tokens --profile --waveform --lanes",
+    "demo": "preset --lanes --out --force",
+}
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    (action,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def test_the_surface_is_frozen() -> None:
+    """Scripts rely on these names: add to them, never change one."""
+    found = {
+        verb: [(action.option_strings or [action.dest])[-1] for action in parser._actions]
+        for verb, parser in verbs().items()
+    }
+    assert found == {
+        verb: ["--help", "--json", "--seed", *options.split()] for verb, options in SURFACE.items()
+    }
+
+
+def test_every_option_has_help() -> None:
+    for verb, parser in verbs().items():
+        for action in parser._actions:
+            assert action.help, (verb, action.dest)
+        assert "default" in parser.format_help()
+
+
+@pytest.fixture(scope="module")
+def addition(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(SMALL_ADDITION, tmp_path_factory.mktemp("addition") / "run")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(SMALL_TEXT, tmp_path_factory.mktemp("text") / "run")
+
+
+@pytest.fixture(scope="module")
+def tape(addition: Path) -> Path:
+    path = addition.parent / "model.tape"
+    write_tape(tape_of(addition), path)
+    return path
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> dict[str, Any]:
+    assert main([*map(str, arguments), "--json"]) == code
+    output = capsys.readouterr().out
+    assert output.count("\n") == 1, "one JSON object, and nothing else, on stdout"
+    values: dict[str, Any] = json.loads(output)
+    return values
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 2) -> str:
+    """The one line on stderr (progress bars are quiet: it is no terminal)."""
+    assert main([*map(str, arguments)]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("mmfree: error: ")
+    return lines[0]
+
+
+def test_train_and_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(SMALL_ADDITION.to_dict()))
+    values = run_json(capsys, "train", config, "--out", tmp_path / "run")
+    assert set(values) >= {"accuracy", "tokens_per_second", "steps", "loss"}
+    assert values["steps"] == 25
+    for task in ("addition", "addition-chains"):
+        arguments = ["--task", task, "--digits", 3, "--examples", 20]
+        results = [
+            run_json(capsys, "evaluate", tmp_path / "run", *arguments, "--backend", backend)
+            for backend in ("golden", "fakequant")
+        ]
+        assert results[0]["examples"] == 20
+        assert results[0]["accuracy"] == results[1]["accuracy"]
+        assert [r["backend"] for r in results] == ["golden", "fakequant"]
+
+
+def test_train_and_evaluate_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, data = tmp_path / "config.json", tmp_path / "data.txt"
+    config.write_text(json.dumps(SMALL_TEXT.to_dict()))
+    data.write_text("a small text, again and again. " * 100)
+    values = run_json(capsys, "train", config, "--data", data, "--out", tmp_path / "run")
+    assert 0 < values["bits_per_byte"] < 8
+    result = run_json(capsys, "evaluate", tmp_path / "run", "--data", data)
+    assert set(result) == {"backend", "bits_per_byte", "bytes"}
+    assert result["bytes"] == data.stat().st_size
+    assert run_json(capsys, "train", config, "--data", data, "--out", tmp_path / "run", "--resume")["steps"] == 25
+
+
+def test_export_and_inspect(addition: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a.tape"
+    values = run_json(capsys, "export", addition, "--out", out)
+    assert values["bytes"] == out.stat().st_size
+    assert values["sha256"] == read_tape(out).sha256
+    assert values["weights"] == read_tape(out).num_ternary_weights
+    inspected = run_json(capsys, "inspect", out)
+    assert inspected["sha256"] == values["sha256"]
+    assert [s["name"] for s in inspected["segments"]][:2] == ["layer 0 gates", "layer 0 output"]
+    assert main(["inspect", str(out)]) == 0
+    assert "layer 1 down" in capsys.readouterr().out
+
+
+def test_generate(addition: Path, text: Path, tape: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = run_json(capsys, "generate", tape, "--prompt", "12+34")
+    assert values["text"].isdigit()
+    assert len(values["ids"]) == 7
+    values = run_json(capsys, "generate", text, "--prompt", "The ", "--tokens", 9, "--backend", "golden")
+    assert len(values["ids"]) == 9
+    assert main(["generate", str(text), "--prompt", "The ", "--tokens", "9", "--backend", "golden"]) == 0
+    assert capsys.readouterr().out == values["text"] + "\n"
+
+
+def test_verilog_of_a_tape_and_of_its_limits(tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = run_json(capsys, "verilog", tape, "--out", tmp_path / "a", "--lanes", 16)
+    assert values["multipliers"] == 0
+    assert values["tape_sha256"] == read_tape(tape).sha256
+    limits = tmp_path / "limits.json"
+    limits.write_text(json.dumps(values["design"]))
+    run_json(capsys, "verilog", limits, "--out", tmp_path / "b")
+    assert (tmp_path / "a" / "mmfree.v").read_bytes() == (tmp_path / "b" / "mmfree.v").read_bytes()
+    assert "--force overwrites it" in error_of(capsys, "verilog", limits, "--out", tmp_path / "a")
+
+
+def test_cosim(tape: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = run_json(capsys, "cosim", tape, "--lanes", 16, "--prompt", "12+34", "--profile")
+    assert values["bit_exact"] is True
+    assert values["tokens"] == 7
+    assert values["compared"] == 7 * (10 + 2 * 20)
+    weights = read_tape(tape).num_ternary_weights
+    assert values["weights_per_token"] == weights
+    assert values["lane_utilization"] == pytest.approx(weights / (16 * values["cycles_per_token"]))
+    assert values["simulated_hz"] > 0
+    total = sum(cycles["cycles"] for cycles in values["profile"].values())
+    assert total == pytest.approx(7 * values["cycles_per_token"])
+    assert main(["cosim", str(tape), "--lanes", "16", "--profile", "--seed", "3"]) == 0
+    output = capsys.readouterr().out
+    assert "bit-exact: 16 tokens, 800 logits and state words compared" in output
+    assert "layer 1 down" in output
+
+
+def test_a_chip_that_differs_fails(
+    tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sim.cosim
+
+    def faulty(tape: Tape, design: Any) -> Image:
+        image = layout(tape, design)
+        return replace(image, biases=image.biases + np.int16(100))
+
+    monkeypatch.setattr(sim.cosim, "layout", faulty)
+    waveform = tmp_path / "wave.vcd"
+    values = run_json(capsys, "cosim", tape, "--lanes", 16, "--waveform", waveform, code=1)
+    assert values["bit_exact"] is False
+    assert values["divergence"]["segment"] == "layer 0 gates"
+    assert waveform.exists()
+    assert main(["cosim", str(tape), "--lanes", "16"]) == 1
+    assert "NOT bit-exact; the first difference: sequence 0, position 0" in capsys.readouterr().out
+    error_of(capsys, "evaluate", tape, "--backend", "rtl", "--lanes", 16, "--digits", 1, "--examples", 1, code=1)
+
+
+def test_bad_input_is_one_line(
+    addition: Path, text: Path, tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was required, what was found, what to do; exit code 2; nothing written."""
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "latin.txt").write_bytes(b"\xff\xfe" * 500)
+    data = tape.read_bytes()
+    (tmp_path / "cut.tape").write_bytes(data[:-40])
+    (tmp_path / "flipped.tape").write_bytes(data[:500] + bytes([data[500] ^ 4]) + data[501:])
+    (tmp_path / "other.tape").write_bytes(data[:8] + b"\x07" + data[9:])
+    config = load_run_config("text").to_dict()
+    config["model"]["hidden_size"] = -1
+    (tmp_path / "bad.json").write_text(json.dumps(config))
+    before = sorted(tmp_path.rglob("*"))
+    out = ["--out", tmp_path / "out"]
+    cases: list[tuple[list[object], str]] = [
+        (["cosim", tmp_path / "cut.tape"], "checksum mismatch: the tape is truncated or altered"),
+        (["cosim", tmp_path / "flipped.tape"], "checksum mismatch"),
+        (["verilog", tmp_path / "other.tape", *out], "tape version 7, but this mmfree reads version 1"),
+        (["inspect", tmp_path / "none.tape"], "no such file"),
+        (["inspect", addition], "a folder, not a tape file"),
+        (["train", tmp_path / "bad.json", *out], "hidden_size must be an integer in 1..65535, got -1"),
+        (["train", "addition", *out, "--data", tmp_path / "empty.txt"], "--data is for text"),
+        (["train", "text", *out, "--data", tmp_path / "empty.txt"], "the file is empty; text is needed"),
+        (["train", "text", *out, "--data", tmp_path / "latin.txt"], "not UTF-8 text: byte 0xff at offset 0"),
+        (["train", "sorting", *out], "neither a preset (addition, text) nor a .json file"),
+        (["train", "text", *out, "--resume"], "no checkpoint: config.json is missing"),
+        (["train", "addition", "--out", addition], "--resume goes on with it, --force replaces it"),
+        (["evaluate", addition, "--task", "sorting"], "--task must be one of addition, addition-chains, got 'sorting'"),
+        (["evaluate", addition, "--task", "addition", "--data", "x"], "give --data or --task, not both"),
+        (["evaluate", addition, "--data", tape], "a model for addition: use --task"),
+        (["evaluate", text, "--task", "addition"], "a model for bytes: use --data"),
+        (["evaluate", text, "--data", tmp_path / "none"], "cannot be read"),
+        (["evaluate", tape, "--backend", "fakequant"], "needs the checkpoint folder"),
+        (["evaluate", addition, "--digits", 0], "--digits and --examples must be at least 1"),
+        (["export", tape, *out], "not a checkpoint folder"),
+        (["export", tmp_path, *out], "no checkpoint: config.json is missing"),
+        (["export", addition, "--out", tape], "exists already; --force overwrites it"),
+        (["generate", tape, "--prompt", "hello"], "two decimal numbers such as 123+456, got 'hello'"),
+        (["generate", text, "--prompt", "a", "--tokens", 0], "--tokens must be at least 1, got 0"),
+        (["generate", text, "--prompt", "a", "--temperature", -1], "--temperature must be 0 or more"),
+        (["verilog", tape, *out, "--lanes", 48], "lanes must be a power of two in 4..1048576, got 48"),
+        (["verilog", tmp_path / "bad.json", *out], "unknown field 'model'"),
+        (["cosim", tape, "--tokens", -1], "--tokens must be 0 or more, got -1"),
+        (["cosim", tape, "--tokens", 3], "reads out its answer and generates nothing"),
+        (["cosim", tape, "--prompt", ""], "two decimal numbers"),
+    ]
+    for arguments, message in cases:
+        assert message in error_of(capsys, *arguments), arguments
+    assert sorted(tmp_path.rglob("*")) == before, "nothing half-written"
+
+
+def test_a_missing_simulator_or_compiler_is_one_line(
+    tape: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "g++" else which(name))
+    message = error_of(capsys, "cosim", tape, "--lanes", 16)
+    assert "g++ is needed to build a simulation" in message
+    assert "install g++ make perl" in message
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "arguments"),
+    [
+        ("torch", "train", ["train", "addition", "--out", "OUT"]),
+        ("amaranth", "hdl", ["verilog", "TAPE", "--out", "OUT"]),
+        ("cocotb_tools", "sim", ["cosim", "TAPE"]),
+    ],
+)
+def test_a_missing_extra_is_named(
+    package: str,
+    extra: str,
+    arguments: list[str],
+    tape: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in list(sys.modules):
+        own = name.startswith(("mmfree.train", "mmfree.recipe", "hdl", "sim.")) or name == "sim"
+        if own or name.partition(".")[0] == package:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    filled = [{"TAPE": str(tape), "OUT": str(tmp_path / "out")}.get(a, a) for a in arguments]
+    assert f"{package} is not installed; `pip install 'mmfree[{extra}]'` does that" in error_of(capsys, *filled)
+
+
+def test_interruption_ends_in_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(options: argparse.Namespace) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mmfree.cli, "_verb", lambda name: interrupt)
+    assert error_of(capsys, "inspect", "x", code=130) == "mmfree: error: interrupted"
+
+
+def test_unknown_verbs_and_options_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["fly"], ["inspect"], ["inspect", "a", "--fast"], ["evaluate", "a", "--backend", "gpu"]):
+        with pytest.raises(SystemExit) as error:
+            main(arguments)
+        assert error.value.code == 2
+        assert "usage: mmfree" in capsys.readouterr().err
