@@ -1,0 +1,77 @@
+"""How far the three readings of a checkpoint agree: fake-quantized with golden (every logit), and the fast scan of training with the sequential one.
+
+    python tools/agreement.py runs/addition/checkpoint
+    python tools/agreement.py runs/text/checkpoint --data book.txt --bytes 50000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mmfree.backends import load_backend
+from mmfree.checkpoint import load_checkpoint
+from mmfree.data import load_corpus, read_text, streams
+from mmfree.tasks import SUM_KINDS, draw_sums, sum_ids
+
+
+def inputs(task: str, data: Path | None, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(ids, targets, mask) of text, or of sums of 100 digits (targets are not used)."""
+    if task == "text":
+        text = np.frombuffer(read_text(data), dtype=np.uint8) if data else load_corpus([]).validation
+        batch = streams(text[:size])
+        return batch.ids, batch.targets, batch.mask
+    rng = np.random.default_rng(0)
+    ids = np.concatenate([sum_ids(*draw_sums(rng, kind, 100, 20)) for kind in SUM_KINDS])
+    return ids, np.zeros_like(ids), np.ones(ids.shape, dtype=bool)
+
+
+def bits_per_byte(logits: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> float:
+    """Mean cross-entropy in bits of the scored positions."""
+    nats = F.cross_entropy(torch.from_numpy(logits[mask]).double(), torch.from_numpy(targets[mask]))
+    return float(nats) / math.log(2)
+
+
+def compare(folder: Path, data: Path | None, size: int) -> dict[str, Any]:
+    """Logits that differ, and for text the bits per byte of every mode."""
+    checkpoint = load_checkpoint(folder)
+    ids, targets, mask = inputs(checkpoint.config.recipe.task, data, size)
+    logits = {}
+    for name in ("golden", "fakequant", "float"):
+        backend = load_backend(folder, name)
+        logits[name], _ = backend.run(ids, backend.state(len(ids)))
+    with torch.no_grad():
+        fast, _ = checkpoint.model(torch.from_numpy(ids), mode="train")
+    logits["train"] = fast.numpy()
+    result: dict[str, Any] = {
+        "logits": int(logits["golden"].size),
+        "fakequant_differs_from_golden": int((logits["fakequant"] != logits["golden"]).sum()),
+        "train_differs_from_golden": int((logits["train"] != logits["golden"]).sum()),
+    }
+    if checkpoint.config.recipe.task == "text":
+        result["bits_per_byte"] = {
+            name: bits_per_byte(values, targets, mask) for name, values in logits.items()
+        }
+        result["bytes"] = int(mask.sum())
+    return result
+
+
+def main() -> None:
+    """Print the comparison as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--data", type=Path, help="text that the model was not trained on; default: what training held out")
+    parser.add_argument("--bytes", type=int, default=50_000, help="of it, at most")
+    options = parser.parse_args()
+    print(json.dumps(compare(options.checkpoint, options.data, options.bytes), indent=1))
+
+
+if __name__ == "__main__":
+    main()
