@@ -16,6 +16,7 @@ from mmfree.checkpoint import (
     TOKENIZER_NAME,
     TRAINING_NAME,
     CheckpointError,
+    begin_checkpoint,
     load_checkpoint,
     load_training_state,
 )
@@ -88,4 +89,14 @@ def test_a_config_of_another_shape_is_refused(folder: Path) -> None:
     other = replace(TINY, model=replace(TINY.model, intermediate_size=20))
     (folder / CONFIG_NAME).write_text(json.dumps(other.to_dict()))
     with pytest.raises(CheckpointError, match="the config needs"):
+        load_checkpoint(folder)
+
+
+def test_weights_go_before_the_config_of_another_model_comes(folder: Path) -> None:
+    """A kill right behind the new config finds no old weights beside it; the same config leaves them."""
+    begin_checkpoint(folder, TINY)
+    load_checkpoint(folder)
+    other = replace(TINY, recipe=replace(TINY.recipe, steps=99))
+    begin_checkpoint(folder, other)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: missing; the checkpoint is incomplete"):
         load_checkpoint(folder)

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,6 +26,7 @@ from mmfree.checkpoint import (
 )
 from mmfree.config import ModelConfig
 from mmfree.recipe import Recipe, RunConfig, addition
+from mmfree.tasks import Batch, training_sums
 from mmfree.train import train
 
 TINY = RunConfig(
@@ -191,6 +193,20 @@ def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path) -> None:
     rows = (tmp_path / "a" / METRICS_NAME).read_text().splitlines()
     assert rows[0] == "step,loss,learning_rate"
     assert [row.split(",")[0] for row in rows[1:]] == ["0", "1", "2"]
+
+
+def test_every_step_draws_its_own_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[bytes] = []
+
+    def record(rng: np.random.Generator, batch_size: int, length: int) -> Batch:
+        batch = training_sums(rng, batch_size, length)
+        drawn.append(batch.ids.tobytes())
+        return batch
+
+    monkeypatch.setattr(mmfree.train, "training_sums", record)
+    train(TINY, tmp_path / "a", seed=0)
+    train(TINY, tmp_path / "b", seed=1)
+    assert len(set(drawn)) == len(drawn) == 60
 
 
 def test_presets_are_small_enough_for_the_demo() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from amaranth.hdl import Signal, ValueCastable
@@ -43,6 +43,14 @@ def with_idle(items: Sequence[Item], idle: float, seed: int = 0) -> list[Item | 
     return spread
 
 
+def simulate(block: Any, bench: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
+    """Run a testbench on a clocked block until it ends."""
+    simulator = Simulator(block)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
 def fill(ctx: Any, block: Any, words: Sequence[int]) -> None:
     """Write the contents of a block's ``memory``."""
     for address, word in enumerate(words):
@@ -80,8 +88,5 @@ def play(
             await ctx.tick()
             seen.append({name: to_python(ctx.get(getattr(block, name))) for name in outputs})
 
-    simulator = Simulator(block)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(block, bench)
     return [seen[n + latency - 1] for n, item in enumerate(items) if item is not None]

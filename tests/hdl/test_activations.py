@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from hdl.activations import Activations
 from hdl.weight_source import LATENCY
 from mmfree import golden
-from tests.hdl.bench import to_python
+from tests.hdl.bench import simulate, to_python
 from tests.hdl.test_ternary_array import design
 from tests.hdl.values import IDLE, ints
 
@@ -64,8 +63,5 @@ def test_every_passing_gives_the_golden_vector(size: int, idle: float) -> None:
                 assert to_python(ctx.get(block.x)) == part.tolist()
                 assert (int(beat["first"]), int(beat["last"])) == (first, last)
 
-    simulator = Simulator(block)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(block, bench)
     assert saturated == int((rounded > 127).sum())

@@ -10,6 +10,7 @@ from amaranth.sim import Simulator
 
 from hdl.counters import COUNTERS, CYCLE_COUNTERS, Counters, count_ones
 from mmfree.formats import SATURATION_SITES
+from tests.hdl.bench import simulate
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 7, 16])
@@ -50,7 +51,4 @@ def test_each_counter_counts_its_own() -> None:
             counts = {other: get(block.o[other]) for other in COUNTERS}
             assert counts == {**dict.fromkeys(COUNTERS, 0), name: 5 * step.bit_count()}
 
-    simulator = Simulator(block)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(block, bench)

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from hdl.rms_norm import RMSNorm
 from mmfree import golden
-from tests.hdl.bench import to_python
+from tests.hdl.bench import simulate, to_python
 from tests.hdl.values import IDLE, ints
 from tests.vectors import VECTORS
 
@@ -68,10 +67,7 @@ def test_scale_and_exponent(idle: float) -> None:
                 assert to_python(ctx.get(block.scale)) == expected, s
                 await ctx.tick()
 
-    simulator = Simulator(block)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(block, bench)
 
 
 def test_the_worked_vector_is_among_them() -> None:

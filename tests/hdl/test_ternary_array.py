@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from amaranth.back import rtlil
-from amaranth.sim import Simulator
 
 from hdl.audit import forbidden_cells
 from hdl.ternary_array import TernaryArray
 from mmfree.design import Design
 from mmfree.golden import ternary_product
-from tests.hdl.bench import to_python
+from tests.hdl.bench import simulate, to_python
 from tests.hdl.values import IDLE, ints
 from tests.vectors import VECTORS
 
@@ -74,10 +73,7 @@ def play_blocks(block: TernaryArray, blocks: list[tuple[np.ndarray, np.ndarray]]
             await tick(ctx)
         assert not due
 
-    simulator = Simulator(block)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(block, bench)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 2), (4, 4), (2, 16), (8, 8)])

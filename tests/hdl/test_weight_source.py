@@ -5,10 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from amaranth.sim import Simulator
-
 from hdl.weight_source import LATENCY, BlockSource
-from tests.hdl.bench import fill
+from tests.hdl.bench import fill, simulate
 
 
 def test_words_come_in_order_each_once_and_again_after_a_restart() -> None:
@@ -46,10 +44,7 @@ def test_words_come_in_order_each_once_and_again_after_a_restart() -> None:
                     assert ctx.get(source.words.data) == due.pop(cycle)
         assert not due
 
-    simulator = Simulator(source)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(source, bench)
 
 
 def test_pause_holds_the_weights_back() -> None:
@@ -60,7 +55,4 @@ def test_pause_holds_the_weights_back() -> None:
             ctx.set(source.pause, pause)
             assert ctx.get(source.words.available) == 1 - pause
 
-    simulator = Simulator(source)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(source, bench)
