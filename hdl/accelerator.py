@@ -163,7 +163,7 @@ class Accelerator(wiring.Component):
             post.shift.eq(row_blocks.shift),
             post.wide.eq(row_blocks.wide),
             post.kind.eq(sequencer.header.kind),
-            post.hard.eq(sequencer.header.hard),
+            post.gate.eq(sequencer.header.gate),
             post.restart.eq(accepted),
             post.begin.eq(sequencer.begin),
         ]

@@ -9,7 +9,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.argmax import Argmax
-from hdl.forget_gate import TABLE_LATENCY, ForgetGate
+from hdl.forget_gate import BY_TABLE, FORGET_BITS, GATE_BITS, TABLE_LATENCY, ForgetGate
 from hdl.gated_product import GatedProduct
 from hdl.pipeline import delay
 from hdl.requantize import Requantize, saturate
@@ -55,7 +55,7 @@ class Post(wiring.Component):
                                  +-> UpdateState -> h' -> SiLU -+
                                  +------------------------------+-> GatedProduct -> u (g, up)
 
-    Ports: ``tag``, ``acc``, ``multiplier``, ``shift``, ``wide`` of RowBlocks; ``kind`` and ``hard`` of the header; ``restart`` (a token begins: biases, state and
+    Ports: ``tag``, ``acc``, ``multiplier``, ``shift``, ``wide`` of RowBlocks; ``kind`` and ``gate`` of the header; ``restart`` (a token begins: biases, state and
     Argmax from the start), ``begin`` (h reads as 0); addresses and answers of the memories: ``table_address`` / ``table_entry`` (2 P, TABLE_LATENCY cycles),
     ``x_group`` / ``x`` (X_LATENCY), ``bias_address`` / ``bias``, ``state_address`` / ``state`` (one cycle); writes ``write_x``, ``write_u``, ``write_state``,
     ``write_logits``; ``vector_done`` (the segment's last value is written in this cycle); ``next_row``; ``saturations`` (flags per site).
@@ -76,7 +76,7 @@ class Post(wiring.Component):
                 "shift": In(5),
                 "wide": In(1),
                 "kind": In(3),
-                "hard": In(1),
+                "gate": In(GATE_BITS),
                 "restart": In(1),
                 "begin": In(1),
                 "table_address": Out(data.ArrayLayout(unsigned(9), 2 * width)),
@@ -172,7 +172,7 @@ class Post(wiring.Component):
         m.d.comb += [
             gate.z.eq(self.requantize.z),
             gate.bias.eq(Mux(tag.role.forget, self.bias.as_value(), 0)),
-            gate.hard.eq(self.hard & tag.role.forget),
+            gate.gate.eq(Mux(tag.role.forget, self.gate, BY_TABLE)),
         ]
         looked_up = delay(m, tag, 1, reset=True)
         for p in range(width):
@@ -185,7 +185,7 @@ class Post(wiring.Component):
         over = Mux(late.valid & late.role.forget, gate.saturated & late.keep, 0)
         m.d.comb += self.saturations.gate.eq(over)
 
-        forgets = Cat(gate.o[p][:9] for p in range(width))
+        forgets = Cat(gate.o[p][:FORGET_BITS] for p in range(width))
         entry = self._buffer(m, "entries", late, late.role.table, gate.o.as_value())
         forget = self._buffer(m, "forgets", late, late.role.forget, forgets)
         return late, entry, forget
@@ -216,7 +216,7 @@ class Post(wiring.Component):
         for p in range(width):
             m.d.comb += [
                 update.c[p].eq(entry.word_select(p, 16)),
-                update.f[p].eq(forget.word_select(p, 9)),
+                update.f[p].eq(forget.word_select(p, FORGET_BITS).as_signed()),
                 update.h[p].eq(Mux(self.begin, 0, self.state[p])),
             ]
         ready = delay(m, tag, 1, reset=True)

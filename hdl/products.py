@@ -41,7 +41,7 @@ def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[Pr
         "requantize": ("accumulator * scale", post.requantize.products),
         "square": ("q * q", norm.squares),
         "scale": ("multiplier * reciprocal root", [norm.scaler]),
-        "update_state": ("(c - h) * (256 - f)", post.update_state.products),
+        "update_state": ("(c -+ h) * (256 - |f|)", post.update_state.products),
         "gated_product": ("SiLU * operand", post.gated_product.products),
     }
     uses = count_operations(tape).products if tape is not None else {}

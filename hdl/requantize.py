@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value, ValueLike, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,7 +15,7 @@ _SCALE_BITS = 9
 _ROUND_BITS = 28  # a shift of at most 28 rounds with 2^27
 
 
-def saturate(value: Value, low: int, high: int) -> tuple[Value, Value]:
+def saturate(value: Value, low: ValueLike, high: ValueLike) -> tuple[Value, Value]:
     """(value clamped to low..high, flag that it was clamped)."""
     above, below = value > high, value < low
     return Mux(above, high, Mux(below, low, value)), above | below

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.adder import add_with_carry
 from mmfree.design import Design
 
 
@@ -48,7 +49,7 @@ class TernaryArray(wiring.Component):
             accumulator = Signal(self._acc_shape, reset_less=True, name=f"accumulator_{r}")
             kept = Mux(first, 0, accumulator)
             with m.If(valid):
-                m.d.sync += accumulator.eq(_add_with_carry(kept, total, carry))
+                m.d.sync += accumulator.eq(add_with_carry(kept, total, carry))
             m.d.comb += self.o[r].eq(accumulator)
         m.d.sync += self.o_valid.eq(valid & last)
         return m
@@ -63,7 +64,7 @@ class TernaryArray(wiring.Component):
         while len(nodes) > 1:
             level = []
             for (left, carry), (right, pending) in zip(nodes[::2], nodes[1::2], strict=True):
-                level.append((_register(m, _add_with_carry(left, right, carry)), _register(m, pending)))
+                level.append((_register(m, add_with_carry(left, right, carry)), _register(m, pending)))
             nodes = level
         return nodes[0]
 
@@ -72,9 +73,3 @@ def _register(m: Module, value: Value) -> Signal:
     register = Signal(value.shape())
     m.d.sync += register.eq(value)
     return register
-
-
-def _add_with_carry(a: Value, b: Value, carry: Value) -> Value:
-    """a + b + carry as one adder: the carry is generated in a spare low position."""
-    total = Cat(carry, a).as_signed() + Cat(carry, b).as_signed()
-    return total[1:].as_signed()

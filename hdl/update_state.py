@@ -6,6 +6,7 @@ from amaranth.hdl import Const, Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.adder import add_with_carry, negate_if
 from hdl.pipeline import delay
 from hdl.product import Product
 from mmfree.formats import DEFAULT_FORMATS
@@ -14,9 +15,9 @@ _ONE = 1 << DEFAULT_FORMATS.forget_fb
 
 
 class UpdateState(wiring.Component):
-    """h' = h + rnd((256 - f) * (c - h), 8) for P lanes (docs/arithmetic.md, 10).
+    """h' = s + rnd((256 - |f|) * (c - s), 8) for P lanes, with s = -h for f < 0, else h (docs/arithmetic.md, 10).
 
-    Ports: ``f`` (P values 0..256), ``c``, ``h`` (P int16); ``o`` (P int16: h'), ``latency`` cycles later. Cannot overflow for f in 0..256.
+    Ports: ``f`` (P values -256..256), ``c``, ``h`` (P int16); ``o`` (P int16: h'), ``latency`` cycles later. Cannot overflow, but for h or c of -32768 with f < 0.
     New operands every cycle; never stalls; no reset.
     """
 
@@ -25,7 +26,7 @@ class UpdateState(wiring.Component):
         values = data.ArrayLayout(signed(16), width)
         super().__init__(
             {
-                "f": In(data.ArrayLayout(unsigned(9), width)),
+                "f": In(data.ArrayLayout(signed(10), width)),
                 "c": In(values),
                 "h": In(values),
                 "o": Out(values),
@@ -41,12 +42,18 @@ class UpdateState(wiring.Component):
             m.submodules[f"product_{p}"] = product
             load = Signal(unsigned(9), reset_less=True, name=f"load_{p}")
             step = Signal(signed(17), reset_less=True, name=f"step_{p}")
-            m.d.sync += [load.eq(_ONE - self.f[p]), step.eq(self.c[p] - self.h[p])]
+            f, h, turn = self.f[p], self.h[p], self.f[p] < 0
+            m.d.sync += [
+                load.eq(add_with_carry(Const(_ONE, signed(10)), negate_if(~turn, f), ~turn)),
+                step.eq(add_with_carry(self.c[p], negate_if(~turn, h), ~turn)),
+            ]
             m.d.comb += [
                 product.a.eq(step),
                 product.b.eq(load),
                 product.addend.eq(Const(_ONE // 2)),
             ]
-            held = delay(m, self.h[p], 1 + self._product_latency)
-            m.d.sync += self.o[p].eq(held + (product.o >> DEFAULT_FORMATS.forget_fb))
+            start = delay(m, negate_if(turn, h), 1 + self._product_latency)
+            turned = delay(m, turn, 1 + self._product_latency)
+            change = product.o >> DEFAULT_FORMATS.forget_fb
+            m.d.sync += self.o[p].eq(add_with_carry(start, change, turned))
         return m

@@ -47,7 +47,7 @@ class BitLinear(nn.Module):
     role
         Role of section 7: decides width and fraction bits of the output.
     gate
-        "sigmoid" or "hard"; role f's format depends on it.
+        "sigmoid", "hard" or "signed"; role f's format depends on it.
     bias
         Whether there is a latent ``bias`` [rows]. It is added by the gate, not here.
     """

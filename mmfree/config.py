@@ -27,7 +27,7 @@ class ModelConfig:
     num_layers
         Blocks of MLGRU and GLU.
     gate
-        Activation of the forget gate: "sigmoid" or "hard".
+        Activation of the forget gate: "sigmoid", "hard", or "signed", which can also turn the sign of the state.
 
     Raises
     ------

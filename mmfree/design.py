@@ -124,7 +124,7 @@ class Design:
         return (
             ("kind", 3),
             ("last", 1),
-            ("hard", 1),
+            ("gate", 2),
             ("tiles", self.max_tiles.bit_length()),
             ("tail", self.columns.bit_length()),
             ("blocks", self.max_blocks.bit_length()),

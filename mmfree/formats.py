@@ -28,7 +28,8 @@ MAX_FAN_IN = 65535
 
 TABLE_ENTRIES = 256
 
-GATES = ("sigmoid", "hard")
+GATES = ("sigmoid", "hard", "signed")
+"""Forget gates (section 9); a header holds the index."""
 
 SATURATION_SITES = ("quantizer", "projection", "gate", "state", "product", "residual", "logit")
 """Names of the saturation counters, in the order of the chip's counters (section 16)."""
@@ -62,7 +63,7 @@ class Role:
     width_bits: int
 
     def fraction_bits(self, gate: str, formats: Formats = DEFAULT_FORMATS) -> int:
-        """Fraction bits of this role's output under ``gate`` ("sigmoid" or "hard")."""
+        """Fraction bits of this role's output under ``gate`` (one of GATES)."""
         if self.name == "f":
             return formats.gate_sigmoid_fb if gate == "sigmoid" else formats.gate_hard_fb
         return formats.index_fb if self.width_bits == 8 else formats.residual_fb

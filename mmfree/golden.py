@@ -74,12 +74,16 @@ def forget_gate(z: Ints, gate: str, sigmoid: Ints, formats: Formats) -> Ints:
     if gate == "sigmoid":
         return sigmoid[z + 128]
     one = 1 << formats.forget_fb
+    if gate == "signed":
+        return np.clip(z, -one, one)
     return np.clip(z + one // 2, 0, one)
 
 
 def update_state(f: Ints, c: Ints, h: Ints, formats: Formats) -> Ints:
     """Section 10: h'."""
-    return h + round_shift(((1 << formats.forget_fb) - f) * (c - h), formats.forget_fb)
+    start = np.where(f < 0, -h, h)
+    load = (1 << formats.forget_fb) - np.abs(f)
+    return start + round_shift(load * (c - start), formats.forget_fb)
 
 
 def gated_product(operand: Ints, silu: Ints, formats: Formats) -> Ints:

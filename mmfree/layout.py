@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.design import KIND_CODES, WEIGHT_BITS, Design, weight_words
-from mmfree.formats import ROLES
+from mmfree.formats import GATES, ROLES
 from mmfree.tape import Segment, Tape
 
 
@@ -132,7 +132,7 @@ def _headers(tape: Tape, design: Design) -> Iterator[int]:
         values = {
             "kind": KIND_CODES[segment.kind],
             "last": int(segment is tape.segments[-1]),
-            "hard": int(tape.config.gate == "hard"),
+            "gate": GATES.index(tape.config.gate),
             "blocks": blocks,
             "tail_rows": height - (blocks - 1) * design.rows,
             **_vector_fields(segment.fan_in, design),

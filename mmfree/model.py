@@ -85,16 +85,20 @@ def silu(x: Tensor, mode: Mode) -> Tensor:
 
 
 def forget_gate(z: Tensor, bias: Tensor, gate: str, fraction_bits: int, mode: Mode) -> Tensor:
-    """f in [0, 1] (section 9): sigmoid(z + bias), or clamp(1/2 + (z + bias)/4, 0, 1) for the hard gate."""
+    """f (section 9): sigmoid(z + bias); "hard": clamp(1/2 + (z + bias)/4, 0, 1); "signed": clamp((z + bias)/4, -1, 1)."""
     z = z + fake_quantize_bias(bias, fraction_bits)
     if gate == "hard":
         return F.hardtanh(z * 0.25 + 0.5, 0.0, 1.0)
+    if gate == "signed":
+        return F.hardtanh(z * 0.25, -1.0, 1.0)
     return torch.sigmoid(z) if mode == "float" else lookup(z, "sigmoid")
 
 
-def scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, mode: Mode) -> Tensor:
+def scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, gate: str, mode: Mode) -> Tensor:
     """States [T, B, d] (section 10): rounded at every step in mode fakequant, else not."""
-    return (rounded_scan if mode == "fakequant" else fast_scan)(f_TBd, c_TBd, h0_Bd)
+    if mode == "fakequant":
+        return rounded_scan(f_TBd, c_TBd, h0_Bd)
+    return fast_scan(f_TBd, c_TBd, h0_Bd, signed=gate == "signed")
 
 
 def gated_product(operand: Tensor, gate: Tensor, mode: Mode) -> Tensor:
@@ -129,7 +133,7 @@ class MLGRU(nn.Module):
         i_TBd, z_TBd, g_TBd = project(x_TBd, (self.i, self.f, self.g), mode)
         assert self.f.bias is not None
         f_TBd = forget_gate(z_TBd, self.f.bias, self.gate, self.f.fraction_bits, mode)
-        h_TBd = scan(f_TBd, silu(i_TBd, mode), h0_Bd, mode)
+        h_TBd = scan(f_TBd, silu(i_TBd, mode), h0_Bd, self.gate, mode)
         u_TBd = gated_product(g_TBd, silu(h_TBd, mode), mode)
         (y_TBd,) = project(u_TBd, (self.o,), mode)
         return y_TBd, h_TBd[-1]

@@ -1,7 +1,8 @@
-"""The recurrence h_t = f_t h_{t-1} + (1 - f_t) c_t over time, three ways.
+"""The recurrence h_t = f_t h_{t-1} + (1 - |f_t|) c_t over time, three ways.
 
 ``naive_scan`` is the specification; ``fast_scan`` is the same with its own backward, for training; ``rounded_scan`` rounds the state at every step as the chip
-does. All take f and c as [T, B, d], h0 as [B, d], and return h as [T, B, d]. The hard gate reaches 0 and 1 exactly, so nothing is done in log space.
+does. All take f and c as [T, B, d], h0 as [B, d], and return h as [T, B, d]. The hard gates reach 0 and 1 exactly, so nothing is done in log space.
+f lies in [0, 1], with the signed gate in [-1, 1].
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from mmfree.formats import DEFAULT_FORMATS
 from mmfree.quantize import round_half_up
 
 
-def naive_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor) -> Tensor:
-    """States of the recurrence, one step after the other under autograd: the specification."""
+def naive_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool = False) -> Tensor:
+    """States of the recurrence, one step after the other under autograd: the specification. ``signed``: f may be negative."""
     h_Bd, states = h0_Bd, []
     for f_Bd, c_Bd in zip(f_TBd, c_TBd, strict=True):
-        h_Bd = f_Bd * h_Bd + (1 - f_Bd) * c_Bd
+        h_Bd = f_Bd * h_Bd + (1 - (f_Bd.abs() if signed else f_Bd)) * c_Bd
         states.append(h_Bd)
     return torch.stack(states)
 
@@ -27,28 +28,34 @@ def naive_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor) -> Tensor:
 def rounded_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor) -> Tensor:
     """States rounded at every step (docs/arithmetic.md, 10), straight-through.
 
-    f must be multiples of 2^-8 in [0, 1], c and h0 multiples of 2^-11 in [-16, 16); then so is h, and float32 is exact: (1-f)(c-h) needs 24 bits.
+    f must be multiples of 2^-8 in [-1, 1], c and h0 multiples of 2^-11 in [-16, 16); then so is h, and float32 is exact: (1-|f|)(c-+h) needs 24 bits.
     """
     h_Bd, states = h0_Bd, []
-    for keep_Bd, c_Bd in zip(1 - f_TBd, c_TBd, strict=True):
-        h_Bd = h_Bd + round_half_up(keep_Bd * (c_Bd - h_Bd), DEFAULT_FORMATS.state_fb)
+    for f_Bd, load_Bd, c_Bd in zip(f_TBd, 1 - f_TBd.abs(), c_TBd, strict=True):
+        start_Bd = torch.where(f_Bd < 0, -h_Bd, h_Bd)
+        h_Bd = start_Bd + round_half_up(load_Bd * (c_Bd - start_Bd), DEFAULT_FORMATS.state_fb)
         states.append(h_Bd)
     return torch.stack(states)
 
 
 class _FastScan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor) -> Tensor:
-        h_TBd = torch.empty_like(c_TBd)
+    def forward(ctx: Any, f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool) -> Tensor:
+        # Unsigned: an interpolation, exact at both ends. Signed: the part that loads c is made beforehand.
+        h_TBd = (1 - f_TBd.abs()).mul_(c_TBd) if signed else torch.empty_like(c_TBd)
         previous = h0_Bd
         for f_Bd, c_Bd, h_Bd in zip(f_TBd.unbind(), c_TBd.unbind(), h_TBd.unbind(), strict=True):
-            torch.lerp(c_Bd, previous, f_Bd, out=h_Bd)
+            if signed:
+                h_Bd.addcmul_(f_Bd, previous)
+            else:
+                torch.lerp(c_Bd, previous, f_Bd, out=h_Bd)
             previous = h_Bd
+        ctx.signed = signed
         ctx.save_for_backward(f_TBd, c_TBd, h0_Bd, h_TBd)
         return h_TBd
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         (grad_TBd,) = grads
         f_TBd, c_TBd, h0_Bd, h_TBd = ctx.saved_tensors
         # Gradient of h_t from all outputs from t on: d_t = grad_t + f_{t+1} d_{t+1}.
@@ -58,13 +65,15 @@ class _FastScan(torch.autograd.Function):
             d[t].addcmul_(f[t + 1], d[t + 1])
         grad_h0 = f_TBd[0] * d_TBd[0]
         grad_f = torch.empty_like(d_TBd)
-        torch.sub(h_TBd[:-1], c_TBd[1:], out=grad_f[1:])
-        torch.sub(h0_Bd, c_TBd[0], out=grad_f[0])
+        lost_TBd = c_TBd * f_TBd.sign() if ctx.signed else c_TBd
+        torch.sub(h_TBd[:-1], lost_TBd[1:], out=grad_f[1:])
+        torch.sub(h0_Bd, lost_TBd[0], out=grad_f[0])
         grad_f.mul_(d_TBd)
-        return grad_f, d_TBd.addcmul_(f_TBd, d_TBd, value=-1), grad_h0
+        held_TBd = f_TBd.abs() if ctx.signed else f_TBd
+        return grad_f, d_TBd.addcmul_(held_TBd, d_TBd, value=-1), grad_h0, None
 
 
-def fast_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor) -> Tensor:
-    """``naive_scan`` in one fused operation per time step, forward and backward; first order gradients only."""
-    result: Tensor = _FastScan.apply(f_TBd, c_TBd, h0_Bd)
+def fast_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool = False) -> Tensor:
+    """``naive_scan`` in one fused operation per time step, forward and backward; first order gradients only. ``signed``: f may be negative."""
+    result: Tensor = _FastScan.apply(f_TBd, c_TBd, h0_Bd, signed)
     return result

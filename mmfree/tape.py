@@ -22,6 +22,7 @@ from mmfree.config import ModelConfig
 from mmfree.files import write_atomically
 from mmfree.formats import (
     DEFAULT_FORMATS,
+    INT16_MAX,
     LAYER_SEGMENTS,
     MULTIPLIER_MAX,
     MULTIPLIER_MIN,
@@ -117,6 +118,8 @@ class Tape:
         _check_array("tables.silu", self.silu, np.int16, (TABLE_ENTRIES,))
         if self.sigmoid.min() < 0 or self.sigmoid.max() > 1 << self.formats.forget_fb:
             raise TapeError(f"tables.sigmoid: entries must lie in 0..{1 << self.formats.forget_fb}")
+        if config.gate == "signed" and self.silu.min() < -INT16_MAX:
+            raise TapeError(f"tables.silu: entries must be at least {-INT16_MAX} with the signed gate, which negates")
         if type(self.embedding_shift) is not int or not 0 <= self.embedding_shift <= 8:
             raise TapeError(f"embedding_shift must lie in 0..8, got {self.embedding_shift!r}")
         if not isinstance(self.tokenizer, dict):

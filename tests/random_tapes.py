@@ -58,7 +58,7 @@ def random_tape(
         embedding=rng.integers(-128, 128, (vocab_size, hidden_size)).astype(np.int8),
         embedding_shift=8 if wild else 3,
         sigmoid=_random_table(rng, 0, 256) if wild else sigmoid_table(),
-        silu=_random_table(rng, -32768, 32767) if wild else silu_table(),
+        silu=_random_table(rng, -32767 if gate == "signed" else -32768, 32767) if wild else silu_table(),
     )
 
 

@@ -139,6 +139,14 @@ def test_state_vectors() -> None:
         assert golden.update_state(ints(f), ints(c), ints(h), DEFAULT_FORMATS)[0] == expected
 
 
+@given(f=st.integers(-256, -1), c=st.integers(-32767, 32767), h=st.integers(-32767, 32767))
+def test_negative_gate_starts_from_the_state_with_its_sign_turned(f: int, c: int, h: int) -> None:
+    new = golden.update_state(ints(f), ints(c), ints(h), DEFAULT_FORMATS)
+    assert new == golden.update_state(ints(-f), ints(c), ints(-h), DEFAULT_FORMATS)
+    if f == -256:
+        assert new == -h
+
+
 @given(f=st.integers(0, 256), c=INT16, h=INT16)
 def test_state_lies_between_what_it_was_and_what_it_becomes(f: int, c: int, h: int) -> None:
     new = int(golden.update_state(ints(f), ints(c), ints(h), DEFAULT_FORMATS)[0])

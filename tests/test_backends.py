@@ -9,6 +9,7 @@ import pytest
 
 from mmfree.backends import GoldenBackend, TorchBackend, load_backend
 from mmfree.data import load_corpus, streams
+from mmfree.formats import GATES
 from mmfree.recipe import RunConfig
 from mmfree.tape import write_tape
 from mmfree.tasks import draw_sums, sum_ids
@@ -22,7 +23,7 @@ def inputs(config: RunConfig) -> np.ndarray:
     return streams(load_corpus([]).validation[:2000]).ids
 
 
-@pytest.mark.parametrize("gate", ["hard", "sigmoid"])
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("config", [SMALL_ADDITION, SMALL_TEXT], ids=["addition", "text"])
 def test_every_logit_of_fakequant_equals_golden(config: RunConfig, gate: str, tmp_path: Path) -> None:
     folder = trained(config, tmp_path, gate)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmfree.bitlinear import BitLinear, project
+from mmfree.formats import GATES
 from mmfree.quantize import quantize_ternary
 
 
@@ -51,7 +52,7 @@ def _vectors(num: int, fan_in: int, seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("fan_in", [1, 3, 63, 300])
-@pytest.mark.parametrize("gate", ["hard", "sigmoid"])
+@pytest.mark.parametrize("gate", GATES)
 def test_projection_equals_integer_arithmetic(fan_in: int, gate: str) -> None:
     torch.manual_seed(fan_in)
     matrices = [BitLinear(role, fan_in, 5, gate) for role in ("i", "f", "o")]

@@ -9,7 +9,7 @@ from mmfree.formats import LAYER_SEGMENTS, ROLES, SEGMENT_ROLES, Formats
 
 @pytest.mark.parametrize(
     ("role", "gate", "fraction_bits"),
-    [("i", "hard", 4), ("gate", "sigmoid", 4), ("f", "hard", 6), ("f", "sigmoid", 4)]
+    [("i", "hard", 4), ("gate", "sigmoid", 4), ("f", "hard", 6), ("f", "sigmoid", 4), ("f", "signed", 6)]
     + [(role, gate, 9) for role in ("o", "down", "head") for gate in ("hard", "sigmoid")],
 )
 def test_output_formats_are_those_of_the_text(role: str, gate: str, fraction_bits: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmfree.formats import SATURATION_SITES, reciprocal_root_table
+from mmfree.formats import GATES, SATURATION_SITES, reciprocal_root_table
 from mmfree.golden import Golden
 from mmfree.tape import Matrix, Segment, Tape
 from tests.random_tapes import random_tape
@@ -58,8 +58,8 @@ class Literal:
     def output(self, matrix: Matrix, row: int, q: list[int], r: int, k: int) -> int:
         m = (r * matrix.multiplier + 64) >> 7
         acc = sum(int(t) * value for t, value in zip(matrix.trits[row], q, strict=True))
-        hard = self.tape.config.gate == "hard"
-        fraction_bits = {"f": 6 if hard else 4, "o": 9, "down": 9, "head": 9}.get(matrix.role, 4)
+        by_table = self.tape.config.gate == "sigmoid"
+        fraction_bits = {"f": 4 if by_table else 6, "o": 9, "down": 9, "head": 9}.get(matrix.role, 4)
         bits = 16 if matrix.role in ("f", "o", "down", "head") else 8
         site = "logit" if matrix.role == "head" else "projection"
         return self.sat(site, rnd(acc * m, 9 - matrix.exponent - fraction_bits + k), bits)
@@ -70,6 +70,8 @@ class Literal:
     def forget(self, z: int, bias: int) -> int:
         if self.tape.config.gate == "hard":
             return max(0, min(256, z + bias + 128))
+        if self.tape.config.gate == "signed":
+            return max(-256, min(256, z + bias))
         return int(self.tape.sigmoid[self.sat("gate", z + bias, 8) + 128])
 
     def mix(self, segment: Segment, x: list[int]) -> list[int]:
@@ -82,7 +84,8 @@ class Literal:
         u = []
         for n in range(len(h)):
             f = self.forget(z[n], int(bias[n]))
-            h[n] += rnd((256 - f) * (self.silu(i[n]) - h[n]), 8)
+            start = -h[n] if f < 0 else h[n]
+            h[n] = start + rnd((256 - abs(f)) * (self.silu(i[n]) - start), 8)
             squashed = self.silu(self.sat("state", rnd(h[n], 7), 8))
             u.append(self.sat("product", rnd(g[n] * squashed, 6), 16))
         return u
@@ -108,7 +111,7 @@ class Literal:
 
 
 @pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
-@pytest.mark.parametrize("gate", ["hard", "sigmoid"])
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("seed", range(4))
 def test_golden_equals_the_text_taken_literally(gate: str, wild: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -134,7 +137,7 @@ def test_wild_tapes_reach_every_saturation() -> None:
     assert all(reached.values()), reached
 
 
-@pytest.mark.parametrize("gate", ["hard", "sigmoid"])
+@pytest.mark.parametrize("gate", GATES)
 def test_a_batch_is_its_sequences(gate: str) -> None:
     rng = np.random.default_rng(9)
     tape = random_tape(rng, gate=gate, **SHAPE)

@@ -91,7 +91,7 @@ def test_segment_table(lanes: int) -> None:
     for entry, segment in zip(entries[1:], TAPE.segments, strict=True):
         assert entry["kind"] == KIND_CODES[segment.kind]
         assert entry["last"] == (segment.kind == "head")
-        assert entry["hard"] == 0
+        assert entry["gate"] == 0
         assert (entry["tiles"] - 1) * design.columns + entry["tail"] == segment.fan_in
         assert 1 <= entry["tail"] <= design.columns
         assert (entry["blocks"] - 1) * design.rows + entry["tail_rows"] == segment.matrices[0].rows

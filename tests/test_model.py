@@ -203,6 +203,15 @@ def test_hard_gate_is_exact_at_both_ends_and_passes_gradient_between_them() -> N
     assert [z.grad[j].item() for j in (0, 2, 3, 5)] == [0, 0.25, 0.25, 0]
 
 
+def test_signed_gate_is_exact_at_both_ends_and_passes_gradient_between_them() -> None:
+    z = torch.tensor([-5.0, -4.0, 0.0, 1.0, 4.0, 5.0], requires_grad=True)
+    f = forget_gate(z, torch.zeros(6), "signed", 6, "train")
+    assert f.tolist() == [-1, -1, 0, 0.25, 1, 1]
+    f.sum().backward()
+    assert z.grad is not None
+    assert [z.grad[j].item() for j in (0, 2, 3, 5)] == [0, 0.25, 0.25, 0]
+
+
 def test_sigmoid_gate_saturates_its_index() -> None:
     z = torch.tensor([-100.0, -8.0, 0.0, 7.0, 100.0])
     assert (forget_gate(z, torch.zeros(5), "sigmoid", 4, "train") * 256).tolist() == [

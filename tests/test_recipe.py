@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from mmfree.formats import GATES
 from mmfree.recipe import PRESETS, RunConfig, load_run_config
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
-@pytest.mark.parametrize("gate", ["hard", "sigmoid"])
+@pytest.mark.parametrize("gate", GATES)
 def test_presets_survive_json(name: str, gate: str, tmp_path: Path) -> None:
     config = load_run_config(name, gate)
     assert config.model.gate == gate

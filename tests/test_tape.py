@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmfree.formats import GATES
 from mmfree.tape import (
     Matrix,
     Tape,
@@ -59,7 +60,7 @@ def manifest_of(data: bytes = DATA) -> Any:
 
 
 def test_reading_gives_back_what_was_written(tmp_path: Path) -> None:
-    for gate in ("hard", "sigmoid"):
+    for gate in GATES:
         tape = small_tape(1, gate)
         write_tape(tape, tmp_path / "a.tape")
         again = read_tape(tmp_path / "a.tape")

@@ -6,21 +6,23 @@ import pytest
 
 from hdl.forget_gate import ForgetGate
 from mmfree import golden
-from mmfree.formats import DEFAULT_FORMATS, sigmoid_table
+from mmfree.formats import DEFAULT_FORMATS, GATES, sigmoid_table
 from tests.hdl.bench import Item, play, with_idle
 from tests.hdl.values import IDLE, INT16_CORNERS, ints
 from tests.vectors import VECTORS
 
 
 @pytest.mark.parametrize("idle", IDLE)
-def test_hard_gate(idle: float) -> None:
-    block = ForgetGate(2)
-    sums = [(v["z"], v["bias"]) for v in VECTORS["gate"] if v["gate"] == "hard"]
-    sums += [(z, bias) for z in [*INT16_CORNERS, -128, -129, 127, 128, 20] for bias in INT16_CORNERS]
-    items: list[Item] = [{"z": [z, 0], "bias": [b, b], "hard": 1, "entry": [0, 0]} for z, b in sums]
+@pytest.mark.parametrize("gate", ["hard", "signed"])
+def test_hard_gates(gate: str, idle: float) -> None:
+    block, code = ForgetGate(2), GATES.index(gate)
+    sums = [(v["z"], v["bias"]) for v in VECTORS["gate"] if v["gate"] == gate]
+    ends = [-128, -129, 127, 128, 20, -256, -257, 256, 257]
+    sums += [(z, bias) for z in [*INT16_CORNERS, *ends] for bias in INT16_CORNERS]
+    items: list[Item] = [{"z": [z, 0], "bias": [b, b], "gate": code, "entry": [0, 0]} for z, b in sums]
     results = play(block, with_idle(items, idle), block.latency, ["o", "saturated"])
     for (z, bias), result in zip(sums, results, strict=True):
-        expected = golden.forget_gate(ints([z + bias, bias]), "hard", ints([0]), DEFAULT_FORMATS)
+        expected = golden.forget_gate(ints([z + bias, bias]), gate, ints([0]), DEFAULT_FORMATS)
         assert result["o"] == expected.tolist()
         assert result["saturated"] == 0
 
@@ -29,13 +31,13 @@ def test_table_gate_gives_the_index_then_the_entry() -> None:
     """The table is outside: the index comes after one cycle, and the entry given two cycles later passes through."""
     block = ForgetGate(1)
     sums = [(z, bias) for z in [*INT16_CORNERS, 127, 128, -128, -129] for bias in (0, 5, -5)]
-    items: list[Item] = [{"z": [z], "bias": [b], "hard": 0, "entry": [7]} for z, b in sums]
+    items: list[Item] = [{"z": [z], "bias": [b], "gate": 0, "entry": [7]} for z, b in sums]
     indices = play(block, items, 1, ["index"])
     for (z, bias), result in zip(sums, indices, strict=True):
         assert result["index"] == [max(-128, min(127, z + bias))]
     for (z, bias), result in zip(sums, play(block, items, 3, ["saturated"]), strict=True):
         assert result["saturated"] == (not -128 <= z + bias <= 127)
-    entries: list[Item] = [{"z": [0], "bias": [0], "hard": 0, "entry": [e]} for e in range(-20, 20)]
+    entries: list[Item] = [{"z": [0], "bias": [0], "gate": 0, "entry": [e]} for e in range(-20, 20)]
     passed = play(block, entries, 0 + 1, ["o"])
     assert [r["o"] for r in passed[3:]] == [[e] for e in range(-17, 20)]
 
@@ -43,6 +45,6 @@ def test_table_gate_gives_the_index_then_the_entry() -> None:
 def test_sigmoid_vectors_meet_the_table() -> None:
     for vector in (v for v in VECTORS["gate"] if v["gate"] == "sigmoid"):
         block = ForgetGate(1)
-        item: Item = {"z": [vector["z"]], "bias": [vector["bias"]], "hard": 0, "entry": [0]}
+        item: Item = {"z": [vector["z"]], "bias": [vector["bias"]], "gate": 0, "entry": [0]}
         index = play(block, [item], 1, ["index"])[0]["index"][0]
         assert sigmoid_table()[index + 128] == vector["f"]
