@@ -10,19 +10,27 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.activations import Activations
 from hdl.counters import COUNTER_BITS, COUNTERS, Counters
+from hdl.decoder import Decoder
 from hdl.embedding import Embedding
+from hdl.faults import Faults, fault_layout
 from hdl.forget_gate import TABLE_LATENCY
+from hdl.load_port import LoadPort
+from hdl.loaded_memory import LoadedMemory
+from hdl.noise import REGISTERS, Noise
 from hdl.pipeline import delay
 from hdl.post import POST_SITES, X_LATENCY, Post
 from hdl.quantizer import magnitude, quantizer_shift
+from hdl.requests import Requests, request_layout, result_layout
 from hdl.rms_norm import RMSNorm
 from hdl.row_blocks import OUTPUT, RowBlocks
-from hdl.sequencer import Sequencer, token_layout
+from hdl.sequencer import Sequencer
 from hdl.ternary_array import TernaryArray
 from hdl.vectors import VectorMemory, vector_write
+from hdl.weight_check import LATENCY as CHECK_LATENCY
+from hdl.weight_check import WeightCheck
+from hdl.weight_source import LATENCY as SOURCE_LATENCY
 from hdl.weight_source import BlockSource
-from mmfree.design import WEIGHT_BITS, Design
-from mmfree.formats import TABLE_ENTRIES
+from mmfree.design import LOAD_BITS, Design
 
 
 class Accelerator(wiring.Component):
@@ -30,16 +38,27 @@ class Accelerator(wiring.Component):
 
     ::
 
-        token -> Embedding --> x ---+--> Activations --> TernaryArray --> RowBlocks --> Post --+--> x, u, state, logits
-                               u ---+        |               ^                ^                +--> result
-                 Sequencer ------------------+---------- BlockSource       RMSNorm
+        request -> Requests --> Embedding --> x ---+--> Activations --> TernaryArray --> RowBlocks --> Post --+--> x, u, state, logits
+                      |                       u ---+        |               ^                ^          ^     +--> result
+                      +-----> Sequencer --------------------+-- BlockSource, Decoder      RMSNorm     Noise
+                                                                    |
+              load -> LoadPort -> all memories of the image     WeightCheck, parities --> Faults --> fault
 
     Ports
     -----
-    token
-        Stream in: ``id``, and ``begin`` (this token begins a sequence: the state reads as 0). The id must lie in the tape's vocabulary.
+    request
+        Stream in: a token to play, and how to go on (``request_layout``). The id must lie in the tape's vocabulary.
     result
-        Stream out: ``row``, the head's row with the largest logit. A token is accepted only after the last result was taken.
+        Stream out: ``row`` of the head that was chosen, and ``last`` of its request.
+    fault
+        Stream out, instead of a result: a check failed in this pass, in which memory and segment. State and noise are as before the pass: the same request
+        repeats it exactly.
+    abort
+        The request in progress ends with the token in progress.
+    seed, seed_enable
+        Sets the registers of the noise (mmfree/sampling.py). Only while no token is played.
+    load_enable, load_memory, load_word, load_part, load_data, load_refused
+        Writes a memory of the image (``LoadPort``). Only while no token is played, else it is refused.
     state_address, state_data, state_write, state_enable
         The current bank of the state, P values a word, one cycle after the address; written when ``state_enable`` is 1. Only while no token is played.
     logits_address, logits_data
@@ -50,10 +69,12 @@ class Accelerator(wiring.Component):
         Of the last token, COUNTERS in this order, 32 bits each.
     segment
         Entry of the segment table in progress (0: embedding).
+    playing
+        A token is being played.
     tap_x, tap_u, tap_state, tap_logits
         Every write of a vector, for finding a first divergence.
 
-    After reset no token is under way; the state is undefined until a token with ``begin``.
+    After reset no request is under way; the state is undefined until a token with ``begin``.
     """
 
     def __init__(self, design: Design) -> None:
@@ -65,7 +86,17 @@ class Accelerator(wiring.Component):
             "embedding": Embedding(design),
             "activations": Activations(design),
             "rms_norm": RMSNorm(columns),
-            "source": BlockSource(WEIGHT_BITS * design.lanes, design.weight_words),
+            "source": BlockSource(design.loaded_shape("weights")),
+            "decoder": Decoder(design.lanes, design.weight_code),
+            "weight_check": WeightCheck(design),
+            "requests": Requests(design),
+            "noise": Noise(width),
+            "load_port": LoadPort(design),
+            "faults": Faults(design),
+            "tables": LoadedMemory(
+                "tables", design.loaded_shape("tables"), reads=2 * width, registered=True
+            ),
+            "biases": LoadedMemory("biases", design.loaded_shape("biases")),
             "array": TernaryArray(design),
             "row_blocks": RowBlocks(design),
             "post": Post(design),
@@ -75,11 +106,22 @@ class Accelerator(wiring.Component):
         }
         self._state_words = range(max(2, design.state_words))
         self._logit_words = range(max(2, design.max_blocks * design.groups_per_block))
-        rows = range(max(2, design.max_blocks * design.rows))
+        port = self.blocks["load_port"]
         super().__init__(
             {
-                "token": In(stream.Signature(token_layout(design))),
-                "result": Out(stream.Signature(data.StructLayout({"row": rows}))),
+                "request": In(stream.Signature(request_layout(design))),
+                "result": Out(stream.Signature(result_layout(design))),
+                "fault": Out(stream.Signature(fault_layout(design))),
+                "abort": In(1),
+                "seed": In(REGISTERS),
+                "seed_enable": In(1),
+                "load_enable": In(1),
+                "load_memory": In(port.memory.shape()),
+                "load_word": In(port.word.shape()),
+                "load_part": In(port.part.shape()),
+                "load_data": In(LOAD_BITS),
+                "load_refused": Out(1),
+                "playing": Out(1),
                 "state_address": In(self._state_words),
                 "state_data": Out(values),
                 "state_write": In(values),
@@ -100,20 +142,28 @@ class Accelerator(wiring.Component):
         m = Module()
         for name, block in self.blocks.items():
             m.submodules[name] = block
-        sequencer = self.blocks["sequencer"]
+        sequencer, requests = self.blocks["sequencer"], self.blocks["requests"]
         accepted = Signal()
-        m.d.comb += accepted.eq(self.token.valid & self.token.ready)
-        wiring.connect(m, wiring.flipped(self.token), sequencer.token)
+        wiring.connect(m, wiring.flipped(self.request), requests.request)
+        wiring.connect(m, wiring.flipped(self.result), requests.result)
+        wiring.connect(m, requests.play, sequencer.token)
         m.d.comb += [
-            self.result.valid.eq(sequencer.result_valid),
-            self.result.payload.row.eq(self.blocks["post"].next_row),
-            sequencer.result_ready.eq(self.result.ready),
+            accepted.eq(sequencer.token.valid & sequencer.token.ready),
+            requests.abort.eq(self.abort),
+            requests.chosen.valid.eq(sequencer.chosen_valid),
+            requests.chosen.payload.row.eq(self.blocks["post"].next_row),
+            sequencer.chosen_ready.eq(requests.chosen.ready),
+            requests.failed.eq(self.fault.valid & self.fault.ready),
             self.segment.eq(sequencer.segment),
+            self.playing.eq(sequencer.playing),
         ]
         self._connect_array(m)
         self._connect_post(m, accepted)
         self._connect_vectors(m)
+        self._connect_noise(m, accepted)
         self._connect_tables(m)
+        self._connect_load(m)
+        self._connect_faults(m, accepted)
         self._connect_state(m)
         self._connect_logits(m)
         self._connect_counters(m, accepted)
@@ -122,8 +172,10 @@ class Accelerator(wiring.Component):
     def _connect_array(self, m: Module) -> None:
         sequencer, activations = self.blocks["sequencer"], self.blocks["activations"]
         source, array, norm = self.blocks["source"], self.blocks["array"], self.blocks["rms_norm"]
+        decoder = self.blocks["decoder"]
         header = sequencer.header
         m.d.comb += [
+            decoder.word.eq(source.words.data),
             source.pause.eq(self.pause),
             source.words.take.eq(sequencer.take),
             source.words.restart.eq(sequencer.restart),
@@ -136,7 +188,7 @@ class Accelerator(wiring.Component):
             array.first.eq(activations.o_beat.first),
             array.last.eq(activations.o_beat.last),
             array.x.eq(activations.x),
-            array.w.eq(source.words.data),
+            array.w.eq(decoder.o),
             norm.valid.eq(activations.fresh.valid),
             norm.first.eq(activations.fresh.first),
             norm.last.eq(activations.fresh.last),
@@ -234,21 +286,78 @@ class Accelerator(wiring.Component):
         ]
 
     def _connect_tables(self, m: Module) -> None:
-        post = self.blocks["post"]
-        m.submodules.tables = tables = memory.Memory(
-            shape=signed(16), depth=2 * TABLE_ENTRIES, init=[]
-        )
+        post, tables, biases = self.blocks["post"], self.blocks["tables"], self.blocks["biases"]
+        assert tables.latency == TABLE_LATENCY
         for lane in range(2 * self.design.post_width):
-            port = tables.read_port()
             m.d.comb += [
-                port.addr.eq(post.table_address[lane]),
-                post.table_entry[lane].eq(delay(m, port.data, TABLE_LATENCY - 1)),
+                getattr(tables, f"address_{lane}").eq(post.table_address[lane]),
+                post.table_entry[lane].eq(getattr(tables, f"data_{lane}")),
             ]
-        m.submodules.biases = biases = memory.Memory(
-            shape=unsigned(16 * self.design.post_width), depth=max(2, self.design.bias_words), init=[]
-        )
-        bias = biases.read_port()
-        m.d.comb += [bias.addr.eq(post.bias_address), post.bias.as_value().eq(bias.data)]
+        m.d.comb += [
+            biases.address_0.eq(post.bias_address),
+            post.bias.as_value().eq(biases.data_0),
+        ]
+
+    def _connect_noise(self, m: Module, accepted: Value) -> None:
+        sequencer, post, noise = self.blocks["sequencer"], self.blocks["post"], self.blocks["noise"]
+        assert noise.latency == post.requantize.latency
+        m.d.comb += [
+            noise.take.eq(post.tag.valid & post.tag.role.logit),
+            noise.keep.eq(post.tag.keep),
+            noise.temperature.eq(self.blocks["requests"].temperature),
+            noise.restart.eq(accepted),
+            noise.repeat.eq(sequencer.repeat),
+            noise.seed.eq(self.seed),
+            noise.seed_enable.eq(self.seed_enable & ~sequencer.playing),
+            post.noise.eq(noise.o),
+        ]
+
+    def _connect_load(self, m: Module) -> None:
+        port = self.blocks["load_port"]
+        for name in ("enable", "memory", "word", "part", "data"):
+            m.d.comb += getattr(port, name).eq(getattr(self, f"load_{name}"))
+        m.d.comb += [port.busy.eq(self.playing), self.load_refused.eq(port.refused)]
+        targets = {
+            "weights": self.blocks["source"].load,
+            "headers": self.blocks["sequencer"].load_header,
+            "embedding": self.blocks["embedding"].load,
+            "biases": self.blocks["biases"].load,
+            "tables": self.blocks["tables"].load,
+            "reciprocal_root": self.blocks["rms_norm"].load,
+            "gumbel": self.blocks["noise"].load,
+        }
+        for name, target in targets.items():
+            wiring.connect(m, getattr(port, f"to_{name}"), target)
+
+    def _connect_faults(self, m: Module, accepted: Value) -> None:
+        sequencer, post, faults = self.blocks["sequencer"], self.blocks["post"], self.blocks["faults"]
+        check, tables = self.blocks["weight_check"], self.blocks["tables"]
+        m.d.comb += check.word.eq(self.blocks["source"].words.data)
+        for flag, order in {
+            "valid": sequencer.take & ~sequencer.take_check,
+            "last": sequencer.take_last,
+            "check": sequencer.take_check,
+        }.items():
+            m.d.comb += getattr(check, flag).eq(delay(m, order, SOURCE_LATENCY, reset=True))
+        wrong = Cat(getattr(tables, f"wrong_{lane}") for lane in range(2 * self.design.post_width))
+        m.d.comb += [
+            check.restart.eq(accepted),
+            sequencer.checked.eq(check.done),
+            sequencer.fault.eq(faults.any),
+            faults.segment.eq(sequencer.segment),
+            faults.weight_segment.eq(delay(m, sequencer.segment, SOURCE_LATENCY + CHECK_LATENCY)),
+            faults.clear.eq(accepted),
+            faults.found_weights.eq(check.done & check.fault),
+            faults.found_headers.eq(delay(m, sequencer.header_wrong, 1, reset=True)),
+            faults.found_embedding.eq(self.blocks["embedding"].wrong),
+            faults.found_biases.eq(post.bias_used & self.blocks["biases"].wrong_0),
+            faults.found_tables.eq((post.table_used & wrong).any()),
+            faults.found_reciprocal_root.eq(self.blocks["rms_norm"].wrong),
+            faults.found_gumbel.eq(self.blocks["noise"].wrong),
+            self.fault.valid.eq(sequencer.failed_valid),
+            self.fault.payload.eq(faults.first),
+            sequencer.failed_ready.eq(self.fault.ready),
+        ]
 
     def _connect_state(self, m: Module) -> None:
         """Two banks: a token reads one and writes the other; they change places when it is done."""
@@ -257,7 +366,7 @@ class Accelerator(wiring.Component):
             shape=unsigned(16 * self.design.post_width), depth=2 * self._state_words.stop, init=[]
         )
         read, write = state.read_port(), state.write_port()
-        bank, idle = Signal(), self.token.ready
+        bank, idle = Signal(), ~sequencer.playing
         with m.If(sequencer.pass_done):
             m.d.sync += bank.eq(~bank)
         m.d.comb += [
@@ -304,7 +413,7 @@ class Accelerator(wiring.Component):
         sequencer, post, counters = self.blocks["sequencer"], self.blocks["post"], self.blocks["counters"]
         m.d.comb += [
             counters.clear.eq(accepted),
-            counters.busy.eq(~self.token.ready & ~self.result.valid),
+            counters.busy.eq(sequencer.playing),
             counters.beat.eq(sequencer.beat.valid),
             counters.waits.eq(sequencer.waits),
             counters.saturated_quantizer.eq(self.blocks["activations"].saturated),

@@ -6,15 +6,17 @@ from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.decoder import Decoder
 from hdl.pipeline import delay
 from hdl.quantizer import LATENCY as QUANTIZER_LATENCY
 from hdl.quantizer import Quantizer
 from hdl.sequencer import BEAT
-from hdl.weight_source import LATENCY
+from hdl.weight_source import LATENCY as SOURCE_LATENCY
 from mmfree.design import Design
 
 _Q_STAGE = 1 + QUANTIZER_LATENCY  # vector memory, quantizer
-assert LATENCY == _Q_STAGE + 1
+LATENCY = _Q_STAGE + 1
+assert LATENCY == SOURCE_LATENCY + Decoder.LATENCY
 
 
 class Activations(wiring.Component):

@@ -1,4 +1,4 @@
-"""Adders with a carry input, which completes a negation by complement."""
+"""Adders: with a carry input, which completes a negation by complement; and counting."""
 
 from __future__ import annotations
 
@@ -14,3 +14,12 @@ def add_with_carry(a: ValueLike, b: ValueLike, carry: Value) -> Value:
 def negate_if(negative: Value, value: Value) -> Value:
     """``value``, or its complement: with ``negative`` as carry of the adder behind it, its negation."""
     return (value ^ negative.replicate(len(value)).as_signed()).as_signed()
+
+
+def count_ones(flags: Value) -> Value:
+    """Number of set bits, as a balanced sum."""
+    nodes: list[Value] = [flags[i] for i in range(len(flags))]
+    while len(nodes) > 1:
+        pairs = [nodes[i : i + 2] for i in range(0, len(nodes), 2)]
+        nodes = [pair[0] + pair[1] if len(pair) == 2 else pair[0] for pair in pairs]
+    return nodes[0]

@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.adder import count_ones
 from hdl.pipeline import delay
 from hdl.sequencer import WAITS
 from mmfree.formats import SATURATION_SITES
@@ -15,15 +16,6 @@ CYCLE_COUNTERS = ("cycles", "beats", "wait_weights", "wait_room", "wait_vector",
 """cycles = beats + the waits: from the token's acceptance until its result is valid."""
 
 COUNTERS = (*CYCLE_COUNTERS, *(f"saturated_{site}" for site in SATURATION_SITES))
-
-
-def count_ones(flags: Value) -> Value:
-    """Number of set bits, as a balanced sum."""
-    nodes: list[Value] = [flags[i] for i in range(len(flags))]
-    while len(nodes) > 1:
-        pairs = [nodes[i : i + 2] for i in range(0, len(nodes), 2)]
-        nodes = [pair[0] + pair[1] if len(pair) == 2 else pair[0] for pair in pairs]
-    return nodes[0]
 
 
 class Counters(wiring.Component):

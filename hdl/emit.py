@@ -17,18 +17,13 @@ from hdl.accelerator import Accelerator
 from hdl.audit import forbidden_cells
 from hdl.products import ProductUnit, product_units
 from hdl.yosys import run_yosys
-from mmfree.design import Design
+from mmfree.design import LOADED_MEMORIES, Design
 from mmfree.files import write_atomically
-from mmfree.formats import reciprocal_root_table
-from mmfree.layout import Image, layout
+from mmfree.layout import Image, constant_words, layout
 from mmfree.tape import Tape
 
 TOP = "mmfree"
 VERILOG_NAME = f"{TOP}.v"
-IMAGE_MEMORIES = ("weights", "headers", "embedding", "biases", "tables")
-"""Memories whose contents come from ``layout``; the file of each is NAME.hex."""
-
-_CONSTANT_MEMORY = "reciprocal_root"
 _INITIAL = re.compile(r'^\s*initial \$readmemb\("[^"]*", (\S+)\s*\);\n', flags=re.MULTILINE)
 
 
@@ -55,12 +50,12 @@ def convert_verilog(rtlil_text: str) -> str:
     def initial(match: re.Match[str]) -> str:
         memory = match.group(1)
         seen.append(memory)
-        if memory in (*IMAGE_MEMORIES, _CONSTANT_MEMORY):
+        if memory in LOADED_MEMORIES:
             return f'  initial $readmemh("{memory}.hex", {memory});\n'
         return ""  # written before it is read
 
     verilog = _INITIAL.sub(initial, verilog)
-    for memory in (*IMAGE_MEMORIES, _CONSTANT_MEMORY):
+    for memory in LOADED_MEMORIES:
         assert seen.count(memory) == 1, f"memory {memory} appears {seen.count(memory)} times"
     return verilog
 
@@ -68,7 +63,7 @@ def convert_verilog(rtlil_text: str) -> str:
 def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dict[str, Any]:
     """Write mmfree.v, memory files and design.json; returns what design.json holds.
 
-    Without a tape only the constant table has a memory file, and uses per token are not known (null).
+    Without a tape only the constant tables have memory files, and uses per token are not known (null).
     """
     image = layout(tape, design) if tape is not None else None
     accelerator = Accelerator(design)
@@ -76,18 +71,21 @@ def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dic
     description = describe(design, rtlil_text, product_units(accelerator, tape))
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / VERILOG_NAME, convert_verilog(rtlil_text).encode())
-    write_memory_files(image, folder)
+    write_memory_files(image, design, folder)
     if tape is not None:
         description["tape_sha256"] = tape.sha256
     write_atomically(folder / "design.json", (json.dumps(description, indent=1) + "\n").encode())
     return description
 
 
-def write_memory_files(image: Image | None, folder: Path) -> None:
-    """Write NAME.hex of every initialised memory; of the constant table alone without an image."""
-    root = "".join(f"{int(value):02x}\n" for value in reciprocal_root_table())
-    files = image.memory_files() if image is not None else {}
-    for name, text in {_CONSTANT_MEMORY: root, **files}.items():
+def write_memory_files(image: Image | None, design: Design, folder: Path) -> None:
+    """Write NAME.hex of every initialised memory; of the constant tables alone without an image."""
+    if image is None:
+        words = constant_words()
+        shapes = {name: design.loaded_shape(name) for name in words}
+        constants = {name: [shapes[name].with_parity(w) for w in words[name]] for name in words}
+        image = Image(design=design, words=constants)
+    for name, text in image.memory_files().items():
         write_atomically(folder / f"{name}.hex", text.encode())
 
 

@@ -8,11 +8,13 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.argmax import Argmax
+from hdl.argmax import KEY_BITS, Argmax
 from hdl.forget_gate import BY_TABLE, FORGET_BITS, GATE_BITS, TABLE_LATENCY, ForgetGate
 from hdl.gated_product import GatedProduct
+from hdl.noise import NOISE_BITS
 from hdl.pipeline import delay
 from hdl.requantize import Requantize, saturate
+from hdl.requests import head_rows
 from hdl.row_blocks import GATES, tag_layout
 from hdl.update_state import UpdateState
 from mmfree.design import Design
@@ -50,16 +52,16 @@ class Post(wiring.Component):
     ::
 
         acc -> Requantize -> z --+--------------------------> + x, saturate -> x      (o, down)
-                                 +--------------------------> logits, Argmax          (head)
+                                 +--------------------------> logits, + noise, Argmax (head)
                                  +-> ForgetGate <-> tables -> c, f wait in a buffer   (i, f, gate)
                                  +-> UpdateState -> h' -> SiLU -+
                                  +------------------------------+-> GatedProduct -> u (g, up)
 
     Ports: ``tag``, ``acc``, ``multiplier``, ``shift``, ``wide`` of RowBlocks; ``kind`` and ``gate`` of the header; ``restart`` (a token begins: biases, state and
-    Argmax from the start), ``begin`` (h reads as 0); addresses and answers of the memories: ``table_address`` / ``table_entry`` (2 P, TABLE_LATENCY cycles),
-    ``x_group`` / ``x`` (X_LATENCY), ``bias_address`` / ``bias``, ``state_address`` / ``state`` (one cycle); writes ``write_x``, ``write_u``, ``write_state``,
+    Argmax from the start), ``begin`` (h reads as 0); ``noise`` (Requantize's latency after ``tag``); addresses and answers of the memories: ``table_address`` / ``table_entry`` (2 P, TABLE_LATENCY cycles),
+    ``x_group`` / ``x`` (X_LATENCY), ``bias_address`` / ``bias``, with ``table_used`` and ``bias_used`` when answers count; ``state_address`` / ``state`` (one cycle); writes ``write_x``, ``write_u``, ``write_state``,
     ``write_logits``; ``vector_done`` (the segment's last value is written in this cycle); ``next_row``; ``saturations`` (flags per site).
-    P values per cycle, never stalls. Latency, with Z that of Requantize: Z + 2 (o, down, head), Z + 10 (up), Z + 20 (g) cycles. After reset nothing is under way.
+    P values per cycle, never stalls. Latency, with Z that of Requantize: Z + 2 (o, down), Z + 3 (head), Z + 10 (up), Z + 20 (g) cycles. After reset nothing is under way.
     """
 
     def __init__(self, design: Design) -> None:
@@ -79,12 +81,15 @@ class Post(wiring.Component):
                 "gate": In(GATE_BITS),
                 "restart": In(1),
                 "begin": In(1),
+                "noise": In(data.ArrayLayout(signed(NOISE_BITS), width)),
                 "table_address": Out(data.ArrayLayout(unsigned(9), 2 * width)),
                 "table_entry": In(data.ArrayLayout(signed(16), 2 * width)),
                 "x_group": Out(groups),
                 "x": In(values),
                 "bias_address": Out(range(max(2, design.bias_words))),
                 "bias": In(values),
+                "bias_used": Out(1),
+                "table_used": Out(2 * width),
                 "state_address": Out(state_words),
                 "state": In(values),
                 "write_x": Out(group_write(width, groups)),
@@ -92,7 +97,7 @@ class Post(wiring.Component):
                 "write_state": Out(group_write(width, state_words)),
                 "write_logits": Out(group_write(width, groups)),
                 "vector_done": Out(1),
-                "next_row": Out(range(max(2, design.max_blocks * design.rows))),
+                "next_row": Out(head_rows(design)),
                 "saturations": Out(data.StructLayout(dict.fromkeys(POST_SITES, width))),
             }
         )
@@ -155,21 +160,25 @@ class Post(wiring.Component):
             self.write_logits.data.eq(self.requantize.z),
             self.write_logits.enable.eq(Mux(active, tag.keep, 0)),
             argmax.clear.eq(self.restart),
-            argmax.valid.eq(active),
-            argmax.logits.eq(self.requantize.z),
-            argmax.keep.eq(tag.keep),
-            argmax.group.eq(tag.group),
+            argmax.valid.eq(delay(m, active, 1, reset=True)),
+            argmax.keep.eq(delay(m, tag.keep, 1)),
+            argmax.group.eq(delay(m, tag.group, 1)),
             self.next_row.eq(argmax.row),
         ]
-        return delay(m, active & tag.end, argmax.LATENCY, reset=True)
+        for p in range(self._design.post_width):
+            key = Signal(signed(KEY_BITS), reset_less=True, name=f"key_{p}")
+            m.d.sync += key.eq(self.requantize.z[p] + self.noise[p])
+            m.d.comb += argmax.keys[p].eq(key)
+        return delay(m, active & tag.end, 1 + argmax.LATENCY, reset=True)
 
     def _gates(self, m: Module, early: Any, tag: Any) -> tuple[Any, Value, Value]:
         """i, f and gate: table entries into the buffer. Returns, for g and up, their tag and the buffered (SiLU entry, f), one cycle after it."""
         gate, width = self.forget_gate, self._design.post_width
-        m.d.comb += self.bias_address.eq(
-            self._pointer(m, early.valid & early.role.forget, self._design.bias_words)
-        )
         m.d.comb += [
+            self.bias_address.eq(
+                self._pointer(m, early.valid & early.role.forget, self._design.bias_words)
+            ),
+            self.bias_used.eq(tag.valid & tag.role.forget),
             gate.z.eq(self.requantize.z),
             gate.bias.eq(Mux(tag.role.forget, self.bias.as_value(), 0)),
             gate.gate.eq(Mux(tag.role.forget, self.gate, BY_TABLE)),
@@ -183,7 +192,11 @@ class Post(wiring.Component):
             ]
         late = delay(m, looked_up, TABLE_LATENCY, reset=True)
         over = Mux(late.valid & late.role.forget, gate.saturated & late.keep, 0)
-        m.d.comb += self.saturations.gate.eq(over)
+        by_table = late.role.table | (late.role.forget & (self.gate == BY_TABLE))
+        m.d.comb += [
+            self.saturations.gate.eq(over),
+            self.table_used[:width].eq(Mux(late.valid & by_table, late.keep, 0)),
+        ]
 
         forgets = Cat(gate.o[p][:FORGET_BITS] for p in range(width))
         entry = self._buffer(m, "entries", late, late.role.table, gate.o.as_value())
@@ -237,6 +250,8 @@ class Post(wiring.Component):
                 self.saturations.state[p].eq(write[p] & over),
             ]
         squashed = delay(m, updated, 1 + TABLE_LATENCY, reset=True)
+        used = squashed.valid & squashed.role.operand & gates
+        m.d.comb += self.table_used[width:].eq(Mux(used, squashed.keep, 0))
         return self._gated_product(m, gates, ready, squashed, entry)
 
     def _gated_product(self, m: Module, gates: Value, ready: Any, squashed: Any, entry: Value) -> Value:

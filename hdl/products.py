@@ -43,6 +43,7 @@ def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[Pr
         "scale": ("multiplier * reciprocal root", [norm.scaler]),
         "update_state": ("(c -+ h) * (256 - |f|)", post.update_state.products),
         "gated_product": ("SiLU * operand", post.gated_product.products),
+        "noise": ("Gumbel noise * temperature", accelerator.blocks["noise"].products),
     }
     uses = count_operations(tape).products if tape is not None else {}
     return [

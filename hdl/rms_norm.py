@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from amaranth.hdl import Array, Const, Module, Signal, Value, signed, unsigned
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.loaded_memory import LoadedMemory, load_write
 from hdl.pipeline import delay
 from hdl.product import Product
-from mmfree.design import MATRICES_PER_SEGMENT
+from mmfree.design import MATRICES_PER_SEGMENT, LoadedShape
 from mmfree.formats import NORM_EXPONENT_MAX, NORM_EXPONENT_MIN, reciprocal_root_table
 
 SUM_BITS = 30
 """S = sum q^2 <= 65535 * 128^2."""
+
+_ROOT = LoadedShape(8, 256)
 
 
 class RMSNorm(wiring.Component):
@@ -20,6 +23,7 @@ class RMSNorm(wiring.Component):
 
     Ports: ``valid``, ``first``, ``last``, ``q`` (C int8): the words of a vector; ``multiplier`` (3 x 9 bits, steady); ``clear``: forget the last result.
     ``done`` rises ``latency`` cycles after the last word, with ``scale`` (3 x 9 bits) and ``exponent`` (k, 6..15), and stays until ``clear``.
+    ``load``: of the table; ``wrong``: parity of the entry that was read.
     One word per cycle; never stalls. After reset, ``done`` is 0.
     """
 
@@ -37,7 +41,12 @@ class RMSNorm(wiring.Component):
                 "done": Out(1),
                 "scale": Out(scales),
                 "exponent": Out(4),
+                "load": In(load_write(_ROOT)),
+                "wrong": Out(1),
             }
+        )
+        self.root = LoadedMemory(
+            "reciprocal_root", _ROOT, contents=[int(v) & 0xFF for v in reciprocal_root_table()]
         )
         self.squares = [Product(signed(8), signed(8)) for _ in range(columns)]
         self.scaler = Product(unsigned(9), unsigned(8), addend_bits=7)
@@ -47,9 +56,8 @@ class RMSNorm(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.reciprocal_root = root = memory.Memory(
-            shape=unsigned(8), depth=256, init=[int(v) & 0xFF for v in reciprocal_root_table()]
-        )
+        m.submodules.root = root = self.root
+        wiring.connect(m, wiring.flipped(self.load), root.load)
         total, last = self._sum_of_squares(m)
         # Cycle 0 after the sum: exponent and table index. S = 0 reads as 4096.
         index = Signal(8, init=64)
@@ -61,10 +69,10 @@ class RMSNorm(wiring.Component):
                 with m.If(total[2 * k : 2 * k + 2].any()):
                     m.d.sync += [index.eq(total[2 * k - 6 : 2 * k + 2]), self.exponent.eq(k)]
         # Cycle 1: table.
-        port = root.read_port()
-        m.d.comb += port.addr.eq(index)
+        m.d.comb += root.address_0.eq(index)
         # Cycles 2, 3, 4: the matrices take the multiplier unit in turn.
         started = delay(m, summed, 1, reset=True)
+        m.d.comb += self.wrong.eq(started & root.wrong_0)
         turn = Signal(range(MATRICES_PER_SEGMENT + 1), init=MATRICES_PER_SEGMENT)
         busy = turn != MATRICES_PER_SEGMENT
         with m.If(started):
@@ -75,7 +83,7 @@ class RMSNorm(wiring.Component):
         multipliers = Array(self.multiplier[i] for i in range(MATRICES_PER_SEGMENT))
         m.d.comb += [
             scaler.a.eq(multipliers[turn]),
-            scaler.b.eq(port.data),
+            scaler.b.eq(root.data_0),
             scaler.addend.eq(Const(64)),
         ]
         done_turn = delay(m, turn, scaler.latency)

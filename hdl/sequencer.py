@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.loaded_memory import LoadedMemory, load_write
+from hdl.requests import token_layout
 from mmfree.design import KIND_CODES, MATRICES_PER_SEGMENT, Design
 from mmfree.formats import SEGMENT_ROLES
 
@@ -24,11 +26,6 @@ def header_layout(design: Design) -> data.StructLayout:
     )
 
 
-def token_layout(design: Design) -> data.StructLayout:
-    """A token to play: its id, and whether it begins a sequence (the state then reads as 0)."""
-    return data.StructLayout({"id": range(max(2, design.embedding_rows)), "begin": 1})
-
-
 BEAT = data.StructLayout({"valid": 1, "first": 1, "last": 1, "fresh": 1})
 """What accompanies a tile: it exists, is the first or last of its row block, and is quantized now (the first row block of a segment) or read back."""
 
@@ -44,8 +41,11 @@ class Sequencer(wiring.Component):
 
     Ports: ``token`` (stream in); ``header`` (of the segment in progress), ``segment`` (its number), ``load`` (the header changes after this cycle: take over
     the vector's size), ``begin`` (the token's flag); ``embedding_id``, ``embedding_tile``, ``embedding_valid``, ``embedding_last``; ``beat`` and ``tile``
-    (stage 0 of the activations), ``take``, ``restart`` and ``available`` of the source; ``block_done`` (the post-processing has emptied a row block),
-    ``vector_done``; ``result_valid``, ``result_ready``, ``pass_done``; ``waits``.
+    (stage 0 of the activations), ``take``, ``restart`` and ``available`` of the source; ``take_last`` and ``take_check`` (the word taken is the segment's last, its check
+    word); ``block_done`` (the post-processing has emptied a row block), ``vector_done``; ``checked`` (a check word was examined), ``fault`` (something was found in
+    this pass), ``header_wrong`` (parity of the header being loaded); ``chosen_valid``, ``chosen_ready`` behind a clean pass, with ``pass_done``; else ``failed_valid``,
+    ``failed_ready``; ``repeat`` (the last pass failed); ``playing``; ``waits``.
+    A pass with a fault goes to its end, but for a fault in a header, which ends it.
     After reset it waits for a token.
     """
 
@@ -70,9 +70,19 @@ class Sequencer(wiring.Component):
                 "restart": Out(1),
                 "block_done": In(1),
                 "vector_done": In(1),
-                "result_valid": Out(1),
-                "result_ready": In(1),
+                "take_last": Out(1),
+                "take_check": Out(1),
+                "checked": In(1),
+                "fault": In(1),
+                "header_wrong": Out(1),
+                "chosen_valid": Out(1),
+                "chosen_ready": In(1),
+                "failed_valid": Out(1),
+                "failed_ready": In(1),
                 "pass_done": Out(1),
+                "repeat": Out(1),
+                "playing": Out(1),
+                "load_header": In(load_write(design.loaded_shape("headers"))),
                 "waits": Out(WAITS),
             }
         )
@@ -80,12 +90,10 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         design = self._design
-        m.submodules.headers = headers = memory.Memory(
-            shape=unsigned(design.header_bits), depth=design.header_words, init=[]
-        )
-        table = headers.read_port()
+        m.submodules.header_memory = headers = LoadedMemory("headers", design.loaded_shape("headers"))
         next_header = Signal(range(design.header_words + 1))
-        m.d.comb += table.addr.eq(next_header)
+        m.d.comb += headers.address_0.eq(next_header)
+        wiring.connect(m, wiring.flipped(self.load_header), headers.load)
 
         tile = Signal(range(design.max_tiles))
         matrix = Signal(range(MATRICES_PER_SEGMENT))
@@ -109,10 +117,16 @@ class Sequencer(wiring.Component):
         written = Signal()
         m.d.sync += written.eq((written | self.vector_done) & ~self.load)
 
-        def load_header() -> None:
-            m.d.comb += self.load.eq(1)
+        checked = Signal()
+        m.d.sync += checked.eq((checked | self.checked) & ~self.load)
+
+        def load_header(state: str) -> None:
+            m.d.comb += [self.load.eq(1), self.header_wrong.eq(headers.wrong_0)]
+            m.next = state
+            with m.If(headers.wrong_0):
+                m.next = "FAILED"
             m.d.sync += [
-                header.eq(table.data),
+                header.eq(headers.data_0),
                 self.segment.eq(next_header),
                 next_header.eq(next_header + 1),
                 tile.eq(0),
@@ -120,17 +134,17 @@ class Sequencer(wiring.Component):
                 block.eq(0),
             ]
 
+        m.d.comb += self.playing.eq(1)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.token.ready.eq(1)
+                m.d.comb += [self.token.ready.eq(1), self.playing.eq(0)]
                 with m.If(self.token.valid):
-                    load_header()
+                    load_header("EMBED")
                     m.d.comb += self.restart.eq(1)
                     m.d.sync += [
                         self.embedding_id.eq(self.token.payload.id),
                         self.begin.eq(self.token.payload.begin),
                     ]
-                    m.next = "EMBED"
             with m.State("EMBED"):
                 m.d.comb += [
                     self.embedding_valid.eq(1),
@@ -146,13 +160,17 @@ class Sequencer(wiring.Component):
                 with m.If(written | self.vector_done):
                     m.next = "LOAD"
                     with m.If(header.last):
-                        m.d.comb += self.pass_done.eq(1)
+                        # The first header must stand behind the memory when the next token comes.
                         m.d.sync += next_header.eq(0)
-                        m.next = "RESULT"
+                        m.next = "WAIT"
+                        with m.If(checked & self.fault):
+                            m.next = "FAILED"
+                        with m.Elif(checked):
+                            m.d.comb += self.pass_done.eq(1)
+                            m.next = "CHOSEN"
             with m.State("LOAD"):
                 m.d.comb += self.waits.control.eq(1)
-                load_header()
-                m.next = "RUN"
+                load_header("RUN")
             with m.State("RUN"):
                 with m.If(~self.available):
                     m.d.comb += self.waits.weights.eq(1)
@@ -172,16 +190,22 @@ class Sequencer(wiring.Component):
                         with m.If(at_last_matrix):
                             m.d.sync += [matrix.eq(0), block.eq(block + 1)]
                             with m.If(at_last_block):
+                                m.d.comb += self.take_last.eq(1)
                                 m.next = "CHECK"
             with m.State("CHECK"):
-                # The segment's check word: passed over.
                 m.d.comb += self.waits.vector.eq(1)
                 with m.If(self.available):
-                    m.d.comb += self.take.eq(1)
+                    m.d.comb += [self.take.eq(1), self.take_check.eq(1)]
                     m.next = "WAIT"
-            with m.State("RESULT"):
-                m.d.comb += self.result_valid.eq(1)
-                with m.If(self.result_ready):
+            with m.State("CHOSEN"):
+                m.d.comb += [self.chosen_valid.eq(1), self.playing.eq(0)]
+                m.d.sync += self.repeat.eq(0)
+                with m.If(self.chosen_ready):
+                    m.next = "IDLE"
+            with m.State("FAILED"):
+                m.d.comb += [self.failed_valid.eq(self.fault), self.playing.eq(0)]
+                m.d.sync += [next_header.eq(0), self.repeat.eq(1)]
+                with m.If(self.failed_valid & self.failed_ready):
                     m.next = "IDLE"
 
         m.d.comb += [

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, unsigned
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.loaded_memory import LoadedMemory, load_write
 from hdl.pipeline import delay
+from mmfree.design import LoadedShape
 
-LATENCY = 4
-"""Cycles from ``take`` to ``data``, for every source: as long as the activations take."""
+LATENCY = 3
+"""Cycles from ``take`` to ``data``, for every source: with the decoder, as long as the activations take."""
 
 
 class WeightSource(wiring.Signature):
@@ -33,19 +35,21 @@ class WeightSource(wiring.Signature):
 class BlockSource(wiring.Component):
     """Weights in block RAM, always available; ``pause`` holds them back (for tests of slower sources).
 
-    Ports: ``words`` (WeightSource, seen from the source), ``pause``. After reset the next word is the first.
+    Ports: ``words`` (WeightSource, seen from the source), ``pause``, ``load``. After reset the next word is the first.
     """
 
-    def __init__(self, word_bits: int, depth: int) -> None:
-        self._depth = depth
-        self.memory = memory.Memory(shape=unsigned(word_bits), depth=depth, init=[])
-        super().__init__({"words": In(WeightSource(word_bits)), "pause": In(1)})
+    def __init__(self, shape: LoadedShape) -> None:
+        self._depth = shape.depth
+        self.weights = LoadedMemory("weights", shape, registered=True)
+        super().__init__(
+            {"words": In(WeightSource(shape.bits)), "pause": In(1), "load": In(load_write(shape))}
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.weights = self.memory
-        port = self.memory.read_port()
-        # Cycle 0: the order; cycle 1: address; cycle 2: the memory answers; cycles 3, 4: its output registers.
+        m.submodules.memory = self.weights
+        wiring.connect(m, wiring.flipped(self.load), self.weights.load)
+        # Cycle 0: the order; cycle 1: address; cycle 2: the memory answers; cycle 3: its output register.
         take = delay(m, self.words.take, 1, reset=True)
         restart = delay(m, self.words.restart, 1, reset=True)
         address = Signal(range(self._depth + 1))
@@ -54,8 +58,8 @@ class BlockSource(wiring.Component):
         with m.Elif(take):
             m.d.sync += address.eq(address + 1)
         m.d.comb += [
-            port.addr.eq(address),
+            self.weights.address_0.eq(address),
             self.words.available.eq(~self.pause),
-            self.words.data.eq(delay(m, port.data, LATENCY - 2)),
+            self.words.data.eq(self.weights.data_0),
         ]
         return m

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from mmfree.golden import Golden
 from mmfree.tape import Tape, read_tape
-from mmfree.tokenizer import AdditionTokenizer, ByteTokenizer, tokenizer_from_dict
+from mmfree.tokenizer import Tokenizer, tokenizer_from_dict
 
 TORCH_BACKENDS = ("float", "fakequant")
 BACKENDS = (*TORCH_BACKENDS, "golden", "rtl")
@@ -21,7 +21,7 @@ class Backend(Protocol):
     """A model for B independent sequences at a time."""
 
     name: str
-    tokenizer: AdditionTokenizer | ByteTokenizer
+    tokenizer: Tokenizer
 
     def state(self, batch: int) -> Any:
         """State at the start of a sequence."""

@@ -19,13 +19,14 @@ from mmfree.config import read_json
 from mmfree.files import write_atomically
 from mmfree.model import MatMulFreeLM
 from mmfree.recipe import RunConfig
-from mmfree.tokenizer import AdditionTokenizer, ByteTokenizer, tokenizer_from_dict
+from mmfree.tokenizer import Tokenizer, tokenizer_from_dict
 
 CONFIG_NAME = "config.json"
 MODEL_NAME = "model.safetensors"
 TOKENIZER_NAME = "tokenizer.json"
 TRAINING_NAME = "training.safetensors"
 METRICS_NAME = "metrics.csv"
+ACCURACY_NAME = "accuracy.csv"
 _NUMBERS = ("step", "steps", "seed")
 
 
@@ -39,7 +40,7 @@ class Checkpoint:
 
     config: RunConfig
     model: MatMulFreeLM
-    tokenizer: AdditionTokenizer | ByteTokenizer
+    tokenizer: Tokenizer
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from mmfree import __version__
 from mmfree.backends import BACKENDS
 from mmfree.formats import GATES
 from mmfree.outcome import Outcome
+from mmfree.recipe import PRESETS
 from mmfree.tasks import TASKS
 
 FAILED, UNUSABLE = 1, 2
@@ -134,8 +135,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def _add_train(verbs: Any) -> None:
     parser = _add(verbs, "train", "train a model into a checkpoint folder")
-    parser.add_argument("config", metavar="PRESET|CONFIG.json", help="addition, text, or a file")
-    parser.add_argument("--gate", choices=GATES, help="forget gate of a preset; None: hard")
+    parser.add_argument("config", metavar="PRESET|CONFIG.json", help=f"{', '.join(PRESETS)}, or a file")
+    parser.add_argument("--gate", choices=GATES, help="forget gate of a preset; None: the preset's own")
     parser.add_argument(
         "--data", type=Path, nargs="+", metavar="PATH", help="UTF-8 text; None: Python's documentation"
     )
@@ -153,8 +154,12 @@ def _add_evaluate(verbs: Any) -> None:
         "--data", type=Path, metavar="FILE", help="UTF-8 text; None: what training held out of the built-in text"
     )
     parser.add_argument("--task", metavar="NAME", help=f"one of {', '.join(TASKS)}")
-    parser.add_argument("--digits", type=int, default=100, metavar="N", help="columns of a sum")
-    parser.add_argument("--examples", type=int, default=1000, metavar="K", help="sums")
+    parser.add_argument(
+        "--digits", type=int, metavar="N", help="columns of a sum (None: 100), or bits (None: 512)"
+    )
+    parser.add_argument(
+        "--examples", type=int, metavar="K", help="examples; None: 1000, or all held-out pairs"
+    )
     _add_backend(parser)
 
 
@@ -169,14 +174,19 @@ def _add_inspect(verbs: Any) -> None:
     parser.add_argument("tape", type=Path, metavar="TAPE", help="file")
 
 
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0: always the likeliest token; at most 3.98"
+    )
+    parser.add_argument("--stop", type=int, metavar="ID", help="token that ends the text; None: no such")
+
+
 def _add_generate(verbs: Any) -> None:
     parser = _add(verbs, "generate", "continue a prompt, or add: --prompt 123+456")
     _add_model(parser)
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="text to go on from")
     parser.add_argument("--tokens", type=int, default=200, metavar="N", help="tokens to generate")
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="0: always the likeliest token"
-    )
+    _add_sampling(parser)
     _add_backend(parser)
 
 
@@ -196,6 +206,7 @@ def _add_cosim(verbs: Any) -> None:
     parser.add_argument(
         "--tokens", type=int, default=0, metavar="N", help="tokens to generate after the prompt"
     )
+    _add_sampling(parser)
     parser.add_argument("--profile", action="store_true", help="cycles by segment and cause")
     parser.add_argument(
         "--waveform", type=Path, metavar="FILE", help="VCD of the first token that differs, if one does"

@@ -14,17 +14,17 @@ from mmfree.backends import load_backend, load_tape_or_export
 from mmfree.config import read_json
 from mmfree.data import load_corpus, read_text
 from mmfree.design import Design, design_for
-from mmfree.evaluate import evaluate_sums, evaluate_text
+from mmfree.evaluate import TaskResult, evaluate_task, evaluate_text
 from mmfree.operations import count_operations
 from mmfree.outcome import Outcome
+from mmfree.sampling import temperature_code
 from mmfree.tape import Tape, read_tape, write_tape
 from mmfree.tasks import TASKS
 from mmfree.tokenizer import tokenizer_from_dict
 
 EXAMPLES_AFTER_TRAINING = 200
-"""Sums of each kind that score a trained model."""
+"""Examples of each task that score a trained model."""
 
-DIGITS_AFTER_TRAINING = 100
 RANDOM_PROMPT_TOKENS = 16
 
 
@@ -58,16 +58,16 @@ def train(options: argparse.Namespace) -> Outcome:
 def _score(folder: Path, data: list[Path]) -> tuple[dict[str, Any], str]:
     """How a fresh checkpoint does on what it was not trained on, in the contract's arithmetic."""
     golden = load_backend(folder, "golden")
-    if golden.tokenizer.kind == "addition":
+    kind = golden.tokenizer.kind
+    if tasks := [name for name, task in TASKS.items() if task.tokenizer == kind]:
         results = [
-            evaluate_sums(
-                golden, kind=kind, digits=DIGITS_AFTER_TRAINING, examples=EXAMPLES_AFTER_TRAINING
+            evaluate_task(
+                golden, name, examples=EXAMPLES_AFTER_TRAINING if TASKS[name].examples else None
             )
-            for kind in TASKS.values()
+            for name in tasks
         ]
         accuracy = sum(r.exact for r in results) / sum(r.examples for r in results)
-        parts = ", ".join(f"{r.exact} of {r.examples} {r.kind}" for r in results)
-        return {"accuracy": accuracy}, f"exact sums of {DIGITS_AFTER_TRAINING} digits: {parts}"
+        return {"accuracy": accuracy}, "; ".join(_describe_task(result) for result in results)
     text = evaluate_text(golden, load_corpus(data).validation.tobytes())
     return (
         {"bits_per_byte": text.bits_per_byte},
@@ -79,30 +79,31 @@ def evaluate(options: argparse.Namespace) -> Outcome:
     """``mmfree evaluate``."""
     if options.data is not None and options.task is not None:
         raise ValueError("give --data or --task, not both")
-    if options.task is not None and options.task not in TASKS:
-        raise ValueError(f"--task must be one of {', '.join(TASKS)}, got {options.task!r}")
     backend = load_backend(options.model, options.backend, options.lanes)
-    adds = backend.tokenizer.kind == "addition"
-    task = options.task or ("addition" if adds and options.data is None else None)
-    if (task is not None) != adds:
-        wanted = "--task" if adds else "--data"
-        raise ValueError(f"{options.model}: a model for {backend.tokenizer.kind}: use {wanted}")
-    if task is not None:
-        sums = evaluate_sums(
-            backend,
-            kind=TASKS[task],
-            digits=options.digits,
-            examples=options.examples,
-            seed=options.seed,
+    kind = backend.tokenizer.kind
+    own = [name for name, task in TASKS.items() if task.tokenizer == kind]
+    if options.data is not None and own:
+        raise ValueError(f"{options.model}: a model for {kind}: use --task")
+    if options.task is None and not own and (options.digits or options.examples):
+        raise ValueError(f"{options.model}: a model for text: --digits and --examples belong to --task")
+    if options.task is not None or own:
+        name = options.task or own[0]
+        result = evaluate_task(
+            backend, name, digits=options.digits, examples=options.examples, seed=options.seed
         )
-        values = {"backend": sums.backend, "task": task, "digits": sums.digits}
-        values |= {"accuracy": sums.accuracy, "examples": sums.examples}
-        line = f"{task}, {sums.digits} digits: {sums.exact} of {sums.examples} exact ({backend.name})"
-        return Outcome(values, line)
+        values = {"backend": result.backend, "task": name, "digits": result.digits}
+        values |= {"accuracy": result.accuracy, "examples": result.examples}
+        return Outcome(values, f"{_describe_task(result)} ({backend.name})")
     text = read_text(options.data) if options.data else load_corpus([]).validation.tobytes()
-    result = evaluate_text(backend, text)
-    line = f"{result.bits_per_byte:.4f} bits per byte on {result.bytes:,} bytes ({backend.name})"
-    return Outcome(asdict(result), line)
+    score = evaluate_text(backend, text)
+    line = f"{score.bits_per_byte:.4f} bits per byte on {score.bytes:,} bytes ({backend.name})"
+    return Outcome(asdict(score), line)
+
+
+def _describe_task(result: TaskResult) -> str:
+    unit = TASKS[result.task].unit
+    length = f", {result.digits} {unit}" if unit is not None else ""
+    return f"{result.task}{length}: {result.exact} of {result.examples} exact"
 
 
 def export(options: argparse.Namespace) -> Outcome:
@@ -184,7 +185,7 @@ def generate(options: argparse.Namespace) -> Outcome:
     texts: list[str] = []
     rows: list[int] = []
     pieces = pieces_of(
-        backend, options.prompt, options.tokens, temperature=options.temperature, seed=options.seed
+        backend, options.prompt, options.tokens, temperature=options.temperature, seed=options.seed, stop=options.stop
     )
     for text, chosen in pieces:
         texts.append(text)
@@ -235,10 +236,20 @@ def cosim(options: argparse.Namespace) -> Outcome:
     else:
         rng = np.random.default_rng(options.seed)
         prompt = rng.integers(0, tape.config.vocab_size, RANDOM_PROMPT_TOKENS).tolist()
+    temperature = temperature_code(options.temperature)
+    if (temperature or options.stop is not None) and not options.tokens:
+        raise ValueError("--temperature and --stop need --tokens: nothing is chosen without")
+    sequence = Sequence(
+        prompt=prompt,
+        generate=options.tokens,
+        temperature=temperature,
+        seed=options.seed,
+        stop=options.stop,
+    )
     result = play(
         tape,
         design_for(tape, options.lanes),
-        [Sequence(prompt=prompt, generate=options.tokens)],
+        [sequence],
         seed=options.seed,
         profile=options.profile,
         waveform=options.waveform,

@@ -127,3 +127,17 @@ def text_model(gate: str = "hard") -> ModelConfig:
         num_layers=2,
         gate=gate,
     )
+
+
+def parity_model(gate: str = "signed") -> ModelConfig:
+    """One layer of d = 32 over bits."""
+    return ModelConfig(
+        vocab_size=3, head_size=2, hidden_size=32, intermediate_size=64, num_layers=1, gate=gate
+    )
+
+
+def modular_model(gate: str = "hard") -> ModelConfig:
+    """One layer of d = 128 for addition modulo 97: a, b and "="."""
+    return ModelConfig(
+        vocab_size=195, head_size=97, hidden_size=128, intermediate_size=256, num_layers=1, gate=gate
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfree.tasks import Batch
+from mmfree.batch import Batch
 from mmfree.tokenizer import ByteTokenizer
 
 VALIDATION_SHARE = 0.1

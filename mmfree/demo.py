@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from mmfree.addition import draw_sums
 from mmfree.backends import GoldenBackend, load_tape_or_export
 from mmfree.checkpoint import CONFIG_NAME
 from mmfree.data import load_corpus
 from mmfree.design import Design, design_for
-from mmfree.evaluate import evaluate_sums, evaluate_text
+from mmfree.evaluate import evaluate_task, evaluate_text
 from mmfree.generate import generate
 from mmfree.operations import count_operations
 from mmfree.outcome import Outcome
 from mmfree.recipe import PRESETS
 from mmfree.tape import Tape, write_tape
-from mmfree.tasks import SUM_KINDS, draw_sums
 from mmfree.tokenizer import tokenizer_from_dict
 
 DIGITS, GOLDEN_SUMS = 100, 1000
@@ -106,12 +106,12 @@ class _Addition:
     def check_golden(self, golden: GoldenBackend) -> list[Check]:
         """Every sum exact."""
         results = [
-            evaluate_sums(golden, kind=kind, digits=DIGITS, examples=GOLDEN_SUMS, seed=self._seed)
-            for kind in SUM_KINDS
+            evaluate_task(golden, name, digits=DIGITS, examples=GOLDEN_SUMS, seed=self._seed)
+            for name in ("addition", "addition-chains")
         ]
         return [
             Check(
-                name=f"golden model, {'full-carry' if r.kind == 'chains' else r.kind} sums",
+                name=f"golden model, {'full-carry' if r.task == 'addition-chains' else 'random'} sums",
                 held=r.exact == r.examples,
                 detail=f"{r.exact:,} of {r.examples:,} of {r.digits} digits exact",
             )

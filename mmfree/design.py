@@ -5,11 +5,26 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from mmfree.formats import MAX_FAN_IN, SEGMENT_ROLES, Formats
+from mmfree.formats import MAX_FAN_IN, NOISE_INDEX_BITS, SEGMENT_ROLES, TABLE_ENTRIES, Formats
 from mmfree.tape import Tape, segment_shapes
+from mmfree.weight_codes import WEIGHT_CODES
 
-WEIGHT_BITS = 2
-"""Bits per weight in the image: code 0 is 0, 1 is +1, 3 is -1."""
+CHECK_BITS, PAGE_BITS = 32, 4096
+"""Check word of a segment, and the words that are folded to one before the CRC sees them (docs/accelerator.md)."""
+
+LOAD_BITS = 32
+"""Most bits of a part of a word that the load port writes at once."""
+
+LOADED_MEMORIES = (
+    "weights",
+    "headers",
+    "embedding",
+    "biases",
+    "tables",
+    "reciprocal_root",
+    "gumbel",
+)
+"""Memories behind the load port, in the order of its numbers."""
 
 MAX_SIDE = 1024
 """Most rows, and most columns, of an array."""
@@ -18,6 +33,32 @@ KIND_CODES = {"embedding": 0, "gates": 1, "output": 2, "down": 2, "glu": 3, "hea
 """Kind field of a header. o and down are one operation to the chip: project, add to the residual."""
 
 MATRICES_PER_SEGMENT = max(len(roles) for roles in SEGMENT_ROLES.values())
+
+
+@dataclass(frozen=True)
+class LoadedShape:
+    """A memory that a host fills: ``bits`` of a word, ``depth`` words; ``parity``: a further bit makes the number of ones even.
+
+    The load port writes words in ``parts`` of ``part_bits``.
+    """
+
+    bits: int
+    depth: int
+    parity: bool = True
+
+    @property
+    def parts(self) -> int:
+        """Parts of a word."""
+        return -(-(self.bits + self.parity) // LOAD_BITS)
+
+    @property
+    def part_bits(self) -> int:
+        """Bits of a part; the last one may be padded."""
+        return -(-(self.bits + self.parity) // self.parts)
+
+    def with_parity(self, word: int) -> int:
+        """The word as it is stored."""
+        return word | (word.bit_count() & 1) << self.bits if self.parity else word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +76,7 @@ class Design:
     max_rows
         Most rows of one matrix.
     weight_words
-        Words of the weight memory, rows * columns * 2 bits each.
+        Words of the weight memory, rows * columns weights each.
     header_words
         Entries of the segment table: one for the embedding and one per segment.
     embedding_rows
@@ -44,6 +85,8 @@ class Design:
         Largest hidden size, in elements.
     bias_words, state_words
         Words of P values: gate biases of all layers, and one bank of the state.
+    weight_code
+        How weights are stored: "2", "1.67" or "1.6" bits each (mmfree/weight_codes.py).
 
     Raises
     ------
@@ -62,12 +105,13 @@ class Design:
     embedding_width: int
     bias_words: int
     state_words: int
+    weight_code: str = "2"
     formats: Formats = field(default_factory=Formats)
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name != "formats" and (type(value) is not int or value < 1):
+            if item.name not in ("formats", "weight_code") and (type(value) is not int or value < 1):
                 raise ValueError(f"design: {item.name} must be a positive integer, got {value!r}")
         for name, low, high in (("rows", 1, MAX_SIDE), ("columns", 2, MAX_SIDE), ("post_width", 1, MAX_SIDE)):
             value = getattr(self, name)
@@ -81,6 +125,10 @@ class Design:
         for name in ("max_width", "embedding_width"):
             if getattr(self, name) > MAX_FAN_IN:
                 raise ValueError(f"design: {name} must be at most {MAX_FAN_IN}")
+        if self.weight_code not in WEIGHT_CODES:
+            raise ValueError(
+                f"design: weight_code must be one of {', '.join(WEIGHT_CODES)}, got {self.weight_code!r}"
+            )
         if self.formats != Formats():
             raise ValueError("design: only the default formats of docs/arithmetic.md can be built yet")
 
@@ -88,6 +136,29 @@ class Design:
     def lanes(self) -> int:
         """Ternary additions per cycle."""
         return self.rows * self.columns
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of a word of weights; a check word must fit."""
+        return max(CHECK_BITS, WEIGHT_CODES[self.weight_code].word_bits(self.lanes))
+
+    @property
+    def page_words(self) -> int:
+        """Words of weights that are folded to one."""
+        return max(1, PAGE_BITS // self.word_bits)
+
+    def loaded_shape(self, memory: str) -> LoadedShape:
+        """Shape of one of LOADED_MEMORIES."""
+        shapes = {
+            "weights": LoadedShape(self.word_bits, self.weight_words, parity=False),
+            "headers": LoadedShape(self.header_bits, self.header_words),
+            "embedding": LoadedShape(8 * self.columns, self.embedding_rows * self.embedding_tiles),
+            "biases": LoadedShape(16 * self.post_width, self.bias_words),
+            "tables": LoadedShape(16, 2 * TABLE_ENTRIES),
+            "reciprocal_root": LoadedShape(8, 256),
+            "gumbel": LoadedShape(14, 2 << NOISE_INDEX_BITS),
+        }
+        return shapes[memory]
 
     @property
     def max_tiles(self) -> int:
@@ -150,7 +221,7 @@ class Design:
         known = {item.name for item in fields(cls)}
         if unknown := sorted(set(data) - known):
             raise ValueError(f"{source}: unknown field {unknown[0]!r}; known: {sorted(known)}")
-        if missing := sorted(known - {"formats"} - set(data)):
+        if missing := sorted(known - {"formats", "weight_code"} - set(data)):
             raise ValueError(f"{source}: missing field {missing[0]!r}")
         values = dict(data)
         if "formats" in values:
@@ -194,7 +265,7 @@ def array_shape(tape: Tape, lanes: int) -> tuple[int, int]:
     return rows, columns
 
 
-def design_for(tape: Tape, lanes: int) -> Design:
+def design_for(tape: Tape, lanes: int, weight_code: str = "2") -> Design:
     """The smallest design of ``lanes`` lanes that plays ``tape`` (and every tape of its shape)."""
     rows, columns = array_shape(tape, lanes)
     config = tape.config
@@ -215,4 +286,5 @@ def design_for(tape: Tape, lanes: int) -> Design:
         embedding_width=d,
         bias_words=groups,
         state_words=groups,
+        weight_code=weight_code,
     )

@@ -1,4 +1,4 @@
-"""Evaluation: bits per byte of text, and accuracy on sums, with any backend."""
+"""Evaluation: bits per byte of text, and accuracy on tasks, with any backend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mmfree.backends import Backend
 from mmfree.data import streams
-from mmfree.tasks import draw_sums, exact_sums, sum_ids
+from mmfree.tasks import TASKS
 
 CHUNK = 256
 """Positions played between two updates of the progress bar."""
@@ -29,18 +29,18 @@ class TextResult:
 
 
 @dataclass(frozen=True)
-class SumsResult:
-    """``exact`` of ``examples`` sums of ``digits`` digits with every digit right."""
+class TaskResult:
+    """``exact`` of ``examples`` with every answer right; ``digits``: length of an example, in the task's unit."""
 
     backend: str
-    kind: str
+    task: str
     digits: int
     examples: int
     exact: int
 
     @property
     def accuracy(self) -> float:
-        """Share of exact sums."""
+        """Share of exact examples."""
         return self.exact / self.examples
 
 
@@ -64,21 +64,39 @@ def _negative_log_likelihood(
     return np.asarray(np.log(np.exp(wide).sum(axis=-1)) - chosen)
 
 
-def evaluate_sums(
-    backend: Backend, *, kind: str, digits: int, examples: int, seed: int = 0
-) -> SumsResult:
-    """Accuracy on ``examples`` sums of ``digits`` digits, "random" or "chains" (full carry)."""
-    if digits < 1 or examples < 1:
+def evaluate_task(
+    backend: Backend,
+    name: str,
+    *,
+    digits: int | None = None,
+    examples: int | None = None,
+    seed: int = 0,
+) -> TaskResult:
+    """Accuracy on ``examples`` of length ``digits``; by default those of the task.
+
+    Raises
+    ------
+    ValueError
+        If the task is unknown, examines models of another kind, or a number is out of range.
+    """
+    if name not in TASKS:
+        raise ValueError(f"--task must be one of {', '.join(TASKS)}, got {name!r}")
+    task = TASKS[name]
+    if backend.tokenizer.kind != task.tokenizer:
+        raise ValueError(f"--task {name}: the model is for {backend.tokenizer.kind}")
+    if digits is not None and task.unit is None:
+        raise ValueError(f"--digits: the examples of task {name} have one length")
+    digits = task.length if digits is None else digits
+    examples = task.examples if examples is None else examples
+    if digits < 1 or (examples is not None and examples < 1):
         raise ValueError(f"--digits and --examples must be at least 1, got {digits} and {examples}")
-    a, b = draw_sums(np.random.default_rng(seed), kind, digits, examples)
-    ids = sum_ids(a, b)
-    rows, state = [], backend.state(examples)
-    for (part,) in _chunks(ids):
+    batch = task.draw(np.random.default_rng(seed), digits, examples)
+    rows, state = [], backend.state(len(batch.ids))
+    for (part,) in _chunks(batch.ids):
         logits, state = backend.run(part, state)
         rows.append(logits.argmax(axis=-1))
-    return SumsResult(
-        backend.name, kind, digits, examples, exact_sums(np.concatenate(rows, axis=1), a, b)
-    )
+    exact = batch.num_exact(np.concatenate(rows, axis=1))
+    return TaskResult(backend.name, name, digits, len(batch.ids), exact)
 
 
 def _chunks(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:

@@ -28,6 +28,12 @@ MAX_FAN_IN = 65535
 
 TABLE_ENTRIES = 256
 
+NOISE_INDEX_BITS = 10
+"""Bits that address the table of Gumbel noise, and its tail (section 14)."""
+
+TEMPERATURE_FB, TEMPERATURE_MAX = 6, 255
+"""Fraction bits of a temperature, and the largest (section 14)."""
+
 GATES = ("sigmoid", "hard", "signed")
 """Forget gates (section 9); a header holds the index."""
 
@@ -123,4 +129,14 @@ def silu_table(formats: Formats = DEFAULT_FORMATS) -> NDArray[np.int16]:
 def reciprocal_root_table() -> NDArray[np.int16]:
     """RT of section 6: int16 [256]; entries 64..255 hold 128..255, the others 0 (never read)."""
     values = [0] * 64 + [math.floor(256 * math.sqrt(64 / (i + 0.5)) + 0.5) for i in range(64, 256)]
+    return np.array(values, dtype=np.int16)
+
+
+def gumbel_table(formats: Formats = DEFAULT_FORMATS) -> NDArray[np.int16]:
+    """Gumbel noise of section 14: int16 [2048], 1024 quantiles, then the uppermost of these in 1024 finer ones."""
+    entries = 1 << NOISE_INDEX_BITS
+    middles = [(j + 0.5) / entries for j in range(entries)]
+    quantiles = [*middles, *(1 - (1 - middle) / entries for middle in middles)]
+    scale = 2**formats.residual_fb
+    values = [math.floor(scale * -math.log(-math.log(u)) + 0.5) for u in quantiles]
     return np.array(values, dtype=np.int16)

@@ -7,71 +7,79 @@ from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmfree.backends import Backend
+from mmfree.formats import DEFAULT_FORMATS
+from mmfree.sampling import Sampler, seed_registers, temperature_code
 
 
 @runtime_checkable
 class ChoosesItself(Backend, Protocol):
-    """A backend whose hardware chooses the next token."""
+    """A backend whose hardware chooses the next token and feeds it back."""
 
-    def generate(self, prompt: list[int], tokens: int) -> list[int]:
+    def generate(
+        self, prompt: list[int], tokens: int, *, temperature: int, seed: int, stop: int | None
+    ) -> list[int]:
         """Rows chosen after a prompt, each fed back."""
         ...
 
 
 def generate_rows(
-    backend: Backend, prompt: list[int], tokens: int, temperature: float, rng: np.random.Generator
+    backend: Backend, prompt: list[int], tokens: int, *, temperature: int, seed: int, stop: int | None
 ) -> Iterator[int]:
-    """Rows that the head chooses after the prompt, one by one, each fed back as the next token."""
+    """Rows that the head chooses after the prompt, one by one, each fed back as the next token; ends behind ``stop``."""
     if isinstance(backend, ChoosesItself):
-        if temperature:
-            raise ValueError(
-                f"--temperature must be 0 with backend {backend.name}: the chip takes the likeliest token"
-            )
-        yield from backend.generate(prompt, tokens)
+        yield from backend.generate(prompt, tokens, temperature=temperature, seed=seed, stop=stop)
         return
+    sampler = Sampler(seed)
     logits, state = backend.run(np.array([prompt]), backend.state(1))
     for position in range(tokens):
-        row = choose(logits[0, -1], temperature, rng)
+        steps = np.rint(logits[0, -1].astype(np.float64) * 2**DEFAULT_FORMATS.residual_fb)
+        row = sampler.choose(steps.astype(np.int64), temperature)
         yield row
+        if row == stop:
+            return
         if position < tokens - 1:
             logits, state = backend.run(np.array([[row]]), state)
 
 
-def choose(logits: NDArray[np.float32], temperature: float, rng: np.random.Generator) -> int:
-    """A row: the largest logit at temperature 0 (the lowest row wins a tie), else drawn from softmax(logits / temperature)."""
-    if temperature == 0:
-        return int(logits.argmax())
-    wide = logits.astype(np.float64) / temperature
-    weights = np.exp(wide - wide.max())
-    return int(rng.choice(len(weights), p=weights / weights.sum()))
-
-
 def generate(
-    backend: Backend, prompt: str, tokens: int, *, temperature: float = 0.0, seed: int = 0
+    backend: Backend,
+    prompt: str,
+    tokens: int,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+    stop: int | None = None,
 ) -> Iterator[tuple[str, list[int]]]:
-    """Yield (text, rows) pieces: for text one per token, for addition the sum at once.
+    """Yield (text, rows) pieces: for text one per token, for a task's answer all at once.
+
+    With ``temperature`` above 0 rows are drawn from softmax(logits / temperature) (docs/arithmetic.md, 14): the same ones from the same seed, whatever the backend,
+    as long as the logits are equal. Generation ends behind the token ``stop``.
 
     Raises
     ------
     ValueError
-        If the prompt does not suit the model, ``tokens`` is below 1 or the temperature negative.
+        If the prompt does not suit the model, ``tokens`` is below 1, or temperature, seed or stop token is out of range.
     """
     if tokens < 1:
         raise ValueError(f"--tokens must be at least 1, got {tokens}")
-    if not temperature >= 0:
-        raise ValueError(f"--temperature must be 0 or more, got {temperature}")
+    code = temperature_code(temperature)
+    seed_registers(seed)
     tokenizer = backend.tokenizer
+    if stop is not None and not 0 <= stop < tokenizer.head_size:
+        raise ValueError(f"--stop {stop} is not in the vocabulary of {tokenizer.head_size}")
     ids = tokenizer.encode(prompt)
     if not tokenizer.feeds_back:
+        if code or stop is not None:
+            raise ValueError(
+                f"--temperature and --stop are for text: a model for {tokenizer.kind} reads out its answer"
+            )
         logits, _ = backend.run(np.array([ids]), backend.state(1))
         rows = [int(row) for row in logits[0].argmax(axis=-1)]
         yield tokenizer.decode(rows), rows
         return
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    rng = np.random.default_rng(seed)
-    for row in generate_rows(backend, ids, tokens, temperature, rng):
+    for row in generate_rows(backend, ids, tokens, temperature=code, seed=seed, stop=stop):
         yield decoder.decode(bytes([row])), [row]
     yield decoder.decode(b"", final=True), []

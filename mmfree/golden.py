@@ -200,7 +200,7 @@ class Golden:
 
     @staticmethod
     def next_token(logits: NDArray[np.int16]) -> NDArray[np.intp]:
-        """Section 14: row of the largest logit, the lowest of equals; [..., head_size] -> [...]."""
+        """Section 14 at temperature 0: row of the largest logit, the lowest of equals; [..., head_size] -> [...]."""
         return logits.argmax(axis=-1)
 
     def _saturate(

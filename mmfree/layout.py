@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfree.design import KIND_CODES, WEIGHT_BITS, Design, weight_words
-from mmfree.formats import GATES, ROLES
+from mmfree.design import CHECK_BITS, KIND_CODES, LOADED_MEMORIES, Design, weight_words
+from mmfree.formats import GATES, ROLES, gumbel_table, reciprocal_root_table
 from mmfree.tape import Segment, Tape
+from mmfree.weight_codes import WEIGHT_CODES
 
 
 class LayoutError(ValueError):
     """A tape does not fit a design."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Image:
-    """Contents of a design's memories, one row of an array (or one int) per word.
+    """Contents of a design's memories.
 
-    Attributes
-    ----------
-    weights
-        uint8 [words, lanes * 2 / 8 rounded up]: little-endian bytes of a word; lane (r, c) has bits 2 (r C + c) and up.
-    headers
-        Entries of the segment table as integers (fields: Design.header_fields).
-    embedding
-        int8 [tiles * embedding_rows, C]; word t of row v stands at t * embedding_rows + v.
-    biases
-        int16 [words, P], in the order of use.
-    tables
-        int16 [512]: the sigmoid at 0..255, SiLU at 256..511, each at n & 255 for index n.
+    ``words``: memory (of LOADED_MEMORIES) -> its words as integers, parity included. Lane (r, c) of a word of weights is number r C + c; element c of a vector's
+    word stands at bits 8 c or 16 c and up; word t of an embedding row v stands at t * embedding_rows + v.
     """
 
-    weights: NDArray[np.uint8]
-    headers: tuple[int, ...]
-    embedding: NDArray[np.int8]
-    biases: NDArray[np.int16]
-    tables: NDArray[np.int16]
+    design: Design
+    words: dict[str, list[int]]
 
     def memory_files(self) -> dict[str, str]:
         """Memory name -> contents in hexadecimal, one word a line."""
         return {
-            "weights": _hex_lines(self.weights),
-            "headers": "".join(f"{word:x}\n" for word in self.headers),
-            "embedding": _hex_lines(self.embedding),
-            "biases": _hex_lines(self.biases),
-            "tables": _hex_lines(self.tables[:, None]),
+            name: "".join(f"{word:x}\n" for word in words) for name, words in self.words.items()
         }
+
+    def writes(self) -> Iterator[tuple[int, int, int, int]]:
+        """What a host sends to the load port: (number of the memory, word, part, data)."""
+        for name, words in self.words.items():
+            for word, value in enumerate(words):
+                yield from self.word_writes(name, word, value)
+
+    def word_writes(self, name: str, word: int, value: int) -> Iterator[tuple[int, int, int, int]]:
+        """The writes of one word."""
+        shape, number = self.design.loaded_shape(name), LOADED_MEMORIES.index(name)
+        for part in range(shape.parts):
+            data = value >> part * shape.part_bits & ((1 << shape.part_bits) - 1)
+            yield number, word, part, data
 
 
 def layout(tape: Tape, design: Design) -> Image:
@@ -61,13 +59,29 @@ def layout(tape: Tape, design: Design) -> Image:
         If the tape exceeds a limit of the design; the message names the limit and both sizes.
     """
     _check_fit(tape, design)
+    words = {
+        "weights": list(_weights(tape, design)),
+        "headers": list(_headers(tape, design)),
+        "embedding": _row_words(_embedding(tape, design)),
+        "biases": _row_words(_biases(tape, design)),
+        "tables": _row_words(_tables(tape)[:, None]),
+        **constant_words(),
+    }
     return Image(
-        weights=_weights(tape, design),
-        headers=tuple(_headers(tape, design)),
-        embedding=_embedding(tape, design),
-        biases=_biases(tape, design),
-        tables=_tables(tape),
+        design=design,
+        words={
+            name: [design.loaded_shape(name).with_parity(word) for word in values]
+            for name, values in words.items()
+        },
     )
+
+
+def constant_words() -> dict[str, list[int]]:
+    """The memories that are the same for every tape, without parity."""
+    return {
+        "reciprocal_root": [int(value) for value in reciprocal_root_table()],
+        "gumbel": [int(value) & 0x3FFF for value in gumbel_table()],
+    }
 
 
 def _check_fit(tape: Tape, design: Design) -> None:
@@ -98,17 +112,15 @@ def gate_words(tape: Tape, design: Design) -> int:
     return tape.config.num_layers * blocks * design.groups_per_block
 
 
-def _weights(tape: Tape, design: Design) -> NDArray[np.uint8]:
-    parts = []
-    word_bytes = -(-design.lanes * WEIGHT_BITS // 8)
+def _weights(tape: Tape, design: Design) -> Iterator[int]:
     for segment in tape.segments:
-        parts.append(_segment_weights(segment, design))
-        parts.append(np.zeros((1, word_bytes), dtype=np.uint8))  # the segment's check word
-    return np.concatenate(parts)
+        words = _segment_weights(segment, design)
+        yield from (int.from_bytes(word.tobytes(), "little") for word in words)
+        yield check_word(words, design)
 
 
 def _segment_weights(segment: Segment, design: Design) -> NDArray[np.uint8]:
-    """Row blocks of the matrices in turn; within a block, tile after tile."""
+    """Row blocks of the matrices in turn; within a block, tile after tile: uint8 [words, word bytes], little-endian."""
     rows, columns = design.rows, design.columns
     height, fan_in = segment.matrices[0].trits.shape
     blocks, tiles = -(-height // rows), -(-fan_in // columns)
@@ -117,9 +129,17 @@ def _segment_weights(segment: Segment, design: Design) -> NDArray[np.uint8]:
         trits[index, :height, :fan_in] = matrix.trits
     # [matrix, block, row, tile, column] -> [block, matrix, tile, row, column]
     words = trits.reshape(-1, blocks, rows, tiles, columns).transpose(1, 0, 3, 2, 4)
-    codes = words.reshape(-1, rows * columns).astype(np.uint8) & 3
-    bits = np.stack([codes & 1, codes >> 1], axis=-1).reshape(len(codes), -1)
+    bits = WEIGHT_CODES[design.weight_code].pack(words.reshape(-1, rows * columns))
     return np.packbits(bits, axis=1, bitorder="little")
+
+
+def check_word(words: NDArray[np.uint8], design: Design) -> int:
+    """Check of a segment (docs/accelerator.md): words [n, bytes] folded to 32 bits, XORed to pages, and CRC-32 over these."""
+    padded = np.zeros((len(words), -(-design.word_bits // CHECK_BITS) * 4), dtype=np.uint8)
+    padded[:, : words.shape[1]] = words
+    folds = np.bitwise_xor.reduce(padded.view("<u4"), axis=1)
+    starts = np.arange(0, len(folds), design.page_words)
+    return zlib.crc32(np.bitwise_xor.reduceat(folds, starts).astype("<u4").tobytes())
 
 
 def _headers(tape: Tape, design: Design) -> Iterator[int]:
@@ -184,8 +204,7 @@ def _tables(tape: Tape) -> NDArray[np.int16]:
     return np.concatenate([np.roll(tape.sigmoid, -128), np.roll(tape.silu, -128)])
 
 
-def _hex_lines(words: NDArray[np.generic]) -> str:
-    """One word a line: the elements of a row, first element in the low bits."""
-    little = np.ascontiguousarray(words.astype(words.dtype.newbyteorder("<")))
-    data = little.view(np.uint8).reshape(len(words), -1)
-    return "".join(row[::-1].tobytes().hex() + "\n" for row in data)
+def _row_words(rows: NDArray[np.generic]) -> list[int]:
+    """A word for each row: its elements, the first in the low bits."""
+    little = np.ascontiguousarray(rows.astype(rows.dtype.newbyteorder("<")))
+    return [int.from_bytes(row.tobytes(), "little") for row in little]

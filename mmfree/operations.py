@@ -22,7 +22,7 @@ class Operations:
     table_reads
         By table.
     products
-        Variable products, made by shift-and-add units; by use.
+        Variable products, made by shift-and-add units; by use. Noise is needed only where the temperature is above 0.
     """
 
     ternary_additions: int
@@ -44,6 +44,7 @@ def count_operations(tape: Tape) -> Operations:
             "reciprocal_root": len(tape.segments),
             "sigmoid": channels if config.gate == "sigmoid" else 0,
             "silu": 2 * channels + glu_channels,
+            "gumbel": config.head_size,
         },
         products={
             "requantize": sum(matrix.rows for matrix in matrices),
@@ -51,5 +52,6 @@ def count_operations(tape: Tape) -> Operations:
             "scale": len(matrices),
             "update_state": channels,
             "gated_product": channels + glu_channels,
+            "noise": config.head_size,
         },
     )

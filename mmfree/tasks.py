@@ -1,109 +1,86 @@
-"""Streaming addition: sums for training and evaluation, in the layout of AdditionTokenizer."""
+"""Tasks whose answers can be checked: what is learned, and what is examined."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mmfree.tokenizer import AdditionTokenizer
+from mmfree.addition import examined_sums, training_sums
+from mmfree.batch import Batch
+from mmfree.modular import examined_pairs, held_out_pairs, split_pairs, training_pairs
+from mmfree.parity import parities, training_parities
 
-SUM_KINDS = ("random", "chains")
-TASKS = {"addition": "random", "addition-chains": "chains"}
-"""Tasks of the command line -> kind of sums."""
-
-BOOSTED_SHARE = 0.9
-
-Digits = NDArray[np.int64]
+Rng = np.random.Generator
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Sequences for training: ids and targets int64 [B, T]; ``mask`` bool [B, T] marks the positions that are scored."""
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """An examination.
 
-    ids: NDArray[np.int64]
-    targets: NDArray[np.int64]
-    mask: NDArray[np.bool_]
-
-
-def draw_sums(
-    rng: np.random.Generator, kind: str, digits: int, count: int
-) -> tuple[Digits, Digits]:
-    """``count`` pairs of numbers of ``digits`` columns, [count, digits], least significant first.
-
-    "random": every digit uniform. "chains": the first column carries, and every other sums to 9, so that one carry runs through all columns.
+    Attributes
+    ----------
+    tokenizer
+        Kind of the tokenizer whose models it examines.
+    unit
+        What its length counts; None where all examples have the same.
+    length, examples
+        Defaults; examples None: all that there are.
+    draw
+        (generator, length, examples) to the sequences and their right answers.
     """
-    if kind not in SUM_KINDS:
-        raise ValueError(f"kind of sums must be one of {', '.join(SUM_KINDS)}, got {kind!r}")
-    a = rng.integers(0, 10, (count, digits))
-    if kind == "random":
-        return a, rng.integers(0, 10, (count, digits))
-    a[:, 0] = rng.integers(1, 10, count)
-    b = 9 - a
-    b[:, 0] = rng.integers(10 - a[:, 0], 10)
-    return a, b
+
+    tokenizer: str
+    unit: str | None
+    length: int
+    examples: int | None
+    draw: Callable[[Rng, int, int | None], Batch]
 
 
-def add_digits(a: Digits, b: Digits) -> Digits:
-    """Digits of the sums, [count, digits + 1]: Python's own ``+``."""
-    count, digits = a.shape
-    limit = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(0)  # 10,000 digits are more than the default allows
-    try:
-        sums = [
-            str(_number(x) + _number(y)).zfill(digits + 1)[::-1] for x, y in zip(a, b, strict=True)
-        ]
-    finally:
-        sys.set_int_max_str_digits(limit)
-    return np.array([[int(c) for c in text] for text in sums]).reshape(count, digits + 1)
+def _sums(kind: str, rng: Rng, length: int, examples: int | None) -> Batch:
+    assert examples is not None
+    return examined_sums(rng, kind, length, examples)
 
 
-def _number(digits: Digits) -> int:
-    return int("".join(map(str, digits[::-1].tolist())))
+def _parities(rng: Rng, length: int, examples: int | None) -> Batch:
+    assert examples is not None
+    return parities(rng, length, examples)
 
 
-def sum_ids(a: Digits, b: Digits) -> NDArray[np.int64]:
-    """Token ids of the sums, [count, 2 * digits + 3]."""
-    count, digits = a.shape
-    ids = np.zeros((count, 2 * digits + 3), dtype=np.int64)
-    ids[:, 0] = AdditionTokenizer.start
-    ids[:, 1:-2:2] = a
-    ids[:, 2::2] = AdditionTokenizer.b_offset
-    ids[:, 2:-1:2] += b
-    return ids
+def _pairs(rng: Rng, length: int, examples: int | None) -> Batch:
+    return held_out_pairs(rng, examples)
 
 
-def training_sums(rng: np.random.Generator, batch_size: int, max_digits: int) -> Batch:
-    """A batch of sums of one length, 1..max_digits columns drawn anew for each batch.
-
-    In half of the sums, BOOSTED_SHARE of the columns sum to 9: these let a carry pass, and chance makes long runs of them too rare to learn to hold it without a leak.
-    """
-    digits = int(rng.integers(1, max_digits + 1))
-    a, b = draw_sums(rng, "random", digits, batch_size)
-    boosted = rng.random((batch_size, digits)) < BOOSTED_SHARE
-    boosted &= np.arange(batch_size)[:, None] < batch_size // 2
-    b = np.where(boosted, 9 - a, b)
-    ids = sum_ids(a, b)
-    targets, mask = np.zeros_like(ids), np.zeros(ids.shape, dtype=bool)
-    targets[:, 2::2] = _carry_sums(a, b)
-    mask[:, 2::2] = True
-    return Batch(ids, targets, mask)
+TASKS = {
+    "addition": Task(
+        tokenizer="addition", unit="digits", length=100, examples=1000, draw=partial(_sums, "random")
+    ),
+    "addition-chains": Task(
+        tokenizer="addition", unit="digits", length=100, examples=1000, draw=partial(_sums, "chains")
+    ),
+    "parity": Task(tokenizer="parity", unit="bits", length=512, examples=1000, draw=_parities),
+    "modular-addition": Task(
+        tokenizer="modular-addition", unit=None, length=1, examples=None, draw=_pairs
+    ),
+}
+"""Tasks of the command line."""
 
 
-def _carry_sums(a: Digits, b: Digits) -> Digits:
-    """Digits of the sums by carrying, column after column: fast for many short sums (``add_digits`` is the check)."""
-    count, digits = a.shape
-    sums = np.zeros((count, digits + 1), dtype=np.int64)
-    carry = np.zeros(count, dtype=np.int64)
-    for column in range(digits):
-        total = a[:, column] + b[:, column] + carry
-        sums[:, column], carry = total % 10, total // 10
-    sums[:, digits] = carry
-    return sums
+def training_batch(task: str, rng: Rng, batch_size: int, length: int) -> Batch:
+    """A batch of a recipe's task, "text" excepted."""
+    if task == "addition":
+        return training_sums(rng, batch_size, length)
+    if task == "parity":
+        return training_parities(rng, batch_size, length)
+    assert task == "modular-addition"
+    return training_pairs(rng, batch_size)
 
 
-def exact_sums(rows: NDArray[np.integer], a: Digits, b: Digits) -> int:
-    """Number of sums whose digits are all right; ``rows``: the head's choice at every position, [count, 2 * digits + 3]."""
-    return int((rows[:, 2::2] == add_digits(a, b)).all(axis=1).sum())
+def followed_examples(task: str) -> tuple[Batch, Batch] | None:
+    """For a task of few examples: all for training and all held out, to be scored along the way; else None."""
+    if task != "modular-addition":
+        return None
+    training, held_out = split_pairs()
+    return examined_pairs(training), examined_pairs(held_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
@@ -10,6 +11,8 @@ class Tokenizer(Protocol):
     """What every tokenizer offers. A tape carries its ``to_dict``."""
 
     kind: str
+    vocab_size: int
+    head_size: int
     feeds_back: bool
     """Whether a chosen row is the next token (text), or is only read out (addition)."""
 
@@ -30,6 +33,7 @@ class ByteTokenizer:
     """Token ids are bytes of UTF-8. A sequence starts with byte 0, which no text holds."""
 
     kind = "bytes"
+    vocab_size, head_size = 256, 256
     feeds_back = True
     start = 0
 
@@ -54,6 +58,7 @@ class AdditionTokenizer:
     """
 
     kind = "addition"
+    vocab_size, head_size = 31, 10
     feeds_back = False
     b_offset = 10
     start = 30
@@ -88,10 +93,72 @@ class AdditionTokenizer:
         return {"kind": self.kind}
 
 
-_TOKENIZERS = {tokenizer.kind: tokenizer for tokenizer in (ByteTokenizer, AdditionTokenizer)}
+class ParityTokenizer:
+    """Bits ``0110`` as ids 0 and 1 behind BOS (2). The head's two rows are the parity of the bits so far; the last one is the answer."""
+
+    kind = "parity"
+    vocab_size, head_size = 3, 2
+    feeds_back = False
+    start = 2
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a string of bits; ValueError if it is none."""
+        if not re.fullmatch(r"[01]+", text.strip()):
+            raise ValueError(f"a prompt for parity is a string of bits such as 0110, got {text[:40]!r}")
+        return [self.start, *(int(bit) for bit in text.strip())]
+
+    def decode(self, rows: list[int]) -> str:
+        """The parity of all bits."""
+        return str(rows[-1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"kind": "parity"}."""
+        return {"kind": self.kind}
 
 
-def tokenizer_from_dict(data: Any) -> ByteTokenizer | AdditionTokenizer:
+MODULUS = 97
+
+
+class ModularTokenizer:
+    """``a+b`` modulo 97: ids a, 97 + b and "=" (194); the head's row at "=" is the sum.
+
+    With one set of ids for both operands the sum's symmetry is given away, and a model learns the rule without weight decay.
+    """
+
+    kind = "modular-addition"
+    vocab_size, head_size = 2 * MODULUS + 1, MODULUS
+    feeds_back = False
+    b_offset, equals = MODULUS, 2 * MODULUS
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of ``a+b``; ValueError if these are not two numbers below 97."""
+        match = re.fullmatch(r"([0-9]+)\+([0-9]+)", text.strip())
+        numbers = [int(number) for number in match.groups()] if match else []
+        if not numbers or max(numbers) >= MODULUS:
+            raise ValueError(
+                f"a prompt for modular addition is two numbers below {MODULUS} such as 12+96, got {text[:40]!r}"
+            )
+        a, b = numbers
+        return [a, b + self.b_offset, self.equals]
+
+    def decode(self, rows: list[int]) -> str:
+        """The sum."""
+        return str(rows[-1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"kind": "modular-addition"}."""
+        return {"kind": self.kind}
+
+
+_TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
+    ByteTokenizer.kind: ByteTokenizer,
+    AdditionTokenizer.kind: AdditionTokenizer,
+    ParityTokenizer.kind: ParityTokenizer,
+    ModularTokenizer.kind: ModularTokenizer,
+}
+
+
+def tokenizer_from_dict(data: Any) -> Tokenizer:
     """The tokenizer that ``data`` describes; ValueError if it describes none."""
     kind = data.get("kind") if isinstance(data, dict) else None
     if kind not in _TOKENIZERS:

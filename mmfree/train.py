@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from mmfree.batch import Batch
 from mmfree.checkpoint import (
+    ACCURACY_NAME,
     CONFIG_NAME,
     METRICS_NAME,
     CheckpointError,
@@ -29,9 +31,12 @@ from mmfree.checkpoint import (
 from mmfree.data import Corpus, load_corpus, training_windows
 from mmfree.model import MatMulFreeLM
 from mmfree.recipe import Recipe, RunConfig
-from mmfree.tasks import Batch, training_sums
+from mmfree.tasks import followed_examples, training_batch
 
 SAVE_SECONDS = 30.0
+FOLLOW_STEPS = 25
+"""Steps between two scores of a task whose examples are followed (``followed_examples``)."""
+
 MEASURED_STEPS = 20
 """Steps that are timed before ``minutes`` becomes a number of steps."""
 
@@ -64,7 +69,7 @@ def train(
     config
         Model and recipe.
     folder
-        The checkpoint; metrics.csv in it holds step, loss and learning rate.
+        The checkpoint; metrics.csv in it holds step, loss and learning rate, accuracy.csv (modular addition) accuracy on training and held-out pairs.
     data
         Text files; None or empty: the built-in corpus. Only for text.
     seed
@@ -128,7 +133,9 @@ class _Run:
         self.corpus, self.minutes = corpus, minutes
         self.step, self.steps, self.seed = state.step, state.steps, state.seed
         self.begun = state.step > 0
-        self.rows = _read_metrics(folder / METRICS_NAME, self.step)
+        self.rows = _read_rows(folder / METRICS_NAME, self.step)
+        self.followed = followed_examples(config.recipe.task)
+        self.accuracies = _read_rows(folder / ACCURACY_NAME, self.step + 1)
 
     def go(self, stop_at: int | None) -> TrainingResult:
         started = saved = time.monotonic()
@@ -140,6 +147,9 @@ class _Run:
                 self.step += 1
                 tokens += batch.ids.size
                 losses.append(loss)
+                if self.followed is not None and self.step % FOLLOW_STEPS == 0:
+                    training, held_out = map(self._accuracy, self.followed)
+                    self.accuracies.append((self.step, training, held_out))
                 elapsed = time.monotonic() - started
                 if self.minutes is not None and self.step == MEASURED_STEPS:
                     self.steps = self._planned_steps(elapsed)
@@ -165,9 +175,9 @@ class _Run:
 
     def _batch(self) -> Batch:
         rng = np.random.default_rng([self.seed, self.step])
-        if self.corpus is None:
-            return training_sums(rng, self.recipe.batch_size, self.recipe.length)
         recipe = self.recipe
+        if self.corpus is None:
+            return training_batch(recipe.task, rng, recipe.batch_size, recipe.length)
         return training_windows(rng, self.corpus.training, recipe.batch_size, recipe.length)
 
     def _learning_rate(self) -> float:
@@ -191,6 +201,12 @@ class _Run:
         self.rows.append((self.step, value, rate))
         return value
 
+    def _accuracy(self, batch: Batch) -> float:
+        """Share of exact examples, in the contract's arithmetic."""
+        with torch.no_grad():
+            logits, _ = self.model(torch.from_numpy(batch.ids), mode="fakequant")
+        return batch.num_exact(logits.argmax(dim=-1).numpy()) / len(batch.ids)
+
     def _save(self) -> None:
         state = TrainingState(
             self.step,
@@ -204,7 +220,9 @@ class _Run:
             begin_checkpoint(self.folder, self.config)
             self.begun = True
         save_checkpoint(self.folder, self.model, state)
-        _write_metrics(self.folder / METRICS_NAME, self.rows)
+        _write_rows(self.folder / METRICS_NAME, "step,loss,learning_rate", self.rows)
+        if self.followed is not None:
+            _write_rows(self.folder / ACCURACY_NAME, "step,training,held_out", self.accuracies)
 
 
 def _corpus(recipe: Recipe, paths: list[Path]) -> Corpus | None:
@@ -228,7 +246,7 @@ def _check_resumable(folder: Path, config: RunConfig) -> None:
         )
 
 
-def _read_metrics(path: Path, step: int) -> list[tuple[int, float, float]]:
+def _read_rows(path: Path, step: int) -> list[tuple[int, float, float]]:
     """Rows of the steps before ``step``."""
     if not path.exists():
         return []
@@ -237,8 +255,8 @@ def _read_metrics(path: Path, step: int) -> list[tuple[int, float, float]]:
     return [(int(a), float(b), float(c)) for a, b, c in rows if int(a) < step]
 
 
-def _write_metrics(path: Path, rows: list[tuple[int, float, float]]) -> None:
-    text = "step,loss,learning_rate\n" + "".join(f"{a},{b!r},{c!r}\n" for a, b, c in rows)
+def _write_rows(path: Path, header: str, rows: list[tuple[int, float, float]]) -> None:
+    text = header + "\n" + "".join(f"{a},{b!r},{c!r}\n" for a, b, c in rows)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text)
     temporary.replace(path)

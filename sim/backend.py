@@ -41,13 +41,18 @@ class RtlBackend:
             Sequence(prompt=row.tolist(), state=state[:, index]) for index, row in enumerate(ids)
         ]
         result = self._play(sequences)
-        logits = result.logits.reshape(*ids.shape, -1).astype(np.float32)
+        logits = np.stack(result.logits).reshape(*ids.shape, -1).astype(np.float32)
         fraction_bits = self.tape.formats.residual_fb
-        return logits * np.float32(2.0**-fraction_bits), result.states.transpose(1, 0, 2)
+        return logits * np.float32(2.0**-fraction_bits), np.stack(result.states, axis=1)
 
-    def generate(self, prompt: Ids[int], tokens: int) -> list[int]:
+    def generate(
+        self, prompt: Ids[int], tokens: int, *, temperature: int, seed: int, stop: int | None
+    ) -> list[int]:
         """Rows that the chip chooses after a prompt, each fed back; one simulation."""
-        result = self._play([Sequence(prompt=list(prompt), generate=tokens)])
+        sequence = Sequence(
+            prompt=list(prompt), generate=tokens, temperature=temperature, seed=seed, stop=stop
+        )
+        result = self._play([sequence])
         return result.rows[0][len(prompt) - 1 :]
 
     def _play(self, sequences: list[Sequence]) -> CosimResult:

@@ -16,17 +16,20 @@ from tqdm import tqdm
 
 from hdl.accelerator import Accelerator
 from hdl.emit import TOP, VERILOG_NAME, convert_rtlil, convert_verilog, write_memory_files
+from hdl.requests import LIMIT_BITS
 from mmfree.design import Design
+from mmfree.formats import TEMPERATURE_MAX
 from mmfree.layout import layout
-from mmfree.tape import Tape, write_tape
+from mmfree.sampling import seed_registers
+from mmfree.tape import Tape
 from sim.run_folder import (
-    TAPE_NAME,
     Result,
     Run,
     positions_played,
     read_result,
     read_values,
     write_run,
+    write_tapes,
 )
 from sim.runner import WAVEFORM_NAME, SimulatorError, build, run
 
@@ -35,17 +38,21 @@ from sim.runner import WAVEFORM_NAME, SimulatorError, build, run
 class Sequence:
     """Tokens to play from a fresh state: a prompt, then ``generate`` - 1 more positions, each fed the chip's own choice of the position before.
 
-    So ``generate`` tokens are chosen after the prompt, the first by the prompt's last position. ``state`` (int16 [L, d]) instead of a fresh one is written into the chip.
+    So ``generate`` tokens are chosen after the prompt, the first by the prompt's last position: the likeliest, or with ``temperature`` (in 64ths) drawn, from ``seed``.
+    ``stop`` ends the sequence when it is chosen. ``state`` (int16 [L, d]) instead of a fresh one is written into the chip. ``model``: number of the tape.
     """
 
     prompt: list[int]
     generate: int = 0
+    temperature: int = 0
+    seed: int = 0
+    stop: int | None = None
     state: NDArray[np.int16] | None = None
+    model: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        state = None if self.state is None else self.state.tolist()
-        return {"prompt": self.prompt, "generate": self.generate, "state": state}
+        return vars(self) | {"state": None if self.state is None else self.state.tolist()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +79,9 @@ class CosimResult:
     rows
         For each sequence, the head's row that the chip chose at each position.
     logits
-        The chip's logits of every position, int16 [tokens, rows], 9 fraction bits.
+        The chip's logits of every position, int16 [rows] each, 9 fraction bits.
     states
-        The chip's state behind every sequence, int16 [sequences, L, d], if bit_exact.
+        The chip's state behind every sequence, int16 [L, d] each, if bit_exact.
     cycles_per_token
         From a token's acceptance until its result is valid; mean over the positions (simulated).
     counters
@@ -82,7 +89,8 @@ class CosimResult:
     simulated_hz
         Clock cycles simulated per second of wall time, the golden model's time included.
     divergence
-        If not bit_exact: segment, vector and index of the first value that differs, and both values.
+        If not bit_exact: segment, vector and index of the first value that differs, and both values; or the segment and the memory ("fault") whose check failed, if the
+        chip withheld a token.
     waveform
         VCD file around the divergence, if asked for.
     profile
@@ -93,8 +101,8 @@ class CosimResult:
     tokens: int
     compared: int
     rows: list[list[int]]
-    logits: NDArray[np.int16]
-    states: NDArray[np.int16]
+    logits: list[NDArray[np.int16]]
+    states: list[NDArray[np.int16]]
     cycles_per_token: float
     weights_per_token: int
     lanes: int
@@ -107,10 +115,11 @@ class CosimResult:
 
 
 def cosim(
-    tape: Tape,
+    tape: Tape | list[Tape],
     design: Design,
     sequences: list[Sequence],
     *,
+    loaded: bool = False,
     seed: int = 0,
     traffic: Traffic | None = None,
     profile: bool = False,
@@ -121,9 +130,12 @@ def cosim(
     Parameters
     ----------
     tape, design
-        The model, and an accelerator that it fits.
+        The model, and an accelerator that it fits; or several models: the first is in the chip's memories from the start, and others are loaded when a sequence asks
+        for them.
     sequences
         Each starts from a fresh state.
+    loaded
+        The chip's memories are empty at first: the first model, too, comes through the load port.
     seed
         Of the random traffic.
     traffic
@@ -142,39 +154,56 @@ def cosim(
     SimulatorError
         If the simulator or a compiler is missing, or the simulation itself fails.
     """
+    tapes = tape if isinstance(tape, list) else [tape]
     for sequence in sequences:
-        _check_sequence(sequence, tape)
+        _check_sequence(sequence, tapes)
     asked = Run(
         design=design.to_dict(),
         sequences=[sequence.to_dict() for sequence in sequences],
         seed=seed,
         profile=profile,
+        loaded=loaded,
         **vars(traffic or Traffic()),
     )
     with tempfile.TemporaryDirectory(prefix="mmfree-cosim-") as name:
         folder = Path(name)
-        _write_design(folder, tape, design)
+        write_chip(folder, tapes, design, loaded=loaded)
         result = _simulate(folder, asked)
-        logits, states = read_values(folder)
-        if result.divergence is not None and waveform is not None:
+        logits, states = read_values(folder, result.positions)
+        if result.divergence is not None and "fault" not in result.divergence and waveform is not None:
             _record(folder, asked, result.divergence, waveform)
-    return _outcome(tape, design, result, logits, states, waveform)
+    return _outcome(design, result, logits, states, waveform)
 
 
-def _check_sequence(sequence: Sequence, tape: Tape) -> None:
+def _check_sequence(sequence: Sequence, tapes: list[Tape]) -> None:
     if not sequence.prompt:
         raise ValueError("a prompt must hold at least one token")
-    vocab_size = tape.config.vocab_size
+    if not 0 <= sequence.model < len(tapes):
+        raise ValueError(f"there is no model {sequence.model}: {len(tapes)} were given")
+    tape = tapes[sequence.model]
+    vocab_size, head_size = tape.config.vocab_size, tape.config.head_size
+    if not 0 <= sequence.temperature <= TEMPERATURE_MAX:
+        raise ValueError(f"temperature must lie in 0..{TEMPERATURE_MAX} 64ths, got {sequence.temperature}")
+    seed_registers(sequence.seed)
+    if not 0 <= sequence.generate < 1 << LIMIT_BITS:
+        raise ValueError(f"generate must lie in 0..{(1 << LIMIT_BITS) - 1}, got {sequence.generate}")
+    if sequence.stop is not None and not 0 <= sequence.stop < head_size:
+        raise ValueError(f"stop token {sequence.stop} is not in the vocabulary of {head_size}")
     if bad := [token for token in sequence.prompt if not 0 <= token < vocab_size]:
         raise ValueError(f"token {bad[0]} is not in the vocabulary of {vocab_size}")
     if sequence.generate > 1 and tape.config.head_size > vocab_size:
         raise ValueError("the head's rows are not tokens of this vocabulary: nothing to feed back")
 
 
-def _write_design(folder: Path, tape: Tape, design: Design) -> None:
-    write_memory_files(layout(tape, design), folder)
+def write_chip(folder: Path, tapes: list[Tape], design: Design, *, loaded: bool = False) -> None:
+    """Verilog, memory files and tapes, as a simulation of them needs; ``loaded``: the memories are empty."""
+    images = [layout(tape, design) for tape in tapes]
+    image = images[0]
+    if loaded:
+        image = replace(image, words={name: [0] * len(words) for name, words in image.words.items()})
+    write_memory_files(image, design, folder)
     (folder / VERILOG_NAME).write_text(convert_verilog(convert_rtlil(Accelerator(design))))
-    write_tape(tape, folder / TAPE_NAME)
+    write_tapes(folder, tapes)
 
 
 def _simulate(folder: Path, asked: Run, trace: bool = False) -> Result:
@@ -218,38 +247,36 @@ def _progress_bar(folder: Path, positions: int) -> Iterator[None]:
 def _record(folder: Path, asked: Run, divergence: dict[str, Any], waveform: Path) -> None:
     """Play the differing token once more, alone, from the state before it, and keep the waveform."""
     state = None if divergence["begin"] else divergence["state"]
-    sequences = [{"prompt": [divergence["token"]], "generate": 0, "state": state}]
+    model = asked.sequences[divergence["sequence"]]["model"]
+    sequences = [Sequence(prompt=[divergence["token"]], model=model).to_dict() | {"state": state}]
     _simulate(folder, replace(asked, sequences=sequences, profile=False), trace=True)
     waveform.parent.mkdir(parents=True, exist_ok=True)
     waveform.write_bytes((folder / WAVEFORM_NAME).read_bytes())
 
 
 def _outcome(
-    tape: Tape,
     design: Design,
     result: Result,
-    logits: NDArray[np.int16],
-    states: NDArray[np.int16],
+    logits: list[NDArray[np.int16]],
+    states: list[NDArray[np.int16]],
     waveform: Path | None,
 ) -> CosimResult:
     tokens = result.positions
-    expected = tokens * (tape.config.head_size + tape.config.num_state_words)
     divergence = result.divergence
     if divergence is not None:
         divergence = {key: value for key, value in divergence.items() if key != "state"}
-    cycles = sum(result.cycles) / tokens
-    weights = tape.num_ternary_weights
+    cycles = sum(result.cycles)
     return CosimResult(
-        bit_exact=result.differences == 0 and result.compared == expected,
+        bit_exact=result.differences == 0 and result.compared == result.expected,
         tokens=tokens,
         compared=result.compared,
         rows=result.rows,
         logits=logits,
         states=states,
-        cycles_per_token=cycles,
-        weights_per_token=weights,
+        cycles_per_token=cycles / max(1, tokens),
+        weights_per_token=result.weights // max(1, tokens),
         lanes=design.lanes,
-        lane_utilization=weights / (design.lanes * cycles),
+        lane_utilization=result.weights / (design.lanes * cycles) if cycles else 0.0,
         counters=result.counters,
         simulated_hz=result.simulated_cycles / result.seconds,
         divergence=divergence,

@@ -11,22 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdl.counters import COUNTERS
+from mmfree.tape import Tape, read_tape, write_tape
 
-TAPE_NAME = "model.tape"
 _RUN_NAME, _RESULT_NAME, _VALUES_NAME, _PROGRESS_NAME = (
     "run.json",
     "result.json",
-    "values.npz",
+    "values",
     "progress",
 )
+
+
+def tape_name(model: int) -> str:
+    """File of a run's tape, by number."""
+    return f"model{model}.tape"
 
 
 @dataclass(kw_only=True)
 class Run:
     """What is asked for.
 
-    ``sequences``: each a prompt of token ids, the number of tokens to generate after it (the chip's own choice is fed back), and the state to start from ([L][d]; null: a
-    fresh one). ``idle``, ``back_pressure``, ``pause``: probabilities per cycle of a token held back, a result not taken, weights not available.
+    ``sequences``: ``sim.cosim.Sequence`` as plain JSON types. ``loaded``: the memories hold no tape at first; every tape comes through the load port. ``idle``, ``back_pressure``, ``pause``: probabilities per cycle of a token held back, a result not taken, weights not available.
     """
 
     design: dict[str, Any]
@@ -36,6 +40,7 @@ class Run:
     back_pressure: float = 0.0
     pause: float = 0.0
     profile: bool = False
+    loaded: bool = False
 
 
 @dataclass
@@ -45,6 +50,8 @@ class Result:
     rows: list[list[int]] = field(default_factory=list)
     positions: int = 0
     compared: int = 0
+    expected: int = 0
+    weights: int = 0
     differences: int = 0
     cycles: list[int] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
@@ -70,7 +77,9 @@ def write_result(
     folder: Path, result: Result, logits: list[NDArray[np.int16]], states: list[NDArray[np.int16]]
 ) -> None:
     """Report the outcome, the logits of every position and the state behind every sequence."""
-    np.savez(folder / _VALUES_NAME, logits=np.stack(logits), states=np.stack(states))
+    with (folder / _VALUES_NAME).open("wb") as file:
+        for values in (*logits, *states):
+            np.save(file, values)
     (folder / _RESULT_NAME).write_text(json.dumps(asdict(result)))
 
 
@@ -80,10 +89,25 @@ def read_result(folder: Path) -> Result | None:
     return Result(**json.loads(path.read_text())) if path.exists() else None
 
 
-def read_values(folder: Path) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """Logits [positions, rows] and final states [sequences, L, d] of the chip."""
-    with np.load(folder / _VALUES_NAME) as values:
-        return values["logits"], values["states"]
+def read_values(folder: Path, positions: int) -> tuple[list[NDArray[np.int16]], list[NDArray[np.int16]]]:
+    """Logits [rows] of the chip at every position, and its state [L, d] behind every sequence that was played to its end."""
+    path = folder / _VALUES_NAME
+    arrays = []
+    with path.open("rb") as file:
+        while file.tell() < path.stat().st_size:
+            arrays.append(np.load(file))
+    return arrays[:positions], arrays[positions:]
+
+
+def write_tapes(folder: Path, tapes: list[Tape]) -> None:
+    """The run's tapes."""
+    for model, tape in enumerate(tapes):
+        write_tape(tape, folder / tape_name(model))
+
+
+def read_tapes(folder: Path) -> list[Tape]:
+    """What ``write_tapes`` wrote."""
+    return [read_tape(folder / tape_name(model)) for model in range(len(list(folder.glob("model*.tape"))))]
 
 
 def note_position(folder: Path) -> None:

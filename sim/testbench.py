@@ -7,80 +7,173 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, RisingEdge
+from cocotb.triggers import FallingEdge, First, RisingEdge
 from numpy.typing import NDArray
 
 from hdl.counters import COUNTER_BITS, COUNTERS, CYCLE_COUNTERS
-from mmfree.design import Design
+from hdl.noise import TEMPERATURE_BITS
+from hdl.requests import LIMIT_BITS
+from mmfree.design import LOADED_MEMORIES, Design
 from mmfree.golden import Golden
-from mmfree.layout import gate_words
-from mmfree.tape import Tape, read_tape
+from mmfree.layout import gate_words, layout
+from mmfree.sampling import Sampler, seed_registers
+from mmfree.tape import Tape
 from sim.divergence import Divergence, TapMonitor, first_divergence
 from sim.profile import Profiler
-from sim.run_folder import TAPE_NAME, Result, Run, note_position, read_run, write_result
+from sim.run_folder import Result, Run, note_position, read_run, read_tapes, write_result
 
 CLOCK_NS = 10
 FOLDER = Path()
 """The run's folder: the simulator's working folder."""
 
 
+_INPUTS = (
+    *("request__valid", "request__payload", "result__ready", "fault__ready", "abort", "pause"),
+    *("state_enable", "state_address", "state_write", "logits_address", "seed", "seed_enable"),
+    *("load_enable", "load_memory", "load_word", "load_part", "load_data"),
+)
+
+
+def _bits(count: int) -> int:
+    """Bits of a number below ``count``."""
+    return (max(2, count) - 1).bit_length()
+
+
+class LoadRefusedError(RuntimeError):
+    """The chip refused a write through its load port; nothing was changed by it."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A check that failed: in a memory, while this entry of the segment table was in progress."""
+
+    memory: str
+    segment: int
+
+
 class Driver:
-    """Sends tokens and reads the chip's state, logits and counters; drives at falling edges, so that every rising edge sees steady inputs."""
+    """Sends requests, takes results, and reads the chip's state, logits and counters; drives at falling edges, so that every rising edge sees steady inputs."""
 
     def __init__(self, dut: Any, design: Design, run: Run) -> None:
         self._dut, self._design, self._run = dut, design, run
         self._random = random.Random(run.seed)
-        self._id_bits = (max(2, design.embedding_rows) - 1).bit_length()
+        self._id_bits = _bits(design.embedding_rows)
+        self._row_bits = _bits(design.max_blocks * design.rows)
 
     async def reset(self) -> None:
-        """Start the clock, hold reset for two cycles, and take every result at once."""
+        """Start the clock, and hold reset for two cycles."""
         dut = self._dut
-        for name in ("token__valid", "token__payload", "pause", "state_enable", "state_address"):
+        for name in _INPUTS:
             getattr(dut, name).value = 0
-        dut.state_write.value = 0
-        dut.logits_address.value = 0
-        dut.result__ready.value = 1
         dut.rst.value = 1
         Clock(dut.clk, CLOCK_NS, unit="ns").start()
         for _ in range(2):
             await FallingEdge(dut.clk)
         dut.rst.value = 0
 
-    async def play(self, token: int, begin: bool) -> int:
-        """Play one token; returns the head's row. Leaves the chip idle, at a falling edge."""
+    async def send(
+        self, token: int, begin: bool, *, temperature: int = 0, limit: int = 1, stop: int | None = None
+    ) -> None:
+        """Send a request to an idle chip. Ends at the falling edge behind its acceptance."""
         dut, run = self._dut, self._run
         await FallingEdge(dut.clk)
         while self._random.random() < run.idle:
             await FallingEdge(dut.clk)
-        dut.token__payload.value = token | int(begin) << self._id_bits
-        dut.token__valid.value = 1
-        dut.result__ready.value = int(run.back_pressure == 0)
+        fields = [(token, self._id_bits), (int(begin), 1), (temperature, TEMPERATURE_BITS)]
+        fields += [(limit, LIMIT_BITS), (stop or 0, self._row_bits), (int(stop is not None), 1)]
+        payload, offset = 0, 0
+        for value, bits in fields:
+            payload |= value << offset
+            offset += bits
+        dut.request__payload.value = payload
+        dut.request__valid.value = 1
+        assert int(dut.request__ready.value), "the chip is not ready for a request"
         await FallingEdge(dut.clk)
-        dut.token__valid.value = 0
+        dut.request__valid.value = 0
+
+    async def wait(self) -> tuple[int, bool] | Fault:
+        """The next result, (row, last), or the fault that comes instead; both wait to be taken."""
+        dut, run = self._dut, self._run
         if run.pause:
-            while not int(dut.result__valid.value):
+            while not self._answered():
                 dut.pause.value = int(self._random.random() < run.pause)
                 await FallingEdge(dut.clk)
             dut.pause.value = 0
-        elif not int(dut.result__valid.value):
-            await RisingEdge(dut.result__valid)
+        elif not self._answered():
+            await First(RisingEdge(dut.result__valid), RisingEdge(dut.fault__valid))
             await FallingEdge(dut.clk)
-        row = int(dut.result__payload.value)
-        while self._random.random() < run.back_pressure:
+        if int(dut.fault__valid.value):
+            payload = int(dut.fault__payload.value)
+            memory_bits = _bits(len(LOADED_MEMORIES))
+            return Fault(LOADED_MEMORIES[payload & ((1 << memory_bits) - 1)], payload >> memory_bits)
+        payload = int(dut.result__payload.value)
+        return payload & ((1 << self._row_bits) - 1), bool(payload >> self._row_bits)
+
+    def _answered(self) -> bool:
+        return bool(int(self._dut.result__valid.value) or int(self._dut.fault__valid.value))
+
+    async def take(self) -> None:
+        """Take the result or fault that waits."""
+        dut = self._dut
+        payload = int(dut.result__payload.value)
+        while self._random.random() < self._run.back_pressure:
             await FallingEdge(dut.clk)
-            assert int(dut.result__valid.value)
-            assert int(dut.result__payload.value) == row
-        dut.result__ready.value = 1
+            assert self._answered()
+            assert int(dut.result__payload.value) == payload
+        dut.result__ready.value = dut.fault__ready.value = 1
         await FallingEdge(dut.clk)
-        return row
+        dut.result__ready.value = dut.fault__ready.value = 0
+
+    async def play(self, token: int, begin: bool) -> tuple[int, bool] | Fault:
+        """Play one token, and take what comes."""
+        await self.send(token, begin)
+        answer = await self.wait()
+        await self.take()
+        return answer
+
+    async def seed(self, seed: int) -> None:
+        """Set the registers of the noise."""
+        dut = self._dut
+        a, b = seed_registers(seed)
+        await FallingEdge(dut.clk)
+        dut.seed.value = a | b << 64
+        dut.seed_enable.value = 1
+        await FallingEdge(dut.clk)
+        dut.seed_enable.value = 0
+
+    async def load(self, writes: Iterable[tuple[int, int, int, int]]) -> None:
+        """Write through the load port: (memory, word, part, data).
+
+        Raises
+        ------
+        LoadRefusedError
+            If the chip refuses a write: a token is being played, or the image was laid out for another design.
+        """
+        dut = self._dut
+        await FallingEdge(dut.clk)
+        try:
+            for memory, word, part, value in writes:
+                dut.load_enable.value = 1
+                dut.load_memory.value = memory
+                dut.load_word.value = word
+                dut.load_part.value = part
+                dut.load_data.value = value
+                await FallingEdge(dut.clk)
+                if int(dut.load_refused.value):
+                    place = f"word {word} of {LOADED_MEMORIES[memory]}"
+                    why = "a token is being played" if int(dut.playing.value) else "it does not exist"
+                    raise LoadRefusedError(f"the chip refused to write {place}: {why}")
+        finally:
+            dut.load_enable.value = 0
+        await FallingEdge(dut.clk)
 
     async def read_words(self, address: Any, output: Any, count: int) -> NDArray[np.int16]:
         """``count`` words of P values through a read port, as int16 [count * P]."""
@@ -115,29 +208,39 @@ class Model:
     def __init__(self, tape: Tape) -> None:
         self.golden = Golden(tape)
         self.state = self.golden.state(1)
+        self.sampler = Sampler(0)
 
-    def play(self, token: int, begin: bool) -> tuple[NDArray[np.int16], int, dict[str, int]]:
+    def play(
+        self, token: int, begin: bool, temperature: int = 0
+    ) -> tuple[NDArray[np.int16], int, dict[str, int]]:
         """Logits, row and saturations of one token."""
         if begin:
             self.state = self.golden.state(1)
         self.golden.reset_counters()
         logits, self.state = self.golden.step(np.array([token]), self.state)
-        return logits[0], int(self.golden.next_token(logits)[0]), dict(self.golden.saturations)
+        row = self.sampler.choose(logits[0], temperature)
+        return logits[0], row, dict(self.golden.saturations)
 
 
 class Testbench:
     """Plays a run on chip and model, and compares every logit, state word, chosen row and saturation count."""
 
-    def __init__(self, dut: Any, run: Run, tape: Tape) -> None:
-        self.dut, self.run, self.tape = dut, run, tape
+    def __init__(self, dut: Any, run: Run, tapes: list[Tape]) -> None:
+        self.dut, self.run, self.tapes = dut, run, tapes
         self.design = Design.from_dict(run.design)
         self.driver = Driver(dut, self.design, run)
-        self.model = Model(tape)
         self.result = Result()
         self.profiler: Profiler | None = None
         self.logits: list[NDArray[np.int16]] = []
         self.states: list[NDArray[np.int16]] = []
-        config = tape.config
+        self._loaded = None if run.loaded else 0
+        self._use(0)
+
+    def _use(self, model: int) -> None:
+        """The chip plays this tape from now on."""
+        self.tape = self.tapes[model]
+        self.model = Model(self.tape)
+        config = self.tape.config
         blocks = -(-config.hidden_size // self.design.rows)
         self._layer_channels = blocks * self.design.rows
         self._logit_words = -(-config.head_size // self.design.post_width)
@@ -146,23 +249,17 @@ class Testbench:
         """Play every sequence; stops at the first difference."""
         started = time.perf_counter()
         await self.driver.reset()
-        if self.run.profile:
-            names = ["embedding", *(segment.name for segment in self.tape.segments)]
-            self.profiler = Profiler(self.dut, names, self.driver.counters)
-            self.result.profile = self.profiler.cycles
-            cocotb.start_soon(self.profiler.watch())
         for sequence in self.run.sequences:
-            rows: list[int] = []
-            self.result.rows.append(rows)
-            if sequence["state"] is not None:
-                await self._start(np.array(sequence["state"], dtype=np.int16))
-            for token, begin in self._tokens(sequence, rows):
-                before = self.model.state
-                rows.append(await self._play(token, begin))
-                note_position(FOLDER)
-                if self.result.differences:
-                    self.result.divergence = await self._locate(token, begin, before)
-                    break
+            if sequence["model"] != self._loaded:
+                await self.driver.load(layout(self.tapes[sequence["model"]], self.design).writes())
+                self._loaded = sequence["model"]
+                self._use(sequence["model"])
+            if self.run.profile and self.profiler is None:
+                names = ["embedding", *(segment.name for segment in self.tape.segments)]
+                self.profiler = Profiler(self.dut, names, self.driver.counters)
+                self.result.profile = self.profiler.cycles
+                cocotb.start_soon(self.profiler.watch())
+            await self._play_sequence(sequence)
             if self.result.differences:
                 break
             self.states.append(await self._state())
@@ -170,35 +267,70 @@ class Testbench:
         now = cocotb.utils.get_sim_time(unit="ns")
         self.result.simulated_cycles = int(now / CLOCK_NS)
 
-    def _tokens(self, sequence: dict[str, Any], rows: list[int]) -> Iterator[tuple[int, bool]]:
-        begin = sequence["state"] is None
-        for token in sequence["prompt"]:
-            yield token, begin
+    async def _play_sequence(self, sequence: dict[str, Any]) -> None:
+        """The prompt token by token, the last one with the request to generate."""
+        self.result.rows.append([])
+        if sequence["state"] is not None:
+            await self._start(np.array(sequence["state"], dtype=np.int16))
+        if sequence["temperature"]:
+            await self.driver.seed(sequence["seed"])
+        self.model.sampler = Sampler(sequence["seed"])
+        begin, stop = sequence["state"] is None, sequence["stop"]
+        *first, final = sequence["prompt"]
+        for token in first:
+            await self.driver.send(token, begin)
+            await self._compare(token, begin, 0, last=True)
             begin = False
-        for _ in range(sequence["generate"] - 1):
-            yield rows[-1], False
+            if self.result.differences:
+                return
+        limit, temperature = max(1, sequence["generate"]), sequence["temperature"]
+        await self.driver.send(final, begin, temperature=temperature, limit=limit, stop=stop)
+        token = final
+        for left in reversed(range(limit)):
+            token = await self._compare(token, begin, temperature, last=left == 0, stop=stop)
+            begin = False
+            if self.result.differences or token == stop:
+                return
 
-    async def _play(self, token: int, begin: bool) -> int:
-        row = await self.driver.play(token, begin)
+    async def _compare(
+        self, token: int, begin: bool, temperature: int, *, last: bool, stop: int | None = None
+    ) -> int:
+        """Compare everything about the token being played with the model's; returns the chip's row."""
+        before = self.model.state
+        answer = await self.driver.wait()
+        note_position(FOLDER)
+        if isinstance(answer, Fault):
+            self.result.differences += 1
+            self.result.divergence = self._withheld(answer)
+            await self.driver.take()
+            return -1
+        row, is_last = answer
         counters = self.driver.counters()
         if self.profiler is not None:
             self.profiler.close(counters)
         state, logits = await self._state(), await self._logits()
-        expected_logits, expected_row, saturations = self.model.play(token, begin)
+        await self.driver.take()
+        expected_logits, expected_row, saturations = self.model.play(token, begin, temperature)
         result = self.result
+        result.rows[-1].append(row)
         self.logits.append(logits)
         result.positions += 1
         result.compared += logits.size + state.size
+        result.expected += expected_logits.size + self.model.state.size
         result.differences += int((logits != expected_logits).sum())
         result.differences += int((state != self.model.state[:, 0]).sum())
         result.differences += int(row != expected_row)
+        result.differences += int(is_last != (last or row == stop))
         result.differences += sum(
             counters[f"saturated_{site}"] != count for site, count in saturations.items()
         )
         assert counters["cycles"] == sum(counters[name] for name in CYCLE_COUNTERS[1:])
         result.cycles.append(counters["cycles"])
+        result.weights += self.tape.num_ternary_weights
         for name, count in counters.items():
             result.counters[name] += count
+        if result.differences:
+            result.divergence = await self._locate(token, begin, before)
         return row
 
     async def _state(self) -> NDArray[np.int16]:
@@ -221,10 +353,26 @@ class Testbench:
         await self.driver.write_state(padded.reshape(-1, self.design.post_width))
         self.model.state = state[:, None].copy()
 
+    def _place(self) -> dict[str, Any]:
+        return {"sequence": len(self.result.rows) - 1, "position": len(self.result.rows[-1]) - 1}
+
+    def _withheld(self, fault: Fault) -> dict[str, Any]:
+        """A token that the chip withheld, as a divergence."""
+        names = ["embedding", *(segment.name for segment in self.tape.segments)]
+        place = self._place()
+        place["position"] += 1
+        return {**place, "segment": names[fault.segment], "fault": fault.memory}
+
     async def _locate(self, token: int, begin: bool, before: NDArray[np.int16]) -> dict[str, Any]:
         """Play the token again from the model's state before it, watching every vector write."""
+        dut = self.dut
+        dut.abort.value = 1  # of a request that would go on
+        while not int(dut.request__ready.value):
+            await self.driver.wait()
+            await self.driver.take()
+        dut.abort.value = 0
         await self._start(before[:, 0])
-        monitor = TapMonitor(self.dut, self.design)
+        monitor = TapMonitor(dut, self.design)
         watching = cocotb.start_soon(monitor.watch())
         await self.driver.play(token, begin)
         watching.cancel()
@@ -236,8 +384,7 @@ class Testbench:
         found = first_divergence(monitor.writes, trace, self.tape, self.design)
         place = asdict(found) if found is not None else asdict(Divergence.outside_vectors())
         return {
-            "sequence": len(self.result.rows) - 1,
-            "position": len(self.result.rows[-1]) - 1,
+            **self._place(),
             "token": token,
             "begin": begin,
             "state": before[:, 0].tolist(),
@@ -249,8 +396,8 @@ class Testbench:
 async def play(dut: Any) -> None:
     """Play what the run's folder asks for and report there; fails if chip and model differ anywhere."""
     run = read_run(FOLDER)
-    testbench = Testbench(dut, run, read_tape(FOLDER / TAPE_NAME))
+    testbench = Testbench(dut, run, read_tapes(FOLDER))
     await testbench.play_all()
     result = testbench.result
-    write_result(FOLDER, result, testbench.logits, testbench.states or [np.zeros(0, np.int16)])
+    write_result(FOLDER, result, testbench.logits, testbench.states)
     assert result.differences == 0, result.divergence

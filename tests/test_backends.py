@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmfree.addition import draw_sums, sum_ids
 from mmfree.backends import GoldenBackend, TorchBackend, load_backend
 from mmfree.data import load_corpus, streams
 from mmfree.formats import GATES
 from mmfree.recipe import RunConfig
 from mmfree.tape import write_tape
-from mmfree.tasks import draw_sums, sum_ids
 from tests.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
 
 

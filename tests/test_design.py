@@ -61,6 +61,7 @@ def test_json_round_trip() -> None:
         ({"weight_words": 2.5}, r"weight_words must be a positive integer, got 2\.5"),
         ({"formats": {"state_fb": 10}}, "only the default formats"),
         ({"formats": {"state": 10}}, "limits: formats: "),
+        ({"weight_code": "3"}, r"weight_code must be one of 2, 1\.67, 1\.6, got '3'"),
         ({"extra": 1}, "limits: unknown field 'extra'"),
     ],
 )

@@ -7,9 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmfree.evaluate import evaluate_sums, evaluate_text
-from mmfree.tasks import add_digits, draw_sums
-from mmfree.tokenizer import AdditionTokenizer, ByteTokenizer
+from mmfree.addition import add_digits, draw_sums
+from mmfree.evaluate import evaluate_task, evaluate_text
+from mmfree.modular import split_pairs
+from mmfree.tokenizer import (
+    MODULUS,
+    AdditionTokenizer,
+    ByteTokenizer,
+    ModularTokenizer,
+    ParityTokenizer,
+)
 
 
 class Table:
@@ -68,17 +75,17 @@ def test_bits_per_byte_are_the_cross_entropy() -> None:
     assert evaluate_text(Table(logits), text).bits_per_byte == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("kind", ["random", "chains"])
+@pytest.mark.parametrize("task", ["addition", "addition-chains"])
 @pytest.mark.parametrize("digits", [1, 100, 300])
-def test_an_adder_is_exact(kind: str, digits: int) -> None:
-    result = evaluate_sums(Adder(10**6), kind=kind, digits=digits, examples=7)
+def test_an_adder_is_exact(task: str, digits: int) -> None:
+    result = evaluate_task(Adder(10**6), task, digits=digits, examples=7)
     assert (result.exact, result.examples, result.accuracy) == (7, 7, 1.0)
 
 
 def test_one_wrong_digit_is_not_exact() -> None:
     """The last carry alone is lost: chains are all wrong, random sums right where nothing is carried out."""
-    assert evaluate_sums(Adder(20), kind="chains", digits=20, examples=9).exact == 0
-    random = evaluate_sums(Adder(20), kind="random", digits=20, examples=200, seed=4)
+    assert evaluate_task(Adder(20), "addition-chains", digits=20, examples=9).exact == 0
+    random = evaluate_task(Adder(20), "addition", digits=20, examples=200, seed=4)
     a, b = draw_sums(np.random.default_rng(4), "random", 20, 200)
     assert random.exact == int((add_digits(a, b)[:, -1] == 0).sum())
     assert 0.3 < random.accuracy < 0.7
@@ -87,4 +94,52 @@ def test_one_wrong_digit_is_not_exact() -> None:
 @pytest.mark.parametrize(("digits", "examples"), [(0, 1), (1, 0)])
 def test_nothing_to_evaluate_is_refused(digits: int, examples: int) -> None:
     with pytest.raises(ValueError, match="--digits and --examples must be at least 1"):
-        evaluate_sums(Adder(1), kind="random", digits=digits, examples=examples)
+        evaluate_task(Adder(1), "addition", digits=digits, examples=examples)
+
+
+def test_a_task_examines_its_own_models_only() -> None:
+    with pytest.raises(ValueError, match="--task parity: the model is for addition"):
+        evaluate_task(Adder(1), "parity")
+    with pytest.raises(ValueError, match=r"--task must be one of addition, .*, got 'chess'"):
+        evaluate_task(Adder(1), "chess")
+
+
+class Parity(Adder):
+    """A backend that keeps the parity of the bits in its state."""
+
+    name, tokenizer = "parity", ParityTokenizer()
+
+    def run(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        bits = np.where(ids == ParityTokenizer.start, 0, ids)
+        parity = (state[0][:, None] + np.cumsum(bits, axis=1)) % 2
+        return np.stack([1 - parity, parity], axis=-1).astype(np.float32), [parity[:, -1]]
+
+
+def test_parity_is_asked_at_every_bit() -> None:
+    assert evaluate_task(Parity(0), "parity", digits=300, examples=9).exact == 9
+    result = evaluate_task(Parity(0), "parity")
+    assert (result.digits, result.examples, result.accuracy) == (512, 1000, 1.0)
+
+
+class Modular(Adder):
+    """A backend that adds modulo 97, but for sums of 5."""
+
+    name, tokenizer = "modular", ModularTokenizer()
+
+    def run(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        logits = np.zeros((*ids.shape, MODULUS), dtype=np.float32)
+        total = (ids[:, 0] + ids[:, 1] - MODULUS) % MODULUS
+        logits[np.arange(len(ids)), 2, np.where(total == 5, 0, total)] = 1
+        return logits, state
+
+
+def test_modular_addition_examines_every_held_out_pair() -> None:
+    result = evaluate_task(Modular(0), "modular-addition")
+    assert result.examples == 9409 - 3763
+    wrong = (split_pairs()[1].sum(axis=1) % MODULUS == 5).sum()
+    assert result.exact == result.examples - wrong
+    assert evaluate_task(Modular(0), "modular-addition", examples=50).examples == 50
+    with pytest.raises(ValueError, match="--examples must be at most 5646"):
+        evaluate_task(Modular(0), "modular-addition", examples=6000)
+    with pytest.raises(ValueError, match="--digits: the examples of task modular-addition have one length"):
+        evaluate_task(Modular(0), "modular-addition", digits=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,11 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from mmfree.config import ModelConfig
-from mmfree.design import KIND_CODES, Design, design_for
-from mmfree.formats import ROLES
+from mmfree.design import KIND_CODES, LOADED_MEMORIES, Design, design_for
+from mmfree.formats import ROLES, gumbel_table, reciprocal_root_table
 from mmfree.golden import ternary_product
 from mmfree.layout import Image, LayoutError, gate_words, layout
 from mmfree.tape import Segment, Tape
+from mmfree.weight_codes import WEIGHT_CODES
 from tests.random_tapes import random_tape
 
 CONFIG = ModelConfig(
@@ -24,16 +26,38 @@ TAPE = random_tape(np.random.default_rng(3), **CONFIG.to_dict())
 LANES = (4, 16, 64, 512)
 
 
-def lane_weights(word: NDArray[np.uint8], design: Design) -> NDArray[np.int32]:
-    """The weights of a word of the image, [R, C]: lane (r, c) has bits 2 (r C + c) and up; 1 is +1, 3 is -1."""
-    bits = int.from_bytes(word.tobytes(), "little")
-    codes = [bits >> 2 * lane & 3 for lane in range(design.lanes)]
-    values = np.array([{0: 0, 1: 1, 3: -1}[code] for code in codes], dtype=np.int32)
-    return values.reshape(design.rows, design.columns)
+def lane_weights(word: int, design: Design) -> NDArray[np.int32]:
+    """The weights of a word of the image, [R, C]; lane (r, c) is number r C + c."""
+    code = WEIGHT_CODES[design.weight_code]
+    trits_of = {number: trits for trits, number in code.codes.items()}
+    groups = range(0, design.lanes, code.group)
+    codes = [word >> code.bits * n & ((1 << code.bits) - 1) for n in range(len(groups))]
+    values = np.array([trit for number in codes for trit in trits_of[number]], dtype=np.int32)
+    assert not values[design.lanes :].any()
+    return values[: design.lanes].reshape(design.rows, design.columns)
+
+
+def fold(word: int) -> int:
+    """XOR of a word's parts of 32 bits."""
+    folded = 0
+    while word:
+        folded, word = folded ^ word & 0xFFFFFFFF, word >> 32
+    return folded
+
+
+def check_of(words: list[int], design: Design) -> int:
+    """CRC-32 over the pages of a segment: docs/accelerator.md, word by word."""
+    pages, size = b"", max(1, 4096 // design.word_bits)
+    for start in range(0, len(words), size):
+        page = 0
+        for word in words[start : start + size]:
+            page ^= fold(word)
+        pages += page.to_bytes(4, "little")
+    return zlib.crc32(pages)
 
 
 def play_segment(
-    words: Iterator[NDArray[np.uint8]], segment: Segment, q: NDArray[np.int32], design: Design
+    words: Iterator[int], segment: Segment, q: NDArray[np.int32], design: Design
 ) -> list[NDArray[np.int32]]:
     """Accumulators of a segment, as an array of this design would sum them up."""
     rows, columns = design.rows, design.columns
@@ -42,24 +66,28 @@ def play_segment(
     padded = np.zeros(tiles * columns, dtype=np.int32)
     padded[: segment.fan_in] = q
     sums = np.zeros((len(segment.matrices), blocks * rows), dtype=np.int32)
+    seen = []
     for block in range(blocks):
         for matrix in range(len(segment.matrices)):
             for tile in range(tiles):
                 part = padded[tile * columns : (tile + 1) * columns]
-                weights = lane_weights(next(words), design)
+                seen.append(next(words))
+                weights = lane_weights(seen[-1], design)
                 sums[matrix, block * rows : (block + 1) * rows] += weights @ part
-    assert not next(words).any(), "the word for the check is zero"
+    assert next(words) == check_of(seen, design)
     assert not sums[:, height:].any(), "rows of padding hold no weights"
     return list(sums[:, :height])
 
 
+@pytest.mark.parametrize("code", sorted(WEIGHT_CODES))
 @pytest.mark.parametrize("lanes", LANES)
-def test_image_holds_the_weights_in_the_order_of_use(lanes: int) -> None:
-    """One tape at several lane counts: the same sums."""
-    design = design_for(TAPE, lanes)
-    image = layout(TAPE, design)
-    assert len(image.weights) == design.weight_words
-    words = iter(image.weights)
+def test_image_holds_the_weights_in_the_order_of_use(lanes: int, code: str) -> None:
+    """One tape at several lane counts and in every code: the same sums."""
+    design = design_for(TAPE, lanes, code)
+    weights = layout(TAPE, design).words["weights"]
+    assert len(weights) == design.weight_words
+    assert max(weights).bit_length() <= design.word_bits
+    words = iter(weights)
     rng = np.random.default_rng(lanes)
     for segment in TAPE.segments:
         q = rng.integers(-128, 128, segment.fan_in).astype(np.int32)
@@ -79,10 +107,25 @@ def unpack_header(word: int, design: Design) -> dict[str, int]:
     return values
 
 
+def without_parity(image: Image, name: str) -> list[int]:
+    """Words of a memory, each checked for an even number of ones."""
+    bits = image.design.loaded_shape(name).bits
+    assert all(word.bit_count() % 2 == 0 and word < 2 << bits for word in image.words[name])
+    return [word & ((1 << bits) - 1) for word in image.words[name]]
+
+
+def elements(words: list[int], bits: int, count: int) -> NDArray[np.int64]:
+    """Signed elements of words, [words, count], the first in the low bits."""
+    half = 1 << (bits - 1)
+    rows = [[((w >> bits * n & (2 * half - 1)) ^ half) - half for n in range(count)] for w in words]
+    return np.array(rows)
+
+
 @pytest.mark.parametrize("lanes", LANES)
 def test_segment_table(lanes: int) -> None:
     design = design_for(TAPE, lanes)
-    entries = [unpack_header(word, design) for word in layout(TAPE, design).headers]
+    words = without_parity(layout(TAPE, design), "headers")
+    entries = [unpack_header(word, design) for word in words]
     assert len(entries) == 1 + len(TAPE.segments)
     first = entries[0]
     assert first["kind"] == KIND_CODES["embedding"]
@@ -106,43 +149,49 @@ def test_segment_table(lanes: int) -> None:
 def test_embedding_biases_and_tables(lanes: int) -> None:
     design = design_for(TAPE, lanes)
     image = layout(TAPE, design)
+    embedding = elements(without_parity(image, "embedding"), 8, design.columns)
     for token in range(CONFIG.vocab_size):
         row = np.concatenate(
-            [image.embedding[t * design.embedding_rows + token] for t in range(design.embedding_tiles)]
+            [embedding[t * design.embedding_rows + token] for t in range(design.embedding_tiles)]
         )
         assert np.array_equal(row[:20], TAPE.embedding[token])
         assert not row[20:].any()
-    biases = image.biases.reshape(CONFIG.num_layers, -1)
+    words = without_parity(image, "biases")
+    assert len(words) == gate_words(TAPE, design)
+    biases = elements(words, 16, design.post_width).reshape(CONFIG.num_layers, -1)
     for layer, bias in enumerate(biases):
         matrix = TAPE.segments[4 * layer].matrices[1]
         assert matrix.bias is not None
         assert np.array_equal(bias[:20], matrix.bias)
-    assert len(image.biases) == gate_words(TAPE, design)
+    tables = elements(without_parity(image, "tables"), 16, 1)[:, 0]
     for n in range(-128, 128):
-        assert image.tables[n & 255] == TAPE.sigmoid[n + 128]
-        assert image.tables[256 + (n & 255)] == TAPE.silu[n + 128]
-
-
-def read_hex(text: str) -> list[int]:
-    return [int(line, 16) for line in text.splitlines()]
+        assert tables[n & 255] == TAPE.sigmoid[n + 128]
+        assert tables[256 + (n & 255)] == TAPE.silu[n + 128]
+    gumbel = without_parity(image, "gumbel")
+    assert [((g ^ 8192) - 8192) for g in gumbel] == gumbel_table().tolist()
+    assert without_parity(image, "reciprocal_root") == reciprocal_root_table().tolist()
 
 
 def test_memory_files_hold_the_image() -> None:
-    design = design_for(TAPE, 16)
-    image = layout(TAPE, design)
+    image = layout(TAPE, design_for(TAPE, 16))
     files = image.memory_files()
-    assert sorted(files) == ["biases", "embedding", "headers", "tables", "weights"]
-    assert read_hex(files["headers"]) == list(image.headers)
-    assert read_hex(files["weights"]) == [int.from_bytes(w.tobytes(), "little") for w in image.weights]
-    assert read_hex(files["tables"]) == [int(v) & 0xFFFF for v in image.tables]
-    word = read_hex(files["biases"])[0]
-    width = design.post_width
-    values = [(word >> 16 * i & 0xFFFF) for i in range(width)]
-    assert values == [int(v) & 0xFFFF for v in image.biases[0]]
-    word = read_hex(files["embedding"])[1]
-    assert [word >> 8 * c & 0xFF for c in range(design.columns)] == [
-        int(v) & 0xFF for v in image.embedding[1]
-    ]
+    assert sorted(files) == sorted(LOADED_MEMORIES)
+    for name, text in files.items():
+        assert [int(line, 16) for line in text.splitlines()] == image.words[name]
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_writes_of_the_load_port_put_every_word_together(lanes: int) -> None:
+    design = design_for(TAPE, lanes, "1.6")
+    image = layout(TAPE, design)
+    found = {name: [0] * len(words) for name, words in image.words.items()}
+    for memory, word, part, value in image.writes():
+        name = LOADED_MEMORIES[memory]
+        shape = design.loaded_shape(name)
+        assert part < shape.parts
+        assert value < 1 << shape.part_bits <= 1 << 32
+        found[name][word] |= value << part * shape.part_bits
+    assert found == image.words
 
 
 def test_layout_is_a_pure_function() -> None:
@@ -156,7 +205,7 @@ def test_a_smaller_tape_fits_a_larger_design() -> None:
         np.random.default_rng(0), **{**CONFIG.to_dict(), "hidden_size": 40, "intermediate_size": 80}
     )
     image: Image = layout(TAPE, design_for(larger, 16))
-    assert len(image.weights) <= design_for(larger, 16).weight_words
+    assert len(image.words["weights"]) <= design_for(larger, 16).weight_words
 
 
 @pytest.mark.parametrize(

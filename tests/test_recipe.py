@@ -33,7 +33,7 @@ def changed(part: str, **values: Any) -> Any:
     [
         ([], 'run.json: expected a JSON object with "model" and "recipe"'),
         ({"model": {}}, 'run.json: expected a JSON object with "model" and "recipe"'),
-        (changed("recipe", task="chess"), "task must be one of addition, text, got 'chess'"),
+        (changed("recipe", task="chess"), "task must be one of addition, text, parity, modular-addition, got 'chess'"),
         (changed("recipe", steps=0), "run.json: recipe: steps must be a positive integer, got 0"),
         (changed("recipe", batch_size=1.5), "batch_size must be a positive integer, got 1.5"),
         (changed("recipe", learning_rate=-1), "learning_rate must be a positive number, got -1"),
@@ -60,7 +60,7 @@ def test_a_missing_field_is_named() -> None:
 
 
 def test_what_is_neither_preset_nor_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"adition: neither a preset \(addition, text\) nor a \.json file"):
+    with pytest.raises(ValueError, match=r"adition: neither a preset \(addition, modular-addition, parity, text\) nor a \.json file"):
         load_run_config("adition")
     with pytest.raises(ValueError, match="no such file"):
         load_run_config(str(tmp_path / "none.json"))

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmfree.tokenizer import AdditionTokenizer, ByteTokenizer, tokenizer_from_dict
+from mmfree.tokenizer import (
+    AdditionTokenizer,
+    ByteTokenizer,
+    ModularTokenizer,
+    ParityTokenizer,
+    tokenizer_from_dict,
+)
 
 
 @given(st.text(max_size=40))
@@ -43,11 +49,23 @@ def test_other_prompts_are_refused(prompt: str) -> None:
 
 
 def test_a_tokenizer_is_restored_from_its_data() -> None:
-    for tokenizer in (ByteTokenizer(), AdditionTokenizer()):
+    for tokenizer in (ByteTokenizer(), AdditionTokenizer(), ParityTokenizer(), ModularTokenizer()):
         assert type(tokenizer_from_dict(tokenizer.to_dict())) is type(tokenizer)
+
+
+def test_parity_and_modular_prompts() -> None:
+    assert ParityTokenizer().encode("0110") == [2, 0, 1, 1, 0]
+    assert ParityTokenizer().decode([0, 1, 0, 1]) == "1"
+    assert ModularTokenizer().encode("12+96") == [12, 193, 194]
+    assert ModularTokenizer().decode([3, 4, 11]) == "11"
+    with pytest.raises(ValueError, match="a string of bits such as 0110, got '012'"):
+        ParityTokenizer().encode("012")
+    for prompt in ("97+1", "1", "1-1", ""):
+        with pytest.raises(ValueError, match=r"two numbers below 97 such as 12\+96, got"):
+            ModularTokenizer().encode(prompt)
 
 
 @pytest.mark.parametrize("data", [{}, {"kind": "bpe"}, None, [], "bytes"])
 def test_unknown_tokenizers_are_refused(data: object) -> None:
-    with pytest.raises(ValueError, match="kind must be one of addition, bytes, got"):
+    with pytest.raises(ValueError, match="kind must be one of addition, bytes, modular-addition, parity, got"):
         tokenizer_from_dict(data)

@@ -16,6 +16,8 @@ import pytest
 import torch
 
 import mmfree.train
+from mmfree.addition import training_sums
+from mmfree.batch import Batch
 from mmfree.checkpoint import (
     CONFIG_NAME,
     METRICS_NAME,
@@ -26,7 +28,6 @@ from mmfree.checkpoint import (
 )
 from mmfree.config import ModelConfig
 from mmfree.recipe import Recipe, RunConfig, addition
-from mmfree.tasks import Batch, training_sums
 from mmfree.train import train
 
 TINY = RunConfig(

@@ -16,14 +16,15 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 
+from mmfree.addition import SUM_KINDS
 from mmfree.backends import GoldenBackend, load_tape_or_export
 from mmfree.checkpoint import MODEL_NAME
-from mmfree.evaluate import evaluate_sums
+from mmfree.evaluate import evaluate_task
 from mmfree.recipe import addition
-from mmfree.tasks import SUM_KINDS
 from mmfree.train import train
 
 GATES = ("hard", "sigmoid")
+KINDS = {"random": "addition", "chains": "addition-chains"}
 DIGITS = {10: 1000, 20: 1000, 50: 1000, 100: 1000, 300: 300, 1000: 100, 3000: 30, 10_000: 10}
 """Digits -> sums of each kind."""
 
@@ -42,8 +43,9 @@ def measure(folder: Path, seeds: int) -> list[dict[str, Any]]:
             backend = GoldenBackend(tape)
             for kind in SUM_KINDS:
                 for digits, examples in DIGITS.items():
-                    result = evaluate_sums(backend, kind=kind, digits=digits, examples=examples)
-                    rows.append({"gate": gate, "seed": seed, "sha256": tape.sha256, **asdict(result)})
+                    result = evaluate_task(backend, KINDS[kind], digits=digits, examples=examples)
+                    row = {"gate": gate, "seed": seed, "sha256": tape.sha256, "kind": kind}
+                    rows.append({**row, **asdict(result)})
                     print(f"{gate} {seed} {kind} {digits}: {result.exact} of {examples}", flush=True)
     return rows
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from mmfree.addition import SUM_KINDS, draw_sums, sum_ids
 from mmfree.backends import load_backend
 from mmfree.checkpoint import load_checkpoint
 from mmfree.data import load_corpus, read_text, streams
-from mmfree.tasks import SUM_KINDS, draw_sums, sum_ids
 
 
 def inputs(task: str, data: Path | None, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

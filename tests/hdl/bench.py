@@ -10,6 +10,8 @@ from amaranth.hdl import Signal, ValueCastable
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
+from hdl.loaded_memory import LoadedMemory
+
 Item = dict[str, Any]
 
 
@@ -51,10 +53,10 @@ def simulate(block: Any, bench: Callable[[Any], Coroutine[Any, Any, None]]) -> N
     simulator.run()
 
 
-def fill(ctx: Any, block: Any, words: Sequence[int]) -> None:
-    """Write the contents of a block's ``memory``."""
+def fill(ctx: Any, memory: LoadedMemory, words: Sequence[int]) -> None:
+    """Write the contents of a memory, as a memory file would."""
     for address, word in enumerate(words):
-        ctx.set(block.memory.data[address], word)
+        ctx.set(memory.memory.data[address], word)
 
 
 def play(
@@ -63,19 +65,20 @@ def play(
     latency: int,
     outputs: Sequence[str],
     idle: Item | None = None,
-    contents: Sequence[int] = (),
+    contents: tuple[LoadedMemory, Sequence[int]] | None = None,
 ) -> list[Item]:
     """Outputs of a pipeline, ``latency`` cycles after each item; one item per cycle.
 
-    In idle cycles (None) the ports named in ``idle`` get their values from there, and all others garbage. ``contents``: of the block's
-    ``memory``, as a memory file would fill it.
+    In idle cycles (None) the ports named in ``idle`` get their values from there, and all others garbage. ``contents``: a memory of the
+    block, and what fills it.
     """
     rng = random.Random(1)
     seen: list[Item] = []
     quiet = idle or {}
 
     async def bench(ctx: Any) -> None:
-        fill(ctx, block, contents)
+        if contents is not None:
+            fill(ctx, *contents)
         names = list(next(item for item in items if item is not None))
         for item in [*items, *[None] * latency]:
             for name in names:

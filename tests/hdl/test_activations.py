@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hdl.activations import Activations
-from hdl.weight_source import LATENCY
+from hdl.activations import LATENCY, Activations
 from mmfree import golden
 from tests.hdl.bench import simulate, to_python
 from tests.hdl.test_ternary_array import design

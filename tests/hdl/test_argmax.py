@@ -27,12 +27,12 @@ def test_argmax(width: int, idle: float) -> None:
         for spread, offset in ((3, 0), (3, -30000), (65536, -32768)):
             logits = (rng.integers(0, spread, rows) + offset).astype(np.int16)
             block = Argmax(width, 4)
-            clear: Item = {"clear": 1, "valid": 0, "logits": [0] * width, "keep": 0, "group": 0}
+            clear: Item = {"clear": 1, "valid": 0, "keys": [0] * width, "keep": 0, "group": 0}
             items: list[Item] = [clear]
             for group, values in enumerate(grouped(logits.tolist(), width)):
                 keep = sum(1 << p for p in range(width) if group * width + p < rows)
-                padded = [v if keep >> p & 1 else 32767 for p, v in enumerate(values)]
-                items.append({"clear": 0, "valid": 1, "logits": padded, "keep": keep, "group": group})
+                padded = [v if keep >> p & 1 else 65535 for p, v in enumerate(values)]
+                items.append({"clear": 0, "valid": 1, "keys": padded, "keep": keep, "group": group})
             quiet = {"clear": 0, "valid": 0}
             results = play(block, with_idle(items, idle), Argmax.LATENCY, ["row"], quiet)
             assert results[-1]["row"] == golden.Golden.next_token(logits)
@@ -42,7 +42,7 @@ def test_argmax_vector() -> None:
     vector = VECTORS["next_token"]
     block = Argmax(2, 2)
     items: list[Item] = [
-        {"clear": 0, "valid": 1, "logits": group, "keep": 3, "group": index}
+        {"clear": 0, "valid": 1, "keys": group, "keep": 3, "group": index}
         for index, group in enumerate(grouped(vector["logits"], 2))
     ]
     assert play(block, items, Argmax.LATENCY, ["row"])[-1]["row"] == vector["row"]

@@ -21,9 +21,7 @@ TAPE = random_tape(np.random.default_rng(0), **CONFIG.to_dict())
 @pytest.mark.parametrize("shift", [0, 3, 8])
 def test_rows_become_vectors(shift: int, idle: float) -> None:
     design = design_for(TAPE, 16)
-    words = [
-        int.from_bytes(row.astype(np.int8).tobytes(), "little") for row in layout(TAPE, design).embedding
-    ]
+    words = layout(TAPE, design).words["embedding"]
     tiles = design.embedding_tiles
     items: list[Item] = [
         {"valid": 1, "id": token, "tile": tile, "last": tile == tiles - 1, "shift": shift}
@@ -35,7 +33,8 @@ def test_rows_become_vectors(shift: int, idle: float) -> None:
     for first in with_idle([{"row": row} for row in range(6)], idle):
         spread += [None] if first is None else items[first["row"] * tiles : (first["row"] + 1) * tiles]
     outputs = ["x", "o_valid", "o_tile", "o_last"]
-    results = play(Embedding(design), spread, Embedding.LATENCY, outputs, {"valid": 0, "shift": shift}, words)
+    block, idle_values = Embedding(design), {"valid": 0, "shift": shift}
+    results = play(block, spread, Embedding.LATENCY, outputs, idle_values, (block.words, words))
     for item, result in zip(items, results, strict=True):
         start = item["tile"] * design.columns
         expected = TAPE.embedding[item["id"], start : start + design.columns].astype(int) << shift

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hdl.emit import IMAGE_MEMORIES, VERILOG_NAME, write_verilog
-from mmfree.design import Design
+from hdl.emit import VERILOG_NAME, write_verilog
+from mmfree.design import LOADED_MEMORIES, Design
 from mmfree.layout import LayoutError, layout
 from mmfree.operations import count_operations
 from tests.sim.shapes import ODD
 
-NAMES = {VERILOG_NAME, "design.json", "reciprocal_root.hex", *(f"{name}.hex" for name in IMAGE_MEMORIES)}
+NAMES = {VERILOG_NAME, "design.json", *(f"{name}.hex" for name in LOADED_MEMORIES)}
 
 
 def test_verilog_is_byte_identical_for_two_tapes(tmp_path: Path) -> None:
@@ -38,6 +38,7 @@ def test_verilog_needs_no_tape(tmp_path: Path) -> None:
         VERILOG_NAME,
         "design.json",
         "reciprocal_root.hex",
+        "gumbel.hex",
     }
     assert description["shift_and_add_products_per_token"] is None
     verilog = (tmp_path / "limits" / VERILOG_NAME).read_bytes()
@@ -47,9 +48,9 @@ def test_verilog_needs_no_tape(tmp_path: Path) -> None:
 def test_verilog_reads_each_memory_file_once_and_names_no_place(tmp_path: Path) -> None:
     write_verilog(ODD.design(), tmp_path, ODD.tape(1, wild=False))
     verilog = (tmp_path / VERILOG_NAME).read_text()
-    for name in (*IMAGE_MEMORIES, "reciprocal_root"):
+    for name in LOADED_MEMORIES:
         assert verilog.count(f'$readmemh("{name}.hex"') == 1
-    assert verilog.count("$readmem") == len(IMAGE_MEMORIES) + 1
+    assert verilog.count("$readmem") == len(LOADED_MEMORIES)
     assert str(Path(__file__).parents[2]) not in verilog
     assert " * " not in "".join(line.partition("//")[0] for line in verilog.splitlines() if "(*" not in line)
 
@@ -65,7 +66,7 @@ def test_design_json_lists_every_product_unit(tmp_path: Path) -> None:
     units = {unit["use"]: unit for unit in description["shift_and_add_units"]}
     width = design.post_width
     counts = {"requantize": width, "square": design.columns, "scale": 1}
-    counts |= {"update_state": width, "gated_product": width}
+    counts |= {"update_state": width, "gated_product": width, "noise": width}
     assert {use: unit["count"] for use, unit in units.items()} == counts
     products = count_operations(tape).products
     assert {use: unit["uses_per_token"] for use, unit in units.items()} == products

@@ -6,11 +6,12 @@ import random
 from typing import Any
 
 from hdl.weight_source import LATENCY, BlockSource
+from mmfree.design import LoadedShape
 from tests.hdl.bench import fill, simulate
 
 
 def test_words_come_in_order_each_once_and_again_after_a_restart() -> None:
-    source = BlockSource(16, 11)
+    source = BlockSource(LoadedShape(16, 11, parity=False))
     rng = random.Random(3)
     words = [rng.getrandbits(16) for _ in range(11)]
     due: dict[int, int] = {}
@@ -18,7 +19,7 @@ def test_words_come_in_order_each_once_and_again_after_a_restart() -> None:
 
     async def bench(ctx: Any) -> None:
         nonlocal cycle
-        fill(ctx, source, words)
+        fill(ctx, source.weights, words)
         for _ in range(3):
             ctx.set(source.words.restart, 1)
             await ctx.tick()
@@ -48,7 +49,7 @@ def test_words_come_in_order_each_once_and_again_after_a_restart() -> None:
 
 
 def test_pause_holds_the_weights_back() -> None:
-    source = BlockSource(8, 4)
+    source = BlockSource(LoadedShape(8, 4, parity=False))
 
     async def bench(ctx: Any) -> None:
         for pause in (0, 1, 0):

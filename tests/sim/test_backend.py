@@ -11,7 +11,7 @@ import pytest
 import sim.cosim
 from mmfree.backends import GoldenBackend, load_backend
 from mmfree.design import Design
-from mmfree.evaluate import evaluate_sums
+from mmfree.evaluate import evaluate_task
 from mmfree.generate import generate
 from mmfree.layout import Image, layout
 from mmfree.tape import Tape, write_tape
@@ -40,7 +40,7 @@ def test_logits_and_state_are_those_of_golden(addition: Tape) -> None:
 def test_it_evaluates_like_golden(addition: Tape, tmp_path: Path) -> None:
     write_tape(addition, tmp_path / "a.tape")
     results = [
-        evaluate_sums(load_backend(tmp_path / "a.tape", name, 16), kind="random", digits=1, examples=4)
+        evaluate_task(load_backend(tmp_path / "a.tape", name, 16), "addition", digits=1, examples=4)
         for name in ("rtl", "golden")
     ]
     assert results[0].backend == "rtl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,67 @@ def test_chip_feeds_its_own_choice_back() -> None:
     assert result.bit_exact
 
 
+@pytest.mark.parametrize("shape", FAST_SHAPES, ids=lambda shape: shape.name)
+def test_sampled_text_is_bit_exact(shape: Shape) -> None:
+    """Three seeds and temperatures; the head's rows fill their last group or not."""
+    tape = shape.tape(6, wild=False)
+    sequences = [
+        Sequence(prompt=[1, 2], generate=30, temperature=temperature, seed=seed)
+        for temperature, seed in ((64, 1), (1, 2), (255, 2**64 - 1))
+    ]
+    result = cosim(tape, shape.design(), sequences)
+    assert result.bit_exact, result.divergence
+    assert result.tokens == 3 * 31
+    assert result.rows[0][1:] != result.rows[2][1:]
+
+
+def test_a_stop_token_ends_the_text() -> None:
+    tape = ODD.tape(5, wild=False)
+    everything = cosim(tape, ODD.design(), [Sequence(prompt=[3], generate=40, temperature=64)])
+    rows = everything.rows[0]
+    stop = next(row for row in rows[3:] if row not in rows[:3])
+    stopped = cosim(
+        tape, ODD.design(), [Sequence(prompt=[3], generate=40, temperature=64, stop=stop), Sequence(prompt=[1])]
+    )
+    assert stopped.bit_exact, stopped.divergence
+    assert stopped.rows[0] == rows[: rows.index(stop) + 1]
+
+
+@pytest.mark.parametrize("code", ["1.67", "1.6"])
+def test_every_weight_code_is_bit_exact(code: str) -> None:
+    tape = ODD.tape(1, wild=True)
+    design = design_for(tape, ODD.lanes, code)
+    result = cosim(tape, design, random_tokens(ODD.config, 60, seed=2))
+    assert result.bit_exact, result.divergence
+
+
+def test_three_models_are_loaded_one_after_another() -> None:
+    """Of other sizes and gates, into one chip whose memories were empty; and the first once more."""
+    small = replace(ODD, lanes=ADDITION.lanes)
+    tapes = [ADDITION.tape(1, wild=False), small.tape(2, wild=True), ADDITION.tape(3, wild=True)]
+    sequences = [
+        Sequence(prompt=[1, 2, 3], generate=4, temperature=64, model=model) for model in (0, 1, 2, 0)
+    ]
+    result = cosim(tapes, ADDITION.design(), sequences, loaded=True)
+    assert result.bit_exact, result.divergence
+    assert result.rows[0] == result.rows[3]
+
+
+def test_a_withheld_token_names_segment_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bit of the image is wrong: no token, and the place is told."""
+
+    def faulty(tape: Tape, design: Design) -> Image:
+        image = layout(tape, design)
+        image.words["weights"][-2] ^= 1 << 5
+        return image
+
+    monkeypatch.setattr(sim.cosim, "layout", faulty)
+    result = cosim(ODD.tape(1, wild=False), ODD.design(), [Sequence(prompt=[1, 2, 3])])
+    assert not result.bit_exact
+    assert result.rows == [[]]
+    assert result.divergence == {"sequence": 0, "position": 0, "segment": "head", "fault": "weights"}
+
+
 def test_profile_accounts_for_every_cycle() -> None:
     tape = ODD.tape(1, wild=False)
     result = cosim(tape, ODD.design(), [Sequence(prompt=[0, 1, 2])], profile=True)
@@ -111,23 +173,24 @@ def test_one_design_plays_another_tape_of_its_limits() -> None:
     assert result.bit_exact, result.divergence
 
 
-def flip_weight(monkeypatch: pytest.MonkeyPatch, word: int) -> None:
-    """Let the chip's weight memory differ from the tape in one weight of ``word``."""
+def faulty_layout(change: Callable[[Tape], Tape]) -> Callable[[Tape, Design], Image]:
+    """The layout of another tape, with checks that agree: so what differs is seen in the values."""
+    return lambda tape, design: layout(change(tape), design)
 
-    def faulty(tape: Tape, design: Design) -> Image:
-        image = layout(tape, design)
-        weights = image.weights.copy()
-        weights[word, 0] ^= 1
-        return replace(image, weights=weights)
 
-    monkeypatch.setattr(sim.cosim, "layout", faulty)
+def flip_weight(tape: Tape) -> Tape:
+    """Another weight in o of layer 0, row 0."""
+    segments = list(tape.segments)
+    (matrix,) = segments[1].matrices
+    trits = matrix.trits.copy()
+    trits[0, 0] = 1 if trits[0, 0] < 1 else -1
+    segments[1] = replace(segments[1], matrices=(replace(matrix, trits=trits),))
+    return replace(tape, segments=tuple(segments))
 
 
 def test_first_divergence_is_located(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A flipped weight in the second segment: o of layer 0, row 0."""
     tape, design = ODD.tape(1, wild=False), ODD.design()
-    blocks, tiles = -(-20 // design.rows), -(-20 // design.columns)
-    flip_weight(monkeypatch, 3 * blocks * tiles + 1)
+    monkeypatch.setattr(sim.cosim, "layout", faulty_layout(flip_weight))
     waveform = tmp_path / "wave.vcd"
     result = cosim(tape, design, random_tokens(ODD.config, 40, seed=1), waveform=waveform)
     assert not result.bit_exact
@@ -141,13 +204,12 @@ def test_first_divergence_is_located(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_wrong_embedding_is_located(monkeypatch: pytest.MonkeyPatch) -> None:
     tape, design = ODD.tape(1, wild=False), ODD.design()
 
-    def faulty(tape: Tape, design: Design) -> Image:
-        image = layout(tape, design)
-        embedding = image.embedding.copy()
-        embedding[design.embedding_rows + 2, 1] ^= 4
-        return replace(image, embedding=embedding)
+    def change(tape: Tape) -> Tape:
+        embedding = tape.embedding.copy()
+        embedding[2, design.columns + 1] ^= 4
+        return replace(tape, embedding=embedding)
 
-    monkeypatch.setattr(sim.cosim, "layout", faulty)
+    monkeypatch.setattr(sim.cosim, "layout", faulty_layout(change))
     result = cosim(tape, design, [Sequence(prompt=[1, 2, 3])])
     assert result.divergence is not None
     assert result.divergence["position"] == 1
@@ -161,6 +223,16 @@ def test_bad_sequences_are_refused() -> None:
         cosim(tape, design, [Sequence(prompt=[])])
     with pytest.raises(ValueError, match="token 7 is not in the vocabulary of 7"):
         cosim(tape, design, [Sequence(prompt=[1, 7])])
+    bad = {
+        "stop token 5 is not in the vocabulary of 5": {"stop": 5},
+        r"temperature must lie in 0\.\.255 64ths, got -1": {"temperature": -1},
+        r"--seed must lie in 0\.\.2\^64-1 to sample, got -3": {"seed": -3},
+        r"generate must lie in 0\.\.65535, got 65536": {"generate": 65536},
+        "there is no model 1: 1 were given": {"model": 1},
+    }
+    for message, fields in bad.items():
+        with pytest.raises(ValueError, match=message):
+            cosim(tape, design, [Sequence(prompt=[1], **fields)])
 
 
 def test_design_for_another_width_is_refused() -> None:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmfree.tasks import (
+from mmfree.addition import (
     BOOSTED_SHARE,
     add_digits,
     draw_sums,
-    exact_sums,
+    examined_sums,
     sum_ids,
     training_sums,
 )
@@ -84,12 +84,14 @@ def test_half_of_the_training_sums_have_more_columns_of_nine() -> None:
 
 def test_exact_means_every_digit() -> None:
     a, b = draw_sums(np.random.default_rng(2), "random", 6, 3)
+    batch = examined_sums(np.random.default_rng(2), "random", 6, 3)
+    assert np.array_equal(batch.ids, sum_ids(a, b))
     rows = np.zeros((3, 15), dtype=np.int64)
     rows[:, 2::2] = add_digits(a, b)
-    assert exact_sums(rows, a, b) == 3
+    assert batch.num_exact(rows) == 3
     rows[1, 2] = (rows[1, 2] + 1) % 10
     rows[2, 3] = 5  # not a position of b
-    assert exact_sums(rows, a, b) == 2
+    assert batch.num_exact(rows) == 2
 
 
 def test_unknown_kinds_are_refused() -> None:

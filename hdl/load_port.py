@@ -1,0 +1,54 @@
+"""Load port: a host writes tape image, tables and parameters at run time."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.loaded_memory import load_write
+from mmfree.design import LOAD_BITS, LOADED_MEMORIES, Design
+
+
+class LoadPort(wiring.Component):
+    """Writes parts of words into the memories LOADED_MEMORIES, one per cycle.
+
+    Ports: ``enable``, ``memory`` (index in LOADED_MEMORIES), ``word``, ``part``, ``data``; ``busy`` (a token is being played): a write then is refused, nothing is
+    changed, and ``refused`` is 1 from the next cycle until the next write that is accepted; likewise a word or part beyond the memory. ``to_MEMORY``: the writes, one
+    cycle later. After reset ``refused`` is 0.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self._shapes = {name: design.loaded_shape(name) for name in LOADED_MEMORIES}
+        words = max(shape.depth for shape in self._shapes.values())
+        parts = max(shape.parts for shape in self._shapes.values())
+        super().__init__(
+            {
+                "enable": In(1),
+                "memory": In(range(len(LOADED_MEMORIES))),
+                "word": In(range(words + 1)),
+                "part": In(range(parts + 1)),
+                "data": In(LOAD_BITS),
+                "busy": In(1),
+                "refused": Out(1),
+                **{f"to_{name}": Out(load_write(shape)) for name, shape in self._shapes.items()},
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        fits = Signal()
+        with m.If(self.enable):
+            m.d.sync += self.refused.eq(self.busy | ~fits)
+        with m.Switch(self.memory):
+            for index, (name, shape) in enumerate(self._shapes.items()):
+                write = getattr(self, f"to_{name}")
+                m.d.sync += [
+                    write.enable.eq(self.enable & (self.memory == index) & fits & ~self.busy),
+                    write.word.eq(self.word),
+                    write.part.eq(self.part),
+                    write.data.eq(self.data),
+                ]
+                with m.Case(index):
+                    m.d.comb += fits.eq((self.word < shape.depth) & (self.part < shape.parts))
+        return m

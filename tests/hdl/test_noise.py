@@ -1,0 +1,91 @@
+"""Noise against its golden twin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hdl.noise import Noise
+from mmfree.sampling import Sampler, seed_registers
+from tests.hdl.bench import simulate, to_python
+
+
+def set_seed(ctx: Any, block: Noise, seed: int) -> None:
+    a, b = seed_registers(seed)
+    ctx.set(block.seed, {"a": a, "b": b})
+    ctx.set(block.seed_enable, 1)
+
+
+async def play_token(ctx: Any, block: Noise, rows: int, width: int, temperature: int) -> list[int]:
+    """Noise of a token's rows; a group every second cycle."""
+    found, waiting = [], {}
+    groups = -(-rows // width) + 1  # the last holds padding alone
+    for cycle in range(2 * groups + block.latency + width + 1):
+        group = cycle // 2
+        take = cycle % 2 == 0 and group < groups
+        keep = max(0, min(width, rows - group * width)) if take else 0
+        ctx.set(block.temperature, temperature)
+        ctx.set(block.take, take)
+        ctx.set(block.keep, (1 << keep) - 1)
+        if take:
+            waiting[cycle + block.latency] = keep
+        await ctx.tick()
+        ctx.set(block.seed_enable, 0)
+        ctx.set(block.restart, 0)
+        if keep_now := waiting.pop(cycle + 1, 0):
+            found += to_python(ctx.get(block.o))[:keep_now]
+        assert not ctx.get(block.wrong)
+    return found
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+@pytest.mark.parametrize("rows", [1, 5, 8, 13])
+def test_numbers_do_not_depend_on_the_lanes(width: int, rows: int) -> None:
+    block = Noise(width)
+    sampler = Sampler(9)
+
+    async def bench(ctx: Any) -> None:
+        set_seed(ctx, block, 9)
+        await ctx.tick()
+        ctx.set(block.seed_enable, 0)
+        for temperature in (64, 0, 255, 1):
+            ctx.set(block.restart, 1)
+            found = await play_token(ctx, block, rows, width, temperature)
+            expected = sampler.noise(rows, temperature).tolist() if temperature else [0] * rows
+            assert found == expected
+
+    simulate(block, bench)
+
+
+def test_the_finer_quantiles_are_reached() -> None:
+    """A thousand words hold some of the uppermost quantile."""
+    words = Sampler(4).words(3000)
+    assert (words >> 10 == 1023).any()
+    block = Noise(4)
+
+    async def bench(ctx: Any) -> None:
+        set_seed(ctx, block, 4)
+        await ctx.tick()
+        ctx.set(block.seed_enable, 0)
+        assert await play_token(ctx, block, 3000, 4, 64) == Sampler(4).noise(3000, 64).tolist()
+
+    simulate(block, bench)
+
+
+def test_a_repeated_token_draws_the_same_numbers() -> None:
+    block = Noise(2)
+
+    async def bench(ctx: Any) -> None:
+        set_seed(ctx, block, 2)
+        await ctx.tick()
+        ctx.set(block.seed_enable, 0)
+        ctx.set(block.restart, 1)
+        first = await play_token(ctx, block, 7, 2, 64)
+        ctx.set(block.restart, 1)
+        second = await play_token(ctx, block, 7, 2, 64)
+        ctx.set(block.restart, 1)
+        ctx.set(block.repeat, 1)
+        assert await play_token(ctx, block, 7, 2, 64) == second != first
+
+    simulate(block, bench)
