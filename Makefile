@@ -3,6 +3,7 @@
 #   make demo        train, export, emit Verilog, co-simulate, compare
 #   make test        the tests of every push (at most 15 minutes on 2 cores)
 #   make test-slow   the tests that take minutes each
+#   make mutants     one-line mistakes, each of which a test must catch (15 minutes)
 #   make lint        ruff and mypy
 #
 # PYTHON       interpreter the environment is made with (3.11 or newer)
@@ -25,23 +26,30 @@ STAMP := $(VENV)/installed-$(WANTED)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-slow lint setup clean
+.PHONY: demo test test-slow mutants lint setup icarus clean
 
 demo: $(STAMP)
 	$(BIN)/mmfree demo $(ARGS)
 
-test: $(STAMP)
+test: $(STAMP) icarus
 	$(PYTEST) -m "not slow" $(ARGS)
 
 # pytest exits with 5 when no test carries the mark.
-test-slow: $(STAMP)
+test-slow: $(STAMP) icarus
 	$(PYTEST) -m slow $(ARGS) || test $$? -eq 5
+
+mutants: $(STAMP)
+	$(BIN)/python -m tools.mutants $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-setup: $(STAMP)
+setup: $(STAMP) icarus
+
+# The second simulator: the system's, or from its package into .venv.
+icarus: $(STAMP)
+	@command -v iverilog >/dev/null || test -x $(BIN)/iverilog || tools/get_icarus.sh $(VENV)
 
 $(STAMP):
 	@command -v $(PYTHON) >/dev/null || { \

@@ -44,36 +44,14 @@ class Accelerator(wiring.Component):
                                                                     |
               load -> LoadPort -> all memories of the image     WeightCheck, parities --> Faults --> fault
 
-    Ports
-    -----
-    request
-        Stream in: a token to play, and how to go on (``request_layout``). The id must lie in the tape's vocabulary.
-    result
-        Stream out: ``row`` of the head that was chosen, and ``last`` of its request.
-    fault
-        Stream out, instead of a result: a check failed in this pass, in which memory and segment. State and noise are as before the pass: the same request
-        repeats it exactly.
-    abort
-        The request in progress ends with the token in progress.
-    seed, seed_enable
-        Sets the registers of the noise (mmfree/sampling.py). Only while no token is played.
-    load_enable, load_memory, load_word, load_part, load_data, load_refused
-        Writes a memory of the image (``LoadPort``). Only while no token is played, else it is refused.
-    state_address, state_data, state_write, state_enable
-        The current bank of the state, P values a word, one cycle after the address; written when ``state_enable`` is 1. Only while no token is played.
-    logits_address, logits_data
-        Logits of the last token, P a word, one cycle after the address. Only while no token is played.
-    pause
-        Holds the weights back while it is 1.
-    counters
-        Of the last token, COUNTERS in this order, 32 bits each.
-    segment
-        Entry of the segment table in progress (0: embedding).
-    playing
-        A token is being played.
-    tap_x, tap_u, tap_state, tap_logits
-        Every write of a vector, for finding a first divergence.
+    Ports (docs/accelerator.md says more of each): streams ``request`` (``request_layout``), ``result``, and ``fault`` instead of a result: a check failed in this
+    pass, state and noise are as before it, and the same request repeats it exactly; ``abort``: the request ends with the token in progress; ``seed`` with
+    ``seed_enable``; ``load_enable``, ``load_memory``, ``load_word``, ``load_part``, ``load_data``, ``load_refused`` (``LoadPort``); ``state_address``,
+    ``state_data``, ``state_write`` with ``state_enable``: the current bank of the state, P values a word, a cycle after the address; ``logits_address``,
+    ``logits_data``: those of the last token, likewise; ``pause``: holds the weights back; ``playing``; ``segment`` (entry of the segment table in progress);
+    ``counters`` (COUNTERS of the last token, 32 bits each); ``tap_x``, ``tap_u``, ``tap_state``, ``tap_logits``: every write of a vector.
 
+    Seed, state, logits and memories are accessible only while no token is played. Token ids must lie in the tape's vocabulary.
     After reset no request is under way; the state is undefined until a token with ``begin``.
     """
 
@@ -253,14 +231,12 @@ class Accelerator(wiring.Component):
                 x.write.enable.eq(~0),
                 x.write.data.eq(embedding.x),
             ]
-        m.d.comb += [
-            self.tap_x.address.eq(x.write.address),
-            self.tap_x.enable.eq(x.write.enable),
-            self.tap_x.data.eq(x.write.data),
-            self.tap_u.address.eq(u.write.address),
-            self.tap_u.enable.eq(u.write.enable),
-            self.tap_u.data.eq(u.write.data),
-        ]
+        for tap, vector in ((self.tap_x, x), (self.tap_u, u)):
+            m.d.comb += [
+                tap.address.eq(vector.write.address),
+                tap.enable.eq(vector.write.enable),
+                tap.data.eq(vector.write.data),
+            ]
         # Size of the vector being written; taken over when the segment that reads it begins.
         size = Signal(15)
         sizes = [
@@ -293,10 +269,7 @@ class Accelerator(wiring.Component):
                 getattr(tables, f"address_{lane}").eq(post.table_address[lane]),
                 post.table_entry[lane].eq(getattr(tables, f"data_{lane}")),
             ]
-        m.d.comb += [
-            biases.address_0.eq(post.bias_address),
-            post.bias.as_value().eq(biases.data_0),
-        ]
+        m.d.comb += [biases.address_0.eq(post.bias_address), post.bias.as_value().eq(biases.data_0)]
 
     def _connect_noise(self, m: Module, accepted: Value) -> None:
         sequencer, post, noise = self.blocks["sequencer"], self.blocks["post"], self.blocks["noise"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,17 @@ TOP = "mmfree"
 VERILOG_NAME = f"{TOP}.v"
 _INITIAL = re.compile(r'^\s*initial \$readmemb\("[^"]*", (\S+)\s*\);\n', flags=re.MULTILINE)
 
+_TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;\n(.*?)^endmodule", re.MULTILINE | re.DOTALL)
+"""What makes combinational processes run at time 0. Icarus sees no change in a value that a declaration sets; set last, it does."""
+
 
 def convert_rtlil(accelerator: Accelerator) -> str:
     """RTLIL of an accelerator, top module TOP."""
     return str(rtlil.convert(accelerator, name=TOP, emit_src=False))
 
 
-def convert_verilog(rtlil_text: str) -> str:
-    """Verilog of RTLIL, its memories initialised from NAME.hex in the working folder, or not at all."""
+def convert_verilog(rtlil_text: str, memories: Collection[str] = LOADED_MEMORIES) -> str:
+    """Verilog of RTLIL; ``memories``, each of which it must hold once, are initialised from NAME.hex in the working folder, others not at all."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "design.il").write_text(rtlil_text)
@@ -50,12 +54,12 @@ def convert_verilog(rtlil_text: str) -> str:
     def initial(match: re.Match[str]) -> str:
         memory = match.group(1)
         seen.append(memory)
-        if memory in LOADED_MEMORIES:
+        if memory in memories:
             return f'  initial $readmemh("{memory}.hex", {memory});\n'
         return ""  # written before it is read
 
-    verilog = _INITIAL.sub(initial, verilog)
-    for memory in LOADED_MEMORIES:
+    verilog = _TRIGGER.sub(r"  reg \1;\n\2  initial \1 = 1'h0;\nendmodule", _INITIAL.sub(initial, verilog))
+    for memory in memories:
         assert seen.count(memory) == 1, f"memory {memory} appears {seen.count(memory)} times"
     return verilog
 

@@ -42,10 +42,10 @@ class LoadedMemory(wiring.Component):
         registered: bool = False,
         contents: Sequence[int] = (),
     ) -> None:
-        self._name, self._shape, self._reads, self._registered = name, shape, reads, registered
-        words = [shape.with_parity(word) for word in contents]
-        self.memory = memory.Memory(
-            shape=unsigned(shape.parts * shape.part_bits), depth=max(2, shape.depth), init=words
+        self.name, self._shape, self._reads, self._registered = name, shape, reads, registered
+        initial = [shape.with_parity(word) for word in contents]
+        self.contents = memory.MemoryData(
+            shape=unsigned(shape.parts * shape.part_bits), depth=max(2, shape.depth), init=initial
         )
         self.latency = 1 + registered
         ports: dict[str, Any] = {}
@@ -60,15 +60,16 @@ class LoadedMemory(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         shape = self._shape
-        setattr(m.submodules, self._name, self.memory)
-        write = self.memory.write_port(granularity=shape.part_bits)
+        words = memory.Memory(self.contents)
+        setattr(m.submodules, self.name, words)
+        write = words.write_port(granularity=shape.part_bits)
         m.d.comb += [
             write.addr.eq(self.load.word),
             write.data.eq(self.load.data[: shape.part_bits].replicate(shape.parts)),
             write.en.eq(Cat(self.load.enable & (self.load.part == n) for n in range(shape.parts))),
         ]
         for n in range(self._reads):
-            read = self.memory.read_port()
+            read = words.read_port()
             m.d.comb += read.addr.eq(getattr(self, f"address_{n}"))
             word = delay(m, read.data, int(self._registered))
             m.d.comb += getattr(self, f"data_{n}").eq(word[: shape.bits])

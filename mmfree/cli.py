@@ -18,6 +18,7 @@ from mmfree.formats import GATES
 from mmfree.outcome import Outcome
 from mmfree.recipe import PRESETS
 from mmfree.tasks import TASKS
+from mmfree.weight_codes import WEIGHT_CODES
 
 FAILED, UNUSABLE = 1, 2
 EXTRAS = {
@@ -26,6 +27,7 @@ EXTRAS = {
     "amaranth": "hdl",
     "cocotb": "sim",
     "cocotb_tools": "sim",
+    "matplotlib": "plots",
 }
 """Module that may be missing -> extra that installs it."""
 
@@ -90,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for add in (_add_train, _add_evaluate, _add_export, _add_inspect, _add_generate):
         add(verbs)
-    for add in (_add_verilog, _add_cosim, _add_demo):
+    for add in (_add_verilog, _add_cosim, _add_demo, _add_report):
         add(verbs)
     return parser
 
@@ -117,6 +119,13 @@ def _add_out(parser: argparse.ArgumentParser, meaning: str) -> None:
 def _add_lanes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lanes", type=int, default=64, metavar="N", help="ternary additions per cycle, a power of two"
+    )
+
+
+def _add_design(parser: argparse.ArgumentParser) -> None:
+    _add_lanes(parser)
+    parser.add_argument(
+        "--bits", choices=tuple(WEIGHT_CODES), default="2", help="storage of a weight, in bits"
     )
 
 
@@ -160,12 +169,21 @@ def _add_evaluate(verbs: Any) -> None:
     parser.add_argument(
         "--examples", type=int, metavar="K", help="examples; None: 1000, or all held-out pairs"
     )
+    parser.add_argument(
+        "--ranges", action="store_true", help="how close each intermediate comes to its limits (backend golden)"
+    )
     _add_backend(parser)
 
 
 def _add_export(verbs: Any) -> None:
     parser = _add(verbs, "export", "write a checkpoint as a tape")
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder")
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="UTF-8 text to watch ranges on; None: the built-in text"
+    )
+    parser.add_argument(
+        "--allow-saturation", action="store_true", help="write a tape even if its values often saturate"
+    )
     _add_out(parser, "tape file")
 
 
@@ -195,7 +213,7 @@ def _add_verilog(verbs: Any) -> None:
     parser.add_argument(
         "source", type=Path, metavar="TAPE|LIMITS.json", help="a tape, or the sizes of a design (docs/accelerator.md)"
     )
-    _add_lanes(parser)
+    _add_design(parser)
     _add_out(parser, "folder")
 
 
@@ -211,7 +229,10 @@ def _add_cosim(verbs: Any) -> None:
     parser.add_argument(
         "--waveform", type=Path, metavar="FILE", help="VCD of the first token that differs, if one does"
     )
-    _add_lanes(parser)
+    parser.add_argument(
+        "--simulator", choices=("verilator", "icarus"), default="verilator", help="icarus is about 50 times slower"
+    )
+    _add_design(parser)
 
 
 def _add_demo(verbs: Any) -> None:
@@ -224,6 +245,12 @@ def _add_demo(verbs: Any) -> None:
         "--out", type=Path, metavar="PATH", help="folder for what it makes; None: runs/PRESET"
     )
     parser.add_argument("--force", action="store_true", help="train again if there is a trained model")
+
+
+def _add_report(verbs: Any) -> None:
+    parser = _add(verbs, "report", "one self-contained HTML page about a run")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a demo, or of a checkpoint")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page; None: report.html in the folder")
 
 
 if __name__ == "__main__":

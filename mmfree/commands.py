@@ -9,14 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mmfree.backends import load_backend, load_tape_or_export
+from mmfree.backends import Backend, GoldenBackend, load_backend, load_tape_or_export
 from mmfree.config import read_json
 from mmfree.data import load_corpus, read_text
 from mmfree.design import Design, design_for
 from mmfree.evaluate import TaskResult, evaluate_task, evaluate_text
 from mmfree.operations import count_operations
 from mmfree.outcome import Outcome
+from mmfree.ranges import (
+    describe_ranges,
+    measure_ranges,
+    ranges_to_dicts,
+    real_ids,
+    refuse_saturation,
+)
 from mmfree.sampling import temperature_code
 from mmfree.tape import Tape, read_tape, write_tape
 from mmfree.tasks import TASKS
@@ -80,6 +88,17 @@ def evaluate(options: argparse.Namespace) -> Outcome:
     if options.data is not None and options.task is not None:
         raise ValueError("give --data or --task, not both")
     backend = load_backend(options.model, options.backend, options.lanes)
+    values, lines = _evaluate(options, backend)
+    if options.ranges:
+        if not isinstance(backend, GoldenBackend):
+            raise ValueError(f"--ranges: backend {backend.name} does not show them; use golden")
+        ranges = measure_ranges(backend.tape, _real_ids(backend.tape, options.data))
+        values["ranges"] = ranges_to_dicts(ranges)
+        lines += ["", *describe_ranges(ranges)]
+    return Outcome(values, "\n".join(lines))
+
+
+def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], list[str]]:
     kind = backend.tokenizer.kind
     own = [name for name, task in TASKS.items() if task.tokenizer == kind]
     if options.data is not None and own:
@@ -93,11 +112,11 @@ def evaluate(options: argparse.Namespace) -> Outcome:
         )
         values = {"backend": result.backend, "task": name, "digits": result.digits}
         values |= {"accuracy": result.accuracy, "examples": result.examples}
-        return Outcome(values, f"{_describe_task(result)} ({backend.name})")
+        return values, [f"{_describe_task(result)} ({backend.name})"]
     text = read_text(options.data) if options.data else load_corpus([]).validation.tobytes()
     score = evaluate_text(backend, text)
     line = f"{score.bits_per_byte:.4f} bits per byte on {score.bytes:,} bytes ({backend.name})"
-    return Outcome(asdict(score), line)
+    return asdict(score), [line]
 
 
 def _describe_task(result: TaskResult) -> str:
@@ -112,10 +131,26 @@ def export(options: argparse.Namespace) -> Outcome:
         raise ValueError(f"{options.checkpoint}: not a checkpoint folder")
     _refuse_to_overwrite(options.out, options.force)
     tape = load_tape_or_export(options.checkpoint)
+    ranges = measure_ranges(tape, _real_ids(tape, options.data))
+    if not options.allow_saturation:
+        refuse_saturation(ranges)
     write_tape(tape, options.out)
     values = {"sha256": tape.sha256, "weights": tape.num_ternary_weights, "bytes": len(tape.data)}
     line = f"{options.out}: {len(tape.data):,} bytes, {tape.num_ternary_weights:,} ternary weights, sha256 {tape.sha256}"
-    return Outcome({"tape": str(options.out), **values}, line)
+    values |= {"tape": str(options.out), "ranges": ranges_to_dicts(ranges)}
+    return Outcome(values, "\n".join([line, "", *describe_ranges(ranges)]))
+
+
+def _real_ids(tape: Tape, data: Path | None) -> NDArray[np.int64]:
+    """Sequences to watch ranges on: of the tape's task, or of ``data``, or of the built-in text."""
+    kind = tape.tokenizer.get("kind", "")
+    reads_text = not any(task.tokenizer == kind for task in TASKS.values())
+    if data is not None and not reads_text:
+        raise ValueError(f"--data: a model for {kind} makes its own examples")
+    text = b""
+    if reads_text:
+        text = read_text(data) if data is not None else load_corpus([]).validation.tobytes()
+    return real_ids(kind, text)
 
 
 def inspect(options: argparse.Namespace) -> Outcome:
@@ -206,7 +241,7 @@ def verilog(options: argparse.Namespace) -> Outcome:
         tape, design = None, Design.from_dict(read_json(options.source), str(options.source))
     else:
         tape = read_tape(options.source)
-        design = design_for(tape, options.lanes)
+        design = design_for(tape, options.lanes, options.bits)
     print("generating, and synthesizing the product units to count their LUTs ...", file=sys.stderr)
     description = write_verilog(design, options.out, tape)
     products = description["shift_and_add_products_per_token"]
@@ -248,11 +283,12 @@ def cosim(options: argparse.Namespace) -> Outcome:
     )
     result = play(
         tape,
-        design_for(tape, options.lanes),
+        design_for(tape, options.lanes, options.bits),
         [sequence],
         seed=options.seed,
         profile=options.profile,
         waveform=options.waveform,
+        simulator=options.simulator,
     )
     rows = result.rows[0] if not tokenizer.feeds_back else result.rows[0][len(prompt) - 1 :]
     text = tokenizer.decode(rows) if options.prompt is not None else None
@@ -307,6 +343,17 @@ def _describe_profile(profile: dict[str, dict[str, int]], tokens: int) -> list[s
     for name, cycles in profile.items():
         lines.append(f"{name:<18}" + "".join(f"{cycles[cause] / tokens:>10.1f}" for cause in causes))
     return lines
+
+
+def report(options: argparse.Namespace) -> Outcome:
+    """``mmfree report``."""
+    from sim.report import write_report
+
+    if not options.run.is_dir():
+        raise ValueError(f"{options.run}: not a folder")
+    path, sections = write_report(options.run, options.out)
+    values = {"report": str(path), "bytes": path.stat().st_size, "sections": sections}
+    return Outcome(values, f"{path}: {', '.join(sections)}")
 
 
 def _refuse_to_overwrite(path: Path, force: bool) -> None:

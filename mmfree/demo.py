@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from mmfree.checkpoint import CONFIG_NAME
 from mmfree.data import load_corpus
 from mmfree.design import Design, design_for
 from mmfree.evaluate import evaluate_task, evaluate_text
+from mmfree.files import write_atomically
 from mmfree.generate import generate
 from mmfree.operations import count_operations
 from mmfree.outcome import Outcome
@@ -45,6 +47,7 @@ class Check:
 def demo(options: argparse.Namespace) -> Outcome:
     """``mmfree demo``: exit code 0 only if every check held."""
     from sim.cosim import cosim
+    from sim.report import RUN_NAME, write_report
 
     folder = options.out or Path("runs") / options.preset
     started = time.monotonic()
@@ -61,7 +64,7 @@ def demo(options: argparse.Namespace) -> Outcome:
     with _stage(f"Verilog of the accelerator: {design.lanes} lanes"):
         description = _write_verilog(design, folder / "verilog", tape)
     with _stage(f"co-simulation: {task.chip_summary}"):
-        result = cosim(tape, design, task.sequences())
+        result = cosim(tape, design, task.sequences(), profile=True)
     checks += [
         Check(
             name="chip equals golden model",
@@ -83,8 +86,14 @@ def demo(options: argparse.Namespace) -> Outcome:
         "sha256": tape.sha256,
         "seconds": time.monotonic() - started,
     }
+    answers = task.answers(result.rows)
+    record = values | {"design": design.to_dict(), "profile": result.profile, "answers": answers}
+    write_atomically(folder / RUN_NAME, (json.dumps(record, indent=1) + "\n").encode())
+    with _stage("report"):
+        page, _ = write_report(folder)
+        _say(str(page))
     ok = all(check.held for check in checks)
-    return Outcome(values, "\n".join(_report(checks, figures, task.answers(result.rows), ok)), ok)
+    return Outcome(values | {"report": str(page)}, "\n".join(_report(checks, figures, answers, ok)), ok)
 
 
 class _Addition:

@@ -124,6 +124,7 @@ def cosim(
     traffic: Traffic | None = None,
     profile: bool = False,
     waveform: Path | None = None,
+    simulator: str = "verilator",
 ) -> CosimResult:
     """Play sequences on chip and golden model and compare them bit for bit.
 
@@ -144,6 +145,8 @@ def cosim(
         Attribute cycles to segments and causes.
     waveform
         Where to write a VCD of the first token that differs, if one does.
+    simulator
+        "verilator", or "icarus" (some fifty times slower).
 
     Raises
     ------
@@ -168,10 +171,10 @@ def cosim(
     with tempfile.TemporaryDirectory(prefix="mmfree-cosim-") as name:
         folder = Path(name)
         write_chip(folder, tapes, design, loaded=loaded)
-        result = _simulate(folder, asked)
+        result = _simulate(folder, asked, simulator)
         logits, states = read_values(folder, result.positions)
         if result.divergence is not None and "fault" not in result.divergence and waveform is not None:
-            _record(folder, asked, result.divergence, waveform)
+            _record(folder, asked, result.divergence, waveform, simulator)
     return _outcome(design, result, logits, states, waveform)
 
 
@@ -206,10 +209,10 @@ def write_chip(folder: Path, tapes: list[Tape], design: Design, *, loaded: bool 
     write_tapes(folder, tapes)
 
 
-def _simulate(folder: Path, asked: Run, trace: bool = False) -> Result:
+def _simulate(folder: Path, asked: Run, simulator: str, trace: bool = False) -> Result:
     """Build (or find built) the simulation, and run it in ``folder``."""
     write_run(folder, asked)
-    model = build([folder / VERILOG_NAME], TOP, trace=trace)
+    model = build([folder / VERILOG_NAME], TOP, trace=trace, simulator=simulator)
     positions = sum(len(s["prompt"]) + max(0, s["generate"] - 1) for s in asked.sequences)
     with _progress_bar(folder, positions):
         try:
@@ -244,12 +247,14 @@ def _progress_bar(folder: Path, positions: int) -> Iterator[None]:
         thread.join()
 
 
-def _record(folder: Path, asked: Run, divergence: dict[str, Any], waveform: Path) -> None:
+def _record(
+    folder: Path, asked: Run, divergence: dict[str, Any], waveform: Path, simulator: str
+) -> None:
     """Play the differing token once more, alone, from the state before it, and keep the waveform."""
     state = None if divergence["begin"] else divergence["state"]
     model = asked.sequences[divergence["sequence"]]["model"]
     sequences = [Sequence(prompt=[divergence["token"]], model=model).to_dict() | {"state": state}]
-    _simulate(folder, replace(asked, sequences=sequences, profile=False), trace=True)
+    _simulate(folder, replace(asked, sequences=sequences, profile=False), simulator, trace=True)
     waveform.parent.mkdir(parents=True, exist_ok=True)
     waveform.write_bytes((folder / WAVEFORM_NAME).read_bytes())
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cocotb_tools.check_results import get_results
 
+from sim.icarus import ICARUS_ARGS, WAVEFORM_NAME, IcarusRunner, find_icarus
 from sim.verilator import (
     MAKE_ARGS,
     VERILATOR_ARGS,
@@ -27,22 +28,28 @@ from sim.verilator import (
     publish_ports,
 )
 
-__all__ = ["Model", "SimulatorError", "build", "run"]
+__all__ = ["SIMULATORS", "WAVEFORM_NAME", "Model", "SimulatorError", "build", "run"]
 
 KEPT_BUILDS = 64
 """Builds that the cache keeps; the least recently used go first."""
 
 LOG_NAME = "simulation.log"
-WAVEFORM_NAME = "dump.vcd"
+SIMULATORS = ("verilator", "icarus")
 
 
 @dataclass(frozen=True)
 class Model:
-    """A built simulation: the folder of its program, its top module, and whether it writes WAVEFORM_NAME."""
+    """A built simulation: the folder of its program, its top module, whether it writes WAVEFORM_NAME, and the simulator."""
 
     folder: Path
     toplevel: str
     trace: bool
+    simulator: str = "verilator"
+
+    @property
+    def program(self) -> Path:
+        """What was compiled."""
+        return self.folder / (self.toplevel if self.simulator == "verilator" else "sim.vvp")
 
 
 def cache_folder() -> Path:
@@ -51,8 +58,10 @@ def cache_folder() -> Path:
     return Path(base) / "mmfree" / "simulations"
 
 
-def build(sources: list[Path], toplevel: str, *, trace: bool = False) -> Model:
-    """Compile Verilog with Verilator, or find it compiled already.
+def build(
+    sources: list[Path], toplevel: str, *, trace: bool = False, simulator: str = "verilator"
+) -> Model:
+    """Compile Verilog, or find it compiled already.
 
     Parameters
     ----------
@@ -60,30 +69,35 @@ def build(sources: list[Path], toplevel: str, *, trace: bool = False) -> Model:
         Verilog files; the first holds the top module.
     toplevel
         Name of the top module. Only its ports are visible to a testbench.
+    simulator
+        Of SIMULATORS.
     trace
         Whether runs write a waveform (slow).
 
     Raises
     ------
     SimulatorError
-        If Verilator or a compiler is missing, or compilation fails; the message ends with the tool's own last line.
+        If the simulator or a compiler is missing, or compilation fails; the message ends with the tool's own last line.
     """
-    program, _ = find_verilator()
+    program = find_verilator()[0] if simulator == "verilator" else find_icarus()
     key = hashlib.sha256()
     for source in sources:
         key.update(source.read_bytes())
     version = importlib.metadata.version("cocotb")
-    key.update(repr((program, version, sys.prefix, sys.version_info[:2], toplevel, trace)).encode())
-    key.update(repr((VERILATOR_ARGS, MAKE_ARGS)).encode())
+    key.update(repr((simulator, program, version, sys.prefix, sys.version_info[:2], toplevel, trace)).encode())
+    key.update(repr((VERILATOR_ARGS, MAKE_ARGS, ICARUS_ARGS)).encode())
     folder = cache_folder() / key.hexdigest()[:32]
-    model = Model(folder, toplevel, trace)
-    if (folder / toplevel).exists():
+    model = Model(folder, toplevel, trace, simulator)
+    if model.program.exists():
         os.utime(folder)
         return model
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".build-") as name:
-        _compile(sources, toplevel, Path(name), trace)
-        _keep(Path(name) / "obj" / toplevel, folder)
+        if simulator == "verilator":
+            _compile(sources, toplevel, Path(name), trace)
+        else:
+            _compile_for_icarus(sources, toplevel, Path(name), trace)
+        _keep(Path(name) / "obj" / model.program.name, folder)
     _forget_old_builds(folder.parent)
     return model
 
@@ -103,6 +117,22 @@ def _compile(sources: list[Path], toplevel: str, folder: Path, trace: bool) -> N
         )
     except (RuntimeError, SystemExit) as error:
         raise SimulatorError(f"Verilator could not build {sources[0].name}: {_last_error(log) or error}") from None
+
+
+def _compile_for_icarus(sources: list[Path], toplevel: str, folder: Path, trace: bool) -> None:
+    log = folder / "build.log"
+    try:
+        IcarusRunner().build(
+            sources=[source.resolve() for source in sources],
+            hdl_toplevel=toplevel,
+            build_dir=folder / "obj",
+            build_args=ICARUS_ARGS,
+            timescale=("1ns", "1ps"),
+            waves=trace,
+            log_file=log,
+        )
+    except (RuntimeError, SystemExit) as error:
+        raise SimulatorError(f"Icarus could not build {sources[0].name}: {_last_error(log) or error}") from None
 
 
 def _keep(program: Path, folder: Path) -> None:
@@ -136,7 +166,8 @@ def run(model: Model, test_module: str, folder: Path) -> None:
     """
     results, log = folder / "results.xml", folder / LOG_NAME
     try:
-        VerilatorRunner().test(
+        runner = VerilatorRunner() if model.simulator == "verilator" else IcarusRunner()
+        runner.test(
             hdl_toplevel=model.toplevel,
             hdl_toplevel_lang="verilog",
             test_module=test_module,

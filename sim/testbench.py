@@ -5,201 +5,28 @@ Runs inside the simulator, in the run's folder: reads what is asked for and the 
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, First, RisingEdge
 from numpy.typing import NDArray
 
-from hdl.counters import COUNTER_BITS, COUNTERS, CYCLE_COUNTERS
-from hdl.noise import TEMPERATURE_BITS
-from hdl.requests import LIMIT_BITS
-from mmfree.design import LOADED_MEMORIES, Design
+from hdl.counters import CYCLE_COUNTERS
+from mmfree.design import Design
 from mmfree.golden import Golden
 from mmfree.layout import gate_words, layout
-from mmfree.sampling import Sampler, seed_registers
+from mmfree.sampling import Sampler
 from mmfree.tape import Tape
 from sim.divergence import Divergence, TapMonitor, first_divergence
+from sim.driver import CLOCK_NS, Driver, Fault
 from sim.profile import Profiler
 from sim.run_folder import Result, Run, note_position, read_run, read_tapes, write_result
 
-CLOCK_NS = 10
 FOLDER = Path()
 """The run's folder: the simulator's working folder."""
-
-
-_INPUTS = (
-    *("request__valid", "request__payload", "result__ready", "fault__ready", "abort", "pause"),
-    *("state_enable", "state_address", "state_write", "logits_address", "seed", "seed_enable"),
-    *("load_enable", "load_memory", "load_word", "load_part", "load_data"),
-)
-
-
-def _bits(count: int) -> int:
-    """Bits of a number below ``count``."""
-    return (max(2, count) - 1).bit_length()
-
-
-class LoadRefusedError(RuntimeError):
-    """The chip refused a write through its load port; nothing was changed by it."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A check that failed: in a memory, while this entry of the segment table was in progress."""
-
-    memory: str
-    segment: int
-
-
-class Driver:
-    """Sends requests, takes results, and reads the chip's state, logits and counters; drives at falling edges, so that every rising edge sees steady inputs."""
-
-    def __init__(self, dut: Any, design: Design, run: Run) -> None:
-        self._dut, self._design, self._run = dut, design, run
-        self._random = random.Random(run.seed)
-        self._id_bits = _bits(design.embedding_rows)
-        self._row_bits = _bits(design.max_blocks * design.rows)
-
-    async def reset(self) -> None:
-        """Start the clock, and hold reset for two cycles."""
-        dut = self._dut
-        for name in _INPUTS:
-            getattr(dut, name).value = 0
-        dut.rst.value = 1
-        Clock(dut.clk, CLOCK_NS, unit="ns").start()
-        for _ in range(2):
-            await FallingEdge(dut.clk)
-        dut.rst.value = 0
-
-    async def send(
-        self, token: int, begin: bool, *, temperature: int = 0, limit: int = 1, stop: int | None = None
-    ) -> None:
-        """Send a request to an idle chip. Ends at the falling edge behind its acceptance."""
-        dut, run = self._dut, self._run
-        await FallingEdge(dut.clk)
-        while self._random.random() < run.idle:
-            await FallingEdge(dut.clk)
-        fields = [(token, self._id_bits), (int(begin), 1), (temperature, TEMPERATURE_BITS)]
-        fields += [(limit, LIMIT_BITS), (stop or 0, self._row_bits), (int(stop is not None), 1)]
-        payload, offset = 0, 0
-        for value, bits in fields:
-            payload |= value << offset
-            offset += bits
-        dut.request__payload.value = payload
-        dut.request__valid.value = 1
-        assert int(dut.request__ready.value), "the chip is not ready for a request"
-        await FallingEdge(dut.clk)
-        dut.request__valid.value = 0
-
-    async def wait(self) -> tuple[int, bool] | Fault:
-        """The next result, (row, last), or the fault that comes instead; both wait to be taken."""
-        dut, run = self._dut, self._run
-        if run.pause:
-            while not self._answered():
-                dut.pause.value = int(self._random.random() < run.pause)
-                await FallingEdge(dut.clk)
-            dut.pause.value = 0
-        elif not self._answered():
-            await First(RisingEdge(dut.result__valid), RisingEdge(dut.fault__valid))
-            await FallingEdge(dut.clk)
-        if int(dut.fault__valid.value):
-            payload = int(dut.fault__payload.value)
-            memory_bits = _bits(len(LOADED_MEMORIES))
-            return Fault(LOADED_MEMORIES[payload & ((1 << memory_bits) - 1)], payload >> memory_bits)
-        payload = int(dut.result__payload.value)
-        return payload & ((1 << self._row_bits) - 1), bool(payload >> self._row_bits)
-
-    def _answered(self) -> bool:
-        return bool(int(self._dut.result__valid.value) or int(self._dut.fault__valid.value))
-
-    async def take(self) -> None:
-        """Take the result or fault that waits."""
-        dut = self._dut
-        payload = int(dut.result__payload.value)
-        while self._random.random() < self._run.back_pressure:
-            await FallingEdge(dut.clk)
-            assert self._answered()
-            assert int(dut.result__payload.value) == payload
-        dut.result__ready.value = dut.fault__ready.value = 1
-        await FallingEdge(dut.clk)
-        dut.result__ready.value = dut.fault__ready.value = 0
-
-    async def play(self, token: int, begin: bool) -> tuple[int, bool] | Fault:
-        """Play one token, and take what comes."""
-        await self.send(token, begin)
-        answer = await self.wait()
-        await self.take()
-        return answer
-
-    async def seed(self, seed: int) -> None:
-        """Set the registers of the noise."""
-        dut = self._dut
-        a, b = seed_registers(seed)
-        await FallingEdge(dut.clk)
-        dut.seed.value = a | b << 64
-        dut.seed_enable.value = 1
-        await FallingEdge(dut.clk)
-        dut.seed_enable.value = 0
-
-    async def load(self, writes: Iterable[tuple[int, int, int, int]]) -> None:
-        """Write through the load port: (memory, word, part, data).
-
-        Raises
-        ------
-        LoadRefusedError
-            If the chip refuses a write: a token is being played, or the image was laid out for another design.
-        """
-        dut = self._dut
-        await FallingEdge(dut.clk)
-        try:
-            for memory, word, part, value in writes:
-                dut.load_enable.value = 1
-                dut.load_memory.value = memory
-                dut.load_word.value = word
-                dut.load_part.value = part
-                dut.load_data.value = value
-                await FallingEdge(dut.clk)
-                if int(dut.load_refused.value):
-                    place = f"word {word} of {LOADED_MEMORIES[memory]}"
-                    why = "a token is being played" if int(dut.playing.value) else "it does not exist"
-                    raise LoadRefusedError(f"the chip refused to write {place}: {why}")
-        finally:
-            dut.load_enable.value = 0
-        await FallingEdge(dut.clk)
-
-    async def read_words(self, address: Any, output: Any, count: int) -> NDArray[np.int16]:
-        """``count`` words of P values through a read port, as int16 [count * P]."""
-        width = self._design.post_width
-        data = bytearray()
-        for word in range(count):
-            address.value = word
-            await FallingEdge(self._dut.clk)
-            data += int(output.value).to_bytes(2 * width, "little")
-        return np.frombuffer(bytes(data), dtype="<i2")
-
-    async def write_state(self, words: NDArray[np.int16]) -> None:
-        """Overwrite the current bank: int16 [count, P]."""
-        dut = self._dut
-        for address, word in enumerate(words):
-            dut.state_address.value = address
-            dut.state_write.value = int.from_bytes(word.astype("<i2").tobytes(), "little")
-            dut.state_enable.value = 1
-            await FallingEdge(dut.clk)
-        dut.state_enable.value = 0
-
-    def counters(self) -> dict[str, int]:
-        """The counters of the last token."""
-        value = int(self._dut.counters.value)
-        mask = (1 << COUNTER_BITS) - 1
-        return {name: value >> (COUNTER_BITS * i) & mask for i, name in enumerate(COUNTERS)}
 
 
 class Model:

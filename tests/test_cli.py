@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import mmfree.cli
@@ -22,13 +21,14 @@ from tests.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
 
 SURFACE = {
     "train": "config --gate --data --minutes --resume --out --force",
-    "evaluate": "model --data --task --digits --examples --backend --lanes",
-    "export": "checkpoint --out --force",
+    "evaluate": "model --data --task --digits --examples --ranges --backend --lanes",
+    "export": "checkpoint --data --allow-saturation --out --force",
     "inspect": "tape",
     "generate": "model --prompt --tokens --temperature --stop --backend --lanes",
-    "verilog": "source --lanes --out --force",
-    "cosim": "tape --prompt --tokens --temperature --stop --profile --waveform --lanes",
+    "verilog": "source --lanes --bits --out --force",
+    "cosim": "tape --prompt --tokens --temperature --stop --profile --waveform --simulator --lanes --bits",
     "demo": "preset --lanes --out --force",
+    "report": "run --out",
 }
 
 
@@ -133,6 +133,35 @@ def test_export_and_inspect(addition: Path, tmp_path: Path, capsys: pytest.Captu
     assert "layer 1 down" in capsys.readouterr().out
 
 
+def test_ranges(addition: Path, tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a.tape"
+    exported = run_json(capsys, "export", addition, "--out", out)["ranges"]
+    arguments = ["evaluate", tape, "--digits", 2, "--examples", 2, "--ranges"]
+    assert run_json(capsys, *arguments)["ranges"] == exported
+    assert {found["segment"] for found in exported} >= {"embedding", "layer 0 gates", "head"}
+    message = "--ranges: backend fakequant does not show them; use golden"
+    assert message in error_of(capsys, "evaluate", addition, "--digits", 2, "--examples", 2, "--ranges")
+    message = "--data: a model for addition makes its own examples"
+    assert message in error_of(capsys, "export", addition, "--out", tmp_path / "b.tape", "--data", tape)
+    assert not (tmp_path / "b.tape").exists()
+
+
+def test_a_tape_that_saturates_is_refused(
+    addition: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mmfree.commands
+
+    tape = tape_of(addition)
+    head = tape.segments[-1]
+    loud = replace(head, matrices=(replace(head.matrices[0], exponent=5, multiplier=256),))
+    loud_tape = replace(tape, segments=(*tape.segments[:-1], loud))
+    monkeypatch.setattr(mmfree.commands, "load_tape_or_export", lambda path: loud_tape)
+    out = tmp_path / "loud.tape"
+    assert "head, logits: " in error_of(capsys, "export", addition, "--out", out)
+    assert not out.exists()
+    assert run_json(capsys, "export", addition, "--out", out, "--allow-saturation")["sha256"] == loud_tape.sha256
+
+
 def test_generate(addition: Path, text: Path, tape: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = run_json(capsys, "generate", tape, "--prompt", "12+34")
     assert values["text"].isdigit()
@@ -178,7 +207,8 @@ def test_a_chip_that_differs_fails(
 
     def faulty(tape: Tape, design: Any) -> Image:
         image = layout(tape, design)
-        return replace(image, biases=image.biases + np.int16(100))
+        biases = [word ^ 0b11 << 5 for word in image.words["biases"]]  # the parity holds
+        return replace(image, words=image.words | {"biases": biases})
 
     monkeypatch.setattr(sim.cosim, "layout", faulty)
     waveform = tmp_path / "wave.vcd"
@@ -219,7 +249,7 @@ def test_bad_input_is_one_line(
         (["train", "sorting", *out], "neither a preset (addition, modular-addition, parity, text) nor a .json file"),
         (["train", "text", *out, "--resume"], "no checkpoint: config.json is missing"),
         (["train", "addition", "--out", addition], "--resume goes on with it, --force replaces it"),
-        (["evaluate", addition, "--task", "sorting"], "--task must be one of addition, addition-chains, got 'sorting'"),
+        (["evaluate", addition, "--task", "sorting"], "--task must be one of addition, addition-chains, parity, modular-addition, got 'sorting'"),
         (["evaluate", addition, "--task", "addition", "--data", "x"], "give --data or --task, not both"),
         (["evaluate", addition, "--data", tape], "a model for addition: use --task"),
         (["evaluate", text, "--task", "addition"], "--task addition: the model is for bytes"),
@@ -232,7 +262,10 @@ def test_bad_input_is_one_line(
         (["export", addition, "--out", tape], "exists already; --force overwrites it"),
         (["generate", tape, "--prompt", "hello"], "two decimal numbers such as 123+456, got 'hello'"),
         (["generate", text, "--prompt", "a", "--tokens", 0], "--tokens must be at least 1, got 0"),
-        (["generate", text, "--prompt", "a", "--temperature", -1], "--temperature must be 0 or more"),
+        (["generate", text, "--prompt", "a", "--temperature", -1], "--temperature must lie in 0..3.98, got -1"),
+        (["generate", text, "--prompt", "a", "--stop", 999], "--stop 999 is not in the vocabulary of 256"),
+        (["generate", text, "--prompt", "a", "--seed", -1], "--seed must lie in 0..2^64-1 to sample, got -1"),
+        (["cosim", tape, "--temperature", 1], "--temperature and --stop need --tokens"),
         (["verilog", tape, *out, "--lanes", 48], "lanes must be a power of two in 4..1048576, got 48"),
         (["verilog", tmp_path / "bad.json", *out], "unknown field 'model'"),
         (["cosim", tape, "--tokens", -1], "--tokens must be 0 or more, got -1"),

@@ -61,7 +61,7 @@ def test_sizes_out_of_range_are_refused_by_name(field: str, value: object) -> No
 
 
 def test_unknown_gate_is_refused() -> None:
-    with pytest.raises(ValueError, match="gate must be one of sigmoid, hard, got 'tanh'"):
+    with pytest.raises(ValueError, match="gate must be one of sigmoid, hard, signed, got 'tanh'"):
         ModelConfig.from_dict({**TINY, "gate": "tanh"})
 
 

@@ -46,7 +46,7 @@ def test_tape_holds_every_quantized_parameter(gate: str) -> None:
             if matrix.role == "f":
                 assert matrix.bias is not None
                 bias = quantize_bias(
-                    model.get_parameter(f"{name}.bias"), 6 if gate == "hard" else 4
+                    model.get_parameter(f"{name}.bias"), 4 if gate == "sigmoid" else 6
                 )
                 np.testing.assert_array_equal(matrix.bias, bias.numpy())
     assert num_matrices == 2 * 7 + 1

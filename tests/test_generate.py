@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
 from mmfree.backends import GoldenBackend
-from mmfree.generate import choose, generate
+from mmfree.generate import generate
 from tests.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
 
 
@@ -44,23 +44,31 @@ def test_a_sum_comes_at_once(tmp_path: Path) -> None:
     assert text.isdigit()
 
 
-def test_sampling_follows_the_softmax() -> None:
-    rng = np.random.default_rng(0)
-    logits = np.array([0.0, np.log(3.0), -50.0], dtype=np.float32)
-    drawn = np.bincount([choose(logits, 1.0, rng) for _ in range(4000)], minlength=3) / 4000
-    assert drawn == pytest.approx([0.25, 0.75, 0.0], abs=0.03)
-    cold = [choose(logits, 0.05, rng) for _ in range(200)]
-    assert set(cold) == {1}
-    assert choose(np.array([2.0, 2.0], dtype=np.float32), 0, rng) == 0
+def test_a_stop_token_ends_the_text(text_backend: GoldenBackend) -> None:
+    rows = [row for _, chosen in generate(text_backend, "a", 30, temperature=1.0, seed=3) for row in chosen]
+    stop = next(row for row in rows[2:] if row not in rows[:2])
+    pieces = generate(text_backend, "a", 30, temperature=1.0, seed=3, stop=stop)
+    assert [row for _, chosen in pieces for row in chosen] == rows[: rows.index(stop) + 1]
 
 
 @pytest.mark.parametrize(
-    ("tokens", "temperature", "message"),
-    [(0, 0.0, "--tokens must be at least 1, got 0"), (3, -1.0, "--temperature must be 0 or more"),
-     (3, float("nan"), "--temperature must be 0 or more")],
+    ("options", "message"),
+    [
+        ({"tokens": 0}, "--tokens must be at least 1, got 0"),
+        ({"temperature": -1.0}, r"--temperature must lie in 0\.\.3\.98, got -1"),
+        ({"temperature": float("nan")}, r"--temperature must lie in 0\.\.3\.98, got nan"),
+        ({"seed": -1}, r"--seed must lie in 0\.\.2\^64-1 to sample, got -1"),
+        ({"stop": 256}, "--stop 256 is not in the vocabulary of 256"),
+    ],
 )
 def test_bad_options_are_refused(
-    text_backend: GoldenBackend, tokens: int, temperature: float, message: str
+    text_backend: GoldenBackend, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        list(generate(text_backend, "a", tokens, temperature=temperature))
+        list(generate(text_backend, "a", **{"tokens": 3, **options}))
+
+
+def test_a_model_that_reads_out_its_answer_is_not_sampled(tmp_path: Path) -> None:
+    backend = GoldenBackend(tape_of(trained(SMALL_ADDITION, tmp_path)))
+    with pytest.raises(ValueError, match="--temperature and --stop are for text: a model for addition"):
+        list(generate(backend, "1+1", 1, temperature=1.0))

@@ -29,6 +29,7 @@ def test_counts_are_those_of_the_intermediates() -> None:
     assert operations.products == {
         "requantize": sizes["acc"],
         "square": sizes["q"],
+        "noise": sizes["logits"],
         "scale": 3 * (3 + 1 + 2 + 1) + 1,
         "update_state": sizes["h"],
         "gated_product": sizes["u"],
@@ -36,6 +37,7 @@ def test_counts_are_those_of_the_intermediates() -> None:
     assert operations.table_reads == {
         "reciprocal_root": sizes["R"],
         "sigmoid": sizes["f"],
+        "gumbel": sizes["logits"],
         "silu": sizes["c"] + sizes["h"] + sizes["silu"],
     }
 

@@ -16,7 +16,6 @@ import pytest
 import torch
 
 import mmfree.train
-from mmfree.addition import training_sums
 from mmfree.batch import Batch
 from mmfree.checkpoint import (
     CONFIG_NAME,
@@ -28,6 +27,7 @@ from mmfree.checkpoint import (
 )
 from mmfree.config import ModelConfig
 from mmfree.recipe import Recipe, RunConfig, addition
+from mmfree.tasks import training_batch
 from mmfree.train import train
 
 TINY = RunConfig(
@@ -199,12 +199,12 @@ def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path) -> None:
 def test_every_step_draws_its_own_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[bytes] = []
 
-    def record(rng: np.random.Generator, batch_size: int, length: int) -> Batch:
-        batch = training_sums(rng, batch_size, length)
+    def record(task: str, rng: np.random.Generator, batch_size: int, length: int) -> Batch:
+        batch = training_batch(task, rng, batch_size, length)
         drawn.append(batch.ids.tobytes())
         return batch
 
-    monkeypatch.setattr(mmfree.train, "training_sums", record)
+    monkeypatch.setattr(mmfree.train, "training_batch", record)
     train(TINY, tmp_path / "a", seed=0)
     train(TINY, tmp_path / "b", seed=1)
     assert len(set(drawn)) == len(drawn) == 60

@@ -1,4 +1,4 @@
-"""Accuracy of streaming addition against the number of digits, for both gates: docs/figures/accuracy_against_digits.{json,svg}.
+"""Accuracy of streaming addition against the number of digits, for both gates: docs/figures/accuracy_against_digits.svg, and its data, which reports show beside a model.
 
     python tools/accuracy_against_digits.py            # trains 6 models (2 gates, 3 seeds), about 15 minutes, then plays them, about 20
 
@@ -28,7 +28,8 @@ KINDS = {"random": "addition", "chains": "addition-chains"}
 DIGITS = {10: 1000, 20: 1000, 50: 1000, 100: 1000, 300: 300, 1000: 100, 3000: 30, 10_000: 10}
 """Digits -> sums of each kind."""
 
-FIGURES = Path(__file__).parents[1] / "docs" / "figures"
+ROOT = Path(__file__).parents[1]
+FIGURES, DATA = ROOT / "docs" / "figures", ROOT / "mmfree" / "reference"
 
 
 def measure(folder: Path, seeds: int) -> list[dict[str, Any]]:
@@ -86,11 +87,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=Path("runs/accuracy"), help="folder of the models")
     parser.add_argument("--seeds", type=int, default=3, help="models per gate")
-    parser.add_argument("--out", type=Path, default=FIGURES, help="folder of the figure and its data")
+    parser.add_argument("--out", type=Path, default=FIGURES, help="folder of the figure")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of its data")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    options.data.mkdir(parents=True, exist_ok=True)
     rows = measure(options.models, options.seeds)
-    (options.out / "accuracy_against_digits.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (options.data / "accuracy_against_digits.json").write_text(json.dumps(rows, indent=1) + "\n")
     plot(rows, options.out / "accuracy_against_digits.svg")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from amaranth.hdl import Signal, ValueCastable
+from amaranth.hdl import Signal, Value, ValueCastable
 from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from hdl.loaded_memory import LoadedMemory
@@ -45,18 +47,68 @@ def with_idle(items: Sequence[Item], idle: float, seed: int = 0) -> list[Item | 
     return spread
 
 
+@dataclass
+class Recording:
+    """A testbench's run, cycle by cycle: the ports' values before each clock edge (inputs) and behind it (outputs), and what filled memories."""
+
+    block: Any
+    inputs: list[dict[str, int]] = field(default_factory=list)
+    outputs: list[dict[str, int]] = field(default_factory=list)
+    memories: dict[str, list[int]] = field(default_factory=dict)
+
+
+recordings: list[Recording] | None = None
+"""Where ``simulate`` records, if it should (tests/sim/test_icarus.py plays it again on another simulator)."""
+
+
+class _Recorder:
+    """A simulator's context that writes down what passes."""
+
+    def __init__(self, ctx: Any, recording: Recording) -> None:
+        self._ctx, self._recording = ctx, recording
+        members = list(recording.block.signature.flatten(recording.block))
+        ports = [("__".join(map(str, path)), member.flow, port) for path, member, port in members]
+        self._inputs = [(name, Value.cast(port)) for name, flow, port in ports if flow == In]
+        self._outputs = [(name, Value.cast(port)) for name, flow, port in ports if flow == Out]
+
+    def set(self, target: Any, value: Any) -> None:
+        self._ctx.set(target, value)
+
+    def get(self, value: Any) -> Any:
+        return self._ctx.get(value)
+
+    def _values(self, ports: list[tuple[str, Any]]) -> dict[str, int]:
+        return {name: self._ctx.get(port) & ((1 << len(port)) - 1) for name, port in ports}
+
+    async def tick(self) -> None:
+        self._recording.inputs.append(self._values(self._inputs))
+        await self._ctx.tick()
+        self._recording.outputs.append(self._values(self._outputs))
+
+
 def simulate(block: Any, bench: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
     """Run a testbench on a clocked block until it ends."""
     simulator = Simulator(block)
     simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
+    if recordings is not None:
+        recording = Recording(block)
+        recordings.append(recording)
+
+        async def recorded(ctx: Any) -> None:
+            await bench(_Recorder(ctx, recording))
+
+        simulator.add_testbench(recorded)
+    else:
+        simulator.add_testbench(bench)
     simulator.run()
 
 
 def fill(ctx: Any, memory: LoadedMemory, words: Sequence[int]) -> None:
     """Write the contents of a memory, as a memory file would."""
+    if recordings is not None:
+        recordings[-1].memories[memory.name] = list(words)
     for address, word in enumerate(words):
-        ctx.set(memory.memory.data[address], word)
+        ctx.set(memory.contents[address], word)
 
 
 def play(

@@ -76,16 +76,21 @@ def test_the_finer_quantiles_are_reached() -> None:
 def test_a_repeated_token_draws_the_same_numbers() -> None:
     block = Noise(2)
 
+    async def restart(ctx: Any, repeat: bool) -> None:
+        ctx.set(block.restart, 1)
+        ctx.set(block.repeat, repeat)
+        await ctx.tick()
+        ctx.set(block.restart, 0)
+
     async def bench(ctx: Any) -> None:
         set_seed(ctx, block, 2)
         await ctx.tick()
         ctx.set(block.seed_enable, 0)
-        ctx.set(block.restart, 1)
+        await restart(ctx, False)
         first = await play_token(ctx, block, 7, 2, 64)
-        ctx.set(block.restart, 1)
+        await restart(ctx, False)
         second = await play_token(ctx, block, 7, 2, 64)
-        ctx.set(block.restart, 1)
-        ctx.set(block.repeat, 1)
+        await restart(ctx, True)
         assert await play_token(ctx, block, 7, 2, 64) == second != first
 
     simulate(block, bench)

@@ -16,8 +16,9 @@ from mmfree.design import Design
 from mmfree.golden import Golden
 from mmfree.layout import Image, layout
 from mmfree.tape import Tape
+from sim.driver import Driver, Fault, LoadRefusedError
 from sim.run_folder import read_run, read_tapes
-from sim.testbench import FOLDER, Driver, Fault, LoadRefusedError, Model
+from sim.testbench import FOLDER, Model
 
 TOKENS = [3, 1, 4, 1, 5]
 

@@ -40,6 +40,13 @@ def test_random_tapes_are_bit_exact(shape: Shape, wild: bool) -> None:
     check_bit_exact(shape, shape.tape(1, wild=wild))
 
 
+def test_a_one_word_vector_is_read_back() -> None:
+    """A vector of one word, and segments of several row blocks: written and read in neighbouring cycles."""
+    shape = next(shape for shape in SLOW_SHAPES if shape.name == "one tile")
+    result = cosim(shape.tape(1, wild=False), shape.design(), random_tokens(shape.config, 10, seed=2))
+    assert result.bit_exact, result.divergence
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
 @pytest.mark.parametrize("shape", SLOW_SHAPES, ids=lambda shape: shape.name)

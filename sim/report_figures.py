@@ -1,0 +1,112 @@
+"""The plots of a report, as SVG text."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLORS = {"beats": "#0b6e4f", "wait_weights": "#7c3aed", "wait_room": "#d97706", "wait_vector": "#c8553d", "wait_control": "#94a3b8"}
+CAUSES = {"beats": "busy", "wait_weights": "waiting for weights", "wait_room": "waiting for room", "wait_vector": "waiting for the vector", "wait_control": "control"}
+GATE_COLORS = {"hard": "#0b6e4f", "sigmoid": "#c8553d"}
+
+Row = tuple[int, float, float]
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    """The figure's SVG element; text stays text, and the same data gives the same bytes."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mmfree"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def training_curve(rows: list[Row]) -> str:
+    """Loss against steps, each step and a running mean."""
+    figure, axes = _figure(7.2, 3.0)
+    steps, losses = [row[0] for row in rows], [row[1] for row in rows]
+    axes.plot(steps, losses, color="#94a3b8", linewidth=0.6)
+    window = max(1, len(losses) // 50)
+    means = [sum(losses[max(0, i - window + 1) : i + 1]) / (i + 1 - max(0, i - window + 1)) for i in range(len(losses))]
+    axes.plot(steps, means, color="#0b6e4f", linewidth=1.6)
+    axes.set(xlabel="step", ylabel="loss, nats", yscale="log")
+    return _svg(figure)
+
+
+def followed_accuracy(rows: list[Row]) -> str:
+    """Accuracy on training and held-out examples against steps."""
+    figure, axes = _figure(7.2, 3.0)
+    steps = [row[0] for row in rows]
+    axes.plot(steps, [100 * row[1] for row in rows], color="#94a3b8", label="training examples")
+    axes.plot(steps, [100 * row[2] for row in rows], color="#0b6e4f", label="held-out examples")
+    axes.set(xlabel="step", ylabel="exact, %", ylim=(-3, 103))
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def accuracy_against_digits(own: list[dict[str, Any]], gate: str, reference: list[dict[str, Any]]) -> str:
+    """Exact full-carry sums against digits, log axis: this model, and the reference models of both gates."""
+    figure, axes = _figure(7.2, 3.2)
+    chains = [row for row in reference if row["kind"] == "chains"]
+    for name, color in GATE_COLORS.items():
+        for seed in sorted({row["seed"] for row in chains}):
+            part = [row for row in chains if (row["gate"], row["seed"]) == (name, seed)]
+            axes.plot(
+                [row["digits"] for row in part],
+                [100 * row["exact"] / row["examples"] for row in part],
+                color=color,
+                linestyle="--" if name == "sigmoid" else "-",
+                alpha=0.35,
+                label=f"{name} gate, reference" if seed == 0 else None,
+            )
+    axes.plot(
+        [row["digits"] for row in own],
+        [100 * row["exact"] / row["examples"] for row in own],
+        color="#111827",
+        marker="o",
+        linewidth=1.8,
+        label=f"this model ({gate} gate)",
+    )
+    axes.axvspan(1, 20, color="0.93")
+    axes.text(1.15, 6, "trained on", color="0.4", fontsize=9)
+    axes.set(xscale="log", xlabel="digits", ylabel="exact full-carry sums, %", ylim=(-4, 104), xlim=(1, 14_000))
+    axes.legend(frameon=False, loc="center left")
+    return _svg(figure)
+
+
+def cycles_by_segment(profile: dict[str, dict[str, int]], tokens: int) -> str:
+    """Cycles per token of every segment, by cause."""
+    figure, axes = _figure(7.2, 0.7 + 0.28 * len(profile))
+    names = list(profile)
+    left = [0.0] * len(names)
+    for cause, label in CAUSES.items():
+        widths = [profile[name][cause] / tokens for name in names]
+        if any(widths):
+            axes.barh(names, widths, left=left, color=COLORS[cause], label=label)
+            left = [a + b for a, b in zip(left, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.set(xlabel="cycles per token")
+    axes.legend(frameon=False, fontsize=9)
+    return _svg(figure)
+
+
+def operations_per_token(counts: dict[str, int]) -> str:
+    """Operations of one token, log axis."""
+    figure, axes = _figure(7.2, 0.7 + 0.3 * len(counts))
+    bars = axes.barh(list(counts), list(counts.values()), color="#0b6e4f")
+    axes.bar_label(bars, labels=[f"{count:,}" for count in counts.values()], padding=4, fontsize=9)
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="per token", xlim=(1, 6 * max(counts.values())))
+    return _svg(figure)

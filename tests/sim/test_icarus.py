@@ -1,0 +1,114 @@
+"""Icarus Verilog: the block tests, and a small whole model compared as with Verilator."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from amaranth.back import rtlil
+
+import sim.icarus
+from hdl.emit import convert_verilog
+from mmfree.design import LoadedShape
+from mmfree.layout import constant_words
+from sim.cosim import Sequence, Traffic, cosim
+from sim.icarus import find_icarus
+from sim.runner import SimulatorError, build, run
+from tests.hdl import (
+    bench,
+    test_activations,
+    test_argmax,
+    test_decoder,
+    test_embedding,
+    test_forget_gate,
+    test_gated_product,
+    test_loaded_memory,
+    test_noise,
+    test_quantizer,
+    test_requantize,
+    test_rms_norm,
+    test_ternary_array,
+    test_update_state,
+    test_weight_check,
+    test_weight_source,
+)
+from tests.sim.shapes import ODD
+
+
+def test_a_small_model_is_bit_exact_on_icarus() -> None:
+    """Prompt, sampled text and traffic; the memories hold nothing before they are loaded."""
+    tape = ODD.tape(2, wild=True)
+    result = cosim(
+        tape,
+        ODD.design(),
+        [Sequence(prompt=[1, 2, 3]), Sequence(prompt=[4], generate=3, temperature=64, seed=3)],
+        traffic=Traffic(idle=0.3, back_pressure=0.3, pause=0.1),
+        simulator="icarus",
+        loaded=True,
+    )
+    assert result.bit_exact, result.divergence
+    assert result.tokens == 6
+
+
+BLOCK_TESTS: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
+    (test_activations.test_every_passing_gives_the_golden_vector, (9, 0.5)),
+    (test_argmax.test_argmax_vector, ()),
+    (test_argmax.test_argmax, (2, 0.5)),
+    (test_decoder.test_every_code_of_every_place, ("1.6",)),
+    (test_embedding.test_rows_become_vectors, (3, 0.5)),
+    (test_forget_gate.test_hard_gates, ("signed", 0.5)),
+    (test_gated_product.test_gated_product, (0.5,)),
+    (test_loaded_memory.test_words_are_written_and_read, (33, True, True)),
+    (test_noise.test_numbers_do_not_depend_on_the_lanes, (5, 4)),
+    (test_quantizer.test_quantizer, (0.5,)),
+    (test_requantize.test_requantize, (0.5,)),
+    (test_rms_norm.test_scale_and_exponent, (0.5,)),
+    (test_ternary_array.test_sums_are_exact, (4, 4, 0.5)),
+    (test_update_state.test_update_state, (0.5,)),
+    (test_weight_check.test_a_restart_forgets_what_was_under_way, ()),
+    (test_weight_source.test_words_come_in_order_each_once_and_again_after_a_restart, ()),
+]
+"""Tests of blocks, and their arguments."""
+
+
+def replay(recording: bench.Recording, folder: Path) -> None:
+    """Play a recording on Icarus."""
+    folder.mkdir()
+    block = recording.block
+    constants = {"reciprocal_root": LoadedShape(8, 256), "gumbel": LoadedShape(14, 2048)}
+    text = rtlil.convert(block, name="block", emit_src=False)
+    memories = dict(recording.memories)
+    for name, shape in constants.items():
+        if re.search(rf"^  memory .* \\{name}$", text, re.MULTILINE):
+            memories[name] = [shape.with_parity(word) for word in constant_words()[name]]
+    for name, words in memories.items():
+        (folder / f"{name}.hex").write_text("".join(f"{word:x}\n" for word in words))
+    (folder / "block.v").write_text(convert_verilog(text, tuple(memories)))
+    recorded = {"inputs": recording.inputs, "outputs": recording.outputs}
+    (folder / "recording.json").write_text(json.dumps(recorded))
+    run(build([folder / "block.v"], "block", simulator="icarus"), "tests.sim.cocotb_replay", folder)
+
+
+@pytest.mark.parametrize(
+    ("test", "arguments"), BLOCK_TESTS, ids=[f"{test.__module__.rpartition('.')[2]}-{test.__name__}" for test, _ in BLOCK_TESTS]
+)
+def test_block_tests_give_the_same_on_icarus(
+    test: Callable[..., None], arguments: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block test in Amaranth's simulator is recorded and played again on the block's Verilog."""
+    monkeypatch.setattr(bench, "recordings", [])
+    test(*arguments)
+    assert bench.recordings
+    for number, recording in enumerate(bench.recordings[:3]):
+        replay(recording, tmp_path / str(number))
+
+
+def test_a_missing_icarus_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sim.icarus.sys, "prefix", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SimulatorError, match="Icarus Verilog was not found: install it"):
+        find_icarus()

@@ -1,0 +1,27 @@
+"""The list of mutants: enough of them, each applicable, each with tests to catch it (`make mutants` runs them)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tools.mutants import ROOT, load_mutants
+
+
+def test_every_mutant_applies_once_and_names_tests() -> None:
+    mutants = load_mutants()
+    assert len(mutants) >= 30
+    for mutant in mutants:
+        text = (ROOT / mutant["file"]).read_text(encoding="utf-8")
+        assert text.count(mutant["before"]) == 1, mutant
+        assert mutant["before"] != mutant["after"]
+        for test in mutant["tests"]:
+            assert (ROOT / test.partition("::")[0]).is_file(), test
+    assert len({(m["file"], m["before"], m["after"]) for m in mutants}) == len(mutants)
+
+
+def test_mutants_reach_every_part() -> None:
+    files = {Path(mutant["file"]) for mutant in load_mutants()}
+    assert {path.parts[0] for path in files} == {"hdl", "mmfree"}
+    needed = {"golden.py", "layout.py", "tape.py", "quantize.py"}
+    assert needed <= {path.name for path in files}
+    assert len([path for path in files if path.parts[0] == "hdl"]) >= 15
