@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from mmfree.weight_codes import WEIGHT_CODES, Trits
-
-_VALUES = (0, 1, -1)
+from mmfree.weight_codes import WEIGHT_CODES
 
 
 class Decoder(wiring.Component):
@@ -28,37 +24,44 @@ class Decoder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         code = self._code
-        decode = {"2": _two_bit, "1.67": _three_in_five, "1.6": _five_in_eight}[code.name]
+        decode = {"2": _two_bit, "1.67": _triple, "1.6": _five_in_eight}[code.name]
         groups = [
-            decode(m, self.word[g * code.bits :][: code.bits])
+            decode(self.word[g * code.bits :][: code.bits])
             for g in range(-(-self._lanes // code.group))
         ]
         m.d.sync += self.o.eq(Cat(groups)[: 2 * self._lanes])
         return m
 
 
-def _two_bit(m: Module, code: Value) -> Value:
+# Each trit is (nonzero, negative). Equations, not tables: a table would be made as a ROM, of ten times the LUTs.
+
+
+def _two_bit(code: Value) -> Value:
     return code
 
 
-def _three_in_five(m: Module, code: Value) -> Value:
-    return _look_up(m, code, tuple(itertools.product(_VALUES, repeat=3)))
+def _triple(code: Value) -> Value:
+    first, second, last = code[0:2], code[2:4], code[4]
+    first_marks = first[1] & ~first[0]
+    second_marks = second[1] & ~second[0]
+    return Cat(
+        second_marks | Mux(first_marks, last, first[0]),
+        second_marks | first[1] & first[0],
+        Mux(second_marks, first[0], second[0]),
+        Mux(second_marks, first.all(), second.all()),
+        first_marks | second_marks | last,
+        first_marks | second_marks,
+    )
 
 
-def _five_in_eight(m: Module, code: Value) -> Value:
-    ninth = code[5:].all()
-    triple = Signal(5)
-    m.d.comb += triple.eq(Mux(ninth, code[:5], code[3:]))
-    pairs = tuple(itertools.product(_VALUES, repeat=2))
-    pair = _look_up(m, Cat(code[:3], ninth), (*pairs[:8], *[pairs[8]] * 8))
-    return Cat(_look_up(m, triple, tuple(itertools.product(_VALUES, repeat=3))), pair)
-
-
-def _look_up(m: Module, number: Value, entries: tuple[Trits, ...]) -> Signal:
-    """Two bits per trit of ``entries[number]``."""
-    value = Signal(2 * len(entries[0]))
-    with m.Switch(number):
-        for index, trits in enumerate(entries):
-            with m.Case(index):
-                m.d.comb += value.eq(sum((t & 3) << 2 * place for place, t in enumerate(trits)))
-    return value
+def _five_in_eight(code: Value) -> Value:
+    pair, triple = code[:3], code[3:]
+    ninth = triple[4] & triple[3] & ~triple[2]
+    marks = pair[1] & ~pair[0]
+    return Cat(
+        _triple(Cat(triple[:2], Mux(ninth, pair, triple[2:]))),
+        ninth | Mux(marks, pair[2], pair[0]),
+        ninth | pair[:2].all(),
+        ninth | marks | pair[2],
+        ninth | marks,
+    )

@@ -98,7 +98,7 @@ def measure_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
             segment=name.rpartition("/")[0] or "embedding",
             name=name.rpartition("/")[2],
             largest=found.largest,
-            limit=found.high,
+            limit=max(-found.low, found.high),
             share_at_limit=found.at_limit / found.count,
         )
         for name, found in seen.items()

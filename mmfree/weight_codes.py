@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 Trits = tuple[int, ...]
 
 _VALUES = (0, 1, -1)
-_TRIPLES = tuple(itertools.product(_VALUES, repeat=3))
-_PAIRS = tuple(itertools.product(_VALUES, repeat=2))
 
 
 @dataclass(frozen=True)
@@ -58,20 +56,39 @@ def _two_bit_codes() -> dict[Trits, int]:
     return {(value,): value & 3 for value in _VALUES}
 
 
-def _five_in_eight_codes() -> dict[Trits, int]:
-    """A triple of 27 values and a pair of 9, so that each is decoded by itself.
+def _triple(t0: int, t1: int, t2: int) -> int:
+    """Five bits: two trits as two bits each and a third, 0 or +1, as one; what no two bits say (2) marks that it is -1."""
+    two_bits = {0: 0, 1: 1, -1: 3}
+    if t2 >= 0:
+        first, second, last = two_bits[t0], two_bits[t1], t2
+    elif t0 >= 0:
+        first, second, last = 2, two_bits[t1], t0
+    else:
+        first, second, last = two_bits[t1], 2, 0
+    return first | second << 2 | last << 4
 
-    Pairs 0 to 7 stand in the low 3 bits, the triple above (0..26). The ninth pair is marked by both top bits and bit 5 set (a triple of 28 and up), and then the
-    triple stands in bits 0 to 4. Plain base 3 has functions of all 8 bits: 25 LUT4 per weight instead of 6 (docs/decisions/0007).
-    """
-    codes = {}
-    for (t, triple), (p, pair) in itertools.product(enumerate(_TRIPLES), enumerate(_PAIRS)):
-        codes[triple + pair] = t << 3 | p if p < 8 else 0b111 << 5 | t
-    return codes
+
+def _pair(t0: int, t1: int) -> int | None:
+    """Three bits, in the same way; the ninth pair, (-1, -1), has none."""
+    if t1 >= 0:
+        return {0: 0, 1: 1, -1: 3}[t0] | t1 << 2
+    return 2 | t0 << 2 if t0 >= 0 else None
 
 
 def _three_in_five_codes() -> dict[Trits, int]:
-    return {triple: number for number, triple in enumerate(_TRIPLES)}
+    return {trits: _triple(*trits) for trits in itertools.product(_VALUES, repeat=3)}
+
+
+def _five_in_eight_codes() -> dict[Trits, int]:
+    """A pair in bits 0 to 2 and a triple in bits 3 to 7. No triple has a 2 in its second place and 1 above it: that marks the ninth pair, and the triple's upper three bits then stand in bits 0 to 2."""
+    codes = {}
+    for trits in itertools.product(_VALUES, repeat=5):
+        triple, pair = _triple(*trits[:3]), _pair(*trits[3:])
+        if pair is not None:
+            codes[trits] = pair | triple << 3
+        else:
+            codes[trits] = triple >> 2 | (triple & 3) << 3 | 0b110 << 5
+    return codes
 
 
 WEIGHT_CODES = {

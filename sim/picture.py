@@ -18,11 +18,11 @@ def draw_accelerator(design: Design) -> str:
         (shape.bits + shape.parity) * shape.depth for shape in map(design.loaded_shape, LOADED_MEMORIES)
     )
     boxes = [
-        (20, 30, 150, 60, _FILL, "requests", ("stop token, limit,", "abort")),
+        (20, 30, 150, 60, _FILL, "requests", ("stop token, limit, abort",)),
         (20, 120, 150, 60, _FILL, "sequencer", (f"{design.header_words} segments",)),
         (20, 210, 150, 60, _MEMORY, "embedding", (f"{design.embedding_rows:,} x {design.embedding_width} x 8 bits",)),
         (20, 300, 150, 60, _MEMORY, "vectors x, u", (f"16 bits, to {design.max_width:,}",)),
-        (220, 300, 150, 60, _FILL, "quantizer, RMS norm", (f"{design.columns} per cycle",)),
+        (220, 300, 170, 60, _FILL, "quantizer, RMS norm", (f"{design.columns} per cycle",)),
         (220, 390, 330, 60, _MEMORY, "weights", (f"{weights}, {code.name} bits per weight",)),
         (420, 300, 130, 60, _FILL, "decoder", (f"{design.lanes:,} weights per cycle",)),
         (600, 300, 150, 60, _FILL, "row blocks", (f"{design.rows} sums of {design.accumulator_bits} bits",)),
@@ -30,7 +30,7 @@ def draw_accelerator(design: Design) -> str:
         (790, 300, 150, 60, _FILL, "requantize", (f"{design.post_width} per cycle",)),
         (790, 210, 150, 60, _FILL, "gates, products", ("shift-and-add",)),
         (790, 120, 150, 60, _MEMORY, "state, two banks", (f"{design.state_words:,} x {16 * design.post_width} bits",)),
-        (790, 30, 150, 60, _FILL, "argmax, noise", (f"{design.max_rows:,} rows at most",)),
+        (790, 30, 150, 60, _FILL, "argmax, noise", (f"{design.post_width} per cycle",)),
         (600, 30, 150, 60, _FILL, "load port, faults", (f"{loaded / 8192:,.1f} KiB loaded",)),
     ]
     parts = [_array(220, 30, 330, 240, design)]
@@ -48,7 +48,7 @@ def draw_accelerator(design: Design) -> str:
         [(750, 330), (790, 330)],
         [(865, 300), (865, 270)],
         [(865, 210), (865, 180)],
-        [(865, 120), (865, 90)],
+        [(940, 330), (953, 330), (953, 60), (940, 60)],
         [(790, 250), (770, 250), (770, 464), (95, 464), (95, 360)],
     ):
         path = " ".join(f"{x},{y}" for x, y in points)

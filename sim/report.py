@@ -37,7 +37,7 @@ DIGITS = {10: 200, 30: 200, 100: 200, 300: 50, 1000: 20}
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#111827;background:#fff;max-width:980px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #e5e7eb}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}
+table{border-collapse:collapse;margin:.6rem 0 1rem;font-variant-numeric:tabular-nums}td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}
 td.n{text-align:right}.ok{color:#0b6e4f;font-weight:600}.fail{color:#b91c1c;font-weight:600}.note{color:#4b5563;font-size:.9rem}
 pre{background:#f8fafc;border:1px solid #e5e7eb;padding:.6rem;overflow-x:auto;font-size:.8rem;line-height:1.35}
 svg{width:100%;height:auto}.name{font:600 13px system-ui,sans-serif;text-anchor:middle}.size{font:11.5px system-ui,sans-serif;text-anchor:middle;fill:#374151}

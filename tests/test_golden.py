@@ -93,6 +93,7 @@ class Literal:
     def step(self, token: int) -> list[int]:
         x = [int(v) << self.tape.embedding_shift for v in self.tape.embedding[token]]
         u = x
+        self.residuals: list[list[int]] = []
         for segment in self.tape.segments:
             if segment.kind == "gates":
                 u = self.mix(segment, x)
@@ -107,6 +108,7 @@ class Literal:
             else:
                 (y,) = self.project(segment, u)
                 x = [self.sat("residual", a + b, 16) for a, b in zip(x, y, strict=True)]
+                self.residuals.append(x)
         return logits
 
 
@@ -119,8 +121,15 @@ def test_golden_equals_the_text_taken_literally(gate: str, wild: bool, seed: int
     golden, literal = Golden(tape), Literal(tape)
     state = golden.state()
     for token in rng.integers(0, 6, 25):
-        logits, state = golden.step(np.array([token]), state)
+        residuals: list[list[int]] = []
+
+        def note(name: str, values: np.ndarray, seen: list[list[int]] = residuals) -> None:
+            if name.endswith("/x"):
+                seen.append(values[0].tolist())
+
+        logits, state = golden.step(np.array([token]), state, trace=note)
         assert logits[0].tolist() == literal.step(int(token))
+        assert residuals == literal.residuals
         assert state[:, 0].tolist() == literal.h
     assert golden.saturations == literal.saturations
 

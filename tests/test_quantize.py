@@ -39,6 +39,13 @@ def test_weight_at_half_the_mean_becomes_zero() -> None:
     assert trits.tolist() == [[0, -1]]
 
 
+def test_absmean_rounds_to_the_nearest_step() -> None:
+    """0.75 * 2^-32 counts as 2^-32, and not as nothing."""
+    trits, multiplier, exponent = quantize_ternary(torch.tensor([[0.75 * 2.0**-32]]))
+    assert trits.tolist() == [[1.0]]
+    assert (int(multiplier), int(exponent)) == (128, -31)
+
+
 def test_zero_matrix_has_zero_trits_and_unit_constants() -> None:
     trits, multiplier, exponent = quantize_ternary(torch.zeros(3, 5))
     assert not trits.any()

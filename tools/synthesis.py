@@ -21,10 +21,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tape", type=Path)
     parser.add_argument("--lanes", type=int, default=64)
+    parser.add_argument("--bits", default="2", help="storage of a weight")
     options = parser.parse_args()
     tape = read_tape(options.tape)
     with tempfile.TemporaryDirectory() as name:
-        write_verilog(design_for(tape, options.lanes), Path(name), tape)
+        write_verilog(design_for(tape, options.lanes, options.bits), Path(name), tape)
         files = {path.name: path.read_text() for path in Path(name).iterdir() if path.suffix != ".json"}
     cells = ecp5_cells(files, TOP)
     result = {

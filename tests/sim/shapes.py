@@ -64,3 +64,11 @@ def random_tokens(config: ModelConfig, count: int, seed: int) -> list[Sequence]:
     ids = np.random.default_rng(seed).integers(0, config.vocab_size, count).tolist()
     cuts = [0, count // 2, count // 2 + 1, count]
     return [Sequence(prompt=ids[a:b]) for a, b in itertools.pairwise(cuts)]
+
+
+COMBINATIONS = [
+    (gate, code, temperature, lanes)
+    for gate, temperature in (("sigmoid", 64), ("hard", 0), ("hard", 200), ("signed", 64))
+    for code, lanes in (("2", 16), ("1.67", 32), ("1.6", 64))
+]
+"""Gate, weight code, temperature and lanes: chip and golden model are compared on each."""

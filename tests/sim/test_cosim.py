@@ -17,7 +17,15 @@ from mmfree.layout import Image, layout
 from mmfree.tape import Tape
 from sim.cosim import Sequence, Traffic, cosim
 from tests.models import SMALL_ADDITION, tape_of, trained
-from tests.sim.shapes import ADDITION, FAST_SHAPES, ODD, SLOW_SHAPES, Shape, random_tokens
+from tests.sim.shapes import (
+    ADDITION,
+    COMBINATIONS,
+    FAST_SHAPES,
+    ODD,
+    SLOW_SHAPES,
+    Shape,
+    random_tokens,
+)
 
 TOKENS = 200
 
@@ -132,6 +140,25 @@ def test_every_weight_code_is_bit_exact(code: str) -> None:
     design = design_for(tape, ODD.lanes, code)
     result = cosim(tape, design, random_tokens(ODD.config, 60, seed=2))
     assert result.bit_exact, result.divergence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("gate", "code", "temperature", "lanes"), COMBINATIONS)
+def test_the_product_of_gates_codes_sampling_and_sizes(
+    gate: str, code: str, temperature: int, lanes: int
+) -> None:
+    """A prompt and 40 generated tokens, tame and wild."""
+    config = replace(ODD.config, gate=gate, hidden_size=24, intermediate_size=41, num_layers=2)
+    shape = replace(ODD, config=config, lanes=lanes)
+    tapes = [shape.tape(seed, wild=bool(seed)) for seed in (0, 1)]
+    design = design_for(tapes[0], lanes, code)
+    sequences = [
+        Sequence(prompt=[1, 2, 3], generate=40, temperature=temperature, seed=lanes, model=model)
+        for model in (0, 1)
+    ]
+    result = cosim(tapes, design, sequences)
+    assert result.bit_exact, result.divergence
+    assert result.tokens == 2 * 42
 
 
 def test_three_models_are_loaded_one_after_another() -> None:
