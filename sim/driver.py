@@ -16,6 +16,7 @@ from hdl.counters import COUNTER_BITS, COUNTERS
 from hdl.noise import TEMPERATURE_BITS
 from hdl.requests import LIMIT_BITS
 from mmfree.design import LOADED_MEMORIES, Design
+from mmfree.layout import Image
 from mmfree.sampling import seed_registers
 from sim.run_folder import Run
 
@@ -140,13 +141,29 @@ class Driver:
         await FallingEdge(dut.clk)
         dut.seed_enable.value = 0
 
+    async def load_image(self, image: Image) -> None:
+        """Make the chip play another tape.
+
+        Raises
+        ------
+        LoadRefusedError
+            If the image was laid out for another design (nothing is sent), or the chip refuses it.
+        """
+        mine, other = self._design.to_dict(), image.design.to_dict()
+        if differing := [name for name in mine if mine[name] != other[name]]:
+            name = differing[0]
+            raise LoadRefusedError(
+                f"the image was laid out for another design: {name} of {other[name]}, but the chip has {mine[name]}"
+            )
+        await self.load(image.writes())
+
     async def load(self, writes: Iterable[tuple[int, int, int, int]]) -> None:
         """Write through the load port: (memory, word, part, data).
 
         Raises
         ------
         LoadRefusedError
-            If the chip refuses a write: a token is being played, or the image was laid out for another design.
+            If the chip refuses a write: a token is being played, or there is no such word.
         """
         dut = self._dut
         await FallingEdge(dut.clk)

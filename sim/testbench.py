@@ -78,7 +78,7 @@ class Testbench:
         await self.driver.reset()
         for sequence in self.run.sequences:
             if sequence["model"] != self._loaded:
-                await self.driver.load(layout(self.tapes[sequence["model"]], self.design).writes())
+                await self.driver.load_image(layout(self.tapes[sequence["model"]], self.design))
                 self._loaded = sequence["model"]
                 self._use(sequence["model"])
             if self.run.profile and self.profiler is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import cocotb
@@ -67,6 +68,18 @@ async def writing_while_a_token_is_played_is_refused(dut: Any) -> None:
         logits, row, _ = model.play(token, position == 0)
         assert answer == (row, True)
         assert (await chip.logits()).tolist() == logits.tolist()
+
+
+@cocotb.test()
+async def an_image_for_another_design_is_refused(dut: Any) -> None:
+    """Before anything is sent: the next token is as it was."""
+    chip = Chip(dut)
+    await chip.driver.reset()
+    other = layout(chip.tape, replace(chip.design, embedding_rows=chip.design.embedding_rows + 1))
+    with pytest.raises(LoadRefusedError, match="laid out for another design: embedding_rows of "):
+        await chip.driver.load_image(other)
+    _, row, _ = Model(chip.tape).play(1, True)
+    assert await chip.driver.play(1, True) == (row, True)
 
 
 @cocotb.test()
