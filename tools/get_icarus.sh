@@ -8,8 +8,15 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
 fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-(cd "$folder" && apt-get -qq download iverilog) || {
-  echo "get_icarus: apt-get could not download iverilog: run 'apt-get update', or install it" >&2
+cd "$folder"
+# Without root, and without package lists on this machine: lists of our own.
+own="-o Dir::State::Lists=$folder/lists -o Dir::Cache=$folder/cache -o Debug::NoLocking=true"
+mkdir -p lists/partial cache/archives/partial
+apt-get -qq download iverilog 2>/dev/null || {
+  # shellcheck disable=SC2086
+  apt-get -qq $own update && apt-get -qq $own download iverilog
+} || {
+  echo "get_icarus: apt-get could not download iverilog: install it with your system's packages" >&2
   exit 1
 }
 rm -rf "$venv/icarus"
