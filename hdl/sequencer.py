@@ -117,8 +117,9 @@ class Sequencer(wiring.Component):
         written = Signal()
         m.d.sync += written.eq((written | self.vector_done) & ~self.load)
 
-        checked = Signal()
-        m.d.sync += checked.eq((checked | self.checked) & ~self.load)
+        # Check words under way: of a slow source's, one may be examined when the next segment has begun.
+        unchecked = Signal(range(8))
+        m.d.sync += unchecked.eq(unchecked + self.take_check - self.checked)
 
         def load_header(state: str) -> None:
             m.d.comb += [self.load.eq(1), self.header_wrong.eq(headers.wrong_0)]
@@ -163,9 +164,9 @@ class Sequencer(wiring.Component):
                         # The first header must stand behind the memory when the next token comes.
                         m.d.sync += next_header.eq(0)
                         m.next = "WAIT"
-                        with m.If(checked & self.fault):
+                        with m.If((unchecked == 0) & self.fault):
                             m.next = "FAILED"
-                        with m.Elif(checked):
+                        with m.Elif(unchecked == 0):
                             m.d.comb += self.pass_done.eq(1)
                             m.next = "CHOSEN"
             with m.State("LOAD"):

@@ -19,12 +19,14 @@ MANY = {"weights": 1000, "headers": 50, "embedding": 30, "biases": 30, "tables":
 """200 faults in tables and parameters."""
 
 
-def play(shape: Shape, code: str, faults: dict[str, int], folder: Path) -> dict[str, int]:
+def play(
+    shape: Shape, code: str, faults: dict[str, int], folder: Path, pause: float = 0.0
+) -> dict[str, int]:
     """Run the cocotb tests; returns the faults that were found."""
     tape = shape.tape(1, wild=False)
     design = design_for(tape, shape.lanes, code)
     write_chip(folder, [tape], design)
-    write_run(folder, Run(design=design.to_dict(), sequences=[]))
+    write_run(folder, Run(design=design.to_dict(), sequences=[], pause=pause))
     (folder / "faults.json").write_text(json.dumps({"seed": 1, "faults": faults}))
     run(build([folder / VERILOG_NAME], TOP), "tests.sim.cocotb_chip", folder)
     found: dict[str, int] = json.loads((folder / "found.json").read_text())
@@ -33,6 +35,11 @@ def play(shape: Shape, code: str, faults: dict[str, int], folder: Path) -> dict[
 
 def test_faults_loading_and_abortion(tmp_path: Path) -> None:
     assert play(ODD, "2", FEW, tmp_path) == FEW
+
+
+def test_faults_are_found_though_weights_come_slowly(tmp_path: Path) -> None:
+    """A check word may then be the last that a token waits for."""
+    assert play(ODD, "2", {"weights": 100}, tmp_path, pause=0.95) == {"weights": 100}
 
 
 @pytest.mark.slow
