@@ -3,7 +3,7 @@
 #   make demo        train, export, emit Verilog, co-simulate, compare
 #   make test        the tests of every push (at most 15 minutes on 2 cores)
 #   make test-slow   the tests that take minutes each
-#   make mutants     one-line mistakes, each of which a test must catch (15 minutes)
+#   make mutants     one-line mistakes, each of which a test must catch (a few minutes)
 #   make lint        ruff and mypy
 #
 # PYTHON       interpreter the environment is made with (3.11 or newer)
