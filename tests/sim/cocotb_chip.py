@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mmfree.design import Design
 from mmfree.golden import Golden
 from mmfree.layout import Image, layout
+from mmfree.sampling import Sampler
 from mmfree.tape import Tape
 from sim.driver import Driver, Fault, LoadRefusedError
 from sim.run_folder import read_run, read_tapes
@@ -188,6 +189,30 @@ async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) ->
         assert (await chip.logits()).tolist() == logits.tolist()
         begin = False
     (FOLDER / "found.json").write_text(json.dumps(found))
+
+
+@cocotb.test()
+async def a_wrong_entry_of_the_noise_is_found_and_the_same_numbers_are_drawn_again(dut: Any) -> None:
+    """Ten tokens, before each a flipped bit in an entry that it will read."""
+    chip = Chip(dut)
+    await chip.driver.reset()
+    await chip.driver.seed(11)
+    model, ahead, rng = Model(chip.tape), Sampler(11), random.Random(4)
+    model.sampler = Sampler(11)
+    shape = chip.design.loaded_shape("gumbel")
+    for position in range(10):
+        word = rng.choice(ahead.words(chip.tape.config.head_size).tolist())
+        entry = word >> 10 if word >> 10 < 1023 else 1024 + word % 1024
+        value = chip.image.words["gumbel"][entry]
+        await chip.write("gumbel", entry, value ^ 1 << rng.randrange(shape.bits + 1))
+        await chip.driver.send(2, position == 0, temperature=200)
+        assert await chip.driver.wait() == Fault("gumbel", len(chip.tape.segments))
+        await chip.driver.take()
+        await chip.write("gumbel", entry, value)
+        await chip.driver.send(2, position == 0, temperature=200)
+        _, row, _ = model.play(2, position == 0, 200)
+        assert await chip.driver.wait() == (row, True)
+        await chip.driver.take()
 
 
 def expected_segment(chip: Chip, name: str, word: int, named: str) -> str:
