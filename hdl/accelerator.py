@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.activations import LATENCY as ACTIVATIONS_LATENCY
 from hdl.activations import Activations
+from hdl.block_memory import BlockMemory
 from hdl.counters import COUNTER_BITS, COUNTERS, Counters
 from hdl.decoder import Decoder
 from hdl.embedding import Embedding
@@ -18,19 +20,23 @@ from hdl.load_port import LoadPort
 from hdl.loaded_memory import LoadedMemory
 from hdl.noise import REGISTERS, Noise
 from hdl.pipeline import delay
-from hdl.post import POST_SITES, X_LATENCY, Post
-from hdl.quantizer import magnitude, quantizer_shift
+from hdl.post import BIAS_LATENCY, EARLY, POST_SITES, STATE_LATENCY, X_LATENCY, Post
+from hdl.quantizer import bit_length, magnitude
 from hdl.requests import Requests, request_layout, result_layout
 from hdl.rms_norm import RMSNorm
 from hdl.row_blocks import OUTPUT, RowBlocks
-from hdl.sequencer import Sequencer
+from hdl.sequencer import START_CYCLES, Sequencer
+from hdl.state_banks import StateBanks
 from hdl.ternary_array import TernaryArray
-from hdl.vectors import VectorMemory, vector_write
-from hdl.weight_check import LATENCY as CHECK_LATENCY
+from hdl.vectors import VectorMemory
 from hdl.weight_check import WeightCheck
 from hdl.weight_source import LATENCY as SOURCE_LATENCY
 from hdl.weight_source import BlockSource
 from mmfree.design import LOAD_BITS, Design
+from mmfree.layout import Image
+
+ORDER_CYCLES = ACTIVATIONS_LATENCY - SOURCE_LATENCY - Decoder.LATENCY
+"""Cycles by which weights are ordered later than activations: both reach the array together."""
 
 
 class Accelerator(wiring.Component):
@@ -47,43 +53,48 @@ class Accelerator(wiring.Component):
     Ports (docs/accelerator.md says more of each): streams ``request`` (``request_layout``), ``result``, and ``fault`` instead of a result: a check failed in this
     pass, state and noise are as before it, and the same request repeats it exactly; ``abort``: the request ends with the token in progress; ``seed`` with
     ``seed_enable``; ``load_enable``, ``load_memory``, ``load_word``, ``load_part``, ``load_data``, ``load_refused`` (``LoadPort``); ``state_address``,
-    ``state_data``, ``state_write`` with ``state_enable``: the current bank of the state, P values a word, a cycle after the address; ``logits_address``,
+    ``state_data``, ``state_write`` with ``state_enable``: the current bank of the state, P values a word, two cycles after the address; ``logits_address``,
     ``logits_data``: those of the last token, likewise; ``pause``: holds the weights back; ``playing``; ``segment`` (entry of the segment table in progress);
     ``counters`` (COUNTERS of the last token, 32 bits each); ``tap_x``, ``tap_u``, ``tap_state``, ``tap_logits``: every write of a vector.
+
+    With an ``image`` its words stand in the memories from the start; otherwise memory files or the load port fill them.
 
     Seed, state, logits and memories are accessible only while no token is played. Token ids must lie in the tape's vocabulary.
     After reset no request is under way; the state is undefined until a token with ``begin``.
     """
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: Design, image: Image | None = None) -> None:
         self.design = design
+        contents = image.memories() if image is not None else {}
         columns, width = design.columns, design.post_width
         values = data.ArrayLayout(signed(16), width)
+        state_words = range(max(2, design.state_words))
+        self._logit_words = range(max(2, design.max_blocks * design.groups_per_block))
         self.blocks: dict[str, Any] = {
-            "sequencer": Sequencer(design),
-            "embedding": Embedding(design),
+            "sequencer": Sequencer(design, contents.get("headers", ())),
+            "embedding": Embedding(design, contents.get("embedding", ())),
             "activations": Activations(design),
-            "rms_norm": RMSNorm(columns),
-            "source": BlockSource(design.loaded_shape("weights")),
-            "decoder": Decoder(design.lanes, design.weight_code),
+            "rms_norm": RMSNorm(design),
+            "source": BlockSource(design, contents),
+            "decoder": Decoder(design),
             "weight_check": WeightCheck(design),
             "requests": Requests(design),
             "noise": Noise(width),
             "load_port": LoadPort(design),
             "faults": Faults(design),
             "tables": LoadedMemory(
-                "tables", design.loaded_shape("tables"), reads=2 * width, registered=True
+                "tables", design.loaded_shape("tables"), reads=2 * width, contents=contents.get("tables", ())
             ),
-            "biases": LoadedMemory("biases", design.loaded_shape("biases")),
+            "biases": LoadedMemory("biases", design.loaded_shape("biases"), contents=contents.get("biases", ())),
             "array": TernaryArray(design),
             "row_blocks": RowBlocks(design),
             "post": Post(design),
             "counters": Counters({"quantizer": columns, **dict.fromkeys(POST_SITES, width)}),
-            "x": VectorMemory(columns, max(2, design.embedding_tiles)),
-            "u": VectorMemory(columns, max(2, design.max_tiles)),
+            "x": VectorMemory(columns, width, design.embedding_tiles),
+            "u": VectorMemory(columns, width, design.max_tiles),
+            "state": StateBanks(design),
+            "logits": BlockMemory("logits", part_bits=16, parts=width, depth=self._logit_words.stop),
         }
-        self._state_words = range(max(2, design.state_words))
-        self._logit_words = range(max(2, design.max_blocks * design.groups_per_block))
         port = self.blocks["load_port"]
         super().__init__(
             {
@@ -100,7 +111,7 @@ class Accelerator(wiring.Component):
                 "load_data": In(LOAD_BITS),
                 "load_refused": Out(1),
                 "playing": Out(1),
-                "state_address": In(self._state_words),
+                "state_address": In(state_words),
                 "state_data": Out(values),
                 "state_write": In(values),
                 "state_enable": In(1),
@@ -109,10 +120,10 @@ class Accelerator(wiring.Component):
                 "pause": In(1),
                 "counters": Out(len(COUNTERS) * COUNTER_BITS),
                 "segment": Out(range(design.header_words + 1)),
-                "tap_x": Out(vector_write(columns, max(2, design.embedding_tiles))),
-                "tap_u": Out(vector_write(columns, max(2, design.max_tiles))),
-                "tap_state": Out(vector_write(width, max(2, design.state_words))),
-                "tap_logits": Out(vector_write(width, self._logit_words.stop)),
+                "tap_x": Out(self.blocks["post"].write_x.signature),
+                "tap_u": Out(self.blocks["post"].write_u.signature),
+                "tap_state": Out(self.blocks["post"].write_state.signature),
+                "tap_logits": Out(self.blocks["post"].write_logits.signature),
             }
         )
 
@@ -121,12 +132,12 @@ class Accelerator(wiring.Component):
         for name, block in self.blocks.items():
             m.submodules[name] = block
         sequencer, requests = self.blocks["sequencer"], self.blocks["requests"]
-        accepted = Signal()
+        started = Signal()
         wiring.connect(m, wiring.flipped(self.request), requests.request)
         wiring.connect(m, wiring.flipped(self.result), requests.result)
         wiring.connect(m, requests.play, sequencer.token)
         m.d.comb += [
-            accepted.eq(sequencer.token.valid & sequencer.token.ready),
+            started.eq(sequencer.started),
             requests.abort.eq(self.abort),
             requests.chosen.valid.eq(sequencer.chosen_valid),
             requests.chosen.payload.row.eq(self.blocks["post"].next_row),
@@ -135,47 +146,52 @@ class Accelerator(wiring.Component):
             self.segment.eq(sequencer.segment),
             self.playing.eq(sequencer.playing),
         ]
+        self._connect_weights(m, started)
         self._connect_array(m)
-        self._connect_post(m, accepted)
+        self._connect_post(m, started)
         self._connect_vectors(m)
-        self._connect_noise(m, accepted)
+        self._connect_noise(m, started)
         self._connect_tables(m)
         self._connect_load(m)
-        self._connect_faults(m, accepted)
+        self._connect_faults(m, started)
         self._connect_state(m)
         self._connect_logits(m)
-        self._connect_counters(m, accepted)
+        self._connect_counters(m, started)
         return m
+
+    def _connect_weights(self, m: Module, started: Value) -> None:
+        sequencer, source = self.blocks["sequencer"], self.blocks["source"]
+        decoder = self.blocks["decoder"]
+        take = sequencer.beat.valid | sequencer.take_check
+        m.d.comb += [
+            source.pause.eq(self.pause),
+            source.words.take.eq(delay(m, take, ORDER_CYCLES, reset=True)),
+            source.words.restart.eq(started),
+            sequencer.available.eq(source.words.available),
+            decoder.words.eq(source.words.data),
+        ]
 
     def _connect_array(self, m: Module) -> None:
         sequencer, activations = self.blocks["sequencer"], self.blocks["activations"]
-        source, array, norm = self.blocks["source"], self.blocks["array"], self.blocks["rms_norm"]
-        decoder = self.blocks["decoder"]
+        array, norm, decoder = self.blocks["array"], self.blocks["rms_norm"], self.blocks["decoder"]
         header = sequencer.header
         m.d.comb += [
-            decoder.word.eq(source.words.data),
-            source.pause.eq(self.pause),
-            source.words.take.eq(sequencer.take),
-            source.words.restart.eq(sequencer.restart),
-            sequencer.available.eq(source.words.available),
             activations.beat.eq(sequencer.beat),
             activations.tile.eq(sequencer.tile),
             activations.tail.eq(header.tail),
-            activations.tiles.eq(header.tiles),
             array.valid.eq(activations.o_beat.valid),
             array.first.eq(activations.o_beat.first),
             array.last.eq(activations.o_beat.last),
-            array.x.eq(activations.x),
+            array.x.eq(activations.activations),
             array.w.eq(decoder.o),
             norm.valid.eq(activations.fresh.valid),
-            norm.first.eq(activations.fresh.first),
             norm.last.eq(activations.fresh.last),
             norm.q.eq(activations.q),
             norm.clear.eq(sequencer.load),
         ]
         m.d.comb += [norm.multiplier[i].eq(header[f"multiplier{i}"]) for i in range(3)]
 
-    def _connect_post(self, m: Module, accepted: Value) -> None:
+    def _connect_post(self, m: Module, started: Value) -> None:
         sequencer, array, norm = self.blocks["sequencer"], self.blocks["array"], self.blocks["rms_norm"]
         row_blocks, post = self.blocks["row_blocks"], self.blocks["post"]
         m.d.comb += [
@@ -187,6 +203,7 @@ class Accelerator(wiring.Component):
             row_blocks.scale.eq(norm.scale),
             row_blocks.exponent.eq(norm.exponent),
             sequencer.block_done.eq(row_blocks.block_done),
+            sequencer.logits_done.eq(post.logits_done),
             post.tag.eq(row_blocks.tag),
             post.acc.eq(row_blocks.acc),
             post.multiplier.eq(row_blocks.multiplier),
@@ -194,7 +211,7 @@ class Accelerator(wiring.Component):
             post.wide.eq(row_blocks.wide),
             post.kind.eq(sequencer.header.kind),
             post.gate.eq(sequencer.header.gate),
-            post.restart.eq(accepted),
+            post.restart.eq(started),
             post.begin.eq(sequencer.begin),
         ]
 
@@ -204,66 +221,55 @@ class Accelerator(wiring.Component):
         activations, x, u = self.blocks["activations"], self.blocks["x"], self.blocks["u"]
         columns, width = self.design.columns, self.design.post_width
         # Only o and down read u, and only they read x by groups.
-        reads_u = sequencer.header.kind == OUTPUT
-        x_word, _ = self._place(post.x_group)
+        reads_u = Signal()
+        m.d.sync += reads_u.eq(sequencer.header.kind == OUTPUT)
+        bits = (columns // width - 1).bit_length()
         m.d.comb += [
-            embedding.valid.eq(sequencer.embedding_valid),
+            embedding.start.eq(sequencer.embed),
             embedding.id.eq(sequencer.embedding_id),
-            embedding.tile.eq(sequencer.embedding_tile),
-            embedding.last.eq(sequencer.embedding_last),
+            embedding.tiles.eq(sequencer.header.tiles),
             embedding.shift.eq(sequencer.header.base0.as_unsigned()),
-            x.read_address.eq(Mux(reads_u, x_word, sequencer.tile)),
+            post.embedding.enable.eq(embedding.o_valid),
+            post.embedding.group.eq(embedding.o_group),
+            post.embedding.keep.eq(~0),
+            post.embedding.data.eq(embedding.x),
+            x.read_address.eq(Mux(reads_u, post.x_group[bits:], sequencer.tile)),
             u.read_address.eq(sequencer.tile),
-            activations.u.eq(Mux(reads_u, u.read_data.as_value(), x.read_data.as_value())),
-            sequencer.vector_done.eq(post.vector_done | (embedding.o_valid & embedding.o_last)),
+            activations.reads_u.eq(reads_u),
+            activations.x.eq(x.read_data),
+            activations.u.eq(u.read_data),
+            sequencer.vector_done.eq(post.vector_done | embedding.ending),
         ]
-        _, x_part = self._place(delay(m, post.x_group, 1))
+        assert embedding.EARLY + 1 == EARLY
         # An Array, not word_select: Amaranth makes the latter with a $mul cell.
         parts = Array(x.read_data.as_value()[i : i + 16 * width] for i in range(0, 16 * columns, 16 * width))
-        part = Signal(16 * width)
-        m.d.comb += [part.eq(parts[x_part]), post.x.eq(delay(m, part, X_LATENCY - 1))]
+        part = Signal(16 * width, reset_less=True)
+        m.d.sync += part.eq(parts[delay(m, post.x_group[:bits], VectorMemory.LATENCY)])
+        m.d.comb += post.x.eq(part)
+        assert X_LATENCY == VectorMemory.LATENCY + 1
+        for vector, write, tap in ((x, post.write_x, self.tap_x), (u, post.write_u, self.tap_u)):
+            _copy_write(m, vector.write, write)
+            _copy_write(m, tap, write)
+        self._connect_size(m)
 
-        self._write_groups(m, x.write, post.write_x)
-        self._write_groups(m, u.write, post.write_u)
-        with m.If(embedding.o_valid):
-            m.d.comb += [
-                x.write.address.eq(embedding.o_tile),
-                x.write.enable.eq(~0),
-                x.write.data.eq(embedding.x),
-            ]
-        for tap, vector in ((self.tap_x, x), (self.tap_u, u)):
-            m.d.comb += [
-                tap.address.eq(vector.write.address),
-                tap.enable.eq(vector.write.enable),
-                tap.data.eq(vector.write.data),
-            ]
-        # Size of the vector being written; taken over when the segment that reads it begins.
-        size = Signal(15)
+    def _connect_size(self, m: Module) -> None:
+        """Size of the vector being written; complete, and taken over, START_CYCLES after the header of the segment that reads it."""
+        sequencer, post = self.blocks["sequencer"], self.blocks["post"]
+        written, size = Signal(15), Signal(15)
         sizes = [
-            magnitude([write.data[c] for c in range(columns)], list(write.enable))
-            for write in (x.write, u.write)
+            magnitude(
+                [write.data[p] for p in range(self.design.post_width)],
+                [write.enable & keep for keep in write.keep],
+            )
+            for write in (post.write_x, post.write_u)
         ]
-        m.d.sync += size.eq(size | sizes[0] | sizes[1])
-        with m.If(sequencer.load):
-            m.d.sync += [size.eq(0), activations.shift.eq(quantizer_shift(m, size))]
-
-    def _place(self, group: Value) -> tuple[Value, Value]:
-        """(word, group within the word) of a group of P elements."""
-        bits = (self.design.columns // self.design.post_width - 1).bit_length()
-        return group[bits:], group[:bits]
-
-    def _write_groups(self, m: Module, memory_write: Any, write: Any) -> None:
-        groups = self.design.columns // self.design.post_width
-        word, part = self._place(write.group)
-        m.d.comb += [
-            memory_write.address.eq(word),
-            memory_write.data.as_value().eq(write.data.as_value().replicate(groups)),
-            memory_write.enable.eq(Cat(Mux(part == g, write.enable, 0) for g in range(groups))),
-        ]
+        m.d.sync += [written.eq(sizes[0] | sizes[1]), size.eq(size | written)]
+        with m.If(delay(m, sequencer.load, START_CYCLES, reset=True)):
+            m.d.sync += [size.eq(0), self.blocks["activations"].shift.eq(15 - bit_length(m, size))]
 
     def _connect_tables(self, m: Module) -> None:
         post, tables, biases = self.blocks["post"], self.blocks["tables"], self.blocks["biases"]
-        assert tables.latency == TABLE_LATENCY
+        assert (tables.latency, biases.latency) == (TABLE_LATENCY, BIAS_LATENCY)
         for lane in range(2 * self.design.post_width):
             m.d.comb += [
                 getattr(tables, f"address_{lane}").eq(post.table_address[lane]),
@@ -271,18 +277,19 @@ class Accelerator(wiring.Component):
             ]
         m.d.comb += [biases.address_0.eq(post.bias_address), post.bias.as_value().eq(biases.data_0)]
 
-    def _connect_noise(self, m: Module, accepted: Value) -> None:
+    def _connect_noise(self, m: Module, started: Value) -> None:
         sequencer, post, noise = self.blocks["sequencer"], self.blocks["post"], self.blocks["noise"]
-        assert noise.latency == post.requantize.latency
+        temperature = self.blocks["requests"].temperature
         m.d.comb += [
             noise.take.eq(post.tag.valid & post.tag.role.logit),
             noise.keep.eq(post.tag.keep),
-            noise.temperature.eq(self.blocks["requests"].temperature),
-            noise.restart.eq(accepted),
+            noise.temperature.eq(temperature),
+            noise.restart.eq(started),
             noise.repeat.eq(sequencer.repeat),
             noise.seed.eq(self.seed),
-            noise.seed_enable.eq(self.seed_enable & ~sequencer.playing),
-            post.noise.eq(noise.o),
+            noise.seed_enable.eq(delay(m, self.seed_enable & ~sequencer.playing, 1, reset=True)),
+            post.entry.eq(noise.entry),
+            post.temperature.eq(temperature),
         ]
 
     def _connect_load(self, m: Module) -> None:
@@ -302,92 +309,81 @@ class Accelerator(wiring.Component):
         for name, target in targets.items():
             wiring.connect(m, getattr(port, f"to_{name}"), target)
 
-    def _connect_faults(self, m: Module, accepted: Value) -> None:
+    def _connect_faults(self, m: Module, started: Value) -> None:
         sequencer, post, faults = self.blocks["sequencer"], self.blocks["post"], self.blocks["faults"]
         check, tables = self.blocks["weight_check"], self.blocks["tables"]
-        m.d.comb += check.word.eq(self.blocks["source"].words.data)
+        m.d.comb += check.words.eq(self.blocks["source"].words.data)
         for flag, order in {
-            "valid": sequencer.take & ~sequencer.take_check,
+            "valid": sequencer.beat.valid,
             "last": sequencer.take_last,
             "check": sequencer.take_check,
         }.items():
-            m.d.comb += getattr(check, flag).eq(delay(m, order, SOURCE_LATENCY, reset=True))
+            m.d.comb += getattr(check, flag).eq(delay(m, order, ORDER_CYCLES + SOURCE_LATENCY, reset=True))
+        # Check words come in the order of the segments.
+        checked = Signal(range(self.design.header_words + 1), init=1)
+        with m.If(started):
+            m.d.sync += checked.eq(1)
+        with m.Elif(check.done):
+            m.d.sync += checked.eq(checked + 1)
         wrong = Cat(getattr(tables, f"wrong_{lane}") for lane in range(2 * self.design.post_width))
+        biases = self.blocks["biases"]
+        found = {
+            "weights": check.done & check.fault,
+            "headers": sequencer.header_wrong,
+            "embedding": self.blocks["embedding"].wrong,
+            "biases": post.bias_used & biases.wrong_0,
+            "tables": (post.table_used & wrong).any(),
+            "reciprocal_root": self.blocks["rms_norm"].wrong,
+            "gumbel": self.blocks["noise"].wrong,
+        }
+        for name, flag in found.items():
+            m.d.comb += getattr(faults, f"found_{name}").eq(flag if name == "weights" else delay(m, flag, 1, reset=True))
         m.d.comb += [
-            check.restart.eq(accepted),
+            check.restart.eq(started),
             sequencer.checked.eq(check.done),
             sequencer.fault.eq(faults.any),
             faults.segment.eq(sequencer.segment),
-            faults.weight_segment.eq(delay(m, sequencer.segment, SOURCE_LATENCY + CHECK_LATENCY)),
-            faults.clear.eq(accepted),
-            faults.found_weights.eq(check.done & check.fault),
-            faults.found_headers.eq(delay(m, sequencer.header_wrong, 1, reset=True)),
-            faults.found_embedding.eq(self.blocks["embedding"].wrong),
-            faults.found_biases.eq(post.bias_used & self.blocks["biases"].wrong_0),
-            faults.found_tables.eq((post.table_used & wrong).any()),
-            faults.found_reciprocal_root.eq(self.blocks["rms_norm"].wrong),
-            faults.found_gumbel.eq(self.blocks["noise"].wrong),
+            faults.weight_segment.eq(checked),
+            faults.clear.eq(started),
             self.fault.valid.eq(sequencer.failed_valid),
             self.fault.payload.eq(faults.first),
             sequencer.failed_ready.eq(self.fault.ready),
         ]
 
     def _connect_state(self, m: Module) -> None:
-        """Two banks: a token reads one and writes the other; they change places when it is done."""
-        sequencer, post = self.blocks["sequencer"], self.blocks["post"]
-        m.submodules.banks = state = memory.Memory(
-            shape=unsigned(16 * self.design.post_width), depth=2 * self._state_words.stop, init=[]
-        )
-        read, write = state.read_port(), state.write_port()
-        bank, idle = Signal(), ~sequencer.playing
-        with m.If(sequencer.pass_done):
-            m.d.sync += bank.eq(~bank)
+        sequencer, post, state = self.blocks["sequencer"], self.blocks["post"], self.blocks["state"]
+        assert state.LATENCY == STATE_LATENCY
         m.d.comb += [
-            read.addr.eq(Cat(bank, Mux(idle, self.state_address, post.state_address))),
-            post.state.as_value().eq(read.data),
-            self.state_data.as_value().eq(read.data),
+            state.playing.eq(sequencer.playing),
+            state.swap.eq(sequencer.pass_done),
+            state.address.eq(post.state_address),
+            state.host_address.eq(self.state_address),
+            state.host_write.eq(self.state_write),
+            state.host_enable.eq(self.state_enable),
+            post.state.eq(state.values),
+            self.state_data.eq(state.values),
         ]
-        with m.If(idle):
-            m.d.comb += [
-                write.addr.eq(Cat(bank, self.state_address)),
-                write.data.eq(self.state_write.as_value()),
-                write.en.eq(self.state_enable),
-            ]
-        with m.Else():
-            m.d.comb += [
-                write.addr.eq(Cat(~bank, post.write_state.group)),
-                write.data.eq(post.write_state.data.as_value()),
-                write.en.eq(post.write_state.enable.any()),
-            ]
-        m.d.comb += [
-            self.tap_state.address.eq(post.write_state.group),
-            self.tap_state.enable.eq(post.write_state.enable),
-            self.tap_state.data.eq(post.write_state.data),
-        ]
+        _copy_write(m, state.write, post.write_state)
+        _copy_write(m, self.tap_state, post.write_state)
 
     def _connect_logits(self, m: Module) -> None:
-        post = self.blocks["post"]
-        m.submodules.logits = logits = memory.Memory(
-            shape=unsigned(16 * self.design.post_width), depth=self._logit_words.stop, init=[]
-        )
-        write, read = logits.write_port(), logits.read_port()
+        post, logits = self.blocks["post"], self.blocks["logits"]
+        write = post.write_logits
         m.d.comb += [
-            write.addr.eq(post.write_logits.group),
-            write.data.eq(post.write_logits.data.as_value()),
-            write.en.eq(post.write_logits.enable.any()),
-            read.addr.eq(self.logits_address),
-            self.logits_data.as_value().eq(read.data),
-            self.tap_logits.address.eq(post.write_logits.group),
-            self.tap_logits.enable.eq(post.write_logits.enable),
-            self.tap_logits.data.eq(post.write_logits.data),
+            logits.write.address.eq(write.group),
+            logits.write.data.eq(write.data.as_value()),
+            logits.write.enable.eq(write.enable.replicate(self.design.post_width)),
+            logits.address_0.eq(self.logits_address),
+            self.logits_data.as_value().eq(logits.data_0),
         ]
+        _copy_write(m, self.tap_logits, write)
 
-    def _connect_counters(self, m: Module, accepted: Value) -> None:
+    def _connect_counters(self, m: Module, started: Value) -> None:
         sequencer, post, counters = self.blocks["sequencer"], self.blocks["post"], self.blocks["counters"]
         m.d.comb += [
-            counters.clear.eq(accepted),
+            counters.clear.eq(started),
             counters.busy.eq(sequencer.playing),
-            counters.beat.eq(sequencer.beat.valid),
+            counters.beat.eq(sequencer.admitted),
             counters.waits.eq(sequencer.waits),
             counters.saturated_quantizer.eq(self.blocks["activations"].saturated),
             *(
@@ -396,3 +392,8 @@ class Accelerator(wiring.Component):
             ),
             self.counters.eq(counters.o.as_value()),
         ]
+
+
+def _copy_write(m: Module, target: Any, write: Any) -> None:
+    for name in ("group", "enable", "keep", "data"):
+        m.d.comb += Value.cast(getattr(target, name)).eq(Value.cast(getattr(write, name)))

@@ -18,7 +18,12 @@ def negate_if(negative: Value, value: Value) -> Value:
 
 def count_ones(flags: Value) -> Value:
     """Number of set bits, as a balanced sum."""
-    nodes: list[Value] = [flags[i] for i in range(len(flags))]
+    return sum_of([flags[i] for i in range(len(flags))])
+
+
+def sum_of(values: list[Value]) -> Value:
+    """Sum of unsigned values, balanced."""
+    nodes = list(values)
     while len(nodes) > 1:
         pairs = [nodes[i : i + 2] for i in range(0, len(nodes), 2)]
         nodes = [pair[0] + pair[1] if len(pair) == 2 else pair[0] for pair in pairs]

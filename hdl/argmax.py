@@ -6,22 +6,28 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.pipeline import delay
+
 KEY_BITS = 17
 """Signed width of logit + noise."""
+
+
+def argmax_latency(width: int) -> int:
+    """Cycles from a group of keys to the row."""
+    return max(1, (width - 1).bit_length()) + 2
 
 
 class Argmax(wiring.Component):
     """Row of the largest of the keys (logit + noise) seen since ``clear``; the lowest row wins a tie (docs/arithmetic.md, 14).
 
     Ports: ``valid``, ``keys`` (P values), ``keep`` (P flags), ``group`` (rows group * P and up; groups come in rising order), ``clear``;
-    ``row``, LATENCY = 2 cycles after the last keys. One group per cycle; never stalls.
+    ``row``, ``latency`` = max(1, log2 P) + 2 cycles after the last keys. One group per cycle; never stalls.
     """
-
-    LATENCY = 2
 
     def __init__(self, width: int, group_bits: int) -> None:
         self._width = width
-        lane_bits = (width - 1).bit_length()
+        self._lane_bits = (width - 1).bit_length()
+        self.latency = argmax_latency(width)
         super().__init__(
             {
                 "clear": In(1),
@@ -29,40 +35,44 @@ class Argmax(wiring.Component):
                 "keys": In(data.ArrayLayout(signed(KEY_BITS), width)),
                 "keep": In(width),
                 "group": In(group_bits),
-                "row": Out(group_bits + lane_bits),
+                "row": Out(group_bits + self._lane_bits),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        nodes: list[tuple[Value, Value, Value]] = [
+        nodes: list[_Node] = [
             (self.keys[p], self.keep[p], Const(0, 0)) for p in range(self._width)
         ]
-        while len(nodes) > 1:
-            nodes = [_larger(a, b) for a, b in zip(nodes[::2], nodes[1::2], strict=True)]
+        # A cycle for each level: the best of the group.
+        while True:
+            if len(nodes) > 1:
+                nodes = [_larger(a, b) for a, b in zip(nodes[::2], nodes[1::2], strict=True)]
+            nodes = [(delay(m, key, 1), delay(m, keep, 1), delay(m, lane, 1)) for key, keep, lane in nodes]
+            if len(nodes) == 1:
+                break
         key, keep, lane = nodes[0]
-        # Cycle 0: best of the group.
-        group_key = Signal(signed(KEY_BITS), reset_less=True)
-        group_row = Signal(len(self.row), reset_less=True)
-        group_valid = Signal()
-        m.d.sync += [
-            group_key.eq(key),
-            group_row.eq(Cat(lane, self.group)),
-            group_valid.eq(self.valid & keep),
-        ]
-        # Cycle 1: best so far.
-        best = Signal(signed(KEY_BITS), reset_less=True)
-        found = Signal()
-        with m.If(group_valid & (~found | (group_key > best))):
-            m.d.sync += [best.eq(group_key), self.row.eq(group_row), found.eq(1)]
+        levels = max(1, self._lane_bits)
+        valid = delay(m, self.valid, levels, reset=True) & keep
+        row = Cat(lane, delay(m, self.group, levels))
+        # The best so far, and a cycle later its row.
+        best, found = Signal(signed(KEY_BITS), reset_less=True), Signal()
+        larger = Signal()
+        m.d.comb += larger.eq(valid & (~found | (key > best)))
+        with m.If(larger):
+            m.d.sync += [best.eq(key), found.eq(1)]
         with m.If(self.clear):
             m.d.sync += found.eq(0)
+        taken, taken_row = delay(m, larger, 1, reset=True), delay(m, row, 1)
+        with m.If(taken):
+            m.d.sync += self.row.eq(taken_row)
         return m
 
 
-def _larger(
-    low: tuple[Value, Value, Value], high: tuple[Value, Value, Value]
-) -> tuple[Value, Value, Value]:
+_Node = tuple[Value, Value, Value]
+
+
+def _larger(low: _Node, high: _Node) -> _Node:
     """Of two (key, keep, lane), the larger; ``low`` wins a tie. The winner's side is the new top bit of lane."""
     take_high = high[1] & (~low[1] | (high[0] > low[0]))
     key = Mux(take_high, high[0], low[0]).as_signed()

@@ -6,6 +6,7 @@ import json
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from hdl.yosys import run_yosys
 
@@ -28,6 +29,33 @@ def ecp5_cells(files: dict[str, str], top: str) -> dict[str, int]:
 
     ``files``: name -> text; RTLIL (.il) and Verilog (.v) are read, others lie beside them (memory files: without contents, a memory is constant, and goes).
     """
+    return dict(_synthesize(files, top, "")["design"]["num_cells_by_type"])
+
+
+def ecp5_cells_by_block(rtlil_text: str, top: str) -> dict[str, dict[str, int]]:
+    """Cells by type of every block that stands in ``top``, with all that it holds; "top": what stands there itself.
+
+    Blocks are synthesized apart, so together they take a few percent more than the flattened whole.
+    """
+    modules = _synthesize({f"{top}.il": rtlil_text}, top, " -noflatten")["modules"]
+    modules = {name.removeprefix("\\"): module for name, module in modules.items()}
+
+    def total(name: str) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for kind, count in modules[name]["num_cells_by_type"].items():
+            inner = total(kind.removeprefix("\\")) if kind.removeprefix("\\") in modules else {kind: 1}
+            for cell, each in inner.items():
+                found[cell] = found.get(cell, 0) + count * each
+        return found
+
+    own = modules[top]["num_cells_by_type"]
+    blocks = [name.removeprefix("\\") for name in own if name.removeprefix("\\") in modules]
+    found = {name.removeprefix(f"{top}.").partition("$")[0]: total(name) for name in blocks}
+    return found | {"top": {kind: count for kind, count in own.items() if kind.removeprefix("\\") not in modules}}
+
+
+def _synthesize(files: dict[str, str], top: str, options: str) -> dict[str, Any]:
+    """Yosys' statistics after ``synth_ecp5``."""
     readers = {".il": "read_rtlil", ".v": "read_verilog"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -41,16 +69,21 @@ def ecp5_cells(files: dict[str, str], top: str) -> dict[str, int]:
         # Amaranth names the fields of a vector `vector[0]`, which clashes with the names of bits.
         commands = [
             *reads,
-            f"synth_ecp5 -top {top} -run begin:map_luts",
+            f"synth_ecp5{options} -top {top} -run begin:map_luts",
             "opt_clean -purge",
-            f"synth_ecp5 -top {top} -run map_luts:",
+            f"synth_ecp5{options} -top {top} -run map_luts:",
             "tee -q -o cells.json stat -json",
         ]
         run_yosys(commands, folder)
-        statistics = json.loads((folder / "cells.json").read_text())
-    return dict(statistics["design"]["num_cells_by_type"])
+        statistics: dict[str, Any] = json.loads((folder / "cells.json").read_text())
+    return statistics
 
 
 def luts(cells: dict[str, int]) -> int:
     """LUT4-equivalents: LUT4, and 2 for each carry cell CCU2C."""
     return cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0)
+
+
+def ram_blocks(cells: dict[str, int]) -> int:
+    """Block RAMs of the ECP5, of any width."""
+    return cells.get("DP16KD", 0) + cells.get("PDPW16KD", 0)

@@ -6,14 +6,19 @@ from amaranth.hdl import Module, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.adder import count_ones
+from hdl.adder import count_ones, sum_of
 from hdl.pipeline import delay
 from hdl.sequencer import WAITS
 from mmfree.formats import SATURATION_SITES
 
 COUNTER_BITS = 32
-CYCLE_COUNTERS = ("cycles", "beats", "wait_weights", "wait_room", "wait_vector", "wait_control")
+CYCLE_COUNTERS = (
+    *("cycles", "beats", "wait_weights", "wait_room", "wait_drain", "wait_vector", "wait_control"),
+)
 """cycles = beats + the waits: from the token's acceptance until its result is valid."""
+
+SETTLE_CYCLES = 3
+"""Cycles from the end of a token until its cycles are counted."""
 
 COUNTERS = (*CYCLE_COUNTERS, *(f"saturated_{site}" for site in SATURATION_SITES))
 
@@ -22,7 +27,7 @@ class Counters(wiring.Component):
     """Counts from ``clear`` on.
 
     Ports: ``clear``; ``busy`` (a token is being played), ``beat`` (a tile was admitted), ``waits``; ``saturated_SITE`` (flags); ``o``: the counters, 32 bits each,
-    one cycle behind (saturations: two).
+    SETTLE_CYCLES behind (saturations: two cycles more).
     """
 
     def __init__(self, flag_bits: dict[str, int]) -> None:
@@ -39,21 +44,26 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        steps: dict[str, Value] = {
+        counted: dict[str, Value] = {
             "cycles": self.busy,
             "beats": self.beat,
             "wait_weights": self.waits.weights,
             "wait_room": self.waits.room,
+            "wait_drain": self.waits.drain,
             "wait_vector": self.waits.vector,
             "wait_control": self.waits.control,
         }
         for site in SATURATION_SITES:
-            count = count_ones(getattr(self, f"saturated_{site}"))
-            steps[f"saturated_{site}"] = delay(m, count, 1, reset=True)
+            # Of many flags in two cycles.
+            flags = delay(m, getattr(self, f"saturated_{site}"), 1, reset=True)
+            parts = [delay(m, count_ones(flags[n : n + 8]), 1, reset=True) for n in range(0, len(flags), 8)]
+            counted[f"saturated_{site}"] = sum_of(parts)
+        steps = {name: delay(m, value, 2, reset=True) for name, value in counted.items()}
+        clear = delay(m, self.clear, 1, reset=True)
         for name, step in steps.items():
             counter = self.o[name]
             m.d.sync += counter.eq(counter + step)
-        with m.If(self.clear):
+        with m.If(clear):
             m.d.sync += self.o.eq(0)
         return m
 

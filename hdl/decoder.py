@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux, Value, unsigned
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from mmfree.design import Design
 from mmfree.weight_codes import WEIGHT_CODES
 
 
 class Decoder(wiring.Component):
-    """Words of a weight code (mmfree/weight_codes.py) to R C codes of 2 bits: 0, 1, 3 for 0, +1, -1.
+    """Words of a weight code (mmfree/weight_codes.py) to codes of 2 bits, 0, 1, 3 for 0, +1, -1, for each group of rows.
 
-    Ports: ``word``; ``o``, ``LATENCY`` = 1 cycle later. One word per cycle; never stalls; no reset.
+    Ports: ``words``; ``o``, ``LATENCY`` = 1 cycle later. One word of each group per cycle; never stalls; no reset.
     """
 
     LATENCY = 1
 
-    def __init__(self, lanes: int, code: str) -> None:
-        self._lanes, self._code = lanes, WEIGHT_CODES[code]
-        super().__init__({"word": In(self._code.word_bits(lanes)), "o": Out(2 * lanes)})
+    def __init__(self, design: Design) -> None:
+        self._lanes, self._code = design.group_rows * design.columns, WEIGHT_CODES[design.weight_code]
+        self._groups = design.num_groups
+        super().__init__(
+            {
+                "words": In(data.ArrayLayout(unsigned(design.group_bits), self._groups)),
+                "o": Out(data.ArrayLayout(unsigned(2 * self._lanes), self._groups)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         code = self._code
         decode = {"2": _two_bit, "1.67": _triple, "1.6": _five_in_eight}[code.name]
-        groups = [
-            decode(self.word[g * code.bits :][: code.bits])
-            for g in range(-(-self._lanes // code.group))
-        ]
-        m.d.sync += self.o.eq(Cat(groups)[: 2 * self._lanes])
+        for group in range(self._groups):
+            word = self.words[group]
+            trits = [decode(word[n : n + code.bits]) for n in range(0, code.word_bits(self._lanes), code.bits)]
+            m.d.sync += self.o[group].eq(Cat(trits)[: 2 * self._lanes])
         return m
 
 

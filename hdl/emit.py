@@ -17,8 +17,9 @@ from amaranth.back import rtlil
 from hdl.accelerator import Accelerator
 from hdl.audit import forbidden_cells
 from hdl.products import ProductUnit, product_units
+from hdl.technology import Technology
 from hdl.yosys import run_yosys
-from mmfree.design import LOADED_MEMORIES, Design
+from mmfree.design import Design
 from mmfree.files import write_atomically
 from mmfree.layout import Image, constant_words, layout
 from mmfree.tape import Tape
@@ -31,12 +32,12 @@ _TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;\n(.*?)^endmo
 """What makes combinational processes run at time 0. Icarus sees no change in a value that a declaration sets; set last, it does."""
 
 
-def convert_rtlil(accelerator: Accelerator) -> str:
-    """RTLIL of an accelerator, top module TOP."""
-    return str(rtlil.convert(accelerator, name=TOP, emit_src=False))
+def convert_rtlil(accelerator: Accelerator, technology: Technology = Technology.GENERIC) -> str:
+    """RTLIL of an accelerator for a technology, top module TOP."""
+    return str(rtlil.convert(accelerator, name=TOP, emit_src=False, platform=technology))
 
 
-def convert_verilog(rtlil_text: str, memories: Collection[str] = LOADED_MEMORIES) -> str:
+def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
     """Verilog of RTLIL; ``memories``, each of which it must hold once, are initialised from NAME.hex in the working folder, others not at all."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -74,7 +75,7 @@ def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dic
     rtlil_text = convert_rtlil(accelerator)
     description = describe(design, rtlil_text, product_units(accelerator, tape))
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / VERILOG_NAME, convert_verilog(rtlil_text).encode())
+    write_atomically(folder / VERILOG_NAME, convert_verilog(rtlil_text, design.memories).encode())
     write_memory_files(image, design, folder)
     if tape is not None:
         description["tape_sha256"] = tape.sha256

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.pipeline import delay
 from mmfree.design import LOADED_MEMORIES, Design
 
 
@@ -19,8 +20,8 @@ def fault_layout(design: Design) -> data.StructLayout:
 class Faults(wiring.Component):
     """Keeps the first fault of a pass; of several in one cycle, that of the memory which comes first.
 
-    Ports: ``found_MEMORY`` (flags), ``segment`` (in progress), ``weight_segment`` (that whose check word was examined); ``clear`` (a token begins); ``any``, ``first``, one
-    cycle later.
+    Ports: ``found_MEMORY`` (flags), ``segment`` (in progress), ``weight_segment`` (that whose check word was examined); ``clear`` (a token begins); ``any``, ``first``, two
+    cycles later.
     """
 
     def __init__(self, design: Design) -> None:
@@ -38,17 +39,17 @@ class Faults(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        found = Array(getattr(self, f"found_{name}") for name in LOADED_MEMORIES)
+        flags = Cat(getattr(self, f"found_{name}") for name in LOADED_MEMORIES)
+        found = delay(m, flags, 1, reset=True)
+        segment, weight_segment = delay(m, self.segment, 1), delay(m, self.weight_segment, 1)
         first = Signal(self.first.shape())
-        m.d.comb += first.segment.eq(self.segment)
+        m.d.comb += first.segment.eq(segment)
         for index, flag in reversed(list(enumerate(found))):
             with m.If(flag):
                 m.d.comb += first.memory.eq(index)
-        with m.If(self.found_weights):
-            m.d.comb += first.segment.eq(self.weight_segment)
-        hit = Signal()
-        m.d.comb += hit.eq(sum(found[1:], found[0]) != 0)
-        with m.If(hit & ~self.any):
+        with m.If(found[LOADED_MEMORIES.index("weights")]):
+            m.d.comb += first.segment.eq(weight_segment)
+        with m.If(found.any() & ~self.any):
             m.d.sync += [self.any.eq(1), self.first.eq(first)]
         with m.If(self.clear):
             m.d.sync += self.any.eq(0)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.pipeline import delay
 from hdl.requantize import saturate
-from mmfree.formats import DEFAULT_FORMATS, GATES, INT8_MAX, INT8_MIN
+from mmfree.formats import DEFAULT_FORMATS, GATES
 
 BY_TABLE, SIGNED = GATES.index("sigmoid"), GATES.index("signed")
 GATE_BITS = (len(GATES) - 1).bit_length()
 FORGET_BITS = 10
 """Signed width of f, -256..256."""
 
-TABLE_LATENCY = 2
-"""Cycles from a table address to the registered entry."""
+INDEX_LATENCY, TABLE_LATENCY = 2, 2
+"""Cycles from a value to its table address, and from there to the entry."""
+
+LATENCY = INDEX_LATENCY + TABLE_LATENCY + 1
 
 _ONE = 1 << DEFAULT_FORMATS.forget_fb
 
@@ -26,8 +28,8 @@ class ForgetGate(wiring.Component):
 
     i and gate take the same way, with a bias of 0, to their SiLU entry.
 
-    Ports: ``z``, ``bias`` (P int16), ``gate`` (index in GATES); ``index`` (P int8, one cycle later: address the table, which answers ``entry`` TABLE_LATENCY cycles after that);
-    ``o`` (P int16) and ``saturated`` (P flags: the index was clamped), ``latency`` = 3 cycles after z. New operands every cycle; never stalls; no reset.
+    Ports: ``z``, ``bias`` (P int16), ``gate`` (index in GATES); ``index`` (P int8, two cycles later: address the table, which answers ``entry`` TABLE_LATENCY cycles after that);
+    ``o`` (P int16) and ``saturated`` (P flags: the index was clamped), ``latency`` = 5 cycles after z. New operands every cycle; never stalls; no reset.
     """
 
     def __init__(self, width: int) -> None:
@@ -44,28 +46,34 @@ class ForgetGate(wiring.Component):
                 "saturated": Out(width),
             }
         )
-        self.latency = 1 + TABLE_LATENCY
+        self.latency = LATENCY
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        gate = delay(m, self.gate, 1)
-        by_table, signed_gate = gate == BY_TABLE, gate == SIGNED
-        by_table_out = delay(m, by_table, TABLE_LATENCY)
+        by_table, signed_gate = Signal(), Signal()
+        m.d.sync += [by_table.eq(self.gate == BY_TABLE), signed_gate.eq(self.gate == SIGNED)]
+        signed_later = delay(m, signed_gate, 1)
+        by_table_out = delay(m, by_table, 1 + TABLE_LATENCY)
         for p in range(self._width):
             # Cycle 0: bias.
             total = Signal(signed(17), reset_less=True, name=f"total_{p}")
             m.d.sync += total.eq(self.z[p] + self.bias[p])
-            # Cycle 1: table address, and the hard gates.
-            index, clamped = saturate(total, INT8_MIN, INT8_MAX)
-            centre, low = Mux(signed_gate, 0, _ONE // 2), Mux(signed_gate, -_ONE, 0)
-            ramp = Signal(signed(FORGET_BITS), name=f"ramp_{p}")
-            m.d.comb += [
-                self.index[p].eq(index),
-                ramp.eq(saturate(total + centre, low, Const(_ONE))[0]),
+            # Cycle 1: table address. Cycles 1, 2: the hard gates, total + 128 in 0..256, or total in -256..256.
+            index, clamped = saturate(total, 8)
+            register = Signal(signed(8), reset_less=True, name=f"index_{p}")
+            ramp = Signal(signed(FORGET_BITS), reset_less=True, name=f"ramp_{p}")
+            centred = Signal(signed(18), reset_less=True, name=f"centred_{p}")
+            m.d.comb += self.index[p].eq(register)
+            m.d.sync += centred.eq(total + Mux(signed_gate, 0, _ONE // 2))
+            beyond, below = ~centred[-1] & centred[8:-1].any(), centred[-1] & ~centred[8:-1].all()
+            low = Mux(signed_later, -_ONE, 0)
+            m.d.sync += [
+                register.eq(index),
+                ramp.eq(Mux(beyond, _ONE, Mux(below | (centred[-1] & ~signed_later), low, centred))),
             ]
-            # Cycle 3: the entry has arrived.
-            m.d.comb += [
-                self.o[p].eq(Mux(by_table_out, self.entry[p], delay(m, ramp, TABLE_LATENCY))),
-                self.saturated[p].eq(delay(m, clamped & by_table, TABLE_LATENCY)),
+            # Cycle 4: the entry has arrived.
+            m.d.sync += [
+                self.o[p].eq(Mux(by_table_out, self.entry[p], delay(m, ramp, TABLE_LATENCY - 1))),
+                self.saturated[p].eq(delay(m, clamped & by_table, 1 + TABLE_LATENCY)),
             ]
         return m

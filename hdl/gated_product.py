@@ -1,4 +1,4 @@
-"""Output product of the MLGRU and of the GLU: an int8 operand times a table value."""
+"""Output product of the MLGRU and of the GLU, and the noise: a small operand times a table value."""
 
 from __future__ import annotations
 
@@ -6,32 +6,38 @@ from amaranth.hdl import Const, Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.product import Product
+from hdl.product import Product, product_latency
 from hdl.requantize import saturate
-from mmfree.formats import DEFAULT_FORMATS, INT16_MAX, INT16_MIN
+from mmfree.formats import DEFAULT_FORMATS, TEMPERATURE_FB
 
 SHIFT = DEFAULT_FORMATS.index_fb + DEFAULT_FORMATS.state_fb - DEFAULT_FORMATS.residual_fb
+assert SHIFT == TEMPERATURE_FB, "noise and gates share the products"
+
+OPERAND_BITS = 9
+LATENCY = product_latency(signed(OPERAND_BITS), SHIFT) + 1
 
 
 class GatedProduct(wiring.Component):
-    """u = sat_16(rnd(operand * value, 6)) for P lanes (docs/arithmetic.md, 11 and 12).
+    """u = sat_16(rnd(operand * value, 6)) for P lanes (docs/arithmetic.md, 11, 12 and 14).
 
-    Ports: ``operand`` (P int8: g or up), ``value`` (P int16: a SiLU entry); ``u`` (P int16) and ``saturated`` (P flags), ``latency`` cycles later.
-    New operands every cycle; never stalls; no reset.
+    Ports: ``operand`` (P signed 9 bits: g or up, an int8, or the temperature), ``value`` (P int16: a SiLU entry, or Gumbel noise); ``u`` (P int16) and ``saturated`` (P
+    flags), ``latency`` cycles later. New operands every cycle; never stalls; no reset.
     """
 
     def __init__(self, width: int) -> None:
         values = data.ArrayLayout(signed(16), width)
         super().__init__(
             {
-                "operand": In(data.ArrayLayout(signed(8), width)),
+                "operand": In(data.ArrayLayout(signed(OPERAND_BITS), width)),
                 "value": In(values),
                 "u": Out(values),
                 "saturated": Out(width),
             }
         )
-        self.products = [Product(signed(16), signed(8), addend_bits=SHIFT) for _ in range(width)]
-        self.latency = self.products[0].latency + 1
+        self.products = [
+            Product(signed(16), signed(OPERAND_BITS), addend_bits=SHIFT) for _ in range(width)
+        ]
+        self.latency = LATENCY
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -42,6 +48,6 @@ class GatedProduct(wiring.Component):
                 product.b.eq(self.operand[p]),
                 product.addend.eq(Const(1 << (SHIFT - 1))),
             ]
-            u, over = saturate(product.o >> SHIFT, INT16_MIN, INT16_MAX)
+            u, over = saturate(product.o[SHIFT:].as_signed(), 16)
             m.d.sync += [self.u[p].eq(u), self.saturated[p].eq(over)]
         return m

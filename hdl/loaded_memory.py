@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Module, unsigned
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.pipeline import delay
+from hdl.block_memory import BlockMemory
 from mmfree.design import LOAD_BITS, LoadedShape
 
 
@@ -28,9 +28,9 @@ def load_write(shape: LoadedShape) -> wiring.Signature:
 class LoadedMemory(wiring.Component):
     """``reads`` read ports on words of ``shape.bits`` bits.
 
-    Ports: ``load`` (a part of a word, written for reads from the next cycle on); ``address_N``; ``data_N`` and ``wrong_N`` (the word's parity is wrong), ``latency``
-    cycles later: 1, and a further one for ``registered`` (the block RAM's own output register). A word without parity is never wrong. ``contents`` (words without
-    parity): of a memory that a tape does not fill; others are initialised from a memory file, or not at all.
+    Ports: ``load`` (a part of a word, written for reads from two cycles later on); ``address_N``; ``data_N`` and ``wrong_N`` (the word's parity is wrong), ``latency``
+    cycles later: 2, and a further one with ``fabric_register``. A word without parity is never wrong. ``contents``: words as they are stored, parity included, that stand
+    there from the start; a memory without any is initialised from a memory file, or not at all.
     """
 
     def __init__(
@@ -39,15 +39,21 @@ class LoadedMemory(wiring.Component):
         shape: LoadedShape,
         *,
         reads: int = 1,
-        registered: bool = False,
+        fabric_register: bool = False,
         contents: Sequence[int] = (),
     ) -> None:
-        self.name, self._shape, self._reads, self._registered = name, shape, reads, registered
-        initial = [shape.with_parity(word) for word in contents]
-        self.contents = memory.MemoryData(
-            shape=unsigned(shape.parts * shape.part_bits), depth=max(2, shape.depth), init=initial
+        self.name, self._shape, self._reads = name, shape, reads
+        self.memory = BlockMemory(
+            name,
+            part_bits=shape.part_bits,
+            parts=shape.parts,
+            depth=shape.depth,
+            reads=reads,
+            init=contents,
+            fabric_register=fabric_register,
         )
-        self.latency = 1 + registered
+        self.contents = self.memory.contents
+        self.latency = self.memory.latency
         ports: dict[str, Any] = {}
         for n in range(reads):
             ports |= {
@@ -59,20 +65,27 @@ class LoadedMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        shape = self._shape
-        words = memory.Memory(self.contents)
-        setattr(m.submodules, self.name, words)
-        write = words.write_port(granularity=shape.part_bits)
+        shape, load = self._shape, self.load
+        m.submodules.memory = memory = self.memory
+        # A register: a host's write reaches every block of a deep memory.
+        address, enable = Signal.like(load.word), Signal(shape.parts)
+        part = Signal(shape.part_bits)
+        m.d.sync += [
+            address.eq(load.word),
+            part.eq(load.data[: shape.part_bits]),
+            enable.eq(Cat(load.enable & (load.part == n) for n in range(shape.parts))),
+        ]
         m.d.comb += [
-            write.addr.eq(self.load.word),
-            write.data.eq(self.load.data[: shape.part_bits].replicate(shape.parts)),
-            write.en.eq(Cat(self.load.enable & (self.load.part == n) for n in range(shape.parts))),
+            memory.write.address.eq(address),
+            memory.write.data.eq(part.replicate(shape.parts)),
+            memory.write.enable.eq(enable),
         ]
         for n in range(self._reads):
-            read = words.read_port()
-            m.d.comb += read.addr.eq(getattr(self, f"address_{n}"))
-            word = delay(m, read.data, int(self._registered))
-            m.d.comb += getattr(self, f"data_{n}").eq(word[: shape.bits])
+            word = getattr(memory, f"data_{n}")
+            m.d.comb += [
+                getattr(memory, f"address_{n}").eq(getattr(self, f"address_{n}")),
+                getattr(self, f"data_{n}").eq(word[: shape.bits]),
+            ]
             if shape.parity:
                 m.d.comb += getattr(self, f"wrong_{n}").eq(word[: shape.bits + 1].xor())
         return m

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.adder import count_ones
+from hdl.forget_gate import TABLE_LATENCY
 from hdl.loaded_memory import LoadedMemory, load_write
 from hdl.pipeline import delay
-from hdl.product import Product
 from mmfree.design import LoadedShape
-from mmfree.formats import NOISE_INDEX_BITS, TEMPERATURE_FB, TEMPERATURE_MAX, gumbel_table
+from mmfree.formats import NOISE_INDEX_BITS, TEMPERATURE_MAX, gumbel_table
 
 REGISTERS = data.StructLayout({"a": 64, "b": 63})
 """The two shift registers; neither may be 0."""
 
-NOISE_BITS = 16
-"""Signed width of the noise: |255 * 7453| / 64 < 2^15."""
-
 TEMPERATURE_BITS = TEMPERATURE_MAX.bit_length()
 _WORD_BITS = 2 * NOISE_INDEX_BITS
+LATENCY = 5 + TABLE_LATENCY
+"""Cycles from ``take`` to the entries."""
+
 _GUMBEL = LoadedShape(14, 2 << NOISE_INDEX_BITS)
 
 
 class Noise(wiring.Component):
-    """Noise for P rows: rnd(temperature * gumbel, 6) (docs/arithmetic.md, 14).
+    """Gumbel entries for P rows (docs/arithmetic.md, 14); the products of the gates multiply them by the temperature.
 
     Ports: ``take`` (P rows are used; the registers move on, unless the temperature is 0), ``keep`` (P flags, from the lowest up: only kept rows draw a word; fewer than
     P from one group on to the end of a token, and then P cycles without ``take`` follow); ``temperature`` (steady while a token is played); ``restart`` with ``repeat``: a
-    token begins, from where the last one ended, or from where it began; ``seed_enable``, ``seed``: sets the registers (while no token is played).
-    ``o`` (P int16), ``latency`` = 7 cycles after ``take``; ``load``: of the table; ``wrong``: parity of an entry that was used. One group per cycle; never stalls. After reset the registers hold 1.
+    token begins, from where the last one ended, or from where it began; ``seed_enable``, ``seed``: what the next token begins with (while no token is played).
+    ``entry`` (P int14), ``latency`` = 7 cycles after ``take``; ``load``: of the table; ``wrong``: parity of an entry that was used. One group per cycle; never stalls. After reset the
+    registers hold 1.
     """
 
     def __init__(self, width: int) -> None:
@@ -39,8 +40,9 @@ class Noise(wiring.Component):
             "gumbel",
             _GUMBEL,
             reads=width,
-            registered=True,
-            contents=[int(value) & ((1 << _GUMBEL.bits) - 1) for value in gumbel_table()],
+            contents=[
+                _GUMBEL.with_parity(int(value) & ((1 << _GUMBEL.bits) - 1)) for value in gumbel_table()
+            ],
         )
         super().__init__(
             {
@@ -51,43 +53,40 @@ class Noise(wiring.Component):
                 "repeat": In(1),
                 "seed_enable": In(1),
                 "seed": In(REGISTERS),
-                "o": Out(data.ArrayLayout(signed(NOISE_BITS), width)),
+                "entry": Out(data.ArrayLayout(signed(_GUMBEL.bits), width)),
                 "load": In(load_write(_GUMBEL)),
                 "wrong": Out(1),
             }
         )
-        self.products = [
-            Product(signed(_GUMBEL.bits), unsigned(TEMPERATURE_BITS), addend_bits=TEMPERATURE_FB)
-            for _ in range(width)
-        ]
-        self.latency = 3 + self.products[0].latency
+        self.latency = LATENCY
+        assert self.table.latency == TABLE_LATENCY
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.table = table = self.table
         wiring.connect(m, wiring.flipped(self.load), table.load)
-        words = self._draw(m)
-        for p, product in enumerate(self.products):
-            m.submodules[f"product_{p}"] = product
-            upper, lower = words[p][NOISE_INDEX_BITS:], words[p][:NOISE_INDEX_BITS]
-            # Cycle 0: address; the uppermost quantile has finer ones.
+        warm = Signal()
+        m.d.sync += warm.eq(self.temperature != 0)
+        drawn = Signal(self._width)
+        m.d.sync += drawn.eq(Mux(self.take & warm, self.keep, 0))
+        summands = self._draw(m, drawn)
+        for p in range(self._width):
+            # Cycle 2: the registers' bits; cycle 3: their sum; cycle 4: address; the uppermost quantile has finer ones.
+            word = Signal(_WORD_BITS, reset_less=True, name=f"word_{p}")
+            m.d.sync += word.eq(delay(m, summands[p][0], 1) + delay(m, summands[p][1], 1))
+            upper, lower = word[NOISE_INDEX_BITS:], word[:NOISE_INDEX_BITS]
             address = Signal(NOISE_INDEX_BITS + 1, reset_less=True, name=f"address_{p}")
             m.d.sync += address.eq(Mux(upper.all(), Cat(lower, Const(1, 1)), upper))
-            # Cycles 1, 2: table and its output register.
             m.d.comb += [
                 getattr(table, f"address_{p}").eq(address),
-                product.a.eq(getattr(table, f"data_{p}")),
-                product.b.eq(self.temperature),
-                product.addend.eq(1 << (TEMPERATURE_FB - 1)),
-                self.o[p].eq(product.o >> TEMPERATURE_FB),
+                self.entry[p].eq(getattr(table, f"data_{p}")),
             ]
-        drawn = Mux(self.take & (self.temperature != 0), self.keep, 0)
         wrong = Cat(getattr(table, f"wrong_{p}") for p in range(self._width))
-        m.d.comb += self.wrong.eq((delay(m, drawn, 3, reset=True) & wrong).any())
+        m.d.comb += self.wrong.eq((delay(m, drawn, self.latency - 1, reset=True) & wrong).any())
         return m
 
-    def _draw(self, m: Module) -> list[Value]:
-        """Words of the P rows taken in this cycle, and the registers behind them."""
+    def _draw(self, m: Module, drawn: Value) -> list[tuple[Value, Value]]:
+        """What the words of the P rows are the sums of, and the registers behind them; ``drawn``: the rows that draw."""
         registers = Signal(REGISTERS, init={"a": 1, "b": 1})
         before = Signal(REGISTERS, init={"a": 1, "b": 1})
         steps = [(registers.a, registers.b)]
@@ -97,20 +96,32 @@ class Noise(wiring.Component):
             steps.append((step.a, step.b))
         # Of a last, partial group as many words count as rows: one after another, when nothing else is drawn.
         left = Signal(range(self._width + 1))
-        draws = self.take & (self.temperature != 0)
-        with m.If(draws & self.keep.all()):
-            m.d.sync += registers.eq(Cat(*steps[-1]))
-        with m.Elif(draws & self.keep.any()):
-            m.d.sync += left.eq(count_ones(self.keep))
+        restart, again, seeded = delay(m, self.restart, 1, reset=True), delay(m, self.repeat, 1), Signal()
+        # What becomes of the registers is decided a cycle before.
+        step_all, step_one, go_back, keep = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
+            step_all.eq(drawn.all()),
+            step_one.eq((left != 0) & ~drawn.any()),
+            go_back.eq(restart & (again | seeded)),
+            keep.eq(restart & ~(again | seeded)),
+        ]
+        with m.If(drawn.any() & ~drawn.all()):
+            m.d.sync += left.eq(count_ones(drawn))
         with m.Elif(left != 0):
-            m.d.sync += [registers.eq(Cat(*steps[1])), left.eq(left - 1)]
-        with m.If(self.restart & self.repeat):
+            m.d.sync += left.eq(left - 1)
+        with m.If(step_all):
+            m.d.sync += registers.eq(Cat(*steps[-1]))
+        with m.Elif(step_one):
+            m.d.sync += registers.eq(Cat(*steps[1]))
+        with m.Elif(go_back):
             m.d.sync += registers.eq(before)
-        with m.Elif(self.restart):
+        with m.If(keep):
             m.d.sync += before.eq(registers)
         with m.If(self.seed_enable):
-            m.d.sync += [registers.eq(self.seed), before.eq(self.seed)]
-        return [(a[:_WORD_BITS] + b[:_WORD_BITS])[:_WORD_BITS] for a, b in steps[1:]]
+            m.d.sync += before.eq(self.seed)
+        with m.If(self.seed_enable | restart):
+            m.d.sync += seeded.eq(self.seed_enable)
+        return [(a[:_WORD_BITS], b[:_WORD_BITS]) for a, b in steps[1:]]
 
 
 def _advance(a: Value, b: Value) -> tuple[Value, Value]:

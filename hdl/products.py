@@ -12,6 +12,8 @@ from amaranth.hdl import Shape
 from hdl.accelerator import Accelerator
 from hdl.audit import ecp5_cells, luts
 from hdl.product import Product
+from hdl.square import Square
+from hdl.technology import Technology
 from mmfree.operations import count_operations
 from mmfree.tape import Tape
 
@@ -42,18 +44,19 @@ def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[Pr
         "square": ("q * q", norm.squares),
         "scale": ("multiplier * reciprocal root", [norm.scaler]),
         "update_state": ("(c -+ h) * (256 - |f|)", post.update_state.products),
-        "gated_product": ("SiLU * operand", post.gated_product.products),
-        "noise": ("Gumbel noise * temperature", accelerator.blocks["noise"].products),
+        "gated_product": ("SiLU * operand, Gumbel noise * temperature", post.gated_product.products),
     }
-    uses = count_operations(tape).products if tape is not None else {}
+    uses = dict(count_operations(tape).products) if tape is not None else {}
+    if "noise" in uses:
+        uses["gated_product"] += uses.pop("noise")
     return [
         ProductUnit(
             use=use,
             operands=operands,
             a_bits=units[0].a.shape().width,
-            b_bits=units[0].b.shape().width,
+            b_bits=units[0].b.shape().width if isinstance(units[0], Product) else units[0].a.shape().width,
             count=len(units),
-            luts_each=_unit_luts(*units[0].parameters),
+            luts_each=_unit_luts(units[0].parameters if isinstance(units[0], Product) else None),
             uses_per_token=uses.get(use),
         )
         for use, (operands, units) in groups.items()
@@ -61,7 +64,11 @@ def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[Pr
 
 
 @lru_cache
-def _unit_luts(a_bits: int, a_signed: bool, b_bits: int, b_signed: bool, addend_bits: int) -> int:
-    unit = Product(Shape(a_bits, a_signed), Shape(b_bits, b_signed), addend_bits)
-    text = rtlil.convert(unit, name="product", emit_src=False)
+def _unit_luts(parameters: tuple[int, bool, int, bool, int] | None) -> int:
+    """LUT4-equivalents of a Product with these parameters; None: of a Square."""
+    unit: Product | Square = Square()
+    if parameters is not None:
+        a_bits, a_signed, b_bits, b_signed, addend_bits = parameters
+        unit = Product(Shape(a_bits, a_signed), Shape(b_bits, b_signed), addend_bits)
+    text = rtlil.convert(unit, name="product", emit_src=False, platform=Technology.ECP5)
     return luts(ecp5_cells({"product.il": text}, "product"))

@@ -5,20 +5,22 @@ from __future__ import annotations
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.pipeline import REACH, copies, num_copies
+from hdl.technology import technology_of
 from mmfree.formats import INT8_MAX
 
-LATENCY = 2
+LATENCY = 3
 
 
 class Quantizer(wiring.Component):
     """q = sat_8(((u << shift) + 128) >> 8) for C elements at a time (docs/arithmetic.md, 5).
 
-    Ports: ``u`` (C int16), ``keep`` (C flags: an element that is not kept gives 0), ``shift`` (15 - b, steady while words are under way); ``q`` (C int8) and
-    ``saturated`` (C flags), LATENCY = 2 cycles later. One word per cycle; never stalls; no reset.
+    Ports: ``u`` (C int16), ``shift`` (15 - b, steady from a cycle before the first word); ``q`` (C int8) and ``saturated`` (C flags), LATENCY = 3 cycles later. One word per cycle;
+    never stalls; no reset.
     """
 
     def __init__(self, columns: int) -> None:
@@ -26,7 +28,6 @@ class Quantizer(wiring.Component):
         super().__init__(
             {
                 "u": In(data.ArrayLayout(signed(16), columns)),
-                "keep": In(columns),
                 "shift": In(4),
                 "q": Out(data.ArrayLayout(signed(8), columns)),
                 "saturated": Out(columns),
@@ -35,16 +36,28 @@ class Quantizer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        technology = technology_of(platform)
+        coarse_shifts = copies(m, technology, self.shift[2:], num_copies(self._columns))
+        fine_shifts = copies(m, technology, self.shift[:2], num_copies(self._columns))
         for c in range(self._columns):
-            # Cycle 0: shift. No set bit is lost: u << shift fits 16 bits by the choice of shift.
-            shifted = Signal(signed(16), reset_less=True, name=f"shifted_{c}")
-            kept = Mux(self.keep[c], self.u[c], 0).as_signed()
-            m.d.sync += shifted.eq(kept << self.shift)
-            # Cycle 1: round halves up; only 127.5 and more can leave the range.
-            rounded = (shifted[7:].as_signed() + 1) >> 1
-            over = rounded > INT8_MAX
+            # Bits 7 to 15 of u << shift are wanted; no set bit above is lost, by the choice of shift.
+            # Cycle 0: by a multiple of 4; of the lower bits, the three that the next cycle can bring up.
+            coarse = Signal(12, reset_less=True, name=f"coarse_{c}")
+            padded = Cat(Const(0, 12), self.u[c])
+            with m.Switch(coarse_shifts[c // REACH]):
+                for fours in range(4):
+                    with m.Case(fours):
+                        m.d.sync += coarse.eq(padded[16 - 4 * fours : 28 - 4 * fours])
+            # Cycle 1: by 0 to 3.
+            fine = Signal(9, reset_less=True, name=f"fine_{c}")
+            with m.Switch(fine_shifts[c // REACH]):
+                for ones in range(4):
+                    with m.Case(ones):
+                        m.d.sync += fine.eq(coarse[3 - ones : 12 - ones])
+            # Cycle 2: round halves up; only 127.5 and more can leave the range.
+            over = fine == INT8_MAX * 2 + 1
             m.d.sync += [
-                self.q[c].eq(Mux(over, INT8_MAX, rounded)),
+                self.q[c].eq(fine[1:].as_signed() + (fine[0] & ~over)),
                 self.saturated[c].eq(over),
             ]
         return m
@@ -56,11 +69,10 @@ def magnitude(values: list[Value], keep: list[Value]) -> Value:
     return reduce(or_, folded)
 
 
-def quantizer_shift(m: Module, size: Value) -> Signal:
-    """15 - bitlen(size), combinational, for a 15-bit ``size``."""
-    shift = Signal(unsigned(4), name="quantizer_shift", init=15)
-    m.d.comb += shift.eq(15)
+def bit_length(m: Module, size: Value) -> Signal:
+    """Bit length of a 15-bit ``size``, combinational."""
+    length = Signal(unsigned(4))
     for bit in range(15):
         with m.If(size[bit]):
-            m.d.comb += shift.eq(14 - bit)
-    return shift
+            m.d.comb += length.eq(bit + 1)
+    return length

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, fifo, wiring
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.pipeline import delay
 from hdl.requantize import SHIFT_BITS
 from hdl.sequencer import RESULT_BLOCKS, header_layout
 from mmfree.design import KIND_CODES, MATRICES_PER_SEGMENT, Design
@@ -20,6 +21,9 @@ ROLE = data.StructLayout({"table": 1, "forget": 1, "operand": 1, "residual": 1, 
 
 ``table``: i or gate, to a SiLU entry; ``forget``: f; ``operand``: g or up, the last of its block; ``residual``: o or down; ``logit``: the head.
 """
+
+LATENCY = 4
+"""Cycles from a block's arrival to its first P values, if nothing waits."""
 
 
 def tag_layout(design: Design) -> data.StructLayout:
@@ -39,10 +43,10 @@ def tag_layout(design: Design) -> data.StructLayout:
 class RowBlocks(wiring.Component):
     """Queue of row blocks, emptied P values per cycle once the segment's scale is known.
 
-    Ports: ``block_valid``, ``block`` (R accumulators; at most RESULT_BLOCKS wait, the sequencer sees to it); ``header`` (steady during a segment), ``load``
-    (start of a segment), ``scale_done``, ``scale``, ``exponent`` (of RMSNorm); ``tag``, ``acc`` (P accumulators), ``multiplier``, ``shift``, ``wide``: registered,
-    for Requantize; ``block_done``: a block has been emptied.
-    One block per R / P cycles, one cycle of latency. After reset the queue is empty and ``tag.valid`` 0.
+    Ports: ``block_valid``, ``block`` (R accumulators, those of a group of rows with its flag; at most RESULT_BLOCKS wait, the sequencer sees to it); ``header`` (steady
+    during a segment), ``load`` (the header is new from the next cycle on), ``scale_done``, ``scale``, ``exponent`` (of RMSNorm); ``tag``, ``acc`` (P accumulators), ``multiplier``, ``wide``:
+    registered, for Requantize; ``shift``: likewise, but a cycle earlier; ``block_done``: a block has left the queue.
+    One block per R / P cycles, LATENCY = 4 cycles behind the last group's arrival. After reset the queue is empty and ``tag.valid`` 0.
     """
 
     def __init__(self, design: Design) -> None:
@@ -50,7 +54,7 @@ class RowBlocks(wiring.Component):
         acc = signed(design.accumulator_bits)
         super().__init__(
             {
-                "block_valid": In(1),
+                "block_valid": In(design.num_groups),
                 "block": In(data.ArrayLayout(acc, design.rows)),
                 "header": In(header_layout(design)),
                 "load": In(1),
@@ -70,53 +74,105 @@ class RowBlocks(wiring.Component):
         m = Module()
         design, header = self._design, self.header
         width, slots = design.post_width, design.groups_per_block
-        queue_bits = design.rows * design.accumulator_bits
-        m.submodules.queue = queue = fifo.SyncFIFO(width=queue_bits, depth=RESULT_BLOCKS)
-        m.d.comb += [queue.w_en.eq(self.block_valid), queue.w_data.eq(self.block.as_value())]
+        waiting = Signal(range(RESULT_BLOCKS + 1))
+        some = Signal()
+        take, held, slot = Signal(), Signal(), Signal(range(max(2, slots)))
+        last_slot = Signal(init=slots == 1)
+        arrived = self.block_valid[-1]
+        m.d.comb += take.eq(some & self.scale_done & (~held | last_slot))
+        m.d.sync += [
+            waiting.eq(waiting + arrived - take),
+            some.eq((waiting > 1) | arrived | ((waiting == 1) & ~take)),
+            self.block_done.eq(take),
+        ]
+        # The block itself follows a cycle later: what is registered here reaches all of it.
+        held_block = self._queue(m, delay(m, take, 1, reset=True))
+        slot_now, multiplier_now = delay(m, slot, 1), Signal(9, reset_less=True)
 
-        tag = self.tag
-        slot = Signal.like(tag.slot)
-        matrix = Signal(range(MATRICES_PER_SEGMENT))
-        block = Signal(range(max(2, design.max_blocks)))
-        group = Signal.like(tag.group)
+        # What is taken out next, and what is held.
+        matrix, block = Signal(range(MATRICES_PER_SEGMENT)), Signal(range(max(2, design.max_blocks)))
+        last_blocks, tail = Signal.like(header.blocks), Signal(design.rows)
+        m.d.sync += last_blocks.eq(header.blocks - 1)
+        m.d.sync += [tail[r].eq(r < header.tail_rows) for r in range(design.rows)]
         role = Signal(ROLE)
         _set_role(m, role, header.kind, matrix)
-        take = queue.r_rdy & self.scale_done
-        last_slot = slot == slots - 1
-        last_matrix = ~(role.table | role.forget)
-        last_block = block == header.blocks - 1
-        m.d.comb += [queue.r_en.eq(take & last_slot), self.block_done.eq(take & last_slot)]
+        last_matrix = _ends_row_block(role)
+        held_role, held_last, held_group = Signal(ROLE), Signal(), Signal.like(block)
+        held_multiplier, held_shift = Signal(9), Signal.like(self.shift)
+        bases = Array(header[f"base{i}"] for i in range(MATRICES_PER_SEGMENT))
+        scales = Array(self.scale[i] for i in range(MATRICES_PER_SEGMENT))
         with m.If(take):
-            m.d.sync += slot.eq(Mux(last_slot, 0, slot + 1))
+            m.d.sync += [
+                held.eq(1),
+                slot.eq(0),
+                last_slot.eq(slots == 1),
+                matrix.eq(Mux(last_matrix, 0, matrix + 1)),
+                held_role.eq(role),
+                held_last.eq(block == last_blocks),
+                held_group.eq(block),
+                held_multiplier.eq(scales[matrix]),
+                held_shift.eq((bases[matrix] + self.exponent)[:SHIFT_BITS]),
+            ]
+            with m.If(last_matrix):
+                m.d.sync += block.eq(block + 1)
+        with m.Elif(held):
+            m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == slots - 2)]
             with m.If(last_slot):
-                m.d.sync += matrix.eq(Mux(last_matrix, 0, matrix + 1))
-                with m.If(last_matrix):
-                    m.d.sync += [block.eq(block + 1), group.eq(group + slots)]
+                m.d.sync += held.eq(0)
         with m.If(self.load):
-            m.d.sync += [slot.eq(0), matrix.eq(0), block.eq(0), group.eq(0)]
+            m.d.sync += [matrix.eq(0), block.eq(0)]
 
         # An Array, not word_select: Amaranth makes the latter with a $mul cell.
         group_bits = width * design.accumulator_bits
-        groups = Array(queue.r_data[j * group_bits :][:group_bits] for j in range(slots))
-        bases = Array(header[f"base{i}"] for i in range(MATRICES_PER_SEGMENT))
-        scales = Array(self.scale[i] for i in range(MATRICES_PER_SEGMENT))
+        groups = Array(held_block[j * group_bits :][:group_bits] for j in range(slots))
+        keeps = Array(tail[j * width :][:width] for j in range(slots))
+        tag = Signal.like(self.tag)
         m.d.sync += [
-            tag.valid.eq(take),
-            tag.end.eq(last_slot & last_matrix & last_block),
-            tag.role.eq(role),
+            tag.valid.eq(held),
+            tag.end.eq(last_slot & _ends_row_block(held_role) & held_last),
+            tag.role.eq(held_role),
             tag.slot.eq(slot),
-            tag.group.eq(group + slot),
-            self.acc.as_value().eq(groups[slot]),
-            self.multiplier.eq(scales[matrix]),
-            self.shift.eq((bases[matrix] + self.exponent)[:SHIFT_BITS]),
-            self.wide.eq(role.forget | role.residual | role.logit),
+            tag.group.eq(Cat(slot[: (slots - 1).bit_length()], held_group)),
+            tag.keep.eq(keeps[slot] | (~held_last).replicate(width)),
+            self.tag.eq(tag),
+            self.acc.as_value().eq(groups[slot_now]),
+            multiplier_now.eq(held_multiplier),
+            self.multiplier.eq(multiplier_now),
+            self.shift.eq(held_shift),
+            self.wide.eq(tag.role.forget | tag.role.residual | tag.role.logit),
         ]
-        for j in range(slots):
-            for p in range(width):
-                with m.If(slot == j):
-                    row = Const(j * width + p)
-                    m.d.sync += tag.keep[p].eq(~last_block | (row < header.tail_rows))
         return m
+
+    def _queue(self, m: Module, take: Value) -> Signal:
+        """Results of each group of rows in a distributed RAM of its own; returns the block that was taken out."""
+        design = self._design
+        rows, bits = design.group_rows, design.group_rows * design.accumulator_bits
+        read_pointer = Signal(range(RESULT_BLOCKS))
+        held = Signal(design.rows * design.accumulator_bits, reset_less=True)
+        with m.If(take):
+            m.d.sync += read_pointer.eq(read_pointer + 1)
+        for group in range(design.num_groups):
+            words = memory.Memory(shape=unsigned(bits), depth=RESULT_BLOCKS, init=[])
+            m.submodules[f"queue_{group}"] = words
+            write, read = words.write_port(), words.read_port(domain="comb")
+            write_pointer = Signal(range(RESULT_BLOCKS), name=f"write_pointer_{group}")
+            with m.If(self.block_valid[group]):
+                m.d.sync += write_pointer.eq(write_pointer + 1)
+            own = [self.block[group * rows + row] for row in range(rows)]
+            m.d.comb += [
+                write.addr.eq(write_pointer),
+                write.data.eq(Cat(*own)),
+                write.en.eq(self.block_valid[group]),
+                read.addr.eq(read_pointer),
+            ]
+            with m.If(take):
+                m.d.sync += held[group * bits : (group + 1) * bits].eq(read.data)
+        return held
+
+
+def _ends_row_block(role: data.View[Any]) -> Value:
+    """Whether the role is that of the last matrix of a row block."""
+    return ~(role.table | role.forget)
 
 
 def _set_role(m: Module, role: data.View[Any], kind: Value, matrix: Value) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.loaded_memory import LoadedMemory, load_write
+from hdl.pipeline import delay
 from hdl.requests import token_layout
 from mmfree.design import KIND_CODES, MATRICES_PER_SEGMENT, Design
 from mmfree.formats import SEGMENT_ROLES
 
-RESULT_BLOCKS = 8
-"""Row blocks whose results may be under way or waiting for the post-processing: enough that the way there and back (about 13 cycles) costs nothing from two
-tiles per block on."""
+RESULT_BLOCKS = 16
+"""Row blocks whose results may be under way or waiting for the post-processing: the words of one distributed RAM."""
+
+START_CYCLES = 4
+"""Cycles from ``vector_done`` to the first beat of the segment that reads the vector."""
 
 
 def header_layout(design: Design) -> data.StructLayout:
@@ -29,29 +34,33 @@ def header_layout(design: Design) -> data.StructLayout:
 BEAT = data.StructLayout({"valid": 1, "first": 1, "last": 1, "fresh": 1})
 """What accompanies a tile: it exists, is the first or last of its row block, and is quantized now (the first row block of a segment) or read back."""
 
-WAITS = data.StructLayout({"weights": 1, "room": 1, "vector": 1, "control": 1})
-"""Why no tile was admitted in this cycle; one flag at most."""
+WAITS = data.StructLayout({"weights": 1, "room": 1, "drain": 1, "vector": 1, "control": 1})
+"""Why no tile was admitted in this cycle; one flag at most.
+
+``weights``: the source has none; ``room``: no row block more may be promised; ``drain``: all tiles are admitted, and row blocks are in the array or wait behind it; ``vector``: the last values
+pass the post-processing; ``control``: a header is looked at.
+"""
 
 
 class Sequencer(wiring.Component):
     """Plays the image once per token.
 
-    For the embedding and then for each segment: wait until the vector is written (``vector_done``), then admit tiles: row block by row block, in each the
+    For the embedding and then for each segment: wait until the vector is about to be written (``vector_done``), then admit tiles: row block by row block, in each the
     matrices in turn, in each the tiles in turn. A tile is admitted when its weights are available and, if it ends a row block, there is room for the result.
 
-    Ports: ``token`` (stream in); ``header`` (of the segment in progress), ``segment`` (its number), ``load`` (the header changes after this cycle: take over
-    the vector's size), ``begin`` (the token's flag); ``embedding_id``, ``embedding_tile``, ``embedding_valid``, ``embedding_last``; ``beat`` and ``tile``
-    (stage 0 of the activations), ``take``, ``restart`` and ``available`` of the source; ``take_last`` and ``take_check`` (the word taken is the segment's last, its check
-    word); ``block_done`` (the post-processing has emptied a row block), ``vector_done``; ``checked`` (a check word was examined), ``fault`` (something was found in
-    this pass), ``header_wrong`` (parity of the header being loaded); ``chosen_valid``, ``chosen_ready`` behind a clean pass, with ``pass_done``; else ``failed_valid``,
-    ``failed_ready``; ``repeat`` (the last pass failed); ``playing``; ``waits``.
+    Ports: ``token`` (stream in); ``header`` (of the segment in progress), ``segment`` (its number), ``load`` (the header is new from the next cycle on), ``begin`` (the
+    token's flag); ``embed`` with ``embedding_id``: read the row; ``beat`` and ``tile`` (stage 0 of the activations; with them a word of weights is taken), ``take_last`` (it is the segment's
+    last), ``take_check`` (a check word is taken), ``available`` (of the source); ``started`` (a token was accepted in the cycle before); ``block_done`` (the post-processing has begun with a row block), ``vector_done``
+    (the vector's last value will be written START_CYCLES - 1 cycles later), ``logits_done`` (the row is chosen); ``checked`` (a check word was examined), ``fault`` (something was found in
+    this pass), ``header_wrong`` (parity of the header that was loaded); ``chosen_valid``, ``chosen_ready`` behind a clean pass, with ``pass_done``; else ``failed_valid``,
+    ``failed_ready``; ``repeat`` (the last pass failed); ``playing``; ``admitted`` and ``waits``, of the same cycle.
     A pass with a fault goes to its end, but for a fault in a header, which ends it.
     After reset it waits for a token.
     """
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: Design, headers: Sequence[int] = ()) -> None:
         self._design = design
-        tiles = range(design.max_tiles)
+        self.headers = LoadedMemory("headers", design.loaded_shape("headers"), contents=headers)
         super().__init__(
             {
                 "token": In(stream.Signature(token_layout(design))),
@@ -59,19 +68,17 @@ class Sequencer(wiring.Component):
                 "segment": Out(range(design.header_words + 1)),
                 "load": Out(1),
                 "begin": Out(1),
+                "embed": Out(1),
                 "embedding_id": Out(range(max(2, design.embedding_rows))),
-                "embedding_tile": Out(tiles),
-                "embedding_valid": Out(1),
-                "embedding_last": Out(1),
                 "beat": Out(BEAT),
-                "tile": Out(tiles),
+                "tile": Out(range(design.max_tiles)),
                 "available": In(1),
-                "take": Out(1),
-                "restart": Out(1),
-                "block_done": In(1),
-                "vector_done": In(1),
+                "started": Out(1),
                 "take_last": Out(1),
                 "take_check": Out(1),
+                "block_done": In(1),
+                "vector_done": In(1),
+                "logits_done": In(1),
                 "checked": In(1),
                 "fault": In(1),
                 "header_wrong": Out(1),
@@ -83,138 +90,176 @@ class Sequencer(wiring.Component):
                 "repeat": Out(1),
                 "playing": Out(1),
                 "load_header": In(load_write(design.loaded_shape("headers"))),
+                "admitted": Out(1),
                 "waits": Out(WAITS),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        design = self._design
-        m.submodules.header_memory = headers = LoadedMemory("headers", design.loaded_shape("headers"))
-        next_header = Signal(range(design.header_words + 1))
-        m.d.comb += headers.address_0.eq(next_header)
+        m.submodules.header_memory = headers = self.headers
         wiring.connect(m, wiring.flipped(self.load_header), headers.load)
-
-        tile = Signal(range(design.max_tiles))
-        matrix = Signal(range(MATRICES_PER_SEGMENT))
-        block = Signal(range(design.max_blocks))
         header = self.header
-        last_matrix = Mux(
-            header.kind == KIND_CODES["gates"],
-            len(SEGMENT_ROLES["gates"]) - 1,
-            Mux(header.kind == KIND_CODES["glu"], len(SEGMENT_ROLES["glu"]) - 1, 0),
-        )
-        at_last_tile = tile == header.tiles - 1
-        at_last_matrix = matrix == last_matrix
-        at_last_block = block == header.blocks - 1
-        first_block = (block == 0) & (matrix == 0)
+        # The next header waits behind its memory long before it is wanted.
+        next_header = Signal(range(self._design.header_words + 1))
+        m.d.comb += headers.address_0.eq(next_header)
+        wrong = delay(m, headers.wrong_0, 1)
 
-        room = Signal(range(RESULT_BLOCKS + 1), init=RESULT_BLOCKS)
-        admit = Signal()
-        ends_block = admit & at_last_tile
-        m.d.sync += room.eq(room + self.block_done - ends_block)
-        settling = Signal()
-        written = Signal()
+        running, ended, draining = Signal(), Signal(), Signal()
+        self._walk(m, running, ended, draining)
+        written, done, ready = Signal(), Signal(), Signal(init=1)
+        m.d.comb += self.token.ready.eq(ready)
         m.d.sync += written.eq((written | self.vector_done) & ~self.load)
-
         # Check words under way: of a slow source's, one may be examined when the next segment has begun.
-        unchecked = Signal(range(8))
-        m.d.sync += unchecked.eq(unchecked + self.take_check - self.checked)
+        unchecked = Signal(range(16))
+        all_checked = Signal(init=1)
+        m.d.sync += [
+            unchecked.eq(unchecked + self.take_check - self.checked),
+            all_checked.eq((unchecked == 0) & ~self.take_check),
+        ]
 
-        def load_header(state: str) -> None:
-            m.d.comb += [self.load.eq(1), self.header_wrong.eq(headers.wrong_0)]
-            m.next = state
-            with m.If(headers.wrong_0):
-                m.next = "FAILED"
+        m.d.sync += [self.take_check.eq(0), self.embed.eq(0), self.started.eq(0)]
+        with m.FSM():
+            with m.State("IDLE"), m.If(self.token.valid):
+                m.d.sync += [
+                    ready.eq(0),
+                    self.started.eq(1),
+                    self.playing.eq(1),
+                    self.embedding_id.eq(self.token.payload.id),
+                    self.begin.eq(self.token.payload.begin),
+                ]
+                m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.comb += [self.load.eq(1), self.header_wrong.eq(wrong), self.waits.control.eq(1)]
+                m.d.sync += [
+                    header.eq(headers.data_0),
+                    self.segment.eq(next_header),
+                    next_header.eq(next_header + 1),
+                ]
+                m.next = "PREPARE"
+                with m.If(wrong):
+                    m.d.sync += self.playing.eq(0)
+                    m.next = "FAILED"
+            with m.State("PREPARE"):
+                m.d.comb += self.waits.control.eq(1)
+                with m.If(header.last):
+                    # The first header stands behind the memory when the next token comes.
+                    m.d.sync += next_header.eq(0)
+                m.d.sync += running.eq(1)
+                m.next = "RUN"
+                with m.If(header.kind == KIND_CODES["embedding"]):
+                    m.d.sync += [self.embed.eq(1), running.eq(0)]
+                    m.next = "WAIT"
+            with m.State("RUN"), m.If(ended):
+                m.d.comb += self.waits.drain.eq(1)
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.comb += [self.waits.drain.eq(draining), self.waits.vector.eq(~draining)]
+                with m.If(self.available):
+                    m.d.sync += self.take_check.eq(1)
+                    m.next = "WAIT"
+                    with m.If(header.last):
+                        m.next = "FINISH"
+            with m.State("WAIT"):
+                # The vector that the next segment reads is being written.
+                m.d.comb += [self.waits.drain.eq(draining), self.waits.vector.eq(~draining)]
+                with m.If(written | self.vector_done):
+                    m.next = "LOAD"
+            with m.State("FINISH"):
+                m.d.comb += [self.waits.drain.eq(draining), self.waits.vector.eq(~draining)]
+                m.d.sync += done.eq(done | self.logits_done)
+                with m.If(done & all_checked):
+                    m.d.sync += [done.eq(0), self.playing.eq(0)]
+                    m.next = "FAILED"
+                    with m.If(~self.fault):
+                        m.d.comb += self.pass_done.eq(1)
+                        m.next = "CHOSEN"
+            with m.State("CHOSEN"):
+                m.d.comb += self.chosen_valid.eq(1)
+                m.d.sync += self.repeat.eq(0)
+                with m.If(self.chosen_ready):
+                    m.d.sync += ready.eq(1)
+                    m.next = "IDLE"
+            # As many cycles as the first header takes to stand behind its memory again.
+            for cycle in range(headers.latency + 1):
+                with m.State("FAILED" if cycle == 0 else f"FAILED_{cycle}"):
+                    m.d.sync += [next_header.eq(0), self.repeat.eq(1)]
+                    m.next = f"FAILED_{cycle + 1}"
+            with m.State(f"FAILED_{headers.latency + 1}"):
+                m.d.comb += self.failed_valid.eq(self.fault)
+                with m.If(self.failed_valid & self.failed_ready):
+                    m.d.sync += ready.eq(1)
+                    m.next = "IDLE"
+        return m
+
+    def _walk(self, m: Module, running: Signal, ended: Signal, draining: Signal) -> None:
+        """Tiles, matrices and row blocks in turn; what a cycle decides about is registered the cycle before."""
+        design, header = self._design, self.header
+        tile, matrix = Signal(range(design.max_tiles)), Signal(range(MATRICES_PER_SEGMENT))
+        block = Signal(range(design.max_blocks))
+        first_tile, last_tile, last_matrix, last_block, fresh = (
+            Signal(name=name) for name in ("first_tile", "last_tile", "last_matrix", "last_block", "fresh")
+        )
+        one_tile, one_block, one_matrix = Signal(), Signal(), Signal()
+        last_tiles, last_blocks = Signal.like(header.tiles), Signal.like(header.blocks)
+        matrices = Mux(
+            header.kind == KIND_CODES["gates"],
+            len(SEGMENT_ROLES["gates"]),
+            Mux(header.kind == KIND_CODES["glu"], len(SEGMENT_ROLES["glu"]), 1),
+        )
+        last_number = Signal(range(MATRICES_PER_SEGMENT))
+
+        # A row block is begun when there is room for its result. What is known of that is two cycles old, in which two more may have been promised.
+        room = Signal(range(RESULT_BLOCKS + 1), init=RESULT_BLOCKS)
+        has_room, go, admit = Signal(init=1), Signal(), Signal()
+        m.d.sync += [room.eq(room + self.block_done - (admit & first_tile)), has_room.eq(room > 2)]
+        m.d.comb += [draining.eq(room != RESULT_BLOCKS), admit.eq(go & self.available)]
+
+        m.d.comb += [
+            self.admitted.eq(admit),
+            self.waits.weights.eq(go & ~self.available),
+            self.waits.room.eq(running & ~go),
+        ]
+        with m.If(~go):
+            m.d.sync += go.eq(running & has_room)
+        with m.If(admit):
+            m.d.sync += [tile.eq(tile + 1), first_tile.eq(last_tile), last_tile.eq((tile == last_tiles) | one_tile)]
+            with m.If(last_tile):
+                m.d.sync += [tile.eq(0), fresh.eq(0), matrix.eq(matrix + 1), last_tile.eq(one_tile)]
+                m.d.sync += last_matrix.eq((matrix + 1 == last_number) | one_matrix)
+                m.d.sync += go.eq(has_room & ~(last_matrix & last_block))
+                with m.If(last_matrix):
+                    m.d.sync += [matrix.eq(0), block.eq(block + 1), last_matrix.eq(one_matrix)]
+                    m.d.sync += last_block.eq((block == last_blocks) | one_block)
+        at_end = last_tile & last_matrix & last_block
+        m.d.sync += ended.eq(admit & at_end)
+        with m.If(admit & at_end):
+            m.d.sync += running.eq(0)
+        # A new header: a cycle to look at it before the first beat.
+        looked_at = delay(m, self.load, 1, reset=True)
+        with m.If(looked_at):
             m.d.sync += [
-                header.eq(headers.data_0),
-                self.segment.eq(next_header),
-                next_header.eq(next_header + 1),
+                one_tile.eq(header.tiles == 1),
+                one_block.eq(header.blocks == 1),
+                one_matrix.eq(matrices == 1),
+                last_tile.eq(header.tiles == 1),
+                last_block.eq(header.blocks == 1),
+                last_matrix.eq(matrices == 1),
+                last_number.eq(matrices - 1),
+                last_tiles.eq(header.tiles - 2),
+                last_blocks.eq(header.blocks - 2),
+                first_tile.eq(1),
+                fresh.eq(1),
+                go.eq(header.kind != KIND_CODES["embedding"]),
                 tile.eq(0),
                 matrix.eq(0),
                 block.eq(0),
             ]
-
-        m.d.comb += self.playing.eq(1)
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += [self.token.ready.eq(1), self.playing.eq(0)]
-                with m.If(self.token.valid):
-                    load_header("EMBED")
-                    m.d.comb += self.restart.eq(1)
-                    m.d.sync += [
-                        self.embedding_id.eq(self.token.payload.id),
-                        self.begin.eq(self.token.payload.begin),
-                    ]
-            with m.State("EMBED"):
-                m.d.comb += [
-                    self.embedding_valid.eq(1),
-                    self.embedding_last.eq(at_last_tile),
-                    self.waits.control.eq(1),
-                ]
-                m.d.sync += tile.eq(tile + 1)
-                with m.If(at_last_tile):
-                    m.next = "WAIT"
-            with m.State("WAIT"):
-                # The vector that the next segment reads is being written.
-                m.d.comb += self.waits.vector.eq(1)
-                with m.If(written | self.vector_done):
-                    m.next = "LOAD"
-                    with m.If(header.last):
-                        # The first header must stand behind the memory when the next token comes.
-                        m.d.sync += next_header.eq(0)
-                        m.next = "WAIT"
-                        with m.If((unchecked == 0) & self.fault):
-                            m.next = "FAILED"
-                        with m.Elif(unchecked == 0):
-                            m.d.comb += self.pass_done.eq(1)
-                            m.next = "CHOSEN"
-            with m.State("LOAD"):
-                m.d.comb += self.waits.control.eq(1)
-                load_header("RUN")
-            with m.State("RUN"):
-                with m.If(~self.available):
-                    m.d.comb += self.waits.weights.eq(1)
-                with m.Elif(at_last_tile & (room == 0)):
-                    m.d.comb += self.waits.room.eq(1)
-                with m.Elif(settling):
-                    m.d.comb += self.waits.vector.eq(1)
-                with m.Else():
-                    m.d.comb += admit.eq(1)
-                # A one-word vector cannot be read back in the cycle in which it is written.
-                m.d.sync += settling.eq(admit & first_block & (header.tiles == 1))
-                with m.If(admit):
-                    m.d.comb += self.take.eq(1)
-                    m.d.sync += tile.eq(tile + 1)
-                    with m.If(at_last_tile):
-                        m.d.sync += [tile.eq(0), matrix.eq(matrix + 1)]
-                        with m.If(at_last_matrix):
-                            m.d.sync += [matrix.eq(0), block.eq(block + 1)]
-                            with m.If(at_last_block):
-                                m.d.comb += self.take_last.eq(1)
-                                m.next = "CHECK"
-            with m.State("CHECK"):
-                m.d.comb += self.waits.vector.eq(1)
-                with m.If(self.available):
-                    m.d.comb += [self.take.eq(1), self.take_check.eq(1)]
-                    m.next = "WAIT"
-            with m.State("CHOSEN"):
-                m.d.comb += [self.chosen_valid.eq(1), self.playing.eq(0)]
-                m.d.sync += self.repeat.eq(0)
-                with m.If(self.chosen_ready):
-                    m.next = "IDLE"
-            with m.State("FAILED"):
-                m.d.comb += [self.failed_valid.eq(self.fault), self.playing.eq(0)]
-                m.d.sync += [next_header.eq(0), self.repeat.eq(1)]
-                with m.If(self.failed_valid & self.failed_ready):
-                    m.next = "IDLE"
-
-        m.d.comb += [
-            self.embedding_tile.eq(tile),
-            self.tile.eq(tile),
+        m.d.sync += [
             self.beat.valid.eq(admit),
-            self.beat.first.eq(tile == 0),
-            self.beat.last.eq(at_last_tile),
-            self.beat.fresh.eq(first_block),
+            self.beat.first.eq(first_tile),
+            self.beat.last.eq(last_tile),
+            self.beat.fresh.eq(fresh),
+            self.tile.eq(tile),
+            self.take_last.eq(admit & at_end),
         ]
-        return m

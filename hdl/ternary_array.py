@@ -1,75 +1,121 @@
-"""The ternary array: R rows of C lanes, each row an adder tree and an accumulator."""
+"""The ternary array: R rows of C lanes, each row adder chains, a tree over them, and an accumulator."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.adder import add_with_carry
+from hdl.adder import negate_if
+from hdl.gated_adder import gated_sum
+from hdl.lane_pairs import row_sum
+from hdl.pipeline import delay
+from hdl.technology import Technology, technology_of
 from mmfree.design import Design
+
+CHAIN = 4
+"""Lanes of a chain: with two 15.4, with four 13.9, with eight 13.2 LUT4-equivalents per lane (C = 32, ECP5), and a cycle more for each lane."""
+
+
+def array_latency(columns: int) -> int:
+    """Cycles from a tile to the first group's sums: one per lane of a chain, per level of the tree, and the accumulator's."""
+    chain = min(CHAIN, columns)
+    return chain + (columns // chain - 1).bit_length() + 1
 
 
 class TernaryArray(wiring.Component):
     """acc[r] = sum over the tiles of a block, and over c, of w[r, c] * x[c].
 
-    A lane passes x, its complement, or zero. The +1 that completes a negation enters as the carry of an adder: a tree of C inputs and its accumulator have C
-    adders, one for each lane.
+    ::
 
-    Ports: ``valid``, ``first``, ``last`` (of a block's tiles), ``x`` (C int8), ``w`` (R C codes of 2 bits: 0, 1, 3 for 0, +1, -1; row after row);
-    ``o_valid`` and ``o`` (R accumulators), valid for one cycle, ``latency`` = log2(C) + 1 cycles after the last tile.
+        x0 w0 -> [+-] -> [+ x1 w1] -> [+ x2 w2] -> [+ x3 w3] --+--> tree of chains --> accumulator
+                  |          |            |            |
+        cycle     0          1            2            3
+
+    A lane passes x, its complement, or zero. The +1 that completes a negation enters as the carry of an adder: chains, tree and accumulator of a row have C
+    adders, one for each lane. Lane k of a chain is k cycles behind the first, and so are its activations and weights. On the UltraScale+, pairs of lanes stand in the
+    place of chains, none behind another, and the sum waits for the cycle in which it would come elsewhere (hdl/lane_pairs.py). Rows stand in groups: activations and flags pass from
+    each group to the next, one cycle later, so that no signal has to reach more than a group's rows.
+
+    Ports: ``valid``, ``first``, ``last`` (of a block's tiles), ``x`` (C int8); ``w`` (for each group, codes of 2 bits: 0, 1, 3 for 0, +1, -1, row after row;
+    those of group g come g cycles after x); ``o`` (R accumulators) and ``o_valid`` (a flag per group): those of group g are valid for one cycle, ``latency`` + g cycles after the last tile.
     One tile per cycle; idle cycles between tiles are allowed; never stalls: the caller has room for the result before it sends a block's last tile.
     After reset, ``o_valid`` is 0.
     """
 
     def __init__(self, design: Design) -> None:
-        self._rows, self._columns = design.rows, design.columns
-        self._acc_shape = signed(design.accumulator_bits)
+        self._design = design
+        self._chain = min(CHAIN, design.columns)
+        acc = signed(design.accumulator_bits)
+        codes = unsigned(2 * design.group_rows * design.columns)
         super().__init__(
             {
                 "valid": In(1),
                 "first": In(1),
                 "last": In(1),
                 "x": In(data.ArrayLayout(signed(8), design.columns)),
-                "w": In(2 * design.lanes),
-                "o_valid": Out(1),
-                "o": Out(data.ArrayLayout(self._acc_shape, design.rows)),
+                "w": In(data.ArrayLayout(codes, design.num_groups)),
+                "o_valid": Out(design.num_groups),
+                "o": Out(data.ArrayLayout(acc, design.rows)),
             }
         )
-        self.latency = (design.columns - 1).bit_length() + 1
+        self.latency = array_latency(design.columns)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        valid, first, last = self.valid, self.first, self.last
-        for _ in range(self.latency - 1):
-            valid, first, last = (_register(m, flag) for flag in (valid, first, last))
-        for r in range(self._rows):
-            codes = self.w.word_select(r, 2 * self._columns)
-            total, carry = self._tree(m, codes)
-            accumulator = Signal(self._acc_shape, reset_less=True, name=f"accumulator_{r}")
-            kept = Mux(first, 0, accumulator)
-            with m.If(valid):
-                m.d.sync += accumulator.eq(add_with_carry(kept, total, carry))
-            m.d.comb += self.o[r].eq(accumulator)
-        m.d.sync += self.o_valid.eq(valid & last)
+        technology, design = technology_of(platform), self._design
+        # Activations and flags of the group at hand; lane k of a chain takes them k cycles later.
+        skewed = technology is not Technology.ULTRASCALE_PLUS
+        x = [delay(m, self.x[c], c % self._chain if skewed else 0) for c in range(design.columns)]
+        flags: list[Value] = [
+            delay(m, flag, self.latency - 1, reset=True) for flag in (self.valid, self.first, self.last)
+        ]
+        for group in range(design.num_groups):
+            if group:
+                x = [delay(m, value, 1) for value in x]
+                flags = [delay(m, flag, 1, reset=True) for flag in flags]
+            valid, first, last = flags
+            for row in range(design.group_rows):
+                bits = 2 * design.columns
+                codes = self.w[group][bits * row : bits * (row + 1)]
+                total, carry = self._row(m, technology, x, codes)
+                acc = self.o[group * design.group_rows + row]
+                summed = gated_sum(
+                    m, technology, total, acc, bits=design.accumulator_bits, enable=~first, carry=carry
+                )
+                with m.If(valid):
+                    m.d.sync += acc.eq(summed)
+            m.d.sync += self.o_valid[group].eq(valid & last)
         return m
 
-    def _tree(self, m: Module, codes: Value) -> tuple[Value, Value]:
+    def _row(
+        self, m: Module, technology: Technology, x: list[Value], codes: Value
+    ) -> tuple[Value, Value]:
         """Sum of a row's lanes, less one pending carry: (registered sum, registered carry)."""
-        nodes: list[tuple[Value, Value]] = []
-        for c in range(self._columns):
+        if technology is Technology.ULTRASCALE_PLUS:
+            return row_sum(m, x, codes, self.latency - 1)
+        nodes = []
+        for c in range(0, self._design.columns, self._chain):
+            # The first lane: nothing to add to yet.
             nonzero, negative = codes[2 * c], codes[2 * c + 1]
-            lane = Mux(nonzero, self.x[c] ^ negative.replicate(8).as_signed(), 0)
-            nodes.append((lane.as_signed(), nonzero & negative))
+            total = Signal(signed(8), reset_less=True)
+            gated = negate_if(negative, x[c]) & nonzero.replicate(8).as_signed()
+            m.d.sync += total.eq(gated)
+            for k in range(1, self._chain):
+                code = delay(m, codes[2 * (c + k) : 2 * (c + k) + 2], k)
+                bits = 8 + k.bit_length()
+                following = Signal(signed(bits), reset_less=True)
+                m.d.sync += following.eq(
+                    gated_sum(m, technology, total, x[c + k], bits=bits, enable=code[0], negative=code[1])
+                )
+                total = following
+            nodes.append((total, delay(m, negative, self._chain)))
         while len(nodes) > 1:
             level = []
             for (left, carry), (right, pending) in zip(nodes[::2], nodes[1::2], strict=True):
-                level.append((_register(m, add_with_carry(left, right, carry)), _register(m, pending)))
+                bits = len(left) + 1
+                node = Signal(signed(bits), reset_less=True)
+                m.d.sync += node.eq(gated_sum(m, technology, left, right, bits=bits, carry=carry))
+                level.append((node, delay(m, pending, 1)))
             nodes = level
         return nodes[0]
-
-
-def _register(m: Module, value: Value) -> Signal:
-    register = Signal(value.shape())
-    m.d.sync += register.eq(value)
-    return register

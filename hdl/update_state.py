@@ -8,10 +8,12 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.adder import add_with_carry, negate_if
 from hdl.pipeline import delay
-from hdl.product import Product
+from hdl.product import Product, product_latency
 from mmfree.formats import DEFAULT_FORMATS
 
 _ONE = 1 << DEFAULT_FORMATS.forget_fb
+_PRODUCT_LATENCY = product_latency(unsigned(9), 8)
+LATENCY = 1 + _PRODUCT_LATENCY + 1
 
 
 class UpdateState(wiring.Component):
@@ -33,8 +35,7 @@ class UpdateState(wiring.Component):
             }
         )
         self.products = [Product(signed(17), unsigned(9), addend_bits=8) for _ in range(width)]
-        self._product_latency = self.products[0].latency
-        self.latency = 1 + self._product_latency + 1
+        self.latency = LATENCY
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -52,8 +53,8 @@ class UpdateState(wiring.Component):
                 product.b.eq(load),
                 product.addend.eq(Const(_ONE // 2)),
             ]
-            start = delay(m, negate_if(turn, h), 1 + self._product_latency)
-            turned = delay(m, turn, 1 + self._product_latency)
+            start = delay(m, negate_if(turn, h), 1 + _PRODUCT_LATENCY)
+            turned = delay(m, turn, 1 + _PRODUCT_LATENCY)
             change = product.o >> DEFAULT_FORMATS.forget_fb
             m.d.sync += self.o[p].eq(add_with_carry(start, change, turned))
         return m

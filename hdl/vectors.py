@@ -1,4 +1,4 @@
-"""Vector memories: written by elements, read by words."""
+"""Vector memories: written by groups of P elements, read by words of C."""
 
 from __future__ import annotations
 
@@ -6,46 +6,66 @@ from amaranth.hdl import Module, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.pipeline import REACH, copies, num_copies
+from hdl.technology import technology_of
 
-def vector_write(columns: int, words: int) -> wiring.Signature:
-    """Write port of a vector memory: word address, C flags, C int16; also the tap that a testbench watches."""
+MAX_DISTRIBUTED_WORDS = 64
+"""Words of the deepest vector in distributed RAM; deeper ones take block RAM."""
+
+
+def word_memory(bits: int, words: int) -> memory.Memory:
+    """Memory for the words of a vector, with undefined contents."""
+    style = "distributed" if words <= MAX_DISTRIBUTED_WORDS else "block"
+    return memory.Memory(shape=unsigned(bits), depth=max(2, words), init=[], attrs={"ram_style": style})
+
+
+def group_write(width: int, groups: int) -> wiring.Signature:
+    """Write of P values: number of the group, whether it is written, which of them belong to the vector (the others are padding), P int16."""
     return wiring.Signature(
         {
-            "address": Out(range(words)),
-            "enable": Out(columns),
-            "data": Out(data.ArrayLayout(signed(16), columns)),
+            "group": Out(range(max(2, groups))),
+            "enable": Out(1),
+            "keep": Out(width),
+            "data": Out(data.ArrayLayout(signed(16), width)),
         }
     )
 
 
 class VectorMemory(wiring.Component):
-    """``words`` words of C int16 elements with one write and one read port.
+    """``words`` words of C int16 elements; P divides C.
 
-    Ports: ``write`` (takes effect for reads one cycle later), ``read_address``; ``read_data`` (C int16) one cycle later. Contents are undefined until written.
+    Ports: ``write`` (a group of P elements, padding included; takes effect for addresses from the next cycle on), ``read_address``; ``read_data`` (C int16) LATENCY = 2 cycles later.
+    Contents are undefined until written.
     """
 
-    def __init__(self, columns: int, words: int) -> None:
-        self._columns, self._words = columns, words
+    LATENCY = 2
+
+    def __init__(self, columns: int, width: int, words: int) -> None:
+        self._columns, self._width, self._words = columns, width, max(2, words)
         super().__init__(
             {
-                "write": In(vector_write(columns, words)),
-                "read_address": In(range(words)),
+                "write": In(group_write(width, self._words * columns // width)),
+                "read_address": In(range(self._words)),
                 "read_data": Out(data.ArrayLayout(signed(16), columns)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.words = words = memory.Memory(
-            shape=unsigned(16 * self._columns), depth=self._words, init=[]
-        )
-        write = words.write_port(granularity=16)
-        read = words.read_port()
-        m.d.comb += [
-            write.addr.eq(self.write.address),
-            write.en.eq(self.write.enable),
-            write.data.eq(self.write.data.as_value()),
-            read.addr.eq(self.read_address),
-            self.read_data.as_value().eq(read.data),
-        ]
+        parts, write = self._columns // self._width, self.write
+        bits = (parts - 1).bit_length()
+        # A memory for each group of a word; some of them share a copy of the address.
+        addresses = copies(m, technology_of(platform), self.read_address, num_copies(self._columns))
+        for part in range(parts):
+            words = word_memory(16 * self._width, self._words)
+            m.submodules[f"part_{part}"] = words
+            write_port, read_port = words.write_port(), words.read_port()
+            elements = slice(16 * self._width * part, 16 * self._width * (part + 1))
+            m.d.comb += [
+                write_port.addr.eq(write.group[bits:]),
+                write_port.en.eq(write.enable & (write.group[:bits] == part)),
+                write_port.data.eq(write.data.as_value()),
+                read_port.addr.eq(addresses[self._width * part // REACH]),
+                self.read_data.as_value()[elements].eq(read_port.data),
+            ]
         return m

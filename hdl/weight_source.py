@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.loaded_memory import LoadedMemory, load_write
 from hdl.pipeline import delay
-from mmfree.design import LoadedShape
+from mmfree.design import Design
 
 LATENCY = 3
-"""Cycles from ``take`` to ``data``, for every source: with the decoder, as long as the activations take."""
+"""Cycles from ``take`` to the first group's ``data``, for every source."""
 
 
 class WeightSource(wiring.Signature):
     """Interface of a source, seen from the reader.
 
-    ``available``: the next word may be taken in this cycle. ``take``: do so (only when available); ``data`` is that word LATENCY cycles later, for one cycle.
-    ``restart``: the next word is the image's first again; not in the same cycle as ``take``.
+    ``available``: the next word may be taken in this cycle. ``take``: do so (only when available); the share of group g in that word is ``data[g]`` LATENCY + g cycles later,
+    for one cycle. ``restart``: the next word is the image's first again; not in the same cycle as ``take``.
     """
 
-    def __init__(self, word_bits: int) -> None:
+    def __init__(self, design: Design) -> None:
         super().__init__(
             {
                 "available": In(1),
                 "take": Out(1),
                 "restart": Out(1),
-                "data": In(word_bits),
+                "data": In(data.ArrayLayout(unsigned(design.group_bits), design.num_groups)),
             }
         )
 
@@ -35,31 +38,52 @@ class WeightSource(wiring.Signature):
 class BlockSource(wiring.Component):
     """Weights in block RAM, always available; ``pause`` holds them back (for tests of slower sources).
 
+    A memory and an address for each group of rows; orders pass from each group to the next, one cycle later.
+
     Ports: ``words`` (WeightSource, seen from the source), ``pause``, ``load``. After reset the next word is the first.
     """
 
-    def __init__(self, shape: LoadedShape) -> None:
-        self._depth = shape.depth
-        self.weights = LoadedMemory("weights", shape, registered=True)
+    def __init__(self, design: Design, contents: Mapping[str, Sequence[int]] | None = None) -> None:
+        self._design = design
+        words = contents or {}
+        shape = design.loaded_shape("weights")
+        self.weights = [
+            LoadedMemory(name, design.group_shape, fabric_register=True, contents=words.get(name, ()))
+            for name in design.weight_memories
+        ]
+        assert self.weights[0].latency == LATENCY
         super().__init__(
-            {"words": In(WeightSource(shape.bits)), "pause": In(1), "load": In(load_write(shape))}
+            {"words": In(WeightSource(design)), "pause": In(1), "load": In(load_write(shape))}
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = self.weights
-        wiring.connect(m, wiring.flipped(self.load), self.weights.load)
-        # Cycle 0: the order; cycle 1: address; cycle 2: the memory answers; cycle 3: its output register.
-        take = delay(m, self.words.take, 1, reset=True)
-        restart = delay(m, self.words.restart, 1, reset=True)
-        address = Signal(range(self._depth + 1))
-        with m.If(restart):
-            m.d.sync += address.eq(0)
-        with m.Elif(take):
-            m.d.sync += address.eq(address + 1)
-        m.d.comb += [
-            self.weights.address_0.eq(address),
-            self.words.available.eq(~self.pause),
-            self.words.data.eq(self.weights.data_0),
-        ]
+        design = self._design
+        take, restart = self.words.take, self.words.restart
+        load: Any = self.load
+        for group, memory in enumerate(self.weights):
+            m.submodules[f"group_{group}"] = memory
+            address = Signal(range(design.weight_words + 1), name=f"address_{group}")
+            with m.If(restart):
+                m.d.sync += address.eq(0)
+            with m.Elif(take):
+                m.d.sync += address.eq(address + 1)
+            parts = design.group_shape.parts
+            # Parts of the groups follow each other; each takes a cycle to the next group.
+            first = group * parts
+            own = (load.part >= first) & (load.part < first + parts)
+            m.d.comb += [
+                memory.address_0.eq(address),
+                self.words.data[group].eq(memory.data_0),
+                memory.load.enable.eq(load.enable & own),
+                memory.load.word.eq(load.word),
+                memory.load.part.eq(load.part - first),
+                memory.load.data.eq(load.data),
+            ]
+            take = delay(m, take, 1, reset=True)
+            restart = delay(m, restart, 1, reset=True)
+            previous, load = load, load_write(design.loaded_shape("weights")).create()
+            for name in ("enable", "word", "part", "data"):
+                m.d.sync += getattr(load, name).eq(getattr(previous, name))
+        m.d.comb += self.words.available.eq(~self.pause)
         return m

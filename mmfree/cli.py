@@ -1,4 +1,4 @@
-"""The command line ``mmfree``: options, errors and output; the verbs themselves stand in ``commands.py`` and ``demo.py``.
+"""The command line ``mmfree``: options, errors and output; the verbs themselves stand in ``commands.py``, ``build.py`` and ``demo.py``.
 
 Results go to stdout, progress to stderr. Exit code 0: everything asked for held. 1: a check failed. 2: the input cannot be used.
 """
@@ -21,6 +21,9 @@ from mmfree.tasks import TASKS
 from mmfree.weight_codes import WEIGHT_CODES
 
 FAILED, UNUSABLE = 1, 2
+FAILURES = ("DivergenceError", "MissedClockError", "MultiplierError")
+"""Errors that mean: a check failed. (By name, for their modules are loaded when they are needed.)"""
+
 EXTRAS = {
     "torch": "train",
     "safetensors": "train",
@@ -28,6 +31,7 @@ EXTRAS = {
     "cocotb": "sim",
     "cocotb_tools": "sim",
     "matplotlib": "plots",
+    "amaranth_boards": "boards",
 }
 """Module that may be missing -> extra that installs it."""
 
@@ -52,8 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RuntimeError as error:
         if type(error).__module__.partition(".")[0] not in ("mmfree", "hdl", "sim"):
             raise
-        failed = type(error).__name__ == "DivergenceError"
-        return _fail(str(error), FAILED if failed else UNUSABLE)
+        return _fail(str(error), FAILED if type(error).__name__ in FAILURES else UNUSABLE)
     if options.json:
         print(json.dumps(outcome.values))
     elif outcome.text:
@@ -74,6 +77,10 @@ def _verb(name: str) -> Callable[[argparse.Namespace], Outcome]:
             from mmfree import demo
 
             return demo.demo(options)
+        if name == "build":
+            from mmfree import build
+
+            return build.build(options)
         from mmfree import commands
 
         function: Callable[[argparse.Namespace], Outcome] = getattr(commands, name)
@@ -92,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for add in (_add_train, _add_evaluate, _add_export, _add_inspect, _add_generate):
         add(verbs)
-    for add in (_add_verilog, _add_cosim, _add_demo, _add_report):
+    for add in (_add_verilog, _add_build, _add_cosim, _add_demo, _add_report):
         add(verbs)
     return parser
 
@@ -212,6 +219,20 @@ def _add_verilog(verbs: Any) -> None:
     parser = _add(verbs, "verilog", "generate the accelerator: Verilog, memory files, design.json")
     parser.add_argument(
         "source", type=Path, metavar="TAPE|LIMITS.json", help="a tape, or the sizes of a design (docs/accelerator.md)"
+    )
+    _add_design(parser)
+    _add_out(parser, "folder")
+
+
+def _add_build(verbs: Any) -> None:
+    parser = _add(verbs, "build", "synthesize, place and route the accelerator with a tape in it: a bitstream")
+    parser.add_argument("tape", type=Path, metavar="TAPE", help="file")
+    parser.add_argument("--board", required=True, metavar="NAME", help="ulx3s-85f")
+    parser.add_argument(
+        "--clock", type=float, default=100.0, metavar="MHZ", help="clock to ask for; the PLL comes within 1 %%, and not above"
+    )
+    parser.add_argument(
+        "--allow-slow", action="store_true", help="keep a result that is slower than the clock asked for"
     )
     _add_design(parser)
     _add_out(parser, "folder")

@@ -1,4 +1,4 @@
-"""The verbs of the command line, but for ``demo``."""
+"""The verbs of the command line, but for ``build`` and ``demo``."""
 
 from __future__ import annotations
 

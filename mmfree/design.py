@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from mmfree.config import ModelConfig
 from mmfree.formats import MAX_FAN_IN, NOISE_INDEX_BITS, SEGMENT_ROLES, TABLE_ENTRIES, Formats
 from mmfree.tape import Tape, segment_shapes
 from mmfree.weight_codes import WEIGHT_CODES
 
-CHECK_BITS, PAGE_BITS = 32, 4096
-"""Check word of a segment, and the words that are folded to one before the CRC sees them (docs/accelerator.md)."""
+CHECK_BITS, PAGE_BITS, PAGE_WORDS = 32, 4096, 4
+"""Check word of a segment, and the words that are folded to one before the CRC sees them (docs/accelerator.md): as many bits, but at least so many words as the CRC takes
+cycles."""
 
-LOAD_BITS = 32
-"""Most bits of a part of a word that the load port writes at once."""
+LOAD_BITS = 18
+"""Most bits of a part of a word that the load port writes at once: the width of a block RAM with a write enable of its own."""
+
+GROUP_ROWS = 4
+"""Rows of the array that share a weight memory; activations and addresses pass from each group of rows to the next."""
 
 LOADED_MEMORIES = (
     "weights",
@@ -32,6 +37,12 @@ MAX_SIDE = 1024
 KIND_CODES = {"embedding": 0, "gates": 1, "output": 2, "down": 2, "glu": 3, "head": 4}
 """Kind field of a header. o and down are one operation to the chip: project, add to the residual."""
 
+LANES_PER_OUTPUT = 256
+"""Lanes for each of which the post-processing takes an output per cycle at least: it also writes the embedding, as many elements per cycle."""
+
+POST_MARGIN = 1.25
+"""Outputs that the post-processing takes per output that the array delivers, at least; below 1 the array waits for room."""
+
 MATRICES_PER_SEGMENT = max(len(roles) for roles in SEGMENT_ROLES.values())
 
 
@@ -39,22 +50,28 @@ MATRICES_PER_SEGMENT = max(len(roles) for roles in SEGMENT_ROLES.values())
 class LoadedShape:
     """A memory that a host fills: ``bits`` of a word, ``depth`` words; ``parity``: a further bit makes the number of ones even.
 
-    The load port writes words in ``parts`` of ``part_bits``.
+    The load port writes words in ``parts`` of ``part_bits``. ``groups`` memories of equal width, each with whole parts, may share a word.
     """
 
     bits: int
     depth: int
     parity: bool = True
+    groups: int = 1
 
     @property
     def parts(self) -> int:
         """Parts of a word."""
-        return -(-(self.bits + self.parity) // LOAD_BITS)
+        return self.groups * self.group_parts
+
+    @property
+    def group_parts(self) -> int:
+        """Parts of a group's share of a word."""
+        return -(-(self.bits // self.groups + self.parity) // LOAD_BITS)
 
     @property
     def part_bits(self) -> int:
-        """Bits of a part; the last one may be padded."""
-        return -(-(self.bits + self.parity) // self.parts)
+        """Bits of a part; the last one of a group may be padded."""
+        return -(-(self.bits // self.groups + self.parity) // self.group_parts)
 
     def with_parity(self, word: int) -> int:
         """The word as it is stored."""
@@ -138,19 +155,54 @@ class Design:
         return self.rows * self.columns
 
     @property
+    def group_rows(self) -> int:
+        """Rows of the array that share a weight memory."""
+        return min(self.rows, GROUP_ROWS)
+
+    @property
+    def num_groups(self) -> int:
+        """Groups of rows."""
+        return self.rows // self.group_rows
+
+    @property
+    def group_bits(self) -> int:
+        """Bits of a group's share of a word of weights: whole parts of the load port; a check word must fit."""
+        code = WEIGHT_CODES[self.weight_code]
+        bits = max(CHECK_BITS, code.word_bits(self.group_rows * self.columns))
+        parts = -(-bits // LOAD_BITS)
+        return -(-bits // parts) * parts
+
+    @property
     def word_bits(self) -> int:
-        """Bits of a word of weights; a check word must fit."""
-        return max(CHECK_BITS, WEIGHT_CODES[self.weight_code].word_bits(self.lanes))
+        """Bits of a word of weights."""
+        return self.num_groups * self.group_bits
 
     @property
     def page_words(self) -> int:
         """Words of weights that are folded to one."""
-        return max(1, PAGE_BITS // self.word_bits)
+        return max(PAGE_WORDS, PAGE_BITS // self.word_bits)
+
+    @property
+    def weight_memories(self) -> tuple[str, ...]:
+        """Names of the weight memories, one for each group of rows."""
+        return tuple(f"weights_{group}" for group in range(self.num_groups))
+
+    @property
+    def memories(self) -> tuple[str, ...]:
+        """Names of all memories of the chip that an image fills."""
+        return (*self.weight_memories, *LOADED_MEMORIES[1:])
+
+    @property
+    def group_shape(self) -> LoadedShape:
+        """Shape of one weight memory."""
+        return LoadedShape(self.group_bits, self.weight_words, parity=False)
 
     def loaded_shape(self, memory: str) -> LoadedShape:
         """Shape of one of LOADED_MEMORIES."""
         shapes = {
-            "weights": LoadedShape(self.word_bits, self.weight_words, parity=False),
+            "weights": LoadedShape(
+                self.word_bits, self.weight_words, parity=False, groups=self.num_groups
+            ),
             "headers": LoadedShape(self.header_bits, self.header_words),
             "embedding": LoadedShape(8 * self.columns, self.embedding_rows * self.embedding_tiles),
             "biases": LoadedShape(16 * self.post_width, self.bias_words),
@@ -235,15 +287,15 @@ class Design:
             raise ValueError(f"{source}: {error}") from None
 
 
-def weight_words(tape: Tape, rows: int, columns: int) -> int:
-    """Words of R x C weights that a tape takes, padding and one check word per segment included."""
+def weight_words(config: ModelConfig, rows: int, columns: int) -> int:
+    """Words of R x C weights that a model takes, padding and one check word per segment included."""
     return sum(
         len(SEGMENT_ROLES[kind]) * -(-height // rows) * -(-fan_in // columns) + 1
-        for kind, _, height, fan_in in segment_shapes(tape.config)
+        for kind, _, height, fan_in in segment_shapes(config)
     )
 
 
-def array_shape(tape: Tape, lanes: int) -> tuple[int, int]:
+def array_shape(config: ModelConfig, lanes: int) -> tuple[int, int]:
     """Rows and columns for a lane count.
 
     The preferred split is 16 columns up to 256 lanes (at least 4 rows, if there are lanes for them) and 16 rows above: more rows mean more cycles of
@@ -259,7 +311,7 @@ def array_shape(tape: Tape, lanes: int) -> tuple[int, int]:
         rows = lanes // columns
         if rows <= MAX_SIDE:
             distance = abs(columns.bit_length() - preferred.bit_length())
-            splits.append((weight_words(tape, rows, columns) * (1 + 0.02 * distance), rows, columns))
+            splits.append((weight_words(config, rows, columns) * (1 + 0.02 * distance), rows, columns))
         columns *= 2
     _, rows, columns = min(splits)
     return rows, columns
@@ -267,11 +319,15 @@ def array_shape(tape: Tape, lanes: int) -> tuple[int, int]:
 
 def design_for(tape: Tape, lanes: int, weight_code: str = "2") -> Design:
     """The smallest design of ``lanes`` lanes that plays ``tape`` (and every tape of its shape)."""
-    rows, columns = array_shape(tape, lanes)
-    config = tape.config
+    return design_for_model(tape.config, lanes, weight_code)
+
+
+def design_for_model(config: ModelConfig, lanes: int, weight_code: str = "2") -> Design:
+    """The smallest design of ``lanes`` lanes that plays every tape of a model's shape."""
+    rows, columns = array_shape(config, lanes)
     d = config.hidden_size
     post_width = 1
-    while post_width < min(rows, columns) and post_width < 2 * lanes / d:
+    while post_width < min(rows, columns) and post_width < max(POST_MARGIN * lanes / d, lanes / LANES_PER_OUTPUT):
         post_width *= 2
     groups = -(-d // rows) * rows // post_width * config.num_layers
     return Design(
@@ -280,8 +336,8 @@ def design_for(tape: Tape, lanes: int, weight_code: str = "2") -> Design:
         post_width=post_width,
         max_width=max(d, config.intermediate_size),
         max_rows=max(d, config.intermediate_size, config.head_size),
-        weight_words=weight_words(tape, rows, columns),
-        header_words=1 + len(tape.segments),
+        weight_words=weight_words(config, rows, columns),
+        header_words=1 + sum(1 for _ in segment_shapes(config)),
         embedding_rows=config.vocab_size,
         embedding_width=d,
         bias_words=groups,

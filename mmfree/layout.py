@@ -23,18 +23,30 @@ class LayoutError(ValueError):
 class Image:
     """Contents of a design's memories.
 
-    ``words``: memory (of LOADED_MEMORIES) -> its words as integers, parity included. Lane (r, c) of a word of weights is number r C + c; element c of a vector's
-    word stands at bits 8 c or 16 c and up; word t of an embedding row v stands at t * embedding_rows + v.
+    ``words``: memory (of LOADED_MEMORIES) -> its words as integers, parity included. A word of weights is the words of the groups of rows, ``group_bits`` each; in
+    a group, lane (r, c) is number r C + c. Element c of a vector's word stands at bits 8 c or 16 c and up; word t of an embedding row v stands at
+    t * embedding_rows + v.
     """
 
     design: Design
     words: dict[str, list[int]]
 
     def memory_files(self) -> dict[str, str]:
-        """Memory name -> contents in hexadecimal, one word a line."""
+        """Name of a chip's memory -> contents in hexadecimal, one word a line."""
         return {
-            name: "".join(f"{word:x}\n" for word in words) for name, words in self.words.items()
+            name: "".join(f"{word:x}\n" for word in words)
+            for name, words in self.memories().items()
         }
+
+    def memories(self) -> dict[str, list[int]]:
+        """Words by memory of the chip: as ``words``, but weights by group of rows (``weights_0`` and on)."""
+        memories = {name: words for name, words in self.words.items() if name != "weights"}
+        bits = self.design.group_bits
+        for group, name in enumerate(self.design.weight_memories):
+            shares = [word >> group * bits & (1 << bits) - 1 for word in self.words.get("weights", ())]
+            if shares:
+                memories[name] = shares
+        return memories
 
     def writes(self) -> Iterator[tuple[int, int, int, int]]:
         """What a host sends to the load port: (number of the memory, word, part, data)."""
@@ -92,7 +104,7 @@ def _check_fit(tape: Tape, design: Design) -> None:
     needed = {
         "max_width": max(d, i),
         "max_rows": max(d, i, config.head_size),
-        "weight_words": weight_words(tape, design.rows, design.columns),
+        "weight_words": weight_words(config, design.rows, design.columns),
         "header_words": 1 + len(tape.segments),
         "embedding_rows": config.vocab_size,
         "embedding_width": d,
@@ -129,15 +141,20 @@ def _segment_weights(segment: Segment, design: Design) -> NDArray[np.uint8]:
         trits[index, :height, :fan_in] = matrix.trits
     # [matrix, block, row, tile, column] -> [block, matrix, tile, row, column]
     words = trits.reshape(-1, blocks, rows, tiles, columns).transpose(1, 0, 3, 2, 4)
-    bits = WEIGHT_CODES[design.weight_code].pack(words.reshape(-1, rows * columns))
-    return np.packbits(bits, axis=1, bitorder="little")
+    groups = words.reshape(-1, design.group_rows * columns)
+    bits = np.zeros((len(groups), design.group_bits), dtype=np.uint8)
+    packed = WEIGHT_CODES[design.weight_code].pack(groups)
+    bits[:, : packed.shape[1]] = packed
+    return np.packbits(bits.reshape(-1, design.word_bits), axis=1, bitorder="little")
 
 
 def check_word(words: NDArray[np.uint8], design: Design) -> int:
     """Check of a segment (docs/accelerator.md): words [n, bytes] folded to 32 bits, XORed to pages, and CRC-32 over these."""
-    padded = np.zeros((len(words), -(-design.word_bits // CHECK_BITS) * 4), dtype=np.uint8)
-    padded[:, : words.shape[1]] = words
-    folds = np.bitwise_xor.reduce(padded.view("<u4"), axis=1)
+    bits = np.unpackbits(words, axis=1, count=design.word_bits, bitorder="little")
+    groups = bits.reshape(len(words), design.num_groups, design.group_bits)
+    padding = [(0, 0), (0, 0), (0, -design.group_bits % CHECK_BITS)]
+    parts = np.pad(groups, padding).reshape(len(words), -1, CHECK_BITS)
+    folds = np.packbits(np.bitwise_xor.reduce(parts, axis=1), axis=1, bitorder="little").view("<u4")[:, 0]
     starts = np.arange(0, len(folds), design.page_words)
     return zlib.crc32(np.bitwise_xor.reduceat(folds, starts).astype("<u4").tobytes())
 

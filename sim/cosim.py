@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hdl.accelerator import Accelerator
+from hdl.block_memory import DISTRIBUTED_DEPTH
 from hdl.emit import TOP, VERILOG_NAME, convert_rtlil, convert_verilog, write_memory_files
 from hdl.requests import LIMIT_BITS
-from mmfree.design import Design
+from hdl.technology import Technology
+from mmfree.design import LOADED_MEMORIES, Design
 from mmfree.formats import TEMPERATURE_MAX
 from mmfree.layout import layout
 from mmfree.sampling import seed_registers
@@ -32,6 +34,9 @@ from sim.run_folder import (
     write_tapes,
 )
 from sim.runner import WAVEFORM_NAME, SimulatorError, build, run
+
+CELLS = Path(__file__).parent / "ecp5_cells.v"
+"""Models of the cells of the ECP5 that are placed by hand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +130,7 @@ def cosim(
     profile: bool = False,
     waveform: Path | None = None,
     simulator: str = "verilator",
+    technology: Technology = Technology.GENERIC,
 ) -> CosimResult:
     """Play sequences on chip and golden model and compare them bit for bit.
 
@@ -147,6 +153,8 @@ def cosim(
         Where to write a VCD of the first token that differs, if one does.
     simulator
         "verilator", or "icarus" (some fifty times slower).
+    technology
+        GENERIC, or ECP5: the chip in the cells that are placed by hand for that part (sim/ecp5_cells.v models them), its memories filled by their own initial values.
 
     Raises
     ------
@@ -170,7 +178,7 @@ def cosim(
     )
     with tempfile.TemporaryDirectory(prefix="mmfree-cosim-") as name:
         folder = Path(name)
-        write_chip(folder, tapes, design, loaded=loaded)
+        write_chip(folder, tapes, design, loaded=loaded, technology=technology)
         result = _simulate(folder, asked, simulator)
         logits, states = read_values(folder, result.positions)
         if result.divergence is not None and "fault" not in result.divergence and waveform is not None:
@@ -198,14 +206,29 @@ def _check_sequence(sequence: Sequence, tapes: list[Tape]) -> None:
         raise ValueError("the head's rows are not tokens of this vocabulary: nothing to feed back")
 
 
-def write_chip(folder: Path, tapes: list[Tape], design: Design, *, loaded: bool = False) -> None:
+def write_chip(
+    folder: Path,
+    tapes: list[Tape],
+    design: Design,
+    *,
+    loaded: bool = False,
+    technology: Technology = Technology.GENERIC,
+) -> None:
     """Verilog, memory files and tapes, as a simulation of them needs; ``loaded``: the memories are empty."""
     images = [layout(tape, design) for tape in tapes]
     image = images[0]
     if loaded:
         image = replace(image, words={name: [0] * len(words) for name, words in image.words.items()})
     write_memory_files(image, design, folder)
-    (folder / VERILOG_NAME).write_text(convert_verilog(convert_rtlil(Accelerator(design))))
+    if technology is Technology.ECP5:
+        # Memories deep enough for block RAM hold their words as parameters of its cells.
+        files = [name for name in LOADED_MEMORIES[1:] if design.loaded_shape(name).depth <= DISTRIBUTED_DEPTH]
+        files += design.weight_memories if design.weight_words <= DISTRIBUTED_DEPTH else ()
+        verilog = convert_verilog(convert_rtlil(Accelerator(design, image), technology), files)
+        verilog += CELLS.read_text()
+    else:
+        verilog = convert_verilog(convert_rtlil(Accelerator(design)), design.memories)
+    (folder / VERILOG_NAME).write_text(verilog)
     write_tapes(folder, tapes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from cocotb.triggers import FallingEdge
 from numpy.typing import NDArray
 
+from hdl.sequencer import START_CYCLES
 from mmfree.design import Design
 from mmfree.tape import Segment, Tape
 
@@ -54,19 +56,21 @@ class TapMonitor:
     async def watch(self) -> None:
         """Follow the taps; run as a task of its own."""
         dut, cycle = self._dut, 0
-        widths = {"x": self._design.columns, "u": self._design.columns}
+        width = self._design.post_width
+        # A vector's last values are written when the next segment has already begun.
+        segments = deque([0] * (START_CYCLES + 1), maxlen=START_CYCLES + 1)
         while True:
             await FallingEdge(dut.clk)
             cycle += 1
+            segments.append(int(dut.segment.value))
             for vector in TAPS:
-                enable = int(getattr(dut, f"tap_{vector}__enable").value)
-                if not enable:
+                if not int(getattr(dut, f"tap_{vector}__enable").value):
                     continue
-                width = widths.get(vector, self._design.post_width)
-                base = int(getattr(dut, f"tap_{vector}__address").value) * width
+                keep = int(getattr(dut, f"tap_{vector}__keep").value)
+                base = int(getattr(dut, f"tap_{vector}__group").value) * width
                 data = int(getattr(dut, f"tap_{vector}__data").value).to_bytes(2 * width, "little")
                 values = np.frombuffer(data, dtype="<i2")
-                segment = int(dut.segment.value)
+                segment = segments[0]
                 self.writes += [
                     Write(
                         cycle=cycle,
@@ -76,7 +80,7 @@ class TapMonitor:
                         value=int(values[lane]),
                     )
                     for lane in range(width)
-                    if enable >> lane & 1
+                    if keep >> lane & 1
                 ]
 
 

@@ -12,7 +12,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from numpy.typing import NDArray
 
-from hdl.counters import COUNTER_BITS, COUNTERS
+from hdl.counters import COUNTER_BITS, COUNTERS, SETTLE_CYCLES
 from hdl.noise import TEMPERATURE_BITS
 from hdl.requests import LIMIT_BITS
 from mmfree.design import LOADED_MEMORIES, Design
@@ -187,10 +187,12 @@ class Driver:
         """``count`` words of P values through a read port, as int16 [count * P]."""
         width = self._design.post_width
         data = bytearray()
-        for word in range(count):
-            address.value = word
+        # A word comes two cycles after its address.
+        for word in range(count + 1):
+            address.value = min(word, count - 1)
             await FallingEdge(self._dut.clk)
-            data += int(output.value).to_bytes(2 * width, "little")
+            if word:
+                data += int(output.value).to_bytes(2 * width, "little")
         return np.frombuffer(bytes(data), dtype="<i2")
 
     async def write_state(self, words: NDArray[np.int16]) -> None:
@@ -202,6 +204,11 @@ class Driver:
             dut.state_enable.value = 1
             await FallingEdge(dut.clk)
         dut.state_enable.value = 0
+
+    async def settle(self) -> None:
+        """Wait until the counters hold all of a token that has ended."""
+        for _ in range(SETTLE_CYCLES):
+            await FallingEdge(self._dut.clk)
 
     def counters(self) -> dict[str, int]:
         """The counters of the last token."""

@@ -9,8 +9,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLORS = {"beats": "#0b6e4f", "wait_weights": "#7c3aed", "wait_room": "#d97706", "wait_vector": "#c8553d", "wait_control": "#94a3b8"}
-CAUSES = {"beats": "busy", "wait_weights": "waiting for weights", "wait_room": "waiting for room", "wait_vector": "waiting for the vector", "wait_control": "control"}
+COLORS = {"beats": "#0b6e4f", "wait_weights": "#7c3aed", "wait_room": "#d97706", "wait_drain": "#0ea5e9", "wait_vector": "#c8553d", "wait_control": "#94a3b8"}
+CAUSES = {"beats": "busy", "wait_weights": "waiting for weights", "wait_room": "waiting for room", "wait_drain": "draining", "wait_vector": "waiting for the vector", "wait_control": "control"}
 GATE_COLORS = {"hard": "#0b6e4f", "sigmoid": "#c8553d"}
 
 Row = tuple[int, float, float]

@@ -132,6 +132,7 @@ class Testbench:
             await self.driver.take()
             return -1
         row, is_last = answer
+        await self.driver.settle()
         counters = self.driver.counters()
         if self.profiler is not None:
             self.profiler.close(counters)

@@ -26,6 +26,7 @@ SURFACE = {
     "inspect": "tape",
     "generate": "model --prompt --tokens --temperature --stop --backend --lanes",
     "verilog": "source --lanes --bits --out --force",
+    "build": "tape --board --clock --allow-slow --lanes --bits --out --force",
     "cosim": "tape --prompt --tokens --temperature --stop --profile --waveform --simulator --lanes --bits",
     "demo": "preset --lanes --out --force",
     "report": "run --out",
@@ -183,6 +184,46 @@ def test_verilog_of_a_tape_and_of_its_limits(tape: Path, tmp_path: Path, capsys:
     assert "--force overwrites it" in error_of(capsys, "verilog", limits, "--out", tmp_path / "a")
 
 
+def test_build(
+    tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verb alone; what a build gives is tested in tests/hdl/test_build.py."""
+    import hdl.build
+
+    asked: list[hdl.build.Request] = []
+    found = {"clock_hz": 131.2e6, "clock_asked_hz": 140e6, "pll_hz": 140e6, "clock_met": False, "lanes": 16, "dsp": 0}
+    found |= {"lut": 900, "ff": 800, "memory_blocks": 7, "bitstream": "mmfree.bit"}
+    found["utilisation"] = {"TRELLIS_COMB": (900, 83640), "TRELLIS_FF": (800, 83640), "DP16KD": (7, 208)}
+
+    def run(request: hdl.build.Request, out: Path, progress: Any) -> dict[str, Any]:
+        asked.append(request)
+        return found
+
+    monkeypatch.setattr(hdl.build, "build", run)
+    arguments = ["build", tape, "--board", "ulx3s-85f", "--lanes", 16, "--bits", "1.6", "--clock", 140, "--seed", 3]
+    values = run_json(capsys, *arguments, "--out", tmp_path / "out", "--allow-slow")
+    assert values == json.loads(json.dumps(found | {"bitstream": str(tmp_path / "out" / "mmfree.bit")}))
+    request = asked[0]
+    assert (request.clock_hz, request.seed, request.allow_slow) == (140e6, 3, True)
+    assert (request.design.lanes, request.design.weight_code, request.tape.sha256) == (16, "1.6", read_tape(tape).sha256)
+    assert main([*map(str, arguments), "--out", str(tmp_path / "out")]) == 0
+    output = capsys.readouterr().out
+    assert "131.2 MHz routed, runs at 140 MHz (asked for 140): TOO SLOW, kept by --allow-slow" in output
+    assert "7 of 208" in output
+
+    for error, code in (
+        (hdl.build.MissedClockError("slow"), 1),
+        (hdl.build.MultiplierError("multiplies"), 1),
+        (hdl.build.DoesNotFitError("large"), 2),
+    ):
+
+        def fail(*arguments: Any, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(hdl.build, "build", fail)
+        assert error_of(capsys, *arguments, "--out", tmp_path / "out", code=code) == f"mmfree: error: {error}"
+
+
 def test_cosim(tape: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = run_json(capsys, "cosim", tape, "--lanes", 16, "--prompt", "12+34", "--profile")
     assert values["bit_exact"] is True
@@ -268,6 +309,11 @@ def test_bad_input_is_one_line(
         (["cosim", tape, "--temperature", 1], "--temperature and --stop need --tokens"),
         (["verilog", tape, *out, "--lanes", 48], "lanes must be a power of two in 4..1048576, got 48"),
         (["verilog", tmp_path / "bad.json", *out], "unknown field 'model'"),
+        (["build", tape, "--board", "ulx4", *out], "--board must be one of ulx3s-85f, got 'ulx4'"),
+        (["build", tape, "--board", "ulx3s-85f", "--out", tmp_path], "exists already; --force overwrites it"),
+        (["build", tape, "--board", "ulx3s-85f", "--out", tape, "--force"], "not a folder"),
+        (["build", tape, "--board", "ulx3s-85f", *out, "--clock", 500], "--clock must lie in 3.125..400 MHz, got 500"),
+        (["build", tape, "--board", "ulx3s-85f", *out, "--lanes", 48], "lanes must be a power of two"),
         (["cosim", tape, "--tokens", -1], "--tokens must be 0 or more, got -1"),
         (["cosim", tape, "--tokens", 3], "reads out its answer and generates nothing"),
         (["cosim", tape, "--prompt", ""], "two decimal numbers"),
@@ -293,6 +339,7 @@ def test_a_missing_simulator_or_compiler_is_one_line(
         ("torch", "train", ["train", "addition", "--out", "OUT"]),
         ("amaranth", "hdl", ["verilog", "TAPE", "--out", "OUT"]),
         ("cocotb_tools", "sim", ["cosim", "TAPE"]),
+        ("amaranth_boards", "boards", ["build", "TAPE", "--board", "ulx3s-85f", "--out", "OUT"]),
     ],
 )
 def test_a_missing_extra_is_named(

@@ -9,8 +9,18 @@ import numpy as np
 import pytest
 
 from mmfree.config import ModelConfig, addition_model
-from mmfree.design import Design, array_shape, design_for, weight_words
+from mmfree.design import (
+    CHECK_BITS,
+    LOAD_BITS,
+    LOADED_MEMORIES,
+    Design,
+    LoadedShape,
+    array_shape,
+    design_for,
+    weight_words,
+)
 from mmfree.tape import Tape
+from mmfree.weight_codes import WEIGHT_CODES
 from tests.random_tapes import random_tape
 
 
@@ -37,6 +47,44 @@ def test_every_lane_count_gives_a_design(lanes: int) -> None:
     design = design_for(ADDITION, lanes)
     assert design.lanes == lanes
     assert design.rows % design.post_width == 0 == design.columns % design.post_width
+
+
+def test_the_post_processing_is_as_wide_as_the_array_needs() -> None:
+    """An output takes hidden_size / columns cycles of a row: P are taken as fast, with a quarter to spare, and without need no wider."""
+    for lanes in (64, 256, 1024, 4096):
+        design = design_for(ADDITION, lanes)
+        needed = 1.25 * lanes / 64
+        assert design.post_width >= min(needed, design.rows, design.columns)
+        assert design.post_width < 2 * needed
+
+
+@pytest.mark.parametrize("code", sorted(WEIGHT_CODES))
+@pytest.mark.parametrize(("rows", "groups"), [(1, 1), (2, 1), (4, 1), (8, 2), (64, 16)])
+def test_groups_of_rows_share_a_word(rows: int, groups: int, code: str) -> None:
+    """Each group's share holds its rows or a check word, and is written by whole parts of the load port."""
+    design = replace(DESIGN, rows=rows, post_width=1, weight_code=code)
+    assert (design.num_groups, design.group_rows * groups) == (groups, rows)
+    assert design.word_bits == groups * design.group_bits
+    needed = max(CHECK_BITS, WEIGHT_CODES[code].word_bits(design.group_rows * design.columns))
+    assert needed <= design.group_bits < needed + LOAD_BITS
+    shape = design.loaded_shape("weights")
+    assert (shape.bits, shape.depth) == (design.word_bits, design.weight_words)
+    assert shape.part_bits == design.group_shape.part_bits <= LOAD_BITS
+    assert shape.parts == groups * design.group_shape.parts
+    assert shape.part_bits * design.group_shape.parts == design.group_bits
+    assert design.weight_memories == tuple(f"weights_{group}" for group in range(groups))
+    assert design.memories == (*design.weight_memories, *LOADED_MEMORIES[1:])
+
+
+@pytest.mark.parametrize(
+    ("bits", "parity", "parts", "part_bits"),
+    [(17, True, 1, 18), (18, False, 1, 18), (18, True, 2, 10), (36, False, 2, 18), (128, True, 8, 17)],
+)
+def test_words_are_written_in_equal_parts(bits: int, parity: bool, parts: int, part_bits: int) -> None:
+    shape = LoadedShape(bits, 4, parity=parity)
+    assert (shape.parts, shape.part_bits) == (parts, part_bits)
+    assert shape.with_parity(0b111) == (0b111 | parity << bits)
+    assert shape.with_parity(0b101) == 0b101
 
 
 @pytest.mark.parametrize("lanes", [0, 3, 48, 2**21, -4])

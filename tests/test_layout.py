@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmfree.config import ModelConfig
-from mmfree.design import KIND_CODES, LOADED_MEMORIES, Design, design_for
+from mmfree.design import KIND_CODES, LOAD_BITS, LOADED_MEMORIES, Design, design_for
 from mmfree.formats import ROLES, gumbel_table, reciprocal_root_table
 from mmfree.golden import ternary_product
 from mmfree.layout import Image, LayoutError, gate_words, layout
@@ -27,31 +27,43 @@ LANES = (4, 16, 64, 512)
 
 
 def lane_weights(word: int, design: Design) -> NDArray[np.int32]:
-    """The weights of a word of the image, [R, C]; lane (r, c) is number r C + c."""
+    """The weights of a word of the image, [R, C]; lane (r, c) of a group of rows is number r C + c of its share."""
     code = WEIGHT_CODES[design.weight_code]
     trits_of = {number: trits for trits, number in code.codes.items()}
-    groups = range(0, design.lanes, code.group)
-    codes = [word >> code.bits * n & ((1 << code.bits) - 1) for n in range(len(groups))]
-    values = np.array([trit for number in codes for trit in trits_of[number]], dtype=np.int32)
-    assert not values[design.lanes :].any()
-    return values[: design.lanes].reshape(design.rows, design.columns)
+    lanes = design.group_rows * design.columns
+    rows = []
+    for share in shares(word, design):
+        codes = [share >> n & ((1 << code.bits) - 1) for n in range(0, code.word_bits(lanes), code.bits)]
+        assert share >> code.word_bits(lanes) == 0
+        values = np.array([trit for number in codes for trit in trits_of[number]], dtype=np.int32)
+        assert not values[lanes:].any()
+        rows.append(values[:lanes].reshape(design.group_rows, design.columns))
+    return np.concatenate(rows)
 
 
-def fold(word: int) -> int:
-    """XOR of a word's parts of 32 bits."""
+def shares(word: int, design: Design) -> list[int]:
+    """The shares of the groups of rows in a word."""
+    bits = design.group_bits
+    assert word < 1 << design.word_bits
+    return [word >> group * bits & ((1 << bits) - 1) for group in range(design.rows // design.group_rows)]
+
+
+def fold(word: int, design: Design) -> int:
+    """XOR of the parts of 32 bits of each group's share."""
     folded = 0
-    while word:
-        folded, word = folded ^ word & 0xFFFFFFFF, word >> 32
+    for share in shares(word, design):
+        while share:
+            folded, share = folded ^ share & 0xFFFFFFFF, share >> 32
     return folded
 
 
 def check_of(words: list[int], design: Design) -> int:
     """CRC-32 over the pages of a segment: docs/accelerator.md, word by word."""
-    pages, size = b"", max(1, 4096 // design.word_bits)
+    pages, size = b"", max(4, 4096 // design.word_bits)
     for start in range(0, len(words), size):
         page = 0
         for word in words[start : start + size]:
-            page ^= fold(word)
+            page ^= fold(word, design)
         pages += page.to_bytes(4, "little")
     return zlib.crc32(pages)
 
@@ -175,9 +187,23 @@ def test_embedding_biases_and_tables(lanes: int) -> None:
 def test_memory_files_hold_the_image() -> None:
     image = layout(TAPE, design_for(TAPE, 16))
     files = image.memory_files()
-    assert sorted(files) == sorted(LOADED_MEMORIES)
+    assert sorted(files) == sorted(image.memories()) == sorted(image.design.memories)
     for name, text in files.items():
-        assert [int(line, 16) for line in text.splitlines()] == image.words[name]
+        assert [int(line, 16) for line in text.splitlines()] == image.memories()[name]
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_the_chip_has_a_weight_memory_for_each_group_of_rows(lanes: int) -> None:
+    design = design_for(TAPE, lanes)
+    image = layout(TAPE, design)
+    memories = image.memories()
+    weights = [memories.pop(name) for name in design.weight_memories]
+    assert [list(word) for word in zip(*weights, strict=True)] == [
+        shares(word, design) for word in image.words["weights"]
+    ]
+    assert memories == {name: words for name, words in image.words.items() if name != "weights"}
+    empty = replace(image, words={"biases": [1]})
+    assert empty.memories() == {"biases": [1]}
 
 
 @pytest.mark.parametrize("lanes", LANES)
@@ -189,7 +215,7 @@ def test_writes_of_the_load_port_put_every_word_together(lanes: int) -> None:
         name = LOADED_MEMORIES[memory]
         shape = design.loaded_shape(name)
         assert part < shape.parts
-        assert value < 1 << shape.part_bits <= 1 << 32
+        assert value < 1 << shape.part_bits <= 1 << LOAD_BITS
         found[name][word] |= value << part * shape.part_bits
     assert found == image.words
 

@@ -18,7 +18,7 @@ TORCH_SIDE = {
 }
 """Modules of mmfree that may name torch, or a module that does. The rest of the project never loads it."""
 
-COMMAND_LINE = {"backends", "cli", "commands", "demo"}
+COMMAND_LINE = {"backends", "build", "cli", "commands", "demo"}
 """Modules of mmfree that may import hdl and sim (lazily: a test below)."""
 
 
@@ -91,14 +91,14 @@ def test_importing_mmfree_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import mmfree.golden", "import mmfree.layout", "import mmfree.cli, mmfree.commands", "import sim.cosim"],
+    ["import mmfree.golden", "import mmfree.layout", "import mmfree.cli, mmfree.commands, mmfree.build", "import sim.cosim"],
 )
 def test_the_integer_world_loads_no_torch(statement: str) -> None:
     assert "torch" not in loaded_by(statement)
 
 
 def test_the_command_line_loads_no_hardware_before_it_is_asked_to() -> None:
-    assert not loaded_by("import mmfree.cli, mmfree.commands") & {"amaranth", "cocotb", "torch"}
+    assert not loaded_by("import mmfree.cli, mmfree.commands, mmfree.build") & {"amaranth", "cocotb", "torch"}
 
 
 def test_modules_stay_short() -> None:

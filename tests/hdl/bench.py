@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,24 +117,24 @@ def play(
     latency: int,
     outputs: Sequence[str],
     idle: Item | None = None,
-    contents: tuple[LoadedMemory, Sequence[int]] | None = None,
+    early: Mapping[str, int] | None = None,
 ) -> list[Item]:
     """Outputs of a pipeline, ``latency`` cycles after each item; one item per cycle.
 
-    In idle cycles (None) the ports named in ``idle`` get their values from there, and all others garbage. ``contents``: a memory of the
-    block, and what fills it.
+    In idle cycles (None) the ports named in ``idle`` get their values from there, and all others garbage. ``early``: ports that are asked for so many cycles before
+    the rest of an item (less than 0: after it).
     """
     rng = random.Random(1)
     seen: list[Item] = []
-    quiet = idle or {}
+    quiet, ahead = idle or {}, early or {}
+    lead = max([0, *ahead.values()])
+    cycles = [*[None] * lead, *items, *[None] * (latency + lead)]
 
     async def bench(ctx: Any) -> None:
-        if contents is not None:
-            fill(ctx, *contents)
         names = list(next(item for item in items if item is not None))
-        for item in [*items, *[None] * latency]:
+        for cycle in range(lead + len(items) + latency):
             for name in names:
-                port = getattr(block, name)
+                port, item = getattr(block, name), cycles[cycle + ahead.get(name, 0)]
                 if item is not None:
                     value = item[name]
                 else:
@@ -144,4 +144,4 @@ def play(
             seen.append({name: to_python(ctx.get(getattr(block, name))) for name in outputs})
 
     simulate(block, bench)
-    return [seen[n + latency - 1] for n, item in enumerate(items) if item is not None]
+    return [seen[lead + n + latency - 1] for n, item in enumerate(items) if item is not None]

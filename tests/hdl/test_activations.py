@@ -8,59 +8,78 @@ import numpy as np
 import pytest
 
 from hdl.activations import LATENCY, Activations
+from hdl.vectors import VectorMemory
 from mmfree import golden
 from tests.hdl.bench import simulate, to_python
-from tests.hdl.test_ternary_array import design
-from tests.hdl.values import IDLE, ints
+from tests.hdl.values import IDLE, ints, small_design
 
 COLUMNS = 4
 
 
-@pytest.mark.parametrize("size", [8, 9, 12, 20])
+@pytest.mark.parametrize("size", [1, 4, 7, 8, 20])
+@pytest.mark.parametrize("reads_u", [0, 1])
 @pytest.mark.parametrize("idle", IDLE)
-def test_every_passing_gives_the_golden_vector(size: int, idle: float) -> None:
-    """Three passings of a vector; beyond its end activations are 0, whatever the memory holds there."""
+def test_every_passing_gives_the_golden_vector(size: int, reads_u: int, idle: float) -> None:
+    """Two vectors of three passings; beyond their end activations are 0, whatever the memory holds there."""
     rng = np.random.default_rng(size)
-    tiles, tail = -(-size // COLUMNS), size - (-(-size // COLUMNS) - 1) * COLUMNS
-    words = rng.integers(-32768, 32768, tiles * COLUMNS)
-    words[0] = 32767  # saturates
-    rounded, shift = golden.quantize(ints(words[:size]))
-    q = np.zeros(tiles * COLUMNS, dtype=int)
-    q[:size] = np.clip(rounded, -128, 127)
-    block = Activations(design(2, COLUMNS, 32))
+    tiles = -(-size // COLUMNS)
+    block = Activations(small_design(2, COLUMNS, size))
     beats = [(passing == 0, tile) for passing in range(3) for tile in range(tiles)]
-    due: dict[int, tuple[int, int, int]] = {}
-    saturated = 0
+    saturated = expected_saturated = 0
 
-    async def bench(ctx: Any) -> None:
+    async def segment(ctx: Any, words: np.ndarray, q: np.ndarray, shift: int) -> None:
         nonlocal saturated
-        ctx.set(block.tail, tail)
-        ctx.set(block.tiles, tiles)
-        ctx.set(block.shift, int(shift[0]))
-        answer, cycle = 0, 0
-        waiting = list(beats)
+        ctx.set(block.tail, size - (tiles - 1) * COLUMNS)
+        ctx.set(block.reads_u, reads_u)
+        due: dict[int, tuple[int, int, int]] = {}
+        cycle, begun = 0, 0
+        answers: list[int | None] = [None] * VectorMemory.LATENCY
+        waiting, fresh_words = list(beats), list(range(tiles))
         while waiting or due:
             valid = bool(waiting) and rng.random() >= idle
-            fresh, tile = waiting.pop(0) if valid else (False, int(rng.integers(tiles)))
-            ctx.set(block.beat.valid, valid)
-            ctx.set(block.beat.first, tile == 0)
-            ctx.set(block.beat.last, tile == tiles - 1)
-            ctx.set(block.beat.fresh, fresh)
+            fresh, tile = waiting.pop(0) if valid else (bool(rng.integers(2)), int(rng.integers(tiles)))
+            flags = {"valid": valid, "first": tile == 0, "last": tile == tiles - 1, "fresh": fresh}
+            for name, value in flags.items():
+                ctx.set(block.beat[name], int(value))
             ctx.set(block.tile, tile)
-            ctx.set(block.u, [int(v) for v in words[answer * COLUMNS : (answer + 1) * COLUMNS]])
-            answer = tile  # the vector memory answers a cycle after its address
+            # The shift is known two cycles after the first beat.
+            begun += bool(begun or valid)
+            ctx.set(block.shift, shift if begun > 2 else int(rng.integers(16)))
+            answer = answers.pop(0)
+            answers.append(tile if valid and fresh else None)
+            other = rng.integers(-32768, 32768, COLUMNS).tolist()
+            # Only on the first passing the memory counts.
+            read = other if answer is None else words[answer * COLUMNS : (answer + 1) * COLUMNS].tolist()
+            ctx.set(block.u, read if reads_u else other)
+            ctx.set(block.x, other if reads_u else read)
             if valid:
                 due[cycle + LATENCY] = (tile, tile == 0, tile == tiles - 1)
             await ctx.tick()
             cycle += 1
             saturated += ctx.get(block.saturated).bit_count()
+            if ctx.get(block.fresh).valid:
+                tile = fresh_words.pop(0)
+                assert to_python(ctx.get(block.q)) == q[tile * COLUMNS : (tile + 1) * COLUMNS].tolist()
+                assert (ctx.get(block.fresh).first, ctx.get(block.fresh).last) == (tile == 0, tile == tiles - 1)
             beat = ctx.get(block.o_beat)
-            assert int(beat["valid"]) == (cycle in due)
+            assert beat.valid == (cycle in due)
             if cycle in due:
                 tile, first, last = due.pop(cycle)
-                part = q[tile * COLUMNS : (tile + 1) * COLUMNS]
-                assert to_python(ctx.get(block.x)) == part.tolist()
-                assert (int(beat["first"]), int(beat["last"])) == (first, last)
+                assert to_python(ctx.get(block.activations)) == q[tile * COLUMNS : (tile + 1) * COLUMNS].tolist()
+                assert (beat.first, beat.last) == (first, last)
+        assert not fresh_words
+
+    async def bench(ctx: Any) -> None:
+        nonlocal expected_saturated
+        for largest in (32767, 100):
+            words = rng.integers(-largest, largest, tiles * COLUMNS)
+            words[0] = largest
+            words[size:] = rng.integers(-32768, 32768, tiles * COLUMNS - size)
+            rounded, shift = golden.quantize(ints(words[:size]))
+            q = np.zeros(tiles * COLUMNS, dtype=int)
+            q[:size] = np.clip(rounded, -128, 127)
+            expected_saturated += int((rounded > 127).sum())
+            await segment(ctx, words, q, int(shift[0]))
 
     simulate(block, bench)
-    assert saturated == int((rounded > 127).sum())
+    assert saturated == expected_saturated > 0

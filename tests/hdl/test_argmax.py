@@ -18,12 +18,12 @@ def grouped(values: list[int], width: int) -> list[list[int]]:
     return [filled[i : i + width] for i in range(0, len(filled), width)]
 
 
-@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
 @pytest.mark.parametrize("idle", IDLE)
 def test_argmax(width: int, idle: float) -> None:
     """Ties often, all values negative sometimes, rows of padding that would win."""
     rng = np.random.default_rng(4)
-    for rows in (1, 3, 4, 10, 13):
+    for rows in (1, 3, 4, 10, 16):
         for spread, offset in ((3, 0), (3, -30000), (65536, -32768)):
             logits = (rng.integers(0, spread, rows) + offset).astype(np.int16)
             block = Argmax(width, 4)
@@ -34,7 +34,7 @@ def test_argmax(width: int, idle: float) -> None:
                 padded = [v if keep >> p & 1 else 65535 for p, v in enumerate(values)]
                 items.append({"clear": 0, "valid": 1, "keys": padded, "keep": keep, "group": group})
             quiet = {"clear": 0, "valid": 0}
-            results = play(block, with_idle(items, idle), Argmax.LATENCY, ["row"], quiet)
+            results = play(block, with_idle(items, idle), block.latency, ["row"], quiet)
             assert results[-1]["row"] == golden.Golden.next_token(logits)
 
 
@@ -45,4 +45,4 @@ def test_argmax_vector() -> None:
         {"clear": 0, "valid": 1, "keys": group, "keep": 3, "group": index}
         for index, group in enumerate(grouped(vector["logits"], 2))
     ]
-    assert play(block, items, Argmax.LATENCY, ["row"])[-1]["row"] == vector["row"]
+    assert play(block, items, block.latency, ["row"])[-1]["row"] == vector["row"]

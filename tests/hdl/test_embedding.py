@@ -1,6 +1,10 @@
-"""Embedding: every row, at an odd width and every shift."""
+"""Embedding: every row, at odd widths, every shift and several widths of the post-processing."""
 
 from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,36 +13,72 @@ from hdl.embedding import Embedding
 from mmfree.config import ModelConfig
 from mmfree.design import design_for
 from mmfree.layout import layout
-from tests.hdl.bench import Item, play, with_idle
+from tests.hdl.bench import fill, simulate, to_python
 from tests.hdl.values import IDLE
 from tests.random_tapes import random_tape
 
 CONFIG = ModelConfig(vocab_size=5, head_size=3, hidden_size=11, intermediate_size=20, num_layers=1)
 TAPE = random_tape(np.random.default_rng(0), **CONFIG.to_dict())
+TOKENS = (3, 0, 4, 4, 1, 2)
 
 
 @pytest.mark.parametrize("idle", IDLE)
-@pytest.mark.parametrize("shift", [0, 3, 8])
-def test_rows_become_vectors(shift: int, idle: float) -> None:
+@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("tiles", [1, 2, 3])
+@pytest.mark.parametrize("shift", [0, 3, 5, 8])
+def test_rows_become_vectors(shift: int, tiles: int, width: int, idle: float) -> None:
+    """P elements at a time, 0 beyond the row, a row behind the other or with idle cycles between them; ``ending`` comes before the last."""
+    design = replace(design_for(TAPE, 16), post_width=width, bias_words=12, state_words=12)
+    image, block, rng = layout(TAPE, design), Embedding(design), random.Random(tiles)
+    groups = tiles * design.columns // width
+    starts: dict[int, int] = {}
+    due: dict[int, tuple[int, int]] = {}
+    cycle = 0
+    for token in TOKENS:
+        while rng.random() < idle:
+            cycle += 1
+        starts[cycle] = token
+        due |= {cycle + block.latency + group: (token, group) for group in range(groups)}
+        cycle += groups
+    endings = {start + block.latency + groups - 1 - block.EARLY for start in starts}
+
+    async def bench(ctx: Any) -> None:
+        fill(ctx, block.words, image.words["embedding"])
+        ctx.set(block.tiles, tiles)
+        ctx.set(block.shift, shift)
+        for cycle in range(max(due) + 3):
+            ctx.set(block.start, cycle in starts)
+            ctx.set(block.id, starts.get(cycle, rng.randrange(CONFIG.vocab_size)))
+            await ctx.tick()
+            assert ctx.get(block.ending) == (cycle + 1 in endings)
+            assert not ctx.get(block.wrong)
+            assert ctx.get(block.o_valid) == (cycle + 1 in due)
+            if cycle + 1 in due:
+                token, group = due[cycle + 1]
+                row = [*(int(value) << shift for value in TAPE.embedding[token]), 0]
+                assert ctx.get(block.o_group) == group
+                assert to_python(ctx.get(block.x)) == row[group * width : (group + 1) * width]
+
+    simulate(block, bench)
+
+
+def test_a_word_of_wrong_parity_is_noticed_when_it_is_read() -> None:
     design = design_for(TAPE, 16)
-    words = layout(TAPE, design).words["embedding"]
-    tiles = design.embedding_tiles
-    items: list[Item] = [
-        {"valid": 1, "id": token, "tile": tile, "last": tile == tiles - 1, "shift": shift}
-        for token in (3, 0, 4, 4, 1, 2)
-        for tile in range(tiles)
-    ]
-    # A row's words are read one after another; idle cycles come between rows.
-    spread: list[Item | None] = []
-    for first in with_idle([{"row": row} for row in range(6)], idle):
-        spread += [None] if first is None else items[first["row"] * tiles : (first["row"] + 1) * tiles]
-    outputs = ["x", "o_valid", "o_tile", "o_last"]
-    block, idle_values = Embedding(design), {"valid": 0, "shift": shift}
-    results = play(block, spread, Embedding.LATENCY, outputs, idle_values, (block.words, words))
-    for item, result in zip(items, results, strict=True):
-        start = item["tile"] * design.columns
-        expected = TAPE.embedding[item["id"], start : start + design.columns].astype(int) << shift
-        padding = [0] * (design.columns - len(expected))
-        assert result["x"] == expected.tolist() + padding
-        assert (result["o_valid"], result["o_tile"]) == (1, item["tile"])
-        assert result["o_last"] == item["last"]
+    words, block = layout(TAPE, design).words["embedding"], Embedding(design)
+    words[design.embedding_rows + 2] ^= 1 << 5  # word 1 of row 2
+
+    async def bench(ctx: Any) -> None:
+        fill(ctx, block.words, words)
+        ctx.set(block.tiles, design.embedding_tiles)
+        for token in range(CONFIG.vocab_size):
+            ctx.set(block.id, token)
+            ctx.set(block.start, 1)
+            await ctx.tick()
+            ctx.set(block.start, 0)
+            noticed = 0
+            for _ in range(block.latency + design.max_width):
+                noticed += ctx.get(block.wrong)
+                await ctx.tick()
+            assert bool(noticed) == (token == 2)
+
+    simulate(block, bench)

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from hdl.emit import VERILOG_NAME, write_verilog
-from mmfree.design import LOADED_MEMORIES, Design
+from hdl.rms_norm import num_squares
+from mmfree.design import Design
 from mmfree.layout import LayoutError, layout
 from mmfree.operations import count_operations
 from tests.sim.shapes import ODD
 
-NAMES = {VERILOG_NAME, "design.json", *(f"{name}.hex" for name in LOADED_MEMORIES)}
+NAMES = {VERILOG_NAME, "design.json", *(f"{name}.hex" for name in ODD.design().memories)}
 
 
 def test_verilog_is_byte_identical_for_two_tapes(tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def test_verilog_is_byte_identical_for_two_tapes(tmp_path: Path) -> None:
     one, other = tmp_path / "1", tmp_path / "2"
     assert {path.name for path in one.iterdir()} == NAMES
     assert (one / VERILOG_NAME).read_bytes() == (other / VERILOG_NAME).read_bytes()
-    assert (one / "weights.hex").read_bytes() != (other / "weights.hex").read_bytes()
+    assert (one / "weights_0.hex").read_bytes() != (other / "weights_0.hex").read_bytes()
     assert (one / "reciprocal_root.hex").read_bytes() == (other / "reciprocal_root.hex").read_bytes()
 
 
@@ -46,11 +47,14 @@ def test_verilog_needs_no_tape(tmp_path: Path) -> None:
 
 
 def test_verilog_reads_each_memory_file_once_and_names_no_place(tmp_path: Path) -> None:
-    write_verilog(ODD.design(), tmp_path, ODD.tape(1, wild=False))
+    """Two groups of rows: two memories of weights."""
+    design = replace(ODD.design(), rows=8, columns=2)
+    assert {"weights_0", "weights_1"} < set(design.memories)
+    write_verilog(design, tmp_path)
     verilog = (tmp_path / VERILOG_NAME).read_text()
-    for name in LOADED_MEMORIES:
+    for name in design.memories:
         assert verilog.count(f'$readmemh("{name}.hex"') == 1
-    assert verilog.count("$readmem") == len(LOADED_MEMORIES)
+    assert verilog.count("$readmem") == len(design.memories)
     assert str(Path(__file__).parents[2]) not in verilog
     assert " * " not in "".join(line.partition("//")[0] for line in verilog.splitlines() if "(*" not in line)
 
@@ -65,10 +69,11 @@ def test_design_json_lists_every_product_unit(tmp_path: Path) -> None:
     assert description["tape_sha256"] == tape.sha256
     units = {unit["use"]: unit for unit in description["shift_and_add_units"]}
     width = design.post_width
-    counts = {"requantize": width, "square": design.columns, "scale": 1}
-    counts |= {"update_state": width, "gated_product": width, "noise": width}
+    counts = {"requantize": width, "square": num_squares(design.columns), "scale": 1}
+    counts |= {"update_state": width, "gated_product": width}
     assert {use: unit["count"] for use, unit in units.items()} == counts
-    products = count_operations(tape).products
+    products = dict(count_operations(tape).products)
+    products["gated_product"] += products.pop("noise")  # one unit makes both
     assert {use: unit["uses_per_token"] for use, unit in units.items()} == products
     assert description["shift_and_add_products_per_token"] == sum(products.values())
     assert all(unit["luts_each"] > 50 for unit in units.values())

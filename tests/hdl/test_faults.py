@@ -9,12 +9,12 @@ import pytest
 from hdl.faults import Faults
 from mmfree.design import LOADED_MEMORIES
 from tests.hdl.bench import simulate
-from tests.hdl.test_ternary_array import design
+from tests.hdl.values import small_design
 
 
 @pytest.mark.parametrize("name", LOADED_MEMORIES)
 def test_the_first_fault_is_kept_until_the_next_token(name: str) -> None:
-    block = Faults(design(2, 4, 4))
+    block = Faults(small_design(2, 4, 4))
 
     async def bench(ctx: Any) -> None:
         ctx.set(block.segment, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hdl.forget_gate import ForgetGate
+from hdl.forget_gate import INDEX_LATENCY, TABLE_LATENCY, ForgetGate
 from mmfree import golden
 from mmfree.formats import DEFAULT_FORMATS, GATES, sigmoid_table
 from tests.hdl.bench import Item, play, with_idle
@@ -28,23 +28,23 @@ def test_hard_gates(gate: str, idle: float) -> None:
 
 
 def test_table_gate_gives_the_index_then_the_entry() -> None:
-    """The table is outside: the index comes after one cycle, and the entry given two cycles later passes through."""
+    """The table is outside: an item's entry comes TABLE_LATENCY cycles behind its index, and passes through."""
     block = ForgetGate(1)
     sums = [(z, bias) for z in [*INT16_CORNERS, 127, 128, -128, -129] for bias in (0, 5, -5)]
-    items: list[Item] = [{"z": [z], "bias": [b], "gate": 0, "entry": [7]} for z, b in sums]
-    indices = play(block, items, 1, ["index"])
-    for (z, bias), result in zip(sums, indices, strict=True):
-        assert result["index"] == [max(-128, min(127, z + bias))]
-    for (z, bias), result in zip(sums, play(block, items, 3, ["saturated"]), strict=True):
-        assert result["saturated"] == (not -128 <= z + bias <= 127)
-    entries: list[Item] = [{"z": [0], "bias": [0], "gate": 0, "entry": [e]} for e in range(-20, 20)]
-    passed = play(block, entries, 0 + 1, ["o"])
-    assert [r["o"] for r in passed[3:]] == [[e] for e in range(-17, 20)]
+    items: list[Item] = [
+        {"z": [z], "bias": [b], "gate": 0, "entry": [entry]} for entry, (z, b) in enumerate(sums, -20)
+    ]
+    late = {"entry": -INDEX_LATENCY - TABLE_LATENCY}
+    indices = play(block, items, INDEX_LATENCY, ["index"], early=late)
+    results = play(block, items, block.latency, ["o", "saturated"], early=late)
+    for (z, bias), item, index, result in zip(sums, items, indices, results, strict=True):
+        assert index["index"] == [max(-128, min(127, z + bias))]
+        assert result == {"o": item["entry"], "saturated": not -128 <= z + bias <= 127}
 
 
 def test_sigmoid_vectors_meet_the_table() -> None:
     for vector in (v for v in VECTORS["gate"] if v["gate"] == "sigmoid"):
         block = ForgetGate(1)
         item: Item = {"z": [vector["z"]], "bias": [vector["bias"]], "gate": 0, "entry": [0]}
-        index = play(block, [item], 1, ["index"])[0]["index"][0]
+        index = play(block, [item], INDEX_LATENCY, ["index"])[0]["index"][0]
         assert sigmoid_table()[index + 128] == vector["f"]

@@ -20,8 +20,9 @@ def test_gated_product(idle: float) -> None:
     silu = silu_table()
     output, glu = VECTORS["output"], VECTORS["glu"]
     cases = [(output["g"], int(silu[((output["h"] + 64) >> 7) + 128])), (glu["up"], int(silu[glu["gate"] + 128]))]
-    cases += [(a, b) for a in (-128, -1, 0, 1, 127) for b in INT16_CORNERS]
-    cases += [(int(rng.integers(-128, 128)), int(rng.integers(-32768, 32768))) for _ in range(300)]
+    # Operands of gates are int8, temperatures 0..255: both are of 9 signed bits.
+    cases += [(a, b) for a in (-256, -128, -1, 0, 1, 127, 128, 255) for b in INT16_CORNERS]
+    cases += [(int(rng.integers(-256, 256)), int(rng.integers(-32768, 32768))) for _ in range(300)]
     items: list[Item] = [{"operand": [a, 1], "value": [b, b]} for a, b in cases]
     results = play(block, with_idle(items, idle), block.latency, ["u", "saturated"])
     for (a, b), result in zip(cases, results, strict=True):

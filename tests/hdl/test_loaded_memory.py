@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hdl.loaded_memory import LoadedMemory
-from mmfree.design import LoadedShape
+from mmfree.design import LOAD_BITS, LoadedShape
 from tests.hdl.bench import simulate
 
 
@@ -22,27 +22,32 @@ async def write(ctx: Any, block: LoadedMemory, shape: LoadedShape, word: int, va
     ctx.set(block.load.enable, 0)
 
 
-@pytest.mark.parametrize("bits", [8, 16, 31, 32, 33, 75, 128])
+@pytest.mark.parametrize("bits", [8, 17, 18, 19, 36, 75, 128])
 @pytest.mark.parametrize("parity", [False, True])
-@pytest.mark.parametrize("registered", [False, True])
-def test_words_are_written_and_read(bits: int, parity: bool, registered: bool) -> None:
+@pytest.mark.parametrize("fabric_register", [False, True])
+def test_words_are_written_and_read(bits: int, parity: bool, fabric_register: bool) -> None:
     shape = LoadedShape(bits, 5, parity=parity)
-    assert shape.part_bits <= 32
+    assert shape.part_bits <= LOAD_BITS
     assert shape.parts * shape.part_bits >= bits + parity
-    block = LoadedMemory("words", shape, reads=2, registered=registered, contents=[3] * 5)
+    initial = [shape.with_parity(word) for word in (3, 1, 2, 0, 7)]
+    block = LoadedMemory("words", shape, reads=2, fabric_register=fabric_register, contents=initial)
+    assert block.latency == 2 + fabric_register
     rng = random.Random(bits)
     values = [rng.getrandbits(bits) for _ in range(5)]
 
-    async def read(ctx: Any, word: int, other: int) -> tuple[int, int, int, int]:
+    async def read(ctx: Any, word: int, other: int) -> tuple[int, ...]:
+        """Data and flags of both ports, and no cycle too late."""
         ctx.set(block.address_0, word)
         ctx.set(block.address_1, other)
         for _ in range(block.latency):
             await ctx.tick()
+            ctx.set(block.address_0, 4)
+            ctx.set(block.address_1, 0)
         names = ("data_0", "data_1", "wrong_0", "wrong_1")
-        return tuple(int(ctx.get(getattr(block, name))) for name in names)  # type: ignore[return-value]
+        return tuple(int(ctx.get(getattr(block, name))) for name in names)
 
     async def bench(ctx: Any) -> None:
-        assert await read(ctx, 1, 4) == (3, 3, 0, 0)
+        assert await read(ctx, 1, 4) == (1, 7, 0, 0)
         for word, value in enumerate(values):
             await write(ctx, block, shape, word, shape.with_parity(value))
         for word in range(5):

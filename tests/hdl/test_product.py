@@ -15,10 +15,9 @@ from tests.hdl.bench import play
 
 IN_USE = [
     (signed(17), unsigned(9), 28),  # requantize
-    (signed(8), signed(8), 0),  # squares
     (unsigned(9), unsigned(8), 7),  # scale
     (signed(17), unsigned(9), 8),  # state
-    (signed(16), signed(8), 6),  # gated product
+    (signed(16), signed(9), 6),  # gated product
 ]
 
 
@@ -37,11 +36,21 @@ def check(a_shape: Shape, b_shape: Shape, addend_bits: int, triples: list[tuple[
 
 
 @pytest.mark.parametrize(("a_signed", "b_signed"), list(itertools.product([False, True], repeat=2)))
-@pytest.mark.parametrize(("a_bits", "b_bits"), [(3, 3), (4, 3), (3, 5), (2, 2)])
-def test_small_products_are_exact(a_bits: int, b_bits: int, a_signed: bool, b_signed: bool) -> None:
+@pytest.mark.parametrize(("a_bits", "b_bits"), [(3, 3), (4, 2), (3, 5), (1, 4), (2, 7)])
+@pytest.mark.parametrize("addend_bits", [0, 2, 6])
+def test_small_products_are_exact(
+    a_bits: int, b_bits: int, addend_bits: int, a_signed: bool, b_signed: bool
+) -> None:
     a_shape, b_shape = Shape(a_bits, a_signed), Shape(b_bits, b_signed)
+    rng = random.Random(a_bits)
     pairs = itertools.product(extent(a_shape), extent(b_shape))
-    check(a_shape, b_shape, 2, [(a, b, (a ^ b) & 3) for a, b in pairs])
+    check(a_shape, b_shape, addend_bits, [(a, b, rng.getrandbits(addend_bits)) for a, b in pairs])
+
+
+@pytest.mark.parametrize("addend_bits", [0, 2])
+def test_a_factor_of_one_bit_is_a_choice(addend_bits: int) -> None:
+    triples = [(a, b, addend) for a in range(-4, 4) for b in (0, 1) for addend in range(4)]
+    check(signed(3), unsigned(1), addend_bits, triples)
 
 
 @pytest.mark.parametrize(("a_shape", "b_shape", "addend_bits"), IN_USE)
@@ -56,7 +65,7 @@ def test_products_in_use_are_exact_at_corners_and_random_values(
     addends = [0, (1 << addend_bits) - 1] if addend_bits else [0]
     triples = list(itertools.product(*corners, addends))
     triples += [
-        (rng.choice(extent(a_shape)), rng.choice(extent(b_shape)), rng.getrandbits(addend_bits or 1))
+        (rng.choice(extent(a_shape)), rng.choice(extent(b_shape)), rng.getrandbits(addend_bits))
         for _ in range(1500)
     ]
     check(a_shape, b_shape, addend_bits, triples)

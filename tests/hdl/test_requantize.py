@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
-from hdl.requantize import Requantize
+from hdl.requantize import Requantize, saturate
 from mmfree import golden
 from mmfree.formats import ROLES
 from tests.hdl.bench import Item, play, with_idle
 from tests.hdl.values import IDLE, ints
 from tests.vectors import VECTORS
+
+
+class Saturate(wiring.Component):
+    """A value of 8 bits, clamped to 5 of them."""
+
+    def __init__(self) -> None:
+        super().__init__({"i": In(signed(8)), "o": Out(signed(5)), "over": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        value, over = saturate(self.i, 5)
+        m.d.sync += [self.o.eq(value), self.over.eq(over)]
+        return m
+
+
+def test_every_value_is_clamped_to_the_range() -> None:
+    values = range(-128, 128)
+    results = play(Saturate(), [{"i": value} for value in values], 1, ["o", "over"])
+    for value, result in zip(values, results, strict=True):
+        assert result == {"o": max(-16, min(15, value)), "over": not -16 <= value < 16}
 
 
 @pytest.mark.parametrize("idle", IDLE)
@@ -28,7 +51,8 @@ def test_requantize(idle: float) -> None:
     items: list[Item] = [
         {"acc": [acc, -acc], "scale": scale, "shift": shift, "wide": wide} for acc, scale, shift, wide in cases
     ]
-    results = play(block, with_idle(items, idle), block.latency, ["z", "saturated"])
+    outputs, early = ["z", "saturated"], {"shift": 1}
+    results = play(block, with_idle(items, idle), block.latency, outputs, early=early)
     for (acc, scale, shift, wide), result in zip(cases, results, strict=True):
         exact = golden.requantize(ints([acc, -acc]), ints(scale), shift)
         high = 32767 if wide else 127

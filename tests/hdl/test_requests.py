@@ -9,9 +9,9 @@ import pytest
 
 from hdl.requests import Requests
 from tests.hdl.bench import simulate
-from tests.hdl.test_ternary_array import design
+from tests.hdl.values import small_design
 
-DESIGN = design(8, 4, 4)
+DESIGN = small_design(8, 4, 4)
 
 
 async def run(ctx: Any, block: Requests, request: dict[str, int], rows: list[int], abort_at: int = -1) -> list[tuple[int, int, int, int]]:

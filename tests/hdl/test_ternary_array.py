@@ -1,4 +1,4 @@
-"""The ternary array against the golden product, by an int64 loop."""
+"""The ternary array against the golden product."""
 
 from __future__ import annotations
 
@@ -9,74 +9,67 @@ import pytest
 from amaranth.back import rtlil
 
 from hdl.audit import forbidden_cells
-from hdl.ternary_array import TernaryArray
+from hdl.ternary_array import CHAIN, TernaryArray
 from mmfree.design import Design
 from mmfree.golden import ternary_product
 from tests.hdl.bench import simulate, to_python
-from tests.hdl.values import IDLE, ints
+from tests.hdl.values import IDLE, ints, small_design
 from tests.vectors import VECTORS
 
-
-def design(rows: int, columns: int, max_width: int) -> Design:
-    return Design(
-        rows=rows,
-        columns=columns,
-        post_width=1,
-        max_width=max_width,
-        max_rows=rows,
-        weight_words=8,
-        header_words=2,
-        embedding_rows=2,
-        embedding_width=columns,
-        bias_words=rows,
-        state_words=rows,
-    )
+Block = tuple[np.ndarray, np.ndarray]
+"""Trits [R, n], q [n]."""
 
 
 def code(trits: np.ndarray) -> int:
-    """A word of weights: lane (r, c) has bits 2 (r C + c) and up."""
+    """Codes of a group's lanes, row after row."""
     return sum((int(t) & 3) << 2 * lane for lane, t in enumerate(trits.ravel()))
 
 
-def play_blocks(block: TernaryArray, blocks: list[tuple[np.ndarray, np.ndarray]], columns: int, idle: float) -> None:
-    """Row blocks (trits [R, n], q [n]) one after another; each result must come when it is due, and no other."""
+def play_blocks(design: Design, blocks: list[Block], idle: float) -> None:
+    """Row blocks one after another: the weights of a group of rows come a cycle later than those of the group before, and so must its results, and no others."""
     rng = np.random.default_rng(2)
-    due: dict[int, list[int]] = {}
-    cycle = 0
-
-    async def tick(ctx: Any) -> None:
-        nonlocal cycle
-        await ctx.tick()
-        cycle += 1
-        assert ctx.get(block.o_valid) == (cycle in due), f"cycle {cycle}"
-        if cycle in due:
-            assert to_python(ctx.get(block.o)) == due.pop(cycle)
+    array = TernaryArray(design)
+    columns, groups, rows = design.columns, design.num_groups, design.group_rows
+    tiles: list[tuple[np.ndarray, np.ndarray, bool, bool] | None] = []
+    due: list[dict[int, list[int]]] = [{} for _ in range(groups)]
+    for trits, q in blocks:
+        for start in range(0, len(q), columns):
+            while rng.random() < idle:
+                tiles.append(None)
+            part = slice(start, start + columns)
+            tiles.append((trits[:, part], q[part], start == 0, part.stop == len(q)))
+        for group, sums in enumerate(ternary_product(trits, q).reshape(groups, rows)):
+            due[group][len(tiles) - 1 + array.latency + group] = sums.tolist()
 
     async def bench(ctx: Any) -> None:
-        for trits, q in blocks:
-            tiles = len(q) // columns
-            for tile in range(tiles):
-                while rng.random() < idle:
-                    ctx.set(block.valid, 0)
-                    await tick(ctx)
-                part = slice(tile * columns, (tile + 1) * columns)
-                ctx.set(block.valid, 1)
-                ctx.set(block.first, tile == 0)
-                ctx.set(block.last, tile == tiles - 1)
-                ctx.set(block.x, q[part].tolist())
-                ctx.set(block.w, code(trits[:, part]))
-                if tile == tiles - 1:
-                    due[cycle + block.latency] = ternary_product(trits, q).tolist()
-                await tick(ctx)
-        ctx.set(block.valid, 0)
-        for _ in range(block.latency + 2):
-            await tick(ctx)
-        assert not due
+        for cycle in range(len(tiles) + array.latency + groups + 2):
+            now = tiles[cycle] if cycle < len(tiles) else None
+            ctx.set(array.valid, now is not None)
+            if now is not None:
+                _, q, first, last = now
+                ctx.set(array.x, q.tolist())
+            else:
+                first, last = rng.integers(2, size=2)
+                ctx.set(array.x, rng.integers(-128, 128, columns).tolist())
+            ctx.set(array.first, int(first))
+            ctx.set(array.last, int(last))
+            for group in range(groups):
+                then = tiles[cycle - group] if 0 <= cycle - group < len(tiles) else None
+                trits = then[0] if then is not None else rng.integers(-1, 2, (design.rows, columns))
+                ctx.set(array.w[group], code(trits[group * rows : (group + 1) * rows]))
+            await ctx.tick()
+            valid, sums = ctx.get(array.o_valid), to_python(ctx.get(array.o))
+            for group in range(groups):
+                expected = due[group].pop(cycle + 1, None)
+                assert valid >> group & 1 == (expected is not None), f"cycle {cycle}, group {group}"
+                if expected is not None:
+                    assert sums[group * rows : (group + 1) * rows] == expected
 
-    simulate(block, bench)
+    simulate(array, bench)
+    assert not any(due)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 2), (4, 4), (2, 16), (8, 8)])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 2), (4, 4), (2, 16), (4, 8), (8, 8), (16, 2)])
 @pytest.mark.parametrize("idle", IDLE)
 def test_sums_are_exact(rows: int, columns: int, idle: float) -> None:
     rng = np.random.default_rng(rows + columns)
@@ -84,7 +77,7 @@ def test_sums_are_exact(rows: int, columns: int, idle: float) -> None:
     for tiles in (1, 1, 2, 3, 1, 5):
         trits = rng.integers(-1, 2, (rows, tiles * columns)).astype(np.int8)
         blocks.append((trits, ints(rng.integers(-128, 128, tiles * columns))))
-    play_blocks(TernaryArray(design(rows, columns, 5 * columns)), blocks, columns, idle)
+    play_blocks(small_design(rows, columns, 5 * columns), blocks, idle)
 
 
 @pytest.mark.parametrize("trit", [-1, 0, 1])
@@ -93,18 +86,19 @@ def test_all_weights_equal_at_the_largest_sum(trit: int, value: int) -> None:
     """The accumulator holds 128 * max_width and its negative."""
     columns, width = 4, 4 * 31
     trits = np.full((2, width), trit, dtype=np.int8)
-    play_blocks(TernaryArray(design(2, columns, width)), [(trits, ints([value] * width))], columns, 0.0)
+    play_blocks(small_design(2, columns, width), [(trits, ints([value] * width))], 0.0)
 
 
 def test_vector() -> None:
     vector = VECTORS["product"]
     trits = np.array(vector["trits"], dtype=np.int8)
     assert ternary_product(trits, ints(vector["q"])).tolist() == vector["acc"]
-    play_blocks(TernaryArray(design(2, 4, 4)), [(trits, ints(vector["q"]))], 4, 0.0)
+    play_blocks(small_design(2, 4, 4), [(trits, ints(vector["q"]))], 0.0)
 
 
-def test_one_adder_for_each_lane_and_no_multiplier() -> None:
-    text = rtlil.convert(TernaryArray(design(4, 8, 64)), name="array", emit_src=False)
+@pytest.mark.parametrize(("rows", "columns"), [(4, 2 * CHAIN), (8, CHAIN // 2)])
+def test_one_adder_for_each_lane_and_no_multiplier(rows: int, columns: int) -> None:
+    text = rtlil.convert(TernaryArray(small_design(rows, columns, 64)), name="array", emit_src=False)
     assert not forbidden_cells(text)
-    assert text.count("cell $add ") == 4 * 8
+    assert text.count("cell $add ") == rows * columns
     assert "cell $sub " not in text

@@ -18,6 +18,7 @@ from mmfree.golden import Golden
 from mmfree.layout import Image, layout
 from mmfree.sampling import Sampler
 from mmfree.tape import Tape
+from sim.divergence import TapMonitor, first_divergence
 from sim.driver import Driver, Fault, LoadRefusedError
 from sim.run_folder import read_run, read_tapes
 from sim.testbench import FOLDER, Model
@@ -69,6 +70,21 @@ async def writing_while_a_token_is_played_is_refused(dut: Any) -> None:
         logits, row, _ = model.play(token, position == 0)
         assert answer == (row, True)
         assert (await chip.logits()).tolist() == logits.tolist()
+
+
+@cocotb.test()
+async def every_write_of_a_token_is_seen_in_its_segment(dut: Any) -> None:
+    """The last of a vector, too, though the next segment has begun by then: a faithful chip has no divergence."""
+    chip = Chip(dut)
+    await chip.driver.reset()
+    monitor = TapMonitor(dut, chip.design)
+    watching = cocotb.start_soon(monitor.watch())
+    await chip.driver.play(3, True)
+    watching.cancel()
+    trace: dict[str, NDArray[Any]] = {}
+    golden = Golden(chip.tape)
+    golden.step(np.array([3]), golden.state(1), trace=lambda name, values: trace.update({name: values[0]}))
+    assert first_divergence(monitor.writes, trace, chip.tape, chip.design) is None
 
 
 @cocotb.test()
@@ -189,6 +205,20 @@ async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) ->
         assert (await chip.logits()).tolist() == logits.tolist()
         begin = False
     (FOLDER / "found.json").write_text(json.dumps(found))
+
+
+@cocotb.test()
+async def a_header_that_stays_wrong_is_found_every_time(dut: Any) -> None:
+    """Passes that end early follow each other closely: what is left of one is no fault of the next."""
+    chip = Chip(dut)
+    await chip.driver.reset()
+    for number, value in enumerate(chip.image.words["headers"]):
+        await chip.write("headers", number, value ^ 4)
+        for _ in range(5):
+            assert await chip.driver.play(1, True) == Fault("headers", number)
+        await chip.write("headers", number, value)
+        _, row, _ = Model(chip.tape).play(1, True)
+        assert await chip.driver.play(1, True) == (row, True)
 
 
 @cocotb.test()

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 import sim.cosim
+from hdl.cost import segment_cycles
+from mmfree.config import ModelConfig
 from mmfree.design import Design, design_for
 from mmfree.formats import GATES, SATURATION_SITES
 from mmfree.golden import Golden
 from mmfree.layout import Image, layout
 from mmfree.tape import Tape
-from sim.cosim import Sequence, Traffic, cosim
+from sim.cosim import CosimResult, Sequence, Traffic, cosim
 from tests.models import SMALL_ADDITION, tape_of, trained
 from tests.sim.shapes import (
     ADDITION,
@@ -39,7 +41,17 @@ def check_bit_exact(shape: Shape, tape: Tape, traffic: Traffic | None = None) ->
     assert result.tokens == TOKENS
     words = shape.config.head_size + shape.config.num_state_words
     assert result.compared == TOKENS * words
+    if traffic is None:
+        check_cycles(result, shape.config, shape.design())
     return result.counters
+
+
+def check_cycles(result: CosimResult, config: ModelConfig, design: Design) -> None:
+    """The cost model knows every cycle of a token that nothing disturbs, and its cause."""
+    segments = segment_cycles(config, design)
+    for name in ("cycles", "beats", "wait_room", "wait_drain", "wait_vector", "wait_control"):
+        assert result.counters[name] == result.tokens * sum(getattr(s, name) for s in segments), name
+    assert result.counters["wait_weights"] == 0
 
 
 @pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
@@ -159,6 +171,20 @@ def test_the_product_of_gates_codes_sampling_and_sizes(
     result = cosim(tapes, design, sequences)
     assert result.bit_exact, result.divergence
     assert result.tokens == 2 * 42
+    check_cycles(result, config, design)
+
+
+def test_a_post_processing_that_is_too_narrow_makes_the_array_wait() -> None:
+    """Row blocks come faster than they leave: the queue fills, and the cost model knows that too."""
+    config = replace(ODD.config, hidden_size=24, intermediate_size=128)
+    shape = replace(ODD, config=config, lanes=64)
+    tape = shape.tape(1, wild=False)
+    words = 4 * shape.design().state_words
+    design = replace(shape.design(), post_width=1, bias_words=words, state_words=words)
+    result = cosim(tape, design, [Sequence(prompt=[1, 2, 3, 4])])
+    assert result.bit_exact, result.divergence
+    check_cycles(result, config, design)
+    assert result.counters["wait_room"] > 0
 
 
 def test_three_models_are_loaded_one_after_another() -> None:

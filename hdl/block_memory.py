@@ -1,0 +1,197 @@
+"""Memories whose every read passes the RAM's own output register: expressions for any tool, block RAMs placed by hand on the ECP5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.ecp5_ram import (
+    DISTRIBUTED_DEPTH,
+    LANE_BITS,
+    Bank,
+    Lane,
+    add_block,
+    count_blocks,
+    num_copies,
+    plan_banks,
+    resized,
+    word_lanes,
+)
+from hdl.pipeline import delay
+from hdl.technology import Technology, technology_of
+
+__all__ = ["DISTRIBUTED_DEPTH", "MAX_PART_BITS", "BlockMemory", "count_blocks", "plan_banks"]
+
+MAX_PART_BITS = 18
+"""Bits of a word that a block RAM of the ECP5 writes under one enable on either of two ports."""
+
+
+class BlockMemory(wiring.Component):
+    """``depth`` words of ``parts`` parts of ``part_bits`` bits; each part has a write enable.
+
+    Ports: ``write`` (``enable``: a flag per part; ``address``; ``data``), for reads from the next cycle on; ``address_N`` and ``data_N`` for each N < ``reads``, ``latency``
+    cycles later: 2 (the RAM's access, and its own output register), or 3 with ``fabric_register`` (a register behind the multiplexer
+    between banks). One read per port and cycle, without back-pressure. Nothing is reset. Addresses are below ``depth``, and should come from registers.
+
+    With one read port, a word may be written while another is read; reading the word that is being written gives anything. With several read ports, reads in a
+    cycle with a write give anything on all of them (on the ECP5, even ones share their address with the writes): for a host that writes while nothing is read.
+
+    ``contents``: the words, for simulation; they begin with ``init`` and zeros behind it. Elsewhere than on the ECP5, and there for up to
+    DISTRIBUTED_DEPTH words, the body is one memory ``name``.
+
+    Raises
+    ------
+    ValueError
+        If a part is empty or wider than MAX_PART_BITS; if there is no part, word, or read port; if ``init`` is longer than ``depth``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        part_bits: int,
+        parts: int,
+        depth: int,
+        reads: int = 1,
+        init: Sequence[int] = (),
+        fabric_register: bool = False,
+    ) -> None:
+        if not 1 <= part_bits <= MAX_PART_BITS:
+            raise ValueError(
+                f"memory {name}: part_bits must be 1 to {MAX_PART_BITS}, not {part_bits}"
+            )
+        if min(parts, depth, reads) < 1:
+            raise ValueError(
+                f"memory {name}: parts, depth and reads must be 1 or more, not {parts}, {depth} and {reads}"
+            )
+        if len(init) > depth:
+            raise ValueError(
+                f"memory {name}: {len(init)} initial words exceed its depth of {depth}"
+            )
+        self.name = name
+        self._part_bits, self._parts, self._depth, self._reads = part_bits, parts, depth, reads
+        self._fabric_register = fabric_register
+        self.latency = 2 + fabric_register
+        bits = parts * part_bits
+        self.contents = memory.MemoryData(shape=unsigned(bits), depth=max(2, depth), init=init)
+        address = range(max(2, depth))
+        write = wiring.Signature({"enable": Out(parts), "address": Out(address), "data": Out(bits)})
+        ports: dict[str, Any] = {"write": In(write)}
+        for n in range(reads):
+            ports |= {f"address_{n}": In(address), f"data_{n}": Out(bits)}
+        super().__init__(ports)
+
+    def blocks(self) -> int:
+        """Block RAMs of the ECP5 body; 0: the memory is kept in LUTs."""
+        return count_blocks(self._depth, self._part_bits, self._parts, self._reads)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        on_ecp5 = technology_of(platform) is Technology.ECP5
+        banks = (
+            plan_banks(self._depth, self._part_bits, self._parts, self._reads) if on_ecp5 else ()
+        )
+        words = self._banked_words(m, banks) if banks else self._plain_words(m, distributed=on_ecp5)
+        for n, word in enumerate(words):
+            m.d.comb += getattr(self, f"data_{n}").eq(delay(m, word, int(self._fabric_register)))
+        return m
+
+    def _plain_words(self, m: Module, *, distributed: bool) -> list[Value]:
+        """What each port reads from one memory, 2 cycles after its address."""
+        words = memory.Memory(
+            self.contents, attrs={"ram_style": "distributed"} if distributed else {}
+        )
+        setattr(m.submodules, self.name, words)
+        write = words.write_port(granularity=self._part_bits)
+        m.d.comb += [
+            write.addr.eq(self.write.address),
+            write.data.eq(self.write.data),
+            write.en.eq(self.write.enable),
+        ]
+        read_words = []
+        for n in range(self._reads):
+            read = words.read_port()
+            m.d.comb += read.addr.eq(getattr(self, f"address_{n}"))
+            read_words.append(delay(m, read.data, 1))
+        return read_words
+
+    def _banked_words(self, m: Module, banks: tuple[Bank, ...]) -> list[Value]:
+        """What each port reads from block RAMs of the ECP5, 2 cycles after its address."""
+        addresses = [getattr(self, f"address_{n}") for n in range(self._reads)]
+        if self._reads == 1:
+            banked = [
+                self._bank(m, f"bank_{k}", bank, self.write.address, addresses[0])[1]
+                for k, bank in enumerate(banks)
+            ]
+            return [self._select(m, banks, addresses[0], banked)]
+        writing = self.write.enable.any()
+        read_words: list[Value] = []
+        for copy in range(num_copies(self._reads)):
+            served = addresses[2 * copy : 2 * copy + 2]
+            address_a = Signal.like(self.write.address, name=f"address_a_{copy}")
+            m.d.comb += address_a.eq(Mux(writing, self.write.address, served[0]))
+            address_b = served[1] if len(served) == 2 else Const(0)
+            both = [
+                self._bank(m, f"copy_{copy}_bank_{k}", bank, address_a, address_b)
+                for k, bank in enumerate(banks)
+            ]
+            for side, address in enumerate(served):
+                read_words.append(self._select(m, banks, address, [words[side] for words in both]))
+        return read_words
+
+    def _bank(
+        self, m: Module, name: str, bank: Bank, address_a: Value, address_b: Value
+    ) -> tuple[Value, Value]:
+        """The words that a bank reads on sides A and B, 2 cycles after their addresses."""
+        here = bank.holds(self.write.address)
+        all_lanes = word_lanes(self._part_bits, self._parts)
+        words: tuple[list[Value], list[Value]] = ([], [])
+        for b in range(bank.blocks):
+            lanes = all_lanes[b * bank.lanes : (b + 1) * bank.lanes]
+            enables = Cat(self.write.enable[lane.part] for lane in lanes)
+            outputs = add_block(
+                m.submodules,
+                f"{name}_block_{b}",
+                bank,
+                address_a=address_a,
+                address_b=address_b,
+                write=here & enables.any(),
+                enables=enables,
+                data=Cat(
+                    resized(self.write.data[lane.start :][: lane.bits], LANE_BITS) for lane in lanes
+                ),
+                init=self._initial(bank, lanes),
+            )
+            if bank.lanes == 4:
+                outputs = (Const(0, 0), Cat(outputs))
+            for word, output in zip(words, outputs, strict=True):
+                word += [output[n * LANE_BITS :][: lane.bits] for n, lane in enumerate(lanes)]
+        return Cat(words[0]), Cat(words[1])
+
+    def _initial(self, bank: Bank, lanes: list[Lane]) -> list[list[int]]:
+        """The given lanes of each of a bank's words."""
+        words = [int(word) for word in self.contents.init][bank.start :][: bank.depth]
+        return [[word >> lane.start & ((1 << lane.bits) - 1) for lane in lanes] for word in words]
+
+    def _select(
+        self, m: Module, banks: tuple[Bank, ...], address: Value, words: list[Value]
+    ) -> Value:
+        """The word of the bank that holds an address of 2 cycles ago."""
+        bank_index = Signal(range(len(banks)))
+        for k, bank in enumerate(banks[1:], 1):
+            with m.If(bank.holds(address)):
+                m.d.comb += bank_index.eq(k)
+        return _multiplexer(delay(m, bank_index, 2), words)
+
+
+def _multiplexer(index: Value, words: list[Value]) -> Value:
+    """words[index], as a tree of 2:1 multiplexers."""
+    if len(words) == 1:
+        return words[0]
+    level = (len(words) - 1).bit_length() - 1
+    low, high = words[: 1 << level], words[1 << level :]
+    return Mux(index[level], _multiplexer(index, high), _multiplexer(index, low))

@@ -1,0 +1,178 @@
+"""The clock of a board with an ECP5: PLL settings for a frequency, and the PLL with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+
+from amaranth.hdl import Instance, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+MAX_DIVIDER = 128
+"""Largest value of every divider of a PLL."""
+
+INPUT_HZ = (8e6, 400e6)
+PHASE_DETECTOR_HZ = (3.125e6, 400e6)
+VCO_HZ = (400e6, 800e6)
+OUTPUT_HZ = (3.125e6, 400e6)
+"""Ranges of an EHXPLLL's frequencies (Lattice FPGA-DS-02012, sysCLOCK PLL timing; the phase detector's as in Project Trellis)."""
+
+TOLERANCE = 0.01
+"""How far a frequency may stay below the one asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PLL:
+    """Dividers of an EHXPLLL.
+
+    ::
+
+        input / input_div --> phase detector --> VCO --+--> / output_div ----> output
+                                   ^                   |
+                                   +--- / multiplier <-+--- / feedback_div
+
+    The output is not in the loop, so that VCO and output can be chosen apart.
+    """
+
+    input_hz: float
+    input_div: int
+    multiplier: int
+    feedback_div: int
+    output_div: int
+
+    @property
+    def phase_detector_hz(self) -> float:
+        """Frequency of the phase detector."""
+        return self.input_hz / self.input_div
+
+    @property
+    def vco_hz(self) -> float:
+        """Frequency of the oscillator."""
+        return self.input_hz * self.multiplier * self.feedback_div / self.input_div
+
+    @property
+    def feedback_hz(self) -> float:
+        """Frequency of the output that closes the loop."""
+        return self.vco_hz / self.feedback_div
+
+    @property
+    def output_hz(self) -> float:
+        """Frequency of the clock."""
+        return self.vco_hz / self.output_div
+
+
+def pll_for(input_hz: float, asked_hz: float) -> PLL:
+    """Settings that come nearest to a frequency, and not above it; of equally near ones, those with the fastest phase detector, then the fastest VCO.
+
+    Raises
+    ------
+    ValueError
+        If input or output lie outside what a PLL takes, or no frequency within TOLERANCE below exists.
+    """
+    low, high = OUTPUT_HZ
+    if not low <= asked_hz <= high:
+        raise ValueError(f"--clock must lie in {low / 1e6:g}..{high / 1e6:g} MHz, got {asked_hz / 1e6:g}")
+    if not INPUT_HZ[0] <= input_hz <= INPUT_HZ[1]:
+        raise ValueError(f"a PLL takes {INPUT_HZ[0] / 1e6:g}..{INPUT_HZ[1] / 1e6:g} MHz, got {input_hz / 1e6:g}")
+    source, asked = Fraction(input_hz), Fraction(asked_hz)
+    best: tuple[Fraction, Fraction, Fraction, tuple[int, int, int, int]] | None = None
+    for input_div in range(1, MAX_DIVIDER + 1):
+        detector = source / input_div
+        if not PHASE_DETECTOR_HZ[0] <= detector <= PHASE_DETECTOR_HZ[1]:
+            continue
+        for factor in range(ceil(VCO_HZ[0] / detector), floor(VCO_HZ[1] / detector) + 1):
+            vco = detector * factor
+            split, output_div = _split(factor, vco), ceil(vco / asked)
+            if split is None or output_div > MAX_DIVIDER:
+                continue
+            key = (vco / output_div, detector, vco)
+            if best is None or key > best[:3]:
+                best = (*key, (input_div, *split, output_div))
+    if best is None or best[0] < asked * (1 - Fraction(TOLERANCE)):
+        raise ValueError(
+            f"no PLL setting makes {asked_hz / 1e6:g} MHz, or up to 1 % less, from {input_hz / 1e6:g} MHz"
+        )
+    input_div, multiplier, feedback_div, output_div = best[3]
+    return PLL(
+        input_hz=input_hz,
+        input_div=input_div,
+        multiplier=multiplier,
+        feedback_div=feedback_div,
+        output_div=output_div,
+    )
+
+
+def _split(factor: int, vco: Fraction) -> tuple[int, int] | None:
+    """(multiplier, feedback_div) of a product of the two: the least feedback_div that keeps the feedback within an output's range."""
+    for feedback_div in range(1, MAX_DIVIDER + 1):
+        multiplier, rest = divmod(factor, feedback_div)
+        if rest == 0 and multiplier <= MAX_DIVIDER and OUTPUT_HZ[0] <= vco / feedback_div <= OUTPUT_HZ[1]:
+            return multiplier, feedback_div
+    return None
+
+
+class ECP5Clock(wiring.Component):
+    """A clock from a board's oscillator.
+
+    Ports: ``oscillator``; ``clk``, for a domain without reset: the global reset net holds all registers at their initial values until the PLL is locked. A release that reaches
+    registers in different cycles does no harm, for nothing moves before a host's first byte.
+    """
+
+    def __init__(self, pll: PLL) -> None:
+        self._pll = pll
+        super().__init__({"oscillator": In(1), "clk": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pll = self._pll
+        feedback, locked = Signal(), Signal()
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            # What Lattice's own tools set for the loop filter.
+            a_ICP_CURRENT="12",
+            a_LPF_RESISTOR="8",
+            a_MFG_ENABLE_FILTEROPAMP="1",
+            a_MFG_GMCREF_SEL="2",
+            p_CLKI_DIV=pll.input_div,
+            p_CLKFB_DIV=pll.multiplier,
+            p_FEEDBK_PATH="CLKOP",
+            p_CLKOP_ENABLE="ENABLED",
+            p_CLKOP_DIV=pll.feedback_div,
+            p_CLKOP_CPHASE=pll.feedback_div - 1,
+            p_CLKOP_FPHASE=0,
+            p_CLKOS_ENABLE="ENABLED",
+            p_CLKOS_DIV=pll.output_div,
+            p_CLKOS_CPHASE=pll.output_div - 1,
+            p_CLKOS_FPHASE=0,
+            p_PLLRST_ENA="DISABLED",
+            p_INTFB_WAKE="DISABLED",
+            p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA",
+            p_OUTDIVIDER_MUXB="DIVB",
+            i_CLKI=self.oscillator,
+            i_CLKFB=feedback,
+            i_RST=0,
+            i_STDBY=0,
+            i_PHASESEL0=0,
+            i_PHASESEL1=0,
+            i_PHASEDIR=1,
+            i_PHASESTEP=1,
+            i_PHASELOADREG=1,
+            i_PLLWAKESYNC=0,
+            i_ENCLKOP=0,
+            o_CLKOP=feedback,
+            o_CLKOS=self.clk,
+            o_LOCK=locked,
+        )
+        steps = [Signal(name=f"locked_{n}") for n in range(2)]
+        source: Value = locked
+        for n, step in enumerate(steps):
+            m.submodules[f"synchronizer_{n}"] = Instance(
+                "FD1S3AX", p_GSR="DISABLED", i_CK=self.clk, i_D=source, o_Q=step
+            )
+            source = step
+        m.submodules.reset = Instance("SGSR", i_CLK=self.clk, i_GSR=source)
+        return m

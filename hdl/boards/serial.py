@@ -1,0 +1,117 @@
+"""A serial line of 8 data bits, no parity, and one stop bit: receiver and transmitter as streams of bytes."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.wiring import In, Out
+
+FRAME_BITS = 10
+"""Start bit, eight data bits (the lowest first), stop bit."""
+
+MIN_DIVISOR = 4
+"""Fewest cycles of a bit: a start bit is then found within a quarter of itself."""
+
+
+def divisor_for(clock_hz: float, baud: float) -> int:
+    """Cycles of a bit.
+
+    Raises
+    ------
+    ValueError
+        If the clock is too slow, or makes the rate with an error of more than 2 %: over a frame that is a fifth of a bit.
+    """
+    divisor = round(clock_hz / baud)
+    if divisor < MIN_DIVISOR or abs(clock_hz / divisor / baud - 1) > 0.02:
+        raise ValueError(f"a clock of {clock_hz / 1e6:g} MHz cannot make {baud:,.0f} baud within 2 %")
+    return divisor
+
+
+class Receiver(wiring.Component):
+    """Bytes from a line.
+
+    Ports: ``rx`` (any phase; idle at 1); ``bytes`` (stream out): a byte that is not taken before the next one is complete is lost, and the new one stands there;
+    ``broken``: for a cycle, in place of a byte, where a stop bit is missing (a break, or noise): a new frame is looked for as soon as the line is idle again.
+    After reset no frame is in progress.
+    """
+
+    def __init__(self, divisor: int) -> None:
+        assert divisor >= MIN_DIVISOR
+        self._divisor = divisor
+        super().__init__({"rx": In(1), "bytes": Out(stream.Signature(8)), "broken": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        line = Signal(init=1)
+        m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
+        # Counts to the middle of the next bit.
+        timer = Signal(range(self._divisor))
+        bits_left = Signal(range(FRAME_BITS))
+        shifter = Signal(8)
+        sample = Signal()
+        m.d.comb += sample.eq(timer == 0)
+        with m.If(self.bytes.ready):
+            m.d.sync += self.bytes.valid.eq(0)
+        m.d.sync += [self.broken.eq(0), timer.eq(timer - 1)]
+        with m.FSM():
+            with m.State("IDLE"):
+                # Half a bit, less the cycle that finding the edge took.
+                m.d.sync += [timer.eq(self._divisor // 2 - 1), bits_left.eq(FRAME_BITS - 1)]
+                with m.If(~line):
+                    m.next = "FRAME"
+            with m.State("FRAME"), m.If(sample):
+                m.d.sync += [
+                    timer.eq(self._divisor - 1),
+                    bits_left.eq(bits_left - 1),
+                    shifter.eq(Cat(shifter[1:], line)),
+                ]
+                with m.If((bits_left == FRAME_BITS - 1) & line):  # a glitch, no start bit
+                    m.next = "IDLE"
+                with m.If(bits_left == 0):
+                    with m.If(line):
+                        m.d.sync += [self.bytes.payload.eq(shifter), self.bytes.valid.eq(1)]
+                        m.next = "IDLE"
+                    with m.Else():
+                        m.d.sync += self.broken.eq(1)
+                        m.next = "BROKEN"
+            with m.State("BROKEN"), m.If(line):
+                m.next = "IDLE"
+        return m
+
+
+class Transmitter(wiring.Component):
+    """Bytes to a line.
+
+    Ports: ``bytes`` (stream in), ready when the stop bit of the byte before is over; ``tx``, a register, 1 when idle. After reset the line is idle.
+    """
+
+    def __init__(self, divisor: int) -> None:
+        assert divisor >= MIN_DIVISOR
+        self._divisor = divisor
+        super().__init__({"bytes": In(stream.Signature(8)), "tx": Out(1, init=1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        timer = Signal(range(self._divisor))
+        # The bits that are still to come; the last 1 is the stop bit.
+        shifter = Signal(FRAME_BITS - 1)
+        bits_left = Signal(range(FRAME_BITS + 1))
+        m.d.comb += self.bytes.ready.eq(bits_left == 0)
+        with m.If(self.bytes.ready), m.If(self.bytes.valid):
+            m.d.sync += [
+                self.tx.eq(0),
+                shifter.eq(Cat(self.bytes.payload, Const(1, 1))),
+                timer.eq(self._divisor - 1),
+                bits_left.eq(FRAME_BITS),
+            ]
+        with m.Elif(timer != 0):
+            m.d.sync += timer.eq(timer - 1)
+        with m.Else():
+            m.d.sync += [
+                timer.eq(self._divisor - 1),
+                bits_left.eq(bits_left - 1),
+                self.tx.eq(shifter[0]),
+                shifter.eq(Cat(shifter[1:], Const(1, 1))),
+            ]
+        return m

@@ -1,0 +1,93 @@
+"""PLL settings: within what the device takes, never above the clock asked for, and at most 1 % below."""
+
+from __future__ import annotations
+
+import re
+from math import ceil
+
+import pytest
+from amaranth.back import rtlil
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hdl.boards.clock import (
+    MAX_DIVIDER,
+    OUTPUT_HZ,
+    PHASE_DETECTOR_HZ,
+    PLL,
+    VCO_HZ,
+    ECP5Clock,
+    pll_for,
+)
+
+
+def check(pll: PLL) -> None:
+    """Everything within its range."""
+    for divider in (pll.input_div, pll.multiplier, pll.feedback_div, pll.output_div):
+        assert 1 <= divider <= MAX_DIVIDER
+    slack = 1e-9
+    for value, (low, high) in (
+        (pll.phase_detector_hz, PHASE_DETECTOR_HZ),
+        (pll.vco_hz, VCO_HZ),
+        (pll.feedback_hz, OUTPUT_HZ),
+        (pll.output_hz, OUTPUT_HZ),
+    ):
+        assert low * (1 - slack) <= value <= high * (1 + slack)
+    # In the locked state both inputs of the phase detector agree.
+    assert pll.feedback_hz / pll.multiplier == pytest.approx(pll.phase_detector_hz)
+
+
+@settings(deadline=None)
+@given(st.floats(OUTPUT_HZ[0], OUTPUT_HZ[1]))
+def test_every_clock_is_reached(asked_hz: float) -> None:
+    pll = pll_for(25e6, asked_hz)
+    check(pll)
+    assert 0.99 * asked_hz <= pll.output_hz <= asked_hz * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("mhz", [25, 50, 62.5, 100, 125, 140, 150, 175, 200])
+def test_round_clocks_are_made_exactly(mhz: float) -> None:
+    pll = pll_for(25e6, mhz * 1e6)
+    assert pll.output_hz == mhz * 1e6
+    assert pll.phase_detector_hz == 25e6, "the fastest phase detector that makes it"
+
+
+def test_no_setting_comes_nearer() -> None:
+    """All settings, one by one."""
+    asked = 97.3e6
+    reachable = (
+        25e6 * factor / input_div / output_div
+        for input_div in range(1, 9)
+        for factor in range(1, 257)
+        if VCO_HZ[0] <= 25e6 * factor / input_div <= VCO_HZ[1]
+        for output_div in range(ceil(25e6 * factor / input_div / asked), MAX_DIVIDER + 1)
+    )
+    assert pll_for(25e6, asked).output_hz == pytest.approx(max(reachable))
+
+
+def test_impossible_clocks_are_refused() -> None:
+    with pytest.raises(ValueError, match=re.escape("--clock must lie in 3.125..400 MHz, got 500")):
+        pll_for(25e6, 500e6)
+    with pytest.raises(ValueError, match=re.escape("--clock must lie in 3.125..400 MHz, got 1")):
+        pll_for(25e6, 1e6)
+    with pytest.raises(ValueError, match=re.escape("a PLL takes 8..400 MHz, got 5")):
+        pll_for(5e6, 100e6)
+    with pytest.raises(ValueError, match=re.escape("no PLL setting makes 3.125 MHz, or up to 1 % less, from 27 MHz")):
+        pll_for(27e6, 3.125e6)
+
+
+def test_the_instance_has_these_settings() -> None:
+    """The output is outside the loop, and the lock drives the global reset, by registers that this does not hold."""
+
+    text = rtlil.convert(ECP5Clock(pll_for(25e6, 140e6)), name="top", emit_src=False)
+    parameters = dict(re.findall(r"parameter (?:signed )?\\(\w+) (\S+)", text))
+    assert {name: int(parameters[name]) for name in ("CLKI_DIV", "CLKFB_DIV", "CLKOP_DIV", "CLKOS_DIV")} == {
+        "CLKI_DIV": 1,
+        "CLKFB_DIV": 14,
+        "CLKOP_DIV": 2,
+        "CLKOS_DIV": 5,
+    }
+    assert parameters["FEEDBK_PATH"] == '"CLKOP"'
+    assert text.count("cell \\FD1S3AX") == 2
+    assert text.count('parameter \\GSR "DISABLED"') == 2
+    assert text.count("cell \\SGSR") == 1

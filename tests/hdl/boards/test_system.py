@@ -1,0 +1,145 @@
+"""A whole small accelerator over its serial line: what a host sees is what the golden model says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hdl.boards.system import System
+from hdl.counters import COUNTER_BITS, COUNTERS
+from mmfree.design import LOADED_MEMORIES
+from mmfree.golden import Golden
+from mmfree.layout import layout
+from mmfree.sampling import Sampler, seed_registers
+from tests.hdl.bench import simulate
+from tests.hdl.boards.host import SerialHost
+from tests.sim.shapes import ODD
+
+DIVISOR = 4
+TAPE, DESIGN = ODD.tape(1, wild=False), ODD.design()
+IMAGE = layout(TAPE, DESIGN)
+
+
+def play(scene: Callable[[System, SerialHost, Any], Coroutine[Any, Any, None]]) -> None:
+    """Simulate a scene."""
+    system = System(DESIGN, IMAGE, DIVISOR)
+
+    async def bench(ctx: Any) -> None:
+        await scene(system, SerialHost(ctx, system, DIVISOR), ctx)
+
+    simulate(system, bench)
+
+
+async def ask(host: SerialHost, token: int, begin: bool, temperature: int = 0) -> dict[str, int]:
+    """Play a token, and take the result."""
+    await host.write_fields(
+        "request.payload", token__id=token, token__begin=int(begin), temperature=temperature, limit=1
+    )
+    await host.write("request")
+    while not await host.read("result.valid"):
+        assert not await host.read("fault.valid")
+    answer = await host.read_fields("result.payload")
+    await host.write("result")
+    assert not await host.read("result.valid"), "taken"
+    return answer
+
+
+def test_tokens_logits_and_state_are_the_golden_models() -> None:
+    """Tokens of a sequence, the last one drawn; then logits and state, word by word."""
+    golden, seed, temperature = Golden(TAPE), 5, 200
+
+    async def scene(system: System, host: SerialHost, ctx: Any) -> None:
+        assert await host.read("identity") == system.registers.identity
+        a, b = seed_registers(seed)
+        await host.write("seed", a | b << 64)
+        await host.write("seed_enable")
+        state = golden.state()
+        for position, (token, drawn) in enumerate(((3, 0), (5, 0), (1, temperature))):
+            logits, state = golden.step(np.array([token]), state)
+            answer = await ask(host, token, position == 0, drawn)
+            row = Sampler(seed).choose(logits[0], drawn)
+            assert answer == {"row": row, "last": 1}
+        width = DESIGN.post_width
+        for name, expected in (("logits", logits[0]), ("state", state[0, 0])):
+            found = b""
+            for word in range(-(-len(expected) // width)):
+                await host.write(f"{name}_address", word)
+                found += (await host.read(f"{name}_data")).to_bytes(2 * width, "little")
+            assert np.frombuffer(found, dtype="<i2")[: len(expected)].tolist() == expected.tolist()
+        counters = await host.read("counters")
+        cycles = counters >> COUNTER_BITS * COUNTERS.index("cycles") & ((1 << COUNTER_BITS) - 1)
+        assert 0 < cycles < 2000
+        assert not await host.read("playing")
+
+    play(scene)
+
+
+def test_a_host_writes_memories_and_takes_faults() -> None:
+    """A word of wrong parity through the load port withholds the token; written back, it plays."""
+    golden = Golden(TAPE)
+
+    async def load(host: SerialHost, word: int, value: int) -> None:
+        for memory, place, part, data in IMAGE.word_writes("embedding", word, value):
+            await host.write("load_memory", memory)
+            await host.write("load_word", place)
+            await host.write("load_part", part)
+            await host.write("load_data", data)
+            await host.write("load_enable")
+
+    async def scene(system: System, host: SerialHost, ctx: Any) -> None:
+        right = IMAGE.words["embedding"][2]
+        await load(host, 2, right ^ 1)
+        await host.write_fields("request.payload", token__id=2, token__begin=1, limit=1)
+        await host.write("request")
+        while not await host.read("fault.valid"):
+            assert not await host.read("result.valid")
+        assert ctx.get(system.fault) == 1
+        fault = await host.read_fields("fault.payload")
+        assert LOADED_MEMORIES[fault["memory"]] == "embedding"
+        await host.write("fault")
+        assert not await host.read("fault.valid")
+        assert ctx.get(system.fault) == 0
+        assert not await host.read("load_refused")
+        await load(host, 2, right)
+        assert (await ask(host, 2, True))["row"] == int(golden.play([2])[0].argmax())
+
+    play(scene)
+
+
+def test_state_is_written() -> None:
+    """A sequence goes on from a state that a host wrote."""
+    golden = Golden(TAPE)
+    rng = np.random.default_rng(0)
+    state = rng.integers(-3000, 3000, golden.state().shape).astype(np.int16)
+    logits, _ = golden.step(np.array([4]), state)
+
+    async def scene(system: System, host: SerialHost, ctx: Any) -> None:
+        width = DESIGN.post_width
+        words = np.zeros(DESIGN.state_words * width, dtype="<i2")
+        words[: state.size] = state.reshape(-1)
+        for address in range(DESIGN.state_words):
+            await host.write("state_address", address)
+            word = words[address * width :][:width].tobytes()
+            await host.write("state_write", int.from_bytes(word, "little"))
+            await host.write("state_enable")
+        assert (await ask(host, 4, False))["row"] == int(logits[0].argmax())
+
+    play(scene)
+
+
+@pytest.mark.parametrize("cut", [1, 4])
+def test_a_break_starts_a_new_frame(cut: int) -> None:
+    async def scene(system: System, host: SerialHost, ctx: Any) -> None:
+        await host.send(system.registers.write["load_data"].write_frames(0x2AAAA)[:cut])
+        for _ in range(12 * DIVISOR):
+            ctx.set(system.rx, 0)
+            await ctx.tick()
+        for _ in range(2 * DIVISOR):
+            await host.tick()
+        assert await host.read("identity") == system.registers.identity
+        assert ctx.get(system.accelerator.load_data) == 0
+
+    play(scene)

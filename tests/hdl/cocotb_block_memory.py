@@ -1,0 +1,30 @@
+"""Plays cycles of a memory in another simulator (run by test_block_memory.py): what is promised of its outputs must be known and exact."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, RisingEdge
+
+
+@cocotb.test()
+async def play(dut: Any) -> None:
+    cycles = json.loads(Path("cycles.json").read_text())
+    dut.rst.value = 0
+    for name, value in cycles[0]["inputs"].items():
+        getattr(dut, name).value = value
+    Clock(dut.clk, 10, unit="ns").start(start_high=False)
+    for number, cycle in enumerate(cycles):
+        for name, value in cycle["inputs"].items():
+            getattr(dut, name).value = value
+        await RisingEdge(dut.clk)
+        await FallingEdge(dut.clk)
+        for name, value in cycle["outputs"].items():
+            seen = str(getattr(dut, name).value)
+            assert seen == f"{value:0{len(seen)}b}", (
+                f"cycle {number}: {name} is {seen}, not {value:b}"
+            )
