@@ -28,7 +28,7 @@ class Noise(wiring.Component):
     """Gumbel entries for P rows (docs/arithmetic.md, 14); the products of the gates multiply them by the temperature.
 
     Ports: ``take`` (P rows are used; the registers move on, unless the temperature is 0), ``keep`` (P flags, from the lowest up: only kept rows draw a word; fewer than
-    P from one group on to the end of a token, and then P cycles without ``take`` follow); ``temperature`` (steady while a token is played); ``restart`` with ``repeat``: a
+    P from one group on to the end of a token, and then P cycles without ``take`` follow); ``temperature`` (steady while a token is played, and a cycle before); ``restart`` with ``repeat``, a few cycles before the first rows: a
     token begins, from where the last one ended, or from where it began; ``seed_enable``, ``seed``: what the next token begins with (while no token is played).
     ``entry`` (P int14), ``latency`` = 7 cycles after ``take``; ``load``: of the table; ``wrong``: parity of an entry that was used. One group per cycle; never stalls. After reset the
     registers hold 1.

@@ -36,7 +36,7 @@ def test_addition_design() -> None:
     assert (DESIGN.rows, DESIGN.columns, DESIGN.post_width, DESIGN.lanes) == (4, 16, 2, 64)
     # Per layer 3 * 64 * 64 + 64 * 64 + 2 * 128 * 64 + 64 * 128 weights; ten head rows are three blocks of four.
     words = 2 * (4 * 64 * 64 + 3 * 64 * 128) // 64 + 3 * 4 + 9
-    assert DESIGN.weight_words == weight_words(ADDITION, 4, 16) == words
+    assert DESIGN.weight_words == weight_words(ADDITION.config, 4, 16) == words
     assert (DESIGN.max_tiles, DESIGN.embedding_tiles, DESIGN.max_blocks) == (8, 4, 32)
     assert DESIGN.groups_per_block == 2
     assert DESIGN.accumulator_bits == 17
@@ -90,7 +90,7 @@ def test_words_are_written_in_equal_parts(bits: int, parity: bool, parts: int, p
 @pytest.mark.parametrize("lanes", [0, 3, 48, 2**21, -4])
 def test_other_lane_counts_are_refused(lanes: int) -> None:
     with pytest.raises(ValueError, match=f"lanes must be a power of two in 4..1048576, got {lanes}"):
-        array_shape(ADDITION, lanes)
+        array_shape(ADDITION.config, lanes)
 
 
 def test_json_round_trip() -> None:

@@ -8,7 +8,7 @@ import pytest
 from amaranth.hdl import Const, Module
 from amaranth.sim import Simulator
 
-from hdl.counters import COUNTERS, CYCLE_COUNTERS, Counters, count_ones
+from hdl.counters import COUNTERS, CYCLE_COUNTERS, SETTLE_CYCLES, Counters, count_ones
 from mmfree.formats import SATURATION_SITES
 from tests.hdl.bench import simulate
 
@@ -47,7 +47,7 @@ def test_each_counter_counts_its_own() -> None:
             put(source, step)
             await tick().repeat(5)
             put(source, 0)
-            await tick().repeat(2)
+            await tick().repeat(SETTLE_CYCLES + 1)
             counts = {other: get(block.o[other]) for other in COUNTERS}
             assert counts == {**dict.fromkeys(COUNTERS, 0), name: 5 * step.bit_count()}
 

@@ -20,6 +20,7 @@ async def write(ctx: Any, block: LoadedMemory, shape: LoadedShape, word: int, va
         ctx.set(block.load.data, value >> part * shape.part_bits & ((1 << shape.part_bits) - 1))
         await ctx.tick()
     ctx.set(block.load.enable, 0)
+    await ctx.tick()
 
 
 @pytest.mark.parametrize("bits", [8, 17, 18, 19, 36, 75, 128])

@@ -25,17 +25,20 @@ async def restart(ctx: Any, block: Noise, *, repeat: bool = False) -> None:
     ctx.set(block.repeat, repeat)
     await ctx.tick()
     ctx.set(block.restart, 0)
+    for _ in range(2):  # a token's first row comes later by far
+        await ctx.tick()
 
 
 async def play_token(ctx: Any, block: Noise, rows: int, width: int, temperature: int) -> list[int]:
     """Gumbel entries of a token's rows; a group every second cycle."""
     found, waiting = [], {}
+    ctx.set(block.temperature, temperature)
+    await ctx.tick()
     groups = -(-rows // width) + 1  # the last holds padding alone
     for cycle in range(2 * groups + block.latency + width + 1):
         group = cycle // 2
         take = cycle % 2 == 0 and group < groups
         keep = max(0, min(width, rows - group * width)) if take else 0
-        ctx.set(block.temperature, temperature)
         ctx.set(block.take, take)
         ctx.set(block.keep, (1 << keep) - 1)
         if take:

@@ -47,7 +47,6 @@ def test_scale_and_exponent(columns: int, max_words: int, idle: float) -> None:
         while sent < len(words) or cycle < free - 1 + block.latency:
             valid = sent < len(words) and rng.random() >= idle
             ctx.set(block.valid, valid)
-            ctx.set(block.first, sent == 0 if valid else int(rng.integers(2)))
             ctx.set(block.last, sent == len(words) - 1 if valid else int(rng.integers(2)))
             ctx.set(block.q, words[sent] if valid else rng.integers(-128, 128, columns).tolist())
             if valid:
