@@ -297,6 +297,7 @@ class Accelerator(wiring.Component):
         for name in ("enable", "memory", "word", "part", "data"):
             m.d.comb += getattr(port, name).eq(getattr(self, f"load_{name}"))
         m.d.comb += [port.busy.eq(self.playing), self.load_refused.eq(port.refused)]
+        m.d.comb += self.blocks["sequencer"].hold.eq(port.settling)
         targets = {
             "weights": self.blocks["source"].load,
             "headers": self.blocks["sequencer"].load_header,

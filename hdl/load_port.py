@@ -7,7 +7,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.loaded_memory import load_write
+from hdl.pipeline import delay
 from mmfree.design import LOAD_BITS, LOADED_MEMORIES, Design
+
+SETTLE_CYCLES = 8
+"""Cycles until a word that was written is read, even behind the last group's memory and a parity check."""
 
 
 class LoadPort(wiring.Component):
@@ -15,7 +19,7 @@ class LoadPort(wiring.Component):
 
     Ports: ``enable``, ``memory`` (index in LOADED_MEMORIES), ``word``, ``part``, ``data``; ``busy`` (a token is being played): a write then is refused, nothing is
     changed, and ``refused`` is 1 from the next cycle until the next write that is accepted; likewise a word or part beyond the memory. ``to_MEMORY``: the writes, one
-    cycle later. After reset ``refused`` is 0.
+    cycle later. ``settling``: a write was accepted less than SETTLE_CYCLES ago, and what is read may be older. After reset ``refused`` and ``settling`` are 0.
     """
 
     def __init__(self, design: Design) -> None:
@@ -31,13 +35,19 @@ class LoadPort(wiring.Component):
                 "data": In(LOAD_BITS),
                 "busy": In(1),
                 "refused": Out(1),
+                "settling": Out(1),
                 **{f"to_{name}": Out(load_write(shape)) for name, shape in self._shapes.items()},
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        fits = Signal()
+        fits, left = Signal(), Signal(range(SETTLE_CYCLES + 1))
+        with m.If(delay(m, self.enable, 1, reset=True)):
+            m.d.sync += left.eq(SETTLE_CYCLES)
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        m.d.sync += self.settling.eq((left != 0) | self.enable)
         with m.If(self.enable):
             m.d.sync += self.refused.eq(self.busy | ~fits)
         with m.Switch(self.memory):

@@ -48,7 +48,7 @@ class Sequencer(wiring.Component):
     For the embedding and then for each segment: wait until the vector is about to be written (``vector_done``), then admit tiles: row block by row block, in each the
     matrices in turn, in each the tiles in turn. A tile is admitted when its weights are available and, if it ends a row block, there is room for the result.
 
-    Ports: ``token`` (stream in); ``header`` (of the segment in progress), ``segment`` (its number), ``load`` (the header is new from the next cycle on), ``begin`` (the
+    Ports: ``token`` (stream in), not taken during ``hold``; ``header`` (of the segment in progress), ``segment`` (its number), ``load`` (the header is new from the next cycle on), ``begin`` (the
     token's flag); ``embed`` with ``embedding_id``: read the row; ``beat`` and ``tile`` (stage 0 of the activations; with them a word of weights is taken), ``take_last`` (it is the segment's
     last), ``take_check`` (a check word is taken), ``available`` (of the source); ``started`` (a token was accepted in the cycle before); ``block_done`` (the post-processing has begun with a row block), ``vector_done``
     (the vector's last value will be written START_CYCLES - 1 cycles later), ``logits_done`` (the row is chosen); ``checked`` (a check word was examined), ``fault`` (something was found in
@@ -64,6 +64,7 @@ class Sequencer(wiring.Component):
         super().__init__(
             {
                 "token": In(stream.Signature(token_layout(design))),
+                "hold": In(1),
                 "header": Out(header_layout(design)),
                 "segment": Out(range(design.header_words + 1)),
                 "load": Out(1),
@@ -105,11 +106,14 @@ class Sequencer(wiring.Component):
         m.d.comb += headers.address_0.eq(next_header)
         wrong = delay(m, headers.wrong_0, 1)
 
-        running, ended, draining = Signal(), Signal(), Signal()
-        self._walk(m, running, ended, draining)
+        preparing, running, ended, draining = Signal(), Signal(), Signal(), Signal()
+        self._walk(m, preparing, running, ended, draining)
         written, done, ready = Signal(), Signal(), Signal(init=1)
-        m.d.comb += self.token.ready.eq(ready)
-        m.d.sync += written.eq((written | self.vector_done) & ~self.load)
+        m.d.comb += self.token.ready.eq(ready & ~self.hold)
+        m.d.sync += [
+            written.eq((written | self.vector_done) & ~self.load),
+            done.eq((done | self.logits_done) & ~self.load),
+        ]
         # Check words under way: of a slow source's, one may be examined when the next segment has begun.
         unchecked = Signal(range(16))
         all_checked = Signal(init=1)
@@ -120,7 +124,7 @@ class Sequencer(wiring.Component):
 
         m.d.sync += [self.take_check.eq(0), self.embed.eq(0), self.started.eq(0)]
         with m.FSM():
-            with m.State("IDLE"), m.If(self.token.valid):
+            with m.State("IDLE"), m.If(self.token.valid & self.token.ready):
                 m.d.sync += [
                     ready.eq(0),
                     self.started.eq(1),
@@ -141,7 +145,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += self.playing.eq(0)
                     m.next = "FAILED"
             with m.State("PREPARE"):
-                m.d.comb += self.waits.control.eq(1)
+                m.d.comb += [preparing.eq(1), self.waits.control.eq(1)]
                 with m.If(header.last):
                     # The first header stands behind the memory when the next token comes.
                     m.d.sync += next_header.eq(0)
@@ -155,6 +159,8 @@ class Sequencer(wiring.Component):
                 m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.comb += [self.waits.drain.eq(draining), self.waits.vector.eq(~draining)]
+                # The head's row may be chosen long before a slow source has this word.
+                m.d.sync += all_checked.eq(0)
                 with m.If(self.available):
                     m.d.sync += self.take_check.eq(1)
                     m.next = "WAIT"
@@ -167,7 +173,6 @@ class Sequencer(wiring.Component):
                     m.next = "LOAD"
             with m.State("FINISH"):
                 m.d.comb += [self.waits.drain.eq(draining), self.waits.vector.eq(~draining)]
-                m.d.sync += done.eq(done | self.logits_done)
                 with m.If(done & all_checked):
                     m.d.sync += [done.eq(0), self.playing.eq(0)]
                     m.next = "FAILED"
@@ -186,13 +191,16 @@ class Sequencer(wiring.Component):
                     m.d.sync += [next_header.eq(0), self.repeat.eq(1)]
                     m.next = f"FAILED_{cycle + 1}"
             with m.State(f"FAILED_{headers.latency + 1}"):
-                m.d.comb += self.failed_valid.eq(self.fault)
+                # A check word under way must not be examined in the next pass.
+                m.d.comb += self.failed_valid.eq(self.fault & all_checked)
                 with m.If(self.failed_valid & self.failed_ready):
                     m.d.sync += ready.eq(1)
                     m.next = "IDLE"
         return m
 
-    def _walk(self, m: Module, running: Signal, ended: Signal, draining: Signal) -> None:
+    def _walk(
+        self, m: Module, preparing: Signal, running: Signal, ended: Signal, draining: Signal
+    ) -> None:
         """Tiles, matrices and row blocks in turn; what a cycle decides about is registered the cycle before."""
         design, header = self._design, self.header
         tile, matrix = Signal(range(design.max_tiles)), Signal(range(MATRICES_PER_SEGMENT))
@@ -236,8 +244,7 @@ class Sequencer(wiring.Component):
         with m.If(admit & at_end):
             m.d.sync += running.eq(0)
         # A new header: a cycle to look at it before the first beat.
-        looked_at = delay(m, self.load, 1, reset=True)
-        with m.If(looked_at):
+        with m.If(preparing):
             m.d.sync += [
                 one_tile.eq(header.tiles == 1),
                 one_block.eq(header.blocks == 1),

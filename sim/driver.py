@@ -13,6 +13,7 @@ from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from numpy.typing import NDArray
 
 from hdl.counters import COUNTER_BITS, COUNTERS, SETTLE_CYCLES
+from hdl.load_port import SETTLE_CYCLES as SETTLE_LOAD_CYCLES
 from hdl.noise import TEMPERATURE_BITS
 from hdl.requests import LIMIT_BITS
 from mmfree.design import LOADED_MEMORIES, Design
@@ -83,6 +84,10 @@ class Driver:
             offset += bits
         dut.request__payload.value = payload
         dut.request__valid.value = 1
+        for _ in range(SETTLE_LOAD_CYCLES + 2):  # after a write through the load port
+            if int(dut.request__ready.value):
+                break
+            await FallingEdge(dut.clk)
         assert int(dut.request__ready.value), "the chip is not ready for a request"
         await FallingEdge(dut.clk)
         dut.request__valid.value = 0

@@ -52,7 +52,7 @@ FAST_SHAPES = (ADDITION, ODD)
 SLOW_SHAPES = (
     _shape("three layers", 33, 70, 3, 40, 41, "hard", 32),
     _shape("many lanes", 64, 96, 1, 31, 31, "sigmoid", 256),
-    _shape("one tile", 12, 16, 3, 20, 20, "sigmoid", 64),
+    _shape("one tile", 12, 40, 3, 20, 20, "sigmoid", 64),
     _shape("signed gate", 48, 40, 2, 9, 4, "signed", 32),
     _shape("text", 128, 256, 2, 256, 256, "hard", 128),
     _shape("addition by sigmoid", 64, 128, 2, 31, 10, "sigmoid", 64),
