@@ -34,8 +34,8 @@ class BlockMemory(wiring.Component):
     """``depth`` words of ``parts`` parts of ``part_bits`` bits; each part has a write enable.
 
     Ports: ``write`` (``enable``: a flag per part; ``address``; ``data``), for reads from the next cycle on; ``address_N`` and ``data_N`` for each N < ``reads``, ``latency``
-    cycles later: 2 (the RAM's access, and its own output register), or 3 with ``fabric_register`` (a register behind the multiplexer
-    between banks). One read per port and cycle, without back-pressure. Nothing is reset. Addresses are below ``depth``, and should come from registers.
+    cycles later: 2 (the RAM's access, and its own output register), or 4 with ``fabric_registers``: one before the multiplexer between banks, half the way from a far RAM, and one
+    behind it. One read per port and cycle, without back-pressure. Nothing is reset. Addresses are below ``depth``, and should come from registers.
 
     With one read port, a word may be written while another is read; reading the word that is being written gives anything. With several read ports, reads in a
     cycle with a write give anything on all of them (on the ECP5, even ones share their address with the writes): for a host that writes while nothing is read.
@@ -58,7 +58,7 @@ class BlockMemory(wiring.Component):
         depth: int,
         reads: int = 1,
         init: Sequence[int] = (),
-        fabric_register: bool = False,
+        fabric_registers: bool = False,
     ) -> None:
         if not 1 <= part_bits <= MAX_PART_BITS:
             raise ValueError(
@@ -74,8 +74,8 @@ class BlockMemory(wiring.Component):
             )
         self.name = name
         self._part_bits, self._parts, self._depth, self._reads = part_bits, parts, depth, reads
-        self._fabric_register = fabric_register
-        self.latency = 2 + fabric_register
+        self._fabric_registers = fabric_registers
+        self.latency = 2 + 2 * fabric_registers
         bits = parts * part_bits
         self.contents = memory.MemoryData(shape=unsigned(bits), depth=max(2, depth), init=init)
         address = range(max(2, depth))
@@ -97,11 +97,11 @@ class BlockMemory(wiring.Component):
         )
         words = self._banked_words(m, banks) if banks else self._plain_words(m, distributed=on_ecp5)
         for n, word in enumerate(words):
-            m.d.comb += getattr(self, f"data_{n}").eq(delay(m, word, int(self._fabric_register)))
+            m.d.comb += getattr(self, f"data_{n}").eq(delay(m, word, int(self._fabric_registers)))
         return m
 
     def _plain_words(self, m: Module, *, distributed: bool) -> list[Value]:
-        """What each port reads from one memory, 2 cycles after its address."""
+        """What each port reads from one memory, before the last register."""
         words = memory.Memory(
             self.contents, attrs={"ram_style": "distributed"} if distributed else {}
         )
@@ -116,11 +116,11 @@ class BlockMemory(wiring.Component):
         for n in range(self._reads):
             read = words.read_port()
             m.d.comb += read.addr.eq(getattr(self, f"address_{n}"))
-            read_words.append(delay(m, read.data, 1))
+            read_words.append(delay(m, read.data, 1 + self._fabric_registers))
         return read_words
 
     def _banked_words(self, m: Module, banks: tuple[Bank, ...]) -> list[Value]:
-        """What each port reads from block RAMs of the ECP5, 2 cycles after its address."""
+        """What each port reads from block RAMs of the ECP5, before the last register."""
         addresses = [getattr(self, f"address_{n}") for n in range(self._reads)]
         if self._reads == 1:
             banked = [
@@ -180,12 +180,13 @@ class BlockMemory(wiring.Component):
     def _select(
         self, m: Module, banks: tuple[Bank, ...], address: Value, words: list[Value]
     ) -> Value:
-        """The word of the bank that holds an address of 2 cycles ago."""
+        """The word of the bank that holds an address, as soon as the banks have it."""
+        words = [delay(m, word, int(self._fabric_registers)) for word in words]
         bank_index = Signal(range(len(banks)))
         for k, bank in enumerate(banks[1:], 1):
             with m.If(bank.holds(address)):
                 m.d.comb += bank_index.eq(k)
-        return _multiplexer(delay(m, bank_index, 2), words)
+        return _multiplexer(delay(m, bank_index, 2 + self._fabric_registers), words)
 
 
 def _multiplexer(index: Value, words: list[Value]) -> Value:

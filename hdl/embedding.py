@@ -12,7 +12,7 @@ from hdl.loaded_memory import LoadedMemory, load_write
 from hdl.pipeline import delay
 from mmfree.design import Design
 
-_WORD_LATENCY = 3
+_WORD_LATENCY = 4
 LATENCY = 2 + _WORD_LATENCY + 2
 
 
@@ -29,7 +29,7 @@ class Embedding(wiring.Component):
     def __init__(self, design: Design, contents: Sequence[int] = ()) -> None:
         self._design = design
         shape = design.loaded_shape("embedding")
-        self.words = LoadedMemory("embedding", shape, fabric_register=True, contents=contents)
+        self.words = LoadedMemory("embedding", shape, fabric_registers=True, contents=contents)
         self.latency = LATENCY
         assert self.words.latency == _WORD_LATENCY
         groups = design.embedding_tiles * design.columns // design.post_width

@@ -29,7 +29,7 @@ class LoadedMemory(wiring.Component):
     """``reads`` read ports on words of ``shape.bits`` bits.
 
     Ports: ``load`` (a part of a word, written for reads from two cycles later on); ``address_N``; ``data_N`` and ``wrong_N`` (the word's parity is wrong), ``latency``
-    cycles later: 2, and a further one with ``fabric_register``. A word without parity is never wrong. ``contents``: words as they are stored, parity included, that stand
+    cycles later: 2, and two more with ``fabric_registers``. A word without parity is never wrong. ``contents``: words as they are stored, parity included, that stand
     there from the start; a memory without any is initialised from a memory file, or not at all.
     """
 
@@ -39,7 +39,7 @@ class LoadedMemory(wiring.Component):
         shape: LoadedShape,
         *,
         reads: int = 1,
-        fabric_register: bool = False,
+        fabric_registers: bool = False,
         contents: Sequence[int] = (),
     ) -> None:
         self.name, self._shape, self._reads = name, shape, reads
@@ -50,7 +50,7 @@ class LoadedMemory(wiring.Component):
             depth=shape.depth,
             reads=reads,
             init=contents,
-            fabric_register=fabric_register,
+            fabric_registers=fabric_registers,
         )
         self.contents = self.memory.contents
         self.latency = self.memory.latency

@@ -13,7 +13,7 @@ from hdl.loaded_memory import LoadedMemory, load_write
 from hdl.pipeline import delay
 from mmfree.design import Design
 
-LATENCY = 3
+LATENCY = 4
 """Cycles from ``take`` to the first group's ``data``, for every source."""
 
 
@@ -48,7 +48,7 @@ class BlockSource(wiring.Component):
         words = contents or {}
         shape = design.loaded_shape("weights")
         self.weights = [
-            LoadedMemory(name, design.group_shape, fabric_register=True, contents=words.get(name, ()))
+            LoadedMemory(name, design.group_shape, fabric_registers=True, contents=words.get(name, ()))
             for name in design.weight_memories
         ]
         assert self.weights[0].latency == LATENCY

@@ -36,11 +36,11 @@ class Shape:
     parts: int
     depth: int
     reads: int = 1
-    fabric_register: bool = False
+    fabric_registers: bool = False
 
     def __str__(self) -> str:
         return (
-            f"{self.depth}x{self.parts}x{self.part_bits}-{self.reads}r{'f' * self.fabric_register}"
+            f"{self.depth}x{self.parts}x{self.part_bits}-{self.reads}r{'f' * self.fabric_registers}"
         )
 
     def initial(self) -> list[int]:
@@ -57,7 +57,7 @@ class Shape:
             depth=self.depth,
             reads=self.reads,
             init=self.initial(),
-            fabric_register=self.fabric_register,
+            fabric_registers=self.fabric_registers,
         )
 
 
@@ -81,7 +81,7 @@ def traffic(shape: Shape, num_cycles: int = 600, seed: int = 0) -> list[Cycle]:
         if 0 <= n < shape.depth
     ]
     recent = [0]
-    latency = 2 + shape.fabric_register
+    latency = 2 + 2 * shape.fabric_registers
     cycles: list[Cycle] = []
     promised: dict[int, dict[str, int]] = {}
 
@@ -129,15 +129,15 @@ SHAPES = [
     Shape(8, 2, 5),
     Shape(8, 2, DISTRIBUTED_DEPTH, reads=3),
     Shape(13, 5, 300),
-    Shape(18, 2, 512, fabric_register=True),
+    Shape(18, 2, 512, fabric_registers=True),
     Shape(12, 3, 600),
     Shape(9, 3, 1024),
     Shape(7, 1, 2048),
     Shape(18, 3, 2797),
-    Shape(18, 3, 2797, fabric_register=True),
+    Shape(18, 3, 2797, fabric_registers=True),
     Shape(18, 1, 2797, reads=2),
     Shape(12, 2, 600, reads=2),
-    Shape(18, 2, 1100, reads=3, fabric_register=True),
+    Shape(18, 2, 1100, reads=3, fabric_registers=True),
     Shape(5, 3, 700, reads=4),
     Shape(18, 1, 5300),
 ]
@@ -161,7 +161,7 @@ def test_plain_memories_read_what_was_written(shape: Shape) -> None:
                 assert ctx.get(getattr(block, name)) == value, f"cycle {number}: {name}"
 
     simulate(block, bench)
-    assert block.latency == 2 + shape.fabric_register
+    assert block.latency == 2 + 2 * shape.fabric_registers
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

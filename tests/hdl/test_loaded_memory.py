@@ -25,14 +25,14 @@ async def write(ctx: Any, block: LoadedMemory, shape: LoadedShape, word: int, va
 
 @pytest.mark.parametrize("bits", [8, 17, 18, 19, 36, 75, 128])
 @pytest.mark.parametrize("parity", [False, True])
-@pytest.mark.parametrize("fabric_register", [False, True])
-def test_words_are_written_and_read(bits: int, parity: bool, fabric_register: bool) -> None:
+@pytest.mark.parametrize("fabric_registers", [False, True])
+def test_words_are_written_and_read(bits: int, parity: bool, fabric_registers: bool) -> None:
     shape = LoadedShape(bits, 5, parity=parity)
     assert shape.part_bits <= LOAD_BITS
     assert shape.parts * shape.part_bits >= bits + parity
     initial = [shape.with_parity(word) for word in (3, 1, 2, 0, 7)]
-    block = LoadedMemory("words", shape, reads=2, fabric_register=fabric_register, contents=initial)
-    assert block.latency == 2 + fabric_register
+    block = LoadedMemory("words", shape, reads=2, fabric_registers=fabric_registers, contents=initial)
+    assert block.latency == 2 + 2 * fabric_registers
     rng = random.Random(bits)
     values = [rng.getrandbits(bits) for _ in range(5)]
 
