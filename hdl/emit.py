@@ -31,6 +31,9 @@ _INITIAL = re.compile(r'^\s*initial \$readmemb\("[^"]*", (\S+)\s*\);\n', flags=r
 _TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;\n(.*?)^endmodule", re.MULTILINE | re.DOTALL)
 """What makes combinational processes run at time 0. Icarus sees no change in a value that a declaration sets; set last, it does."""
 
+_PROCESS = re.compile(r"^  always @\*\n    (\S[^\n]*;)\n", re.MULTILINE)
+"""A process of one assignment, to part of a variable, which has no such trigger of its own."""
+
 
 def convert_rtlil(accelerator: Accelerator, technology: Technology = Technology.GENERIC) -> str:
     """RTLIL of an accelerator for a technology, top module TOP."""
@@ -59,7 +62,14 @@ def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
             return f'  initial $readmemh("{memory}.hex", {memory});\n'
         return ""  # written before it is read
 
-    verilog = _TRIGGER.sub(r"  reg \1;\n\2  initial \1 = 1'h0;\nendmodule", _INITIAL.sub(initial, verilog))
+    def triggered(match: re.Match[str]) -> str:
+        trigger, body = match.groups()
+        body = _PROCESS.sub(
+            lambda process: f"  always @* begin\n    if ({trigger}) begin end\n    {process.group(1)}\n  end\n", body
+        )
+        return f"  reg {trigger};\n{body}  initial {trigger} = 1'h0;\nendmodule"
+
+    verilog = _TRIGGER.sub(triggered, _INITIAL.sub(initial, verilog))
     for memory in memories:
         assert seen.count(memory) == 1, f"memory {memory} appears {seen.count(memory)} times"
     return verilog

@@ -66,8 +66,10 @@ def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[Pr
 @lru_cache
 def _unit_luts(parameters: tuple[int, bool, int, bool, int] | None) -> int:
     """LUT4-equivalents of a Product with these parameters; None: of a Square."""
-    unit: Product | Square = Square()
-    if parameters is not None:
+    unit: Product | Square
+    if parameters is None:
+        unit = Square()
+    else:
         a_bits, a_signed, b_bits, b_signed, addend_bits = parameters
         unit = Product(Shape(a_bits, a_signed), Shape(b_bits, b_signed), addend_bits)
     text = rtlil.convert(unit, name="product", emit_src=False, platform=Technology.ECP5)
