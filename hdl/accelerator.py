@@ -19,7 +19,7 @@ from hdl.forget_gate import TABLE_LATENCY
 from hdl.load_port import LoadPort
 from hdl.loaded_memory import LoadedMemory
 from hdl.noise import REGISTERS, Noise
-from hdl.pipeline import delay
+from hdl.pipeline import copies, delay
 from hdl.post import BIAS_LATENCY, EARLY, POST_SITES, STATE_LATENCY, X_LATENCY, Post
 from hdl.quantizer import bit_length, magnitude
 from hdl.requests import Requests, request_layout, result_layout
@@ -27,6 +27,7 @@ from hdl.rms_norm import RMSNorm
 from hdl.row_blocks import OUTPUT, RowBlocks
 from hdl.sequencer import START_CYCLES, Sequencer
 from hdl.state_banks import StateBanks
+from hdl.technology import technology_of
 from hdl.ternary_array import TernaryArray
 from hdl.vectors import VectorMemory
 from hdl.weight_check import WeightCheck
@@ -68,7 +69,6 @@ class Accelerator(wiring.Component):
         contents = image.memories() if image is not None else {}
         columns, width = design.columns, design.post_width
         values = data.ArrayLayout(signed(16), width)
-        state_words = range(max(2, design.state_words))
         self._logit_words = range(max(2, design.max_blocks * design.groups_per_block))
         self.blocks: dict[str, Any] = {
             "sequencer": Sequencer(design, contents.get("headers", ())),
@@ -111,7 +111,7 @@ class Accelerator(wiring.Component):
                 "load_data": In(LOAD_BITS),
                 "load_refused": Out(1),
                 "playing": Out(1),
-                "state_address": In(state_words),
+                "state_address": In(range(max(2, design.state_words))),
                 "state_data": Out(values),
                 "state_write": In(values),
                 "state_enable": In(1),
@@ -149,7 +149,7 @@ class Accelerator(wiring.Component):
         self._connect_weights(m, started)
         self._connect_array(m)
         self._connect_post(m, started)
-        self._connect_vectors(m)
+        self._connect_vectors(m, platform)
         self._connect_noise(m, started)
         self._connect_tables(m)
         self._connect_load(m)
@@ -215,7 +215,7 @@ class Accelerator(wiring.Component):
             post.begin.eq(sequencer.begin),
         ]
 
-    def _connect_vectors(self, m: Module) -> None:
+    def _connect_vectors(self, m: Module, platform: object) -> None:
         """x and u: written by embedding and post-processing, read by the activations; x also by the residual addition."""
         sequencer, embedding, post = self.blocks["sequencer"], self.blocks["embedding"], self.blocks["post"]
         activations, x, u = self.blocks["activations"], self.blocks["x"], self.blocks["u"]
@@ -241,11 +241,11 @@ class Accelerator(wiring.Component):
             sequencer.vector_done.eq(post.vector_done | embedding.ending),
         ]
         assert embedding.EARLY + 1 == EARLY
-        # An Array, not word_select: Amaranth makes the latter with a $mul cell.
-        parts = Array(x.read_data.as_value()[i : i + 16 * width] for i in range(0, 16 * columns, 16 * width))
-        part = Signal(16 * width, reset_less=True)
-        m.d.sync += part.eq(parts[delay(m, post.x_group[:bits], VectorMemory.LATENCY)])
-        m.d.comb += post.x.eq(part)
+        # An Array, not word_select: Amaranth makes the latter with a $mul cell. A copy of the choice for each value.
+        chosen = delay(m, post.x_group[:bits], VectorMemory.LATENCY - 1)
+        for p, choice in enumerate(copies(m, technology_of(platform), chosen, width)):
+            values = Array(x.read_data[c] for c in range(p, columns, width))
+            m.d.sync += post.x[p].eq(values[choice] if bits else values[0])
         assert X_LATENCY == VectorMemory.LATENCY + 1
         for vector, write, tap in ((x, post.write_x, self.tap_x), (u, post.write_u, self.tap_u)):
             _copy_write(m, vector.write, write)
