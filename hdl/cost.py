@@ -167,7 +167,7 @@ def _segment(
 
 
 def routed_rows() -> list[dict[str, Any]]:
-    """Post-route results (``tools/route.py``): lanes, clock_hz (median of the seeds), and how they were reached."""
+    """Post-route results (``tools/route.py``): lanes, clock_hz (median of ``seeds`` seeds), and how they were reached."""
     rows: list[dict[str, Any]] = json.loads(ROUTED.read_text())
     return rows
 

@@ -11,7 +11,6 @@ from tests.hdl.bench import Item, play, with_idle
 from tests.hdl.values import IDLE, INT16_CORNERS, ints
 from tests.vectors import VECTORS
 
-
 LATE = {"entry": -INDEX_LATENCY - TABLE_LATENCY}
 """The table is outside: an item's entry comes TABLE_LATENCY cycles behind its index."""
 
