@@ -244,12 +244,15 @@ def _memories(design: Design) -> list[tuple[int, int, int, int, int]]:
         found.append((1, shape.depth, shape.part_bits, shape.parts, reads.get(name, 1)))
     logit_words = max(2, design.max_blocks * design.groups_per_block)
     found += [(1, 2 * max(2, design.state_words), 16, width, 1), (1, logit_words, 16, width, 1)]
-    # The words of vectors: Yosys takes 36 bits of a block.
-    bits = {16 * design.columns: [design.embedding_tiles, design.max_tiles], 8 * design.columns: [design.max_tiles] * 2}
-    for total, depths in bits.items():
-        for depth in depths:
-            if depth > MAX_DISTRIBUTED_WORDS:
-                found.append((-(-total // 36), depth, 18, 2, 1))
+    # The words of vectors, x and u in parts of P elements: Yosys takes 36 bits of a block.
+    parts = design.columns // width
+    for count, bits, depth in (
+        (parts, 16 * width, design.embedding_tiles),
+        (parts, 16 * width, design.max_tiles),
+        (2, 8 * design.columns, design.max_tiles),
+    ):
+        if depth > MAX_DISTRIBUTED_WORDS:
+            found.append((count * -(-bits // 36), depth, 18, 2, 1))
     return found
 
 
