@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from hdl.yosys import run_yosys
+from hdl.yosys import read_statistics, run_yosys, synthesis_commands
 
 FORBIDDEN_CELLS = frozenset(
     {"$mul", "$div", "$mod", "$divfloor", "$modfloor", "$pow", "$macc", "$macc_v2", "$fma"}
@@ -66,17 +65,8 @@ def _synthesize(files: dict[str, str], top: str, options: str) -> dict[str, Any]
             for file_name in files
             if (suffix := Path(file_name).suffix) in readers
         ]
-        # Amaranth names the fields of a vector `vector[0]`, which clashes with the names of bits.
-        commands = [
-            *reads,
-            f"synth_ecp5{options} -top {top} -run begin:map_luts",
-            "opt_clean -purge",
-            f"synth_ecp5{options} -top {top} -run map_luts:",
-            "tee -q -o cells.json stat -json",
-        ]
-        run_yosys(commands, folder)
-        statistics: dict[str, Any] = json.loads((folder / "cells.json").read_text())
-    return statistics
+        run_yosys([*reads, *synthesis_commands(f"synth_ecp5{options} -top {top}")], folder)
+        return read_statistics(folder)
 
 
 def luts(cells: dict[str, int]) -> int:

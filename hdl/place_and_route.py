@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hdl.yosys import run_yosys
+from hdl.yosys import read_cells, run_yosys, synthesis_commands
 
 NETLIST, REPORT, CONFIGURATION = "netlist.json", "report.json", "chip.config"
 """Files between the tools: synthesized netlist, nextpnr's report, and the routed chip as text."""
@@ -110,15 +110,7 @@ def find_tool(name: str) -> str:
 def synthesis_script(top: str, options: Sequence[str] = ()) -> list[str]:
     """Yosys commands from ``top.il`` to NETLIST; ``options`` are those of synth_ecp5."""
     synth = shlex.join(["synth_ecp5", "-top", top, *options])
-    return [
-        "read_rtlil top.il",
-        f"{synth} -run begin:map_luts",
-        # Amaranth names the fields of a vector `vector[0]`, which clashes with the names of bits.
-        "opt_clean -purge",
-        f"{synth} -run map_luts:",
-        f"write_json {NETLIST}",
-        "tee -q -o cells.json stat -json",
-    ]
+    return ["read_rtlil top.il", *synthesis_commands(synth, outputs=[f"write_json {NETLIST}"])]
 
 
 def synthesize(rtlil_text: str, folder: Path, *, top: str = "top", options: Sequence[str] = ()) -> dict[str, int]:
@@ -131,8 +123,7 @@ def synthesize(rtlil_text: str, folder: Path, *, top: str = "top", options: Sequ
     """
     (folder / "top.il").write_text(rtlil_text)
     run_yosys(synthesis_script(top, options), folder)
-    statistics = json.loads((folder / "cells.json").read_text())
-    return dict(statistics["design"]["num_cells_by_type"])
+    return read_cells(folder)
 
 
 def check_fit(folder: Path, target: Target) -> dict[str, tuple[int, int]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hdl.yosys import run_yosys
+from hdl.yosys import read_cells, run_yosys, synthesis_commands
 
 ULTRASCALE_DSP_CELLS = frozenset({"DSP48E2"})
 
@@ -41,20 +40,11 @@ RAM_LUTS = {
 def ultrascale_cells(rtlil: str, top: str) -> dict[str, int]:
     """Cells by type after synthesis for the UltraScale+ (``synth_xilinx``, DSP inference left on), of the flattened ``top``."""
     synthesis = f"synth_xilinx -family xcup -flatten -noiopad -noclkbuf -top {top}"
-    # Amaranth names the fields of a vector `vector[0]`, which clashes with the names of bits.
-    commands = [
-        "read_rtlil design.il",
-        f"{synthesis} -run begin:map_luts",
-        "opt_clean -purge",
-        f"{synthesis} -run map_luts:",
-        "tee -q -o cells.json stat -json",
-    ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "design.il").write_text(rtlil)
-        run_yosys(commands, folder)
-        statistics = json.loads((folder / "cells.json").read_text())
-    return dict(statistics["design"]["num_cells_by_type"])
+        run_yosys(["read_rtlil design.il", *synthesis_commands(synthesis)], folder)
+        return read_cells(folder)
 
 
 def ultrascale_area(cells: Mapping[str, int]) -> dict[str, Any]:

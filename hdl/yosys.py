@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+_STATISTICS = "cells.json"
 
 
 class YosysError(RuntimeError):
@@ -19,6 +24,29 @@ def find_yosys() -> str:
     if found is None:
         raise YosysError("yosys is missing: install the extra with `pip install mmfree[hdl]`, or yosys itself")
     return found
+
+
+def synthesis_commands(synth: str, *, outputs: Sequence[str] = ()) -> list[str]:
+    """Commands of a ``synth_*`` script given with its options, of ``outputs`` behind it, and of what ``read_cells`` reads."""
+    return [
+        f"{synth} -run begin:map_luts",
+        # Amaranth names the fields of a vector `vector[0]`, which clashes with the names of bits.
+        "opt_clean -purge",
+        f"{synth} -run map_luts:",
+        *outputs,
+        f"tee -q -o {_STATISTICS} stat -json",
+    ]
+
+
+def read_statistics(folder: Path) -> dict[str, Any]:
+    """Yosys' statistics behind ``synthesis_commands``: by module, and of the whole under ``design``."""
+    statistics: dict[str, Any] = json.loads((folder / _STATISTICS).read_text())
+    return statistics
+
+
+def read_cells(folder: Path) -> dict[str, int]:
+    """Cells of the whole by type."""
+    return dict(read_statistics(folder)["design"]["num_cells_by_type"])
 
 
 def run_yosys(commands: list[str], folder: Path) -> str:

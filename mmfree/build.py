@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from mmfree.design import design_for
+from mmfree.files import refuse_to_overwrite
 from mmfree.outcome import Outcome
 from mmfree.tape import read_tape
 
@@ -18,8 +19,7 @@ def build(options: argparse.Namespace) -> Outcome:
     from hdl.build import build as run
 
     board = find_board(options.board)
-    if options.out.exists() and not options.force:
-        raise ValueError(f"{options.out}: exists already; --force overwrites it")
+    refuse_to_overwrite(options.out, options.force)
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"{options.out}: not a folder")
     tape = read_tape(options.tape)

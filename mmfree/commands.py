@@ -16,6 +16,7 @@ from mmfree.config import read_json
 from mmfree.data import load_corpus, read_text
 from mmfree.design import Design, design_for
 from mmfree.evaluate import TaskResult, evaluate_task, evaluate_text
+from mmfree.files import refuse_to_overwrite
 from mmfree.operations import count_operations
 from mmfree.outcome import Outcome
 from mmfree.ranges import (
@@ -129,7 +130,7 @@ def export(options: argparse.Namespace) -> Outcome:
     """``mmfree export``."""
     if not options.checkpoint.is_dir():
         raise ValueError(f"{options.checkpoint}: not a checkpoint folder")
-    _refuse_to_overwrite(options.out, options.force)
+    refuse_to_overwrite(options.out, options.force)
     tape = load_tape_or_export(options.checkpoint)
     ranges = measure_ranges(tape, _real_ids(tape, options.data))
     if not options.allow_saturation:
@@ -236,7 +237,7 @@ def verilog(options: argparse.Namespace) -> Outcome:
     """``mmfree verilog``."""
     from hdl.emit import VERILOG_NAME, write_verilog
 
-    _refuse_to_overwrite(options.out / VERILOG_NAME, options.force)
+    refuse_to_overwrite(options.out / VERILOG_NAME, options.force)
     if options.source.suffix == ".json":
         tape, design = None, Design.from_dict(read_json(options.source), str(options.source))
     else:
@@ -354,8 +355,3 @@ def report(options: argparse.Namespace) -> Outcome:
     path, sections = write_report(options.run, options.out)
     values = {"report": str(path), "bytes": path.stat().st_size, "sections": sections}
     return Outcome(values, f"{path}: {', '.join(sections)}")
-
-
-def _refuse_to_overwrite(path: Path, force: bool) -> None:
-    if path.exists() and not force:
-        raise ValueError(f"{path}: exists already; --force overwrites it")

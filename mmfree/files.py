@@ -1,10 +1,16 @@
-"""Files that are either whole or as they were before."""
+"""Files that are either whole or as they were before, and not overwritten unasked."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+
+
+def refuse_to_overwrite(path: Path, force: bool) -> None:
+    """Raise ValueError if ``path`` exists, unless ``force``."""
+    if path.exists() and not force:
+        raise ValueError(f"{path}: exists already; --force overwrites it")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from hdl.audit import ECP5_DSP_CELLS, luts
 from hdl.boards import BOARDS, plan
 from hdl.place_and_route import check_fit, describe_path, route, synthesize
+from hdl.yosys import read_cells
 from mmfree.design import design_for
 from mmfree.layout import layout
 from mmfree.tape import read_tape
@@ -52,7 +53,7 @@ def main() -> None:
             folder = options.keep
             folder.mkdir(parents=True, exist_ok=True)
         if options.reuse:
-            cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
+            cells = read_cells(folder)
         else:
             start = time.monotonic()
             cells = synthesize(planned.rtlil, folder, options=options.yosys.split())
