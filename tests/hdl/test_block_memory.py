@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from hdl.audit import ecp5_cells
 from hdl.block_memory import DISTRIBUTED_DEPTH, BlockMemory, count_blocks, plan_banks
 from hdl.ecp5_ram import Bank
 from hdl.emit import convert_verilog
-from hdl.rtlil_memories import allow_collisions
 from hdl.technology import Technology
 from hdl.yosys import run_yosys
 from sim.runner import build, run
@@ -181,7 +181,10 @@ def test_the_cell_models_agree_with_what_yosys_makes_of_a_memory(
 ) -> None:
     """Initial values, addresses, write enables and halves of words: the plain body, mapped by Yosys, on the same models."""
     text = rtlil.convert(shape.block(), name="block", emit_src=False)
-    (tmp_path / "block.il").write_text(allow_collisions(text, ["words"]))
+    # A word that is read while it is written may be anything: Yosys then adds no logic that keeps the old one.
+    text, ports = re.subn(r"(COLLISION_X_MASK )(\d+)'[01]+", lambda m: f"{m[1]}{m[2]}'{'1' * int(m[2])}", text)
+    assert ports == 1
+    (tmp_path / "block.il").write_text(text)
     commands = [
         "read_rtlil block.il",
         "synth_ecp5 -top block -run begin:map_gates",
