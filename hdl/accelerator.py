@@ -21,14 +21,14 @@ from hdl.loaded_memory import LoadedMemory
 from hdl.noise import REGISTERS, Noise
 from hdl.pipeline import copies, delay
 from hdl.post import BIAS_LATENCY, EARLY, POST_SITES, STATE_LATENCY, X_LATENCY, Post
-from hdl.quantizer import bit_length, magnitude
 from hdl.requests import Requests, request_layout, result_layout
 from hdl.rms_norm import RMSNorm
 from hdl.row_blocks import OUTPUT, RowBlocks
-from hdl.sequencer import START_CYCLES, Sequencer
+from hdl.sequencer import Sequencer
 from hdl.state_banks import StateBanks
 from hdl.technology import technology_of
 from hdl.ternary_array import TernaryArray
+from hdl.vector_size import VectorSize
 from hdl.vectors import VectorMemory
 from hdl.weight_check import WeightCheck
 from hdl.weight_source import LATENCY as SOURCE_LATENCY
@@ -69,6 +69,7 @@ class Accelerator(wiring.Component):
         contents = image.memories() if image is not None else {}
         columns, width = design.columns, design.post_width
         values = data.ArrayLayout(signed(16), width)
+        post = Post(design)
         self._logit_words = range(max(2, design.max_blocks * design.groups_per_block))
         self.blocks: dict[str, Any] = {
             "sequencer": Sequencer(design, contents.get("headers", ())),
@@ -88,10 +89,11 @@ class Accelerator(wiring.Component):
             "biases": LoadedMemory("biases", design.loaded_shape("biases"), contents=contents.get("biases", ())),
             "array": TernaryArray(design),
             "row_blocks": RowBlocks(design),
-            "post": Post(design),
+            "post": post,
             "counters": Counters({"quantizer": columns, **dict.fromkeys(POST_SITES, width)}),
             "x": VectorMemory(columns, width, design.embedding_tiles),
             "u": VectorMemory(columns, width, design.max_tiles),
+            "size": VectorSize(post.write_x.signature, post.write_u.signature),
             "state": StateBanks(design),
             "logits": BlockMemory("logits", part_bits=16, parts=width, depth=self._logit_words.stop),
         }
@@ -120,10 +122,10 @@ class Accelerator(wiring.Component):
                 "pause": In(1),
                 "counters": Out(len(COUNTERS) * COUNTER_BITS),
                 "segment": Out(range(design.header_words + 1)),
-                "tap_x": Out(self.blocks["post"].write_x.signature),
-                "tap_u": Out(self.blocks["post"].write_u.signature),
-                "tap_state": Out(self.blocks["post"].write_state.signature),
-                "tap_logits": Out(self.blocks["post"].write_logits.signature),
+                "tap_x": Out(post.write_x.signature),
+                "tap_u": Out(post.write_u.signature),
+                "tap_state": Out(post.write_state.signature),
+                "tap_logits": Out(post.write_logits.signature),
             }
         )
 
@@ -250,22 +252,10 @@ class Accelerator(wiring.Component):
         for vector, write, tap in ((x, post.write_x, self.tap_x), (u, post.write_u, self.tap_u)):
             _copy_write(m, vector.write, write)
             _copy_write(m, tap, write)
-        self._connect_size(m)
-
-    def _connect_size(self, m: Module) -> None:
-        """Size of the vector being written; complete, and taken over, START_CYCLES after the header of the segment that reads it."""
-        sequencer, post = self.blocks["sequencer"], self.blocks["post"]
-        written, size = Signal(15), Signal(15)
-        sizes = [
-            magnitude(
-                [write.data[p] for p in range(self.design.post_width)],
-                [write.enable & keep for keep in write.keep],
-            )
-            for write in (post.write_x, post.write_u)
-        ]
-        m.d.sync += [written.eq(sizes[0] | sizes[1]), size.eq(size | written)]
-        with m.If(delay(m, sequencer.load, START_CYCLES, reset=True)):
-            m.d.sync += [size.eq(0), self.blocks["activations"].shift.eq(15 - bit_length(m, size))]
+        size = self.blocks["size"]
+        _copy_write(m, size.x, post.write_x)
+        _copy_write(m, size.u, post.write_u)
+        m.d.comb += [size.load.eq(sequencer.load), activations.shift.eq(size.shift)]
 
     def _connect_tables(self, m: Module) -> None:
         post, tables, biases = self.blocks["post"], self.blocks["tables"], self.blocks["biases"]

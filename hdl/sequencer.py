@@ -174,7 +174,7 @@ class Sequencer(wiring.Component):
             with m.State("FINISH"):
                 m.d.comb += [self.waits.drain.eq(draining), self.waits.vector.eq(~draining)]
                 with m.If(done & all_checked):
-                    m.d.sync += [done.eq(0), self.playing.eq(0)]
+                    m.d.sync += self.playing.eq(0)
                     m.next = "FAILED"
                     with m.If(~self.fault):
                         m.d.comb += self.pass_done.eq(1)
@@ -208,7 +208,7 @@ class Sequencer(wiring.Component):
         first_tile, last_tile, last_matrix, last_block, fresh = (
             Signal(name=name) for name in ("first_tile", "last_tile", "last_matrix", "last_block", "fresh")
         )
-        one_tile, one_block, one_matrix = Signal(), Signal(), Signal()
+        one_tile, one_matrix = Signal(), Signal()
         last_tiles, last_blocks = Signal.like(header.tiles), Signal.like(header.blocks)
         matrices = Mux(
             header.kind == KIND_CODES["gates"],
@@ -231,14 +231,14 @@ class Sequencer(wiring.Component):
         with m.If(~go):
             m.d.sync += go.eq(running & has_room)
         with m.If(admit):
-            m.d.sync += [tile.eq(tile + 1), first_tile.eq(last_tile), last_tile.eq((tile == last_tiles) | one_tile)]
+            m.d.sync += [tile.eq(tile + 1), first_tile.eq(last_tile), last_tile.eq(tile == last_tiles)]
             with m.If(last_tile):
                 m.d.sync += [tile.eq(0), fresh.eq(0), matrix.eq(matrix + 1), last_tile.eq(one_tile)]
-                m.d.sync += last_matrix.eq((matrix + 1 == last_number) | one_matrix)
+                m.d.sync += last_matrix.eq(matrix + 1 == last_number)
                 m.d.sync += go.eq(has_room & ~(last_matrix & last_block))
                 with m.If(last_matrix):
                     m.d.sync += [matrix.eq(0), block.eq(block + 1), last_matrix.eq(one_matrix)]
-                    m.d.sync += last_block.eq((block == last_blocks) | one_block)
+                    m.d.sync += last_block.eq(block == last_blocks)
         at_end = last_tile & last_matrix & last_block
         m.d.sync += ended.eq(admit & at_end)
         with m.If(admit & at_end):
@@ -247,7 +247,6 @@ class Sequencer(wiring.Component):
         with m.If(preparing):
             m.d.sync += [
                 one_tile.eq(header.tiles == 1),
-                one_block.eq(header.blocks == 1),
                 one_matrix.eq(matrices == 1),
                 last_tile.eq(header.tiles == 1),
                 last_block.eq(header.blocks == 1),
