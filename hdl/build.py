@@ -27,7 +27,7 @@ from hdl.place_and_route import (
     synthesize,
     tool_version,
 )
-from mmfree.design import LOADED_MEMORIES, Design
+from mmfree.design import LOADED_MEMORIES, Design, padding_share
 from mmfree.layout import layout
 from mmfree.tape import Tape
 
@@ -153,6 +153,7 @@ def describe(request: Request, planned: Plan, routed: Routed, cells: dict[str, i
         "device": asdict(request.board.target),
         "lanes": request.design.lanes,
         "tape_sha256": request.tape.sha256,
+        "padding_share": padding_share(request.tape.config, request.design.rows, request.design.columns),
         "clock_hz": routed.fmax_hz,
         "clock_asked_hz": request.clock_hz,
         "pll_hz": planned.pll.output_hz,

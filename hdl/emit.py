@@ -19,7 +19,7 @@ from hdl.audit import forbidden_cells
 from hdl.products import ProductUnit, product_units
 from hdl.technology import Technology
 from hdl.yosys import run_yosys
-from mmfree.design import Design
+from mmfree.design import Design, padding_share
 from mmfree.files import write_atomically
 from mmfree.layout import Image, constant_words, layout
 from mmfree.tape import Tape
@@ -89,6 +89,7 @@ def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dic
     write_memory_files(image, design, folder)
     if tape is not None:
         description["tape_sha256"] = tape.sha256
+        description["padding_share"] = padding_share(tape.config, design.rows, design.columns)
     write_atomically(folder / "design.json", (json.dumps(description, indent=1) + "\n").encode())
     return description
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from mmfree.design import design_for
+from mmfree.design import describe_padding, design_for
 from mmfree.files import refuse_to_overwrite
 from mmfree.outcome import Outcome
 from mmfree.tape import read_tape
@@ -47,7 +47,7 @@ def _describe(values: dict[str, Any]) -> str:
     rows = [
         ("bitstream", values["bitstream"]),
         ("clock", clock),
-        ("lanes", f"{values['lanes']:,}"),
+        ("lanes", f"{values['lanes']:,}; {describe_padding(values['padding_share'])}"),
         ("LUTs", "{:,} of {:,}".format(*used["TRELLIS_COMB"])),
         ("registers", "{:,} of {:,}".format(*used["TRELLIS_FF"])),
         ("memory blocks", "{:,} of {:,}".format(*used["DP16KD"])),

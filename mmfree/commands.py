@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mmfree.backends import Backend, GoldenBackend, load_backend, load_tape_or_export
 from mmfree.config import read_json
 from mmfree.data import load_corpus, read_text
-from mmfree.design import Design, design_for
+from mmfree.design import Design, describe_padding, design_for
 from mmfree.evaluate import TaskResult, evaluate_task, evaluate_text
 from mmfree.files import refuse_to_overwrite
 from mmfree.operations import count_operations
@@ -252,7 +252,7 @@ def verilog(options: argparse.Namespace) -> Outcome:
         f"{description['shift_and_add_luts']:,} LUT4-equivalents (ECP5, Yosys estimate)"
     )
     if products is not None:
-        line += f", {products:,} products per token"
+        line += f", {products:,} products per token; {describe_padding(description['padding_share'])}"
     return Outcome(description, line)
 
 

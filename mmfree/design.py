@@ -295,6 +295,19 @@ def weight_words(config: ModelConfig, rows: int, columns: int) -> int:
     )
 
 
+def padding_share(config: ModelConfig, rows: int, columns: int) -> float:
+    """Share of the weights' places that are padding, because rows or columns do not divide a matrix: lanes that add nothing, 0..1."""
+    weights, segments = 0, 0
+    for kind, _, height, fan_in in segment_shapes(config):
+        weights, segments = weights + len(SEGMENT_ROLES[kind]) * height * fan_in, segments + 1
+    return 1 - weights / ((weight_words(config, rows, columns) - segments) * rows * columns)
+
+
+def describe_padding(share: float) -> str:
+    """What padding costs, in words."""
+    return f"{100 * share:.1f} % of the lanes' work is padding" if share else "no padding"
+
+
 def array_shape(config: ModelConfig, lanes: int) -> tuple[int, int]:
     """Rows and columns for a lane count.
 

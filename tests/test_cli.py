@@ -192,6 +192,7 @@ def test_build(
 
     asked: list[hdl.build.Request] = []
     found = {"clock_hz": 131.2e6, "clock_asked_hz": 140e6, "pll_hz": 140e6, "clock_met": False, "lanes": 16, "dsp": 0}
+    found["padding_share"] = 0.125
     found |= {"lut": 900, "ff": 800, "memory_blocks": 7, "bitstream": "mmfree.bit"}
     found["utilisation"] = {"TRELLIS_COMB": (900, 83640), "TRELLIS_FF": (800, 83640), "DP16KD": (7, 208)}
 
@@ -210,6 +211,7 @@ def test_build(
     output = capsys.readouterr().out
     assert "131.2 MHz routed, runs at 140 MHz (asked for 140): TOO SLOW, kept by --allow-slow" in output
     assert "7 of 208" in output
+    assert "16; 12.5 % of the lanes' work is padding" in output
 
     for error, code in (
         (hdl.build.MissedClockError("slow"), 1),

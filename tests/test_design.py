@@ -16,7 +16,9 @@ from mmfree.design import (
     Design,
     LoadedShape,
     array_shape,
+    describe_padding,
     design_for,
+    padding_share,
     weight_words,
 )
 from mmfree.tape import Tape
@@ -132,3 +134,15 @@ def test_header_holds_every_field() -> None:
     names = [name for name, _ in DESIGN.header_fields]
     assert len(set(names)) == len(names)
     assert replace(DESIGN, max_rows=4096).header_bits > DESIGN.header_bits
+
+
+@pytest.mark.parametrize(("d", "share"), [(256, 0.0), (257, 1 - 257**2 / 272**2)])
+def test_padding_is_what_rows_and_columns_do_not_divide(d: int, share: float) -> None:
+    """At 16 x 16 a width of 257 takes 17 blocks and tiles of 16; all matrices here are d x d."""
+    config = ModelConfig(
+        vocab_size=d, head_size=d, hidden_size=d, intermediate_size=d, num_layers=1, gate="hard"
+    )
+    assert padding_share(config, 16, 16) == pytest.approx(share)
+    assert describe_padding(padding_share(config, 16, 16)) == (
+        "10.7 % of the lanes' work is padding" if share else "no padding"
+    )
