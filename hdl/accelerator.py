@@ -243,12 +243,13 @@ class Accelerator(wiring.Component):
             sequencer.vector_done.eq(post.vector_done | embedding.ending),
         ]
         assert embedding.EARLY + 1 == EARLY
-        # An Array, not word_select: Amaranth makes the latter with a $mul cell. A copy of the choice for each value.
+        # A copy of the choice for each value; in two cycles.
         chosen = delay(m, post.x_group[:bits], VectorMemory.LATENCY - 1)
         for p, choice in enumerate(copies(m, technology_of(platform), chosen, width)):
-            values = Array(x.read_data[c] for c in range(p, columns, width))
-            m.d.sync += post.x[p].eq(values[choice] if bits else values[0])
-        assert X_LATENCY == VectorMemory.LATENCY + 1
+            values = [x.read_data[c] for c in range(p, columns, width)]
+            fours = [delay(m, _choose(choice[:2], values[n : n + 4]), 1) for n in range(0, len(values), 4)]
+            m.d.sync += post.x[p].eq(_choose(delay(m, choice[2:], 1), fours))
+        assert X_LATENCY == VectorMemory.LATENCY + 2
         for vector, write, tap in ((x, post.write_x, self.tap_x), (u, post.write_u, self.tap_u)):
             _copy_write(m, vector.write, write)
             _copy_write(m, tap, write)
@@ -322,8 +323,8 @@ class Accelerator(wiring.Component):
             "weights": check.done & check.fault,
             "headers": sequencer.header_wrong,
             "embedding": self.blocks["embedding"].wrong,
-            "biases": post.bias_used & biases.wrong_0,
-            "tables": (post.table_used & wrong).any(),
+            "biases": delay(m, post.bias_used, 1, reset=True) & biases.wrong_0,
+            "tables": delay(m, delay(m, post.table_used, 1, reset=True) & wrong, 1, reset=True).any(),
             "reciprocal_root": self.blocks["rms_norm"].wrong,
             "gumbel": self.blocks["noise"].wrong,
         }
@@ -383,6 +384,11 @@ class Accelerator(wiring.Component):
             ),
             self.counters.eq(counters.o.as_value()),
         ]
+
+
+def _choose(index: Value, values: list[Value]) -> Value:
+    """values[index]. An Array, not word_select: Amaranth makes the latter with a $mul cell."""
+    return Array(values)[index].as_signed() if len(values) > 1 else values[0]
 
 
 def _copy_write(m: Module, target: Any, write: Any) -> None:

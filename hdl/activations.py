@@ -66,16 +66,16 @@ class Activations(wiring.Component):
             tiles.append(delay(m, tiles[-1], 1))
         # The vector memories have answered; elements beyond the vector become 0.
         reads_u = copies(m, technology_of(platform), self.reads_u, num_copies(columns))
-        in_tail = Signal(columns)
+        in_tail, dropped = Signal(columns), Signal(columns)
         m.d.sync += [in_tail[c].eq(c < self.tail) for c in range(columns)]
+        m.d.sync += dropped.eq(Mux(beats[_MASKED - 2].last, ~in_tail, 0))
         for c in range(columns):
             masked = Signal(signed(16), reset_less=True, name=f"masked_{c}")
-            keep = in_tail[c] | ~beats[_MASKED - 1].last
-            m.d.sync += masked.eq(Mux(keep, Mux(reads_u[c // REACH], self.u[c], self.x[c]), 0))
+            m.d.sync += masked.eq(Mux(dropped[c], 0, Mux(reads_u[c // REACH], self.u[c], self.x[c])))
             m.d.comb += quantizer.u[c].eq(masked)
         m.d.comb += quantizer.shift.eq(self.shift)
         # A word is there; a cycle later one is read.
-        fresh = beats[_QUANTIZED].valid & beats[_QUANTIZED].fresh
+        fresh = delay(m, beats[_QUANTIZED - 1].valid & beats[_QUANTIZED - 1].fresh, 1, reset=True)
         m.d.comb += [
             read.addr.eq(tiles[_QUANTIZED + 1]),
             write.addr.eq(tiles[_QUANTIZED]),

@@ -21,7 +21,7 @@ from hdl.ecp5_ram import (
     resized,
     word_lanes,
 )
-from hdl.pipeline import delay
+from hdl.pipeline import copies, delay
 from hdl.technology import Technology, technology_of
 
 __all__ = ["DISTRIBUTED_DEPTH", "MAX_PART_BITS", "BlockMemory", "count_blocks", "plan_banks"]
@@ -29,13 +29,17 @@ __all__ = ["DISTRIBUTED_DEPTH", "MAX_PART_BITS", "BlockMemory", "count_blocks", 
 MAX_PART_BITS = 18
 """Bits of a word that a block RAM of the ECP5 writes under one enable on either of two ports."""
 
+BLOCK_REACH = 8
+"""Block RAMs that one copy of an address drives."""
+
 
 class BlockMemory(wiring.Component):
     """``depth`` words of ``parts`` parts of ``part_bits`` bits; each part has a write enable.
 
     Ports: ``write`` (``enable``: a flag per part; ``address``; ``data``), for reads from the next cycle on; ``address_N`` and ``data_N`` for each N < ``reads``, ``latency``
-    cycles later: 2 (the RAM's access, and its own output register), or 4 with ``fabric_registers``: one before the multiplexer between banks, half the way from a far RAM, and one
-    behind it. One read per port and cycle, without back-pressure. Nothing is reset. Addresses are below ``depth``, and should come from registers.
+    cycles later: 2 (the RAM's access, and its own output register), or 5 with ``fabric_registers``, for RAMs all over a chip: on the way to them (of writes too, which count a cycle
+    later), and on the way back before and behind the multiplexer between banks. One read per port and cycle, without back-pressure. Nothing is reset. Addresses are below ``depth``, and should come
+    from registers.
 
     With one read port, a word may be written while another is read; reading the word that is being written gives anything. With several read ports, reads in a
     cycle with a write give anything on all of them (on the ECP5, even ones share their address with the writes): for a host that writes while nothing is read.
@@ -46,7 +50,8 @@ class BlockMemory(wiring.Component):
     Raises
     ------
     ValueError
-        If a part is empty or wider than MAX_PART_BITS; if there is no part, word, or read port; if ``init`` is longer than ``depth``.
+        If a part is empty or wider than MAX_PART_BITS; if there is no part, word, or read port; if ``init`` is longer than ``depth``; if there are
+        several read ports with ``fabric_registers``.
     """
 
     def __init__(
@@ -72,10 +77,12 @@ class BlockMemory(wiring.Component):
             raise ValueError(
                 f"memory {name}: {len(init)} initial words exceed its depth of {depth}"
             )
+        if fabric_registers and reads > 1:
+            raise ValueError(f"memory {name}: with fabric registers it has one read port, not {reads}")
         self.name = name
         self._part_bits, self._parts, self._depth, self._reads = part_bits, parts, depth, reads
         self._fabric_registers = fabric_registers
-        self.latency = 2 + 2 * fabric_registers
+        self.latency = 2 + 3 * fabric_registers
         bits = parts * part_bits
         self.contents = memory.MemoryData(shape=unsigned(bits), depth=max(2, depth), init=init)
         address = range(max(2, depth))
@@ -106,37 +113,45 @@ class BlockMemory(wiring.Component):
             self.contents, attrs={"ram_style": "distributed"} if distributed else {}
         )
         setattr(m.submodules, self.name, words)
-        write = words.write_port(granularity=self._part_bits)
+        write, way_in = words.write_port(granularity=self._part_bits), int(self._fabric_registers)
         m.d.comb += [
-            write.addr.eq(self.write.address),
-            write.data.eq(self.write.data),
-            write.en.eq(self.write.enable),
+            write.addr.eq(delay(m, self.write.address, way_in)),
+            write.data.eq(delay(m, self.write.data, way_in)),
+            write.en.eq(delay(m, self.write.enable, way_in, reset=True)),
         ]
         read_words = []
         for n in range(self._reads):
             read = words.read_port()
-            m.d.comb += read.addr.eq(getattr(self, f"address_{n}"))
+            m.d.comb += read.addr.eq(delay(m, getattr(self, f"address_{n}"), way_in))
             read_words.append(delay(m, read.data, 1 + self._fabric_registers))
         return read_words
 
     def _banked_words(self, m: Module, banks: tuple[Bank, ...]) -> list[Value]:
         """What each port reads from block RAMs of the ECP5, before the last register."""
         addresses = [getattr(self, f"address_{n}") for n in range(self._reads)]
+        write = self.write
         if self._reads == 1:
+            writing, reading = [write.address], [addresses[0]]
+            data, enable = write.data, write.enable
+            if self._fabric_registers:
+                reached = -(-sum(bank.blocks for bank in banks) // BLOCK_REACH)
+                writing = copies(m, Technology.ECP5, write.address, reached)
+                reading = copies(m, Technology.ECP5, addresses[0], reached)
+                (data,), (enable,) = (copies(m, Technology.ECP5, value, 1) for value in (data, enable))
             banked = [
-                self._bank(m, f"bank_{k}", bank, self.write.address, addresses[0])[1]
+                self._bank(m, f"bank_{k}", bank, writing, reading, data, enable)[1]
                 for k, bank in enumerate(banks)
             ]
             return [self._select(m, banks, addresses[0], banked)]
-        writing = self.write.enable.any()
+        any_written = write.enable.any()
         read_words: list[Value] = []
         for copy in range(num_copies(self._reads)):
             served = addresses[2 * copy : 2 * copy + 2]
             address_a = Signal.like(self.write.address, name=f"address_a_{copy}")
-            m.d.comb += address_a.eq(Mux(writing, self.write.address, served[0]))
+            m.d.comb += address_a.eq(Mux(any_written, write.address, served[0]))
             address_b = served[1] if len(served) == 2 else Const(0)
             both = [
-                self._bank(m, f"copy_{copy}_bank_{k}", bank, address_a, address_b)
+                self._bank(m, f"copy_{copy}_bank_{k}", bank, [address_a], [address_b], write.data, write.enable)
                 for k, bank in enumerate(banks)
             ]
             for side, address in enumerate(served):
@@ -144,25 +159,32 @@ class BlockMemory(wiring.Component):
         return read_words
 
     def _bank(
-        self, m: Module, name: str, bank: Bank, address_a: Value, address_b: Value
+        self,
+        m: Module,
+        name: str,
+        bank: Bank,
+        addresses_a: Sequence[Value],
+        addresses_b: Sequence[Value],
+        data: Value,
+        enable: Value,
     ) -> tuple[Value, Value]:
-        """The words that a bank reads on sides A and B, 2 cycles after their addresses."""
-        here = bank.holds(self.write.address)
+        """The words that a bank reads on sides A and B, 2 cycles after their addresses, equal copies for parts of its blocks; side A writes ``data`` where parts are enabled."""
         all_lanes = word_lanes(self._part_bits, self._parts)
         words: tuple[list[Value], list[Value]] = ([], [])
         for b in range(bank.blocks):
             lanes = all_lanes[b * bank.lanes : (b + 1) * bank.lanes]
-            enables = Cat(self.write.enable[lane.part] for lane in lanes)
+            enables = Cat(enable[lane.part] for lane in lanes)
+            address_a, address_b = (side[b * len(side) // bank.blocks] for side in (addresses_a, addresses_b))
             outputs = add_block(
                 m.submodules,
                 f"{name}_block_{b}",
                 bank,
                 address_a=address_a,
                 address_b=address_b,
-                write=here & enables.any(),
+                write=bank.holds(address_a) & enables.any(),
                 enables=enables,
                 data=Cat(
-                    resized(self.write.data[lane.start :][: lane.bits], LANE_BITS) for lane in lanes
+                    resized(data[lane.start :][: lane.bits], LANE_BITS) for lane in lanes
                 ),
                 init=self._initial(bank, lanes),
             )
@@ -186,7 +208,7 @@ class BlockMemory(wiring.Component):
         for k, bank in enumerate(banks[1:], 1):
             with m.If(bank.holds(address)):
                 m.d.comb += bank_index.eq(k)
-        return _multiplexer(delay(m, bank_index, 2 + self._fabric_registers), words)
+        return _multiplexer(delay(m, bank_index, 2 + 2 * self._fabric_registers), words)
 
 
 def _multiplexer(index: Value, words: list[Value]) -> Value:

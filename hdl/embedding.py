@@ -12,7 +12,7 @@ from hdl.loaded_memory import LoadedMemory, load_write
 from hdl.pipeline import delay
 from mmfree.design import Design
 
-_WORD_LATENCY = 4
+_WORD_LATENCY = 5
 LATENCY = 2 + _WORD_LATENCY + 2
 
 
@@ -76,7 +76,7 @@ class Embedding(wiring.Component):
         ]
         # The word has arrived: its part, then the shift.
         age = words.latency
-        m.d.sync += self.wrong.eq(delay(m, valid, age, reset=True) & words.wrong_0)
+        m.d.sync += self.wrong.eq(delay(m, valid, age + 1, reset=True) & words.wrong_0)
         arrived = delay(m, part, age)
         choices = Array(words.data_0[n : n + 8 * width] for n in range(0, 8 * columns, 8 * width))
         chosen, shifted = Signal(8 * width, reset_less=True), delay(m, self.shift, 1)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.loaded_memory import load_write
-from hdl.pipeline import delay
+from hdl.pipeline import copies, delay
+from hdl.technology import technology_of
 from mmfree.design import LOAD_BITS, LOADED_MEMORIES, Design
 
-SETTLE_CYCLES = 8
+SETTLE_CYCLES = 12
 """Cycles until a word that was written is read, even behind the last group's memory and a parity check."""
 
 
@@ -18,8 +19,8 @@ class LoadPort(wiring.Component):
     """Writes parts of words into the memories LOADED_MEMORIES, one per cycle.
 
     Ports: ``enable``, ``memory`` (index in LOADED_MEMORIES), ``word``, ``part``, ``data``; ``busy`` (a token is being played): a write then is refused, nothing is
-    changed, and ``refused`` is 1 from the next cycle until the next write that is accepted; likewise a word or part beyond the memory. ``to_MEMORY``: the writes, one
-    cycle later. ``settling``: a write was accepted less than SETTLE_CYCLES ago, and what is read may be older. After reset ``refused`` and ``settling`` are 0.
+    changed, and ``refused`` is 1 from two cycles later on until the next write that is accepted; likewise a word or part beyond the memory. ``to_MEMORY``: the writes, two
+    cycles later. ``settling``: a write was accepted less than SETTLE_CYCLES ago, and what is read may be older. After reset ``refused`` and ``settling`` are 0.
     """
 
     def __init__(self, design: Design) -> None:
@@ -42,23 +43,27 @@ class LoadPort(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        technology = technology_of(platform)
         fits, left = Signal(), Signal(range(SETTLE_CYCLES + 1))
         with m.If(delay(m, self.enable, 1, reset=True)):
             m.d.sync += left.eq(SETTLE_CYCLES)
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
         m.d.sync += self.settling.eq((left != 0) | self.enable)
-        with m.If(self.enable):
-            m.d.sync += self.refused.eq(self.busy | ~fits)
-        with m.Switch(self.memory):
-            for index, (name, shape) in enumerate(self._shapes.items()):
-                write = getattr(self, f"to_{name}")
-                m.d.sync += [
-                    write.enable.eq(self.enable & (self.memory == index) & fits & ~self.busy),
-                    write.word.eq(self.word),
-                    write.part.eq(self.part),
-                    write.data.eq(self.data),
-                ]
-                with m.Case(index):
-                    m.d.comb += fits.eq((self.word < shape.depth) & (self.part < shape.parts))
+        enable, busy = delay(m, self.enable, 1, reset=True), delay(m, self.busy, 1, reset=True)
+        memory, word, part, values = (delay(m, value, 1) for value in (self.memory, self.word, self.part, self.data))
+        with m.If(enable):
+            m.d.sync += self.refused.eq(busy | ~fits)
+        # Memories stand far from each other: each has its own registers.
+        own = copies(m, technology, Cat(word, part, values), len(self._shapes))
+        for index, (name, shape) in enumerate(self._shapes.items()):
+            write = getattr(self, f"to_{name}")
+            with m.If(memory == index):
+                m.d.comb += fits.eq((word < shape.depth) & (part < shape.parts))
+            m.d.sync += write.enable.eq(enable & (memory == index) & fits & ~busy)
+            m.d.comb += [
+                write.word.eq(own[index][: len(word)]),
+                write.part.eq(own[index][len(word) :][: len(part)]),
+                write.data.eq(own[index][len(word) + len(part) :]),
+            ]
         return m

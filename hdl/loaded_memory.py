@@ -10,7 +10,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.block_memory import BlockMemory
+from hdl.pipeline import delay
 from mmfree.design import LOAD_BITS, LoadedShape
+
+PARITY_SPAN = 16
+"""Bits whose parity is found in one cycle, that of the whole word in the next."""
 
 
 def load_write(shape: LoadedShape) -> wiring.Signature:
@@ -28,9 +32,9 @@ def load_write(shape: LoadedShape) -> wiring.Signature:
 class LoadedMemory(wiring.Component):
     """``reads`` read ports on words of ``shape.bits`` bits.
 
-    Ports: ``load`` (a part of a word, written for reads from two cycles later on); ``address_N``; ``data_N`` and ``wrong_N`` (the word's parity is wrong), ``latency``
-    cycles later: 2, and two more with ``fabric_registers``. A word without parity is never wrong. ``contents``: words as they are stored, parity included, that stand
-    there from the start; a memory without any is initialised from a memory file, or not at all.
+    Ports: ``load`` (a part of a word, written for reads from two cycles later on, three with ``fabric_registers``); ``address_N``; ``data_N``, ``latency`` cycles later: 2, and
+    three more with ``fabric_registers``; and a cycle behind it ``wrong_N`` (the word's parity is wrong). A word without parity is never wrong. ``contents``: words as they
+    are stored, parity included, that stand there from the start; a memory without any is initialised from a memory file, or not at all.
     """
 
     def __init__(
@@ -87,5 +91,7 @@ class LoadedMemory(wiring.Component):
                 getattr(self, f"data_{n}").eq(word[: shape.bits]),
             ]
             if shape.parity:
-                m.d.comb += getattr(self, f"wrong_{n}").eq(word[: shape.bits + 1].xor())
+                stored = word[: shape.bits + 1]
+                sums = Cat(stored[low : low + PARITY_SPAN].xor() for low in range(0, len(stored), PARITY_SPAN))
+                m.d.comb += getattr(self, f"wrong_{n}").eq(delay(m, sums, 1).xor())
         return m

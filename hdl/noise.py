@@ -82,7 +82,7 @@ class Noise(wiring.Component):
                 self.entry[p].eq(getattr(table, f"data_{p}")),
             ]
         wrong = Cat(getattr(table, f"wrong_{p}") for p in range(self._width))
-        m.d.comb += self.wrong.eq((delay(m, drawn, self.latency - 1, reset=True) & wrong).any())
+        m.d.comb += self.wrong.eq((delay(m, drawn, self.latency, reset=True) & wrong).any())
         return m
 
     def _draw(self, m: Module, drawn: Value) -> list[tuple[Value, Value]]:

@@ -63,7 +63,7 @@ def _flip_flop(value: Value, output: Value) -> Instance:
     )
 
 
-REACH = 8
+REACH = 4
 """Elements of a vector that one copy drives."""
 
 

@@ -23,12 +23,13 @@ from hdl.gated_product import LATENCY as PRODUCT_LATENCY
 from hdl.gated_product import OPERAND_BITS, GatedProduct
 from hdl.noise import LATENCY as NOISE_LATENCY
 from hdl.noise import TEMPERATURE_BITS
-from hdl.pipeline import delay
+from hdl.pipeline import copies, delay
 from hdl.requantize import LATENCY as REQUANTIZE_LATENCY
 from hdl.requantize import Requantize, saturate
 from hdl.requests import head_rows
 from hdl.row_blocks import GATES, HEAD, tag_layout
 from hdl.sequencer import START_CYCLES
+from hdl.technology import Technology, technology_of
 from hdl.update_state import LATENCY as UPDATE_LATENCY
 from hdl.update_state import UpdateState
 from hdl.vectors import group_write
@@ -37,8 +38,8 @@ from mmfree.formats import DEFAULT_FORMATS, SATURATION_SITES
 
 POST_SITES = tuple(site for site in SATURATION_SITES if site != "quantizer")
 
-X_LATENCY, BIAS_LATENCY, STATE_LATENCY = 3, 2, 2
-"""Cycles from an address to its value."""
+X_LATENCY, BIAS_LATENCY, STATE_LATENCY = 4, 2, 2
+"""Cycles from an address to its value; biases and state are registered once more here."""
 
 EARLY = START_CYCLES - 1
 """Cycles from ``vector_done`` to the write of the vector's last value."""
@@ -177,7 +178,7 @@ class Post(wiring.Component):
             self.saturations.projection.eq(Mux(tag.role.logit, 0, over)),
             self.saturations.logit.eq(Mux(tag.role.logit, over, 0)),
         ]
-        ends = [self._residual(m, tags), self._products(m, tags, *self._gates(m, tags))]
+        ends = [self._residual(m, tags), self._products(m, technology_of(platform), tags, *self._gates(m, tags))]
         m.d.comb += self.vector_done.eq(Cat(ends).any())
         self._logits(m, tags)
         return m
@@ -230,14 +231,17 @@ class Post(wiring.Component):
     def _gates(self, m: Module, tags: list[Any]) -> tuple[Value, Value]:
         """i, f and gate: table entries into the buffer. Returns, for g and up, what the buffer holds: (SiLU entry, f), ``ready`` cycles after their tag."""
         gate, width = self.forget_gate, self._design.post_width
-        early, tag = tags[self.stages.z - BIAS_LATENCY], tags[self.stages.z]
+        early, tag = tags[self.stages.z - 1 - BIAS_LATENCY], tags[self.stages.z]
+        biased = tags[self.stages.z - 1]
+        bias = Signal.like(self.bias, reset_less=True)
+        m.d.sync += bias.as_value().eq(Mux(biased.role.forget, self.bias.as_value(), 0))
         m.d.comb += [
             self.bias_address.eq(
                 self._pointer(m, early.valid & early.role.forget, self._design.bias_words)
             ),
-            self.bias_used.eq(tag.valid & tag.role.forget),
+            self.bias_used.eq(biased.valid & biased.role.forget),
             gate.z.eq(self.requantize.z),
-            gate.bias.eq(Mux(tag.role.forget, self.bias.as_value(), 0)),
+            gate.bias.eq(bias),
             gate.gate.eq(Mux(tag.role.forget, self.gate, BY_TABLE)),
         ]
         looked_up = tags[self.stages.z + INDEX_LATENCY]
@@ -273,25 +277,29 @@ class Post(wiring.Component):
         ]
         return read_port.data
 
-    def _products(self, m: Module, tags: list[Any], entry: Value, forget: Value) -> Value:
+    def _products(
+        self, m: Module, technology: Technology, tags: list[Any], entry: Value, forget: Value
+    ) -> Value:
         """g and up: the new state, and the product. Returns the flag of the vector's end, EARLY cycles before its write."""
         width, update = self._design.post_width, self.update_state
         gates = Signal()
         m.d.sync += gates.eq(self.kind == GATES)
-        asking = tags[self.stages.ready - STATE_LATENCY]
+        asking = tags[self.stages.ready - 1 - STATE_LATENCY]
         pointer = self._pointer(
             m, asking.valid & asking.role.operand & gates, self._design.state_words
         )
         m.d.comb += self.state_address.eq(pointer)
+        state = Signal.like(self.state, reset_less=True)
+        m.d.sync += state.as_value().eq(Mux(self.begin, 0, self.state.as_value()))
         for p in range(width):
             m.d.comb += [
                 update.c[p].eq(entry.word_select(p, 16)),
                 update.f[p].eq(forget.word_select(p, FORGET_BITS).as_signed()),
-                update.h[p].eq(Mux(self.begin, 0, self.state[p])),
+                update.h[p].eq(state[p]),
             ]
         updated = tags[self.stages.updated]
         m.d.comb += [
-            self.write_state.group.eq(delay(m, pointer, STATE_LATENCY + update.latency)),
+            self.write_state.group.eq(delay(m, pointer, STATE_LATENCY + 1 + update.latency)),
             self.write_state.data.eq(update.o),
             self.write_state.keep.eq(updated.keep),
             self.write_state.enable.eq(updated.valid & updated.role.operand & gates),
@@ -314,19 +322,20 @@ class Post(wiring.Component):
         squashed = tags[self.stages.squashed]
         used = squashed.valid & squashed.role.operand & gates
         m.d.comb += self.table_used[width:].eq(Mux(used, squashed.keep, 0))
-        return self._gated_product(m, gates, tags[self.stages.ready], squashed, entry)
+        return self._gated_product(m, technology, gates, tags[self.stages.ready], squashed, entry)
 
-    def _gated_product(self, m: Module, gates: Value, ready: Any, squashed: Any, entry: Value) -> Value:
+    def _gated_product(
+        self, m: Module, technology: Technology, gates: Value, ready: Any, squashed: Any, entry: Value
+    ) -> Value:
         """u from the operand and SiLU of h' (``squashed``: its tag) or of gate (``ready``); in the head, noise from Gumbel entry and temperature."""
         width, product = self._design.post_width, self.gated_product
-        head = Signal()
-        m.d.sync += head.eq(self.kind == HEAD)
-        for p in range(width):
+        kinds = copies(m, technology, Cat(self.kind == GATES, self.kind == HEAD), width)
+        for p, (own_gates, head) in enumerate(kinds):
             z_ready = delay(m, self.requantize.z[p][:8].as_signed(), self.stages.ready - self.stages.z)
             z_squashed = delay(m, z_ready, self.stages.squashed - self.stages.ready)
-            value = Mux(gates, self.table_entry[width + p], entry.word_select(p, 16).as_signed())
+            value = Mux(own_gates, self.table_entry[width + p], entry.word_select(p, 16).as_signed())
             operand = Signal(signed(OPERAND_BITS), name=f"operand_{p}")
-            m.d.comb += operand.eq(Mux(head, self.temperature, Mux(gates, z_squashed, z_ready)))
+            m.d.comb += operand.eq(Mux(head, self.temperature, Mux(own_gates, z_squashed, z_ready)))
             m.d.sync += [
                 product.value[p].eq(Mux(head, self.entry[p], value)),
                 product.operand[p].eq(operand),

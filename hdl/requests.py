@@ -85,18 +85,17 @@ class Requests(wiring.Component):
             m.d.comb += play.payload.eq(asked.token)
             with m.If(self.abort):
                 m.d.sync += aborted.eq(1)
+        # What is offered is registered, whether it is taken or not.
+        with m.If(~active):
+            m.d.sync += [asked.eq(request.payload), aborted.eq(0)]
         with m.If(request.valid & request.ready):
-            m.d.sync += [asked.eq(request.payload), active.eq(1), aborted.eq(0)]
+            m.d.sync += active.eq(1)
         with m.If(again & play.ready):
             m.d.sync += again.eq(0)
+        with m.If(active & result.valid):
+            m.d.sync += [asked.token.id.eq(row), asked.token.begin.eq(0)]
         with m.If(result.valid & result.ready):
-            m.d.sync += [
-                asked.token.id.eq(row),
-                asked.token.begin.eq(0),
-                asked.limit.eq(asked.limit - 1),
-                again.eq(~last),
-                active.eq(~last),
-            ]
+            m.d.sync += [asked.limit.eq(asked.limit - 1), again.eq(~last), active.eq(~last)]
         with m.If(self.failed):
             m.d.sync += active.eq(0)
         return m

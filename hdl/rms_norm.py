@@ -109,17 +109,17 @@ class RMSNorm(wiring.Component):
         # The table, then the matrices take the multiplier unit in turn.
         m.d.comb += root.address_0.eq(index)
         started = delay(m, summed, root.latency, reset=True)
-        m.d.comb += self.wrong.eq(started & root.wrong_0)
+        m.d.comb += self.wrong.eq(delay(m, started, 1, reset=True) & root.wrong_0)
         turns = [started]
         for _ in range(scaler.latency + MATRICES_PER_SEGMENT):
             turns.append(delay(m, turns[-1], 1, reset=True))
         entry = Signal(8, reset_less=True)
         with m.If(started):
             m.d.sync += entry.eq(root.data_0)
-        multiplier = Signal(9)
+        multiplier = Signal(9, reset_less=True)
         for i in range(MATRICES_PER_SEGMENT):
-            with m.If(turns[1 + i]):
-                m.d.comb += multiplier.eq(self.multiplier[i])
+            with m.If(turns[i]):
+                m.d.sync += multiplier.eq(self.multiplier[i])
         m.d.comb += [scaler.a.eq(multiplier), scaler.b.eq(entry), scaler.addend.eq(Const(64))]
         for i in range(MATRICES_PER_SEGMENT):
             with m.If(turns[scaler.latency + 1 + i]):

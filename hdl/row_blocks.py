@@ -8,9 +8,10 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.pipeline import delay
+from hdl.pipeline import copies, delay
 from hdl.requantize import SHIFT_BITS
 from hdl.sequencer import RESULT_BLOCKS, header_layout
+from hdl.technology import Technology, technology_of
 from mmfree.design import KIND_CODES, MATRICES_PER_SEGMENT, Design
 
 GATES, GLU, HEAD, OUTPUT = (KIND_CODES[kind] for kind in ("gates", "glu", "head", "output"))
@@ -86,8 +87,9 @@ class RowBlocks(wiring.Component):
             self.block_done.eq(take),
         ]
         # The block itself follows a cycle later: what is registered here reaches all of it.
-        held_block = self._queue(m, delay(m, take, 1, reset=True))
-        slot_now, multiplier_now = delay(m, slot, 1), Signal(9, reset_less=True)
+        technology = technology_of(platform)
+        held_block = self._queue(m, technology, take)
+        multiplier_now = Signal(9, reset_less=True)
 
         # What is taken out next, and what is held.
         matrix, block = Signal(range(MATRICES_PER_SEGMENT)), Signal(range(max(2, design.max_blocks)))
@@ -95,7 +97,7 @@ class RowBlocks(wiring.Component):
         m.d.sync += last_blocks.eq(header.blocks - 1)
         m.d.sync += [tail[r].eq(r < header.tail_rows) for r in range(design.rows)]
         role = Signal(ROLE)
-        _set_role(m, role, header.kind, matrix)
+        _set_role(m, role, delay(m, header.kind, 1), matrix)
         last_matrix = _ends_row_block(role)
         held_role, held_last, held_group = Signal(ROLE), Signal(), Signal.like(block)
         held_multiplier, held_shift = Signal(9), Signal.like(self.shift)
@@ -123,8 +125,11 @@ class RowBlocks(wiring.Component):
             m.d.sync += [matrix.eq(0), block.eq(0)]
 
         # An Array, not word_select: Amaranth makes the latter with a $mul cell.
-        group_bits = width * design.accumulator_bits
-        groups = Array(held_block[j * group_bits :][:group_bits] for j in range(slots))
+        for p, choice in enumerate(copies(m, technology, slot, width)):
+            values = Array(
+                held_block[(j * width + p) * design.accumulator_bits :][: design.accumulator_bits] for j in range(slots)
+            )
+            m.d.sync += self.acc[p].eq(values[choice].as_signed())
         keeps = Array(tail[j * width :][:width] for j in range(slots))
         tag = Signal.like(self.tag)
         m.d.sync += [
@@ -135,7 +140,6 @@ class RowBlocks(wiring.Component):
             tag.group.eq(Cat(slot[: (slots - 1).bit_length()], held_group)),
             tag.keep.eq(keeps[slot] | (~held_last).replicate(width)),
             self.tag.eq(tag),
-            self.acc.as_value().eq(groups[slot_now]),
             multiplier_now.eq(held_multiplier),
             self.multiplier.eq(multiplier_now),
             self.shift.eq(held_shift),
@@ -143,14 +147,16 @@ class RowBlocks(wiring.Component):
         ]
         return m
 
-    def _queue(self, m: Module, take: Value) -> Signal:
-        """Results of each group of rows in a distributed RAM of its own; returns the block that was taken out."""
+    def _queue(self, m: Module, technology: Technology, take: Value) -> Signal:
+        """Results of each group of rows in a distributed RAM of its own; returns the block that was taken out in the cycle before."""
         design = self._design
         rows, bits = design.group_rows, design.group_rows * design.accumulator_bits
         read_pointer = Signal(range(RESULT_BLOCKS))
         held = Signal(design.rows * design.accumulator_bits, reset_less=True)
         with m.If(take):
             m.d.sync += read_pointer.eq(read_pointer + 1)
+        takes = copies(m, technology, take, design.num_groups)
+        pointers = copies(m, technology, read_pointer, design.num_groups)
         for group in range(design.num_groups):
             words = memory.Memory(shape=unsigned(bits), depth=RESULT_BLOCKS, init=[])
             m.submodules[f"queue_{group}"] = words
@@ -163,9 +169,9 @@ class RowBlocks(wiring.Component):
                 write.addr.eq(write_pointer),
                 write.data.eq(Cat(*own)),
                 write.en.eq(self.block_valid[group]),
-                read.addr.eq(read_pointer),
+                read.addr.eq(pointers[group]),
             ]
-            with m.If(take):
+            with m.If(takes[group]):
                 m.d.sync += held[group * bits : (group + 1) * bits].eq(read.data)
         return held
 

@@ -104,7 +104,7 @@ class Sequencer(wiring.Component):
         # The next header waits behind its memory long before it is wanted.
         next_header = Signal(range(self._design.header_words + 1))
         m.d.comb += headers.address_0.eq(next_header)
-        wrong = delay(m, headers.wrong_0, 1)
+        wrong = headers.wrong_0
 
         preparing, running, ended, draining = Signal(), Signal(), Signal(), Signal()
         self._walk(m, preparing, running, ended, draining)
@@ -178,12 +178,12 @@ class Sequencer(wiring.Component):
                     m.next = "FAILED"
                     with m.If(~self.fault):
                         m.d.comb += self.pass_done.eq(1)
+                        m.d.sync += self.chosen_valid.eq(1)
                         m.next = "CHOSEN"
             with m.State("CHOSEN"):
-                m.d.comb += self.chosen_valid.eq(1)
                 m.d.sync += self.repeat.eq(0)
                 with m.If(self.chosen_ready):
-                    m.d.sync += ready.eq(1)
+                    m.d.sync += [ready.eq(1), self.chosen_valid.eq(0)]
                     m.next = "IDLE"
             # As many cycles as the first header takes to stand behind its memory again.
             for cycle in range(headers.latency + 1):

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.pipeline import REACH, copies, num_copies
+from hdl.pipeline import REACH, copies, delay, num_copies
 from hdl.technology import technology_of
 
 MAX_DISTRIBUTED_WORDS = 64
@@ -55,16 +55,20 @@ class VectorMemory(wiring.Component):
         parts, write = self._columns // self._width, self.write
         bits = (parts - 1).bit_length()
         # A memory for each group of a word; some of them share a copy of the address.
-        addresses = copies(m, technology_of(platform), self.read_address, num_copies(self._columns))
+        technology = technology_of(platform)
+        addresses = copies(m, technology, self.read_address, num_copies(self._columns))
+        # Addresses that are read are registered as well: a write is not late by its own register.
+        write_addresses = copies(m, technology, write.group[bits:], parts)
+        values = delay(m, write.data.as_value(), 1)
         for part in range(parts):
             words = word_memory(16 * self._width, self._words)
             m.submodules[f"part_{part}"] = words
             write_port, read_port = words.write_port(), words.read_port()
             elements = slice(16 * self._width * part, 16 * self._width * (part + 1))
             m.d.comb += [
-                write_port.addr.eq(write.group[bits:]),
-                write_port.en.eq(write.enable & (write.group[:bits] == part)),
-                write_port.data.eq(write.data.as_value()),
+                write_port.addr.eq(write_addresses[part]),
+                write_port.en.eq(delay(m, write.enable & (write.group[:bits] == part), 1, reset=True)),
+                write_port.data.eq(values),
                 read_port.addr.eq(addresses[self._width * part // REACH]),
                 self.read_data.as_value()[elements].eq(read_port.data),
             ]

@@ -13,7 +13,7 @@ from hdl.loaded_memory import LoadedMemory, load_write
 from hdl.pipeline import delay
 from mmfree.design import Design
 
-LATENCY = 4
+LATENCY = 5
 """Cycles from ``take`` to the first group's ``data``, for every source."""
 
 
@@ -61,6 +61,7 @@ class BlockSource(wiring.Component):
         design = self._design
         take, restart = self.words.take, self.words.restart
         load: Any = self.load
+        parts = design.group_shape.parts
         for group, memory in enumerate(self.weights):
             m.submodules[f"group_{group}"] = memory
             address = Signal(range(design.weight_words + 1), name=f"address_{group}")
@@ -68,22 +69,26 @@ class BlockSource(wiring.Component):
                 m.d.sync += address.eq(0)
             with m.Elif(take):
                 m.d.sync += address.eq(address + 1)
-            parts = design.group_shape.parts
-            # Parts of the groups follow each other; each takes a cycle to the next group.
-            first = group * parts
-            own = (load.part >= first) & (load.part < first + parts)
+            # Parts of the groups follow each other. A write takes a cycle from group to group, and is numbered from each one's first part.
+            previous, load = load, load_write(design.loaded_shape("weights")).create()
+            part, own = Signal.like(load.part, name=f"part_{group}"), Signal(name=f"own_{group}")
+            m.d.comb += part.eq(previous.part - (parts if group else 0))
+            m.d.sync += [
+                load.enable.eq(previous.enable),
+                load.word.eq(previous.word),
+                load.part.eq(part),
+                load.data.eq(previous.data),
+                own.eq(previous.enable & (part < parts)),
+            ]
             m.d.comb += [
                 memory.address_0.eq(address),
                 self.words.data[group].eq(memory.data_0),
-                memory.load.enable.eq(load.enable & own),
+                memory.load.enable.eq(own),
                 memory.load.word.eq(load.word),
-                memory.load.part.eq(load.part - first),
+                memory.load.part.eq(load.part),
                 memory.load.data.eq(load.data),
             ]
             take = delay(m, take, 1, reset=True)
             restart = delay(m, restart, 1, reset=True)
-            previous, load = load, load_write(design.loaded_shape("weights")).create()
-            for name in ("enable", "word", "part", "data"):
-                m.d.sync += getattr(load, name).eq(getattr(previous, name))
         m.d.comb += self.words.available.eq(~self.pause)
         return m

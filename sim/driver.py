@@ -172,6 +172,7 @@ class Driver:
         """
         dut = self._dut
         await FallingEdge(dut.clk)
+        before: tuple[int, int] | None = None
         try:
             for memory, word, part, value in writes:
                 dut.load_enable.value = 1
@@ -180,13 +181,19 @@ class Driver:
                 dut.load_part.value = part
                 dut.load_data.value = value
                 await FallingEdge(dut.clk)
-                if int(dut.load_refused.value):
-                    place = f"word {word} of {LOADED_MEMORIES[memory]}"
-                    why = "a token is being played" if int(dut.playing.value) else "it does not exist"
-                    raise LoadRefusedError(f"the chip refused to write {place}: {why}")
+                # Two cycles after a write it is known whether it was refused.
+                self._check_accepted(before)
+                before = (memory, word)
         finally:
             dut.load_enable.value = 0
         await FallingEdge(dut.clk)
+        self._check_accepted(before)
+
+    def _check_accepted(self, write: tuple[int, int] | None) -> None:
+        if write is not None and int(self._dut.load_refused.value):
+            memory, word = write
+            why = "a token is being played" if int(self._dut.playing.value) else "it does not exist"
+            raise LoadRefusedError(f"the chip refused to write word {word} of {LOADED_MEMORIES[memory]}: {why}")
 
     async def read_words(self, address: Any, output: Any, count: int) -> NDArray[np.int16]:
         """``count`` words of P values through a read port, as int16 [count * P]."""

@@ -9,6 +9,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, Signature
 
 from hdl.boards.register_map import WORD_BITS, WORD_BYTES, Register, RegisterMap, reachable
+from hdl.pipeline import copies, delay
+from hdl.technology import Technology, technology_of
 
 MUX_INPUTS = 4
 """Words between which each stage of the way to a host chooses."""
@@ -44,7 +46,7 @@ class RegisterPort(wiring.Component):
         number, count = Signal(7), Signal(range(WORD_BYTES))
         word, commit = Signal(WORD_BITS), Signal()
         self._write_registers(m, number, word, commit)
-        answer, latency = _choose(m, self._words(), number)
+        answer, latency = _choose(m, technology_of(platform), self._words(), number)
         wait = Signal(range(latency + 1))
         m.d.sync += commit.eq(0)
         with m.FSM():
@@ -84,10 +86,10 @@ class RegisterPort(wiring.Component):
         return m
 
     def _write_registers(self, m: Module, number: Value, word: Value, commit: Value) -> None:
-        """Cycle 0: ``commit``; 1: the enable of one register; 2: the register holds the word."""
+        """Cycle 0: ``commit``, and the number has been there for one or more; 1: the enable of one register; 2: the register holds the word."""
         for register in self._map.write.values():
             enables = Signal(len(register.numbers), name=f"write_{register.name.replace('.', '_')}")
-            chosen = Cat(number == n for n in register.numbers)
+            chosen = delay(m, Cat(number == n for n in register.numbers), 1)
             m.d.sync += enables.eq(Mux(commit, chosen, 0))
             port = self._port(register)
             match register.kind:
@@ -134,19 +136,21 @@ class RegisterPort(wiring.Component):
         return getattr(self.target, register.name.partition(".")[0])
 
 
-def _choose(m: Module, words: list[Value], number: Value) -> tuple[Value, int]:
-    """(words[number], latency): a tree with a register behind each choice, while the number does not change."""
-    latency, low = 0, 0
+def _choose(m: Module, technology: Technology, words: list[Value], number: Value) -> tuple[Value, int]:
+    """(words[number], latency): a tree with a register behind each choice, and a copy of the number before it, while the number does not change."""
+    level, low = 0, 0
     step = (MUX_INPUTS - 1).bit_length()
-    while len(words) > 1 or latency == 0:
-        chosen: list[Value] = []
-        for n in range(0, len(words), MUX_INPUTS):
-            group = words[n : n + MUX_INPUTS]
-            result = Signal(max(len(word) for word in group), name=f"chosen_{latency}_{n // MUX_INPUTS}")
-            with m.Switch(number[low : low + step]):
+    while len(words) > 1 or level == 0:
+        groups = [words[n : n + MUX_INPUTS] for n in range(0, len(words), MUX_INPUTS)]
+        words = []
+        for n, (group, choice) in enumerate(
+            zip(groups, copies(m, technology, number[low : low + step], len(groups)), strict=True)
+        ):
+            result = Signal(max(len(word) for word in group), name=f"chosen_{level}_{n}")
+            with m.Switch(choice):
                 for index, word in enumerate(group):
                     with m.Case(index):
                         m.d.sync += result.eq(word)
-            chosen.append(result)
-        words, low, latency = chosen, low + step, latency + 1
-    return words[0], latency
+            words.append(result)
+        low, level = low + step, level + 1
+    return words[0], 1 + level

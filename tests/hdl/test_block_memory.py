@@ -81,7 +81,7 @@ def traffic(shape: Shape, num_cycles: int = 600, seed: int = 0) -> list[Cycle]:
         if 0 <= n < shape.depth
     ]
     recent = [0]
-    latency = 2 + 2 * shape.fabric_registers
+    latency = 2 + 3 * shape.fabric_registers
     cycles: list[Cycle] = []
     promised: dict[int, dict[str, int]] = {}
 
@@ -137,7 +137,7 @@ SHAPES = [
     Shape(18, 3, 2797, fabric_registers=True),
     Shape(18, 1, 2797, reads=2),
     Shape(12, 2, 600, reads=2),
-    Shape(18, 2, 1100, reads=3, fabric_registers=True),
+    Shape(18, 2, 1100, reads=3),
     Shape(5, 3, 700, reads=4),
     Shape(18, 1, 5300),
 ]
@@ -161,7 +161,7 @@ def test_plain_memories_read_what_was_written(shape: Shape) -> None:
                 assert ctx.get(getattr(block, name)) == value, f"cycle {number}: {name}"
 
     simulate(block, bench)
-    assert block.latency == 2 + 2 * shape.fabric_registers
+    assert block.latency == 2 + 3 * shape.fabric_registers
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -285,6 +285,10 @@ def test_banks_hold_the_memory_in_the_fewest_blocks(
         (
             {"part_bits": 8, "parts": 1, "depth": 2, "init": [1, 2, 3]},
             "3 initial words exceed its depth of 2",
+        ),
+        (
+            {"part_bits": 8, "parts": 1, "depth": 2, "reads": 2, "fabric_registers": True},
+            "with fabric registers it has one read port, not 2",
         ),
     ],
 )
