@@ -29,7 +29,7 @@ __all__ = ["DISTRIBUTED_DEPTH", "MAX_PART_BITS", "BlockMemory", "count_blocks", 
 MAX_PART_BITS = 18
 """Bits of a word that a block RAM of the ECP5 writes under one enable on either of two ports."""
 
-BLOCK_REACH = 8
+BLOCK_REACH = 16
 """Block RAMs that one copy of an address drives."""
 
 
@@ -37,11 +37,11 @@ class BlockMemory(wiring.Component):
     """``depth`` words of ``parts`` parts of ``part_bits`` bits; each part has a write enable.
 
     Ports: ``write`` (``enable``: a flag per part; ``address``; ``data``), for reads from the next cycle on; ``address_N`` and ``data_N`` for each N < ``reads``, ``latency``
-    cycles later: 2 (the RAM's access, and its own output register), or 5 with ``fabric_registers``, for RAMs all over a chip: on the way to them (of writes too, which count a cycle
-    later), and on the way back before and behind the multiplexer between banks. One read per port and cycle, without back-pressure. Nothing is reset. Addresses are below ``depth``, and should come
+    cycles later: 2 (the RAM's access, and its own output register), or 5 with ``fabric_registers``, for RAMs all over a chip: one on the way to them, of writes too, and on the
+    way back one before and one behind the multiplexer between banks. One read per port and cycle, without back-pressure. Nothing is reset. Addresses are below ``depth``, and should come
     from registers.
 
-    With one read port, a word may be written while another is read; reading the word that is being written gives anything. With several read ports, reads in a
+    With one read port, a word may be written while another is read; reading the word that is being written gives anything. With several read ports, or ``fabric_registers``, reads in a
     cycle with a write give anything on all of them (on the ECP5, even ones share their address with the writes): for a host that writes while nothing is read.
 
     ``contents``: the words, for simulation; they begin with ``init`` and zeros behind it. Elsewhere than on the ECP5, and there for up to
@@ -130,16 +130,17 @@ class BlockMemory(wiring.Component):
         """What each port reads from block RAMs of the ECP5, before the last register."""
         addresses = [getattr(self, f"address_{n}") for n in range(self._reads)]
         write = self.write
-        if self._reads == 1:
-            writing, reading = [write.address], [addresses[0]]
-            data, enable = write.data, write.enable
-            if self._fabric_registers:
-                reached = -(-sum(bank.blocks for bank in banks) // BLOCK_REACH)
-                writing = copies(m, Technology.ECP5, write.address, reached)
-                reading = copies(m, Technology.ECP5, addresses[0], reached)
-                (data,), (enable,) = (copies(m, Technology.ECP5, value, 1) for value in (data, enable))
+        if self._fabric_registers:
+            # One address on its way to all blocks, in a few copies, for writes and reads.
+            shared = Mux(write.enable.any(), write.address, addresses[0])
+            reached = copies(m, Technology.ECP5, shared, -(-sum(bank.blocks for bank in banks) // BLOCK_REACH))
             banked = [
-                self._bank(m, f"bank_{k}", bank, writing, reading, data, enable)[1]
+                self._bank(m, f"bank_{k}", bank, reached, reached, way_in=1)[1] for k, bank in enumerate(banks)
+            ]
+            return [self._select(m, banks, addresses[0], banked)]
+        if self._reads == 1:
+            banked = [
+                self._bank(m, f"bank_{k}", bank, [write.address], [addresses[0]])[1]
                 for k, bank in enumerate(banks)
             ]
             return [self._select(m, banks, addresses[0], banked)]
@@ -151,7 +152,7 @@ class BlockMemory(wiring.Component):
             m.d.comb += address_a.eq(Mux(any_written, write.address, served[0]))
             address_b = served[1] if len(served) == 2 else Const(0)
             both = [
-                self._bank(m, f"copy_{copy}_bank_{k}", bank, [address_a], [address_b], write.data, write.enable)
+                self._bank(m, f"copy_{copy}_bank_{k}", bank, [address_a], [address_b])
                 for k, bank in enumerate(banks)
             ]
             for side, address in enumerate(served):
@@ -165,15 +166,16 @@ class BlockMemory(wiring.Component):
         bank: Bank,
         addresses_a: Sequence[Value],
         addresses_b: Sequence[Value],
-        data: Value,
-        enable: Value,
+        way_in: int = 0,
     ) -> tuple[Value, Value]:
-        """The words that a bank reads on sides A and B, 2 cycles after their addresses, equal copies for parts of its blocks; side A writes ``data`` where parts are enabled."""
+        """The words that a bank reads on sides A and B, 2 cycles after their addresses; these may come in copies, for the blocks in turn. Side A writes, ``way_in`` cycles after its order."""
+        here = bank.holds(self.write.address)
         all_lanes = word_lanes(self._part_bits, self._parts)
         words: tuple[list[Value], list[Value]] = ([], [])
         for b in range(bank.blocks):
             lanes = all_lanes[b * bank.lanes : (b + 1) * bank.lanes]
-            enables = Cat(enable[lane.part] for lane in lanes)
+            enables = Cat(self.write.enable[lane.part] for lane in lanes)
+            data = Cat(resized(self.write.data[lane.start :][: lane.bits], LANE_BITS) for lane in lanes)
             address_a, address_b = (side[b * len(side) // bank.blocks] for side in (addresses_a, addresses_b))
             outputs = add_block(
                 m.submodules,
@@ -181,11 +183,9 @@ class BlockMemory(wiring.Component):
                 bank,
                 address_a=address_a,
                 address_b=address_b,
-                write=bank.holds(address_a) & enables.any(),
-                enables=enables,
-                data=Cat(
-                    resized(data[lane.start :][: lane.bits], LANE_BITS) for lane in lanes
-                ),
+                write=delay(m, here & enables.any(), way_in),
+                enables=delay(m, enables, way_in),
+                data=delay(m, data, way_in),
                 init=self._initial(bank, lanes),
             )
             if bank.lanes == 4:

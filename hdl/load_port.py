@@ -54,16 +54,17 @@ class LoadPort(wiring.Component):
         memory, word, part, values = (delay(m, value, 1) for value in (self.memory, self.word, self.part, self.data))
         with m.If(enable):
             m.d.sync += self.refused.eq(busy | ~fits)
-        # Memories stand far from each other: each has its own registers.
-        own = copies(m, technology, Cat(word, part, values), len(self._shapes))
+        # The weights stand far from the rest: they have registers of their own.
+        near, far = copies(m, technology, Cat(word, part, values), 2)
         for index, (name, shape) in enumerate(self._shapes.items()):
             write = getattr(self, f"to_{name}")
             with m.If(memory == index):
                 m.d.comb += fits.eq((word < shape.depth) & (part < shape.parts))
             m.d.sync += write.enable.eq(enable & (memory == index) & fits & ~busy)
+            own = far if name == "weights" else near
             m.d.comb += [
-                write.word.eq(own[index][: len(word)]),
-                write.part.eq(own[index][len(word) :][: len(part)]),
-                write.data.eq(own[index][len(word) + len(part) :]),
+                write.word.eq(own[: len(word)]),
+                write.part.eq(own[len(word) :][: len(part)]),
+                write.data.eq(own[len(word) + len(part) :]),
             ]
         return m

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,7 @@ from hdl.block_memory import BlockMemory
 from hdl.pipeline import delay
 from mmfree.design import LOAD_BITS, LoadedShape
 
-PARITY_SPAN = 16
+PARITY_SPAN = 5
 """Bits whose parity is found in one cycle, that of the whole word in the next."""
 
 
@@ -32,7 +32,7 @@ def load_write(shape: LoadedShape) -> wiring.Signature:
 class LoadedMemory(wiring.Component):
     """``reads`` read ports on words of ``shape.bits`` bits.
 
-    Ports: ``load`` (a part of a word, written for reads from two cycles later on, three with ``fabric_registers``); ``address_N``; ``data_N``, ``latency`` cycles later: 2, and
+    Ports: ``load`` (a part of a word, written for reads from two cycles later on, or the next with ``fabric_registers``); ``address_N``; ``data_N``, ``latency`` cycles later: 2, and
     three more with ``fabric_registers``; and a cycle behind it ``wrong_N`` (the word's parity is wrong). A word without parity is never wrong. ``contents``: words as they
     are stored, parity included, that stand there from the start; a memory without any is initialised from a memory file, or not at all.
     """
@@ -47,6 +47,7 @@ class LoadedMemory(wiring.Component):
         contents: Sequence[int] = (),
     ) -> None:
         self.name, self._shape, self._reads = name, shape, reads
+        self._fabric_registers = fabric_registers
         self.memory = BlockMemory(
             name,
             part_bits=shape.part_bits,
@@ -71,18 +72,13 @@ class LoadedMemory(wiring.Component):
         m = Module()
         shape, load = self._shape, self.load
         m.submodules.memory = memory = self.memory
-        # A register: a host's write reaches every block of a deep memory.
-        address, enable = Signal.like(load.word), Signal(shape.parts)
-        part = Signal(shape.part_bits)
-        m.d.sync += [
-            address.eq(load.word),
-            part.eq(load.data[: shape.part_bits]),
-            enable.eq(Cat(load.enable & (load.part == n) for n in range(shape.parts))),
-        ]
+        # A register, unless the memory has one: a host's write reaches every block.
+        way_in = int(not self._fabric_registers)
+        enable = Cat(load.enable & (load.part == n) for n in range(shape.parts))
         m.d.comb += [
-            memory.write.address.eq(address),
-            memory.write.data.eq(part.replicate(shape.parts)),
-            memory.write.enable.eq(enable),
+            memory.write.address.eq(delay(m, load.word, way_in)),
+            memory.write.data.eq(delay(m, load.data[: shape.part_bits], way_in).replicate(shape.parts)),
+            memory.write.enable.eq(delay(m, enable, way_in, reset=True)),
         ]
         for n in range(self._reads):
             word = getattr(memory, f"data_{n}")

@@ -51,7 +51,7 @@ def copies(m: Module, technology: Technology, value: ValueLike, count: int) -> l
 def _flip_flop(value: Value, output: Value) -> Instance:
     return Instance(
         "TRELLIS_FF",
-        p_GSR="DISABLED",
+        p_GSR="ENABLED",
         p_CEMUX="1",
         p_CLKMUX="CLK",
         p_LSRMUX="LSR",

@@ -9,7 +9,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.loaded_memory import LoadedMemory, load_write
-from hdl.pipeline import delay
 from hdl.requests import token_layout
 from mmfree.design import KIND_CODES, MATRICES_PER_SEGMENT, Design
 from mmfree.formats import SEGMENT_ROLES

@@ -97,7 +97,8 @@ def traffic(shape: Shape, num_cycles: int = 600, seed: int = 0) -> list[Cycle]:
         for port in range(shape.reads):
             address = place()
             inputs[f"address_{port}"] = address
-            defined = not enable or (shape.reads == 1 and address != written)
+            alone = shape.reads == 1 and not shape.fabric_registers
+            defined = not enable or (alone and address != written)
             if defined:
                 promised.setdefault(n + latency - 1, {})[f"data_{port}"] = words[address]
         if enable:
