@@ -14,14 +14,19 @@ KEY_BITS = 17
 
 def argmax_latency(width: int) -> int:
     """Cycles from a group of keys to the row."""
-    return max(1, (width - 1).bit_length()) + 2
+    return _tree_latency(width) + 2
+
+
+def _tree_latency(width: int) -> int:
+    """Cycles from a group of keys to the best of them: to compare and to choose, for each level."""
+    return max(1, 2 * (width - 1).bit_length())
 
 
 class Argmax(wiring.Component):
     """Row of the largest of the keys (logit + noise) seen since ``clear``; the lowest row wins a tie (docs/arithmetic.md, 14).
 
     Ports: ``valid``, ``keys`` (P values), ``keep`` (P flags), ``group`` (rows group * P and up; groups come in rising order), ``clear``;
-    ``row``, ``latency`` = max(1, log2 P) + 2 cycles after the last keys. One group per cycle; never stalls.
+    ``row``, ``latency`` = max(1, 2 log2 P) + 2 cycles after the last keys. One group per cycle; never stalls.
     """
 
     def __init__(self, width: int, group_bits: int) -> None:
@@ -44,17 +49,13 @@ class Argmax(wiring.Component):
         nodes: list[_Node] = [
             (self.keys[p], self.keep[p], Const(0, 0)) for p in range(self._width)
         ]
-        # A cycle for each level: the best of the group.
-        while True:
-            if len(nodes) > 1:
-                nodes = [_larger(a, b) for a, b in zip(nodes[::2], nodes[1::2], strict=True)]
-            nodes = [(delay(m, key, 1), delay(m, keep, 1), delay(m, lane, 1)) for key, keep, lane in nodes]
-            if len(nodes) == 1:
-                break
-        key, keep, lane = nodes[0]
-        levels = max(1, self._lane_bits)
-        valid = delay(m, self.valid, levels, reset=True) & keep
-        row = Cat(lane, delay(m, self.group, levels))
+        # The best of the group.
+        while len(nodes) > 1:
+            nodes = [_larger(m, a, b) for a, b in zip(nodes[::2], nodes[1::2], strict=True)]
+        (key, keep, lane), = nodes if self._width > 1 else [_later(m, nodes[0])]
+        cycles = _tree_latency(self._width)
+        valid = delay(m, self.valid, cycles, reset=True) & keep
+        row = Cat(lane, delay(m, self.group, cycles))
         # The best so far, and a cycle later its row.
         best, found = Signal(signed(KEY_BITS), reset_less=True), Signal()
         larger = Signal()
@@ -72,8 +73,15 @@ class Argmax(wiring.Component):
 _Node = tuple[Value, Value, Value]
 
 
-def _larger(low: _Node, high: _Node) -> _Node:
-    """Of two (key, keep, lane), the larger; ``low`` wins a tie. The winner's side is the new top bit of lane."""
-    take_high = high[1] & (~low[1] | (high[0] > low[0]))
+def _later(m: Module, node: _Node) -> _Node:
+    """The node a cycle later."""
+    key, keep, lane = (delay(m, value, 1) for value in node)
+    return key, keep, lane
+
+
+def _larger(m: Module, low: _Node, high: _Node) -> _Node:
+    """Of two (key, keep, lane), the larger, two cycles later; ``low`` wins a tie. The winner's side is the new top bit of lane."""
+    take_high = delay(m, high[1] & (~low[1] | (high[0] > low[0])), 1)
+    low, high = _later(m, low), _later(m, high)
     key = Mux(take_high, high[0], low[0]).as_signed()
-    return key, low[1] | high[1], Cat(Mux(take_high, high[2], low[2]), take_high)
+    return _later(m, (key, low[1] | high[1], Cat(Mux(take_high, high[2], low[2]), take_high)))
