@@ -18,6 +18,9 @@ from hdl.yosys import read_cells, run_yosys, synthesis_commands
 NETLIST, REPORT, CONFIGURATION = "netlist.json", "report.json", "chip.config"
 """Files between the tools: synthesized netlist, nextpnr's report, and the routed chip as text."""
 
+DETAILED = "--detailed-timing-report"
+"""Option of nextpnr-ecp5: what ``slow_ends`` reads goes into the report."""
+
 DEVICE_OPTIONS = {"LFE5U-12F": "--12k", "LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "LFE5U-85F": "--85k"}
 _UTILISATION = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%$", flags=re.MULTILINE)
 
@@ -236,6 +239,39 @@ def read_report(report: dict[str, Any], *, seed: int = 1, command: Iterable[str]
         path=tuple(_hops(longest)),
         command=tuple(command),
     )
+
+
+@dataclass(frozen=True)
+class SlowEnd:
+    """Registers that values reach late: ``count`` of them named alike (``cell``, numbers as #) behind cells named alike (``driver``), the latest ``arrival_ns`` after the clock, over ``net``."""
+
+    arrival_ns: float
+    count: int
+    driver: str
+    cell: str
+    net: str
+
+
+def slow_ends(report: dict[str, Any], at_least_ns: float) -> list[SlowEnd]:
+    """The latest first, of a report made with DETAILED: one look at all that has to become faster, where the critical path shows one register."""
+    found: dict[tuple[str, str], list[tuple[float, str]]] = {}
+    for net in report["detailed_net_timings"]:
+        for end in net["endpoints"]:
+            # Rising and falling edges may differ.
+            arrival = max(end["delay"]) if isinstance(end["delay"], list) else end["delay"]
+            if arrival >= at_least_ns:
+                alike = _block_name(net["driver"]), _block_name(end["cell"])
+                found.setdefault(alike, []).append((arrival, net["net"]))
+    ends = []
+    for (driver, cell), arrivals in found.items():
+        latest, net_name = max(arrivals)
+        ends.append(SlowEnd(latest, len(arrivals), driver, cell, net_name))
+    return sorted(ends, key=lambda end: -end.arrival_ns)
+
+
+def _block_name(cell: str) -> str:
+    """What Yosys' names of cells have in common for the bits of a signal."""
+    return re.sub(r"\d+", "#", re.sub(r"_(LUT4|TRELLIS_FF|PFUMX|CCU2C|L6MUX).*", "", cell))
 
 
 def describe_path(path: Iterable[Hop]) -> str:

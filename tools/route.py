@@ -16,7 +16,15 @@ from pathlib import Path
 
 from hdl.audit import ECP5_DSP_CELLS, luts
 from hdl.boards import BOARDS, plan
-from hdl.place_and_route import check_fit, describe_path, route, synthesize
+from hdl.place_and_route import (
+    DETAILED,
+    REPORT,
+    check_fit,
+    describe_path,
+    route,
+    slow_ends,
+    synthesize,
+)
 from hdl.yosys import read_cells
 from mmfree.design import design_for
 from mmfree.layout import layout
@@ -40,6 +48,7 @@ def main() -> None:
     parser.add_argument("--nextpnr", default="", metavar="OPTIONS", help="of nextpnr-ecp5, in one string")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave all files there")
     parser.add_argument("--reuse", action="store_true", help="take the netlist that is in FOLDER")
+    parser.add_argument("--slow", type=float, metavar="NS", help="list all registers that values reach later than that")
     options = parser.parse_args()
 
     tape = read_tape(options.tape)
@@ -62,13 +71,16 @@ def main() -> None:
         runs = []
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             start = time.monotonic()
-            routed = route(
-                folder, board.target, seed=seed, constraints=planned.constraints, options=options.nextpnr.split()
-            )
+            extra = options.nextpnr.split() + ([DETAILED] if options.slow is not None else [])
+            routed = route(folder, board.target, seed=seed, constraints=planned.constraints, options=extra)
             print(
                 f"seed {seed}: {routed.fmax_hz / 1e6:.1f} MHz, {time.monotonic() - start:.0f} s\n{describe_path(routed.path)}",
                 file=sys.stderr,
             )
+            if options.slow is not None:
+                for end in slow_ends(json.loads((folder / REPORT).read_text()), options.slow):
+                    text = f"{end.arrival_ns:6.2f} ns x {end.count:<4} {end.driver} -> {end.cell}  (net {end.net})"
+                    print(text, file=sys.stderr)
             runs.append(routed)
     clocks = [routed.fmax_hz for routed in runs]
     result = {

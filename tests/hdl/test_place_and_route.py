@@ -19,6 +19,7 @@ from hdl.place_and_route import (
     Hop,
     PlaceAndRouteError,
     ResourceError,
+    SlowEnd,
     Target,
     check_fit,
     describe_path,
@@ -28,6 +29,7 @@ from hdl.place_and_route import (
     read_fit,
     read_report,
     route,
+    slow_ends,
     synthesize,
     tool_version,
 )
@@ -105,6 +107,24 @@ def test_a_path_as_text() -> None:
         ["0.50", "2.50", "logic", "sum1.F"],
         ["2.00", "4.50", "routing", "b.DI", "(net", "sum[1])"],
     ]
+
+
+def test_all_late_registers_are_listed_by_block() -> None:
+    def net(driver: str, name: str, *ends: tuple[str, float | list[float]]) -> dict[str, object]:
+        return {"driver": driver, "net": name, "endpoints": [{"cell": cell, "delay": delay} for cell, delay in ends]}
+
+    report = {
+        "detailed_net_timings": [
+            net("port.word_1_TRELLIS_FF_Q", "word[1]", ("memory.block_3", 7.5), ("memory.block_12", [2.0, 9.0])),
+            net("port.word_2_TRELLIS_FF_Q_1", "word[2]", ("memory.block_3", 8.0), ("other_TRELLIS_FF_Q", 7.0)),
+            net("sum_LUT4_Z", "sum", ("total_TRELLIS_FF_Q_DI", 9.5)),
+        ]
+    }
+    assert slow_ends(report, 7.5) == [
+        SlowEnd(9.5, 1, "sum", "total", "sum"),
+        SlowEnd(9.0, 3, "port.word_#", "memory.block_#", "word[1]"),
+    ]
+    assert slow_ends(report, 10) == []
 
 
 def test_a_report_without_a_clock() -> None:
