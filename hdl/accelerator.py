@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,17 +19,16 @@ from hdl.forget_gate import TABLE_LATENCY
 from hdl.load_port import LoadPort
 from hdl.loaded_memory import LoadedMemory
 from hdl.noise import REGISTERS, Noise
-from hdl.pipeline import copies, delay
+from hdl.pipeline import delay
 from hdl.post import BIAS_LATENCY, EARLY, POST_SITES, STATE_LATENCY, X_LATENCY, Post
 from hdl.requests import Requests, request_layout, result_layout
 from hdl.rms_norm import RMSNorm
 from hdl.row_blocks import OUTPUT, RowBlocks
 from hdl.sequencer import Sequencer
 from hdl.state_banks import StateBanks
-from hdl.technology import technology_of
 from hdl.ternary_array import TernaryArray
 from hdl.vector_size import VectorSize
-from hdl.vectors import VectorMemory
+from hdl.vectors import GroupChoice, VectorMemory
 from hdl.weight_check import WeightCheck
 from hdl.weight_source import LATENCY as SOURCE_LATENCY
 from hdl.weight_source import BlockSource
@@ -93,6 +92,7 @@ class Accelerator(wiring.Component):
             "counters": Counters({"quantizer": columns, **dict.fromkeys(POST_SITES, width)}),
             "x": VectorMemory(columns, width, design.embedding_tiles),
             "u": VectorMemory(columns, width, design.max_tiles),
+            "residual": GroupChoice(columns, width),
             "size": VectorSize(post.write_x.signature, post.write_u.signature),
             "state": StateBanks(design),
             "logits": BlockMemory("logits", part_bits=16, parts=width, depth=self._logit_words.stop),
@@ -151,7 +151,7 @@ class Accelerator(wiring.Component):
         self._connect_weights(m, started)
         self._connect_array(m)
         self._connect_post(m, started)
-        self._connect_vectors(m, platform)
+        self._connect_vectors(m)
         self._connect_noise(m, started)
         self._connect_tables(m)
         self._connect_load(m)
@@ -217,15 +217,15 @@ class Accelerator(wiring.Component):
             post.begin.eq(sequencer.begin),
         ]
 
-    def _connect_vectors(self, m: Module, platform: object) -> None:
+    def _connect_vectors(self, m: Module) -> None:
         """x and u: written by embedding and post-processing, read by the activations; x also by the residual addition."""
         sequencer, embedding, post = self.blocks["sequencer"], self.blocks["embedding"], self.blocks["post"]
         activations, x, u = self.blocks["activations"], self.blocks["x"], self.blocks["u"]
-        columns, width = self.design.columns, self.design.post_width
+        residual = self.blocks["residual"]
         # Only o and down read u, and only they read x by groups.
         reads_u = Signal()
         m.d.sync += reads_u.eq(sequencer.header.kind == OUTPUT)
-        bits = (columns // width - 1).bit_length()
+        bits = len(residual.index)
         m.d.comb += [
             embedding.start.eq(sequencer.embed),
             embedding.id.eq(sequencer.embedding_id),
@@ -243,13 +243,8 @@ class Accelerator(wiring.Component):
             sequencer.vector_done.eq(post.vector_done | embedding.ending),
         ]
         assert embedding.EARLY + 1 == EARLY
-        # A copy of the choice for each value; in two cycles.
-        chosen = delay(m, post.x_group[:bits], VectorMemory.LATENCY - 1)
-        for p, choice in enumerate(copies(m, technology_of(platform), chosen, width)):
-            values = [x.read_data[c] for c in range(p, columns, width)]
-            fours = [delay(m, _choose(choice[:2], values[n : n + 4]), 1) for n in range(0, len(values), 4)]
-            m.d.sync += post.x[p].eq(_choose(delay(m, choice[2:], 1), fours))
-        assert X_LATENCY == VectorMemory.LATENCY + 2
+        m.d.comb += [residual.word.eq(x.read_data), residual.index.eq(post.x_group[:bits]), post.x.eq(residual.values)]
+        assert X_LATENCY == GroupChoice.LATENCY
         for vector, write, tap in ((x, post.write_x, self.tap_x), (u, post.write_u, self.tap_u)):
             _copy_write(m, vector.write, write)
             _copy_write(m, tap, write)
@@ -384,11 +379,6 @@ class Accelerator(wiring.Component):
             ),
             self.counters.eq(counters.o.as_value()),
         ]
-
-
-def _choose(index: Value, values: list[Value]) -> Value:
-    """values[index]. An Array, not word_select: Amaranth makes the latter with a $mul cell."""
-    return Array(values)[index].as_signed() if len(values) > 1 else values[0]
 
 
 def _copy_write(m: Module, target: Any, write: Any) -> None:

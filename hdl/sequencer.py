@@ -103,7 +103,6 @@ class Sequencer(wiring.Component):
         # The next header waits behind its memory long before it is wanted.
         next_header = Signal(range(self._design.header_words + 1))
         m.d.comb += headers.address_0.eq(next_header)
-        wrong = headers.wrong_0
 
         preparing, running, ended, draining = Signal(), Signal(), Signal(), Signal()
         self._walk(m, preparing, running, ended, draining)
@@ -133,14 +132,14 @@ class Sequencer(wiring.Component):
                 ]
                 m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += [self.load.eq(1), self.header_wrong.eq(wrong), self.waits.control.eq(1)]
+                m.d.comb += [self.load.eq(1), self.header_wrong.eq(headers.wrong_0), self.waits.control.eq(1)]
                 m.d.sync += [
                     header.eq(headers.data_0),
                     self.segment.eq(next_header),
                     next_header.eq(next_header + 1),
                 ]
                 m.next = "PREPARE"
-                with m.If(wrong):
+                with m.If(headers.wrong_0):
                     m.d.sync += self.playing.eq(0)
                     m.next = "FAILED"
             with m.State("PREPARE"):

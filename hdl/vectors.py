@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, signed, unsigned
+from amaranth.hdl import Array, Module, Value, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -73,3 +73,38 @@ class VectorMemory(wiring.Component):
                 self.read_data.as_value()[elements].eq(read_port.data),
             ]
         return m
+
+
+class GroupChoice(wiring.Component):
+    """A group of P elements out of a word of a VectorMemory; P divides C.
+
+    Ports: ``word`` (C int16, the memory's ``read_data``), ``index`` (of the group in its word, in the cycle of the word's ``read_address``); ``values`` (P int16), LATENCY = 4 cycles
+    after ``index``. One group per cycle; never stalls; no reset.
+    """
+
+    LATENCY = VectorMemory.LATENCY + 2
+
+    def __init__(self, columns: int, width: int) -> None:
+        self._columns, self._width = columns, width
+        super().__init__(
+            {
+                "word": In(data.ArrayLayout(signed(16), columns)),
+                "index": In((columns // width - 1).bit_length()),
+                "values": Out(data.ArrayLayout(signed(16), width)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        index = delay(m, self.index, VectorMemory.LATENCY - 1)
+        # Each value has a copy of the choice: among four in one cycle, among these in the next.
+        for p, choice in enumerate(copies(m, technology_of(platform), index, self._width)):
+            values = [self.word[c] for c in range(p, self._columns, self._width)]
+            fours = [delay(m, _choose(choice[:2], values[n : n + 4]), 1) for n in range(0, len(values), 4)]
+            m.d.sync += self.values[p].eq(_choose(delay(m, choice[2:], 1), fours))
+        return m
+
+
+def _choose(index: Value, values: list[Value]) -> Value:
+    """values[index]. An Array, not word_select: Amaranth makes the latter with a $mul cell."""
+    return Array(values)[index].as_signed() if len(values) > 1 else values[0]

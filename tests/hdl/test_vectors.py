@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hdl.vectors import VectorMemory
+from hdl.vectors import GroupChoice, VectorMemory
 from tests.hdl.bench import simulate, to_python
 from tests.hdl.values import IDLE
 
@@ -42,3 +42,26 @@ def test_groups_are_written_and_words_are_read(columns: int, width: int, words: 
                 assert to_python(ctx.get(memory.read_data)) == due[number + 1]
 
     simulate(memory, bench)
+
+
+@pytest.mark.parametrize(("columns", "width"), [(2, 1), (4, 4), (8, 2), (16, 1), (32, 4), (24, 2)])
+def test_a_group_is_chosen_from_the_word_of_its_address(columns: int, width: int) -> None:
+    """Another word and another index every cycle."""
+    choice, rng = GroupChoice(columns, width), random.Random(columns)
+    num_cycles, groups = 100, columns // width
+    words = [[rng.randrange(-32768, 32768) for _ in range(columns)] for _ in range(num_cycles)]
+    indices = [rng.randrange(groups) for _ in range(num_cycles)]
+
+    async def bench(ctx: Any) -> None:
+        for number in range(num_cycles):
+            if groups > 1:
+                ctx.set(choice.index, indices[number])
+            # The word of an index comes as many cycles later as a memory takes.
+            ctx.set(choice.word, words[number - VectorMemory.LATENCY])
+            await ctx.tick()
+            asked = number + 1 - choice.LATENCY
+            if asked >= 0:
+                low = width * indices[asked]
+                assert to_python(ctx.get(choice.values)) == words[asked][low : low + width], number
+
+    simulate(choice, bench)
