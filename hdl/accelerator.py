@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,7 +28,7 @@ from hdl.sequencer import Sequencer
 from hdl.state_banks import StateBanks
 from hdl.ternary_array import TernaryArray
 from hdl.vector_size import VectorSize
-from hdl.vectors import GroupChoice, VectorMemory
+from hdl.vectors import GroupMemory, VectorMemory
 from hdl.weight_check import WeightCheck
 from hdl.weight_source import LATENCY as SOURCE_LATENCY
 from hdl.weight_source import BlockSource
@@ -89,10 +89,12 @@ class Accelerator(wiring.Component):
             "array": TernaryArray(design),
             "row_blocks": RowBlocks(design),
             "post": post,
-            "counters": Counters({"quantizer": columns, **dict.fromkeys(POST_SITES, width)}),
+            "counters": Counters(
+                {"quantizer": columns, **dict.fromkeys(POST_SITES, width)}, design.max_site_values
+            ),
             "x": VectorMemory(columns, width, design.embedding_tiles),
             "u": VectorMemory(columns, width, design.max_tiles),
-            "residual": GroupChoice(columns, width),
+            "residual": GroupMemory(columns, width, design.embedding_tiles),
             "size": VectorSize(post.write_x.signature, post.write_u.signature),
             "state": StateBanks(design),
             "logits": BlockMemory("logits", part_bits=16, parts=width, depth=self._logit_words.stop),
@@ -222,10 +224,9 @@ class Accelerator(wiring.Component):
         sequencer, embedding, post = self.blocks["sequencer"], self.blocks["embedding"], self.blocks["post"]
         activations, x, u = self.blocks["activations"], self.blocks["x"], self.blocks["u"]
         residual = self.blocks["residual"]
-        # Only o and down read u, and only they read x by groups.
+        # Only o and down read u.
         reads_u = Signal()
         m.d.sync += reads_u.eq(sequencer.header.kind == OUTPUT)
-        bits = len(residual.index)
         m.d.comb += [
             embedding.start.eq(sequencer.embed),
             embedding.id.eq(sequencer.embedding_id),
@@ -235,7 +236,7 @@ class Accelerator(wiring.Component):
             post.embedding.group.eq(embedding.o_group),
             post.embedding.keep.eq(~0),
             post.embedding.data.eq(embedding.x),
-            x.read_address.eq(Mux(reads_u, post.x_group[bits:], sequencer.tile)),
+            x.read_address.eq(sequencer.tile),
             u.read_address.eq(sequencer.tile),
             activations.reads_u.eq(reads_u),
             activations.x.eq(x.read_data),
@@ -243,8 +244,9 @@ class Accelerator(wiring.Component):
             sequencer.vector_done.eq(post.vector_done | embedding.ending),
         ]
         assert embedding.EARLY + 1 == EARLY
-        m.d.comb += [residual.word.eq(x.read_data), residual.index.eq(post.x_group[:bits]), post.x.eq(residual.values)]
-        assert X_LATENCY == GroupChoice.LATENCY
+        m.d.comb += [residual.group.eq(post.x_group), post.x.eq(residual.values)]
+        assert X_LATENCY == GroupMemory.LATENCY
+        _copy_write(m, residual.write, post.write_x)
         for vector, write, tap in ((x, post.write_x, self.tap_x), (u, post.write_u, self.tap_u)):
             _copy_write(m, vector.write, write)
             _copy_write(m, tap, write)

@@ -243,7 +243,8 @@ def _memories(design: Design) -> list[tuple[int, int, int, int, int]]:
         shape = design.loaded_shape(name)
         found.append((1, shape.depth, shape.part_bits, shape.parts, reads.get(name, 1)))
     logit_words = max(2, design.max_blocks * design.groups_per_block)
-    found += [(1, 2 * max(2, design.state_words), 16, width, 1), (1, logit_words, 16, width, 1)]
+    x_words = max(2, design.embedding_tiles) * design.columns // width
+    found += [(1, depth, 16, width, 1) for depth in (2 * max(2, design.state_words), logit_words, x_words)]
     # The words of vectors, x and u in parts of P elements: Yosys takes 36 bits of a block.
     parts = design.columns // width
     for count, bits, depth in (

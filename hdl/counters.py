@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Value
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,10 +27,11 @@ class Counters(wiring.Component):
     """Counts from ``clear`` on.
 
     Ports: ``clear``; ``busy`` (a token is being played), ``beat`` (a tile was admitted), ``waits``; ``saturated_SITE`` (flags); ``o``: the counters, 32 bits each,
-    SETTLE_CYCLES behind (saturations: two cycles more).
+    SETTLE_CYCLES behind (saturations: two cycles more). ``max_saturations``: most of one site that will be counted.
     """
 
-    def __init__(self, flag_bits: dict[str, int]) -> None:
+    def __init__(self, flag_bits: dict[str, int], max_saturations: int) -> None:
+        self._saturation_bits = min(COUNTER_BITS, max_saturations.bit_length())
         super().__init__(
             {
                 "clear": In(1),
@@ -61,9 +62,10 @@ class Counters(wiring.Component):
         steps = {name: delay(m, value, 2, reset=True) for name, value in counted.items()}
         clear = delay(m, self.clear, 1, reset=True)
         for name, step in steps.items():
-            counter = self.o[name]
+            counter = Signal(COUNTER_BITS if name in CYCLE_COUNTERS else self._saturation_bits, name=name)
             m.d.sync += counter.eq(counter + step)
-        with m.If(clear):
-            m.d.sync += self.o.eq(0)
+            with m.If(clear):
+                m.d.sync += counter.eq(0)
+            m.d.comb += self.o[name].eq(counter)
         return m
 

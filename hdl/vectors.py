@@ -1,11 +1,12 @@
-"""Vector memories: written by groups of P elements, read by words of C."""
+"""Vector memories: written by groups of P elements, read by words of C or by groups."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Value, signed, unsigned
+from amaranth.hdl import Module, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.block_memory import BlockMemory
 from hdl.pipeline import REACH, copies, delay, num_copies
 from hdl.technology import technology_of
 
@@ -75,36 +76,38 @@ class VectorMemory(wiring.Component):
         return m
 
 
-class GroupChoice(wiring.Component):
-    """A group of P elements out of a word of a VectorMemory; P divides C.
+class GroupMemory(wiring.Component):
+    """The same vector once more, read by groups of P elements; P divides C.
 
-    Ports: ``word`` (C int16, the memory's ``read_data``), ``index`` (of the group in its word, in the cycle of the word's ``read_address``); ``values`` (P int16), LATENCY = 4 cycles
-    after ``index``. One group per cycle; never stalls; no reset.
+    Ports: ``write`` as of a VectorMemory; ``group``; ``values`` (P int16) LATENCY = 4 cycles later, anything for the group that is written in the same cycle.
+    One group per cycle, never stalls. Contents are undefined until written.
     """
 
-    LATENCY = VectorMemory.LATENCY + 2
+    LATENCY = 4
 
-    def __init__(self, columns: int, width: int) -> None:
-        self._columns, self._width = columns, width
+    def __init__(self, columns: int, width: int, words: int) -> None:
+        groups = max(2, words) * columns // width
+        # In block RAM where there are many: choosing from the words of a VectorMemory takes more than a LUT per column.
+        self._memory = BlockMemory("groups", part_bits=16, parts=width, depth=groups)
         super().__init__(
             {
-                "word": In(data.ArrayLayout(signed(16), columns)),
-                "index": In((columns // width - 1).bit_length()),
+                "write": In(group_write(width, groups)),
+                "group": In(range(groups)),
                 "values": Out(data.ArrayLayout(signed(16), width)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        index = delay(m, self.index, VectorMemory.LATENCY - 1)
-        # Each value has a copy of the choice: among four in one cycle, among these in the next.
-        for p, choice in enumerate(copies(m, technology_of(platform), index, self._width)):
-            values = [self.word[c] for c in range(p, self._columns, self._width)]
-            fours = [delay(m, _choose(choice[:2], values[n : n + 4]), 1) for n in range(0, len(values), 4)]
-            m.d.sync += self.values[p].eq(_choose(delay(m, choice[2:], 1), fours))
+        m.submodules.memory = memory = self._memory
+        enables = self.write.enable.replicate(len(memory.write.enable))
+        # A register on the way in and one on the way out: the RAM may be far.
+        m.d.comb += [
+            memory.write.address.eq(delay(m, self.write.group, 1)),
+            memory.write.data.eq(delay(m, self.write.data.as_value(), 1)),
+            memory.write.enable.eq(delay(m, enables, 1, reset=True)),
+            memory.address_0.eq(delay(m, self.group, 1)),
+            self.values.as_value().eq(delay(m, memory.data_0, 1)),
+        ]
+        assert memory.latency + 2 == self.LATENCY
         return m
-
-
-def _choose(index: Value, values: list[Value]) -> Value:
-    """values[index]. An Array, not word_select: Amaranth makes the latter with a $mul cell."""
-    return Array(values)[index].as_signed() if len(values) > 1 else values[0]

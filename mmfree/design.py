@@ -233,6 +233,11 @@ class Design:
         return self.rows // self.post_width
 
     @property
+    def max_site_values(self) -> int:
+        """Most values that one place can saturate in a token: a vector, or the rows of three matrices, in each segment."""
+        return self.header_words * max(self.max_tiles * self.columns, 3 * self.max_blocks * self.rows)
+
+    @property
     def accumulator_bits(self) -> int:
         """Signed width that holds 128 * max_width."""
         return 9 + self.max_width.bit_length()

@@ -44,6 +44,14 @@ def test_addition_design() -> None:
     assert DESIGN.accumulator_bits == 17
 
 
+@pytest.mark.parametrize("lanes", [4, 64, 1024])
+def test_the_counters_of_saturations_have_room_for_every_value_of_a_token(lanes: int) -> None:
+    """Every element of every vector that is quantized, every output of every matrix."""
+    vectors = sum(segment.matrices[0].trits.shape[1] for segment in ADDITION.segments)
+    outputs = sum(matrix.trits.shape[0] for segment in ADDITION.segments for matrix in segment.matrices)
+    assert max(vectors, outputs) <= design_for(ADDITION, lanes).max_site_values < 8 * max(vectors, outputs)
+
+
 @pytest.mark.parametrize("lanes", [4, 8, 16, 64, 256, 1024, 4096])
 def test_every_lane_count_gives_a_design(lanes: int) -> None:
     design = design_for(ADDITION, lanes)

@@ -28,7 +28,7 @@ def test_every_set_bit_counts(bits: int) -> None:
 
 def test_each_counter_counts_its_own() -> None:
     flags = dict.fromkeys(SATURATION_SITES, 4)
-    block = Counters(flags)
+    block = Counters(flags, 15)
     sources = {
         "cycles": block.busy,
         "beats": block.beat,

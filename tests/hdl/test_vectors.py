@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hdl.vectors import GroupChoice, VectorMemory
+from hdl.vectors import GroupMemory, VectorMemory
 from tests.hdl.bench import simulate, to_python
 from tests.hdl.values import IDLE
 
@@ -44,24 +44,33 @@ def test_groups_are_written_and_words_are_read(columns: int, width: int, words: 
     simulate(memory, bench)
 
 
-@pytest.mark.parametrize(("columns", "width"), [(2, 1), (4, 4), (8, 2), (16, 1), (32, 4), (24, 2)])
-def test_a_group_is_chosen_from_the_word_of_its_address(columns: int, width: int) -> None:
-    """Another word and another index every cycle."""
-    choice, rng = GroupChoice(columns, width), random.Random(columns)
-    num_cycles, groups = 100, columns // width
-    words = [[rng.randrange(-32768, 32768) for _ in range(columns)] for _ in range(num_cycles)]
-    indices = [rng.randrange(groups) for _ in range(num_cycles)]
+@pytest.mark.parametrize(("columns", "width", "words"), [(2, 1, 3), (4, 4, 5), (8, 2, 1), (32, 4, 12)])
+@pytest.mark.parametrize("idle", IDLE)
+def test_groups_are_written_and_read(columns: int, width: int, words: int, idle: float) -> None:
+    """A read of the cycle after a write sees it; written and read in every cycle, and with gaps."""
+    memory, rng = GroupMemory(columns, width, words), random.Random(words)
+    groups = max(2, words) * columns // width
+    held = [[0] * width for _ in range(groups)]
+    due: dict[int, list[int]] = {}
 
     async def bench(ctx: Any) -> None:
-        for number in range(num_cycles):
-            if groups > 1:
-                ctx.set(choice.index, indices[number])
-            # The word of an index comes as many cycles later as a memory takes.
-            ctx.set(choice.word, words[number - VectorMemory.LATENCY])
+        written = 0
+        for number in range(groups + 300):
+            enable = number < groups or rng.random() >= idle
+            last, written = written, number if number < groups else rng.randrange(groups)
+            values = [rng.randrange(-32768, 32768) for _ in range(width)]
+            group = rng.choice([rng.randrange(groups), last])
+            if number >= groups and not (enable and group == written):
+                due[number + memory.LATENCY] = held[group]
+            for name, value in {
+                "group": written, "enable": enable, "keep": rng.getrandbits(width), "data": values
+            }.items():
+                ctx.set(getattr(memory.write, name), value)
+            ctx.set(memory.group, group)
+            if enable:
+                held[written] = values
             await ctx.tick()
-            asked = number + 1 - choice.LATENCY
-            if asked >= 0:
-                low = width * indices[asked]
-                assert to_python(ctx.get(choice.values)) == words[asked][low : low + width], number
+            if number + 1 in due:
+                assert to_python(ctx.get(memory.values)) == due[number + 1]
 
-    simulate(choice, bench)
+    simulate(memory, bench)
