@@ -28,15 +28,15 @@ def ecp5_cells(files: dict[str, str], top: str) -> dict[str, int]:
 
     ``files``: name -> text; RTLIL (.il) and Verilog (.v) are read, others lie beside them (memory files: without contents, a memory is constant, and goes).
     """
-    return dict(_synthesize(files, top, "")["design"]["num_cells_by_type"])
+    return dict(_synthesize(files, f"synth_ecp5 -top {top}")["design"]["num_cells_by_type"])
 
 
-def ecp5_cells_by_block(rtlil_text: str, top: str) -> dict[str, dict[str, int]]:
+def cells_by_block(rtlil_text: str, top: str, synthesis: str = "synth_ecp5 -noflatten") -> dict[str, dict[str, int]]:
     """Cells by type of every block that stands in ``top``, with all that it holds; "top": what stands there itself.
 
-    Blocks are synthesized apart, so together they take a few percent more than the flattened whole.
+    ``synthesis``: a ``synth_*`` command of Yosys that keeps the blocks. Blocks are synthesized apart, so together they take a few percent more than the flattened whole.
     """
-    modules = _synthesize({f"{top}.il": rtlil_text}, top, " -noflatten")["modules"]
+    modules = _synthesize({f"{top}.il": rtlil_text}, f"{synthesis} -top {top}")["modules"]
     modules = {name.removeprefix("\\"): module for name, module in modules.items()}
 
     def total(name: str) -> dict[str, int]:
@@ -53,8 +53,8 @@ def ecp5_cells_by_block(rtlil_text: str, top: str) -> dict[str, dict[str, int]]:
     return found | {"top": {kind: count for kind, count in own.items() if kind.removeprefix("\\") not in modules}}
 
 
-def _synthesize(files: dict[str, str], top: str, options: str) -> dict[str, Any]:
-    """Yosys' statistics after ``synth_ecp5``."""
+def _synthesize(files: dict[str, str], synthesis: str) -> dict[str, Any]:
+    """Yosys' statistics after a ``synth_*`` command."""
     readers = {".il": "read_rtlil", ".v": "read_verilog"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -65,7 +65,7 @@ def _synthesize(files: dict[str, str], top: str, options: str) -> dict[str, Any]
             for file_name in files
             if (suffix := Path(file_name).suffix) in readers
         ]
-        run_yosys([*reads, *synthesis_commands(f"synth_ecp5{options} -top {top}")], folder)
+        run_yosys([*reads, *synthesis_commands(synthesis)], folder)
         return read_statistics(folder)
 
 

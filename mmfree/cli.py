@@ -1,4 +1,4 @@
-"""The command line ``mmfree``: options, errors and output; the verbs themselves stand in ``commands.py``, ``build.py`` and ``demo.py``.
+"""The command line ``mmfree``: options, errors and output; the verbs themselves stand in ``commands.py``, ``build.py``, ``power.py`` and ``demo.py``.
 
 Results go to stdout, progress to stderr. Exit code 0: everything asked for held. 1: a check failed. 2: the input cannot be used.
 """
@@ -31,6 +31,7 @@ EXTRAS = {
     "cocotb": "sim",
     "cocotb_tools": "sim",
     "matplotlib": "plots",
+    "squarify": "plots",
     "amaranth_boards": "boards",
 }
 """Module that may be missing -> extra that installs it."""
@@ -81,6 +82,10 @@ def _verb(name: str) -> Callable[[argparse.Namespace], Outcome]:
             from mmfree import build
 
             return build.build(options)
+        if name == "power":
+            from mmfree import power
+
+            return power.power(options)
         from mmfree import commands
 
         function: Callable[[argparse.Namespace], Outcome] = getattr(commands, name)
@@ -99,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for add in (_add_train, _add_evaluate, _add_export, _add_inspect, _add_generate):
         add(verbs)
-    for add in (_add_verilog, _add_build, _add_cosim, _add_demo, _add_report):
+    for add in (_add_verilog, _add_build, _add_cosim, _add_power, _add_demo, _add_report):
         add(verbs)
     return parser
 
@@ -254,6 +259,42 @@ def _add_cosim(verbs: Any) -> None:
         "--simulator", choices=("verilator", "icarus"), default="verilator", help="icarus is about 50 times slower"
     )
     _add_design(parser)
+
+
+def _add_power(verbs: Any) -> None:
+    parser = _add(verbs, "power", "estimate watts and joules per token of a tape's accelerator on a part")
+    parser.add_argument(
+        "model", type=Path, nargs="?", metavar="TAPE|RUN", help="file, or folder of a demo; None: with --validate"
+    )
+    parser.add_argument(
+        "--part",
+        default="ecp5-85",
+        metavar="NAME",
+        help="ecp5-25, -45, -85, xc7a35t, xc7a100t, xc7z020, zu5ev, zu7ev, ku5p, vu13p, vu37p, ice40up5k",
+    )
+    parser.add_argument(
+        "--technology", type=Path, metavar="FILE", help="parts of your own (docs/power.md); None: those that are known"
+    )
+    parser.add_argument(
+        "--clock", type=float, metavar="MHZ", help="None: what was reached on the part, else 100"
+    )
+    parser.add_argument(
+        "--build", type=Path, metavar="DIR", help="folder of `mmfree build`: its design and the clock that it reached"
+    )
+    parser.add_argument(
+        "--activity", type=Path, metavar="FILE", help="activity.json of an earlier run; None: simulate"
+    )
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help="text to measure activity on; None: 32 tokens of real data"
+    )
+    parser.add_argument(
+        "--validate", action="store_true", help="predict published systems, and compare"
+    )
+    _add_design(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="folder for power.json, activity.json and a page; None: print only"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite what is there")
 
 
 def _add_demo(verbs: Any) -> None:

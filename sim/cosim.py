@@ -166,8 +166,7 @@ def cosim(
         If the simulator or a compiler is missing, or the simulation itself fails.
     """
     tapes = tape if isinstance(tape, list) else [tape]
-    for sequence in sequences:
-        _check_sequence(sequence, tapes)
+    check_sequences(sequences, tapes)
     asked = Run(
         design=design.to_dict(),
         sequences=[sequence.to_dict() for sequence in sequences],
@@ -184,6 +183,12 @@ def cosim(
         if result.divergence is not None and "fault" not in result.divergence and waveform is not None:
             _record(folder, asked, result.divergence, waveform, simulator)
     return _outcome(design, result, logits, states, waveform)
+
+
+def check_sequences(sequences: list[Sequence], tapes: list[Tape]) -> None:
+    """ValueError for the first sequence that cannot be played."""
+    for sequence in sequences:
+        _check_sequence(sequence, tapes)
 
 
 def _check_sequence(sequence: Sequence, tapes: list[Tape]) -> None:
@@ -232,7 +237,7 @@ def write_chip(
     write_tapes(folder, tapes)
 
 
-def _simulate(folder: Path, asked: Run, simulator: str, trace: bool = False) -> Result:
+def _simulate(folder: Path, asked: Run, simulator: str, trace: str = "") -> Result:
     """Build (or find built) the simulation, and run it in ``folder``."""
     write_run(folder, asked)
     model = build([folder / VERILOG_NAME], TOP, trace=trace, simulator=simulator)
@@ -277,7 +282,7 @@ def _record(
     state = None if divergence["begin"] else divergence["state"]
     model = asked.sequences[divergence["sequence"]]["model"]
     sequences = [Sequence(prompt=[divergence["token"]], model=model).to_dict() | {"state": state}]
-    _simulate(folder, replace(asked, sequences=sequences, profile=False), simulator, trace=True)
+    _simulate(folder, replace(asked, sequences=sequences, profile=False), simulator, trace="vcd")
     waveform.parent.mkdir(parents=True, exist_ok=True)
     waveform.write_bytes((folder / WAVEFORM_NAME).read_bytes())
 

@@ -5,6 +5,7 @@
 // Words of 4 lanes are written from DIA and DIB together, and read by side B to DOA (low half) and DOB.
 // What the contract of hdl/block_memory.py leaves open is X: a word that one side reads while the other writes it, and what side A shows of a
 // cycle in which it writes.
+/* verilator tracing_off */
 module DP16KD #(
     parameter DATA_WIDTH_A = 18, DATA_WIDTH_B = 18,
     parameter REGMODE_A = "NOREG", REGMODE_B = "NOREG",
@@ -126,15 +127,19 @@ module DP16KD #(
         DOB3, DOB2, DOB1, DOB0
     } = LANES == 4 ? read_b[35:18] : read_b[17:0];
 endmodule
+/* verilator tracing_on */
 
 // Two bits of a carry chain: the LUT4 of each half is its propagate, and the quarter of it where C and D are 0 its generate.
 module CCU2C #(
     parameter [15:0] INIT0 = 0, INIT1 = 0,
     parameter INJECT1_0 = "YES", INJECT1_1 = "YES"
 ) (
+    /* verilator tracing_off */
     input CIN, A0, B0, C0, D0, A1, B1, C1, D1,
+    /* verilator tracing_on */
     output S0, S1, COUT
 );
+    /* verilator tracing_off */
     wire propagate_0 = INIT0[{D0, C0, B0, A0}];
     wire propagate_1 = INIT1[{D1, C1, B1, A1}];
     wire generate_0 = INJECT1_0 != "YES" && INIT0[{B0, A0}];
@@ -145,18 +150,33 @@ module CCU2C #(
     assign COUT = propagate_1 ? middle : generate_1;
 endmodule
 
-// Flip-flop as hdl/pipeline.py places it: no enable, no reset, rising edge.
+// Flip-flop: rising edge; a reset to its initial value, which the enable may not hold back.
 module TRELLIS_FF #(
-  parameter GSR = "DISABLED",
-  parameter CEMUX = "1",
-  parameter CLKMUX = "CLK",
-  parameter LSRMUX = "LSR",
-  parameter REGSET = "RESET"
+    parameter GSR = "DISABLED",
+    parameter CEMUX = "1",
+    parameter CLKMUX = "CLK",
+    parameter LSRMUX = "LSR",
+    parameter SRMODE = "LSR_OVER_CE",
+    parameter REGSET = "RESET"
 ) (
-  input CLK,
-  input LSR,
-  input DI,
-  output reg Q
+    /* verilator tracing_off */
+    input CLK, LSR, CE, DI,
+    /* verilator tracing_on */
+    output reg Q
 );
-  always @(posedge CLK) Q <= DI;
+    /* verilator tracing_off */
+    wire enabled = CEMUX == "CE" ? CE : CEMUX == "INV" ? ~CE : 1'b1;
+    wire cleared = LSRMUX == "INV" ? ~LSR : LSR;
+    initial begin
+        if (CLKMUX != "CLK" || SRMODE != "LSR_OVER_CE") begin
+            $display("Error: TRELLIS_FF: no model of this clock or reset");
+            $finish;
+        end
+        Q = REGSET == "SET";
+    end
+    always @(posedge CLK)
+        if (cleared)
+            Q <= REGSET == "SET";
+        else if (enabled)
+            Q <= DI;
 endmodule

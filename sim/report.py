@@ -18,6 +18,7 @@ from mmfree.files import write_atomically
 from mmfree.operations import count_operations
 from mmfree.ranges import describe_ranges, measure_ranges, real_ids
 from mmfree.tape import Tape, read_tape
+from sim.page import html_page, note, table
 from sim.picture import draw_accelerator
 from sim.report_figures import (
     Row,
@@ -34,16 +35,6 @@ REFERENCE = Path(__file__).parents[1] / "mmfree" / "reference" / "accuracy_again
 DIGITS = {10: 200, 30: 200, 100: 200, 300: 50, 1000: 20}
 """Digits -> full-carry sums that this report asks."""
 
-_STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;color:#111827;background:#fff;max-width:980px;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #e5e7eb}
-table{border-collapse:collapse;margin:.6rem 0 1rem;font-variant-numeric:tabular-nums}td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}
-td.n{text-align:right}.ok{color:#0b6e4f;font-weight:600}.fail{color:#b91c1c;font-weight:600}.note{color:#4b5563;font-size:.9rem}
-pre{background:#f8fafc;border:1px solid #e5e7eb;padding:.6rem;overflow-x:auto;font-size:.8rem;line-height:1.35}
-svg{width:100%;height:auto}.name{font:600 13px system-ui,sans-serif;text-anchor:middle}.size{font:11.5px system-ui,sans-serif;text-anchor:middle;fill:#374151}
-"""
-
-
 def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
     """Write the report of a demo's folder, or of a checkpoint's; returns where, and the titles of its sections.
 
@@ -56,14 +47,7 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
     sections = list(_sections(run))
     if not sections:
         raise ValueError(f"{run}: neither a demo's folder ({RUN_NAME}) nor a checkpoint (metrics.csv): nothing to report")
-    title = escape(run.resolve().name)
-    body = "".join(f"<section><h2>{escape(name)}</h2>{html}</section>" for name, html in sections)
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>mmfree: {title}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
-        f"<body><h1>mmfree: {title}</h1>{body}</body></html>\n"
-    )
-    write_atomically(out, page.encode())
+    write_atomically(out, html_page(run.resolve().name, sections).encode())
     return out, [name for name, _ in sections]
 
 
@@ -76,10 +60,10 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
     if tape is not None:
         yield "The model", _model(tape)
     if rows := _read(checkpoint / "metrics.csv"):
-        yield "Training", training_curve(rows) + _note("Loss of every step, and its running mean (measured).")
+        yield "Training", training_curve(rows) + note("Loss of every step, and its running mean (measured).")
     if rows := _read(checkpoint / "accuracy.csv"):
-        note = "Share of exact examples along the way, in the chip's arithmetic (measured)."
-        yield "Learning the rule", followed_accuracy(rows) + _note(note)
+        remark = "Share of exact examples along the way, in the chip's arithmetic (measured)."
+        yield "Learning the rule", followed_accuracy(rows) + note(remark)
     if tape is not None and tape.tokenizer.get("kind") == "addition":
         yield "Accuracy against digits", _digits(tape)
     if values:
@@ -88,8 +72,8 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
         yield "Operations per token", _operations(tape)
     if values:
         design = Design.from_dict(values["design"], RUN_NAME)
-        note = "Sizes of this design. At most 16 rows and columns of the array are drawn."
-        yield "The accelerator", draw_accelerator(design) + _note(note)
+        remark = "Sizes of this design. At most 16 rows and columns of the array are drawn."
+        yield "The accelerator", draw_accelerator(design) + note(remark)
     if tape is not None:
         yield "Ranges", _ranges(tape)
 
@@ -101,15 +85,6 @@ def _read(path: Path) -> list[Row]:
         return [(int(a), float(b), float(c)) for a, b, c in list(csv.reader(file))[1:]]
 
 
-def _note(text: str) -> str:
-    return f'<p class="note">{escape(text)}</p>'
-
-
-def _table(rows: list[tuple[str, str]]) -> str:
-    cells = "".join(f'<tr><td>{escape(a)}</td><td class="n">{escape(b)}</td></tr>' for a, b in rows)
-    return f"<table>{cells}</table>"
-
-
 def _checks(values: dict[str, Any]) -> str:
     lines = "".join(
         f'<tr><td class="{"ok" if check["held"] else "fail"}">{"held" if check["held"] else "FAILED"}</td>'
@@ -117,7 +92,7 @@ def _checks(values: dict[str, Any]) -> str:
         for check in values["checks"]
     )
     answers = escape("\n".join(values["answers"]))
-    figures = _table(
+    figures = table(
         [
             ("lanes", f"{values['lanes']:,}"),
             ("cycles per token (simulated, batch 1)", f"{values['cycles_per_token']:,.0f}"),
@@ -131,7 +106,7 @@ def _checks(values: dict[str, Any]) -> str:
 
 def _model(tape: Tape) -> str:
     config = tape.config
-    return _table(
+    return table(
         [
             ("identity (sha256 of the tape)", tape.sha256),
             ("hidden size, intermediate size, layers", f"{config.hidden_size}, {config.intermediate_size}, {config.num_layers}"),
@@ -151,16 +126,16 @@ def _digits(tape: Tape) -> str:
         for digits, examples in DIGITS.items()
     ]
     reference = json.loads(REFERENCE.read_text())
-    note = (
+    remark = (
         "Sums with a carry through all digits, played by the golden model (measured): this model now; the reference, three seeds for each gate, beforehand with "
         "tools/accuracy_against_digits.py. The hard gate can hold a carry bit for bit; a sigmoid gate mostly leaks."
     )
-    return accuracy_against_digits(own, tape.config.gate, reference) + _note(note)
+    return accuracy_against_digits(own, tape.config.gate, reference) + note(remark)
 
 
 def _cycles(values: dict[str, Any]) -> str:
-    note = "Simulated, batch 1: from a token's acceptance until its result is valid; every cycle has one cause."
-    return cycles_by_segment(values["profile"], values["tokens"]) + _note(note)
+    remark = "Simulated, batch 1: from a token's acceptance until its result is valid; every cycle has one cause."
+    return cycles_by_segment(values["profile"], values["tokens"]) + note(remark)
 
 
 def _operations(tape: Tape) -> str:
@@ -169,8 +144,8 @@ def _operations(tape: Tape) -> str:
     counts["of these, weight not 0"] = operations.nonzero_weights
     counts["table reads"] = sum(operations.table_reads.values())
     counts |= {f"products: {use.replace('_', ' ')}": n for use, n in operations.products.items()}
-    note = "Counted from the tape. Products of two variables are made by shift-and-add units; noise is needed only when sampling."
-    return operations_per_token(counts) + _note(note)
+    remark = "Counted from the tape. Products of two variables are made by shift-and-add units; noise is needed only when sampling."
+    return operations_per_token(counts) + note(remark)
 
 
 def _ranges(tape: Tape) -> str:
@@ -182,5 +157,5 @@ def _ranges(tape: Tape) -> str:
         text = load_corpus([]).validation.tobytes()
     ids = real_ids(kind, text)
     lines = describe_ranges(measure_ranges(tape, ids))
-    note = f"How close each intermediate comes to its limits on {np.size(ids):,} positions of real data (golden model)."
-    return f"<pre>{escape(chr(10).join(lines))}</pre>" + _note(note)
+    remark = f"How close each intermediate comes to its limits on {np.size(ids):,} positions of real data (golden model)."
+    return f"<pre>{escape(chr(10).join(lines))}</pre>" + note(remark)

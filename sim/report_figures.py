@@ -1,4 +1,4 @@
-"""The plots of a report, as SVG text."""
+"""The plots of a run's report, as SVG text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ GATE_COLORS = {"hard": "#0b6e4f", "sigmoid": "#c8553d"}
 Row = tuple[int, float, float]
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def figure_of(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of one plot, sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -25,7 +26,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def svg_of(figure: Figure) -> str:
     """The figure's SVG element; text stays text, and the same data gives the same bytes."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mmfree"}):
@@ -36,30 +37,30 @@ def _svg(figure: Figure) -> str:
 
 def training_curve(rows: list[Row]) -> str:
     """Loss against steps, each step and a running mean."""
-    figure, axes = _figure(7.2, 3.0)
+    figure, axes = figure_of(7.2, 3.0)
     steps, losses = [row[0] for row in rows], [row[1] for row in rows]
     axes.plot(steps, losses, color="#94a3b8", linewidth=0.6)
     window = max(1, len(losses) // 50)
     means = [sum(losses[max(0, i - window + 1) : i + 1]) / (i + 1 - max(0, i - window + 1)) for i in range(len(losses))]
     axes.plot(steps, means, color="#0b6e4f", linewidth=1.6)
     axes.set(xlabel="step", ylabel="loss, nats", yscale="log")
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def followed_accuracy(rows: list[Row]) -> str:
     """Accuracy on training and held-out examples against steps."""
-    figure, axes = _figure(7.2, 3.0)
+    figure, axes = figure_of(7.2, 3.0)
     steps = [row[0] for row in rows]
     axes.plot(steps, [100 * row[1] for row in rows], color="#94a3b8", label="training examples")
     axes.plot(steps, [100 * row[2] for row in rows], color="#0b6e4f", label="held-out examples")
     axes.set(xlabel="step", ylabel="exact, %", ylim=(-3, 103))
     axes.legend(frameon=False)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def accuracy_against_digits(own: list[dict[str, Any]], gate: str, reference: list[dict[str, Any]]) -> str:
     """Exact full-carry sums against digits, log axis: this model, and the reference models of both gates."""
-    figure, axes = _figure(7.2, 3.2)
+    figure, axes = figure_of(7.2, 3.2)
     chains = [row for row in reference if row["kind"] == "chains"]
     for name, color in GATE_COLORS.items():
         for seed in sorted({row["seed"] for row in chains}):
@@ -84,12 +85,12 @@ def accuracy_against_digits(own: list[dict[str, Any]], gate: str, reference: lis
     axes.text(1.15, 6, "trained on", color="0.4", fontsize=9)
     axes.set(xscale="log", xlabel="digits", ylabel="exact full-carry sums, %", ylim=(-4, 104), xlim=(1, 14_000))
     axes.legend(frameon=False, loc="center left")
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def cycles_by_segment(profile: dict[str, dict[str, int]], tokens: int) -> str:
     """Cycles per token of every segment, by cause."""
-    figure, axes = _figure(7.2, 0.7 + 0.28 * len(profile))
+    figure, axes = figure_of(7.2, 0.7 + 0.28 * len(profile))
     names = list(profile)
     left = [0.0] * len(names)
     for cause, label in CAUSES.items():
@@ -100,14 +101,14 @@ def cycles_by_segment(profile: dict[str, dict[str, int]], tokens: int) -> str:
     axes.invert_yaxis()
     axes.set(xlabel="cycles per token")
     axes.legend(frameon=False, fontsize=9)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def operations_per_token(counts: dict[str, int]) -> str:
     """Operations of one token, log axis."""
-    figure, axes = _figure(7.2, 0.7 + 0.3 * len(counts))
+    figure, axes = figure_of(7.2, 0.7 + 0.3 * len(counts))
     bars = axes.barh(list(counts), list(counts.values()), color="#0b6e4f")
     axes.bar_label(bars, labels=[f"{count:,}" for count in counts.values()], padding=4, fontsize=9)
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="per token", xlim=(1, 6 * max(counts.values())))
-    return _svg(figure)
+    return svg_of(figure)

@@ -35,15 +35,18 @@ KEPT_BUILDS = 64
 
 LOG_NAME = "simulation.log"
 SIMULATORS = ("verilator", "icarus")
+ACTIVITY_NAME = "dump.saif"
+TRACES = {"": (), "vcd": (), "saif": ("--trace-saif", "--no-trace-params")}
+"""What a run can record (a waveform, the toggles of every net), and Verilator's options for it."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A built simulation: the folder of its program, its top module, whether it writes WAVEFORM_NAME, and the simulator."""
+    """A built simulation: the folder of its program, its top module, what it records (of TRACES), and the simulator."""
 
     folder: Path
     toplevel: str
-    trace: bool
+    trace: str = ""
     simulator: str = "verilator"
 
     @property
@@ -59,7 +62,7 @@ def cache_folder() -> Path:
 
 
 def build(
-    sources: list[Path], toplevel: str, *, trace: bool = False, simulator: str = "verilator"
+    sources: list[Path], toplevel: str, *, trace: str = "", simulator: str = "verilator"
 ) -> Model:
     """Compile Verilog, or find it compiled already.
 
@@ -72,20 +75,22 @@ def build(
     simulator
         Of SIMULATORS.
     trace
-        Whether runs write a waveform (slow).
+        Of TRACES: "vcd" (slow) leaves WAVEFORM_NAME in a run's folder, "saif" (Verilator only) ACTIVITY_NAME.
 
     Raises
     ------
     SimulatorError
         If the simulator or a compiler is missing, or compilation fails; the message ends with the tool's own last line.
     """
+    if trace == "saif" and simulator != "verilator":
+        raise ValueError(f"{simulator} records no SAIF: use verilator")
     program = find_verilator()[0] if simulator == "verilator" else find_icarus()
     key = hashlib.sha256()
     for source in sources:
         key.update(source.read_bytes())
     version = importlib.metadata.version("cocotb")
     key.update(repr((simulator, program, version, sys.prefix, sys.version_info[:2], toplevel, trace)).encode())
-    key.update(repr((VERILATOR_ARGS, MAKE_ARGS, ICARUS_ARGS)).encode())
+    key.update(repr((VERILATOR_ARGS, TRACES[trace], MAKE_ARGS, ICARUS_ARGS)).encode())
     folder = cache_folder() / key.hexdigest()[:32]
     model = Model(folder, toplevel, trace, simulator)
     if model.program.exists():
@@ -102,7 +107,7 @@ def build(
     return model
 
 
-def _compile(sources: list[Path], toplevel: str, folder: Path, trace: bool) -> None:
+def _compile(sources: list[Path], toplevel: str, folder: Path, trace: str) -> None:
     ports = folder / "ports.vlt"
     ports.write_text(publish_ports(sources[0].read_text(), toplevel))
     log = folder / "build.log"
@@ -111,15 +116,15 @@ def _compile(sources: list[Path], toplevel: str, folder: Path, trace: bool) -> N
             sources=[control_file(ports), *(source.resolve() for source in sources)],
             hdl_toplevel=toplevel,
             build_dir=folder / "obj",
-            build_args=VERILATOR_ARGS,
-            waves=trace,
+            build_args=[*VERILATOR_ARGS, *TRACES[trace]],
+            waves=bool(trace),
             log_file=log,
         )
     except (RuntimeError, SystemExit) as error:
         raise SimulatorError(f"Verilator could not build {sources[0].name}: {_last_error(log) or error}") from None
 
 
-def _compile_for_icarus(sources: list[Path], toplevel: str, folder: Path, trace: bool) -> None:
+def _compile_for_icarus(sources: list[Path], toplevel: str, folder: Path, trace: str) -> None:
     log = folder / "build.log"
     try:
         IcarusRunner().build(
@@ -128,7 +133,7 @@ def _compile_for_icarus(sources: list[Path], toplevel: str, folder: Path, trace:
             build_dir=folder / "obj",
             build_args=ICARUS_ARGS,
             timescale=("1ns", "1ps"),
-            waves=trace,
+            waves=bool(trace),
             log_file=log,
         )
     except (RuntimeError, SystemExit) as error:
@@ -157,7 +162,7 @@ def _forget_old_builds(parent: Path) -> None:
 def run(model: Model, test_module: str, folder: Path) -> None:
     """Run the cocotb tests of ``test_module`` with ``folder`` as working folder.
 
-    What the simulation prints goes to LOG_NAME in ``folder``; a model built with ``trace`` leaves WAVEFORM_NAME there.
+    What the simulation prints goes to LOG_NAME in ``folder``; a model built with a ``trace`` leaves its file there.
 
     Raises
     ------
@@ -174,7 +179,7 @@ def run(model: Model, test_module: str, folder: Path) -> None:
             build_dir=model.folder,
             test_dir=folder,
             results_xml=str(results.resolve()),
-            waves=model.trace,
+            waves=bool(model.trace),
             log_file=log,
         )
         tests, failed = get_results(results)

@@ -28,6 +28,7 @@ SURFACE = {
     "verilog": "source --lanes --bits --out --force",
     "build": "tape --board --clock --allow-slow --lanes --bits --out --force",
     "cosim": "tape --prompt --tokens --temperature --stop --profile --waveform --simulator --lanes --bits",
+    "power": "model --part --technology --clock --build --activity --prompt --validate --lanes --bits --out --force",
     "demo": "preset --lanes --out --force",
     "report": "run --out",
 }

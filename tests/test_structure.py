@@ -18,7 +18,7 @@ TORCH_SIDE = {
 }
 """Modules of mmfree that may name torch, or a module that does. The rest of the project never loads it."""
 
-COMMAND_LINE = {"backends", "build", "cli", "commands", "demo"}
+COMMAND_LINE = {"backends", "build", "cli", "commands", "demo", "power"}
 """Modules of mmfree that may import hdl and sim (lazily: a test below)."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from amaranth.back import rtlil
 
 from hdl.accelerator import Accelerator
-from hdl.audit import ECP5_DSP_CELLS, ecp5_cells, ecp5_cells_by_block, luts, ram_blocks
+from hdl.audit import ECP5_DSP_CELLS, cells_by_block, ecp5_cells, luts, ram_blocks
 from hdl.emit import TOP
 from hdl.technology import Technology
 from mmfree.design import design_for
@@ -47,7 +47,7 @@ def main() -> None:
     text = rtlil.convert(Accelerator(design), name=TOP, emit_src=False, platform=Technology.ECP5)
     result = describe(ecp5_cells({f"{TOP}.il": text}, TOP), design.lanes)
     if options.by_block:
-        blocks = ecp5_cells_by_block(text, TOP)
+        blocks = cells_by_block(text, TOP)
         result["blocks"] = {name: describe(cells, design.lanes) for name, cells in sorted(blocks.items())}
     print(json.dumps(result, indent=1))
 

@@ -57,7 +57,7 @@ def test_a_failing_test_is_a_failing_run(tmp_path: Path, cache: Path) -> None:
 
 
 def test_a_traced_build_leaves_a_waveform(tmp_path: Path, cache: Path) -> None:
-    model = build(source(tmp_path), "counter", trace=True)
+    model = build(source(tmp_path), "counter", trace="vcd")
     run(model, "tests.sim.cocotb_counter", tmp_path)
     assert "count" in (tmp_path / WAVEFORM_NAME).read_text()
 

@@ -1,0 +1,209 @@
+"""``mmfree power``: watts and joules per token of a tape's accelerator on a part, or the estimate's own validation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmfree.config import read_json
+from mmfree.design import Design, design_for
+from mmfree.files import refuse_to_overwrite, write_atomically
+from mmfree.outcome import Outcome
+from mmfree.tape import Tape, read_tape
+from mmfree.tokenizer import tokenizer_from_dict
+
+if TYPE_CHECKING:
+    from sim.activity import Activity
+    from sim.power import Power
+
+TOKENS = 32
+"""Tokens that activity is measured on, if no prompt is given."""
+
+ASSUMED_CLOCK_HZ = 100e6
+"""Clock of a part for which no design was routed."""
+
+POWER_NAME, ACTIVITY_NAME, PAGE_NAME = "power.json", "activity.json", "power.html"
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """A clock, where it comes from, and the fastest that is known (None: not known)."""
+
+    hz: float
+    label: str
+    limit_hz: float | None
+
+
+def power(options: argparse.Namespace) -> Outcome:
+    """``mmfree power``."""
+    if options.validate:
+        return _validate()
+    if options.model is None:
+        raise ValueError("give a tape or the folder of a demo, or --validate")
+    from sim.coefficients import load_part
+
+    if options.out is not None:
+        refuse_to_overwrite(options.out / POWER_NAME, options.force)
+    tape, design = _model(options)
+    part = load_part(options.part, options.technology)
+    clock = _clock(options, design, part.family)
+    activity = _activity(options, tape, design)
+    print(f"synthesizing {design.lanes} lanes for {part.device} ...", file=sys.stderr)
+    from hdl.cost import segment_cycles
+    from hdl.families import area_by_block
+    from sim.power import Load, estimate
+
+    found = estimate(
+        part,
+        Load.of(area_by_block(design, part.family), activity),
+        clock.hz,
+        clock_label=clock.label,
+        segments=segment_cycles(tape.config, design),
+        assumptions=(
+            "weights on the chip, one sequence, the host answers at once",
+            f"activity: {activity.text}, {activity.tokens} tokens, zero-delay RTL simulation: no glitches seen (a coefficient stands for them)",
+            "cells: Yosys estimate by block, neither placed nor routed",
+            "without board, regulators, and the host's link",
+        ),
+    )
+    values = {
+        "tape_sha256": tape.sha256,
+        "lanes": design.lanes,
+        "weight_code": design.weight_code,
+        "ternary_weights": tape.num_ternary_weights,
+        **found.to_dict(),
+    }
+    if options.out is not None:
+        from sim.power_report import power_page
+
+        values["files"] = _write(options.out, values, power_page(found, part, activity, tape, design), activity)
+    return Outcome(values, _describe(values, found, tape))
+
+
+def _model(options: argparse.Namespace) -> tuple[Tape, Design]:
+    """The tape, and the design that plays it: that of a demo's folder or of a build, or one of the lanes asked for."""
+    path: Path = options.model
+    if path.is_dir():
+        if not (path / "model.tape").is_file():
+            raise ValueError(f"{path}: no model.tape in it; give a tape or the folder of a demo")
+        tape = read_tape(path / "model.tape")
+    else:
+        tape = read_tape(path)
+    if options.build is not None:
+        description = read_json(options.build / "build.json")
+        if description.get("tape_sha256") != tape.sha256:
+            raise ValueError(f"{options.build}: built with another tape than {path}")
+        return tape, Design.from_dict(description["design"], str(options.build))
+    return tape, design_for(tape, options.lanes, options.bits)
+
+
+def _clock(options: argparse.Namespace, design: Design, family: str) -> _Clock:
+    """The clock asked for, or the one reached; ValueError if more is asked for than was reached."""
+    from hdl.cost import clock_hz
+
+    if options.build is not None:
+        reached = read_json(options.build / "build.json")
+        limit, label = float(reached["clock_hz"]), "post-route, this build"
+    elif family == "ecp5":
+        limit, label = clock_hz(design.lanes), "projected: designs of other sizes after routing (docs/accelerator.md)"
+    else:
+        hz = ASSUMED_CLOCK_HZ if options.clock is None else options.clock * 1e6
+        return _Clock(hz, "assumed: nothing was routed for this part", None)
+    if options.clock is None:
+        return _Clock(limit, label, limit)
+    if options.clock * 1e6 > limit:
+        raise ValueError(f"--clock: {options.clock:g} MHz is above what was reached, {limit / 1e6:.1f} MHz ({label})")
+    return _Clock(options.clock * 1e6, f"asked for; reached: {limit / 1e6:.1f} MHz, {label}", limit)
+
+
+def _activity(options: argparse.Namespace, tape: Tape, design: Design) -> Activity:
+    """Activity from a file, or measured on a prompt, on held-out text, or on a problem of the tape's task."""
+    from sim.activity import measure_activity, read_activity
+
+    if options.activity is not None:
+        activity = read_activity(options.activity)
+        activity.check(tape, design, str(options.activity))
+        return activity
+    prompt, text = _prompt(options, tape)
+    print(f"simulating {len(prompt)} tokens, every net watched ...", file=sys.stderr)
+    return measure_activity(tape, design, prompt, text=text)
+
+
+def _prompt(options: argparse.Namespace, tape: Tape) -> tuple[list[int], str]:
+    """Tokens to play, and what they are."""
+    from mmfree.ranges import real_ids
+
+    tokenizer = tokenizer_from_dict(tape.tokenizer)
+    if options.prompt is not None:
+        return tokenizer.encode(options.prompt), "the prompt given"
+    if tokenizer.kind == "bytes":
+        from mmfree.data import load_corpus
+
+        return tokenizer.encode(load_corpus([]).validation.tobytes()[:TOKENS].decode("utf-8", "ignore")), "held-out text"
+    ids = np.asarray(real_ids(tokenizer.kind, b"")).ravel()[:TOKENS]
+    return [int(token) for token in ids], f"a problem of the task {tokenizer.kind}"
+
+
+def _write(out: Path, values: dict[str, Any], page: str, activity: Activity) -> list[str]:
+    """The estimate, the activity behind it, and a page."""
+    activity.write(out / ACTIVITY_NAME)
+    write_atomically(out / PAGE_NAME, page.encode())
+    write_atomically(out / POWER_NAME, (json.dumps(values, indent=1) + "\n").encode())
+    return [str(out / name) for name in (POWER_NAME, ACTIVITY_NAME, PAGE_NAME)]
+
+
+def _describe(values: dict[str, Any], found: Power, tape: Tape) -> str:
+    """For people: what, then where it goes."""
+    joules, watts = found.joules_per_token, found.watts
+    per_weight = joules.best / tape.num_ternary_weights
+    lines = [
+        f"{found.device}, {values['lanes']} lanes at {found.clock_hz / 1e6:g} MHz ({found.clock_label})",
+        f"energy per token  {_span(joules, 'J')}  ({found.label}; {1e12 * per_weight:.3g} pJ per ternary weight)",
+        f"power             {_span(watts, 'W')}  at {found.tokens_per_second:,.0f} tokens/s ({found.cycles_per_token:,.0f} cycles per token, simulated)",
+        "",
+        "where it goes, per token: low, best, high",
+    ]
+    for kind, share in found.by_kind.items():
+        if share.high:
+            lines.append(f"  {kind:<12}{_span(share, 'J')}  {100 * share.best / joules.best:5.1f} %")
+    lines += ["", "largest blocks"]
+    blocks = sorted(found.by_block.items(), key=lambda item: -item[1].best)
+    lines += [f"  {name:<14}{_span(share, 'J')}" for name, share in blocks[:8]]
+    lines += ["", *(f"- {line}" for line in found.assumptions)]
+    return "\n".join(lines)
+
+
+def _span(found: Any, unit: str) -> str:
+    """An interval in a readable scale."""
+    scales = (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9), ("p", 1e-12))
+    prefix, scale = next((entry for entry in scales if found.best >= entry[1]), scales[-1])
+    return f"{found.best / scale:8.3g} {prefix}{unit} ({found.low / scale:.3g} to {found.high / scale:.3g})"
+
+
+def _validate() -> Outcome:
+    """Published systems against predictions, those that miss included."""
+    from sim.published import predictions
+
+    found = predictions()
+    held = [prediction for prediction in found if prediction.held_out]
+    inside = sum(prediction.inside for prediction in held)
+    lines = [f"{'system':<40}{'low':>8}{'best':>8}{'high':>8}{'published':>11}  watts"]
+    for p in found:
+        verdict = "inside" if p.inside else "OUTSIDE"
+        role = "held out" if p.held_out else "seen"
+        lines.append(
+            f"{p.name:<40}{p.watts.low:>8.3g}{p.watts.best:>8.3g}{p.watts.high:>8.3g}{p.published:>11.4g}  {verdict}, {role}, {p.kind}: {p.what}"
+        )
+    lines += ["", f"held out: {inside} of {len(held)} inside (estimated against published)"]
+    values = {
+        "systems": [prediction.to_dict() for prediction in found],
+        "held_out": len(held),
+        "held_out_inside": inside,
+    }
+    return Outcome(values, "\n".join(lines))

@@ -1,0 +1,195 @@
+"""Activity: how often each block of an accelerator switches while it plays real tokens."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hdl.accelerator import Accelerator
+from hdl.emit import TOP, VERILOG_NAME, convert_rtlil
+from mmfree.config import read_json
+from mmfree.design import Design
+from mmfree.files import write_atomically
+from mmfree.tape import Tape
+from sim.cosim import Sequence, check_sequences, write_chip
+from sim.driver import CLOCK_NS
+from sim.run_folder import Run, write_run
+from sim.runner import ACTIVITY_NAME, build, run
+from sim.saif import NetToggles, read_saif
+
+SCHEMA = 1
+_MODULE = re.compile(r"^module (\S+)\n(.*?)^end$", re.MULTILINE | re.DOTALL)
+_CELL = re.compile(r"^  cell \\(\S+) \\(\S+)$", re.MULTILINE)
+_REGISTER = re.compile(r"^  cell \$dff \S+\n(?:.*\n)*?    connect \\Q (.+)$", re.MULTILINE)
+_READ = re.compile(r"^  cell \$memrd_v2 \S+\n(?:.*\n)*?    connect \\DATA (.+)$", re.MULTILINE)
+_NAME = re.compile(r"(?:\\|(?=\$))([^\s\]}]+)")
+"""Of a wire: a public name without its backslash, or a private one, $ and all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockActivity:
+    """A block of the accelerator, with all that it holds: bits of its registers and of what its memories read, and how often these changed in the run."""
+
+    registers: int = 0
+    register_toggles: int = 0
+    read_bits: int = 0
+    read_toggles: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """What switched in a run of ``tokens`` tokens on ``cycles`` cycles, by block ("top": what stands in none).
+
+    Zero-delay simulation of the RTL: every register changes at most once a cycle, and glitches do not show.
+    ``text``: where the tokens came from. ``tape_sha256`` and ``design``: what was played on what.
+    """
+
+    tape_sha256: str
+    design: dict[str, Any]
+    text: str
+    tokens: int
+    cycles: int
+    blocks: dict[str, BlockActivity]
+
+    @property
+    def cycles_per_token(self) -> float:
+        """From a token to the next: the host answers at once."""
+        return self.cycles / self.tokens
+
+    @property
+    def toggle_rate(self) -> float:
+        """Toggles per register and cycle, of all blocks."""
+        registers = sum(block.registers for block in self.blocks.values())
+        return sum(block.register_toggles for block in self.blocks.values()) / registers / self.cycles
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        write_atomically(path, (json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n").encode())
+
+    def check(self, tape: Tape, design: Design, source: str) -> None:
+        """ValueError if the activity is of another tape or another design."""
+        if self.tape_sha256 != tape.sha256:
+            raise ValueError(
+                f"{source}: activity of another tape ({self.tape_sha256[:12]}, not {tape.sha256[:12]}); measure this one without --activity"
+            )
+        if self.design != design.to_dict():
+            own = design.to_dict()
+            name = next(name for name in own if self.design.get(name) != own[name])
+            raise ValueError(
+                f"{source}: activity of another design ({name} {self.design.get(name)!r}, not {own[name]!r}); give its --lanes and --bits, or measure this one"
+            )
+
+
+def read_activity(path: Path) -> Activity:
+    """What ``Activity.write`` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is not such a one.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict) or values.pop("schema", None) != SCHEMA:
+        raise ValueError(f"{path}: not an activity file of schema {SCHEMA}")
+    try:
+        blocks = {name: BlockActivity(**block) for name, block in values.pop("blocks").items()}
+        activity = Activity(blocks=blocks, **values)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: not an activity file: {error}") from None
+    if activity.tokens < 1 or activity.cycles < 1 or any(min(asdict(block).values()) < 0 for block in blocks.values()):
+        raise ValueError(f"{path}: counts must be positive")
+    return activity
+
+
+def measure_activity(tape: Tape, design: Design, prompt: list[int], *, text: str) -> Activity:
+    """Play a prompt on the simulated chip, and count.
+
+    Raises
+    ------
+    ValueError
+        If the prompt is empty or holds a token that is not in the vocabulary.
+    SimulatorError
+        If the simulator or a compiler is missing, or the chip chose another token than the golden model.
+    """
+    sequence = Sequence(prompt=prompt)
+    check_sequences([sequence], [tape])
+    with tempfile.TemporaryDirectory(prefix="mmfree-activity-") as name:
+        folder = Path(name)
+        write_chip(folder, [tape], design)
+        cycles, nets = count_toggles(folder, Run(design=design.to_dict(), sequences=[sequence.to_dict()]))
+    blocks = by_block(nets, watched_nets(convert_rtlil(Accelerator(design))))
+    return Activity(
+        tape_sha256=tape.sha256, design=design.to_dict(), text=text, tokens=len(prompt), cycles=cycles, blocks=blocks
+    )
+
+
+def count_toggles(folder: Path, asked: Run) -> tuple[int, list[NetToggles]]:
+    """Simulate the chip in ``folder`` without reading anything back between tokens: cycles, and every net."""
+    write_run(folder, asked)
+    model = build([folder / VERILOG_NAME], TOP, trace="saif")
+    run(model, "sim.activity_bench", folder)
+    duration_ps, nets = read_saif(folder / ACTIVITY_NAME)
+    return round(duration_ps / (1000 * CLOCK_NS)), nets
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Names of a module instance's registers, and of what its memories read."""
+
+    registers: frozenset[str]
+    reads: frozenset[str]
+
+
+def watched_nets(rtlil_text: str) -> dict[tuple[str, ...], Watched]:
+    """What to count of every instance of a design: scope -> names."""
+    modules: dict[str, tuple[Watched, list[tuple[str, str]]]] = {}
+    for match in _MODULE.finditer(rtlil_text):
+        body = match[2]
+        registers, reads = (frozenset(_names(found.findall(body))) for found in (_REGISTER, _READ))
+        modules[match[1].removeprefix("\\")] = Watched(registers, reads - registers), _CELL.findall(body)
+    found: dict[tuple[str, ...], Watched] = {}
+
+    def walk(module: str, scope: tuple[str, ...]) -> None:
+        found[scope], cells = modules[module]
+        for kind, name in cells:
+            if kind in modules:
+                walk(kind, (*scope, name))
+
+    walk(TOP, (TOP,))
+    return found
+
+
+def _names(signals: Iterable[str]) -> list[str]:
+    return [name for signal in signals for name in _NAME.findall(signal)]
+
+
+def by_block(nets: list[NetToggles], watched: dict[tuple[str, ...], Watched]) -> dict[str, BlockActivity]:
+    """Counts of the blocks that stand in the top module."""
+    blocks: dict[str, BlockActivity] = defaultdict(BlockActivity)
+    for net in nets:
+        if (names := watched.get(net.scope)) is None:
+            continue
+        name = block_of(net.scope)
+        block = blocks[name]
+        if net.name in names.registers:
+            blocks[name] = replace(
+                block,
+                registers=block.registers + net.bits,
+                register_toggles=block.register_toggles + net.toggles,
+            )
+        elif net.name in names.reads:
+            blocks[name] = replace(
+                block, read_bits=block.read_bits + net.bits, read_toggles=block.read_toggles + net.toggles
+            )
+    return dict(sorted(blocks.items()))
+
+
+def block_of(scope: tuple[str, ...]) -> str:
+    """Name of the block of the top module that a scope lies in; Amaranth adds $N to names that clash."""
+    return scope[1].partition("$")[0] if len(scope) > 1 else "top"
