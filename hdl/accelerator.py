@@ -18,6 +18,7 @@ from hdl.faults import Faults, fault_layout
 from hdl.forget_gate import TABLE_LATENCY
 from hdl.load_port import LoadPort
 from hdl.loaded_memory import LoadedMemory
+from hdl.multiplying_array import MultiplyingArray
 from hdl.noise import REGISTERS, Noise
 from hdl.pipeline import delay
 from hdl.post import BIAS_LATENCY, EARLY, POST_SITES, STATE_LATENCY, X_LATENCY, Post
@@ -86,7 +87,7 @@ class Accelerator(wiring.Component):
                 "tables", design.loaded_shape("tables"), reads=2 * width, contents=contents.get("tables", ())
             ),
             "biases": LoadedMemory("biases", design.loaded_shape("biases"), contents=contents.get("biases", ())),
-            "array": TernaryArray(design),
+            "array": MultiplyingArray(design) if design.multiplies else TernaryArray(design),
             "row_blocks": RowBlocks(design),
             "post": post,
             "counters": Counters(

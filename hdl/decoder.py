@@ -7,11 +7,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from mmfree.design import Design
-from mmfree.weight_codes import WEIGHT_CODES
+from mmfree.weight_codes import find_code
 
 
 class Decoder(wiring.Component):
-    """Words of a weight code (mmfree/weight_codes.py) to codes of 2 bits, 0, 1, 3 for 0, +1, -1, for each group of rows.
+    """Words of a weight code (mmfree/weight_codes.py) to codes of 2 bits, 0, 1, 3 for 0, +1, -1, for each group of rows; int8 weights pass.
 
     Ports: ``words``; ``o``, ``LATENCY`` = 1 cycle later. One word of each group per cycle; never stalls; no reset.
     """
@@ -19,30 +19,30 @@ class Decoder(wiring.Component):
     LATENCY = 1
 
     def __init__(self, design: Design) -> None:
-        self._lanes, self._code = design.group_rows * design.columns, WEIGHT_CODES[design.weight_code]
-        self._groups = design.num_groups
+        self._lanes, self._code = design.group_rows * design.columns, find_code(design.weight_code)
+        self._groups, self._lane_bits = design.num_groups, design.lane_bits
         super().__init__(
             {
                 "words": In(data.ArrayLayout(unsigned(design.group_bits), self._groups)),
-                "o": Out(data.ArrayLayout(unsigned(2 * self._lanes), self._groups)),
+                "o": Out(data.ArrayLayout(unsigned(self._lane_bits * self._lanes), self._groups)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         code = self._code
-        decode = {"2": _two_bit, "1.67": _triple, "1.6": _five_in_eight}[code.name]
+        decode = {"1.67": _triple, "1.6": _five_in_eight}.get(code.name, _as_it_is)
         for group in range(self._groups):
             word = self.words[group]
             trits = [decode(word[n : n + code.bits]) for n in range(0, code.word_bits(self._lanes), code.bits)]
-            m.d.sync += self.o[group].eq(Cat(trits)[: 2 * self._lanes])
+            m.d.sync += self.o[group].eq(Cat(trits)[: self._lane_bits * self._lanes])
         return m
 
 
 # Each trit is (nonzero, negative). Equations, not tables: a table would be made as a ROM, of ten times the LUTs.
 
 
-def _two_bit(code: Value) -> Value:
+def _as_it_is(code: Value) -> Value:
     return code
 
 

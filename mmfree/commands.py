@@ -240,6 +240,8 @@ def verilog(options: argparse.Namespace) -> Outcome:
     refuse_to_overwrite(options.out / VERILOG_NAME, options.force)
     if options.source.suffix == ".json":
         tape, design = None, Design.from_dict(read_json(options.source), str(options.source))
+        if design.multiplies:
+            raise ValueError(f"{options.source}: a design that multiplies is for comparison alone (tools/multiplying.py)")
     else:
         tape = read_tape(options.source)
         design = design_for(tape, options.lanes, options.bits)

@@ -8,7 +8,7 @@ from typing import Any
 from mmfree.config import ModelConfig
 from mmfree.formats import MAX_FAN_IN, NOISE_INDEX_BITS, SEGMENT_ROLES, TABLE_ENTRIES, Formats
 from mmfree.tape import Tape, segment_shapes
-from mmfree.weight_codes import WEIGHT_CODES
+from mmfree.weight_codes import MULTIPLYING_CODES, find_code
 
 CHECK_BITS, PAGE_BITS, PAGE_WORDS = 32, 4096, 4
 """Check word of a segment, and the words that are folded to one before the CRC sees them (docs/accelerator.md): as many bits, but at least so many words as the CRC takes
@@ -142,10 +142,10 @@ class Design:
         for name in ("max_width", "embedding_width"):
             if getattr(self, name) > MAX_FAN_IN:
                 raise ValueError(f"design: {name} must be at most {MAX_FAN_IN}")
-        if self.weight_code not in WEIGHT_CODES:
-            raise ValueError(
-                f"design: weight_code must be one of {', '.join(WEIGHT_CODES)}, got {self.weight_code!r}"
-            )
+        try:
+            find_code(self.weight_code)
+        except ValueError as error:
+            raise ValueError(f"design: {error}") from None
         if self.formats != Formats():
             raise ValueError("design: only the default formats of docs/arithmetic.md can be built yet")
 
@@ -167,7 +167,7 @@ class Design:
     @property
     def group_bits(self) -> int:
         """Bits of a group's share of a word of weights: whole parts of the load port; a check word must fit."""
-        code = WEIGHT_CODES[self.weight_code]
+        code = find_code(self.weight_code)
         bits = max(CHECK_BITS, code.word_bits(self.group_rows * self.columns))
         parts = -(-bits // LOAD_BITS)
         return -(-bits // parts) * parts
@@ -239,8 +239,18 @@ class Design:
 
     @property
     def accumulator_bits(self) -> int:
-        """Signed width that holds 128 * max_width."""
-        return 9 + self.max_width.bit_length()
+        """Signed width that holds 128 * max_width, of int8 weights 128 times that."""
+        return 9 + self.max_width.bit_length() + 7 * self.multiplies
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether weights are int8 and the array multiplies: a design for comparison alone."""
+        return self.weight_code in MULTIPLYING_CODES
+
+    @property
+    def lane_bits(self) -> int:
+        """Bits of a weight as the array takes it."""
+        return 8 if self.multiplies else 2
 
     @property
     def header_fields(self) -> tuple[tuple[str, int], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mmfree.design import CHECK_BITS, KIND_CODES, LOADED_MEMORIES, Design, weight_words
 from mmfree.formats import GATES, ROLES, gumbel_table, reciprocal_root_table
-from mmfree.tape import Segment, Tape
-from mmfree.weight_codes import WEIGHT_CODES
+from mmfree.tape import Tape
+from mmfree.weight_codes import find_code
 
 
 class LayoutError(ValueError):
@@ -72,7 +72,9 @@ def layout(tape: Tape, design: Design) -> Image:
     """
     _check_fit(tape, design)
     words = {
-        "weights": list(_weights(tape, design)),
+        "weights": list(
+            arrange_weights([[matrix.trits for matrix in segment.matrices] for segment in tape.segments], design)
+        ),
         "headers": list(_headers(tape, design)),
         "embedding": _row_words(_embedding(tape, design)),
         "biases": _row_words(_biases(tape, design)),
@@ -124,26 +126,27 @@ def gate_words(tape: Tape, design: Design) -> int:
     return tape.config.num_layers * blocks * design.groups_per_block
 
 
-def _weights(tape: Tape, design: Design) -> Iterator[int]:
-    for segment in tape.segments:
-        words = _segment_weights(segment, design)
+def arrange_weights(segments: Iterable[list[NDArray[np.int8]]], design: Design) -> Iterator[int]:
+    """Words of the weight memory for the matrices [out, in] of every segment, each segment's check word behind it."""
+    for matrices in segments:
+        words = _segment_weights(matrices, design)
         yield from (int.from_bytes(word.tobytes(), "little") for word in words)
         yield check_word(words, design)
 
 
-def _segment_weights(segment: Segment, design: Design) -> NDArray[np.uint8]:
+def _segment_weights(matrices: list[NDArray[np.int8]], design: Design) -> NDArray[np.uint8]:
     """Row blocks of the matrices in turn; within a block, tile after tile: uint8 [words, word bytes], little-endian."""
     rows, columns = design.rows, design.columns
-    height, fan_in = segment.matrices[0].trits.shape
+    height, fan_in = matrices[0].shape
     blocks, tiles = -(-height // rows), -(-fan_in // columns)
-    trits = np.zeros((len(segment.matrices), blocks * rows, tiles * columns), dtype=np.int8)
-    for index, matrix in enumerate(segment.matrices):
-        trits[index, :height, :fan_in] = matrix.trits
+    weights = np.zeros((len(matrices), blocks * rows, tiles * columns), dtype=np.int8)
+    for index, matrix in enumerate(matrices):
+        weights[index, :height, :fan_in] = matrix
     # [matrix, block, row, tile, column] -> [block, matrix, tile, row, column]
-    words = trits.reshape(-1, blocks, rows, tiles, columns).transpose(1, 0, 3, 2, 4)
+    words = weights.reshape(-1, blocks, rows, tiles, columns).transpose(1, 0, 3, 2, 4)
     groups = words.reshape(-1, design.group_rows * columns)
     bits = np.zeros((len(groups), design.group_bits), dtype=np.uint8)
-    packed = WEIGHT_CODES[design.weight_code].pack(groups)
+    packed = find_code(design.weight_code).pack(groups)
     bits[:, : packed.shape[1]] = packed
     return np.packbits(bits.reshape(-1, design.word_bits), axis=1, bitorder="little")
 

@@ -59,12 +59,13 @@ def power(options: argparse.Namespace) -> Outcome:
     from hdl.families import area_by_block
     from sim.power import Load, estimate
 
+    segments = segment_cycles(tape.config, design)
     found = estimate(
         part,
-        Load.of(area_by_block(design, part.family), activity),
+        Load.of(area_by_block(design, part.family), activity, segments),
         clock.hz,
         clock_label=clock.label,
-        segments=segment_cycles(tape.config, design),
+        segments=segments,
         assumptions=(
             "weights on the chip, one sequence, the host answers at once",
             f"activity: {activity.text}, {activity.tokens} tokens, zero-delay RTL simulation: no glitches seen (a coefficient stands for them)",

@@ -100,3 +100,32 @@ WEIGHT_CODES = {
     )
 }
 """By bits per weight."""
+
+
+@dataclass(frozen=True)
+class Int8Code(WeightCode):
+    """Weights of eight bits, which must be multiplied: what ternary ones are compared with. Not an option of the product."""
+
+    def pack(self, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
+        """Words of any int8 [n, lanes] to their bits, two's complement."""
+        bits = trits.view(np.uint8)[..., None] >> np.arange(8) & 1
+        return bits.reshape(len(trits), -1).astype(np.uint8)
+
+
+MULTIPLYING_CODES = {
+    name: Int8Code(name, 1, 8, {(value,): value & 0xFF for value in range(-128, 128)}) for name in ("int8 lut", "int8 dsp")
+}
+"""Multiplied in LUTs, by the shift-and-add unit, or by what synthesis takes for a multiplication: DSP blocks."""
+
+
+def find_code(name: str) -> WeightCode:
+    """The code of a name, of either kind.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if (code := (WEIGHT_CODES | MULTIPLYING_CODES).get(name)) is None:
+        raise ValueError(f"weight_code must be one of {', '.join(WEIGHT_CODES)}, got {name!r}")
+    return code

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from hdl.accelerator import Accelerator
-from hdl.emit import TOP, VERILOG_NAME, convert_rtlil
+from hdl.emit import TOP, VERILOG_NAME, convert_rtlil, write_memory_files
 from mmfree.config import read_json
 from mmfree.design import Design
 from mmfree.files import write_atomically
+from mmfree.layout import Image
 from mmfree.tape import Tape
 from sim.cosim import Sequence, check_sequences, write_chip
 from sim.driver import CLOCK_NS
@@ -107,8 +108,10 @@ def read_activity(path: Path) -> Activity:
     return activity
 
 
-def measure_activity(tape: Tape, design: Design, prompt: list[int], *, text: str) -> Activity:
-    """Play a prompt on the simulated chip, and count.
+def measure_activity(
+    tape: Tape, design: Design, prompt: list[int], *, text: str, image: Image | None = None
+) -> Activity:
+    """Play a prompt on the simulated chip, and count. ``image``: other contents of its memories than the tape's, for which there is no golden model.
 
     Raises
     ------
@@ -122,7 +125,10 @@ def measure_activity(tape: Tape, design: Design, prompt: list[int], *, text: str
     with tempfile.TemporaryDirectory(prefix="mmfree-activity-") as name:
         folder = Path(name)
         write_chip(folder, [tape], design)
-        cycles, nets = count_toggles(folder, Run(design=design.to_dict(), sequences=[sequence.to_dict()]))
+        if image is not None:
+            write_memory_files(image, design, folder)
+        asked = Run(design=design.to_dict(), sequences=[sequence.to_dict()], checked=image is None)
+        cycles, nets = count_toggles(folder, asked)
     blocks = by_block(nets, watched_nets(convert_rtlil(Accelerator(design))))
     return Activity(
         tape_sha256=tape.sha256, design=design.to_dict(), text=text, tokens=len(prompt), cycles=cycles, blocks=blocks

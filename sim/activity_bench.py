@@ -30,6 +30,7 @@ async def play(dut: Any) -> None:
             note_position(FOLDER)
             await driver.take()
             assert not isinstance(answer, Fault), answer
-            _, expected, _ = model.play(token, begin)
-            assert answer[0] == expected, f"the chip chose row {answer[0]}, the golden model {expected}"
+            if run.checked:
+                _, expected, _ = model.play(token, begin)
+                assert answer[0] == expected, f"the chip chose row {answer[0]}, the golden model {expected}"
             begin = False

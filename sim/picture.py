@@ -5,14 +5,14 @@ from __future__ import annotations
 from html import escape
 
 from mmfree.design import LOADED_MEMORIES, Design
-from mmfree.weight_codes import WEIGHT_CODES
+from mmfree.weight_codes import find_code
 
 _INK, _FILL, _ARRAY, _MEMORY = "#1f2937", "#f8fafc", "#d1fae5", "#e0e7ff"
 
 
 def draw_accelerator(design: Design) -> str:
     """The blocks of a design and what flows between them, 960 x 470."""
-    code = WEIGHT_CODES[design.weight_code]
+    code = find_code(design.weight_code)
     weights = f"{design.weight_words:,} x {design.word_bits} bits"
     loaded = sum(
         (shape.bits + shape.parity) * shape.depth for shape in map(design.loaded_shape, LOADED_MEMORIES)

@@ -49,7 +49,7 @@ Values = Mapping[str, float]
 class Load:
     """What a design does in a token: cells and activity by block, cycles, and bits from external memory.
 
-    ``mean_rate``: toggles per register and cycle of a block for which the activity has no registers.
+    ``mean_rate``: toggles per register and cycle of a block for which the activity has no registers. ``busy``: share of the cycles in which the lanes, and so DSP blocks, have something to do.
     """
 
     areas: Mapping[str, Area]
@@ -57,14 +57,16 @@ class Load:
     activity_cycles: int
     cycles: float
     mean_rate: float = 0.0
+    busy: float = 1.0
     external_bits: float = 0.0
 
     @classmethod
-    def of(cls, areas: Mapping[str, Area], activity: Activity) -> Load:
+    def of(cls, areas: Mapping[str, Area], activity: Activity, segments: list[SegmentCycles]) -> Load:
         """Of one sequence, weights on the chip."""
         return cls(
             areas=areas, activity=activity.blocks, activity_cycles=activity.cycles,
             cycles=activity.cycles_per_token, mean_rate=activity.toggle_rate,
+            busy=sum(s.beats for s in segments) / sum(s.cycles for s in segments),
         )
 
     def joules(self, name: str, values: Values) -> dict[str, float]:
@@ -82,7 +84,7 @@ class Load:
             "routing": (lut_toggles + register_toggles) * values["net_toggle"],
             "memory": (area.ram_blocks * values["ram_access"] + area.uram * values["uram_access"]) * ram_share
             + area.lut_rams * values["lutram_cycle"],
-            "dsp": area.dsp * values["dsp_op"] * values["dsp_8_bits"],
+            "dsp": self.busy * area.dsp * values["dsp_op"] * values["dsp_8_bits"],
         }
         return {kind: 1e-12 * energy * values["scale"] * self.cycles for kind, energy in picojoules.items()}
 

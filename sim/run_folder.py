@@ -30,7 +30,7 @@ def tape_name(model: int) -> str:
 class Run:
     """What is asked for.
 
-    ``sequences``: ``sim.cosim.Sequence`` as plain JSON types. ``loaded``: the memories hold no tape at first; every tape comes through the load port. ``idle``, ``back_pressure``, ``pause``: probabilities per cycle of a token held back, a result not taken, weights not available.
+    ``sequences``: ``sim.cosim.Sequence`` as plain JSON types. ``loaded``: the memories hold no tape at first; every tape comes through the load port. ``checked``: the golden model plays beside. ``idle``, ``back_pressure``, ``pause``: probabilities per cycle of a token held back, a result not taken, weights not available.
     """
 
     design: dict[str, Any]
@@ -41,6 +41,7 @@ class Run:
     pause: float = 0.0
     profile: bool = False
     loaded: bool = False
+    checked: bool = True
 
 
 @dataclass
