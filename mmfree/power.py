@@ -88,7 +88,7 @@ def power(options: argparse.Namespace) -> Outcome:
 
 
 def _model(options: argparse.Namespace) -> tuple[Tape, Design]:
-    """The tape, and the design that plays it: that of a demo's folder or of a build, or one of the lanes asked for."""
+    """The tape, and the design that plays it: that of a build or of a demo's folder, else one of the lanes asked for."""
     path: Path = options.model
     if path.is_dir():
         if not (path / "model.tape").is_file():
@@ -101,6 +101,8 @@ def _model(options: argparse.Namespace) -> tuple[Tape, Design]:
         if description.get("tape_sha256") != tape.sha256:
             raise ValueError(f"{options.build}: built with another tape than {path}")
         return tape, Design.from_dict(description["design"], str(options.build))
+    if (path / "demo.json").is_file():
+        return tape, Design.from_dict(read_json(path / "demo.json")["design"], str(path / "demo.json"))
     return tape, design_for(tape, options.lanes, options.bits)
 
 

@@ -131,6 +131,9 @@ def test_a_build_gives_design_and_clock(files: Path, capsys: pytest.CaptureFixtu
 def test_a_demos_folder_will_do(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["power", str(files), *power(files)[2:], "--json"]) == 0
     assert values_of(capsys)["tape_sha256"] == TAPE.sha256
+    (files / "demo.json").write_text(json.dumps({"design": design_for(TAPE, 16).to_dict()}))
+    assert main(["power", str(files), "--activity", str(files / "activity.json"), "--json"]) == 0
+    assert values_of(capsys)["lanes"] == 16, "the demo's own, not the default"
     (files / "model.tape").unlink()
     assert main(["power", str(files)]) == 2
     assert "no model.tape in it" in capsys.readouterr().err
