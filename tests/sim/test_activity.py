@@ -29,7 +29,7 @@ from sim.activity import (
 from sim.netlist import netlist_activity, predicted_toggles
 from sim.runner import SimulatorError
 from sim.saif import NetToggles
-from tests.sim.shapes import ADDITION, ODD
+from tests.sim.shapes import ODD
 
 PROMPT = np.random.default_rng(0).integers(0, ODD.config.vocab_size, 20).tolist()
 
@@ -47,9 +47,8 @@ def test_registers_and_reads_are_found_in_the_rtlil() -> None:
     found = watched_nets(text)
     assert found[(TOP,)].registers == {"count"}
     assert found[(TOP, "inner")].registers == {"wide"}
-    assert {bits for names in found.values() for bits in names.reads} == {"read_port__data"} or any(
-        "data" in name for names in found.values() for name in names.reads
-    )
+    (reads,) = (names.reads for names in found.values() if names.reads)
+    assert len(reads) == 1, "what the memory reads, once"
 
 
 def test_every_register_of_the_accelerator_is_watched() -> None:
@@ -158,16 +157,12 @@ def test_a_wrong_choice_ends_the_measurement(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [ODD, ADDITION], ids=lambda shape: shape.name)
-def test_the_netlist_toggles_as_predicted_from_the_rtl(shape: object) -> None:
-    """Synthesized for the ECP5 and simulated cell by cell, on the same tokens: within 15 % in total, flip-flops within 1 %."""
-    tape = shape.tape(1, wild=False)  # type: ignore[attr-defined]
-    design = design_for(tape, 16)
-    prompt = np.random.default_rng(0).integers(0, tape.config.vocab_size, 10).tolist()
-    activity = measure_activity(tape, design, prompt, text="random tokens")
-    cycles, blocks = netlist_activity(tape, design, prompt)
-    assert cycles == activity.cycles
+def test_the_netlist_toggles_as_predicted_from_the_rtl(measured: Activity) -> None:
+    """Synthesized for the ECP5 and simulated cell by cell, on the same tokens: within 15 % in total. Flip-flops within 1 %: this small chip has hardly any copies."""
+    tape = ODD.tape(1, wild=False)
+    cycles, blocks = netlist_activity(tape, design_for(tape, ODD.lanes), PROMPT)
+    assert cycles == measured.cycles
     counted = sum(block.lut_toggles + block.flip_flop_toggles for block in blocks.values())
-    assert predicted_toggles(activity, blocks) == pytest.approx(counted, rel=0.15)
-    registers = sum(block.register_toggles for block in activity.blocks.values())
+    assert predicted_toggles(measured, blocks) == pytest.approx(counted, rel=0.15)
+    registers = sum(block.register_toggles for block in measured.blocks.values())
     assert sum(block.flip_flop_toggles for block in blocks.values()) == pytest.approx(registers, rel=0.01)
