@@ -34,7 +34,7 @@ class Area:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """``synthesis``: Yosys' command, blocks kept apart; then kinds of cells and what each counts for (a name's beginning is enough)."""
+    """``synthesis``: Yosys' command, blocks kept apart; then kinds of cells, and how many each counts for; of ``flip_flops``, what their names begin with."""
 
     synthesis: str
     technology: Technology = Technology.GENERIC

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
 
 from hdl.pipeline import delay
 from hdl.product import Product, product_latency
+from hdl.ternary_array import array_ports
 from mmfree.design import Design
 
 PRODUCT_LATENCY = product_latency(signed(8))
@@ -28,18 +28,7 @@ class MultiplyingArray(wiring.Component):
 
     def __init__(self, design: Design) -> None:
         self._design = design
-        weights = unsigned(8 * design.group_rows * design.columns)
-        super().__init__(
-            {
-                "valid": In(1),
-                "first": In(1),
-                "last": In(1),
-                "x": In(data.ArrayLayout(signed(8), design.columns)),
-                "w": In(data.ArrayLayout(weights, design.num_groups)),
-                "o_valid": Out(design.num_groups),
-                "o": Out(data.ArrayLayout(signed(design.accumulator_bits), design.rows)),
-            }
-        )
+        super().__init__(array_ports(design))
         self.latency = multiplying_latency(design.columns)
 
     def elaborate(self, platform: object) -> Module:

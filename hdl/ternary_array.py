@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -21,6 +23,20 @@ def array_latency(columns: int) -> int:
     """Cycles from a tile to the first group's sums: one per lane of a chain, per level of the tree, and the accumulator's."""
     chain = min(CHAIN, columns)
     return chain + (columns // chain - 1).bit_length() + 1
+
+
+def array_ports(design: Design) -> dict[str, Any]:
+    """Ports of an array of lanes, whatever the lanes are: ``TernaryArray`` says what they mean."""
+    weights = unsigned(design.lane_bits * design.group_rows * design.columns)
+    return {
+        "valid": In(1),
+        "first": In(1),
+        "last": In(1),
+        "x": In(data.ArrayLayout(signed(8), design.columns)),
+        "w": In(data.ArrayLayout(weights, design.num_groups)),
+        "o_valid": Out(design.num_groups),
+        "o": Out(data.ArrayLayout(signed(design.accumulator_bits), design.rows)),
+    }
 
 
 class TernaryArray(wiring.Component):
@@ -46,19 +62,7 @@ class TernaryArray(wiring.Component):
     def __init__(self, design: Design) -> None:
         self._design = design
         self._chain = min(CHAIN, design.columns)
-        acc = signed(design.accumulator_bits)
-        codes = unsigned(2 * design.group_rows * design.columns)
-        super().__init__(
-            {
-                "valid": In(1),
-                "first": In(1),
-                "last": In(1),
-                "x": In(data.ArrayLayout(signed(8), design.columns)),
-                "w": In(data.ArrayLayout(codes, design.num_groups)),
-                "o_valid": Out(design.num_groups),
-                "o": Out(data.ArrayLayout(acc, design.rows)),
-            }
-        )
+        super().__init__(array_ports(design))
         self.latency = array_latency(design.columns)
 
     def elaborate(self, platform: object) -> Module:

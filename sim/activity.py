@@ -42,6 +42,10 @@ class BlockActivity:
     read_bits: int = 0
     read_toggles: int = 0
 
+    def toggle_rate(self, cycles: int, otherwise: float) -> float:
+        """Toggles per register and cycle in a run of ``cycles``; ``otherwise`` if there is no register."""
+        return self.register_toggles / self.registers / cycles if self.registers else otherwise
+
 
 @dataclass(frozen=True, kw_only=True)
 class Activity:

@@ -64,7 +64,8 @@ def netlist_activity(tape: Tape, design: Design, prompt: list[int]) -> tuple[int
     for net in nets:
         if len(net.scope) != 2 or net.name not in _OUTPUTS.get(kind := kinds.get(net.scope[1], ""), ()):
             continue
-        block, cell = _block_of(net.scope[1]), blocks[_block_of(net.scope[1])]
+        block = _block_of(net.scope[1])
+        cell = blocks[block]
         if kind == "TRELLIS_FF":
             blocks[block] = replace(
                 cell, flip_flops=cell.flip_flops + 1, flip_flop_toggles=cell.flip_flop_toggles + net.toggles
@@ -79,8 +80,7 @@ def predicted_toggles(activity: Activity, blocks: dict[str, NetlistBlock]) -> fl
     lut_rate = load_quantities("model", "model")["lut_rate"].value
     total = 0.0
     for name, block in blocks.items():
-        rtl = activity.blocks.get(name, BlockActivity())
-        rate = rtl.register_toggles / rtl.registers / activity.cycles if rtl.registers else activity.toggle_rate
+        rate = activity.blocks.get(name, BlockActivity()).toggle_rate(activity.cycles, activity.toggle_rate)
         total += rate * activity.cycles * (block.flip_flops + lut_rate * block.luts)
     return total
 

@@ -64,15 +64,18 @@ class Load:
     def of(cls, areas: Mapping[str, Area], activity: Activity, segments: list[SegmentCycles]) -> Load:
         """Of one sequence, weights on the chip."""
         return cls(
-            areas=areas, activity=activity.blocks, activity_cycles=activity.cycles,
-            cycles=activity.cycles_per_token, mean_rate=activity.toggle_rate,
+            areas=areas,
+            activity=activity.blocks,
+            activity_cycles=activity.cycles,
+            cycles=activity.cycles_per_token,
+            mean_rate=activity.toggle_rate,
             busy=sum(s.beats for s in segments) / sum(s.cycles for s in segments),
         )
 
     def joules(self, name: str, values: Values) -> dict[str, float]:
         """Joules per token of a block, by kind, with coefficients ``values``."""
         area, block = self.areas.get(name, Area()), self.activity.get(name, BlockActivity())
-        rate = block.register_toggles / block.registers / self.activity_cycles if block.registers else self.mean_rate
+        rate = block.toggle_rate(self.activity_cycles, self.mean_rate)
         read_rate = block.read_toggles / block.read_bits / self.activity_cycles if block.read_bits else REPORT_RATE
         register_toggles = area.flip_flops * rate
         lut_toggles = area.luts * rate * values["lut_rate"] * values["glitches"]
