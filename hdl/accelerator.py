@@ -364,6 +364,7 @@ class Accelerator(wiring.Component):
             logits.write.data.eq(write.data.as_value()),
             logits.write.enable.eq(write.enable.replicate(self.design.post_width)),
             logits.address_0.eq(self.logits_address),
+            logits.enable_0.eq(~self.playing),
             self.logits_data.as_value().eq(logits.data_0),
         ]
         _copy_write(m, self.tap_logits, write)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
@@ -19,12 +19,13 @@ from hdl.ecp5_ram import (
     num_copies,
     plan_banks,
     resized,
+    resting_blocks,
     word_lanes,
 )
 from hdl.pipeline import copies, delay
 from hdl.technology import Technology, technology_of
 
-__all__ = ["DISTRIBUTED_DEPTH", "MAX_PART_BITS", "BlockMemory", "count_blocks", "plan_banks"]
+__all__ = ["DISTRIBUTED_DEPTH", "MAX_PART_BITS", "BlockMemory", "count_blocks", "memories_of", "plan_banks", "resting_blocks"]
 
 MAX_PART_BITS = 18
 """Bits of a word that a block RAM of the ECP5 writes under one enable on either of two ports."""
@@ -36,9 +37,10 @@ BLOCK_REACH = 16
 class BlockMemory(wiring.Component):
     """``depth`` words of ``parts`` parts of ``part_bits`` bits; each part has a write enable.
 
-    Ports: ``write`` (``enable``: a flag per part; ``address``; ``data``), for reads from the next cycle on; ``address_N`` and ``data_N`` for each N < ``reads``, ``latency``
-    cycles later: 2 (the RAM's access, and its own output register), or 5 with ``fabric_registers``, for RAMs all over a chip: one on the way to them, of writes too, and on the
-    way back one before and one behind the multiplexer between banks. One read per port and cycle, without back-pressure. Nothing is reset. Addresses are below ``depth``, and should come
+    Ports: ``write`` (``enable``: a flag per part; ``address``; ``data``), for reads from the next cycle on; ``address_N`` with ``enable_N`` (1 unless it is connected) and ``data_N`` for each N < ``reads``,
+    ``latency`` cycles later: 2 (the RAM's access, and its own output register), or 5 with ``fabric_registers``, for RAMs all over a chip: one on the way to them, of writes too, and on the
+    way back one before and one behind the multiplexer between banks. One read per port and cycle, without back-pressure. In cycles without ``enable_N`` nothing is read, and the RAMs
+    rest; ``data_N`` is then anything. On the ECP5 a RAM rests as well while another bank is read. Nothing is reset. Addresses are below ``depth``, and should come
     from registers.
 
     With one read port, a word may be written while another is read; reading the word that is being written gives anything. With several read ports, or ``fabric_registers``, reads in a
@@ -89,12 +91,16 @@ class BlockMemory(wiring.Component):
         write = wiring.Signature({"enable": Out(parts), "address": Out(address), "data": Out(bits)})
         ports: dict[str, Any] = {"write": In(write)}
         for n in range(reads):
-            ports |= {f"address_{n}": In(address), f"data_{n}": Out(bits)}
+            ports |= {f"address_{n}": In(address), f"enable_{n}": In(1, init=1), f"data_{n}": Out(bits)}
         super().__init__(ports)
 
     def blocks(self) -> int:
         """Block RAMs of the ECP5 body; 0: the memory is kept in LUTs."""
         return count_blocks(self._depth, self._part_bits, self._parts, self._reads)
+
+    def resting_blocks(self) -> float:
+        """Of these, how many a read leaves at rest on average."""
+        return resting_blocks(self._depth, self._part_bits, self._parts, self._reads)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -122,37 +128,57 @@ class BlockMemory(wiring.Component):
         read_words = []
         for n in range(self._reads):
             read = words.read_port()
-            m.d.comb += read.addr.eq(delay(m, getattr(self, f"address_{n}"), way_in))
+            m.d.comb += [
+                read.addr.eq(delay(m, getattr(self, f"address_{n}"), way_in)),
+                read.en.eq(delay(m, getattr(self, f"enable_{n}"), way_in)),
+            ]
             read_words.append(delay(m, read.data, 1 + self._fabric_registers))
         return read_words
 
     def _banked_words(self, m: Module, banks: tuple[Bank, ...]) -> list[Value]:
         """What each port reads from block RAMs of the ECP5, before the last register."""
         addresses = [getattr(self, f"address_{n}") for n in range(self._reads)]
-        write = self.write
+        enables = [getattr(self, f"enable_{n}") for n in range(self._reads)]
+        write, any_written = self.write, self.write.enable.any()
         if self._fabric_registers:
-            # One address on its way to all blocks, in a few copies, for writes and reads.
-            shared = Mux(write.enable.any(), write.address, addresses[0])
-            reached = copies(m, Technology.ECP5, shared, -(-sum(bank.blocks for bank in banks) // BLOCK_REACH))
-            banked = [
-                self._bank(m, f"bank_{k}", bank, reached, reached, way_in=1)[1] for k, bank in enumerate(banks)
-            ]
+            # One address on its way to all blocks, in a few copies, for writes and reads; and whether a bank is read.
+            shared = Mux(any_written, write.address, addresses[0])
+            reached = copies(m, Technology.ECP5, shared, _num_reached(sum(bank.blocks for bank in banks)))
+            banked = []
+            for k, bank in enumerate(banks):
+                read = copies(m, Technology.ECP5, enables[0] & bank.holds(addresses[0]), _num_reached(bank.blocks))
+                banked.append(self._bank(m, f"bank_{k}", bank, reached, reached, [Const(0)], read, way_in=1)[1])
             return [self._select(m, banks, addresses[0], banked)]
         if self._reads == 1:
             banked = [
-                self._bank(m, f"bank_{k}", bank, [write.address], [addresses[0]])[1]
+                self._bank(
+                    m,
+                    f"bank_{k}",
+                    bank,
+                    [write.address],
+                    [addresses[0]],
+                    [Const(0)],
+                    [enables[0] & bank.holds(addresses[0])],
+                )[1]
                 for k, bank in enumerate(banks)
             ]
             return [self._select(m, banks, addresses[0], banked)]
-        any_written = write.enable.any()
         read_words: list[Value] = []
         for copy in range(num_copies(self._reads)):
-            served = addresses[2 * copy : 2 * copy + 2]
+            served, reads = (served_by[2 * copy : 2 * copy + 2] for served_by in (addresses, enables))
             address_a = Signal.like(self.write.address, name=f"address_a_{copy}")
             m.d.comb += address_a.eq(Mux(any_written, write.address, served[0]))
-            address_b = served[1] if len(served) == 2 else Const(0)
+            address_b, read_b = (served[1], reads[1]) if len(served) == 2 else (Const(0), Const(0))
             both = [
-                self._bank(m, f"copy_{copy}_bank_{k}", bank, [address_a], [address_b])
+                self._bank(
+                    m,
+                    f"copy_{copy}_bank_{k}",
+                    bank,
+                    [address_a],
+                    [address_b],
+                    [reads[0] & bank.holds(served[0])],
+                    [read_b & bank.holds(address_b)],
+                )
                 for k, bank in enumerate(banks)
             ]
             for side, address in enumerate(served):
@@ -166,9 +192,11 @@ class BlockMemory(wiring.Component):
         bank: Bank,
         addresses_a: Sequence[Value],
         addresses_b: Sequence[Value],
+        reads_a: Sequence[Value],
+        reads_b: Sequence[Value],
         way_in: int = 0,
     ) -> tuple[Value, Value]:
-        """The words that a bank reads on sides A and B, 2 cycles after their addresses; these may come in copies, for the blocks in turn. Side A writes, ``way_in`` cycles after its order."""
+        """The words that a bank reads on sides A and B, 2 cycles after their addresses and enables (``reads_a``, ``reads_b``); these may come in copies, for the blocks in turn. Side A writes, ``way_in`` cycles after its order."""
         here = bank.holds(self.write.address)
         all_lanes = word_lanes(self._part_bits, self._parts)
         words: tuple[list[Value], list[Value]] = ([], [])
@@ -176,14 +204,19 @@ class BlockMemory(wiring.Component):
             lanes = all_lanes[b * bank.lanes : (b + 1) * bank.lanes]
             enables = Cat(self.write.enable[lane.part] for lane in lanes)
             data = Cat(resized(self.write.data[lane.start :][: lane.bits], LANE_BITS) for lane in lanes)
-            address_a, address_b = (side[b * len(side) // bank.blocks] for side in (addresses_a, addresses_b))
+            address_a, address_b, read_a, read_b = (
+                side[b * len(side) // bank.blocks] for side in (addresses_a, addresses_b, reads_a, reads_b)
+            )
+            written = delay(m, here & enables.any(), way_in)
             outputs = add_block(
                 m.submodules,
                 f"{name}_block_{b}",
                 bank,
                 address_a=address_a,
                 address_b=address_b,
-                write=delay(m, here & enables.any(), way_in),
+                enable_a=read_a | written,
+                enable_b=read_b,
+                write=written,
                 enables=delay(m, enables, way_in),
                 data=delay(m, data, way_in),
                 init=self._initial(bank, lanes),
@@ -209,6 +242,22 @@ class BlockMemory(wiring.Component):
             with m.If(bank.holds(address)):
                 m.d.comb += bank_index.eq(k)
         return _multiplexer(delay(m, bank_index, 2 + 2 * self._fabric_registers), words)
+
+
+def memories_of(block: object) -> Iterator[BlockMemory]:
+    """Memories among the attributes of a block, and of its parts."""
+    if isinstance(block, BlockMemory):
+        yield block
+    elif isinstance(block, list):
+        for item in block:
+            yield from memories_of(item)
+    elif isinstance(block, wiring.Component):
+        yield from memories_of(list(vars(block).values()))
+
+
+def _num_reached(blocks: int) -> int:
+    """Copies that reach a number of blocks."""
+    return -(-blocks // BLOCK_REACH)
 
 
 def _multiplexer(index: Value, words: list[Value]) -> Value:

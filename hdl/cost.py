@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hdl.accelerator import ORDER_CYCLES
 from hdl.activations import LATENCY as ACTIVATIONS_LATENCY
-from hdl.block_memory import count_blocks, plan_banks
+from hdl.block_memory import count_blocks, plan_banks, resting_blocks
 from hdl.embedding import LATENCY as EMBEDDING_LATENCY
 from hdl.post import EARLY, Stages
 from hdl.rms_norm import norm_latency, take_up_parts
@@ -202,6 +202,14 @@ def memory_blocks(design: Design) -> int:
     """Block RAMs of a design."""
     return sum(
         count * count_blocks(depth, part_bits, parts, reads)
+        for count, depth, part_bits, parts, reads in _memories(design)
+    )
+
+
+def memory_blocks_at_rest(design: Design) -> float:
+    """Of these, how many rest on average while all memories are read, because other banks are."""
+    return sum(
+        count * resting_blocks(depth, part_bits, parts, reads)
         for count, depth, part_bits, parts, reads in _memories(design)
     )
 

@@ -101,6 +101,12 @@ def count_blocks(depth: int, part_bits: int, parts: int, reads: int = 1) -> int:
     return num_copies(reads) * sum(bank.blocks for bank in banks)
 
 
+def resting_blocks(depth: int, part_bits: int, parts: int, reads: int = 1) -> float:
+    """Of those blocks, how many a read leaves at rest, because their bank is not read: mean over all words."""
+    banks = plan_banks(depth, part_bits, parts, reads)
+    return num_copies(reads) * sum(bank.blocks * (1 - min(bank.depth, depth - bank.start) / depth) for bank in banks)
+
+
 def add_block(
     submodules: Any,
     name: str,
@@ -108,6 +114,8 @@ def add_block(
     *,
     address_a: Value,
     address_b: Value,
+    enable_a: Value,
+    enable_b: Value,
     write: Value,
     enables: Value,
     data: Value,
@@ -115,7 +123,7 @@ def add_block(
 ) -> tuple[Value, Value]:
     """Add a DP16KD that writes on side A, and returns what sides A and B read, 2 cycles after the address.
 
-    ``address_a`` and ``address_b``: words; ``enables``: of the lanes of the written word, besides ``write``; ``data``: its bits; ``init``: the lanes of each
+    ``address_a`` and ``address_b``: words; ``enable_a`` and ``enable_b``: whether a side does anything, that of a write included; ``enables``: of the lanes of the written word, besides ``write``; ``data``: its bits; ``init``: the lanes of each
     word. Of words with 4 lanes, side A writes and side B reads all: the returned halves are the low and the high one. A word that is written must not
     be read on the other side.
     """
@@ -129,14 +137,14 @@ def add_block(
     }
     halves = {"A": resized(data, SIDE_BITS), "B": resized(data[SIDE_BITS:], SIDE_BITS)}
     arguments: dict[str, Any] = {}
-    for side, output in zip("AB", outputs, strict=True):
+    for side, output, enable in zip("AB", outputs, (enable_a, enable_b), strict=True):
         arguments |= {
             **{f"i_AD{side}{n}": addresses[side][n] for n in range(ADDRESS_BITS)},
             **{f"i_DI{side}{n}": halves[side][n] for n in range(SIDE_BITS)},
             **{f"o_DO{side}{n}": output[n] for n in range(SIDE_BITS)},
             **{f"i_CS{side}{n}": Const(0, 1) for n in range(3)},
             f"i_CLK{side}": ClockSignal(),
-            f"i_CE{side}": Const(1, 1),
+            f"i_CE{side}": enable,
             f"i_OCE{side}": Const(1, 1),
             f"i_RST{side}": Const(0, 1),
             f"i_WE{side}": write if side == "A" else Const(0, 1),

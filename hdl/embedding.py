@@ -66,7 +66,7 @@ class Embedding(wiring.Component):
             m.d.sync += group.eq(group + 1)
             with m.If(ends_word):
                 m.d.sync += [address.eq(address + rows), left.eq(left - 1), busy.eq(left != 1)]
-        m.d.comb += words.address_0.eq(address)
+        m.d.comb += [words.address_0.eq(address), words.enable_0.eq(busy)]
         valid, last = busy, busy & ends_word & (left == 1)
         ages = self.latency - 1
         m.d.comb += [

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hdl.accelerator import Accelerator
 from hdl.audit import ECP5_DSP_CELLS, cells_by_block
+from hdl.block_memory import memories_of
 from hdl.emit import TOP, convert_rtlil
 from hdl.technology import Technology
 from hdl.ultrascale_audit import (
@@ -22,12 +23,13 @@ from mmfree.design import Design
 
 @dataclass(frozen=True, kw_only=True)
 class Area:
-    """Cells of a block: LUTs that compute, flip-flops, LUTs that are memory, block RAMs, UltraRAMs, DSP blocks."""
+    """Cells of a block: LUTs that compute, flip-flops, LUTs that are memory, block RAMs (``resting``: of these, how many a read leaves at rest on average), UltraRAMs, DSP blocks."""
 
     luts: int = 0
     flip_flops: int = 0
     lut_rams: int = 0
     ram_blocks: float = 0
+    resting: float = 0
     uram: int = 0
     dsp: int = 0
 
@@ -101,8 +103,12 @@ FAMILIES = {
 
 def area_by_block(design: Design, family: str) -> dict[str, Area]:
     """Cells of an accelerator's blocks (Yosys estimate, neither placed nor routed); "top": what stands in none."""
-    chosen = FAMILIES[family]
-    text = convert_rtlil(Accelerator(design), chosen.technology)
+    chosen, accelerator = FAMILIES[family], Accelerator(design)
+    text = convert_rtlil(accelerator, chosen.technology)
     if not chosen.lut_rams:
         text = _DISTRIBUTED.sub("", text)
-    return {name: chosen.area(cells) for name, cells in cells_by_block(text, TOP, chosen.synthesis).items()}
+    areas = {name: chosen.area(cells) for name, cells in cells_by_block(text, TOP, chosen.synthesis).items()}
+    if chosen.technology is Technology.ECP5:
+        for name, block in accelerator.blocks.items():
+            areas[name] = replace(areas[name], resting=sum(memory.resting_blocks() for memory in memories_of(block)))
+    return areas

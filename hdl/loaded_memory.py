@@ -32,7 +32,7 @@ def load_write(shape: LoadedShape) -> wiring.Signature:
 class LoadedMemory(wiring.Component):
     """``reads`` read ports on words of ``shape.bits`` bits.
 
-    Ports: ``load`` (a part of a word, written for reads from two cycles later on, or the next with ``fabric_registers``); ``address_N``; ``data_N``, ``latency`` cycles later: 2, and
+    Ports: ``load`` (a part of a word, written for reads from two cycles later on, or the next with ``fabric_registers``); ``address_N`` with ``enable_N`` (as of a BlockMemory); ``data_N``, ``latency`` cycles later: 2, and
     three more with ``fabric_registers``; and a cycle behind it ``wrong_N`` (the word's parity is wrong). A word without parity is never wrong. ``contents``: words as they
     are stored, parity included, that stand there from the start; a memory without any is initialised from a memory file, or not at all.
     """
@@ -63,6 +63,7 @@ class LoadedMemory(wiring.Component):
         for n in range(reads):
             ports |= {
                 f"address_{n}": In(range(max(2, shape.depth))),
+                f"enable_{n}": In(1, init=1),
                 f"data_{n}": Out(shape.bits),
                 f"wrong_{n}": Out(1),
             }
@@ -84,6 +85,7 @@ class LoadedMemory(wiring.Component):
             word = getattr(memory, f"data_{n}")
             m.d.comb += [
                 getattr(memory, f"address_{n}").eq(getattr(self, f"address_{n}")),
+                getattr(memory, f"enable_{n}").eq(getattr(self, f"enable_{n}")),
                 getattr(self, f"data_{n}").eq(word[: shape.bits]),
             ]
             if shape.parity:

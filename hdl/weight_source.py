@@ -82,6 +82,7 @@ class BlockSource(wiring.Component):
             ]
             m.d.comb += [
                 memory.address_0.eq(address),
+                memory.enable_0.eq(take),
                 self.words.data[group].eq(memory.data_0),
                 memory.load.enable.eq(own),
                 memory.load.word.eq(load.word),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from mmfree.tokenizer import tokenizer_from_dict
 
 if TYPE_CHECKING:
     from sim.activity import Activity
+    from sim.cells import CellEnergy
     from sim.power import Power
 
 TOKENS = 32
@@ -57,6 +58,7 @@ def power(options: argparse.Namespace) -> Outcome:
     print(f"synthesizing {design.lanes} lanes for {part.device} ...", file=sys.stderr)
     from hdl.cost import segment_cycles
     from hdl.families import area_by_block
+    from sim.cells import cell_energies
     from sim.power import Load, estimate
 
     segments = segment_cycles(tape.config, design)
@@ -73,18 +75,20 @@ def power(options: argparse.Namespace) -> Outcome:
             "without board, regulators, and the host's link",
         ),
     )
+    cells = cell_energies(tape.num_ternary_weights, design)
     values = {
         "tape_sha256": tape.sha256,
         "lanes": design.lanes,
         "weight_code": design.weight_code,
         "ternary_weights": tape.num_ternary_weights,
         **found.to_dict(),
+        "cells": [asdict(cell) for cell in cells],
     }
     if options.out is not None:
         from sim.power_report import power_page
 
-        values["files"] = _write(options.out, values, power_page(found, part, activity, tape, design), activity)
-    return Outcome(values, _describe(values, found, tape))
+        values["files"] = _write(options.out, values, power_page(found, part, activity, tape, design, cells), activity)
+    return Outcome(values, _describe(values, found, tape, cells))
 
 
 def _model(options: argparse.Namespace) -> tuple[Tape, Design]:
@@ -161,7 +165,7 @@ def _write(out: Path, values: dict[str, Any], page: str, activity: Activity) -> 
     return [str(out / name) for name in (POWER_NAME, ACTIVITY_NAME, PAGE_NAME)]
 
 
-def _describe(values: dict[str, Any], found: Power, tape: Tape) -> str:
+def _describe(values: dict[str, Any], found: Power, tape: Tape, cells: list[CellEnergy]) -> str:
     """For people: what, then where it goes."""
     joules, watts = found.joules_per_token, found.watts
     per_weight = joules.best / tape.num_ternary_weights
@@ -178,6 +182,8 @@ def _describe(values: dict[str, Any], found: Power, tape: Tape) -> str:
     lines += ["", "largest blocks"]
     blocks = sorted(found.by_block.items(), key=lambda item: -item[1].best)
     lines += [f"  {name:<14}{_span(share, 'J')}" for name, share in blocks[:8]]
+    lines += ["", "the matrices alone in bare cells of a chip of one's own (no wires, registers, clock or control): arithmetic; weights from SRAM"]
+    lines += [f"  {c.node + ', ' + c.weights_are:<16}{_span(c.arithmetic, 'J')}; {_span(c.weight_memory, 'J')}" for c in cells]
     lines += ["", *(f"- {line}" for line in found.assumptions)]
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ import json
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,27 +24,33 @@ from sim.run_folder import Run, write_run
 from sim.runner import ACTIVITY_NAME, build, run
 from sim.saif import NetToggles, read_saif
 
-SCHEMA = 1
+SCHEMA = 2
 _MODULE = re.compile(r"^module (\S+)\n(.*?)^end$", re.MULTILINE | re.DOTALL)
 _CELL = re.compile(r"^  cell \\(\S+) \\(\S+)$", re.MULTILINE)
 _REGISTER = re.compile(r"^  cell \$dff \S+\n(?:.*\n)*?    connect \\Q (.+)$", re.MULTILINE)
-_READ = re.compile(r"^  cell \$memrd_v2 \S+\n(?:.*\n)*?    connect \\DATA (.+)$", re.MULTILINE)
+_READ = re.compile(r"^  cell \$memrd_v2 \S+\n(?:    .*\n)*?    connect \\EN (.+)\n(?:    .*\n)*?  end$", re.MULTILINE)
+_DATA = re.compile(r"^    connect \\DATA (.+)$", re.MULTILINE)
 _NAME = re.compile(r"(?:\\|(?=\$))([^\s\]}]+)")
 """Of a wire: a public name without its backslash, or a private one, $ and all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockActivity:
-    """A block of the accelerator, with all that it holds: bits of its registers and of what its memories read, and how often these changed in the run."""
+    """A block of the accelerator, with all that it holds: bits of its registers and of what its memories read, how often these changed in the run, and how often a bit was read (``reads``: bits times cycles in which their memory was enabled)."""
 
     registers: int = 0
     register_toggles: int = 0
     read_bits: int = 0
     read_toggles: int = 0
+    reads: int = 0
 
     def toggle_rate(self, cycles: int, otherwise: float) -> float:
         """Toggles per register and cycle in a run of ``cycles``; ``otherwise`` if there is no register."""
         return self.register_toggles / self.registers / cycles if self.registers else otherwise
+
+    def read_share(self, cycles: int) -> float:
+        """Share of a run of ``cycles`` in which its memories were read; 1 if there is none."""
+        return self.reads / self.read_bits / cycles if self.read_bits else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +139,7 @@ def measure_activity(
             write_memory_files(image, design, folder)
         asked = Run(design=design.to_dict(), sequences=[sequence.to_dict()], checked=image is None)
         cycles, nets = count_toggles(folder, asked)
-    blocks = by_block(nets, watched_nets(convert_rtlil(Accelerator(design))))
+    blocks = by_block(nets, watched_nets(convert_rtlil(Accelerator(design))), cycles)
     return Activity(
         tape_sha256=tape.sha256, design=design.to_dict(), text=text, tokens=len(prompt), cycles=cycles, blocks=blocks
     )
@@ -150,10 +156,10 @@ def count_toggles(folder: Path, asked: Run) -> tuple[int, list[NetToggles]]:
 
 @dataclass(frozen=True)
 class Watched:
-    """Names of a module instance's registers, and of what its memories read."""
+    """Names of a module instance's registers, and of what its memories read: with the name of the flag that enables it, or "" if it is always enabled."""
 
     registers: frozenset[str]
-    reads: frozenset[str]
+    reads: Mapping[str, str]
 
 
 def watched_nets(rtlil_text: str) -> dict[tuple[str, ...], Watched]:
@@ -161,8 +167,14 @@ def watched_nets(rtlil_text: str) -> dict[tuple[str, ...], Watched]:
     modules: dict[str, tuple[Watched, list[tuple[str, str]]]] = {}
     for match in _MODULE.finditer(rtlil_text):
         body = match[2]
-        registers, reads = (frozenset(_names(found.findall(body))) for found in (_REGISTER, _READ))
-        modules[match[1].removeprefix("\\")] = Watched(registers, reads - registers), _CELL.findall(body)
+        registers = frozenset(_names(_REGISTER.findall(body)))
+        reads = {
+            name: "".join(_names([port[1]]))
+            for port in _READ.finditer(body)
+            for name in _names(_DATA.findall(port[0]))
+            if name not in registers
+        }
+        modules[match[1].removeprefix("\\")] = Watched(registers, reads), _CELL.findall(body)
     found: dict[tuple[str, ...], Watched] = {}
 
     def walk(module: str, scope: tuple[str, ...]) -> None:
@@ -179,9 +191,10 @@ def _names(signals: Iterable[str]) -> list[str]:
     return [name for signal in signals for name in _NAME.findall(signal)]
 
 
-def by_block(nets: list[NetToggles], watched: dict[tuple[str, ...], Watched]) -> dict[str, BlockActivity]:
-    """Counts of the blocks that stand in the top module."""
+def by_block(nets: list[NetToggles], watched: dict[tuple[str, ...], Watched], cycles: int) -> dict[str, BlockActivity]:
+    """Counts of the blocks that stand in the top module, in a run of ``cycles``."""
     blocks: dict[str, BlockActivity] = defaultdict(BlockActivity)
+    enabled = {(net.scope, net.name): round(net.high_ps / (1000 * CLOCK_NS)) for net in nets if net.bits == 1}
     for net in nets:
         if (names := watched.get(net.scope)) is None:
             continue
@@ -194,8 +207,12 @@ def by_block(nets: list[NetToggles], watched: dict[tuple[str, ...], Watched]) ->
                 register_toggles=block.register_toggles + net.toggles,
             )
         elif net.name in names.reads:
+            flag = names.reads[net.name]
             blocks[name] = replace(
-                block, read_bits=block.read_bits + net.bits, read_toggles=block.read_toggles + net.toggles
+                block,
+                read_bits=block.read_bits + net.bits,
+                read_toggles=block.read_toggles + net.toggles,
+                reads=block.reads + net.bits * (enabled[net.scope, flag] if flag else cycles),
             )
     return dict(sorted(blocks.items()))
 

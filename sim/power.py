@@ -76,7 +76,9 @@ class Load:
         """Joules per token of a block, by kind, with coefficients ``values``."""
         area, block = self.areas.get(name, Area()), self.activity.get(name, BlockActivity())
         rate = block.toggle_rate(self.activity_cycles, self.mean_rate)
-        read_rate = block.read_toggles / block.read_bits / self.activity_cycles if block.read_bits else REPORT_RATE
+        # A block RAM that is not enabled takes nothing; what toggles, toggles in reads.
+        read_rate = block.read_toggles / block.reads if block.reads else REPORT_RATE
+        reading = (area.ram_blocks - area.resting) * block.read_share(self.activity_cycles)
         register_toggles = area.flip_flops * rate
         lut_toggles = area.luts * rate * values["lut_rate"] * values["glitches"]
         still = values["ram_still"]
@@ -85,7 +87,7 @@ class Load:
             "clock": area.flip_flops * values["ff_clock"],
             "logic": lut_toggles * values["lut_toggle"] + register_toggles * values["ff_toggle"],
             "routing": (lut_toggles + register_toggles) * values["net_toggle"],
-            "memory": (area.ram_blocks * values["ram_access"] + area.uram * values["uram_access"]) * ram_share
+            "memory": (reading * values["ram_access"] + area.uram * values["uram_access"]) * ram_share
             + area.lut_rams * values["lutram_cycle"],
             "dsp": self.busy * area.dsp * values["dsp_op"] * values["dsp_8_bits"],
         }

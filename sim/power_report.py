@@ -9,14 +9,15 @@ from html import escape
 import squarify
 from matplotlib.patches import Rectangle
 
-from hdl.cost import clock_hz, cycles_per_token, lane_utilization, resources
+from hdl.cost import clock_hz, cycles_per_token, lane_utilization, memory_blocks_at_rest, resources
 from hdl.families import Area
 from mmfree.design import Design, design_for
 from mmfree.tape import Tape
 from sim.activity import Activity, BlockActivity
+from sim.cells import CellEnergy
 from sim.coefficients import TECHNOLOGY, Part, load_quantities
 from sim.page import html_page, note, table
-from sim.power import KINDS, Interval, Load, Power, estimate
+from sim.power import KINDS, REPORT_RATE, Interval, Load, Power, estimate
 from sim.report_figures import figure_of, svg_of
 
 KIND_COLORS = {
@@ -29,6 +30,7 @@ KIND_COLORS = {
     "external": "#c8553d",
 }
 LANES = (16, 32, 64, 128, 256, 512, 1024)
+_STUDY_CYCLES = 1_000_000
 CLOCKS = (0.1, 0.25, 0.5, 1.0)
 """Shares of the clock reached."""
 
@@ -58,13 +60,16 @@ def peers() -> list[Peer]:
     return sorted((Peer(**entry) for entry in entries), key=lambda peer: peer.joules_per_weight)
 
 
-def power_page(found: Power, part: Part, activity: Activity, tape: Tape, design: Design) -> str:
+def power_page(
+    found: Power, part: Part, activity: Activity, tape: Tape, design: Design, cells: list[CellEnergy]
+) -> str:
     """The whole page."""
     sections = [
         ("Estimate", _summary(found, tape)),
         ("Joules by block", _treemap(found) + note("Best estimate per token; the area is the share. Static power, PLL and the clock's own net belong to the whole chip.")),
         ("By kind and segment", _kinds(found) + _segments(found)),
         ("Against others", _against(found, tape)),
+        ("In cells of one's own", _in_cells(cells)),
     ]
     if part.family == "ecp5":
         remark = (
@@ -158,6 +163,19 @@ def _against(found: Power, tape: Tape) -> str:
     return svg_of(figure) + note(remark) + table(rows, ("system", "device", "J per token", "pJ per weight", "batch", "what"))
 
 
+def _in_cells(cells: list[CellEnergy]) -> str:
+    rows = [
+        (f"{cell.node}, {cell.weights_are}: {name}", *_three(energy * 1e9))
+        for cell in cells
+        for name, energy in (("arithmetic", cell.arithmetic), ("weights from SRAM", cell.weight_memory))
+    ]
+    remark = (
+        "The matrices alone, in bare cells of a chip of one's own: no wires, registers, clock or control. What additions save over multiplications, "
+        "and fewer bits per weight, before a chip is built around them (sim/technology/cells.toml)."
+    )
+    return table(rows, ("nJ per token (estimated)", "low", "best", "high", "")) + note(remark)
+
+
 def lanes_study(part: Part, activity: Activity, tape: Tape, design: Design) -> list[tuple[int, float, Power]]:
     """(lanes, share of the clock reached, estimate) of designs of other sizes for the same tape, by the cost model: those that fit the part."""
     results = []
@@ -166,10 +184,15 @@ def lanes_study(part: Part, activity: Activity, tape: Tape, design: Design) -> l
     for lanes in LANES:
         other = design_for(tape, lanes, design.weight_code)
         cycles, size = cycles_per_token(tape.config, other), resources(other)
-        area = Area(luts=size.luts, flip_flops=size.flip_flops, ram_blocks=size.blocks)
-        toggles = round(1_000_000 * per_busy_cycle * lane_utilization(tape.config, other))
-        block = BlockActivity(registers=1, register_toggles=toggles)
-        load = Load(areas={"design": area}, activity={"design": block}, activity_cycles=1_000_000, cycles=cycles)
+        area = Area(
+            luts=size.luts, flip_flops=size.flip_flops, ram_blocks=size.blocks, resting=memory_blocks_at_rest(other)
+        )
+        # Memories are mostly weights: read while lanes are busy.
+        busy = round(_STUDY_CYCLES * lane_utilization(tape.config, other))
+        block = BlockActivity(
+            registers=1, register_toggles=round(per_busy_cycle * busy), read_bits=1, reads=busy, read_toggles=round(REPORT_RATE * busy)
+        )
+        load = Load(areas={"design": area}, activity={"design": block}, activity_cycles=_STUDY_CYCLES, cycles=cycles)
         for share in CLOCKS:
             try:
                 power = estimate(part, load, share * clock_hz(lanes), clock_label="projected", segments=[])

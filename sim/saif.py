@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _INSTANCE = re.compile(r"\s*\(INSTANCE (\S+)")
-_NET = re.compile(r"\s*\((\S+?)(?:\\\[\d+\\\])* \(T0 .*\(TC (\d+)\)\)")
+_NET = re.compile(r"\s*\((\S+?)(?:\\\[\d+\\\])* \(T0 .*\(T1 (\d+)\).*\(TC (\d+)\)\)")
 _DURATION = re.compile(r"\(DURATION (\d+)\)")
 _TIMESCALE = re.compile(r"\(TIMESCALE 1ps\)")
 
 
 @dataclass(frozen=True)
 class NetToggles:
-    """A net, bits of one name together: ``scope`` (names of instances from the top down), ``name``, ``bits``, and how often they changed."""
+    """A net, bits of one name together: ``scope`` (names of instances from the top down), ``name``, ``bits``, how often they changed, and for how long they were 1 (picoseconds, of all bits together)."""
 
     scope: tuple[str, ...]
     name: str
     bits: int
     toggles: int
+    high_ps: int = 0
 
 
 def read_saif(path: Path) -> tuple[int, list[NetToggles]]:
@@ -48,18 +49,18 @@ def read_saif(path: Path) -> tuple[int, list[NetToggles]]:
 def _parse(lines: Iterator[str]) -> Iterator[tuple[str, NetToggles | int]]:
     stack: list[tuple[str, int]] = []
     depth = 0
-    name, bits, toggles = "", 0, 0
+    name, bits, toggles, high = "", 0, 0, 0
     for line in lines:
         if (net := _NET.match(line)) is not None:
             if bits and net[1] == name:
-                bits, toggles = bits + 1, toggles + int(net[2])
+                bits, high, toggles = bits + 1, high + int(net[2]), toggles + int(net[3])
                 continue
             if bits:
-                yield "net", NetToggles(tuple(scope for scope, _ in stack), _plain(name), bits, toggles)
-            name, bits, toggles = net[1], 1, int(net[2])
+                yield "net", NetToggles(tuple(scope for scope, _ in stack), _plain(name), bits, toggles, high)
+            name, bits, high, toggles = net[1], 1, int(net[2]), int(net[3])
             continue
         if bits:
-            yield "net", NetToggles(tuple(scope for scope, _ in stack), _plain(name), bits, toggles)
+            yield "net", NetToggles(tuple(scope for scope, _ in stack), _plain(name), bits, toggles, high)
             bits = 0
         if (instance := _INSTANCE.match(line)) is not None:
             stack.append((_plain(instance[1]), depth))

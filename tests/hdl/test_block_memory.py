@@ -70,7 +70,7 @@ class Cycle:
 
 
 def traffic(shape: Shape, num_cycles: int = 600, seed: int = 0) -> list[Cycle]:
-    """Part-wise writes, idle cycles, and reads of words written a little earlier, of the banks' ends, and of any; reads that collide come, but nothing is promised of them."""
+    """Part-wise writes, idle cycles, and reads of words written a little earlier, of the banks' ends, and of any; reads that collide or are not enabled come, but nothing is promised of them."""
     rng = random.Random(seed)
     words = shape.initial()
     words += [0] * (shape.depth - len(words))
@@ -96,10 +96,11 @@ def traffic(shape: Shape, num_cycles: int = 600, seed: int = 0) -> list[Cycle]:
         inputs = {"write__enable": enable, "write__address": written, "write__data": data}
         for port in range(shape.reads):
             address = place()
-            inputs[f"address_{port}"] = address
+            enabled = rng.random() < 0.7
+            inputs |= {f"address_{port}": address, f"enable_{port}": enabled}
             alone = shape.reads == 1 and not shape.fabric_registers
             defined = not enable or (alone and address != written)
-            if defined:
+            if defined and enabled:
                 promised.setdefault(n + latency - 1, {})[f"data_{port}"] = words[address]
         if enable:
             recent.append(written)
@@ -172,6 +173,34 @@ def test_memories_of_the_ecp5_do_the_same(shape: Shape, tmp_path: Path) -> None:
     assert text.count(r"cell \DP16KD ") == block.blocks()
     verilog = convert_verilog(text, ["words"] if block.blocks() == 0 else [])
     play_on_icarus(verilog, traffic(shape), shape, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [Shape(13, 5, 300), Shape(18, 3, 2797), Shape(18, 3, 2797, fabric_registers=True), Shape(18, 1, 2797, reads=2)],
+    ids=str,
+)
+def test_blocks_rest_unless_their_own_bank_is_read(shape: Shape, tmp_path: Path) -> None:
+    block, cycles = shape.block(), traffic(shape)
+    for cycle in cycles:
+        cycle.inputs["write__enable"] = 0
+        cycle.outputs.clear()
+    text = rtlil.convert(block, name="block", platform=Technology.ECP5, emit_src=False)
+    play_on_icarus(convert_verilog(text, []), cycles, shape, tmp_path)
+    banks = plan_banks(shape.depth, shape.part_bits, shape.parts, shape.reads)
+    # With fabric registers the last enable is still on its way.
+    reads = [
+        cycle.inputs[f"address_{port}"]
+        for cycle in cycles[: len(cycles) - shape.fabric_registers]
+        for port in range(shape.reads)
+        if cycle.inputs[f"enable_{port}"]
+    ]
+    expected = sum(bank.blocks * sum(bank.start <= word < bank.start + bank.depth for word in reads) for bank in banks)
+    assert json.loads((tmp_path / "enabled.json").read_text()) == expected
+    of_all = sum(bank.blocks * min(bank.depth, shape.depth - bank.start) for bank in banks) / shape.depth
+    # A copy serves two ports: of a read's blocks, those of the other banks rest.
+    assert block.resting_blocks() == pytest.approx(block.blocks() - of_all)
+    assert bool(block.resting_blocks()) == (len(banks) > 1)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import memory
 
 from hdl.accelerator import Accelerator
+from hdl.cost import segment_cycles
 from hdl.emit import TOP, convert_rtlil
 from mmfree.design import design_for
 from sim.activity import (
@@ -39,16 +40,17 @@ def test_registers_and_reads_are_found_in_the_rtlil() -> None:
     m.submodules.inner = inner = Module()
     m.submodules.words = words = memory.Memory(shape=6, depth=4, init=[])
     count, wide = Signal(3, name="count"), Signal(9, name="wide")
-    read = words.read_port()
+    read, seldom = words.read_port(), words.read_port()
     m.d.sync += count.eq(count + 1)
     inner.d.sync += wide.eq(wide + read.data)
-    m.d.comb += read.addr.eq(count)
+    m.d.comb += [read.addr.eq(count), seldom.addr.eq(count), seldom.en.eq(count[0])]
+    inner.d.sync += wide.eq(wide + seldom.data)
     text = rtlil.convert(m, name=TOP, ports=[wide], emit_src=False)
     found = watched_nets(text)
     assert found[(TOP,)].registers == {"count"}
     assert found[(TOP, "inner")].registers == {"wide"}
     (reads,) = (names.reads for names in found.values() if names.reads)
-    assert len(reads) == 1, "what the memory reads, once"
+    assert sorted(map(bool, reads.values())) == [False, True], "one port is always enabled, the other has a flag"
 
 
 def test_every_register_of_the_accelerator_is_watched() -> None:
@@ -62,21 +64,24 @@ def test_every_register_of_the_accelerator_is_watched() -> None:
 
 def test_counts_go_to_the_blocks_of_the_top_module() -> None:
     watched = {
-        ("mmfree",): Watched(frozenset({"own"}), frozenset()),
-        ("mmfree", "x$7"): Watched(frozenset({"r"}), frozenset({"data"})),
-        ("mmfree", "x$7", "part"): Watched(frozenset({"r"}), frozenset()),
+        ("mmfree",): Watched(frozenset({"own"}), {}),
+        ("mmfree", "x$7"): Watched(frozenset({"r"}), {"data": "flag", "always": ""}),
+        ("mmfree", "x$7", "part"): Watched(frozenset({"r"}), {}),
     }
     nets = [
         NetToggles(("mmfree",), "own", 1, 2),
         NetToggles(("mmfree",), "wire", 1, 1000),
         NetToggles(("mmfree", "x$7"), "r", 4, 10),
         NetToggles(("mmfree", "x$7"), "data", 8, 20),
+        NetToggles(("mmfree", "x$7"), "always", 2, 1),
+        NetToggles(("mmfree", "x$7"), "flag", 1, 6, 70_000),
+        NetToggles(("mmfree", "y"), "flag", 1, 6, 50_000),
         NetToggles(("mmfree", "x$7", "part"), "r", 1, 5),
         NetToggles(("$rootio",), "own", 1, 9),
     ]
-    assert by_block(nets, watched) == {
+    assert by_block(nets, watched, 100) == {
         "top": BlockActivity(registers=1, register_toggles=2),
-        "x": BlockActivity(registers=5, register_toggles=15, read_bits=8, read_toggles=20),
+        "x": BlockActivity(registers=5, register_toggles=15, read_bits=10, read_toggles=21, reads=8 * 7 + 2 * 100),
     }
     assert block_of(("mmfree", "tables", "memory")) == "tables"
 
@@ -98,6 +103,14 @@ def test_a_real_run(measured: Activity) -> None:
         name: block.register_toggles / max(1, block.registers) / measured.cycles
         for name, block in measured.blocks.items()
     }
+    source, embedding = measured.blocks["source"], measured.blocks["embedding"]
+    tape = ODD.tape(1, wild=False)
+    segments = segment_cycles(tape.config, ODD.design())
+    # A word for each tile, and a check word for each segment but the embedding.
+    words = sum(segment.beats for segment in segments) + len(segments) - 1
+    assert source.reads / source.read_bits == measured.tokens * words
+    assert embedding.read_share(measured.cycles) < 0.05
+    assert measured.blocks["tables"].read_share(measured.cycles) == 1, "always enabled"
     assert rate["array"] > 0.1
     assert rate["load_port"] < 0.001
     assert rate["noise"] < 0.001, "nothing is drawn"
@@ -121,7 +134,7 @@ def test_a_file_holds_it_all_and_knows_its_tape_and_design(measured: Activity, t
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "schema 1"),
+        ({"schema": 1}, "schema 2"),
         ({"tokens": 0}, "counts must be positive"),
         ({"blocks": {"array": {"registers": -1}}}, "counts must be positive"),
         ({"blocks": {"array": {"lamps": 1}}}, "not an activity file"),

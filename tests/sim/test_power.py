@@ -52,7 +52,7 @@ LOAD = Load(
     activity={
         # 0.25 toggles per register and cycle; 0.125 of what is read: the rate of the coefficients.
         "array": BlockActivity(registers=180, register_toggles=45_000),
-        "post": BlockActivity(registers=10, register_toggles=5_000, read_bits=8, read_toggles=1_000),
+        "post": BlockActivity(registers=10, register_toggles=5_000, read_bits=8, read_toggles=1_000, reads=8_000),
     },
     activity_cycles=1000,
     cycles=100,
@@ -129,6 +129,19 @@ def test_a_memory_that_reads_nothing_new_still_takes_its_share() -> None:
     assert memory(0) == pytest.approx(22 * still)
     assert memory(1000) == pytest.approx(22)
     assert memory(8000) == memory(2000) == pytest.approx(22 * (2 - still))
+
+
+def test_memories_take_nothing_while_they_rest() -> None:
+    def memory(reads: int, resting: float = 0) -> float:
+        block = replace(LOAD.activity["post"], reads=reads, read_toggles=reads // 8)
+        areas = {**LOAD.areas, "post": replace(LOAD.areas["post"], resting=resting)}
+        power = found(load=replace(LOAD, areas=areas, activity={**LOAD.activity, "post": block}))
+        return power.by_kind["memory"].best / 100e-12 - 4 * 7
+
+    assert memory(8_000) == pytest.approx(22)
+    assert memory(2_000) == pytest.approx(22 / 4), "read in a quarter of the cycles"
+    assert memory(2_000, resting=1.5) == pytest.approx(22 / 16), "and then a quarter of the blocks"
+    assert memory(0) == pytest.approx(0)
 
 
 def test_independent_coefficients_add_as_squares() -> None:

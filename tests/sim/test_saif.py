@@ -16,8 +16,8 @@ TEXT = r"""// Generated
  (INSTANCE top
   (NET
    (clk (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 10))
-   (word\[0\] (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 3))
-   (word\[1\] (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 4))
+   (word\[0\] (T0 1) (T1 20) (TZ 0) (TX 0) (TB 0) (TC 3))
+   (word\[1\] (T0 1) (T1 300) (TZ 0) (TX 0) (TB 0) (TC 4))
   )
   (INSTANCE inner$1
    (NET
@@ -45,11 +45,11 @@ def test_nets_by_instance_with_their_bits_together(tmp_path: Path) -> None:
     duration, nets = read_saif(write(tmp_path, TEXT))
     assert duration == 5000
     assert nets == [
-        NetToggles(("top",), "clk", 1, 10),
-        NetToggles(("top",), "word", 2, 7),
-        NetToggles(("top", "inner$1"), "word", 1, 7),
-        NetToggles(("top", "inner$1"), "register$2", 1, 2),
-        NetToggles(("top", "other"), "array", 1, 1),
+        NetToggles(("top",), "clk", 1, 10, 1),
+        NetToggles(("top",), "word", 2, 7, 320),
+        NetToggles(("top", "inner$1"), "word", 1, 7, 1),
+        NetToggles(("top", "inner$1"), "register$2", 1, 2, 1),
+        NetToggles(("top", "other"), "array", 1, 1, 1),
     ]
 
 
