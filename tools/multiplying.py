@@ -3,7 +3,8 @@
     python tools/multiplying.py runs/addition/model.tape --lanes 64 --clock 100
 
 Estimated: cells by Yosys, activity simulated (zero-delay), energies of sim/technology. Weights of the int8 chips are drawn from the normal distribution whose absmean quantization has the tape's signs; requantization is
-moved by as many bits as they are larger. None is routed: that all reach the same clock favours the multipliers.
+moved by as many bits as they are larger. None is routed: that all reach the same clock favours the multipliers. Yosys leaves the DSP blocks' own registers and adders unused: ``dsp_joules``, their operations alone, is the floor of an array that
+used them for everything.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def compare(tape: Tape, lanes: int, part_name: str, clock_hz: float, tokens: int
                 "static_joules": asdict(power.by_kind["static"]),
                 "array_joules": asdict(array),
                 "weight_memory_joules": asdict(source),
+                "dsp_joules": asdict(power.by_kind["dsp"]),
                 "dynamic_joules_without_weight_memory": dynamic - source.best,
             }
         )
