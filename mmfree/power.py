@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from mmfree.tokenizer import tokenizer_from_dict
 if TYPE_CHECKING:
     from sim.activity import Activity
     from sim.cells import CellEnergy
+    from sim.coefficients import Part
     from sim.power import Power
 
 TOKENS = 32
@@ -28,6 +30,9 @@ TOKENS = 32
 
 ASSUMED_CLOCK_HZ = 100e6
 """Clock of a part for which no design was routed."""
+
+FASTEST_HZ = 1e9
+"""Beyond the clock networks of all parts here."""
 
 POWER_NAME, ACTIVITY_NAME, PAGE_NAME = "power.json", "activity.json", "power.html"
 
@@ -49,11 +54,11 @@ def power(options: argparse.Namespace) -> Outcome:
         raise ValueError("give a tape or the folder of a demo, or --validate")
     from sim.coefficients import load_part
 
-    if options.out is not None:
-        refuse_to_overwrite(options.out / POWER_NAME, options.force)
-    tape, design = _model(options)
+    _check(options)
+    built = _read_build(options.build) if options.build is not None else None
     part = load_part(options.part, options.technology)
-    clock = _clock(options, design, part.family)
+    tape, design = _model(options, built)
+    clock = _clock(options, design, part, built)
     activity = _activity(options, tape, design)
     print(f"synthesizing {design.lanes} lanes for {part.device} ...", file=sys.stderr)
     from hdl.cost import segment_cycles
@@ -91,7 +96,44 @@ def power(options: argparse.Namespace) -> Outcome:
     return Outcome(values, _describe(values, found, tape, cells))
 
 
-def _model(options: argparse.Namespace) -> tuple[Tape, Design]:
+def _check(options: argparse.Namespace) -> None:
+    """Refuse, before anything takes time, what contradicts itself or would overwrite."""
+    if options.prompt is not None and options.activity is not None:
+        raise ValueError("--prompt: the activity of --activity is given; leave one of the two")
+    if options.clock is not None and not (math.isfinite(options.clock) and options.clock > 0):
+        raise ValueError(f"--clock: the clock must be positive, got {options.clock} MHz")
+    if options.out is not None:
+        if options.out.exists() and not options.out.is_dir():
+            raise ValueError(f"{options.out}: a file; --out needs a folder")
+        for name in (POWER_NAME, ACTIVITY_NAME, PAGE_NAME):
+            refuse_to_overwrite(options.out / name, options.force)
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What ``mmfree build`` says of a bitstream: device, the tape's sha256, the design, and the clock reached."""
+
+    device: str
+    tape_sha256: str
+    design: Design
+    clock_hz: float
+
+
+def _read_build(folder: Path) -> _Build:
+    path = folder / "build.json"
+    values = read_json(path)
+    try:
+        found = _Build(
+            values["device"]["device"], values["tape_sha256"], Design.from_dict(values["design"], str(path)), float(values["clock_hz"])
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the description of a build: {error}") from None
+    if not (math.isfinite(found.clock_hz) and found.clock_hz > 0):
+        raise ValueError(f"{path}: clock_hz must be positive, got {found.clock_hz}")
+    return found
+
+
+def _model(options: argparse.Namespace, built: _Build | None) -> tuple[Tape, Design]:
     """The tape, and the design that plays it: that of a build or of a demo's folder, else one of the lanes asked for."""
     path: Path = options.model
     if path.is_dir():
@@ -100,27 +142,29 @@ def _model(options: argparse.Namespace) -> tuple[Tape, Design]:
         tape = read_tape(path / "model.tape")
     else:
         tape = read_tape(path)
-    if options.build is not None:
-        description = read_json(options.build / "build.json")
-        if description.get("tape_sha256") != tape.sha256:
+    if built is not None:
+        if built.tape_sha256 != tape.sha256:
             raise ValueError(f"{options.build}: built with another tape than {path}")
-        return tape, Design.from_dict(description["design"], str(options.build))
+        return tape, built.design
     if (path / "demo.json").is_file():
         return tape, Design.from_dict(read_json(path / "demo.json")["design"], str(path / "demo.json"))
     return tape, design_for(tape, options.lanes, options.bits)
 
 
-def _clock(options: argparse.Namespace, design: Design, family: str) -> _Clock:
+def _clock(options: argparse.Namespace, design: Design, part: Part, built: _Build | None) -> _Clock:
     """The clock asked for, or the one reached; ValueError if more is asked for than was reached."""
     from hdl.cost import clock_hz
 
-    if options.build is not None:
-        reached = read_json(options.build / "build.json")
-        limit, label = float(reached["clock_hz"]), "post-route, this build"
-    elif family == "ecp5":
+    if built is not None:
+        if built.device != part.device:
+            raise ValueError(f"{options.build}: built for {built.device}; --part {part.name} is {part.device}")
+        limit, label = built.clock_hz, "post-route, this build"
+    elif part.family == "ecp5":
         limit, label = clock_hz(design.lanes), "projected: designs of other sizes after routing (docs/accelerator.md)"
     else:
         hz = ASSUMED_CLOCK_HZ if options.clock is None else options.clock * 1e6
+        if hz > FASTEST_HZ:
+            raise ValueError(f"--clock: no FPGA's clock network goes beyond {FASTEST_HZ / 1e6:,.0f} MHz, got {options.clock:g}")
         return _Clock(hz, "assumed: nothing was routed for this part", None)
     if options.clock is None:
         return _Clock(limit, label, limit)

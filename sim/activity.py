@@ -25,6 +25,10 @@ from sim.runner import ACTIVITY_NAME, build, run
 from sim.saif import NetToggles, read_saif
 
 SCHEMA = 2
+_NEEDED = frozenset({"array", "post"})
+"""Blocks that every activity has."""
+
+_COUNT_LIMIT = 1 << 63
 _MODULE = re.compile(r"^module (\S+)\n(.*?)^end$", re.MULTILINE | re.DOTALL)
 _CELL = re.compile(r"^  cell \\(\S+) \\(\S+)$", re.MULTILINE)
 _REGISTER = re.compile(r"^  cell \$dff \S+\n(?:.*\n)*?    connect \\Q (.+)$", re.MULTILINE)
@@ -91,10 +95,12 @@ class Activity:
             )
         if self.design != design.to_dict():
             own = design.to_dict()
-            name = next(name for name in own if self.design.get(name) != own[name])
+            name = next(name for name in (*own, *self.design) if self.design.get(name) != own.get(name))
             raise ValueError(
-                f"{source}: activity of another design ({name} {self.design.get(name)!r}, not {own[name]!r}); give its --lanes and --bits, or measure this one"
+                f"{source}: activity of another design ({name} {self.design.get(name)!r}, not {own.get(name)!r}); give its --lanes and --bits, or measure this one"
             )
+        if missing := sorted(_NEEDED - self.blocks.keys()):
+            raise ValueError(f"{source}: no activity of block {missing[0]}")
 
 
 def read_activity(path: Path) -> Activity:
@@ -113,8 +119,18 @@ def read_activity(path: Path) -> Activity:
         activity = Activity(blocks=blocks, **values)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: not an activity file: {error}") from None
-    if activity.tokens < 1 or activity.cycles < 1 or any(min(asdict(block).values()) < 0 for block in blocks.values()):
-        raise ValueError(f"{path}: counts must be positive")
+    if not (isinstance(activity.tape_sha256, str) and isinstance(activity.design, dict) and isinstance(activity.text, str)):
+        raise ValueError(f"{path}: not an activity file: tape_sha256 and text must be strings, design an object")
+    counts = {"tokens": activity.tokens, "cycles": activity.cycles}
+    counts |= {f"{name}.{key}": value for name, block in blocks.items() for key, value in asdict(block).items()}
+    for name, value in counts.items():
+        if type(value) is not int or not ("." not in name) <= value < _COUNT_LIMIT:
+            raise ValueError(f"{path}: {name}: counts must be integers, and positive, got {value!r:.40}")
+    for name, block in blocks.items():
+        if block.register_toggles > block.registers * activity.cycles or max(block.reads, block.read_toggles) > block.read_bits * activity.cycles:
+            raise ValueError(f"{path}: {name}: nothing changes, or is read, more than once a cycle")
+    if not any(block.registers for block in blocks.values()):
+        raise ValueError(f"{path}: no block has a register")
     return activity
 
 

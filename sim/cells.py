@@ -10,8 +10,8 @@ from sim.coefficients import load_quantities
 from sim.power import Interval, Values, interval
 
 NODES = ("45 nm", "7 nm")
-_SUM_BITS = 32
-"""Width of the sums of int8 products."""
+_INT8_BITS = 7
+"""By which sums of products with int8 weights are wider than sums of activations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class CellEnergy:
 def cell_energies(ternary_weights: int, design: Design) -> list[CellEnergy]:
     """Of ternary weights in a design's code, and of as many int8 weights, at each node.
 
-    A ternary weight, a zero too, adds an activation to an accumulator of the design's width; an int8 weight multiplies, and adds to 32 bits. An addition's energy is taken to be linear in its bits.
+    A ternary weight, a zero too, adds an activation to an accumulator of the design's width; an int8 weight multiplies, and adds to as many bits more as its product has. An addition's energy is taken to be linear in its bits.
     """
     code_bits = design.num_groups * design.group_bits / design.lanes
 
@@ -38,11 +38,16 @@ def cell_energies(ternary_weights: int, design: Design) -> list[CellEnergy]:
     for node in NODES:
         for name, bits, arithmetic in (
             ("ternary", code_bits, lambda values: _add(values, design.accumulator_bits)),
-            ("int8", 8, lambda values: values["multiply_8"] + _add(values, _SUM_BITS)),
+            ("int8", 8, lambda values: values["multiply_8"] + _add(values, design.accumulator_bits + _INT8_BITS)),
         ):
-            memory = per_weight(lambda values, bits=bits: bits / 64 * values["sram_64"], node)
+            memory = per_weight(_read(bits), node)
             found.append(CellEnergy(node=node, weights_are=name, arithmetic=per_weight(arithmetic, node), weight_memory=memory))
     return found
+
+
+def _read(bits: float) -> Callable[[Values], float]:
+    """Picojoules of reading a weight."""
+    return lambda values: bits / 64 * values["sram_64"]
 
 
 def _add(values: Values, bits: int) -> float:

@@ -11,11 +11,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hdl.families import FAMILIES
+
 TECHNOLOGY = Path(__file__).parent / "technology"
 FAMILY_FILES = ("ice40", "ecp5", "artix7", "ultrascale_plus")
 LABELS = "VSDK"
 REQUIRED = ("pll", "lut_toggle", "net_toggle", "ff_clock", "ff_toggle", "lutram_cycle", "ram_access", "dsp_op", "dsp_8_bits", "scale")
 """Coefficients that every family has; ``clock_net`` (of the clock's own net, per cycle) and ``uram_access`` are 0 without."""
+
+CELLS = ("luts", "flip_flops", "ram_blocks", "dsp")
+"""Kinds of cells that a part's capacity tells."""
+
+_OPTIONAL = ("clock_net", "uram_access")
+_UNITS = {"pll": "W", "dsp_8_bits": "1", "scale": "1"}
+"""Of coefficients that are no energies in pJ."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +40,10 @@ class Quantity:
 
     def __post_init__(self) -> None:
         numbers = (self.low, self.value, self.high)
-        if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
             raise ValueError("value, low and high must be numbers")
+        if not all(isinstance(text, str) for text in (self.unit, self.label, self.source)):
+            raise ValueError("unit, label and source must be strings")
         if not 0 <= self.low <= self.value <= self.high:
             raise ValueError(f"must be 0 <= low <= value <= high, got {self.low}, {self.value}, {self.high}")
         if self.label not in LABELS or len(self.label) != 1:
@@ -88,28 +99,47 @@ def load_parts(path: Path) -> dict[str, Part]:
     """
     table = _read(path)
     common = quantities(table.get("coefficients"), f"{path}: coefficients")
-    if missing := [name for name in REQUIRED if name not in common]:
-        raise ValueError(f"{path}: coefficients.{missing[0]} is missing")
-    parts = {}
-    for name, part in table.get("parts", {}).items():
-        where = f"{path}: parts.{name}"
-        if "static" not in part:
-            raise ValueError(f"{where}.static is missing")
-        own = quantities({"static": part["static"]}, where)
-        try:
-            parts[name] = Part(
-                name=name,
-                device=part["device"],
-                technology=table["name"],
-                family=table["family"],
-                capacity=dict(part["capacity"]),
-                coefficients={"clock_net": ZERO, "uram_access": ZERO} | common | own,
-            )
-        except KeyError as error:
-            raise ValueError(f"{where}: {error.args[0]} is missing") from None
-    if not parts:
+    for name in REQUIRED:
+        if name not in common:
+            raise ValueError(f"{path}: coefficients.{name} is missing")
+    for name, quantity in common.items():
+        if name not in (*REQUIRED, *_OPTIONAL):
+            raise ValueError(f"{path}: coefficients.{name} is unknown; known: {', '.join((*REQUIRED, *_OPTIONAL))}")
+        if quantity.unit != (unit := _UNITS.get(name, "pJ")):
+            raise ValueError(f"{path}: coefficients.{name}: unit must be {unit}, got {quantity.unit}")
+    if table.get("family") not in FAMILIES:
+        raise ValueError(f"{path}: family must be one of {', '.join(FAMILIES)}, got {table.get('family')!r}")
+    if not isinstance(table.get("name"), str):
+        raise ValueError(f"{path}: name is missing")
+    if not (isinstance(table.get("parts"), dict) and table["parts"]):
         raise ValueError(f"{path}: parts is missing")
-    return parts
+    return {name: _part(name, part, table, common, f"{path}: parts.{name}") for name, part in table["parts"].items()}
+
+
+def _part(name: str, entry: Any, table: dict[str, Any], common: dict[str, Quantity], where: str) -> Part:
+    """A part of a technology file, checked."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where} must be a table")
+    for field in ("static", "capacity", "device"):
+        if field not in entry:
+            raise ValueError(f"{where}.{field} is missing")
+    capacity = entry["capacity"]
+    for cell in CELLS:
+        if not isinstance(capacity, dict) or type(capacity.get(cell)) is not int or capacity[cell] < 0:
+            raise ValueError(f"{where}.capacity: {cell} must be a number of cells")
+    if not isinstance(entry["device"], str):
+        raise ValueError(f"{where}.device must be a string")
+    own = quantities({"static": entry["static"]}, where)
+    if own["static"].unit != "W":
+        raise ValueError(f"{where}.static: unit must be W, got {own['static'].unit}")
+    return Part(
+        name=name,
+        device=entry["device"],
+        technology=table["name"],
+        family=table["family"],
+        capacity=dict(capacity),
+        coefficients=dict.fromkeys(_OPTIONAL, ZERO) | common | own,
+    )
 
 
 def load_quantities(file: str, section: str) -> dict[str, Quantity]:
@@ -136,5 +166,7 @@ def quantities(table: Any, where: str) -> dict[str, Quantity]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None

@@ -78,8 +78,15 @@ def test_files_and_a_page_that_needs_nothing_else(files: Path, capsys: pytest.Ca
     assert not any(text in page for text in ("url(http", "src=\"http", "href=\"http"))
     assert "bitnet-kv260" in page
     capsys.readouterr()
-    assert main(power(files, "--out", str(out))) == 2
-    assert "--force" in capsys.readouterr().err
+    for name in ("power.json", "activity.json", "power.html"):
+        rest = [path for path in out.iterdir() if path.name != name]
+        for path in rest:
+            path.unlink()
+        assert main(power(files, "--out", str(out))) == 2
+        assert f"{name}: exists already; --force" in capsys.readouterr().err
+        assert main(power(files, "--out", str(out), "--force")) == 0
+    assert main(power(files, "--out", str(out / "power.json"))) == 2
+    assert "a file; --out needs a folder" in capsys.readouterr().err
 
 
 def test_another_part_has_its_own_clock_and_label(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,6 +102,10 @@ def test_another_part_has_its_own_clock_and_label(files: Path, capsys: pytest.Ca
         (("--part", "ecp5-12"), "there is no part 'ecp5-12'"),
         (("--clock", "400"), "--clock: 400 MHz is above what was reached"),
         (("--clock", "0"), "the clock must be positive"),
+        (("--clock", "nan"), "the clock must be positive"),
+        (("--part", "zu5ev", "--clock", "5000"), "goes beyond 1,000 MHz"),
+        (("--prompt", "1+1"), "--prompt: the activity of --activity is given"),
+        (("--build", "nowhere"), "nowhere/build.json: no such file"),
         (("--bits", "1.6"), "activity of another design"),
         (("--technology", "missing.toml"), "missing.toml"),
     ],
@@ -115,7 +126,12 @@ def test_activity_of_another_tape_is_refused(files: Path, capsys: pytest.Capture
 
 
 def test_a_build_gives_design_and_clock(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    build = {"tape_sha256": TAPE.sha256, "design": design_for(TAPE, 16).to_dict(), "clock_hz": 91.5e6}
+    build = {
+        "device": {"device": "LFE5U-85F"},
+        "tape_sha256": TAPE.sha256,
+        "design": design_for(TAPE, 16).to_dict(),
+        "clock_hz": 91.5e6,
+    }
     (files / "build.json").write_text(json.dumps(build))
     assert main(power(files, "--build", str(files), "--json")) == 0
     values = values_of(capsys)
@@ -126,6 +142,23 @@ def test_a_build_gives_design_and_clock(files: Path, capsys: pytest.CaptureFixtu
     (files / "build.json").write_text(json.dumps(build | {"tape_sha256": "0"}))
     assert main(power(files, "--build", str(files))) == 2
     assert "built with another tape" in capsys.readouterr().err
+    (files / "build.json").write_text(json.dumps(build))
+    assert main(power(files, "--build", str(files), "--part", "zu5ev")) == 2
+    assert "built for LFE5U-85F; --part zu5ev is" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "build.json: not valid JSON"),
+        ("[]", "build.json: not the description of a build"),
+        ('{"device": {"device": "x"}, "tape_sha256": "0"}', "build.json: not the description of a build: 'design'"),
+    ],
+)
+def test_a_build_that_is_none(files: Path, capsys: pytest.CaptureFixture[str], text: str, message: str) -> None:
+    (files / "build.json").write_text(text)
+    assert main(power(files, "--build", str(files))) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_demos_folder_will_do(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,6 +127,10 @@ def test_a_file_holds_it_all_and_knows_its_tape_and_design(measured: Activity, t
         measured.check(ODD.tape(2, wild=False), design_for(tape, ODD.lanes), "a file")
     with pytest.raises(ValueError, match=r"a file: activity of another design .rows"):
         measured.check(tape, design_for(tape, 64), "a file")
+    with pytest.raises(ValueError, match=r"a file: activity of another design .lamps 1, not None"):
+        replace(measured, design=measured.design | {"lamps": 1}).check(tape, design_for(tape, ODD.lanes), "a file")
+    with pytest.raises(ValueError, match="a file: no activity of block array"):
+        replace(measured, blocks={"post": measured.blocks["post"]}).check(tape, design_for(tape, ODD.lanes), "a file")
     with pytest.raises(ValueError, match=r"a file: activity of another design .weight_code"):
         measured.check(tape, replace(design_for(tape, ODD.lanes), weight_code="1.6"), "a file")
 
@@ -135,8 +139,17 @@ def test_a_file_holds_it_all_and_knows_its_tape_and_design(measured: Activity, t
     ("change", "message"),
     [
         ({"schema": 1}, "schema 2"),
-        ({"tokens": 0}, "counts must be positive"),
-        ({"blocks": {"array": {"registers": -1}}}, "counts must be positive"),
+        ({"tokens": 0}, "tokens: counts must be integers, and positive, got 0"),
+        ({"cycles": None}, "cycles: counts must be integers"),
+        ({"cycles": float("nan")}, "cycles: counts must be integers"),
+        ({"cycles": 10**400}, "cycles: counts must be integers"),
+        ({"blocks": {"array": {"registers": -1}}}, "array.registers: counts must be integers"),
+        ({"blocks": {"array": {"registers": "x"}}}, "array.registers: counts must be integers"),
+        ({"blocks": {"array": {"registers": 1, "register_toggles": 2}}}, "array: nothing changes"),
+        ({"blocks": {"array": {"registers": 1, "read_bits": 1, "reads": 2}}}, "array: nothing changes, or is read"),
+        ({"blocks": {}}, "no block has a register"),
+        ({"design": [1]}, "not an activity file"),
+        ({"tape_sha256": 3}, "not an activity file"),
         ({"blocks": {"array": {"lamps": 1}}}, "not an activity file"),
         ({"blocks": 3}, "not an activity file"),
         ({"more": 1}, "not an activity file"),

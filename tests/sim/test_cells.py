@@ -19,7 +19,7 @@ def test_additions_by_their_width_and_weights_by_their_bits() -> None:
     ternary, int8 = found["45 nm", "ternary"], found["45 nm", "int8"]
     width = design.accumulator_bits
     assert ternary.arithmetic.best == pytest.approx(1e-9 * (0.03 + 0.07 * (width - 8) / 24))
-    assert int8.arithmetic.best == pytest.approx(1e-9 * (0.2 + 0.1))
+    assert int8.arithmetic.best == pytest.approx(1e-9 * (0.2 + 0.03 + 0.07 * (width + 7 - 8) / 24))
     assert ternary.weight_memory.best == pytest.approx(1e-9 * 20 * 2 / 64)
     assert int8.weight_memory.best == pytest.approx(4 * ternary.weight_memory.best)
     assert all(cell.arithmetic.low < cell.arithmetic.best < cell.arithmetic.high for cell in found.values())
