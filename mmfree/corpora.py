@@ -11,7 +11,7 @@ from pathlib import Path
 from mmfree.config import read_json
 from mmfree.data import Text
 from mmfree.outcome import Outcome
-from mmfree.recipe import PRESETS, RunConfig, load_run_config, with_tokenizer
+from mmfree.recipe import PRESETS, RunConfig, load_run_config
 from mmfree.shards import (
     Manifest,
     check_output,
@@ -107,29 +107,22 @@ def run_config(options: argparse.Namespace) -> RunConfig:
     ValueError
         If preset or file is not valid, or the tokenizer's vocabulary is not the file's.
     """
-    config = load_run_config(options.config, options.gate)
-    if (tokenizer := _asked_for(options, config)) is None:
-        return config
-    try:
-        return with_tokenizer(config, tokenizer, adapt=options.config in PRESETS)
-    except ValueError as error:
-        raise ValueError(f"{options.config}: {error}") from None
+    if options.tokenizer is not None and options.config in PRESETS:
+        load_run_config(options.config, options.gate, ByteTokenizer())  # refuses a task before anything is learned
+    return load_run_config(options.config, options.gate, _asked_for(options))
 
 
-def _asked_for(options: argparse.Namespace, config: RunConfig) -> TextTokenizer | None:
+def _asked_for(options: argparse.Namespace) -> TextTokenizer | None:
     data: list[Path] = options.data or []
-    is_text = config.recipe.task == "text"
+    shards = [path for path in data if is_shards(path)]
     if options.tokenizer is not None:
-        if not is_text:
-            return ByteTokenizer()  # refused, with the reason, by with_tokenizer
-        if options.tokenizer.startswith(BPE_PREFIX) and any(is_shards(path) for path in data):
-            raise ValueError(f"{data[0]}: holds tokens, so no vocabulary can be learned; leave --tokenizer out")
-        text = Text.of([] if any(is_shards(path) for path in data) else data)
-        return find_tokenizer(options.tokenizer, text)
-    if is_text and len(data) == 1 and is_shards(data[0]):
+        if shards and options.tokenizer.startswith(BPE_PREFIX):
+            raise ValueError(f"{shards[0]}: holds tokens, so no vocabulary can be learned; leave --tokenizer out")
+        return find_tokenizer(options.tokenizer, Text.of([] if shards else data))
+    if len(data) == 1 and shards:
         return read_tokenizer(data[0])
     before = options.out / "config.json"
-    if is_text and options.resume and before.is_file():
+    if options.resume and before.is_file():
         subword = RunConfig.from_dict(read_json(before), str(before)).subword
         if subword is not None:
             return text_tokenizer(tokenizer_from_dict(subword))

@@ -88,9 +88,10 @@ class RunConfig:
         tokens, rows = self.tokenizer.vocab_size, self.tokenizer.head_size
         if (self.model.vocab_size, self.model.head_size) != (tokens, rows):
             what = f"task {self.recipe.task}" if self.subword is None else "the tokenizer"
+            remedy = "; change them, or name another tokenizer" if self.recipe.task == "text" else ""
             raise ValueError(
                 f"config: {what} needs vocab_size {tokens} and head_size {rows}, "
-                f"got {self.model.vocab_size} and {self.model.head_size}"
+                f"got {self.model.vocab_size} and {self.model.head_size}{remedy}"
             )
 
     @cached_property
@@ -106,8 +107,11 @@ class RunConfig:
         return data
 
     @classmethod
-    def from_dict(cls, data: Any, source: str = "config") -> RunConfig:
-        """Build from a JSON object with "model", "recipe" and perhaps "tokenizer"; errors name ``source`` and the field. ``source`` is the file, beside which the tokenizer's is."""
+    def from_dict(cls, data: Any, source: str = "config", *, tokenizer: TextTokenizer | None = None) -> RunConfig:
+        """Build from a JSON object with "model", "recipe" and perhaps "tokenizer"; errors name ``source`` and the field.
+
+        ``source`` is the file, beside which the tokenizer's is; ``tokenizer`` is used instead of that if it is given.
+        """
         if not isinstance(data, dict) or set(data) - {"tokenizer"} != {"model", "recipe"}:
             raise ValueError(f'{source}: expected a JSON object with "model" and "recipe"')
         model = ModelConfig.from_dict(data["model"], source)
@@ -119,7 +123,10 @@ class RunConfig:
         required = known - {"weight_decay", "warmup_steps", "clip"}
         if missing := sorted(required - set(values)):
             raise ValueError(f"{source}: recipe: missing field {missing[0]!r}")
-        subword = _read_subword(data["tokenizer"], source) if "tokenizer" in data else None
+        if tokenizer is not None:
+            subword = _description(tokenizer)
+        else:
+            subword = _read_subword(data["tokenizer"], source) if "tokenizer" in data else None
         try:
             return cls(model=model, recipe=Recipe(**values), subword=subword)
         except ValueError as error:
@@ -128,6 +135,11 @@ class RunConfig:
 
 def _sha256(description: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+
+
+def _description(tokenizer: TextTokenizer) -> dict[str, Any] | None:
+    """As ``RunConfig.subword`` has it: None for bytes, which text models read unless told otherwise."""
+    return None if tokenizer.kind == ByteTokenizer.kind else tokenizer.to_dict()
 
 
 def _read_subword(entry: Any, source: str) -> dict[str, Any] | None:
@@ -139,27 +151,10 @@ def _read_subword(entry: Any, source: str) -> dict[str, Any] | None:
     from mmfree.subword import load_tokenizer
 
     path = Path(source).parent / entry["file"]
-    description = load_tokenizer(str(path)).to_dict()
-    if entry.get("sha256", _sha256(description)) != _sha256(description):
+    tokenizer = load_tokenizer(str(path))
+    if entry.get("sha256", found := _sha256(tokenizer.to_dict())) != found:
         raise ValueError(f"{path}: not the tokenizer of {source}: its sha256 differs")
-    return description
-
-
-def with_tokenizer(config: RunConfig, tokenizer: TextTokenizer, *, adapt: bool = True) -> RunConfig:
-    """``config`` with another tokenizer; with ``adapt`` the model's vocabulary follows it.
-
-    Raises
-    ------
-    ValueError
-        If the task is not text, or the vocabulary is another one and ``adapt`` is False.
-    """
-    if config.recipe.task != "text":
-        raise ValueError(f"--tokenizer is for text; task {config.recipe.task} has its own")
-    model = config.model
-    if adapt:
-        model = replace(model, vocab_size=tokenizer.vocab_size, head_size=tokenizer.head_size)
-    subword = None if tokenizer.kind == ByteTokenizer.kind else tokenizer.to_dict()
-    return replace(config, model=model, subword=subword)
+    return _description(tokenizer)
 
 
 def addition(gate: str = "hard") -> RunConfig:
@@ -201,20 +196,30 @@ PRESETS: dict[str, Callable[..., RunConfig]] = {
 }
 
 
-def load_run_config(name: str, gate: str | None = None) -> RunConfig:
+def load_run_config(
+    name: str, gate: str | None = None, tokenizer: TextTokenizer | None = None
+) -> RunConfig:
     """A preset by its name, or the run described by a JSON file.
+
+    With a ``tokenizer``, a preset's vocabulary follows it; a file's must be the tokenizer's.
 
     Raises
     ------
     ValueError
-        If it is neither, or the file is not valid.
+        If it is neither, the file is not valid, or the tokenizer does not fit.
     """
     if name in PRESETS:
-        return PRESETS[name](gate) if gate is not None else PRESETS[name]()
+        config = PRESETS[name](gate) if gate is not None else PRESETS[name]()
+        if tokenizer is None:
+            return config
+        if config.recipe.task != "text":
+            raise ValueError(f"{name}: --tokenizer is for text; task {config.recipe.task} has its own")
+        model = replace(config.model, vocab_size=tokenizer.vocab_size, head_size=tokenizer.head_size)
+        return replace(config, model=model, subword=_description(tokenizer))
     if not name.endswith(".json"):
         presets = ", ".join(sorted(PRESETS))
         raise ValueError(f"{name}: neither a preset ({presets}) nor a .json file")
-    config = RunConfig.from_dict(read_json(Path(name)), name)
+    config = RunConfig.from_dict(read_json(Path(name)), name, tokenizer=tokenizer)
     if gate is not None and gate != config.model.gate:
         raise ValueError(f"{name}: its gate is {config.model.gate}; change the file, not the option")
     return config

@@ -40,6 +40,8 @@ def expand(paths: list[Path]) -> list[Path]:
     for path in paths:
         if is_name(path):
             files.append(path)
+        elif (path / "manifest.json").is_file():
+            raise ValueError(f"{path}: a folder of token shards stands alone, and is not tokenized again")
         elif path.is_dir():
             files += _files_in(path)
         elif not path.exists():
@@ -182,10 +184,11 @@ def _parquet(path: Path, field: str) -> Iterator[Document]:
                 for text in batch.column(0).to_pylist():
                     yield Document(_text_of({field: text}, field, f"{path}, row {row}"))
                     row += 1
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OSError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise ValueError(f"{path}: cannot be read: {_first_line(error)}") from None
+        # The library reports what it cannot decode as either.
         raise ValueError(f"{path}: damaged, or no Parquet file: {_first_line(error)}") from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror or _first_line(error)}") from None
 
 
 def _named(name: str, field: str) -> Iterator[Document]:

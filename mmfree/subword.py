@@ -68,6 +68,11 @@ class JsonTokenizer:
         self.start: int = [*in_front, *named, self._own_ids][0]
         self.vocab_size = self.head_size = max(self._own_ids, self.start + 1)
 
+    @property
+    def json(self) -> str:
+        """Contents of its ``tokenizer.json``, for other programs."""
+        return _unpack(self._data).decode("utf-8")
+
     def encode(self, text: str) -> list[int]:
         """``start`` and the text's ids."""
         return [self.start, *self.encode_texts([text])[0].tolist()]
@@ -151,7 +156,7 @@ def subword_from_dict(data: dict[str, Any]) -> TextTokenizer:
     """The tokenizer that ``to_dict`` described; ValueError if its data is damaged."""
     packed = data.get("data")
     try:
-        raw = zlib.decompress(base64.b64decode(packed, validate=True)) if isinstance(packed, str) else b""
+        raw = _unpack(packed) if isinstance(packed, str) else b""
         if data["kind"] == JsonTokenizer.kind:
             return JsonTokenizer(raw.decode("utf-8"), packed)
         return SentencePieceTokenizer(raw, packed)
@@ -269,3 +274,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
 
 def _pack(data: bytes) -> str:
     return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+
+
+def _unpack(data: str) -> bytes:
+    return zlib.decompress(base64.b64decode(data, validate=True))
