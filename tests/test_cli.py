@@ -352,6 +352,8 @@ def test_a_missing_simulator_or_compiler_is_one_line(
     ("package", "extra", "arguments"),
     [
         ("torch", "train", ["train", "addition", "--out", "OUT"]),
+        ("tokenizers", "text", ["train", "text", "--tokenizer", "bpe:300", "--out", "OUT"]),
+        ("datasets", "text", ["tokenize", "hf:stories", "--out", "OUT"]),
         ("amaranth", "hdl", ["verilog", "TAPE", "--out", "OUT"]),
         ("cocotb_tools", "sim", ["cosim", "TAPE"]),
         ("amaranth_boards", "boards", ["build", "TAPE", "--board", "ulx3s-85f", "--out", "OUT"]),

@@ -20,29 +20,37 @@ from mmfree.addition import SUM_KINDS, draw_sums, sum_ids
 from mmfree.backends import load_backend
 from mmfree.checkpoint import load_checkpoint
 from mmfree.data import load_corpus, read_text, streams
+from mmfree.tokenizer import Tokenizer, reads_text
 
 
-def inputs(task: str, data: Path | None, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def inputs(tokenizer: Tokenizer, text: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(ids, targets, mask) of text, or of sums of 100 digits (targets are not used)."""
-    if task == "text":
-        text = np.frombuffer(read_text(data), dtype=np.uint8) if data else load_corpus([]).validation
-        batch = streams(text[:size])
+    if reads_text(tokenizer):
+        (tokens,) = tokenizer.encode_texts([text.decode("utf-8")])
+        batch = streams(tokens, start=tokenizer.start)
         return batch.ids, batch.targets, batch.mask
     rng = np.random.default_rng(0)
     ids = np.concatenate([sum_ids(*draw_sums(rng, kind, 100, 20)) for kind in SUM_KINDS])
     return ids, np.zeros_like(ids), np.ones(ids.shape, dtype=bool)
 
 
-def bits_per_byte(logits: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> float:
-    """Mean cross-entropy in bits of the scored positions."""
-    nats = F.cross_entropy(torch.from_numpy(logits[mask]).double(), torch.from_numpy(targets[mask]))
-    return float(nats) / math.log(2)
+def held_out(data: Path | None, size: int) -> bytes:
+    """The first ``size`` bytes of a text, less a character that they cut."""
+    text = read_text(data) if data else load_corpus([]).validation.tobytes()
+    return text[:size].decode("utf-8", errors="ignore").encode("utf-8")
+
+
+def bits_per_byte(logits: np.ndarray, targets: np.ndarray, mask: np.ndarray, num_bytes: int) -> float:
+    """Cross-entropy in bits of the scored positions, per byte of their text."""
+    tensors = torch.from_numpy(logits[mask]).double(), torch.from_numpy(targets[mask])
+    return float(F.cross_entropy(*tensors, reduction="sum")) / math.log(2) / num_bytes
 
 
 def compare(folder: Path, data: Path | None, size: int) -> dict[str, Any]:
     """Logits that differ, and for text the bits per byte of every mode."""
     checkpoint = load_checkpoint(folder)
-    ids, targets, mask = inputs(checkpoint.config.recipe.task, data, size)
+    text = held_out(data, size)
+    ids, targets, mask = inputs(checkpoint.tokenizer, text)
     logits = {}
     for name in ("golden", "fakequant", "float"):
         backend = load_backend(folder, name)
@@ -57,9 +65,9 @@ def compare(folder: Path, data: Path | None, size: int) -> dict[str, Any]:
     }
     if checkpoint.config.recipe.task == "text":
         result["bits_per_byte"] = {
-            name: bits_per_byte(values, targets, mask) for name, values in logits.items()
+            name: bits_per_byte(values, targets, mask, len(text)) for name, values in logits.items()
         }
-        result["bytes"] = int(mask.sum())
+        result["bytes"] = len(text)
     return result
 
 
