@@ -54,7 +54,7 @@ def evaluate(options: argparse.Namespace) -> Outcome:
         results.append(values)
         lines.append(line)
     if len(backends) > 1:
-        lines = _table(results, lines[0])
+        lines = _table(results)
     for backend, values in zip(backends, results, strict=True):
         if options.ranges and isinstance(backend, GoldenBackend):
             ranges = measure_ranges(backend.tape, real_sequences(backend.tokenizer, options.data))
@@ -63,11 +63,16 @@ def evaluate(options: argparse.Namespace) -> Outcome:
     return Outcome(results[0] if len(results) == 1 else {"results": results}, "\n".join(lines))
 
 
-def _table(results: list[dict[str, Any]], first: str) -> list[str]:
+def _table(results: list[dict[str, Any]]) -> list[str]:
     """A row for each backend, below what was measured."""
-    columns = [name for name in _LABELS if name in results[0]]
-    title = first.rpartition(" (")[0].partition(": ")
-    lines = [title[0] if title[1] else title[2] or title[0]]
+    first = results[0]
+    columns = [name for name in _LABELS if name in first]
+    if "bytes" in first:
+        lines = [f"{first['bytes']:,} bytes of text, {first['tokens']:,} tokens"]
+    elif "task" in first:
+        lines = [f"{first['task']}, {first['examples']:,} examples"]
+    else:
+        lines = [f"{first['examples']:,} questions, {100 * first['chance']:.1f} % by chance"]
     lines.append(f"{'backend':<12}" + "".join(f"{_LABELS[name]:>18}" for name in columns))
     for values in results:
         cells = "".join(f"{values[name]:>18.4f}" for name in columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import sentencepiece
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from mmfree.cli import main
 from mmfree.data import python_documentation
 from mmfree.subword import JsonTokenizer, SentencePieceTokenizer, train_bpe
+from tests.models import SMALL_TEXT
 
 WORDS = [
     *("the", "a", "cat", "dog", "bird", "river", "house", "stone", "old", "red", "small", "under", "over", "behind"),
@@ -71,3 +74,14 @@ def write_gpt2_files(folder: Path) -> None:
     (folder / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+
+
+def train_subword(folder: Path) -> None:
+    """Text, a config file, shards of 400 tokens and a checkpoint trained on them, by the command line."""
+    (folder / "text.txt").write_bytes(python_documentation()[:60_000])
+    model = replace(SMALL_TEXT.model, vocab_size=400, head_size=400)
+    data = {"model": model.to_dict(), "recipe": SMALL_TEXT.to_dict()["recipe"]}
+    (folder / "config.json").write_text(json.dumps(data))
+    shards, config = str(folder / "shards"), str(folder / "config.json")
+    assert main(["tokenize", str(folder / "text.txt"), "--tokenizer", "bpe:400", "--out", shards]) == 0
+    assert main(["train", config, "--data", shards, "--out", str(folder / "run")]) == 0

@@ -109,6 +109,11 @@ def test_train_and_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert results[0]["examples"] == 20
         assert results[0]["accuracy"] == results[1]["accuracy"]
         assert [r["backend"] for r in results] == ["golden", "fakequant"]
+        together = run_json(capsys, "evaluate", tmp_path / "run", *arguments, "--backend", "golden,fakequant")
+        assert together == {"results": results}
+    assert main(["evaluate", str(tmp_path / "run"), "--examples", "5", "--backend", "golden,fakequant"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert (table[0], table[1].split()) == ("addition, 5 examples", ["backend", "accuracy"])
 
 
 def test_train_and_evaluate_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -386,7 +391,7 @@ def test_interruption_ends_in_one_line(capsys: pytest.CaptureFixture[str], monke
 
 
 def test_unknown_verbs_and_options_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["fly"], ["inspect"], ["inspect", "a", "--fast"], ["evaluate", "a", "--backend", "gpu"]):
+    for arguments in ([], ["fly"], ["inspect"], ["inspect", "a", "--fast"], ["evaluate", "a", "--backend", "gpu"], ["evaluate", "a", "--backend", "golden,golden"]):
         with pytest.raises(SystemExit) as error:
             main(arguments)
         assert error.value.code == 2

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from mmfree.backends import load_backend
 from mmfree.cli import main
 from mmfree.corpora import find_tokenizer, run_config
-from mmfree.data import Text, load_corpus, python_documentation
+from mmfree.data import Text, load_corpus
 from mmfree.recipe import RunConfig
 from mmfree.subword import train_bpe
 from mmfree.tape import read_tape
-from mmfree.tokenizer import text_tokenizer
-from tests.models import SMALL_TEXT
-from tests.subwords import bpe
+from tests.subwords import bpe, train_subword
 
 
 def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
@@ -37,25 +33,19 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Text, and a config file of 400 tokens."""
+    """Text, a config file of 400 tokens, shards and a checkpoint."""
     path = tmp_path_factory.mktemp("corpora")
-    (path / "text.txt").write_bytes(python_documentation()[:60_000])
-    model = replace(SMALL_TEXT.model, vocab_size=400, head_size=400)
-    data = {"model": model.to_dict(), "recipe": SMALL_TEXT.to_dict()["recipe"]}
-    (path / "config.json").write_text(json.dumps(data))
+    train_subword(path)
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def shards(folder: Path) -> Path:
-    assert main(["tokenize", str(folder / "text.txt"), "--tokenizer", "bpe:400", "--out", str(folder / "shards")]) == 0
     return folder / "shards"
 
 
-@pytest.fixture(scope="module")
-def run(folder: Path, shards: Path) -> Path:
-    arguments = ["train", folder / "config.json", "--data", shards, "--out", folder / "run"]
-    assert main([*map(str, arguments)]) == 0
+@pytest.fixture
+def run(folder: Path) -> Path:
     return folder / "run"
 
 
@@ -96,52 +86,6 @@ def test_training_learns_the_same_from_shards_and_from_text(
     values = run_json(capsys, "train", folder / "config.json", *arguments)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
     assert 0 < values["bits_per_byte"] < 8
-
-
-def test_bits_per_byte_count_the_bytes_of_the_text(run: Path, folder: Path, shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The held-out text as shards and as a file, by every backend, in one table."""
-    held_out = python_documentation()[54_000:60_000]
-    (folder / "held_out.txt").write_bytes(held_out)
-    results = run_json(capsys, "evaluate", run, "--data", shards, "--backend", "float,fakequant,golden")["results"]
-    assert [result["backend"] for result in results] == ["float", "fakequant", "golden"]
-    assert results[1]["bits_per_byte"] == results[2]["bits_per_byte"] != results[0]["bits_per_byte"]
-    assert {result["bytes"] for result in results} == {6000}
-    golden = run_json(capsys, "evaluate", run, "--data", folder / "held_out.txt", "--backend", "golden", "--words")
-    assert golden["bits_per_byte"] == results[2]["bits_per_byte"]
-    nats = golden["bits_per_byte"] * np.log(2) * 6000
-    assert golden["token_perplexity"] == pytest.approx(np.exp(nats / golden["tokens"]))
-    words = len(held_out.split()) + held_out.count(b"\n") + (not held_out.endswith(b"\n"))
-    assert golden["words"] == words
-    assert golden["word_perplexity"] == pytest.approx(np.exp(nats / words))
-    assert main(["evaluate", str(run), "--data", str(shards), "--backend", "fakequant,golden"]) == 0
-    table = capsys.readouterr().out.splitlines()
-    assert table[1].split() == ["backend", "bits", "per", "byte", "token", "perplexity"]
-    assert [line.split()[0] for line in table[2:]] == ["fakequant", "golden"]
-    assert "--words needs the text" in error_of(capsys, "evaluate", run, "--data", shards, "--words")
-
-
-def test_documents_are_scored_without_their_start_tokens(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    texts = ["one document. " * 9, "another, quite different one. " * 7]
-    path = folder / "documents.jsonl"
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    result = run_json(capsys, "evaluate", run, "--data", path, "--words")
-    tokenizer = text_tokenizer(load_backend(run, "float").tokenizer)
-    assert result["tokens"] == sum(len(ids) for ids in tokenizer.encode_texts(texts))
-    assert result["bytes"] == len("".join(texts))
-    assert result["words"] == sum(len(text.split()) + 1 for text in texts)
-
-
-def test_multiple_choice_in_one_table(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = folder / "questions.jsonl"
-    question = {"query": "The statement is", "choices": ["executed", "never", "a cat"], "gold": 0}
-    path.write_text((json.dumps(question) + "\n") * 3)
-    arguments = ["evaluate", run, "--choices", path]
-    results = run_json(capsys, *arguments, "--examples", 2, "--backend", "float,fakequant,golden")["results"]
-    assert {result["examples"] for result in results} == {2}
-    assert results[1]["accuracy_by_byte"] == results[2]["accuracy_by_byte"]
-    assert run_json(capsys, *arguments, "--backend", "golden")["examples"] == 3
-    assert main([*map(str, arguments), "--backend", "fakequant,golden"]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "questions.jsonl"
 
 
 def test_the_tape_generates_and_shows_ranges(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
