@@ -27,6 +27,8 @@ FAILURES = ("DivergenceError", "MissedClockError", "MultiplierError")
 EXTRAS = {
     "torch": "train",
     "safetensors": "train",
+    "tokenizers": "text",
+    "sentencepiece": "text",
     "amaranth": "hdl",
     "cocotb": "sim",
     "cocotb_tools": "sim",
@@ -189,7 +191,9 @@ def _add_evaluate(verbs: Any) -> None:
 
 def _add_export(verbs: Any) -> None:
     parser = _add(verbs, "export", "write a checkpoint as a tape")
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="folder: of a training run, or published with model_type hgrn_bit"
+    )
     parser.add_argument(
         "--data", type=Path, metavar="FILE", help="UTF-8 text to watch ranges on; None: the built-in text"
     )

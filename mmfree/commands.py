@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfree.backends import Backend, GoldenBackend, load_backend, load_tape_or_export
+from mmfree.backends import (
+    AbsmaxGoldenBackend,
+    Backend,
+    GoldenBackend,
+    load_backend,
+    load_tape_or_export,
+)
 from mmfree.config import read_json
 from mmfree.data import load_corpus, read_text
 from mmfree.design import Design, describe_padding, design_for
@@ -19,6 +25,8 @@ from mmfree.evaluate import TaskResult, evaluate_task, evaluate_text
 from mmfree.files import refuse_to_overwrite
 from mmfree.operations import count_operations
 from mmfree.outcome import Outcome
+from mmfree.published import model_type
+from mmfree.published_verbs import export_published_checkpoint, inspect_absmax
 from mmfree.ranges import (
     describe_ranges,
     measure_ranges,
@@ -27,7 +35,7 @@ from mmfree.ranges import (
     refuse_saturation,
 )
 from mmfree.sampling import temperature_code
-from mmfree.tape import Tape, read_tape, write_tape
+from mmfree.tape import Tape, is_absmax, read_tape, write_tape
 from mmfree.tasks import TASKS
 from mmfree.tokenizer import tokenizer_from_dict
 
@@ -91,6 +99,8 @@ def evaluate(options: argparse.Namespace) -> Outcome:
     backend = load_backend(options.model, options.backend, options.lanes)
     values, lines = _evaluate(options, backend)
     if options.ranges:
+        if isinstance(backend, AbsmaxGoldenBackend):
+            raise ValueError(f"--ranges: {options.model} is the tape of a published checkpoint; ranges are for models trained here")
         if not isinstance(backend, GoldenBackend):
             raise ValueError(f"--ranges: backend {backend.name} does not show them; use golden")
         ranges = measure_ranges(backend.tape, _real_ids(backend.tape, options.data))
@@ -131,6 +141,8 @@ def export(options: argparse.Namespace) -> Outcome:
     if not options.checkpoint.is_dir():
         raise ValueError(f"{options.checkpoint}: not a checkpoint folder")
     refuse_to_overwrite(options.out, options.force)
+    if model_type(options.checkpoint) is not None:
+        return export_published_checkpoint(options)
     tape = load_tape_or_export(options.checkpoint)
     ranges = measure_ranges(tape, _real_ids(tape, options.data))
     if not options.allow_saturation:
@@ -156,6 +168,8 @@ def _real_ids(tape: Tape, data: Path | None) -> NDArray[np.int64]:
 
 def inspect(options: argparse.Namespace) -> Outcome:
     """``mmfree inspect``."""
+    if is_absmax(options.tape):
+        return inspect_absmax(options.tape)
     tape = read_tape(options.tape)
     segments = [
         {

@@ -9,7 +9,7 @@ Sections named here are those of docs/arithmetic_absmax.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,9 +24,10 @@ from mmfree.absmax_formats import (
     SIGMOID_STEP_FB,
 )
 from mmfree.absmax_tape import AbsmaxSegment, AbsmaxTape, Gain
-from mmfree.golden import Trace, round_shift
+from mmfree.golden import round_shift
 
 Wide = NDArray[np.int64]
+Trace = Callable[[str, NDArray[Any]], None]
 
 SATURATION_SITES = ("projection", "residual", "logit")
 
@@ -369,5 +370,5 @@ def _note(note: Trace | None, name: str, **values: NDArray[Any]) -> None:
             note(f"{name}/{label}", array)
 
 
-def _ignore(name: str, values: NDArray[np.integer]) -> None:
+def _ignore(name: str, values: NDArray[Any]) -> None:
     """Trace of nothing."""
