@@ -5,6 +5,8 @@ Facts: github.com/ridgerchu/matmulfreellm (mmfreelm: models/hgrn_bit, layers/hgr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -29,9 +31,9 @@ def round_half_away(x: Floats) -> Floats:
     return whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), 0)
 
 
-def bit_linear(x: Floats, weight: Floats, gain: Floats) -> Floats:
+def bit_linear(x: Floats, weight: Floats, gain: Floats, eps: float = 1e-6) -> Floats:
     """Norm, int8 activations by their largest, ternary weights by their mean, product, and both scales."""
-    y = rms_norm(x, gain, 1e-6)
+    y = rms_norm(x, gain, eps)
     scale = 127 / np.maximum(np.abs(y).max(axis=-1, keepdims=True), 1e-5)
     q = np.clip(round_half_away(y * scale), -128, 127)
     weight_scale = 1 / max(np.abs(weight).mean(), 1e-5)
@@ -40,11 +42,14 @@ def bit_linear(x: Floats, weight: Floats, gain: Floats) -> Floats:
 
 
 class FloatReading:
-    """Plays a checkpoint; every stage can be called by itself."""
+    """Plays a checkpoint; every stage can be called by itself. ``stored``: what becomes of the residual and of h when they are stored (float64: nothing)."""
 
-    def __init__(self, tensors: dict[str, Tensor], eps: float = 1e-6) -> None:
+    def __init__(
+        self, tensors: dict[str, Tensor], eps: float = 1e-6, stored: Callable[[Floats], Floats] = np.asarray
+    ) -> None:
+        self.stored = stored
         self.w = {name: tensor.double().numpy() for name, tensor in tensors.items()}
-        self.eps = eps
+        self.eps, self.projection_eps = eps, 1e-6
         self.layers = 1 + max(int(name.split(".")[2]) for name in self.w if name.startswith("model.layers."))
         self.bounds = np.zeros((self.layers, 1))
         if "model.lower_bounds" in self.w:
@@ -53,7 +58,7 @@ class FloatReading:
             self.bounds = np.cumsum(share, axis=0) - share[0]
 
     def linear(self, name: str, x: Floats) -> Floats:
-        return bit_linear(x, self.w[f"{name}.weight"], self.w[f"{name}.norm.weight"])
+        return bit_linear(x, self.w[f"{name}.weight"], self.w[f"{name}.norm.weight"], self.projection_eps)
 
     def norm(self, name: str, x: Floats) -> Floats:
         return rms_norm(x, self.w[f"{name}.weight"], self.eps)
@@ -92,12 +97,12 @@ class FloatReading:
         logits = []
         h = [np.zeros((1, 1))] * self.layers
         for token in ids:
-            x = self.embed(np.array([token]))
+            x = self.stored(self.embed(np.array([token])))
             for layer in range(self.layers):
                 i, f, g = self.gates(layer, x)
-                h[layer] = self.state(layer, i, f, h[layer])
-                x = x + self.output(layer, g, h[layer])
+                h[layer] = self.stored(self.state(layer, i, f, h[layer]))
+                x = self.stored(x + self.output(layer, g, h[layer]))
                 gate, up = self.glu(layer, x)
-                x = x + self.down(layer, silu(gate) * up)
+                x = self.stored(x + self.down(layer, silu(gate) * up))
             logits.append(self.head(x)[0])
         return np.stack(logits)
