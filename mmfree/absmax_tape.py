@@ -128,14 +128,7 @@ def write_absmax_tape(
     formats: AbsmaxFormats = DEFAULT_ABSMAX_FORMATS,
 ) -> Iterator[TapeWriter]:
     """A writer whose file is renamed to ``path`` when the block ends, if every field was written; after an exception nothing is left behind."""
-    manifest = {
-        "arithmetic": "absmax",
-        "config": config.to_dict(),
-        "formats": asdict(formats),
-        "tokenizer": tokenizer,
-        "embedding_fb": embedding_fb,
-    }
-    text = _to_json(manifest)
+    text = _manifest(config, formats, tokenizer, embedding_fb)
     with open_atomically(path) as file:
         writer = TapeWriter(file, config)
         writer.raw(PREFIX.pack(MAGIC, ABSMAX_VERSION, len(text)) + text)
@@ -143,7 +136,14 @@ def write_absmax_tape(
         writer.finish()
 
 
-def _to_json(manifest: Any) -> bytes:
+def _manifest(config: AbsmaxConfig, formats: AbsmaxFormats, tokenizer: Any, embedding_fb: Any) -> bytes:
+    manifest = {
+        "arithmetic": "absmax",
+        "config": config.to_dict(),
+        "formats": asdict(formats),
+        "tokenizer": tokenizer,
+        "embedding_fb": embedding_fb,
+    }
     return json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
@@ -255,7 +255,7 @@ class AbsmaxTape:
             raise TapeError(f"manifest is malformed: {type(error).__name__}: {error}") from error
         except ValueError as error:
             raise TapeError(f"manifest: {error}") from None
-        if _to_json(manifest) != text or len(manifest) != 5:
+        if _manifest(self.config, self.formats, self.tokenizer, self.embedding_fb) != text:
             raise TapeError("not canonical: writing its manifest again gives other bytes")
         if not isinstance(self.tokenizer, dict):
             raise TapeError(f"tokenizer: expected an object, got {type(self.tokenizer).__name__}")

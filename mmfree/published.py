@@ -76,6 +76,7 @@ def read_config(folder: Path) -> AbsmaxConfig:
         "hidden_act": ("swish", "silu"),
         "tie_word_embeddings": (False,),
         "use_moe": (False,),
+        "use_lower_bound": (True, False),
     }.items():
         if (found := data.get(name, wanted[0])) not in wanted:
             raise PublishedError(f"{path}: {name} must be {' or '.join(map(repr, wanted))}, got {found!r}")

@@ -34,7 +34,7 @@ from mmfree.golden_absmax import (
     sum_of_squares,
 )
 from mmfree.published_export import export_published
-from tests.float_reading import Floats, FloatReading, round_half_away, silu
+from tests.float_reading import FloatReading, Floats, round_half_away, silu
 from tests.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
 
 Wide = np.ndarray[Any, np.dtype[np.int64]]

@@ -87,6 +87,7 @@ def test_other_model_types_are_refused_by_name(kind: str, message: str, tmp_path
         ({"expand_ratio": 2}, "expand_ratio must be 1, got 2"),
         ({"hidden_act": "relu"}, "hidden_act must be 'swish' or 'silu', got 'relu'"),
         ({"tie_word_embeddings": True}, "tie_word_embeddings must be False"),
+        ({"use_lower_bound": "yes"}, "use_lower_bound must be True or False, got 'yes'"),
         ({"hidden_size": "8"}, "hidden_size must be an integer, got '8'"),
         ({"hidden_size": 0}, r"hidden_size must be an integer in 1\.\.65535, got 0"),
         ({"hidden_ratio": -1}, r"hidden_ratio must be an integer in 1\.\.64, got -1"),

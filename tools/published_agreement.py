@@ -22,7 +22,7 @@ from torch import Tensor
 from mmfree.absmax_tape import AbsmaxTape
 from mmfree.golden_absmax import AbsmaxGolden
 from mmfree.published_export import export_published
-from tests.float_reading import Floats, FloatReading
+from tests.float_reading import FloatReading, Floats
 from tests.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
 
 SHAPES = (
