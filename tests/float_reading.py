@@ -5,10 +5,13 @@ Facts: github.com/ridgerchu/matmulfreellm (mmfreelm: models/hgrn_bit, layers/hgr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 from torch import Tensor
 
 Floats = NDArray[np.float64]
@@ -41,14 +44,31 @@ def bit_linear(x: Floats, weight: Floats, gain: Floats, eps: float = 1e-6) -> Fl
     return (q @ t.T) / (scale * weight_scale)
 
 
+class Shards(Mapping[str, Any]):
+    """The tensors of a folder of safetensors files as float64 arrays, each read when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        files = [safe_open(path, "pt") for path in sorted(folder.glob("*.safetensors"))]
+        self.places = {name: file for file in files for name in tuple(file.keys())}
+
+    def __getitem__(self, name: str) -> Floats:
+        return self.places[name].get_tensor(name).double().numpy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
 class FloatReading:
     """Plays a checkpoint; every stage can be called by itself. ``stored``: what becomes of the residual and of h when they are stored (float64: nothing)."""
 
     def __init__(
-        self, tensors: dict[str, Tensor], eps: float = 1e-6, stored: Callable[[Floats], Floats] = np.asarray
+        self, tensors: Mapping[str, Tensor], eps: float = 1e-6, stored: Callable[[Floats], Floats] = np.asarray
     ) -> None:
         self.stored = stored
-        self.w = {name: tensor.double().numpy() for name, tensor in tensors.items()}
+        self.w = tensors if isinstance(tensors, Shards) else {n: t.double().numpy() for n, t in tensors.items()}
         self.eps, self.projection_eps = eps, 1e-6
         self.layers = 1 + max(int(name.split(".")[2]) for name in self.w if name.startswith("model.layers."))
         self.bounds = np.zeros((self.layers, 1))

@@ -34,8 +34,9 @@ from mmfree.golden_absmax import (
     sum_of_squares,
 )
 from mmfree.published_export import export_published
-from tests.float_reading import FloatReading, Floats, round_half_away, silu
+from tests.float_reading import FloatReading, round_half_away
 from tests.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
+from tests.published_stages import shares_of_close_vectors
 
 Wide = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -163,55 +164,11 @@ def test_sums_of_squares_of_any_size() -> None:
     assert float(real(scalar_constant(1e-6))) == pytest.approx(1e-6, rel=1e-9)
 
 
-CLOSE = 1e-5
-"""Largest difference of a stage from float64, as a share of the vector's largest, where no activation rounds the other way."""
-
-
-def close(found: Floats, expected: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Whether each vector of a batch is."""
-    largest = np.abs(expected).max(axis=-1)
-    return np.abs(found - expected).max(axis=-1) <= CLOSE * largest
-
-
 @pytest.mark.parametrize("changes", [{}, {"rms_norm_eps": 1.0, "quiet": True}, {"use_lower_bound": False}])
 def test_every_stage_equals_float64_when_fed_by_it(changes: dict[str, Any], tmp_path: Path) -> None:
     """All stages of all layers, 24 tokens at once, inputs from the float64 reading: an error cannot hide behind a later one."""
     m = model(tmp_path, Shape(vocab_size=128, hidden_size=64, intermediate_size=160, num_layers=4), **changes)
-    golden, reading = m.golden, m.reading
-    x_fb, a_fb = golden.tape.formats.residual_fb, golden.tape.formats.activation_fb
-
-    def integers(values: Floats, fb: int) -> tuple[Wide, Floats]:
-        whole = np.rint(values * 2.0**fb).astype(np.int64)
-        return whole, whole * 2.0**-fb
-
-    verdicts: dict[str, list[np.ndarray[Any, np.dtype[np.bool_]]]] = {}
-
-    def judge(name: str, found: Wide, fb: int, expected: Floats) -> None:
-        verdicts.setdefault(name, []).append(close(found * 2.0**-fb, expected))
-
-    x = reading.embed(m.ids)
-    rng = np.random.default_rng(0)
-    for layer in range(reading.layers):
-        xi, x = integers(x, x_fb)
-        found, (i, f, g) = golden.gates(layer, xi), reading.gates(layer, x)
-        for name, one, other in zip("ifg", found, (i, f, g), strict=True):
-            judge(name, one, a_fb, other)
-        (ii, i), (fi, f), (gi, g) = (integers(v, a_fb) for v in (i, f, g))
-        hi, h = integers(rng.normal(size=x.shape), a_fb)
-        hi, a = golden.mix(layer, ii, fi, gi, hi)
-        h = reading.state(layer, i, f, h)
-        judge("h", hi, a_fb, h)
-        judge("a", a, 2 * a_fb, g * silu(h))
-        judge("o", golden.output(layer, integers(g * silu(h), 2 * a_fb)[0], gi), x_fb, reading.output(layer, g, h))
-        xi, x = integers(x + reading.output(layer, g, h), x_fb)
-        gate, up = reading.glu(layer, x)
-        judge("u", golden.glu(layer, xi), 2 * a_fb, silu(gate) * up)
-        ui, u = integers(silu(gate) * up, 2 * a_fb)
-        judge("down", golden.down(layer, ui), x_fb, reading.down(layer, u))
-        x = x + reading.down(layer, u)
-    xi, x = integers(x, x_fb)
-    judge("head", golden.head(xi), golden.logit_fb, reading.head(x))
-    shares = {name: float(np.mean(parts)) for name, parts in verdicts.items()}
+    shares = shares_of_close_vectors(m.golden, m.reading, m.ids)
     # What feeds a quantizer through a rounded sum (head, o) may flip an activation now and then.
     assert min(shares.values()) >= 0.95, shares
     assert shares["h"] == shares["a"] == shares["down"] == 1.0
