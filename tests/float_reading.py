@@ -62,13 +62,13 @@ class Shards(Mapping[str, Any]):
 
 
 class FloatReading:
-    """Plays a checkpoint; every stage can be called by itself. ``stored``: what becomes of the residual and of h when they are stored (float64: nothing)."""
+    """Plays a checkpoint: a dict of tensors, or another mapping, to float64 arrays; every stage can be called by itself. ``stored``: what becomes of the residual and of h when they are stored (float64: nothing)."""
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], eps: float = 1e-6, stored: Callable[[Floats], Floats] = np.asarray
+        self, tensors: dict[str, Tensor] | Mapping[str, Any], eps: float = 1e-6, stored: Callable[[Floats], Floats] = np.asarray
     ) -> None:
         self.stored = stored
-        self.w = tensors if isinstance(tensors, Shards) else {n: t.double().numpy() for n, t in tensors.items()}
+        self.w = {n: t.double().numpy() for n, t in tensors.items()} if isinstance(tensors, dict) else tensors
         self.eps, self.projection_eps = eps, 1e-6
         self.layers = 1 + max(int(name.split(".")[2]) for name in self.w if name.startswith("model.layers."))
         self.bounds = np.zeros((self.layers, 1))

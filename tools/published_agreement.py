@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections import ChainMap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mmfree.absmax_tape import AbsmaxTape
 from mmfree.golden_absmax import AbsmaxGolden
 from mmfree.published_export import export_published
-from tests.float_reading import FloatReading, Floats
+from tests.float_reading import FloatReading, Floats, Shards
 from tests.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
 
 SHAPES = (
@@ -45,7 +46,7 @@ def compare(name: str, logits: Floats, reference: Floats) -> None:
     print(f"  {name:<52}{error:>10.1e}{100 * agreement:>8.1f} %")
 
 
-def measure(folder: Path, tensors: dict[str, Tensor], tokens: int, seed: int) -> None:
+def measure(folder: Path, tensors: dict[str, Tensor] | Shards, tokens: int, seed: int) -> None:
     """Play random ids with everything, and compare."""
     with tempfile.TemporaryDirectory() as place:
         export_published(folder, Path(place) / "a.tape", tokenizer={"kind": "none"})
@@ -55,7 +56,9 @@ def measure(folder: Path, tensors: dict[str, Tensor], tokens: int, seed: int) ->
     eps = tape.config.norm_eps
     logits = golden.play(ids) * 2.0**-golden.logit_fb
     rows = golden.embed(np.arange(tape.config.vocab_size)) * 2.0**-tape.formats.residual_fb
-    own = tensors | {EMBEDDING: torch.from_numpy(rows)}
+    own: Any = ChainMap({EMBEDDING: rows}, tensors)
+    if isinstance(tensors, dict):
+        own = tensors | {EMBEDDING: torch.from_numpy(rows)}
     compare("golden, against float64 with the tape's embedding", logits, FloatReading(own, eps).play(ids))
     reference = FloatReading(tensors, eps).play(ids)
     compare("golden, against float64", logits, reference)
@@ -73,10 +76,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="random checkpoints of each shape")
     options = parser.parse_args()
     if options.folder is not None:
-        tensors: dict[str, Tensor] = {}
-        for path in sorted(options.folder.glob("*.safetensors")):
-            tensors |= load_file(path)
-        measure(options.folder, tensors, options.tokens, 0)
+        measure(options.folder, Shards(options.folder), options.tokens, 0)
         return
     for shape in SHAPES:
         for seed in range(options.seeds):
