@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from mmfree.absmax_tape import AbsmaxTape
 from mmfree.golden import Golden
-from mmfree.tape import Tape, read_tape
+from mmfree.golden_absmax import AbsmaxGolden
+from mmfree.published import MODEL_TYPE, model_type
+from mmfree.tape import Tape, is_absmax, read_tape
 from mmfree.tokenizer import Tokenizer, tokenizer_from_dict
 
 TORCH_BACKENDS = ("float", "fakequant")
@@ -32,30 +35,49 @@ class Backend(Protocol):
         ...
 
 
-class GoldenBackend:
-    """The golden model on a tape."""
+class _GoldenBackend:
+    """A golden model on its tape."""
 
     name = "golden"
 
-    def __init__(self, tape: Tape) -> None:
-        self.tape, self.golden = tape, Golden(tape)
+    def __init__(self, tape: Tape | AbsmaxTape, golden: Golden | AbsmaxGolden, logit_fb: int) -> None:
         self.tokenizer = tokenizer_from_dict(tape.tokenizer)
+        self._golden: Any = golden
+        self._head_size, self._logit_fb = tape.config.head_size, logit_fb
 
-    def state(self, batch: int) -> NDArray[np.int16]:
-        """Zeros, int16 [L, B, d]."""
-        return self.golden.state(batch)
+    def state(self, batch: int) -> Any:
+        """Zeros, integers [L, B, d]."""
+        return self._golden.state(batch)
 
-    def run(
-        self, ids: NDArray[np.integer], state: NDArray[np.int16]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+    def run(self, ids: NDArray[np.integer], state: Any) -> tuple[NDArray[np.float32], Any]:
         """See Backend."""
-        logits = np.empty((*ids.shape, self.tape.config.head_size), dtype=np.float32)
+        logits = np.empty((*ids.shape, self._head_size), dtype=np.float32)
         # Many small products: with more than one thread BLAS waits more than it computes.
         with threadpool_limits(1, user_api="blas"):
             for position in range(ids.shape[1]):
-                step, state = self.golden.step(ids[:, position], state)
+                step, state = self._golden.step(ids[:, position], state)
                 logits[:, position] = step
-        return logits * np.float32(2.0**-self.tape.formats.residual_fb), state
+        return logits * np.float32(2.0**-self._logit_fb), state
+
+
+class GoldenBackend(_GoldenBackend):
+    """The golden model on a tape of a model trained here."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape, self.golden = tape, Golden(tape)
+        super().__init__(tape, self.golden, tape.formats.residual_fb)
+
+
+class AbsmaxGoldenBackend(_GoldenBackend):
+    """The golden model on the tape of a published checkpoint."""
+
+    def __init__(self, tape: AbsmaxTape) -> None:
+        if tape.tokenizer.get("kind") == "none":
+            raise ValueError(
+                f"{tape.path}: the tape has no tokenizer: put tokenizer.json or tokenizer.model into the checkpoint's folder and export it again"
+            )
+        self.tape, self.golden = tape, AbsmaxGolden(tape)
+        super().__init__(tape, self.golden, tape.formats.logit_fb)
 
 
 class TorchBackend:
@@ -85,11 +107,19 @@ def load_tape_or_export(path: Path) -> Tape:
     """The tape at ``path``, or that of the checkpoint folder at ``path``."""
     if not path.is_dir():
         return read_tape(path)
+    refuse_published(path)
     from mmfree.checkpoint import load_checkpoint
     from mmfree.export import export_tape
 
     checkpoint = load_checkpoint(path)
     return export_tape(checkpoint.model, checkpoint.tokenizer.to_dict())
+
+
+def refuse_published(folder: Path) -> None:
+    """Raise ValueError if ``folder`` is a published checkpoint, which only its tape can be played of."""
+    if (folder / "config.json").is_file() and (kind := model_type(folder)) is not None:
+        hint = "`mmfree export` makes a tape of it" if kind == MODEL_TYPE else f"only {MODEL_TYPE} can be exported"
+        raise ValueError(f"{folder}: a published checkpoint of model_type {kind!r}: {hint}")
 
 
 def load_backend(path: Path, name: str | None, lanes: int = 64) -> Backend:
@@ -104,8 +134,12 @@ def load_backend(path: Path, name: str | None, lanes: int = 64) -> Backend:
         name = "fakequant" if path.is_dir() else "golden"
     if name not in BACKENDS:
         raise ValueError(f"--backend must be one of {', '.join(BACKENDS)}, got {name!r}")
+    if name == "golden" and is_absmax(path):
+        return AbsmaxGoldenBackend(AbsmaxTape(path))
     if name in TORCH_BACKENDS:
-        if not path.is_dir():
+        if path.is_dir():
+            refuse_published(path)
+        else:
             raise ValueError(
                 f"{path}: backend {name} needs the checkpoint folder; a tape is played by golden or rtl"
             )

@@ -31,14 +31,15 @@ FAILURES = ("DivergenceError", "MissedClockError", "MultiplierError")
 EXTRAS = {
     "torch": "train",
     "safetensors": "train",
+    "accelerate": "train",
+    "tokenizers": "text",
+    "sentencepiece": "text",
     "amaranth": "hdl",
     "cocotb": "sim",
     "cocotb_tools": "sim",
     "matplotlib": "plots",
     "squarify": "plots",
     "amaranth_boards": "boards",
-    "tokenizers": "text",
-    "sentencepiece": "text",
     "datasets": "text",
     "pyarrow": "text",
 }
@@ -233,7 +234,9 @@ def _add_evaluate(verbs: Any) -> None:
 
 def _add_export(verbs: Any) -> None:
     parser = _add(verbs, "export", "write a checkpoint as a tape")
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="folder: of a training run, or published with model_type hgrn_bit"
+    )
     parser.add_argument(
         "--data", type=Path, metavar="FILE", help="UTF-8 text to watch ranges on; None: the built-in text"
     )

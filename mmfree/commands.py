@@ -19,6 +19,8 @@ from mmfree.evaluate import evaluate_task, evaluate_tokens
 from mmfree.files import refuse_to_overwrite
 from mmfree.operations import count_operations
 from mmfree.outcome import Outcome
+from mmfree.published import model_type
+from mmfree.published_verbs import export_published_checkpoint, inspect_absmax
 from mmfree.ranges import (
     describe_ranges,
     measure_ranges,
@@ -28,7 +30,7 @@ from mmfree.ranges import (
 )
 from mmfree.sampling import temperature_code
 from mmfree.shards import is_shards
-from mmfree.tape import Tape, read_tape, write_tape
+from mmfree.tape import Tape, is_absmax, read_tape, write_tape
 from mmfree.tasks import TASKS
 from mmfree.tokenizer import (
     Tokenizer,
@@ -98,6 +100,8 @@ def export(options: argparse.Namespace) -> Outcome:
     if not options.checkpoint.is_dir():
         raise ValueError(f"{options.checkpoint}: not a checkpoint folder")
     refuse_to_overwrite(options.out, options.force)
+    if model_type(options.checkpoint) is not None:
+        return export_published_checkpoint(options)
     tape = load_tape_or_export(options.checkpoint)
     ranges = measure_ranges(tape, real_sequences(tokenizer_from_dict(tape.tokenizer), options.data))
     if not options.allow_saturation:
@@ -125,6 +129,8 @@ def inspect(options: argparse.Namespace) -> Outcome:
         from mmfree.corpora import inspect_shards
 
         return inspect_shards(options.tape)
+    if is_absmax(options.tape):
+        return inspect_absmax(options.tape)
     tape = read_tape(options.tape)
     segments = [
         {

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def refuse_to_overwrite(path: Path, force: bool) -> None:
@@ -13,13 +16,14 @@ def refuse_to_overwrite(path: Path, force: bool) -> None:
         raise ValueError(f"{path}: exists already; --force overwrites it")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary file in the same folder, flush it to disk, and rename it to ``path``."""
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file in the same folder to write to; flushed to disk and renamed to ``path`` if the block ends without an exception, else removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
@@ -27,3 +31,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` to a temporary file in the same folder, flush it to disk, and rename it to ``path``."""
+    with open_atomically(path) as file:
+        file.write(data)

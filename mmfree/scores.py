@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mmfree.backends import Backend, GoldenBackend, load_backend
+from mmfree.backends import AbsmaxGoldenBackend, Backend, GoldenBackend, load_backend
 from mmfree.choices import evaluate_choices, read_questions
 from mmfree.commands import real_sequences
 from mmfree.data import Text, load_corpus, read_text, tokenize
@@ -46,6 +46,8 @@ def evaluate(options: argparse.Namespace) -> Outcome:
     if len(asked) > 1:
         raise ValueError(f"give {' or '.join(asked)}, not both")
     backends = [load_backend(options.model, name, options.lanes) for name in options.backend or [None]]
+    if options.ranges and any(isinstance(backend, AbsmaxGoldenBackend) for backend in backends):
+        raise ValueError(f"--ranges: {options.model} is the tape of a published checkpoint; ranges are for models trained here")
     if options.ranges and not any(isinstance(backend, GoldenBackend) for backend in backends):
         raise ValueError(f"--ranges: backend {backends[0].name} does not show them; use golden")
     results, lines = [], []

@@ -36,9 +36,12 @@ from mmfree.formats import (
 
 MAGIC = b"MMFTAPE\0"
 VERSION = 1
+ABSMAX_VERSION = 2
+"""Version of the tapes of published checkpoints (``absmax_tape.py``)."""
+
 TRITS_PER_BYTE = 5
-_PREFIX = struct.Struct("<8sII")  # magic, version, bytes of the manifest
-_DIGEST_BYTES = 32
+PREFIX = struct.Struct("<8sII")  # magic, version, bytes of the manifest
+DIGEST_BYTES = 32
 _POWERS_OF_3 = np.array([1, 3, 9, 27, 81], dtype=np.uint8)
 
 
@@ -226,7 +229,7 @@ def _encode(tape: Tape) -> bytes:
         ],
     }
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
-    parts = [_PREFIX.pack(MAGIC, VERSION, len(text)), text]
+    parts = [PREFIX.pack(MAGIC, VERSION, len(text)), text]
     parts += [tape.sigmoid.astype("<i2").tobytes(), tape.silu.astype("<i2").tobytes()]
     matrices = [m for s in tape.segments for m in s.matrices]
     parts += [m.bias.astype("<i2").tobytes() for m in matrices if m.bias is not None]
@@ -267,17 +270,17 @@ def decode_tape(data: bytes) -> Tape:
     TapeError
         If it is no tape, of another version, truncated, altered in any bit, or its contents are not valid.
     """
-    if len(data) < _PREFIX.size or data[: len(MAGIC)] != MAGIC:
+    if len(data) < PREFIX.size or data[: len(MAGIC)] != MAGIC:
         raise TapeError("not a tape: it does not begin with MMFTAPE")
-    _, version, manifest_bytes = _PREFIX.unpack_from(data)
+    _, version, manifest_bytes = PREFIX.unpack_from(data)
     if version != VERSION:
         raise TapeError(f"tape version {version}, but this mmfree reads version {VERSION}: export the model again")
-    body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    body, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
         raise TapeError("checksum mismatch: the tape is truncated or altered; copy or export it again")
     try:
-        manifest = json.loads(body[_PREFIX.size : _PREFIX.size + manifest_bytes])
-        tape = _decode_body(manifest, _Reader(body, _PREFIX.size + manifest_bytes))
+        manifest = json.loads(body[PREFIX.size : PREFIX.size + manifest_bytes])
+        tape = _decode_body(manifest, _Reader(body, PREFIX.size + manifest_bytes))
     except (KeyError, TypeError, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise TapeError(f"manifest is malformed: {type(error).__name__}: {error}") from error
     if tape.data != data:
@@ -328,8 +331,22 @@ def _decode_body(manifest: dict[str, Any], reader: _Reader) -> Tape:
     )
 
 
+def is_absmax(path: Path) -> bool:
+    """Whether ``path`` begins like a tape of a published checkpoint."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        prefix = file.read(PREFIX.size)
+    return len(prefix) == PREFIX.size and PREFIX.unpack(prefix)[:2] == (MAGIC, ABSMAX_VERSION)
+
+
 def read_tape(path: Path) -> Tape:
     """Read and check a tape file; TapeError names the file."""
+    if is_absmax(path):
+        raise TapeError(
+            f"{path}: the tape of a published checkpoint (absmax arithmetic), which the accelerator does not have yet: "
+            "`mmfree inspect`, `generate` and `evaluate` take it, with backend golden"
+        )
     try:
         return decode_tape(path.read_bytes())
     except FileNotFoundError:
