@@ -125,7 +125,7 @@ def write_bitnet(tape: Tape, folder: Path) -> None:
 
 
 def _named_matrices(tape: Tape) -> dict[str, Matrix]:
-    names = {}
+    names: dict[str, Matrix] = {}
     for segment in tape.segments:
         prefix = "" if segment.layer is None else f"layers.{segment.layer}.{SEGMENT_MODULES[segment.kind]}."
         names |= {prefix + matrix.role: matrix for matrix in segment.matrices}

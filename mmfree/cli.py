@@ -14,6 +14,7 @@ from typing import Any
 
 from mmfree import __version__
 from mmfree.backends import BACKENDS
+from mmfree.export_formats import FORMATS
 from mmfree.formats import GATES
 from mmfree.outcome import Outcome
 from mmfree.recipe import PRESETS
@@ -33,6 +34,8 @@ EXTRAS = {
     "matplotlib": "plots",
     "squarify": "plots",
     "amaranth_boards": "boards",
+    "transformers": "hf",
+    "lm_eval": "hf",
 }
 """Module that may be missing -> extra that installs it."""
 
@@ -188,7 +191,7 @@ def _add_evaluate(verbs: Any) -> None:
 
 
 def _add_export(verbs: Any) -> None:
-    parser = _add(verbs, "export", "write a checkpoint as a tape")
+    parser = _add(verbs, "export", "write a checkpoint as a tape, or for others")
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder")
     parser.add_argument(
         "--data", type=Path, metavar="FILE", help="UTF-8 text to watch ranges on; None: the built-in text"
@@ -196,7 +199,13 @@ def _add_export(verbs: Any) -> None:
     parser.add_argument(
         "--allow-saturation", action="store_true", help="write a tape even if its values often saturate"
     )
-    _add_out(parser, "tape file")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="tape",
+        help="hf: a Hugging Face folder; bitnet: trits as Hugging Face packs them; checkpoint: from a Hugging Face folder (docs/huggingface.md)",
+    )
+    _add_out(parser, "tape file; folder in the other formats")
 
 
 def _add_inspect(verbs: Any) -> None:

@@ -16,6 +16,7 @@ from mmfree.config import read_json
 from mmfree.data import load_corpus, read_text
 from mmfree.design import Design, describe_padding, design_for
 from mmfree.evaluate import TaskResult, evaluate_task, evaluate_text
+from mmfree.export_formats import export_for_others
 from mmfree.files import refuse_to_overwrite
 from mmfree.operations import count_operations
 from mmfree.outcome import Outcome
@@ -130,6 +131,8 @@ def export(options: argparse.Namespace) -> Outcome:
     """``mmfree export``."""
     if not options.checkpoint.is_dir():
         raise ValueError(f"{options.checkpoint}: not a checkpoint folder")
+    if options.format != "tape":
+        return export_for_others(options)
     refuse_to_overwrite(options.out, options.force)
     tape = load_tape_or_export(options.checkpoint)
     ranges = measure_ranges(tape, _real_ids(tape, options.data))

@@ -50,11 +50,11 @@ def evaluate_text(backend: Backend, text: bytes) -> TextResult:
     nats, state = 0.0, backend.state(batch.ids.shape[0])
     for ids, targets, mask in _chunks(batch.ids, batch.targets, batch.mask):
         logits, state = backend.run(ids, state)
-        nats += float((_negative_log_likelihood(logits, targets) * mask).sum())
+        nats += float((negative_log_likelihood(logits, targets) * mask).sum())
     return TextResult(backend.name, nats / math.log(2) / len(text), len(text))
 
 
-def _negative_log_likelihood(
+def negative_log_likelihood(
     logits: NDArray[np.float32], targets: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """-log softmax(logits)[target] in nats, [B, T]."""

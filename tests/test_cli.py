@@ -22,7 +22,7 @@ from tests.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
 SURFACE = {
     "train": "config --gate --data --minutes --resume --out --force",
     "evaluate": "model --data --task --digits --examples --ranges --backend --lanes",
-    "export": "checkpoint --data --allow-saturation --out --force",
+    "export": "checkpoint --data --allow-saturation --format --out --force",
     "inspect": "tape",
     "generate": "model --prompt --tokens --temperature --stop --backend --lanes",
     "verilog": "source --lanes --bits --out --force",
