@@ -19,7 +19,7 @@ _TEMPLATE = """\
 library_name: mmfree
 tags:
 {tags}
-# license: yours to choose; without one nobody may use the model. Write, for example, apache-2.0.
+# license: yours to choose, for example apache-2.0
 ---
 
 # {title}
@@ -48,6 +48,10 @@ model = AutoModelForCausalLM.from_pretrained("PATH")
 ```
 
 {loading}
+
+## Licence
+
+Not chosen yet. Whoever publishes this model writes `license: ...` into the block at the top of this file; without one nobody may use it.
 """
 
 
@@ -142,7 +146,7 @@ def _arithmetic(config: MatMulFreeConfig, predicts_text: bool) -> str:
     }[config.mode]
     lines = [
         f"`model.safetensors` holds latent float32 weights; every forward pass makes them ternary. As stored here (`mode`: \"{config.mode}\") the model {mode}.",
-        "Weights must stay float32, and autocast must stay off: either would move weights across the thresholds between -1, 0 and 1.",
+        "Weights must stay float32: rounding would move some across the thresholds between -1, 0 and 1.",
     ]
     if not predicts_text:
         lines.append("The head's rows are answers, not token ids: there is no `generate`, and no loss on token ids.")
@@ -155,4 +159,6 @@ def _loading(kind: str, predicts_text: bool) -> str:
             "`AutoTokenizer.from_pretrained` gives the tokenizer, and `pipeline(\"text-generation\", model=\"PATH\")` both. "
             "Prompts of different length are padded on the left."
         )
+    if predicts_text:
+        return f"Prompts are encoded by mmfree: `mmfree.tokenizer.tokenizer_from_dict` reads `mmfree_tokenizer.json` (kind {kind})."
     return f"Prompts are encoded by mmfree: `mmfree.tokenizer.tokenizer_from_dict({{\"kind\": \"{kind}\"}}).encode(...)`."

@@ -85,17 +85,15 @@ class MatMulFreeEvalLM(TemplateLM):
         One of ``mmfree.backends.BACKENDS``; None: fakequant for a checkpoint, golden for a tape.
     batch_size
         Sequences played side by side.
-    device
-        Only "cpu" (or None).
-    max_batch_size
-        What the harness passes; without effect.
+    device, max_batch_size
+        What the harness passes; without effect: a backend plays where it plays, on the CPU.
     lanes
         Of the simulated chip, for backend "rtl".
 
     Raises
     ------
     ValueError
-        If there is no such model, it predicts no text, or a number or the device cannot be used.
+        If there is no such model, it predicts no text, or ``batch_size`` is no positive integer.
     """
 
     def __init__(
@@ -108,8 +106,6 @@ class MatMulFreeEvalLM(TemplateLM):
         lanes: int = 64,
     ) -> None:
         super().__init__()
-        if device not in (None, "cpu"):
-            raise ValueError(f"device must be cpu, got {device!r}: backends of mmfree play on the CPU")
         if not str(batch_size).isdecimal() or int(batch_size) < 1:
             raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
         self.batch_size = int(batch_size)

@@ -120,13 +120,18 @@ class MatMulFreeForCausalLM(PreTrainedModel, GenerationMixin):
         if labels is not None:
             self._check_predicts_tokens("labels")
         mask_BT = None if attention_mask is None else _checked_mask(attention_mask, input_ids)
-        logits_BTr, state_BLd = self._run(input_ids, mask_BT, state)
+        # Sums of products are exact in float32, and would not be in what autocast takes.
+        with torch.autocast(input_ids.device.type, enabled=False):
+            logits_BTr, state_BLd = self._run(input_ids, mask_BT, state)
         loss = None
         if labels is not None:
             if mask_BT is not None:
                 behind_padding_BT = torch.nn.functional.pad(mask_BT[:, :-1], (1, 0), value=True).logical_not()
                 labels = labels.masked_fill(behind_padding_BT, IGNORED_LABEL)
-            loss = self.loss_function(logits=logits_BTr, labels=labels, vocab_size=self.config.head_size, **options)
+            # The model is time-major inside; transformers flattens by view.
+            loss = self.loss_function(
+                logits=logits_BTr.contiguous(), labels=labels, vocab_size=self.config.head_size, **options
+            )
         keeps_state = use_cache is None or use_cache
         output = MatMulFreeOutput(loss=loss, logits=logits_BTr, state=state_BLd if keeps_state else None)
         return output.to_tuple() if return_dict is False else output
