@@ -24,6 +24,9 @@ from mmfree.evaluate import CHUNK, negative_log_likelihood
 from mmfree.generate import generate_rows
 from mmfree.sampling import temperature_code
 
+LOGITS = 1 << 24
+"""Most logits held at a time."""
+
 GENERATED_TOKENS = 256
 """Tokens of an answer, where a task gives no number."""
 
@@ -38,7 +41,7 @@ class Score(NamedTuple):
 def score_tokens(backend: Backend, context: Sequence[Sequence[int]], continuation: Sequence[Sequence[int]]) -> list[Score]:
     """Score each continuation behind its context, all sequences side by side.
 
-    Shorter ones are filled up on the right, where nothing they are scored on can see it; logits are kept for ``CHUNK`` positions at a time.
+    Shorter ones are filled up on the right, where nothing they are scored on can see it; logits are kept for ``CHUNK`` positions at a time at most.
 
     Parameters
     ----------
@@ -62,8 +65,9 @@ def score_tokens(backend: Backend, context: Sequence[Sequence[int]], continuatio
         counts[row, len(before) - 1 : lengths[row]] = True
     nats, greedy = np.zeros(shape[0]), np.ones(shape[0], dtype=bool)
     state = backend.state(shape[0])
-    for start in range(0, shape[1], CHUNK):
-        part = slice(start, start + CHUNK)
+    columns = max(1, min(CHUNK, LOGITS // (shape[0] * backend.tokenizer.head_size)))
+    for start in range(0, shape[1], columns):
+        part = slice(start, start + columns)
         logits, state = backend.run(ids[:, part], state)
         nats -= (negative_log_likelihood(logits, targets[:, part]) * counts[:, part]).sum(axis=1)
         likeliest: NDArray[np.bool_] = logits.argmax(axis=-1) == targets[:, part]
