@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import zlib
 from pathlib import Path
-from typing import Any
 
 from transformers import GenerationConfig
 
@@ -24,13 +21,15 @@ from mmfree.files import new_folder
 from mmfree.hf.card import CARD_NAME, model_card, read_training_record
 from mmfree.hf.config import MatMulFreeConfig
 from mmfree.hf.model import MatMulFreeForCausalLM
-from mmfree.hf.tokenizer import TRAINED_KIND, hugging_face_tokenizer
+from mmfree.hf.tokenizer import hugging_face_tokenizer
 from mmfree.recipe import RunConfig
 from mmfree.tape import Tape
-from mmfree.tokenizer import tokenizer_from_dict
 
 MMFREE_TOKENIZER_NAME = "mmfree_tokenizer.json"
 """mmfree's own description of a tokenizer that carries data, kept for the way back."""
+
+KINDS_WITH_DATA = ("tokenizers", "sentencepiece")
+"""Kinds of such tokenizers."""
 
 
 def to_hugging_face(checkpoint: Path, out: Path, *, mode: str = "fakequant", force: bool = False) -> Tape | None:
@@ -91,10 +90,15 @@ def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
         raise ValueError(f"{path}: recipe is missing: set model.config.recipe (mmfree.recipe.Recipe) before saving the model")
     model = MatMulFreeForCausalLM.from_pretrained(source)
     data = {"model": config.model_config().to_dict(), "recipe": config.recipe}
+    kind = (config.tokenizer or {}).get("kind")
+    if kind in KINDS_WITH_DATA:
+        own = (source / MMFREE_TOKENIZER_NAME).exists()
+        data["tokenizer"] = MMFREE_TOKENIZER_NAME if own else TOKENIZER_NAME
     run = RunConfig.from_dict(data, str(path))
-    tokenizer = tokenizer_from_dict(_tokenizer_data(source, config))
+    if kind != run.tokenizer.kind:
+        raise ValueError(f"{path}: tokenizer: kind must be {run.tokenizer.kind!r}, got {kind!r}")
     with new_folder(out, force) as folder:
-        write_model(folder, run, model.model, tokenizer)
+        write_model(folder, run, model.model, run.tokenizer)
     return run
 
 
@@ -122,15 +126,3 @@ def _tape_or_none(checkpoint: Checkpoint) -> Tape | None:
         return export_tape(checkpoint.model, checkpoint.tokenizer.to_dict())
     except ValueError:
         return None
-
-
-def _tokenizer_data(source: Path, config: MatMulFreeConfig) -> dict[str, Any]:
-    """The tokenizer's dictionary, with the data that ``wrap`` left out."""
-    if (source / MMFREE_TOKENIZER_NAME).exists():
-        data = read_json(source / MMFREE_TOKENIZER_NAME)
-        return data if isinstance(data, dict) else {}
-    data = dict(config.tokenizer or {})
-    if data.get("kind") == TRAINED_KIND:
-        text = json.dumps(read_json(source / TOKENIZER_NAME), separators=(",", ":"))
-        data["data"] = base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
-    return data

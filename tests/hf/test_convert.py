@@ -71,7 +71,7 @@ def test_bad_folders_are_refused(run: Path, folder: Path, tmp_path: Path) -> Non
         (tmp_path, r"config\.json: no such file"),
         (change_config(folder, tmp_path / "a", model_type="llama"), "model_type must be 'mmfree', got 'llama'"),
         (change_config(folder, tmp_path / "b", recipe=None), "recipe is missing: set model.config.recipe"),
-        (change_config(folder, tmp_path / "c", tokenizer={"kind": "words"}), "tokenizer: kind must be one of"),
+        (change_config(folder, tmp_path / "c", tokenizer={"kind": "words"}), r"tokenizer: kind must be 'bytes', got 'words'"),
         (change_config(folder, tmp_path / "d", recipe={"task": "text"}), "recipe: missing field"),
         (change_config(folder, tmp_path / "e", num_layers=2), r"missing tensor model\.layers\.1\."),
     ]
