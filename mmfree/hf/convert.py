@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from transformers import GenerationConfig
 
@@ -89,7 +90,7 @@ def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
     if config.recipe is None:
         raise ValueError(f"{path}: recipe is missing: set model.config.recipe (mmfree.recipe.Recipe) before saving the model")
     model = MatMulFreeForCausalLM.from_pretrained(source)
-    data = {"model": config.model_config().to_dict(), "recipe": config.recipe}
+    data: dict[str, Any] = {"model": config.model_config().to_dict(), "recipe": config.recipe}
     kind = (config.tokenizer or {}).get("kind")
     if kind in KINDS_WITH_DATA:
         own = (source / MMFREE_TOKENIZER_NAME).exists()
