@@ -74,6 +74,14 @@ def save_checkpoint(folder: Path, model: MatMulFreeLM, state: TrainingState) -> 
     write_atomically(folder / MODEL_NAME, save(weights, {"format": "pt"}))
 
 
+def write_model(folder: Path, config: RunConfig, model: MatMulFreeLM, tokenizer: Tokenizer) -> None:
+    """Write a checkpoint that can be played and exported, but holds nothing to resume training from."""
+    _write_json(folder / CONFIG_NAME, config.to_dict())
+    _write_json(folder / TOKENIZER_NAME, tokenizer.to_dict())
+    weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    write_atomically(folder / MODEL_NAME, save(weights, {"format": "pt"}))
+
+
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Load a model.
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from mmfree import __version__
 from mmfree.backends import BACKENDS
+from mmfree.export_formats import FORMATS
 from mmfree.formats import GATES
 from mmfree.outcome import Outcome
 from mmfree.recipe import PRESETS
@@ -42,6 +43,8 @@ EXTRAS = {
     "amaranth_boards": "boards",
     "datasets": "text",
     "pyarrow": "text",
+    "transformers": "hf",
+    "lm_eval": "hf",
 }
 """Module that may be missing -> extra that installs it."""
 
@@ -233,7 +236,7 @@ def _add_evaluate(verbs: Any) -> None:
 
 
 def _add_export(verbs: Any) -> None:
-    parser = _add(verbs, "export", "write a checkpoint as a tape")
+    parser = _add(verbs, "export", "write a checkpoint as a tape, or for others")
     parser.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT", help="folder: of a training run, or published with model_type hgrn_bit"
     )
@@ -243,7 +246,13 @@ def _add_export(verbs: Any) -> None:
     parser.add_argument(
         "--allow-saturation", action="store_true", help="write a tape even if its values often saturate"
     )
-    _add_out(parser, "tape file")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="tape",
+        help="hf: a Hugging Face folder; bitnet: trits as Hugging Face packs them; checkpoint: from a Hugging Face folder (docs/huggingface.md)",
+    )
+    _add_out(parser, "tape file; folder in the other formats")
 
 
 def _add_inspect(verbs: Any) -> None:

@@ -16,6 +16,7 @@ from mmfree.config import read_json
 from mmfree.data import load_corpus, read_text
 from mmfree.design import Design, describe_padding, design_for
 from mmfree.evaluate import evaluate_task, evaluate_tokens
+from mmfree.export_formats import export_for_others
 from mmfree.files import refuse_to_overwrite
 from mmfree.operations import count_operations
 from mmfree.outcome import Outcome
@@ -99,6 +100,8 @@ def export(options: argparse.Namespace) -> Outcome:
     """``mmfree export``."""
     if not options.checkpoint.is_dir():
         raise ValueError(f"{options.checkpoint}: not a checkpoint folder")
+    if options.format != "tape":
+        return export_for_others(options)
     refuse_to_overwrite(options.out, options.force)
     if model_type(options.checkpoint) is not None:
         return export_published_checkpoint(options)

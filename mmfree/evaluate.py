@@ -108,7 +108,7 @@ def row_nats(backend: Backend, batch: Batch) -> NDArray[np.float64]:
     columns = max(1, min(CHUNK, LOGITS // (len(batch.ids) * backend.tokenizer.head_size)))
     for ids, targets, mask in _chunks(batch.ids, batch.targets, batch.mask, columns=columns):
         logits, state = backend.run(ids, state)
-        nats += (_negative_log_likelihood(logits, targets) * mask).sum(axis=1)
+        nats += (negative_log_likelihood(logits, targets) * mask).sum(axis=1)
     return nats
 
 
@@ -116,7 +116,7 @@ def _exp(nats: float) -> float:
     return math.exp(nats) if nats < 700 else math.inf
 
 
-def _negative_log_likelihood(
+def negative_log_likelihood(
     logits: NDArray[np.float32], targets: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """-log softmax(logits)[target] in nats, [B, T]."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmfree.bitlinear import BitLinear
 from mmfree.formats import (
+    SEGMENT_MODULES,
     SEGMENT_ROLES,
     SHIFT_BASE_MAX,
     SHIFT_BASE_MIN,
@@ -22,9 +23,6 @@ from mmfree.formats import (
 from mmfree.model import MatMulFreeLM
 from mmfree.quantize import quantize_bias, quantize_embedding, quantize_ternary
 from mmfree.tape import Matrix, Segment, Tape, segment_shapes
-
-_SUBMODULES = {"gates": "mixer", "output": "mixer", "glu": "glu", "down": "glu"}
-"""Where in a layer the matrices of each kind of segment are; each bears its role's name."""
 
 
 def export_tape(model: MatMulFreeLM, tokenizer: dict[str, Any]) -> Tape:
@@ -56,7 +54,7 @@ def export_tape(model: MatMulFreeLM, tokenizer: dict[str, Any]) -> Tape:
 
 def _export_segments(model: MatMulFreeLM) -> Iterator[Segment]:
     for kind, layer, _, _ in segment_shapes(model.config):
-        prefix = "" if layer is None else f"layers.{layer}.{_SUBMODULES[kind]}."
+        prefix = "" if layer is None else f"layers.{layer}.{SEGMENT_MODULES[kind]}."
         matrices = []
         for role in SEGMENT_ROLES[kind]:
             module = model.get_submodule(prefix + role)

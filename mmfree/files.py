@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,3 +38,33 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` to a temporary file in the same folder, flush it to disk, and rename it to ``path``."""
     with open_atomically(path) as file:
         file.write(data)
+
+
+@contextmanager
+def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
+    """An empty folder to write to, which becomes ``path`` when the block ends; if it raises, nothing is left.
+
+    With ``force`` an existing folder keeps its other files, and its files of the same names are replaced one by one.
+
+    Raises
+    ------
+    ValueError
+        If ``path`` exists and ``force`` is not given, or it is not a folder.
+    """
+    refuse_to_overwrite(path, force)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path}: not a folder; give another --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        if path.exists():
+            for file in sorted(temporary.iterdir()):
+                os.replace(file, path / file.name)
+            temporary.rmdir()
+        else:
+            os.chmod(temporary, 0o755)
+            os.rename(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

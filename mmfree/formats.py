@@ -106,6 +106,10 @@ LAYER_SEGMENTS = ("gates", "output", "glu", "down")
 """Kinds of the segments of a layer, in the order of use; the head follows the last layer."""
 
 
+SEGMENT_MODULES = {"gates": "mixer", "output": "mixer", "glu": "glu", "down": "glu"}
+"""Where in a layer of a checkpoint the matrices of each kind of segment are; each bears its role's name."""
+
+
 def _sigmoid(x: float) -> float:
     return 1.0 / (1.0 + math.exp(-x))
 

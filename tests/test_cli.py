@@ -23,7 +23,7 @@ SURFACE = {
     "tokenize": "data --tokenizer --field --out --force",
     "train": "config --gate --data --tokenizer --minutes --resume --out --force",
     "evaluate": "model --data --words --choices --task --digits --examples --ranges --backend --lanes",
-    "export": "checkpoint --data --allow-saturation --out --force",
+    "export": "checkpoint --data --allow-saturation --format --out --force",
     "inspect": "tape",
     "generate": "model --prompt --tokens --temperature --stop --backend --lanes",
     "verilog": "source --lanes --bits --out --force",

@@ -18,6 +18,9 @@ TORCH_SIDE = {
 }
 """Modules of mmfree that may name torch, or a module that does. The rest of the project never loads it."""
 
+HUGGING_FACE = "hf"
+"""Package of mmfree that is loaded only by those who ask for it: it stands above torch, transformers and lm-eval-harness."""
+
 COMMAND_LINE = {"backends", "build", "cli", "commands", "demo", "power"}
 """Modules of mmfree that may import hdl and sim (lazily: a test below)."""
 
@@ -68,7 +71,19 @@ def test_torch_stays_above_export(path: Path) -> None:
     names = imported(path)
     torch_side = {f"mmfree.{module}" for module in TORCH_SIDE - {"backends", "commands", "demo"}}
     if "torch" in names or names & torch_side:
-        assert path.stem in TORCH_SIDE, f"{path.name} is on the integer side"
+        assert path.stem in TORCH_SIDE or path.parent.name == HUGGING_FACE, f"{path.name} is on the integer side"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_only_one_package_knows_the_hugging_face_world(package: str) -> None:
+    for path in modules(package):
+        if path.parent.name == HUGGING_FACE:
+            continue
+        top = {name.partition(".")[0] for name in imported(path)} | {
+            name for name in imported(path, only_top_level=True) if name.startswith("mmfree.hf")
+        }
+        inside_functions = {"transformers"} if path.stem == "export_formats" else set()
+        assert not (top - inside_functions) & {"transformers", "lm_eval", "mmfree.hf"}, path
 
 
 def test_nothing_imports_tools_or_tests() -> None:
@@ -86,15 +101,15 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_importing_mmfree_loads_nothing_heavy() -> None:
-    assert not loaded_by("import mmfree") & {"numpy", "torch", "amaranth", "cocotb"}
+    assert not loaded_by("import mmfree") & {"numpy", "torch", "transformers", "amaranth", "cocotb"}
 
 
 @pytest.mark.parametrize(
     "statement",
-    ["import mmfree.golden", "import mmfree.layout", "import mmfree.cli, mmfree.commands, mmfree.build", "import sim.cosim"],
+    ["import mmfree.golden", "import mmfree.layout", "import mmfree.bitnet_packing", "import mmfree.cli, mmfree.commands, mmfree.build", "import sim.cosim"],
 )
 def test_the_integer_world_loads_no_torch(statement: str) -> None:
-    assert "torch" not in loaded_by(statement)
+    assert not loaded_by(statement) & {"torch", "transformers", "lm_eval"}
 
 
 def test_the_command_line_loads_no_hardware_before_it_is_asked_to() -> None:

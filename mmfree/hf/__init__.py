@@ -1,0 +1,18 @@
+"""mmfree in the Hugging Face world (extra ``hf``): importing this package registers its config and model with the Auto classes.
+
+``mmfree.hf.lm_eval`` is imported by need: it loads lm-eval-harness.
+"""
+
+from __future__ import annotations
+
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from mmfree.hf.config import MatMulFreeConfig
+from mmfree.hf.convert import to_checkpoint, to_hugging_face
+from mmfree.hf.model import MatMulFreeForCausalLM
+
+__all__ = ["MatMulFreeConfig", "MatMulFreeForCausalLM", "to_checkpoint", "to_hugging_face"]
+
+AutoConfig.register(MatMulFreeConfig.model_type, MatMulFreeConfig, exist_ok=True)
+AutoModelForCausalLM.register(MatMulFreeConfig, MatMulFreeForCausalLM, exist_ok=True)
+AutoTokenizer.register(MatMulFreeConfig, fast_tokenizer_class=PreTrainedTokenizerFast, exist_ok=True)

@@ -1,0 +1,72 @@
+"""The config of a model in a Hugging Face folder: the fields of ``mmfree.config.ModelConfig``, and what belongs to the checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from transformers import PreTrainedConfig
+
+from mmfree.config import ModelConfig, text_model
+
+MODES = ("fakequant", "float")
+
+
+class MatMulFreeConfig(PreTrainedConfig):
+    """Shape and arithmetic of a MatMul-free language model, as ``config.json`` of a Hugging Face folder.
+
+    Parameters
+    ----------
+    mode
+        "fakequant": the chip's arithmetic (docs/arithmetic.md), so that logits equal the golden model's; in training (``model.train()``) with the fast scan.
+        "float": the same ternary weights, activations not quantized.
+    recipe
+        How the model was trained: the recipe of ``mmfree.recipe.Recipe`` as plain JSON types. A way back to a checkpoint of mmfree needs it.
+    tokenizer
+        ``{"kind": ...}`` of mmfree's tokenizer. The data of a trained tokenizer stand in ``tokenizer.json``.
+    bos_token_id, eos_token_id, pad_token_id
+        Token that starts a sequence, token that ends one, and token to pad with; None: there is no such.
+    fields
+        Those of ``ModelConfig``: vocab_size, head_size, hidden_size, intermediate_size, num_layers (also ``num_hidden_layers``), gate. By default those of the preset "text".
+
+    Raises
+    ------
+    ValueError
+        If the mode is unknown, or a field of the model is out of range.
+    """
+
+    model_type = "mmfree"
+    attribute_map: ClassVar[dict[str, str]] = {"num_hidden_layers": "num_layers"}
+
+    def __init__(
+        self,
+        *,
+        mode: str = "fakequant",
+        recipe: dict[str, Any] | None = None,
+        tokenizer: dict[str, Any] | None = None,
+        bos_token_id: int | None = None,
+        eos_token_id: int | None = None,
+        pad_token_id: int | None = None,
+        tie_word_embeddings: bool = False,
+        **values: Any,
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError(f"config: mode must be one of {', '.join(MODES)}, got {mode!r}")
+        if tie_word_embeddings:
+            raise ValueError("config: tie_word_embeddings must be false: the head is ternary, the embedding is not")
+        self.mode = mode
+        self.recipe = recipe
+        self.tokenizer = tokenizer
+        self.bos_token_id, self.eos_token_id, self.pad_token_id = bos_token_id, eos_token_id, pad_token_id
+        self.tie_word_embeddings = False
+        if "num_hidden_layers" in values:
+            values["num_layers"] = values.pop("num_hidden_layers")
+        given = {field.name: values.pop(field.name) for field in fields(ModelConfig) if field.name in values}
+        model = ModelConfig.from_dict(text_model().to_dict() | given)
+        for name, value in model.to_dict().items():
+            setattr(self, name, value)
+        super().__init__(**values)
+
+    def model_config(self) -> ModelConfig:
+        """The shape as ``mmfree`` has it; ValueError if a field has become invalid."""
+        return ModelConfig.from_dict({field.name: getattr(self, field.name) for field in fields(ModelConfig)})

@@ -1,0 +1,129 @@
+"""Between checkpoints of mmfree and Hugging Face folders, both ways, weights bit for bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import GenerationConfig
+
+from mmfree.checkpoint import (
+    CONFIG_NAME,
+    METRICS_NAME,
+    TOKENIZER_NAME,
+    Checkpoint,
+    load_checkpoint,
+    write_model,
+)
+from mmfree.config import read_json
+from mmfree.export import export_tape
+from mmfree.files import new_folder
+from mmfree.hf.card import CARD_NAME, model_card, read_training_record
+from mmfree.hf.config import MatMulFreeConfig
+from mmfree.hf.model import MatMulFreeForCausalLM
+from mmfree.hf.tokenizer import hugging_face_tokenizer
+from mmfree.recipe import RunConfig
+from mmfree.tape import Tape
+
+MMFREE_TOKENIZER_NAME = "mmfree_tokenizer.json"
+"""mmfree's own description of a tokenizer that carries data, kept for the way back."""
+
+KINDS_WITH_DATA = ("tokenizers", "sentencepiece")
+"""Kinds of such tokenizers."""
+
+
+def to_hugging_face(checkpoint: Path, out: Path, *, mode: str = "fakequant", force: bool = False) -> Tape | None:
+    """Write a checkpoint folder of mmfree as a Hugging Face folder: config, weights, tokenizer, generation config and model card.
+
+    Parameters
+    ----------
+    checkpoint
+        Folder of ``mmfree train``.
+    out
+        New folder; it appears only when it is whole.
+    mode
+        Arithmetic that ``from_pretrained`` uses (``MatMulFreeConfig``).
+    force
+        Overwrite what is there.
+
+    Returns
+    -------
+    Tape or None
+        The model as a tape, whose sha256 the card names; None if its weights cannot be exported.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint cannot be used, or ``out`` exists.
+    """
+    loaded = load_checkpoint(checkpoint)
+    model, tokenizer = wrap(loaded, mode), hugging_face_tokenizer(loaded.tokenizer)
+    tape = _tape_or_none(loaded)
+    record = read_training_record(checkpoint / METRICS_NAME)
+    with new_folder(out, force) as folder:
+        model.save_pretrained(folder)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+        if "data" in (own := loaded.tokenizer.to_dict()):
+            (folder / MMFREE_TOKENIZER_NAME).write_text(json.dumps(own), encoding="utf-8")
+        (folder / CARD_NAME).write_text(model_card(model.config, tape, record), encoding="utf-8")
+    return tape
+
+
+def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
+    """Write a Hugging Face folder of mmfree as a checkpoint folder, which every verb of mmfree reads. Returns its config.
+
+    Training cannot be resumed from it: the optimizer's state is not there.
+
+    Raises
+    ------
+    ValueError
+        If ``source`` is no such folder, its config has no recipe, a tensor does not belong to it, or ``out`` exists.
+    """
+    path = source / CONFIG_NAME
+    found = read_json(path)
+    kind = found.get("model_type") if isinstance(found, dict) else None
+    if kind != MatMulFreeConfig.model_type:
+        raise ValueError(f"{path}: model_type must be {MatMulFreeConfig.model_type!r}, got {kind!r}")
+    config = MatMulFreeConfig.from_pretrained(source)
+    if config.recipe is None:
+        raise ValueError(f"{path}: recipe is missing: set model.config.recipe (mmfree.recipe.Recipe) before saving the model")
+    model = MatMulFreeForCausalLM.from_pretrained(source)
+    data: dict[str, Any] = {"model": config.model_config().to_dict(), "recipe": config.recipe}
+    kind = (config.tokenizer or {}).get("kind")
+    if kind in KINDS_WITH_DATA:
+        own = (source / MMFREE_TOKENIZER_NAME).exists()
+        data["tokenizer"] = MMFREE_TOKENIZER_NAME if own else TOKENIZER_NAME
+    run = RunConfig.from_dict(data, str(path))
+    if kind != run.tokenizer.kind:
+        raise ValueError(f"{path}: tokenizer: kind must be {run.tokenizer.kind!r}, got {kind!r}")
+    with new_folder(out, force) as folder:
+        write_model(folder, run, model.model, run.tokenizer)
+    return run
+
+
+def wrap(checkpoint: Checkpoint, mode: str = "fakequant") -> MatMulFreeForCausalLM:
+    """A loaded checkpoint as a model for transformers, with the same weights; nothing is written."""
+    tokenizer = checkpoint.tokenizer
+    start = getattr(tokenizer, "start", None)
+    # Bulky data stand in tokenizer.json alone.
+    kind = {key: value for key, value in tokenizer.to_dict().items() if key != "data"}
+    config = MatMulFreeConfig(
+        mode=mode,
+        recipe=checkpoint.config.to_dict()["recipe"],
+        tokenizer=kind,
+        bos_token_id=start,
+        **checkpoint.config.model.to_dict(),
+    )
+    model = MatMulFreeForCausalLM(config)
+    model.model.load_state_dict(checkpoint.model.state_dict())
+    model.generation_config = GenerationConfig(bos_token_id=start)
+    return model.eval()
+
+
+def _tape_or_none(checkpoint: Checkpoint) -> Tape | None:
+    try:
+        return export_tape(checkpoint.model, checkpoint.tokenizer.to_dict())
+    except ValueError:
+        return None

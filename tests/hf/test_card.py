@@ -1,0 +1,70 @@
+"""The model card: valid for the hub, and only facts of the checkpoint."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("transformers", reason="extra hf is not installed")
+from huggingface_hub import ModelCard
+
+from mmfree.backends import load_tape_or_export
+from mmfree.hf import MatMulFreeConfig, to_hugging_face
+from mmfree.hf.card import model_card, read_training_record
+
+
+def test_the_front_matter_is_valid_and_leaves_the_licence_to_the_user(folder: Path) -> None:
+    card = ModelCard.load(folder / "README.md")
+    data = card.data.to_dict()
+    assert data == {"library_name": "mmfree", "tags": ["mmfree", "matmul-free", "ternary", "text-generation"]}
+    assert "# license: yours to choose" in (folder / "README.md").read_text()
+    assert "## Licence\n\nNot chosen yet." in card.content
+
+
+def test_every_figure_is_the_checkpoints(folder: Path, run: Path) -> None:
+    text = (folder / "README.md").read_text()
+    tape = load_tape_or_export(run)
+    with (run / "metrics.csv").open(newline="") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert tape.sha256 in text
+    assert f"{tape.config.num_parameters:,} parameters" in text
+    assert f"| Ternary weights | {tape.num_ternary_weights:,}, 1.6 bits each on a tape |" in text
+    assert f"| Tape | {len(tape.data):,} bytes, {8 * len(tape.data) / tape.config.num_parameters:.2f} bits per parameter" in text
+    assert "Recipe: task text, steps 25, batch_size 4, length 32, learning_rate 0.006" in text
+    mean = sum(losses) / len(losses)
+    assert f"{len(losses)} steps were done; the loss of the last one was {losses[-1]:.4f} nats, and {mean:.4f} on average over the last {len(losses)}" in text
+    assert "{" not in text.replace("{#", ""), "no field was left open"
+
+
+def test_a_model_that_reads_out_an_answer_says_so(addition_run: Path, tmp_path: Path) -> None:
+    to_hugging_face(addition_run, tmp_path / "hf")
+    card = ModelCard.load(tmp_path / "hf" / "README.md")
+    assert "text-generation" not in card.data.to_dict()["tags"]
+    assert "The head's rows are answers, not token ids" in card.content
+    assert 'tokenizer_from_dict({"kind": "addition"})' in card.content
+    assert not (tmp_path / "hf" / "tokenizer.json").exists()
+
+
+def test_what_is_not_known_is_not_said() -> None:
+    text = model_card(MatMulFreeConfig(mode="float"), None, None)
+    assert "The checkpoint does not say how it was trained." in text
+    assert "none was made when this card was written" in text
+    assert "its logits are not those of the chip" in text
+    assert "steps were done" not in text
+
+
+def test_the_record_of_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    assert read_training_record(path) is None
+    path.write_text("step,loss,learning_rate\n")
+    assert read_training_record(path) is None
+    path.write_text("step,loss,learning_rate\n" + "".join(f"{n},{n / 2},0.1\n" for n in range(60)))
+    record = read_training_record(path)
+    assert record is not None
+    assert (record.steps, record.last_loss, record.recent) == (60, 29.5, 50)
+    assert record.mean_loss == pytest.approx(sum(n / 2 for n in range(10, 60)) / 50)
+    path.write_text("step,error\n1,2\n")
+    with pytest.raises(ValueError, match=r"metrics\.csv: not a table with the columns step and loss"):
+        read_training_record(path)

@@ -1,0 +1,51 @@
+"""The config of a Hugging Face folder: every field survives, and bad ones are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("transformers", reason="extra hf is not installed")
+from transformers import AutoConfig
+
+from mmfree.config import ModelConfig, text_model
+from mmfree.hf import MatMulFreeConfig
+
+MODEL = ModelConfig(
+    vocab_size=31, head_size=10, hidden_size=20, intermediate_size=28, num_layers=3, gate="signed"
+)
+
+
+def test_a_saved_config_is_the_same(tmp_path: Path) -> None:
+    config = MatMulFreeConfig(
+        mode="float", recipe={"task": "text", "steps": 3}, tokenizer={"kind": "bytes"}, bos_token_id=0, **MODEL.to_dict()
+    )
+    config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert type(loaded) is MatMulFreeConfig
+    assert loaded.model_config() == MODEL
+    assert (loaded.mode, loaded.recipe, loaded.tokenizer, loaded.bos_token_id) == ("float", config.recipe, {"kind": "bytes"}, 0)
+    assert loaded.num_hidden_layers == loaded.num_layers == 3, "the name that transformers uses"
+
+
+def test_defaults_are_the_text_preset_in_the_chips_arithmetic() -> None:
+    config = MatMulFreeConfig()
+    assert config.model_config() == text_model()
+    assert config.mode == "fakequant"
+    assert MatMulFreeConfig(num_hidden_layers=5).num_layers == 5
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mode": "train"}, "mode must be one of fakequant, float, got 'train'"),
+        ({"hidden_size": 0}, "hidden_size must be an integer in 1..65535, got 0"),
+        ({"gate": "soft"}, "gate must be one of sigmoid, hard, signed, got 'soft'"),
+        ({"tie_word_embeddings": True}, "tie_word_embeddings must be false"),
+    ],
+)
+def test_bad_fields_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MatMulFreeConfig(**values)

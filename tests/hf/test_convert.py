@@ -1,0 +1,112 @@
+"""Conversion to Hugging Face folders and back: bit for bit, all or nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("transformers", reason="extra hf is not installed")
+import torch
+from safetensors.torch import load_file
+
+from mmfree.backends import load_tape_or_export
+from mmfree.checkpoint import CheckpointError
+from mmfree.hf import MatMulFreeForCausalLM, to_checkpoint, to_hugging_face
+from tests.models import SMALL_TEXT, trained
+
+FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+def test_there_and_back(run: Path, folder: Path, tmp_path: Path) -> None:
+    to_checkpoint(folder, tmp_path / "back")
+    assert sorted(path.name for path in (tmp_path / "back").iterdir()) == sorted(FILES)
+    for name in FILES:
+        assert (tmp_path / "back" / name).read_bytes() == (run / name).read_bytes(), name
+    assert load_tape_or_export(tmp_path / "back").sha256 == load_tape_or_export(run).sha256
+
+
+@pytest.mark.parametrize("gate", ["sigmoid", "signed"])
+def test_other_gates(gate: str, tmp_path: Path) -> None:
+    run = trained(SMALL_TEXT, tmp_path / "run", gate)
+    tape = to_hugging_face(run, tmp_path / "hf", mode="float")
+    assert tape is not None
+    to_checkpoint(tmp_path / "hf", tmp_path / "back")
+    assert load_tape_or_export(tmp_path / "back").sha256 == tape.sha256
+
+
+def test_addition(addition_run: Path, tmp_path: Path) -> None:
+    to_hugging_face(addition_run, tmp_path / "hf")
+    to_checkpoint(tmp_path / "hf", tmp_path / "back")
+    for name in FILES:
+        assert (tmp_path / "back" / name).read_bytes() == (addition_run / name).read_bytes(), name
+
+
+def test_a_model_trained_on_in_transformers_comes_back(folder: Path, tmp_path: Path) -> None:
+    """Nothing but what save_pretrained writes is needed."""
+    model = MatMulFreeForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.model.head.weight.mul_(1.25)
+    model.save_pretrained(tmp_path / "tuned")
+    to_checkpoint(tmp_path / "tuned", tmp_path / "back")
+    weights = load_file(tmp_path / "back" / "model.safetensors")
+    assert torch.equal(weights["head.weight"], model.model.head.weight)
+
+
+def change_config(folder: Path, out: Path, **values: Any) -> Path:
+    out.mkdir()
+    for path in folder.iterdir():
+        (out / path.name).write_bytes(path.read_bytes())
+    config = json.loads((out / "config.json").read_text()) | values
+    (out / "config.json").write_text(json.dumps(config))
+    return out
+
+
+def test_bad_folders_are_refused(run: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    cases = [
+        (run, r"config\.json: model_type must be 'mmfree', got None"),
+        (tmp_path, r"config\.json: no such file"),
+        (change_config(folder, tmp_path / "a", model_type="llama"), "model_type must be 'mmfree', got 'llama'"),
+        (change_config(folder, tmp_path / "b", recipe=None), "recipe is missing: set model.config.recipe"),
+        (change_config(folder, tmp_path / "c", tokenizer={"kind": "words"}), r"tokenizer: kind must be 'bytes', got 'words'"),
+        (change_config(folder, tmp_path / "d", recipe={"task": "text"}), "recipe: missing field"),
+        (change_config(folder, tmp_path / "e", num_layers=2), r"missing tensor model\.layers\.1\."),
+    ]
+    before = sorted(tmp_path.iterdir())
+    for source, message in cases:
+        with pytest.raises(ValueError, match=message):
+            to_checkpoint(source, out)
+    with pytest.raises(CheckpointError, match="expected a JSON object"):
+        to_hugging_face(folder, out)
+    assert sorted(tmp_path.iterdir()) == before, "nothing half-written"
+
+
+def test_nothing_is_overwritten_unasked(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hf"
+    to_hugging_face(run, out)
+    (out / "notes.txt").write_text("mine")
+    (out / "README.md").write_text("old")
+    with pytest.raises(ValueError, match="exists already; --force overwrites it"):
+        to_hugging_face(run, out)
+    assert (out / "README.md").read_text() == "old"
+    to_hugging_face(run, out, force=True)
+    assert (out / "README.md").read_text().startswith("---")
+    assert (out / "notes.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["hf"]
+
+
+def test_weights_that_cannot_be_exported_still_make_a_folder(run: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    for name in FILES:
+        (bad / name).write_bytes((run / name).read_bytes())
+    weights = load_file(bad / "model.safetensors")
+    weights["head.weight"][0, 0] = torch.nan
+    save_file(weights, bad / "model.safetensors")
+    assert to_hugging_face(bad, tmp_path / "hf") is None
+    assert "none was made" in (tmp_path / "hf" / "README.md").read_text()

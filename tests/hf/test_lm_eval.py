@@ -1,0 +1,198 @@
+"""lm-eval-harness: log-likelihoods are those of mmfree's own evaluation, with the golden model and with the fake-quantized one alike."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("transformers", reason="extra hf is not installed")
+with warnings.catch_warnings():
+    # The harness and what it imports are not ours.
+    warnings.simplefilter("ignore")
+    pytest.importorskip("lm_eval", reason="extra hf is not installed")
+    from lm_eval.api.instance import Instance
+
+    from mmfree.hf.lm_eval import MatMulFreeEvalLM, main, score_tokens
+
+from mmfree.backends import Backend, load_backend, load_tape_or_export
+from mmfree.evaluate import evaluate_text
+from mmfree.generate import generate
+from mmfree.tape import write_tape
+
+PAIRS = [("The quick", " brown fox"), ("", "no context"), ("a", "b"), ("ends in a space ", "x"), ("é" * 140, "ü"), ("abc", "")]
+
+
+def requests(kind: str, arguments: list[tuple[Any, ...]]) -> list[Instance]:
+    return [Instance(request_type=kind, doc={}, arguments=one, idx=i) for i, one in enumerate(arguments)]
+
+
+def log_likelihood(backend: Backend, text: str, scored: int) -> tuple[float, bool]:
+    """Of the last ``scored`` bytes, one position at a time, from the start token."""
+    ids = [0, *text.encode()]
+    state, total, greedy = backend.state(1), 0.0, True
+    for position, (now, then) in enumerate(pairwise(ids)):
+        logits, state = backend.run(np.array([[now]]), state)
+        if position >= len(ids) - 1 - scored:
+            wide = logits[0, 0].astype(np.float64)
+            total += wide[then] - wide.max() - math.log(np.exp(wide - wide.max()).sum())
+            greedy &= bool(wide.argmax() == then)
+    return total, greedy
+
+
+@pytest.mark.parametrize("name", ["golden", "fakequant", "float"])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_log_likelihoods(name: str, batch_size: int, run: Path) -> None:
+    model = MatMulFreeEvalLM(path=run, backend=name, batch_size=batch_size)
+    found = model.loglikelihood(requests("loglikelihood", PAIRS), disable_tqdm=True)
+    backend = load_backend(run, name)
+    for (context, continuation), (value, greedy) in zip(PAIRS, found, strict=True):
+        # The harness moves spaces at the end of a context into the continuation.
+        moved = len(context) - len(context.rstrip())
+        wanted, wanted_greedy = log_likelihood(backend, context + continuation, len(continuation.encode()) + moved)
+        assert value == pytest.approx(wanted, rel=1e-5 if name == "float" else 1e-12, abs=1e-9)
+        assert greedy == wanted_greedy
+
+
+def test_golden_and_fakequant_are_equal(run: Path, tmp_path: Path) -> None:
+    tape = tmp_path / "model.tape"
+    write_tape(load_tape_or_export(run), tape)
+    models = [MatMulFreeEvalLM(run, "golden"), MatMulFreeEvalLM(run, "fakequant"), MatMulFreeEvalLM(tape)]
+    found = [model.loglikelihood(requests("loglikelihood", PAIRS), disable_tqdm=True) for model in models]
+    assert found[0] == found[1] == found[2]
+    assert [model.model.name for model in models] == ["golden", "fakequant", "golden"]
+
+
+def test_rolling_log_likelihood_is_that_of_evaluate(run: Path) -> None:
+    # Shorter than what evaluate_text would cut into several pieces; longer than one chunk.
+    texts = ["a small text. " * 30, "b", ""]
+    backend = load_backend(run, "golden")
+    model = MatMulFreeEvalLM(run, "golden", batch_size=2)
+    found = model.loglikelihood_rolling(requests("loglikelihood_rolling", [(text,) for text in texts]), disable_tqdm=True)
+    for text, value in zip(texts, found, strict=True):
+        if text:
+            bits = evaluate_text(backend, text.encode()).bits_per_byte * len(text)
+            assert -value / math.log(2) == pytest.approx(bits, rel=1e-12)
+        else:
+            assert value == 0.0
+
+
+def test_a_greedy_continuation_is_recognized(run: Path) -> None:
+    backend = load_backend(run, "golden")
+    rows = [row for _, chosen in generate(backend, "The ", 5) for row in chosen]
+    context = [[0, *b"The "]]
+    assert score_tokens(backend, context, [rows])[0].greedy
+    for changed in range(5):
+        other = [row ^ 1 if index == changed else row for index, row in enumerate(rows)]
+        assert not score_tokens(backend, context, [other])[0].greedy
+    assert score_tokens(backend, [], []) == []
+
+
+def test_generation_stops_where_it_is_told(run: Path) -> None:
+    model = MatMulFreeEvalLM(run, "golden")
+    whole = "".join(text for text, _ in generate(load_backend(run, "golden"), "The ", 40))
+
+    def written(**options: Any) -> str:
+        (text,) = model.generate_until(requests("generate_until", [("The ", options)]), disable_tqdm=True)
+        return text
+
+    # The text may end within a character of several bytes.
+    assert written(until=[], max_gen_toks=40).rstrip("\ufffd") == whole.rstrip("\ufffd")
+    stop = whole[7]
+    assert written(until=stop, max_gen_toks=40) == whole[: whole.index(stop)]
+    assert written(until=["never seen", stop], max_gen_toks=40) == whole[: whole.index(stop)]
+    drawn = written(until=[], max_gen_toks=40, do_sample=True, temperature=1.5)
+    assert drawn != whole
+    assert drawn == written(until=[], max_gen_toks=40, do_sample=True, temperature=1.5), "from one seed"
+    assert written(until=[], max_gen_toks=40, do_sample=False, temperature=1.5) == written(until=[], max_gen_toks=40)
+
+
+def test_bad_arguments_are_refused(run: Path, addition_run: Path) -> None:
+    for arguments, message in [
+        ({"path": addition_run}, "a model for addition reads out an answer and predicts no text"),
+        ({"path": run, "batch_size": "auto"}, "batch_size must be a positive integer, got 'auto'"),
+        ({"path": run, "batch_size": 0}, "batch_size must be a positive integer, got 0"),
+        ({"path": run, "backend": "gpu"}, "--backend must be one of"),
+        ({"path": run / "none"}, "none"),
+    ]:
+        with pytest.raises((ValueError, OSError), match=message):
+            MatMulFreeEvalLM(**arguments)
+
+
+QUESTIONS_AND_ANSWERS = [
+    ("Two and two is", ["four", "a"], 0),
+    ("The sky is", ["b", "blue", "red as a rose"], 1),
+    ("Ice is", ["hot", "cold"], 1),
+]
+QUESTIONS = [{"question": question, "choices": choices, "answer": answer} for question, choices, answer in QUESTIONS_AND_ANSWERS]
+TASK = """\
+task: three_questions
+dataset_path: json
+dataset_kwargs:
+  data_files: {data}
+test_split: train
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: answer
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a task of three questions."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    data, folder = tmp_path / "questions.json", tmp_path / "tasks"
+    data.write_text(json.dumps(QUESTIONS))
+    folder.mkdir()
+    (folder / "three.yaml").write_text(TASK.format(data=data))
+    return folder
+
+
+def accuracy(run: Path) -> float:
+    """By the log-likelihood of each answer, reckoned by hand."""
+    backend = load_backend(run, "golden")
+    right = 0
+    for question, choices, answer in QUESTIONS_AND_ANSWERS:
+        values = [log_likelihood(backend, f"{question} {choice}", len(choice) + 1)[0] for choice in choices]
+        right += int(np.argmax(values)) == answer
+    return right / len(QUESTIONS)
+
+
+# What the harness and the libraries that it loads warn of is not ours.
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_the_harness_scores_a_task(run: Path, tasks: Path) -> None:
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=str(tasks), include_defaults=False)
+    for backend in ("golden", "fakequant"):
+        arguments = {"path": str(run), "backend": backend}
+        found = simple_evaluate(
+            model="mmfree", model_args=arguments, tasks=["three_questions"], task_manager=manager, bootstrap_iters=0
+        )
+        assert found["results"]["three_questions"]["acc,none"] == pytest.approx(accuracy(run))
+
+
+@pytest.mark.slow  # the harness reads the descriptions of all its tasks: 15 seconds
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_the_command_line_of_the_harness(
+    run: Path, tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "--model", "mmfree", "--model_args", f"path={run},backend=golden", "--include_path", tasks]
+    arguments += ["--tasks", "three_questions", "--output_path", tmp_path / "out", "--batch_size", "2"]
+    monkeypatch.setattr(sys, "argv", ["lm_eval", *map(str, arguments)])
+    main()
+    (path,) = (tmp_path / "out").rglob("results_*.json")
+    found = json.loads(path.read_text())["results"]["three_questions"]["acc,none"]
+    assert found == pytest.approx(accuracy(run))
+    assert "three_questions" in capsys.readouterr().out

@@ -1,0 +1,112 @@
+"""Tokenizers under transformers: token for token those of mmfree."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("transformers", reason="extra hf is not installed")
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers import decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer
+
+from mmfree.hf.tokenizer import hugging_face_tokenizer
+from mmfree.tokenizer import AdditionTokenizer, ByteTokenizer
+
+BYTES = hugging_face_tokenizer(ByteTokenizer())
+assert BYTES is not None
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_bytes(text: str) -> None:
+    ids = ByteTokenizer().encode(text)
+    assert BYTES(text).input_ids == ids
+    assert BYTES(text, add_special_tokens=False).input_ids == ids[1:]
+    assert BYTES.decode(ids, skip_special_tokens=True) == text
+
+
+@given(st.binary())
+def test_any_bytes_are_decoded_as_mmfree_does(data: bytes) -> None:
+    rows = [byte for byte in data if byte]
+    assert BYTES.decode(rows) == ByteTokenizer().decode(rows)
+
+
+def test_every_byte_is_its_id() -> None:
+    assert sorted(BYTES.get_vocab().values()) == list(range(256))
+    assert (BYTES.bos_token_id, BYTES.pad_token_id, BYTES.eos_token_id) == (0, 0, None)
+    assert BYTES(["a", "abc"], padding=True).attention_mask == [[0, 0, 1, 1], [1, 1, 1, 1]], "on the left"
+
+
+def test_a_saved_folder_needs_no_code_of_ours(tmp_path: Path) -> None:
+    BYTES.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded("Āé a").input_ids == ByteTokenizer().encode("Āé a")
+    assert loaded.padding_side == "left"
+
+
+class Trained:
+    """A byte-pair encoding as mmfree carries one: the whole ``tokenizer.json``, and a start token that no text makes."""
+
+    kind = "tokenizers"
+
+    def __init__(self, special: list[str], start: int) -> None:
+        self.raw = RustTokenizer(models.BPE())
+        self.raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        self.raw.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=300,
+            special_tokens=special,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        self.raw.train_from_iterator(["the quick brown fox and the quick red fox " * 20], trainer)
+        self.raw.encode_special_tokens = True
+        self.start = start
+
+    def encode(self, text: str) -> list[int]:
+        return [self.start, *self.raw.encode(text, add_special_tokens=False).ids]
+
+    def to_dict(self) -> dict[str, Any]:
+        data = json.dumps(json.loads(self.raw.to_str())).encode()
+        return {"kind": self.kind, "data": base64.b64encode(zlib.compress(data)).decode("ascii")}
+
+
+def test_trained_tokenizers() -> None:
+    trained = Trained(["<|endoftext|>"], 0)
+    converted = hugging_face_tokenizer(trained)
+    assert converted is not None
+    # The last one spells a control token, which as text it must not become.
+    for text in ("the quick fox", "Ünïcode\n 12", "a <|endoftext|> b"):
+        assert converted(text).input_ids == trained.encode(text)
+    assert converted.bos_token == "<|endoftext|>"
+    assert converted.decode(trained.encode("the quick fox"), skip_special_tokens=True) == "the quick fox"
+
+
+def test_a_start_token_behind_the_vocabulary_gets_a_name() -> None:
+    size = Trained([], 0).raw.get_vocab_size()
+    trained = Trained([], size)
+    converted = hugging_face_tokenizer(trained)
+    assert converted is not None
+    assert converted("the fox").input_ids == trained.encode("the fox")
+    assert (converted.bos_token, converted.bos_token_id) == ("<|start|>", size)
+    with pytest.raises(ValueError, match=f"id {size + 1} starts a sequence, but the next free id is {size}"):
+        hugging_face_tokenizer(Trained([], size + 1))
+
+
+def test_a_conversion_that_would_differ_is_refused() -> None:
+    trained = Trained(["<|endoftext|>"], 0)
+    # As if mmfree wrote everything in small letters, and transformers did not.
+    trained.encode = lambda text: Trained.encode(trained, text.lower())  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="transformers would encode 'The 12 quick"):
+        hugging_face_tokenizer(trained)
+
+
+def test_a_task_has_none() -> None:
+    assert hugging_face_tokenizer(AdditionTokenizer()) is None
