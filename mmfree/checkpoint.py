@@ -18,12 +18,11 @@ from torch import Tensor
 from mmfree.config import read_json
 from mmfree.files import write_atomically
 from mmfree.model import MatMulFreeLM
-from mmfree.recipe import RunConfig
+from mmfree.recipe import TOKENIZER_NAME, RunConfig
 from mmfree.tokenizer import Tokenizer, tokenizer_from_dict
 
 CONFIG_NAME = "config.json"
 MODEL_NAME = "model.safetensors"
-TOKENIZER_NAME = "tokenizer.json"
 TRAINING_NAME = "training.safetensors"
 METRICS_NAME = "metrics.csv"
 ACCURACY_NAME = "accuracy.csv"

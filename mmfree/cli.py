@@ -1,4 +1,4 @@
-"""The command line ``mmfree``: options, errors and output; the verbs themselves stand in ``commands.py``, ``build.py``, ``power.py`` and ``demo.py``.
+"""The command line ``mmfree``: options, errors and output; the verbs themselves stand in ``commands.py`` and the other modules of ``MODULES``.
 
 Results go to stdout, progress to stderr. Exit code 0: everything asked for held. 1: a check failed. 2: the input cannot be used.
 """
@@ -6,6 +6,7 @@ Results go to stdout, progress to stderr. Exit code 0: everything asked for held
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -20,6 +21,9 @@ from mmfree.recipe import PRESETS
 from mmfree.tasks import TASKS
 from mmfree.weight_codes import WEIGHT_CODES
 
+MODULES = {"build": "build", "demo": "demo", "evaluate": "scores", "power": "power", "tokenize": "corpora"}
+"""Verb -> module of mmfree that has it; the others stand in ``commands``."""
+
 FAILED, UNUSABLE = 1, 2
 FAILURES = ("DivergenceError", "MissedClockError", "MultiplierError")
 """Errors that mean: a check failed. (By name, for their modules are loaded when they are needed.)"""
@@ -33,6 +37,10 @@ EXTRAS = {
     "matplotlib": "plots",
     "squarify": "plots",
     "amaranth_boards": "boards",
+    "tokenizers": "text",
+    "sentencepiece": "text",
+    "datasets": "text",
+    "pyarrow": "text",
 }
 """Module that may be missing -> extra that installs it."""
 
@@ -74,21 +82,8 @@ def _verb(name: str) -> Callable[[argparse.Namespace], Outcome]:
     """The verb's function, imported when it is called."""
 
     def call(options: argparse.Namespace) -> Outcome:
-        if name == "demo":
-            from mmfree import demo
-
-            return demo.demo(options)
-        if name == "build":
-            from mmfree import build
-
-            return build.build(options)
-        if name == "power":
-            from mmfree import power
-
-            return power.power(options)
-        from mmfree import commands
-
-        function: Callable[[argparse.Namespace], Outcome] = getattr(commands, name)
+        module = importlib.import_module(f"mmfree.{MODULES.get(name, 'commands')}")
+        function: Callable[[argparse.Namespace], Outcome] = getattr(module, name)
         return function(options)
 
     return call
@@ -102,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mmfree {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for add in (_add_train, _add_evaluate, _add_export, _add_inspect, _add_generate):
+    for add in (_add_tokenize, _add_train, _add_evaluate, _add_export, _add_inspect, _add_generate):
         add(verbs)
     for add in (_add_verilog, _add_build, _add_cosim, _add_power, _add_demo, _add_report):
         add(verbs)
@@ -154,12 +149,46 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="CHECKPOINT|TAPE", help="folder or file")
 
 
+def _backends(text: str) -> tuple[str, ...]:
+    """The argument of ``evaluate --backend``."""
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in BACKENDS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(BACKENDS)}")
+    if len(set(names)) != len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} names one twice")
+    return names
+
+
+TOKENIZERS = "bytes, bpe:SIZE (learned from the text), a tokenizer.json, a SentencePiece .model, or a folder with one"
+
+
+def _add_tokenize(verbs: Any) -> None:
+    parser = _add(verbs, "tokenize", "write text as token shards, to train on without reading it whole")
+    parser.add_argument(
+        "data",
+        type=Path,
+        nargs="+",
+        metavar="DATA",
+        help="text, JSONL and Parquet files, folders of them, or hf:NAME[:CONFIG[:SPLIT]] (docs/data.md)",
+    )
+    parser.add_argument("--tokenizer", default="bytes", metavar="NAME", help=TOKENIZERS)
+    parser.add_argument("--field", default="text", metavar="NAME", help="of a record, that holds its text")
+    _add_out(parser, "folder of shards")
+
+
 def _add_train(verbs: Any) -> None:
     parser = _add(verbs, "train", "train a model into a checkpoint folder")
     parser.add_argument("config", metavar="PRESET|CONFIG.json", help=f"{', '.join(PRESETS)}, or a file")
     parser.add_argument("--gate", choices=GATES, help="forget gate of a preset; None: the preset's own")
     parser.add_argument(
-        "--data", type=Path, nargs="+", metavar="PATH", help="UTF-8 text; None: Python's documentation"
+        "--data",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="text, as for tokenize, or a folder of shards; None: Python's documentation",
+    )
+    parser.add_argument(
+        "--tokenizer", metavar="NAME", help=f"{TOKENIZERS}; None: that of the shards or of the config, else bytes"
     )
     parser.add_argument(
         "--minutes", type=float, metavar="M", help="plan the run for this time in minutes; None: all steps"
@@ -169,22 +198,37 @@ def _add_train(verbs: Any) -> None:
 
 
 def _add_evaluate(verbs: Any) -> None:
-    parser = _add(verbs, "evaluate", "bits per byte of a text, or accuracy on a task")
+    parser = _add(verbs, "evaluate", "bits per byte of a text, accuracy on a task, or on multiple choice")
     _add_model(parser)
     parser.add_argument(
-        "--data", type=Path, metavar="FILE", help="UTF-8 text; None: what training held out of the built-in text"
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="UTF-8 text, documents, or shards (what they hold out); None: what training held out of the built-in text",
+    )
+    parser.add_argument(
+        "--words", action="store_true", help="perplexity per word, too, as it is published for WikiText-2"
+    )
+    parser.add_argument(
+        "--choices", type=Path, metavar="FILE.jsonl", help="multiple choice: query, choices and gold on each line"
     )
     parser.add_argument("--task", metavar="NAME", help=f"one of {', '.join(TASKS)}")
     parser.add_argument(
         "--digits", type=int, metavar="N", help="columns of a sum (None: 100), or bits (None: 512)"
     )
     parser.add_argument(
-        "--examples", type=int, metavar="K", help="examples; None: 1000, or all held-out pairs"
+        "--examples", type=int, metavar="K", help="examples; None: 1000, all held-out pairs, or all questions"
     )
     parser.add_argument(
         "--ranges", action="store_true", help="how close each intermediate comes to its limits (backend golden)"
     )
-    _add_backend(parser)
+    parser.add_argument(
+        "--backend",
+        type=_backends,
+        metavar="NAME[,NAME...]",
+        help=f"what plays the model, of {', '.join(BACKENDS)}, several for one table; None: fakequant for a checkpoint, golden for a tape",
+    )
+    _add_lanes(parser)
 
 
 def _add_export(verbs: Any) -> None:
@@ -200,8 +244,8 @@ def _add_export(verbs: Any) -> None:
 
 
 def _add_inspect(verbs: Any) -> None:
-    parser = _add(verbs, "inspect", "print what is on a tape, segment by segment")
-    parser.add_argument("tape", type=Path, metavar="TAPE", help="file")
+    parser = _add(verbs, "inspect", "print what is on a tape, segment by segment, or in token shards")
+    parser.add_argument("tape", type=Path, metavar="TAPE|SHARDS", help="file, or folder of token shards, which is verified")
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""The verbs of the command line, but for ``build`` and ``demo``."""
+"""The verbs of the command line that have no module of their own."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfree.backends import Backend, GoldenBackend, load_backend, load_tape_or_export
+from mmfree.backends import load_backend, load_tape_or_export
 from mmfree.config import read_json
 from mmfree.data import load_corpus, read_text
 from mmfree.design import Design, describe_padding, design_for
-from mmfree.evaluate import TaskResult, evaluate_task, evaluate_text
+from mmfree.evaluate import evaluate_task, evaluate_tokens
 from mmfree.files import refuse_to_overwrite
 from mmfree.operations import count_operations
 from mmfree.outcome import Outcome
@@ -27,9 +27,16 @@ from mmfree.ranges import (
     refuse_saturation,
 )
 from mmfree.sampling import temperature_code
+from mmfree.shards import is_shards
 from mmfree.tape import Tape, read_tape, write_tape
 from mmfree.tasks import TASKS
-from mmfree.tokenizer import tokenizer_from_dict
+from mmfree.tokenizer import (
+    Tokenizer,
+    describe_tokenizer,
+    reads_text,
+    text_tokenizer,
+    tokenizer_from_dict,
+)
 
 EXAMPLES_AFTER_TRAINING = 200
 """Examples of each task that score a trained model."""
@@ -39,12 +46,11 @@ RANDOM_PROMPT_TOKENS = 16
 
 def train(options: argparse.Namespace) -> Outcome:
     """``mmfree train``."""
-    from mmfree.recipe import load_run_config
+    from mmfree.corpora import run_config
     from mmfree.train import train as run
 
-    config = load_run_config(options.config, options.gate)
     result = run(
-        config,
+        run_config(options),
         options.out,
         data=options.data,
         seed=options.seed,
@@ -66,6 +72,8 @@ def train(options: argparse.Namespace) -> Outcome:
 
 def _score(folder: Path, data: list[Path]) -> tuple[dict[str, Any], str]:
     """How a fresh checkpoint does on what it was not trained on, in the contract's arithmetic."""
+    from mmfree.scores import describe_task
+
     golden = load_backend(folder, "golden")
     kind = golden.tokenizer.kind
     if tasks := [name for name, task in TASKS.items() if task.tokenizer == kind]:
@@ -76,54 +84,13 @@ def _score(folder: Path, data: list[Path]) -> tuple[dict[str, Any], str]:
             for name in tasks
         ]
         accuracy = sum(r.exact for r in results) / sum(r.examples for r in results)
-        return {"accuracy": accuracy}, "; ".join(_describe_task(result) for result in results)
-    text = evaluate_text(golden, load_corpus(data).validation.tobytes())
+        return {"accuracy": accuracy}, "; ".join(describe_task(result) for result in results)
+    corpus = load_corpus(data, text_tokenizer(golden.tokenizer))
+    text = evaluate_tokens(golden, corpus.validation, corpus.validation_bytes)
     return (
         {"bits_per_byte": text.bits_per_byte},
         f"{text.bits_per_byte:.4f} bits per byte on {text.bytes:,} held-out bytes",
     )
-
-
-def evaluate(options: argparse.Namespace) -> Outcome:
-    """``mmfree evaluate``."""
-    if options.data is not None and options.task is not None:
-        raise ValueError("give --data or --task, not both")
-    backend = load_backend(options.model, options.backend, options.lanes)
-    values, lines = _evaluate(options, backend)
-    if options.ranges:
-        if not isinstance(backend, GoldenBackend):
-            raise ValueError(f"--ranges: backend {backend.name} does not show them; use golden")
-        ranges = measure_ranges(backend.tape, _real_ids(backend.tape, options.data))
-        values["ranges"] = ranges_to_dicts(ranges)
-        lines += ["", *describe_ranges(ranges)]
-    return Outcome(values, "\n".join(lines))
-
-
-def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], list[str]]:
-    kind = backend.tokenizer.kind
-    own = [name for name, task in TASKS.items() if task.tokenizer == kind]
-    if options.data is not None and own:
-        raise ValueError(f"{options.model}: a model for {kind}: use --task")
-    if options.task is None and not own and (options.digits or options.examples):
-        raise ValueError(f"{options.model}: a model for text: --digits and --examples belong to --task")
-    if options.task is not None or own:
-        name = options.task or own[0]
-        result = evaluate_task(
-            backend, name, digits=options.digits, examples=options.examples, seed=options.seed
-        )
-        values = {"backend": result.backend, "task": name, "digits": result.digits}
-        values |= {"accuracy": result.accuracy, "examples": result.examples}
-        return values, [f"{_describe_task(result)} ({backend.name})"]
-    text = read_text(options.data) if options.data else load_corpus([]).validation.tobytes()
-    score = evaluate_text(backend, text)
-    line = f"{score.bits_per_byte:.4f} bits per byte on {score.bytes:,} bytes ({backend.name})"
-    return asdict(score), [line]
-
-
-def _describe_task(result: TaskResult) -> str:
-    unit = TASKS[result.task].unit
-    length = f", {result.digits} {unit}" if unit is not None else ""
-    return f"{result.task}{length}: {result.exact} of {result.examples} exact"
 
 
 def export(options: argparse.Namespace) -> Outcome:
@@ -132,7 +99,7 @@ def export(options: argparse.Namespace) -> Outcome:
         raise ValueError(f"{options.checkpoint}: not a checkpoint folder")
     refuse_to_overwrite(options.out, options.force)
     tape = load_tape_or_export(options.checkpoint)
-    ranges = measure_ranges(tape, _real_ids(tape, options.data))
+    ranges = measure_ranges(tape, real_sequences(tokenizer_from_dict(tape.tokenizer), options.data))
     if not options.allow_saturation:
         refuse_saturation(ranges)
     write_tape(tape, options.out)
@@ -142,20 +109,22 @@ def export(options: argparse.Namespace) -> Outcome:
     return Outcome(values, "\n".join([line, "", *describe_ranges(ranges)]))
 
 
-def _real_ids(tape: Tape, data: Path | None) -> NDArray[np.int64]:
-    """Sequences to watch ranges on: of the tape's task, or of ``data``, or of the built-in text."""
-    kind = tape.tokenizer.get("kind", "")
-    reads_text = not any(task.tokenizer == kind for task in TASKS.values())
-    if data is not None and not reads_text:
-        raise ValueError(f"--data: a model for {kind} makes its own examples")
+def real_sequences(tokenizer: Tokenizer, data: Path | None) -> NDArray[np.int64]:
+    """Sequences to watch ranges on: of the tokenizer's task, or of ``data``, or of the built-in text."""
+    if data is not None and not reads_text(tokenizer):
+        raise ValueError(f"--data: a model for {tokenizer.kind} makes its own examples")
     text = b""
-    if reads_text:
+    if reads_text(tokenizer):
         text = read_text(data) if data is not None else load_corpus([]).validation.tobytes()
-    return real_ids(kind, text)
+    return real_ids(tokenizer, text)
 
 
 def inspect(options: argparse.Namespace) -> Outcome:
     """``mmfree inspect``."""
+    if is_shards(options.tape):
+        from mmfree.corpora import inspect_shards
+
+        return inspect_shards(options.tape)
     tape = read_tape(options.tape)
     segments = [
         {
@@ -179,7 +148,7 @@ def inspect(options: argparse.Namespace) -> Outcome:
         "bytes": len(tape.data),
         "config": tape.config.to_dict(),
         "formats": asdict(tape.formats),
-        "tokenizer": tape.tokenizer,
+        "tokenizer": describe_tokenizer(tape.tokenizer),
         "embedding_shift": tape.embedding_shift,
         "parameters": tape.config.num_parameters,
         "weights": tape.num_ternary_weights,

@@ -1,28 +1,68 @@
-"""Text corpora: the user's files, or CPython's own documentation; split, and cut into batches."""
+"""Text corpora: what is for training and what is held out, as tokens; and batches of them."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.batch import Batch
-from mmfree.tokenizer import ByteTokenizer
+from mmfree.sources import (
+    DEFAULT_FIELD,
+    Document,
+    are_plain,
+    character_start,
+    documents,
+    expand,
+)
+from mmfree.tokenizer import ByteTokenizer, TextTokenizer
 
 VALIDATION_SHARE = 0.1
 
-Bytes = NDArray[np.uint8]
+BUILT_IN = "Python documentation"
+
+BATCH_PIECES = 16
+"""Texts that are tokenized at a time (in parallel, where the tokenizer can)."""
+
+
+class Tokens(Protocol):
+    """Token ids in a row: an array, or shards of a file each."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: Any, /) -> NDArray[np.integer]: ...
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Text as bytes: uint8 arrays for training, and held out for validation (the last tenth)."""
+    """A tokenized text.
+
+    Attributes
+    ----------
+    name
+        Where it comes from, for people.
+    training, validation
+        Token ids; those held out are an array.
+    validation_bytes
+        UTF-8 bytes of the text that was held out.
+    """
 
     name: str
-    training: Bytes
-    validation: Bytes
+    training: Tokens
+    validation: NDArray[np.integer]
+    validation_bytes: int
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of what a run learns from."""
+        assert isinstance(self.training, np.ndarray)
+        return hashlib.sha256(self.training.tobytes()).hexdigest()
 
 
 def read_text(path: Path) -> bytes:
@@ -56,52 +96,189 @@ def python_documentation() -> bytes:
     return "\n\n".join(topics[name].strip() for name in sorted(topics)).encode()
 
 
-def load_corpus(paths: list[Path], *, minimum_bytes: int = 1) -> Corpus:
-    """The text of ``paths`` in the order given, or the built-in corpus if there are none.
+@dataclass(frozen=True)
+class Piece:
+    """A document, or a piece of one, on one side of the split."""
+
+    text: str
+    held_out: bool
+    continues: bool
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a corpus is made of, not yet read.
+
+    Attributes
+    ----------
+    files
+        As ``mmfree.sources.expand`` gives them; none: the built-in text.
+    field
+        Of a record, that holds its text.
+    """
+
+    files: tuple[Path, ...]
+    field: str = DEFAULT_FIELD
+
+    @classmethod
+    def of(cls, paths: list[Path], field: str = DEFAULT_FIELD) -> Text:
+        """Files and folders of files; ValueError as ``expand``."""
+        return cls(tuple(expand(paths)), field)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return ", ".join(map(str, self.files)) or BUILT_IN
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is one text (plain files, joined by line feeds), whose end is held out, and not documents."""
+        return are_plain(list(self.files))
+
+    @property
+    def num_bytes(self) -> int | None:
+        """UTF-8 bytes of one text; None for documents: not known before they are read."""
+        if not self.is_one:
+            return None
+        if not self.files:
+            return len(python_documentation())
+        return sum(path.stat().st_size for path in self.files) + len(self.files) - 1
+
+    def pieces(self) -> Iterator[Piece]:
+        """All of it in order, split.
+
+        One text: the last tenth of its bytes is held out, from the start of a character on. Documents: one in ten is, by its own first piece: where the first 8 bytes of
+        its sha256, as a number, are less than a tenth of 2^64. So a document's side depends on nothing but itself.
+        """
+        return self._split_at() if self.is_one else _split_by_hash(documents(list(self.files), self.field))
+
+    def _split_at(self) -> Iterator[Piece]:
+        total = self.num_bytes
+        assert total is not None
+        left = total - int(total * VALIDATION_SHARE)
+        for number, document in enumerate(self._joined()):
+            data = document.text.encode("utf-8")
+            if 0 < left < len(data):
+                left = character_start(data, left)
+                if left:
+                    yield Piece(data[:left].decode("utf-8"), False, continues=number > 0)
+                yield Piece(data[left:].decode("utf-8"), True, continues=True)
+                left = 0
+            else:
+                yield Piece(document.text, left <= 0, continues=number > 0)
+                left -= len(data)
+
+    def _joined(self) -> Iterator[Document]:
+        if not self.files:
+            yield Document(python_documentation().decode("utf-8"))
+        for index, path in enumerate(self.files):
+            if index:
+                yield Document("\n")
+            yield from documents([path])
+
+
+def _split_by_hash(found: Iterable[Document]) -> Iterator[Piece]:
+    held_out = False
+    for document in found:
+        if not document.continues:
+            digest = hashlib.sha256(document.text.encode("utf-8")).digest()
+            held_out = int.from_bytes(digest[:8], "big") < VALIDATION_SHARE * 2**64
+        yield Piece(document.text, held_out, document.continues)
+
+
+def tokenize(
+    pieces: Iterable[Piece], tokenizer: TextTokenizer, *, begin: bool
+) -> Iterator[tuple[Piece, NDArray[np.integer]]]:
+    """Each piece with its token ids; with ``begin`` a document's begin with the tokenizer's start token."""
+    waiting: list[Piece] = []
+
+    def flush() -> Iterator[tuple[Piece, NDArray[np.integer]]]:
+        for piece, ids in zip(waiting, tokenizer.encode_texts([p.text for p in waiting]), strict=True):
+            first = [tokenizer.start] if begin and not piece.continues else []
+            yield piece, np.concatenate([np.array(first, dtype=ids.dtype), ids])
+        waiting.clear()
+
+    for piece in pieces:
+        waiting.append(piece)
+        if len(waiting) == BATCH_PIECES:
+            yield from flush()
+    yield from flush()
+
+
+def load_corpus(
+    paths: list[Path], tokenizer: TextTokenizer | None = None, *, minimum: int = 1, field: str = DEFAULT_FIELD
+) -> Corpus:
+    """The text of ``paths``, or the built-in one if there are none, tokenized in memory; or a folder of shards.
+
+    Parameters
+    ----------
+    paths
+        Files, folders and names of data sets (``mmfree.sources``), or one folder that ``mmfree tokenize`` wrote.
+    tokenizer
+        None: bytes.
+    minimum
+        Tokens that each side of the split must hold: a sequence.
+    field
+        Of a record, that holds its text.
 
     Raises
     ------
     ValueError
-        If a file cannot be used, or either part of the split is shorter than ``minimum_bytes``.
+        If a file cannot be used, the shards are of another tokenizer, or either side of the split is too short.
     """
-    parts = [read_text(path) for path in paths] if paths else [python_documentation()]
-    name = ", ".join(str(path) for path in paths) if paths else "Python documentation"
-    data = np.frombuffer(b"\n".join(parts), dtype=np.uint8)
-    cut = len(data) - int(len(data) * VALIDATION_SHARE)
-    corpus = Corpus(name, data[:cut], data[cut:])
+    from mmfree.shards import is_shards, open_shards
+
+    tokenizer = tokenizer if tokenizer is not None else ByteTokenizer()
+    if len(paths) == 1 and is_shards(paths[0]):
+        corpus: Corpus = open_shards(paths[0], tokenizer)
+    else:
+        corpus = _read(Text.of(paths, field), tokenizer)
     shortest = min(len(corpus.training), len(corpus.validation))
-    if shortest < minimum_bytes:
+    if shortest < minimum:
         raise ValueError(
-            f"{name}: a tenth of the text is held out, so at least "
-            f"{int(minimum_bytes / VALIDATION_SHARE) + 1} bytes are needed, got {len(data)}"
+            f"{corpus.name}: too short: {len(corpus.training):,} tokens for training and {len(corpus.validation):,} "
+            f"held out (a tenth), but a sequence has {minimum:,}: give more text, or a recipe of a shorter length"
         )
     return corpus
 
 
-def training_windows(rng: np.random.Generator, text: Bytes, batch_size: int, length: int) -> Batch:
-    """``batch_size`` windows of ``length`` bytes from random places, each as the start of a sequence."""
-    starts = rng.integers(0, len(text) - length + 1, batch_size)
-    targets = text[starts[:, None] + np.arange(length)].astype(np.int64)
-    return Batch(_shifted(targets), targets, np.ones(targets.shape, dtype=bool))
+def _read(text: Text, tokenizer: TextTokenizer) -> Corpus:
+    sides: tuple[list[NDArray[np.integer]], ...] = ([], [])
+    held_out_bytes = 0
+    for piece, ids in tokenize(text.pieces(), tokenizer, begin=not text.is_one):
+        sides[piece.held_out].append(ids)
+        held_out_bytes += len(piece.text.encode("utf-8")) if piece.held_out else 0
+    nothing = tokenizer.encode_texts([""])
+    training, validation = (np.concatenate(side or nothing) for side in sides)
+    return Corpus(text.name, training, validation, held_out_bytes)
 
 
-def streams(text: Bytes, *, shortest: int = 1024, most: int = 64) -> Batch:
-    """All of ``text`` as parallel sequences: consecutive pieces of equal length, the last one padded (and masked).
+def training_windows(
+    rng: np.random.Generator, tokens: Tokens, batch_size: int, length: int, *, start: int = ByteTokenizer.start
+) -> Batch:
+    """``batch_size`` windows of ``length`` tokens from random places, each as the start of a sequence."""
+    places = rng.integers(0, len(tokens) - length + 1, batch_size)
+    targets = tokens[places[:, None] + np.arange(length)].astype(np.int64)
+    return Batch(inputs_of(targets, start), targets, np.ones(targets.shape, dtype=bool))
 
-    There are as many pieces as leave each at least ``shortest`` bytes, and at most ``most``. Every backend evaluates the same pieces, so figures compare; each piece
-    starts without context, which costs a little.
+
+def streams(
+    tokens: NDArray[np.integer], *, shortest: int = 1024, most: int = 64, start: int = ByteTokenizer.start
+) -> Batch:
+    """All of ``tokens`` as parallel sequences: consecutive pieces of equal length, the last one padded (and masked).
+
+    There are as many pieces as leave each at least ``shortest`` tokens, and at most ``most``. Every backend evaluates the same pieces, so figures compare; each piece
+    starts without context, which costs a little. Start tokens between documents are read, but not scored: they are no text.
     """
-    count = max(1, min(most, len(text) // shortest))
-    length = -(-len(text) // count)
-    targets = np.zeros((count, length), dtype=np.int64)
-    mask = np.zeros((count, length), dtype=bool)
-    targets.ravel()[: len(text)] = text
-    mask.ravel()[: len(text)] = True
-    return Batch(_shifted(targets), targets, mask)
+    count = max(1, min(most, len(tokens) // shortest))
+    length = -(-len(tokens) // count)
+    targets = np.full((count, length), start, dtype=np.int64)
+    targets.ravel()[: len(tokens)] = tokens
+    return Batch(inputs_of(targets, start), targets, targets != start)
 
 
-def _shifted(targets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Inputs whose next byte is the target: the start byte first."""
-    ids = np.full_like(targets, ByteTokenizer.start)
+def inputs_of(targets: NDArray[np.int64], start: int) -> NDArray[np.int64]:
+    """Inputs whose next token is the target: the start token first."""
+    ids = np.full_like(targets, start)
     ids[:, 1:] = targets[:, :-1]
     return ids

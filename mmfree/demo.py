@@ -166,7 +166,7 @@ class _Text:
         """Better than the bytes' own frequencies would be."""
         corpus = load_corpus([])
         result = evaluate_text(golden, corpus.validation.tobytes())
-        counts = np.bincount(corpus.training, minlength=256) + 1
+        counts = np.bincount(np.asarray(corpus.training), minlength=256) + 1
         frequencies = counts / counts.sum()
         entropy = float(-np.log2(frequencies[corpus.validation]).mean())
         return [

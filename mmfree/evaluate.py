@@ -1,4 +1,4 @@
-"""Evaluation: bits per byte of text, and accuracy on tasks, with any backend."""
+"""Evaluation: bits per byte and perplexity of text, and accuracy on tasks, with any backend."""
 
 from __future__ import annotations
 
@@ -12,20 +12,39 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mmfree.backends import Backend
+from mmfree.batch import Batch
 from mmfree.data import streams
 from mmfree.tasks import TASKS
+from mmfree.tokenizer import text_tokenizer
 
 CHUNK = 256
-"""Positions played between two updates of the progress bar."""
+"""Most positions played between two updates of the progress bar."""
+
+LOGITS = 1 << 24
+"""Most logits held at a time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TextResult:
-    """Bits per byte over ``bytes`` bytes of text."""
+    """Scores of a text.
+
+    Attributes
+    ----------
+    bits_per_byte
+        Over ``bytes`` bytes of UTF-8: comparable between tokenizers.
+    token_perplexity
+        exp(nats per token), over ``tokens`` tokens of this tokenizer: not comparable between them.
+    words, word_perplexity
+        exp(nats per word), if it was asked for; else None.
+    """
 
     backend: str
     bits_per_byte: float
     bytes: int
+    tokens: int
+    token_perplexity: float
+    words: int | None = None
+    word_perplexity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,14 +63,57 @@ class TaskResult:
         return self.exact / self.examples
 
 
-def evaluate_text(backend: Backend, text: bytes) -> TextResult:
-    """Bits per byte; the text is cut as ``mmfree.data.streams`` says, for every backend alike."""
-    batch = streams(np.frombuffer(text, dtype=np.uint8))
-    nats, state = 0.0, backend.state(batch.ids.shape[0])
-    for ids, targets, mask in _chunks(batch.ids, batch.targets, batch.mask):
+def evaluate_text(backend: Backend, text: bytes, *, words: bool = False) -> TextResult:
+    """Scores of a UTF-8 text; with ``words`` per word, too (``count_words``).
+
+    Raises
+    ------
+    ValueError
+        If the model is for a task.
+    """
+    decoded = text.decode("utf-8")
+    (tokens,) = text_tokenizer(backend.tokenizer).encode_texts([decoded])
+    return evaluate_tokens(backend, tokens, len(text), words=count_words(decoded) if words else None)
+
+
+def evaluate_tokens(
+    backend: Backend, tokens: NDArray[np.integer], num_bytes: int, *, words: int | None = None
+) -> TextResult:
+    """Scores of tokens that ``num_bytes`` bytes of text became; they are cut as ``mmfree.data.streams`` says, for every backend alike."""
+    batch = streams(tokens, start=text_tokenizer(backend.tokenizer).start)
+    nats = float(row_nats(backend, batch).sum())
+    count = int(batch.mask.sum())
+    return TextResult(
+        backend=backend.name,
+        bits_per_byte=nats / math.log(2) / num_bytes,
+        bytes=num_bytes,
+        tokens=count,
+        token_perplexity=_exp(nats / count),
+        words=words,
+        word_perplexity=None if words is None else _exp(nats / words),
+    )
+
+
+def count_words(text: str) -> int:
+    """Words as the perplexities published for WikiText-2 count them: what white space separates, and one end of line per line.
+
+    So its test set has 245,569 words, as in Merity et al. (arXiv 1609.07843, table 1) and in the word-level example of PyTorch (``line.split() + ["<eos>"]``).
+    """
+    return len(text.split()) + text.count("\n") + (not text.endswith("\n"))
+
+
+def row_nats(backend: Backend, batch: Batch) -> NDArray[np.float64]:
+    """-log likelihood of each sequence's scored positions, in nats, [B]."""
+    nats, state = np.zeros(len(batch.ids)), backend.state(len(batch.ids))
+    columns = max(1, min(CHUNK, LOGITS // (len(batch.ids) * backend.tokenizer.head_size)))
+    for ids, targets, mask in _chunks(batch.ids, batch.targets, batch.mask, columns=columns):
         logits, state = backend.run(ids, state)
-        nats += float((_negative_log_likelihood(logits, targets) * mask).sum())
-    return TextResult(backend.name, nats / math.log(2) / len(text), len(text))
+        nats += (_negative_log_likelihood(logits, targets) * mask).sum(axis=1)
+    return nats
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
 
 
 def _negative_log_likelihood(
@@ -99,7 +161,7 @@ def evaluate_task(
     return TaskResult(backend.name, name, digits, len(batch.ids), exact)
 
 
-def _chunks(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
-    starts = range(0, arrays[0].shape[1], CHUNK)
-    for start in tqdm(starts, unit="chunk", disable=None, leave=False):
-        yield tuple(array[:, start : start + CHUNK] for array in arrays)
+def _chunks(*arrays: NDArray[Any], columns: int = CHUNK) -> Iterator[tuple[NDArray[Any], ...]]:
+    starts = range(0, arrays[0].shape[1], columns)
+    for start in tqdm(starts, unit="chunk", disable=True if len(starts) == 1 else None, leave=False):
+        yield tuple(array[:, start : start + columns] for array in arrays)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +10,9 @@ import numpy as np
 from mmfree.backends import Backend
 from mmfree.formats import DEFAULT_FORMATS
 from mmfree.sampling import Sampler, seed_registers, temperature_code
+
+_UNFINISHED = "\ufffd"
+"""What decoders make of the first bytes of a character."""
 
 
 @runtime_checkable
@@ -79,7 +81,34 @@ def generate(
         rows = [int(row) for row in logits[0].argmax(axis=-1)]
         yield tokenizer.decode(rows), rows
         return
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    writer = _Writer(tokenizer.decode, ids[1:])
     for row in generate_rows(backend, ids, tokens, temperature=code, seed=seed, stop=stop):
-        yield decoder.decode(bytes([row])), [row]
-    yield decoder.decode(b"", final=True), []
+        yield writer.add(row), [row]
+    yield writer.rest(), []
+
+
+class _Writer:
+    """Rows to text as they come; a character that is not whole yet waits for the rest of it.
+
+    What was written last is decoded again in front of each row, so that a tokenizer that strips white space at the start of a text strips none within.
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str], prompt: list[int]) -> None:
+        self._decode, self._written = decode, prompt
+        self._waiting: list[int] = []
+
+    def add(self, row: int) -> str:
+        self._waiting.append(row)
+        text = self._new()
+        if text.endswith(_UNFINISHED):
+            return ""
+        # A row that shows nothing gives the next one nothing to stand behind.
+        self._written = self._waiting if text else self._written + self._waiting
+        self._waiting = []
+        return text
+
+    def rest(self) -> str:
+        return self._new() if self._waiting else ""
+
+    def _new(self) -> str:
+        return self._decode(self._written + self._waiting)[len(self._decode(self._written)) :]

@@ -17,7 +17,7 @@ from mmfree.design import Design, design_for
 from mmfree.files import refuse_to_overwrite, write_atomically
 from mmfree.outcome import Outcome
 from mmfree.tape import Tape, read_tape
-from mmfree.tokenizer import tokenizer_from_dict
+from mmfree.tokenizer import reads_text, tokenizer_from_dict
 
 if TYPE_CHECKING:
     from sim.activity import Activity
@@ -188,16 +188,17 @@ def _activity(options: argparse.Namespace, tape: Tape, design: Design) -> Activi
 
 def _prompt(options: argparse.Namespace, tape: Tape) -> tuple[list[int], str]:
     """Tokens to play, and what they are."""
-    from mmfree.ranges import real_ids
+    from mmfree.ranges import BYTES_PER_TOKEN, real_ids
 
     tokenizer = tokenizer_from_dict(tape.tokenizer)
     if options.prompt is not None:
         return tokenizer.encode(options.prompt), "the prompt given"
-    if tokenizer.kind == "bytes":
+    if reads_text(tokenizer):
         from mmfree.data import load_corpus
 
-        return tokenizer.encode(load_corpus([]).validation.tobytes()[:TOKENS].decode("utf-8", "ignore")), "held-out text"
-    ids = np.asarray(real_ids(tokenizer.kind, b"")).ravel()[:TOKENS]
+        text = load_corpus([]).validation.tobytes()[: BYTES_PER_TOKEN * TOKENS].decode("utf-8", "ignore")
+        return tokenizer.encode(text)[: TOKENS + 1], "held-out text"
+    ids = np.asarray(real_ids(tokenizer, b"")).ravel()[:TOKENS]
     return [int(token) for token in ids], f"a problem of the task {tokenizer.kind}"
 
 

@@ -14,12 +14,16 @@ from mmfree.formats import INT8_MAX, INT8_MIN, INT16_MAX, INT16_MIN
 from mmfree.golden import Golden
 from mmfree.tape import Tape
 from mmfree.tasks import TASKS
+from mmfree.tokenizer import Tokenizer, text_tokenizer
 
 OFTEN = 0.01
 """A tape is refused if a larger share of an intermediate's values lies at its limit."""
 
 EXAMPLES, LENGTH = 64, 64
-"""What is played: so many sequences, of so many bits or columns (addition: two tokens each) or bytes."""
+"""What is played: so many sequences, of so many bits or columns (addition: two tokens each) or tokens of text."""
+
+BYTES_PER_TOKEN = 16
+"""More than a token of text has on average: so much of it is tokenized."""
 
 _INT8, _INT16 = (INT8_MIN, INT8_MAX), (INT16_MIN, INT16_MAX)
 _LIMITS = {
@@ -66,13 +70,15 @@ class _Seen:
         self.at_limit += int(((values <= self.low) | (values >= self.high)).sum())
 
 
-def real_ids(tokenizer: str, text: bytes) -> NDArray[np.int64]:
-    """Sequences of real data, [B, T], for a tokenizer's kind: examples of its task, or the beginning of ``text``."""
+def real_ids(tokenizer: Tokenizer, text: bytes) -> NDArray[np.int64]:
+    """Sequences of real data, [B, T]: examples of the tokenizer's task, or the beginning of ``text``, UTF-8."""
     for task in TASKS.values():
-        if task.tokenizer == tokenizer:
+        if task.tokenizer == tokenizer.kind:
             examples = None if task.examples is None else EXAMPLES
             return task.draw(np.random.default_rng(0), LENGTH, examples).ids
-    return streams(np.frombuffer(text[: EXAMPLES * LENGTH], dtype=np.uint8), shortest=LENGTH).ids
+    reader = text_tokenizer(tokenizer)
+    (tokens,) = reader.encode_texts([text[: BYTES_PER_TOKEN * EXAMPLES * LENGTH].decode("utf-8", "ignore")])
+    return streams(tokens[: EXAMPLES * LENGTH], shortest=LENGTH, start=reader.start).ids
 
 
 def measure_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:

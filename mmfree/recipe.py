@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ from mmfree.tokenizer import (
     ByteTokenizer,
     ModularTokenizer,
     ParityTokenizer,
+    TextTokenizer,
     Tokenizer,
+    tokenizer_from_dict,
 )
 
 RUN_TASKS: dict[str, Callable[[], Tokenizer]] = {
@@ -30,6 +35,9 @@ RUN_TASKS: dict[str, Callable[[], Tokenizer]] = {
     "modular-addition": ModularTokenizer,
 }
 """What can be trained, and its tokenizer."""
+
+TOKENIZER_NAME = "tokenizer.json"
+"""The tokenizer's file in a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,32 +72,47 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """A model and a recipe that fit together."""
+    """A model and a recipe that fit together.
+
+    ``subword``: description (``to_dict``) of the tokenizer of a text model; None: the task's own. As JSON it is a file's name, relative to the config's folder, and the
+    description's sha256: {"tokenizer": {"file": "tokenizer.json", "sha256": ...}}. A config may name any file that ``mmfree.subword.load_tokenizer`` reads, without sha256.
+    """
 
     model: ModelConfig
     recipe: Recipe
+    subword: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if self.subword is not None and self.recipe.task != "text":
+            raise ValueError(f"config: task {self.recipe.task} has a tokenizer of its own; leave tokenizer out")
         tokens, rows = self.tokenizer.vocab_size, self.tokenizer.head_size
         if (self.model.vocab_size, self.model.head_size) != (tokens, rows):
+            what = f"task {self.recipe.task}" if self.subword is None else "the tokenizer"
+            remedy = "; change them, or name another tokenizer" if self.recipe.task == "text" else ""
             raise ValueError(
-                f"config: task {self.recipe.task} needs vocab_size {tokens} and head_size {rows}, "
-                f"got {self.model.vocab_size} and {self.model.head_size}"
+                f"config: {what} needs vocab_size {tokens} and head_size {rows}, "
+                f"got {self.model.vocab_size} and {self.model.head_size}{remedy}"
             )
 
-    @property
+    @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The task's tokenizer."""
-        return RUN_TASKS[self.recipe.task]()
+        """The run's tokenizer."""
+        return RUN_TASKS[self.recipe.task]() if self.subword is None else tokenizer_from_dict(self.subword)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {"model": self.model.to_dict(), "recipe": asdict(self.recipe)}
+        data = {"model": self.model.to_dict(), "recipe": asdict(self.recipe)}
+        if self.subword is not None:
+            data["tokenizer"] = {"file": TOKENIZER_NAME, "sha256": _sha256(self.subword)}
+        return data
 
     @classmethod
-    def from_dict(cls, data: Any, source: str = "config") -> RunConfig:
-        """Build from a JSON object with "model" and "recipe"; errors name ``source`` and the field."""
-        if not isinstance(data, dict) or set(data) != {"model", "recipe"}:
+    def from_dict(cls, data: Any, source: str = "config", *, tokenizer: TextTokenizer | None = None) -> RunConfig:
+        """Build from a JSON object with "model", "recipe" and perhaps "tokenizer"; errors name ``source`` and the field.
+
+        ``source`` is the file, beside which the tokenizer's is; ``tokenizer`` is used instead of that if it is given.
+        """
+        if not isinstance(data, dict) or set(data) - {"tokenizer"} != {"model", "recipe"}:
             raise ValueError(f'{source}: expected a JSON object with "model" and "recipe"')
         model = ModelConfig.from_dict(data["model"], source)
         values = data["recipe"]
@@ -100,10 +123,38 @@ class RunConfig:
         required = known - {"weight_decay", "warmup_steps", "clip"}
         if missing := sorted(required - set(values)):
             raise ValueError(f"{source}: recipe: missing field {missing[0]!r}")
+        if tokenizer is not None:
+            subword = _description(tokenizer)
+        else:
+            subword = _read_subword(data["tokenizer"], source) if "tokenizer" in data else None
         try:
-            return cls(model=model, recipe=Recipe(**values))
+            return cls(model=model, recipe=Recipe(**values), subword=subword)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
+
+
+def _sha256(description: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+
+
+def _description(tokenizer: TextTokenizer) -> dict[str, Any] | None:
+    """As ``RunConfig.subword`` has it: None for bytes, which text models read unless told otherwise."""
+    return None if tokenizer.kind == ByteTokenizer.kind else tokenizer.to_dict()
+
+
+def _read_subword(entry: Any, source: str) -> dict[str, Any] | None:
+    """The description of the tokenizer that a config names."""
+    if isinstance(entry, str):
+        entry = {"file": entry}
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or set(entry) - {"file", "sha256"}:
+        raise ValueError(f'{source}: tokenizer must be a file name, or {{"file": ..., "sha256": ...}}')
+    from mmfree.subword import load_tokenizer
+
+    path = Path(source).parent / entry["file"]
+    tokenizer = load_tokenizer(str(path))
+    if entry.get("sha256", found := _sha256(tokenizer.to_dict())) != found:
+        raise ValueError(f"{path}: not the tokenizer of {source}: its sha256 differs")
+    return _description(tokenizer)
 
 
 def addition(gate: str = "hard") -> RunConfig:
@@ -145,20 +196,30 @@ PRESETS: dict[str, Callable[..., RunConfig]] = {
 }
 
 
-def load_run_config(name: str, gate: str | None = None) -> RunConfig:
+def load_run_config(
+    name: str, gate: str | None = None, tokenizer: TextTokenizer | None = None
+) -> RunConfig:
     """A preset by its name, or the run described by a JSON file.
+
+    With a ``tokenizer``, a preset's vocabulary follows it; a file's must be the tokenizer's.
 
     Raises
     ------
     ValueError
-        If it is neither, or the file is not valid.
+        If it is neither, the file is not valid, or the tokenizer does not fit.
     """
     if name in PRESETS:
-        return PRESETS[name](gate) if gate is not None else PRESETS[name]()
+        config = PRESETS[name](gate) if gate is not None else PRESETS[name]()
+        if tokenizer is None:
+            return config
+        if config.recipe.task != "text":
+            raise ValueError(f"{name}: --tokenizer is for text; task {config.recipe.task} has its own")
+        model = replace(config.model, vocab_size=tokenizer.vocab_size, head_size=tokenizer.head_size)
+        return replace(config, model=model, subword=_description(tokenizer))
     if not name.endswith(".json"):
         presets = ", ".join(sorted(PRESETS))
         raise ValueError(f"{name}: neither a preset ({presets}) nor a .json file")
-    config = RunConfig.from_dict(read_json(Path(name)), name)
+    config = RunConfig.from_dict(read_json(Path(name)), name, tokenizer=tokenizer)
     if gate is not None and gate != config.model.gate:
         raise ValueError(f"{name}: its gate is {config.model.gate}; change the file, not the option")
     return config

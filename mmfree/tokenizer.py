@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Tokenizer(Protocol):
@@ -29,6 +32,29 @@ class Tokenizer(Protocol):
         ...
 
 
+class TextTokenizer(Tokenizer, Protocol):
+    """A tokenizer for any text; what the head chooses is fed back."""
+
+    start: int
+    """The id that begins a sequence, and a document. No text makes it."""
+
+    def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
+        """Ids of each text by itself, without ``start``; uint8, uint16 or uint32, as the vocabulary needs."""
+        ...
+
+
+def reads_text(tokenizer: Tokenizer) -> TypeGuard[TextTokenizer]:
+    """Whether a tokenizer is for any text, and not for the examples of a task."""
+    return tokenizer.feeds_back
+
+
+def text_tokenizer(tokenizer: Tokenizer) -> TextTokenizer:
+    """``tokenizer``, which must be for text; ValueError if it is for a task."""
+    if not reads_text(tokenizer):
+        raise ValueError(f"a model for {tokenizer.kind}, not for text")
+    return tokenizer
+
+
 class ByteTokenizer:
     """Token ids are bytes of UTF-8. A sequence starts with byte 0, which no text holds."""
 
@@ -40,6 +66,10 @@ class ByteTokenizer:
     def encode(self, text: str) -> list[int]:
         """Byte 0 and the text's bytes."""
         return [self.start, *text.encode("utf-8")]
+
+    def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
+        """The texts' bytes, uint8."""
+        return [np.frombuffer(text.encode("utf-8"), dtype=np.uint8) for text in texts]
 
     def decode(self, rows: list[int]) -> str:
         """Text of bytes; what is not UTF-8 becomes the replacement character."""
@@ -157,11 +187,26 @@ _TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
     ModularTokenizer.kind: ModularTokenizer,
 }
 
+SUBWORD_KINDS = ("tokenizers", "sentencepiece")
+"""Kinds that carry their data (``mmfree/subword.py``)."""
+
 
 def tokenizer_from_dict(data: Any) -> Tokenizer:
-    """The tokenizer that ``data`` describes; ValueError if it describes none."""
+    """The tokenizer that ``data`` describes; ValueError if it describes none, or its data is damaged."""
     kind = data.get("kind") if isinstance(data, dict) else None
+    if kind in SUBWORD_KINDS:
+        from mmfree.subword import subword_from_dict
+
+        return subword_from_dict(data)
     if kind not in _TOKENIZERS:
-        known = ", ".join(sorted(_TOKENIZERS))
+        known = ", ".join(sorted((*_TOKENIZERS, *SUBWORD_KINDS)))
         raise ValueError(f"tokenizer: kind must be one of {known}, got {kind!r}")
     return _TOKENIZERS[kind]()
+
+
+def describe_tokenizer(data: dict[str, Any]) -> dict[str, Any]:
+    """``data`` for people: what is long is replaced by its length."""
+    return {
+        key: f"{len(value):,} characters" if isinstance(value, str) and len(value) > 80 else value
+        for key, value in data.items()
+    }

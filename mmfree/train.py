@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
 import time
 from dataclasses import dataclass, replace
@@ -30,8 +29,9 @@ from mmfree.checkpoint import (
 )
 from mmfree.data import Corpus, load_corpus, training_windows
 from mmfree.model import MatMulFreeLM
-from mmfree.recipe import Recipe, RunConfig
+from mmfree.recipe import RunConfig
 from mmfree.tasks import followed_examples, training_batch
+from mmfree.tokenizer import text_tokenizer
 
 SAVE_SECONDS = 30.0
 FOLLOW_STEPS = 25
@@ -90,7 +90,7 @@ def train(
     ValueError
         If the data cannot be used, or training diverges.
     """
-    corpus = _corpus(config.recipe, data or [])
+    corpus = _corpus(config, data or [])
     torch.manual_seed(seed)
     model = MatMulFreeLM(config.model)
     optimizer = torch.optim.AdamW(
@@ -178,7 +178,8 @@ class _Run:
         recipe = self.recipe
         if self.corpus is None:
             return training_batch(recipe.task, rng, recipe.batch_size, recipe.length)
-        return training_windows(rng, self.corpus.training, recipe.batch_size, recipe.length)
+        start = text_tokenizer(self.config.tokenizer).start
+        return training_windows(rng, self.corpus.training, recipe.batch_size, recipe.length, start=start)
 
     def _learning_rate(self) -> float:
         rising = min(1.0, (self.step + 1) / self.recipe.warmup_steps)
@@ -225,17 +226,17 @@ class _Run:
             _write_rows(self.folder / ACCURACY_NAME, "step,training,held_out", self.accuracies)
 
 
-def _corpus(recipe: Recipe, paths: list[Path]) -> Corpus | None:
-    if recipe.task == "text":
-        return load_corpus(paths, minimum_bytes=recipe.length)
+def _corpus(config: RunConfig, paths: list[Path]) -> Corpus | None:
+    if config.recipe.task == "text":
+        return load_corpus(paths, text_tokenizer(config.tokenizer), minimum=config.recipe.length)
     if paths:
-        raise ValueError(f"--data is for text; task {recipe.task} makes its own examples")
+        raise ValueError(f"--data is for text; task {config.recipe.task} makes its own examples")
     return None
 
 
 def _digest(corpus: Corpus | None) -> str:
     """Identity of the text that a run learns from."""
-    return hashlib.sha256(corpus.training.tobytes()).hexdigest() if corpus is not None else ""
+    return corpus.digest if corpus is not None else ""
 
 
 def _check_resumable(folder: Path, config: RunConfig) -> None:

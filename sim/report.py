@@ -18,6 +18,7 @@ from mmfree.files import write_atomically
 from mmfree.operations import count_operations
 from mmfree.ranges import describe_ranges, measure_ranges, real_ids
 from mmfree.tape import Tape, read_tape
+from mmfree.tokenizer import reads_text, tokenizer_from_dict
 from sim.page import html_page, note, table
 from sim.picture import draw_accelerator
 from sim.report_figures import (
@@ -149,13 +150,13 @@ def _operations(tape: Tape) -> str:
 
 
 def _ranges(tape: Tape) -> str:
-    kind = tape.tokenizer.get("kind", "")
+    tokenizer = tokenizer_from_dict(tape.tokenizer)
     text = b""
-    if kind == "bytes":
+    if reads_text(tokenizer):
         from mmfree.data import load_corpus
 
         text = load_corpus([]).validation.tobytes()
-    ids = real_ids(kind, text)
+    ids = real_ids(tokenizer, text)
     lines = describe_ranges(measure_ranges(tape, ids))
     remark = f"How close each intermediate comes to its limits on {np.size(ids):,} positions of real data (golden model)."
     return f"<pre>{escape(chr(10).join(lines))}</pre>" + note(remark)

@@ -20,8 +20,9 @@ from mmfree.tape import Tape, read_tape, write_tape
 from tests.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
 
 SURFACE = {
-    "train": "config --gate --data --minutes --resume --out --force",
-    "evaluate": "model --data --task --digits --examples --ranges --backend --lanes",
+    "tokenize": "data --tokenizer --field --out --force",
+    "train": "config --gate --data --tokenizer --minutes --resume --out --force",
+    "evaluate": "model --data --words --choices --task --digits --examples --ranges --backend --lanes",
     "export": "checkpoint --data --allow-saturation --out --force",
     "inspect": "tape",
     "generate": "model --prompt --tokens --temperature --stop --backend --lanes",
@@ -117,8 +118,8 @@ def test_train_and_evaluate_text(tmp_path: Path, capsys: pytest.CaptureFixture[s
     values = run_json(capsys, "train", config, "--data", data, "--out", tmp_path / "run")
     assert 0 < values["bits_per_byte"] < 8
     result = run_json(capsys, "evaluate", tmp_path / "run", "--data", data)
-    assert set(result) == {"backend", "bits_per_byte", "bytes"}
-    assert result["bytes"] == data.stat().st_size
+    assert set(result) == {"backend", "bits_per_byte", "bytes", "tokens", "token_perplexity"}
+    assert result["bytes"] == result["tokens"] == data.stat().st_size
     assert run_json(capsys, "train", config, "--data", data, "--out", tmp_path / "run", "--resume")["steps"] == 25
 
 
@@ -288,6 +289,17 @@ def test_bad_input_is_one_line(
         (["inspect", addition], "a folder, not a tape file"),
         (["train", tmp_path / "bad.json", *out], "hidden_size must be an integer in 1..65535, got -1"),
         (["train", "addition", *out, "--data", tmp_path / "empty.txt"], "--data is for text"),
+        (["train", "addition", *out, "--tokenizer", "bpe:300"], "--tokenizer is for text; task addition has its own"),
+        (["train", "text", *out, "--tokenizer", "bpe:many"], "needs a number of tokens such as bpe:4096, got 'bpe:many'"),
+        (["train", "text", *out, "--tokenizer", tmp_path / "bad.json"], "bad.json: no tokenizer.json of the tokenizers library"),
+        (["tokenize", tmp_path / "latin.txt", *out], "not UTF-8 text: byte 0xff at offset 0"),
+        (["tokenize", tmp_path / "bad.json", *out], "bad.json: unknown suffix '.json'; known are .txt"),
+        (["tokenize", tmp_path / "empty.txt", "--out", tmp_path], "exists already; --force overwrites it"),
+        (["tokenize", tmp_path / "empty.txt", "--out", tmp_path, "--force"], "holds no token shards; --force replaces nothing else"),
+        (["evaluate", text, "--choices", tmp_path / "bad.json"], "line 1: a question is"),
+        (["evaluate", text, "--choices", tmp_path / "empty.txt"], "the file is empty; questions are needed"),
+        (["evaluate", addition, "--choices", tmp_path / "empty.txt"], "a model for addition: use --task"),
+        (["evaluate", text, "--choices", "x", "--data", "y"], "give --data or --choices, not both"),
         (["train", "text", *out, "--data", tmp_path / "empty.txt"], "the file is empty; text is needed"),
         (["train", "text", *out, "--data", tmp_path / "latin.txt"], "not UTF-8 text: byte 0xff at offset 0"),
         (["train", "sorting", *out], "neither a preset (addition, modular-addition, parity, text) nor a .json file"),

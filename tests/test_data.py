@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mmfree.sources
 from mmfree.data import load_corpus, python_documentation, read_text, streams, training_windows
+from tests.subwords import TEXT
 
 
 def test_built_in_corpus_is_large_and_the_same_each_time() -> None:
@@ -42,8 +44,10 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 
 def test_a_text_too_short_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 99)
-    with pytest.raises(ValueError, match="at least 101 bytes are needed, got 99"):
-        load_corpus([tmp_path / "a"], minimum_bytes=10)
+    message = r"a: too short: 90 tokens for training and 9 held out \(a tenth\), but a sequence has 10"
+    with pytest.raises(ValueError, match=message):
+        load_corpus([tmp_path / "a"], minimum=10)
+    load_corpus([tmp_path / "a"], minimum=9)
 
 
 def test_windows_predict_the_next_byte() -> None:
@@ -68,3 +72,30 @@ def test_streams_hold_every_byte_once(size: int, shortest: int, most: int) -> No
     assert batch.targets[batch.mask].astype(np.uint8).tobytes() == text.tobytes()
     assert (batch.ids[:, 0] == 0).all()
     assert np.array_equal(batch.ids[:, 1:], batch.targets[:, :-1])
+
+
+def test_the_cut_is_at_a_character(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x" * 16 + "🙂", encoding="utf-8")
+    corpus = load_corpus([tmp_path / "a.txt"])
+    assert corpus.training.tobytes() == b"x" * 16
+    assert corpus.validation.tobytes().decode() == "🙂"
+    assert corpus.validation_bytes == 4
+
+
+def test_pieces_of_a_text_are_the_text_whatever_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text(TEXT, encoding="utf-8")
+    paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    whole = load_corpus(paths)
+    monkeypatch.setattr(mmfree.sources, "PIECE_BYTES", 100)
+    cut = load_corpus(paths)
+    assert cut.digest == whole.digest
+    assert cut.validation.tobytes() == whole.validation.tobytes()
+    joined = whole.training.tobytes() + whole.validation.tobytes()
+    assert joined.decode() == TEXT + "\n" + TEXT
+
+
+def test_start_tokens_between_documents_are_read_and_not_scored() -> None:
+    batch = streams(np.array([9, 1, 2, 9, 3], dtype=np.uint16), start=9)
+    assert batch.ids.tolist() == [[9, 9, 1, 2, 9]]
+    assert batch.targets[batch.mask].tolist() == [1, 2, 3]

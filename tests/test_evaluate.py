@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mmfree.evaluate
 from mmfree.addition import add_digits, draw_sums
-from mmfree.evaluate import evaluate_task, evaluate_text
+from mmfree.evaluate import count_words, evaluate_task, evaluate_text
 from mmfree.modular import split_pairs
 from mmfree.tokenizer import (
     MODULUS,
@@ -73,6 +74,40 @@ def test_bits_per_byte_are_the_cross_entropy() -> None:
     logits[ord("a")], logits[ord("b")] = np.log(0.75), np.log(0.25)
     expected = -(4001 * np.log2(0.75) + 4000 * np.log2(0.25)) / 8001
     assert evaluate_text(Table(logits), text).bits_per_byte == pytest.approx(expected)
+
+
+def test_perplexity_is_per_token_and_per_word() -> None:
+    """Uniform over bytes: 256 per token; 8 bits a byte over words and ends of lines."""
+    result = evaluate_text(Table(np.zeros(256)), b" = Title = \n\n two words\n", words=True)
+    assert result.token_perplexity == pytest.approx(256)
+    assert (result.tokens, result.bytes, result.words) == (24, 24, 8)
+    assert result.word_perplexity == pytest.approx(256 ** (24 / 8))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("a b\n", 3), ("a b", 3), ("\n", 1), ("", 1), (" a \n \n", 3), ("a\u00a0b\n", 3)]
+)
+def test_words_and_ends_of_lines_are_counted(text: str, words: int) -> None:
+    assert count_words(text) == words
+    assert count_words(text) == sum(len([*line.split(), "<eos>"]) for line in text.removesuffix("\n").split("\n"))
+
+
+def test_a_large_vocabulary_is_played_in_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = np.random.default_rng(0).integers(1, 127, 3000).astype(np.uint8).tobytes()
+    logits = np.random.default_rng(1).normal(size=256)
+    widths: list[int] = []
+
+    class Watched(Table):
+        def run(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+            widths.append(ids.shape[1])
+            return super().run(ids, state)
+
+    whole = evaluate_text(Watched(logits), text).bits_per_byte
+    assert max(widths) == mmfree.evaluate.CHUNK
+    widths.clear()
+    monkeypatch.setattr(mmfree.evaluate, "LOGITS", 2 * 256 * 7)
+    assert evaluate_text(Watched(logits), text).bits_per_byte == pytest.approx(whole, rel=1e-12)
+    assert max(widths) == 7
 
 
 @pytest.mark.parametrize("task", ["addition", "addition-chains"])

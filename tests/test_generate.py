@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mmfree.backends import GoldenBackend
 from mmfree.generate import generate
+from mmfree.tokenizer import ByteTokenizer, TextTokenizer
 from tests.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
+from tests.subwords import bpe, pieces
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,43 @@ def test_sampling_depends_on_the_seed(text_backend: GoldenBackend) -> None:
 
     assert rows(1) == rows(1)
     assert rows(1) != rows(2)
+
+
+class Scripted:
+    """A backend that wants to say ``rows``, whatever it is told."""
+
+    name = "scripted"
+
+    def __init__(self, tokenizer: TextTokenizer, rows: list[int]) -> None:
+        self.tokenizer, self._rows = tokenizer, rows
+
+    def state(self, batch: int) -> Any:
+        return 0
+
+    def run(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        logits = np.zeros((*ids.shape, self.tokenizer.head_size), dtype=np.float32)
+        logits[..., self._rows[state]] = 1
+        return logits, state + 1
+
+
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer(), bpe(), pieces()], ids=lambda t: t.kind)
+def test_text_comes_as_soon_as_its_characters_are_whole(tokenizer: TextTokenizer) -> None:
+    """A continuation that begins with a blank keeps it, and no piece ends within a character."""
+    prompt, rest = "the cat", " sees 東京 🙂 and  then\n a Жук."
+    whole, begun = tokenizer.encode(prompt + rest), tokenizer.encode(prompt)
+    assert whole[: len(begun)] == begun
+    rows = whole[len(begun) :]
+    pieces_of_text = [text for text, _ in generate(Scripted(tokenizer, rows), prompt, len(rows))]
+    assert "".join(pieces_of_text) == rest
+    assert not any("\ufffd" in text for text in pieces_of_text)
+    assert sum(1 for text in pieces_of_text if text) > 10
+
+
+def test_bytes_that_are_no_text_are_replaced_and_what_is_cut_comes_last() -> None:
+    rows = [0xFF, 0x61, 0xE6, 0x9D, 0x62, 0xF0, 0x9F]
+    pieces_of_text = [text for text, _ in generate(Scripted(ByteTokenizer(), rows), "x", len(rows))]
+    assert "".join(pieces_of_text) == bytes(rows).decode("utf-8", errors="replace")
+    assert pieces_of_text[-1] == "\ufffd"
 
 
 def test_a_sum_comes_at_once(tmp_path: Path) -> None:

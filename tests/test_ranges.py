@@ -16,8 +16,10 @@ from mmfree.ranges import (
     real_ids,
     refuse_saturation,
 )
+from mmfree.tokenizer import AdditionTokenizer, ByteTokenizer
 from tests.models import SMALL_ADDITION, tape_of, trained
 from tests.random_tapes import random_tape
+from tests.subwords import TEXT, bpe
 
 SHAPE = {"hidden_size": 9, "intermediate_size": 13, "num_layers": 2, "vocab_size": 6, "head_size": 4}
 
@@ -43,7 +45,7 @@ def test_largest_values_and_shares_are_those_of_the_trace() -> None:
 
 def test_trained_models_pass_and_saturating_ones_are_refused(tmp_path: Path) -> None:
     tape = tape_of(trained(SMALL_ADDITION, tmp_path))
-    ids = real_ids("addition", b"")
+    ids = real_ids(AdditionTokenizer(), b"")
     assert ids.shape == (64, 2 * 64 + 3)
     refuse_saturation(measure_ranges(tape, ids))
     *segments, head = tape.segments
@@ -54,6 +56,14 @@ def test_trained_models_pass_and_saturating_ones_are_refused(tmp_path: Path) -> 
 
 
 def test_text_is_cut_into_sequences() -> None:
-    ids = real_ids("bytes", bytes(range(1, 256)) * 40)
+    ids = real_ids(ByteTokenizer(), bytes(range(1, 128)) * 80)
     assert ids.shape == (64, 64)
     assert ids[0, :4].tolist() == [0, 1, 2, 3]
+
+
+def test_text_of_subwords_is_cut_into_sequences() -> None:
+    text = (TEXT * 4).encode()
+    ids = real_ids(bpe(), text)
+    assert ids.shape == (64, 64)
+    assert (ids[:, 0] == bpe().start).all()
+    assert ids[0, 1:].tolist() == bpe().encode(TEXT)[1:64]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from mmfree.formats import GATES
 from mmfree.recipe import PRESETS, RunConfig, load_run_config
+from tests.subwords import bpe, pieces
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -74,3 +76,39 @@ def test_the_gate_of_a_file_stands_in_the_file(tmp_path: Path) -> None:
     path.write_text(json.dumps(load_run_config("addition").to_dict()))
     with pytest.raises(ValueError, match="its gate is hard; change the file, not the option"):
         load_run_config(str(path), "sigmoid")
+
+
+def subword_config() -> RunConfig:
+    text = load_run_config("text")
+    return RunConfig(
+        model=replace(text.model, vocab_size=400, head_size=400), recipe=text.recipe, subword=bpe().to_dict()
+    )
+
+
+def test_a_config_names_its_tokenizers_file_and_sha256(tmp_path: Path) -> None:
+    config = subword_config()
+    data = config.to_dict()
+    assert data["tokenizer"]["file"] == "tokenizer.json"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(bpe().to_dict()))
+    assert RunConfig.from_dict(data, str(tmp_path / "config.json")) == config
+    (tmp_path / "mine.json").write_text(bpe().json)
+    by_name = RunConfig.from_dict({**data, "tokenizer": "mine.json"}, str(tmp_path / "config.json"))
+    assert by_name.tokenizer.encode("the cat") == config.tokenizer.encode("the cat")
+    assert "tokenizer" not in load_run_config("text").to_dict()
+
+
+def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    data, source = subword_config().to_dict(), str(tmp_path / "config.json")
+    with pytest.raises(ValueError, match=r"tokenizer\.json: no such file"):
+        RunConfig.from_dict(data, source)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(pieces().to_dict()))
+    with pytest.raises(ValueError, match=r"tokenizer\.json: not the tokenizer of .*config\.json: its sha256 differs"):
+        RunConfig.from_dict(data, source)
+    with pytest.raises(ValueError, match="tokenizer must be a file name, or"):
+        RunConfig.from_dict({**data, "tokenizer": 3}, source)
+    data["model"]["vocab_size"] = 401
+    with pytest.raises(ValueError, match="the tokenizer needs vocab_size 400 and head_size 400, got 401 and 400; change them"):
+        RunConfig.from_dict(data, source, tokenizer=bpe())
+    addition = load_run_config("addition")
+    with pytest.raises(ValueError, match="task addition has a tokenizer of its own"):
+        replace(addition, subword=bpe().to_dict())

@@ -11,6 +11,9 @@ from mmfree.tokenizer import (
     ByteTokenizer,
     ModularTokenizer,
     ParityTokenizer,
+    describe_tokenizer,
+    reads_text,
+    text_tokenizer,
     tokenizer_from_dict,
 )
 
@@ -67,5 +70,17 @@ def test_parity_and_modular_prompts() -> None:
 
 @pytest.mark.parametrize("data", [{}, {"kind": "bpe"}, None, [], "bytes"])
 def test_unknown_tokenizers_are_refused(data: object) -> None:
-    with pytest.raises(ValueError, match="kind must be one of addition, bytes, modular-addition, parity, got"):
+    with pytest.raises(ValueError, match="kind must be one of addition, bytes, modular-addition, parity, sentencepiece, tokenizers, got"):
         tokenizer_from_dict(data)
+
+
+def test_what_is_long_is_described_by_its_length() -> None:
+    assert describe_tokenizer({"kind": "bytes"}) == {"kind": "bytes"}
+    assert describe_tokenizer({"kind": "x", "data": "A" * 1234}) == {"kind": "x", "data": "1,234 characters"}
+
+
+def test_a_task_reads_no_text() -> None:
+    assert reads_text(ByteTokenizer())
+    assert text_tokenizer(ByteTokenizer()).start == 0
+    with pytest.raises(ValueError, match="a model for parity, not for text"):
+        text_tokenizer(ParityTokenizer())

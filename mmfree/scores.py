@@ -1,0 +1,151 @@
+"""``mmfree evaluate``: text, tasks and multiple choice, with one backend or several in one table."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmfree.backends import Backend, GoldenBackend, load_backend
+from mmfree.choices import evaluate_choices, read_questions
+from mmfree.commands import real_sequences
+from mmfree.data import Text, load_corpus, read_text, tokenize
+from mmfree.evaluate import (
+    TaskResult,
+    TextResult,
+    count_words,
+    evaluate_task,
+    evaluate_text,
+    evaluate_tokens,
+)
+from mmfree.outcome import Outcome
+from mmfree.ranges import describe_ranges, measure_ranges, ranges_to_dicts
+from mmfree.shards import is_shards, open_shards
+from mmfree.sources import JSONL_SUFFIXES, PARQUET_SUFFIXES, is_name
+from mmfree.tasks import TASKS
+from mmfree.tokenizer import text_tokenizer
+
+_LABELS = {
+    "bits_per_byte": "bits per byte",
+    "token_perplexity": "token perplexity",
+    "word_perplexity": "word perplexity",
+    "accuracy": "accuracy",
+    "accuracy_error": "+-",
+    "accuracy_by_byte": "by byte",
+    "accuracy_by_byte_error": "+-",
+}
+"""Columns of the table, where a result has them."""
+
+
+def evaluate(options: argparse.Namespace) -> Outcome:
+    """``mmfree evaluate``."""
+    asked = [f"--{name}" for name in ("data", "task", "choices") if getattr(options, name) is not None]
+    if len(asked) > 1:
+        raise ValueError(f"give {' or '.join(asked)}, not both")
+    backends = [load_backend(options.model, name, options.lanes) for name in options.backend or [None]]
+    if options.ranges and not any(isinstance(backend, GoldenBackend) for backend in backends):
+        raise ValueError(f"--ranges: backend {backends[0].name} does not show them; use golden")
+    results, lines = [], []
+    for backend in backends:
+        values, line = _evaluate(options, backend)
+        results.append(values)
+        lines.append(line)
+    if len(backends) > 1:
+        lines = _table(results, lines[0])
+    for backend, values in zip(backends, results, strict=True):
+        if options.ranges and isinstance(backend, GoldenBackend):
+            ranges = measure_ranges(backend.tape, real_sequences(backend.tokenizer, options.data))
+            values["ranges"] = ranges_to_dicts(ranges)
+            lines += ["", *describe_ranges(ranges)]
+    return Outcome(results[0] if len(results) == 1 else {"results": results}, "\n".join(lines))
+
+
+def _table(results: list[dict[str, Any]], first: str) -> list[str]:
+    """A row for each backend, below what was measured."""
+    columns = [name for name in _LABELS if name in results[0]]
+    title = first.rpartition(" (")[0].partition(": ")
+    lines = [title[0] if title[1] else title[2] or title[0]]
+    lines.append(f"{'backend':<12}" + "".join(f"{_LABELS[name]:>18}" for name in columns))
+    for values in results:
+        cells = "".join(f"{values[name]:>18.4f}" for name in columns)
+        lines.append(f"{values['backend']:<12}{cells}")
+    return lines
+
+
+def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], str]:
+    kind = backend.tokenizer.kind
+    own = [name for name, task in TASKS.items() if task.tokenizer == kind]
+    if own and (options.data is not None or options.choices is not None or options.words):
+        raise ValueError(f"{options.model}: a model for {kind}: use --task")
+    if options.choices is not None:
+        return _answer(options, backend)
+    if options.task is None and not own and (options.digits or options.examples):
+        raise ValueError(f"{options.model}: a model for text: --digits and --examples belong to --task")
+    if options.task is not None or own:
+        name = options.task or own[0]
+        result = evaluate_task(
+            backend, name, digits=options.digits, examples=options.examples, seed=options.seed
+        )
+        values = {"backend": result.backend, "task": name, "digits": result.digits}
+        values |= {"accuracy": result.accuracy, "examples": result.examples}
+        return values, f"{describe_task(result)} ({backend.name})"
+    score = _score_text(options.data, backend, words=options.words)
+    return _known(score), f"{describe_text(score)} ({backend.name})"
+
+
+def _answer(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], str]:
+    if options.digits or options.words:
+        raise ValueError("--digits and --words do not belong to --choices")
+    result = evaluate_choices(backend, read_questions(options.choices, options.examples))
+    line = (
+        f"{options.choices.name}: {result.examples:,} questions, {100 * result.accuracy:.1f} +- "
+        f"{100 * result.accuracy_error:.1f} % right, {100 * result.accuracy_by_byte:.1f} +- "
+        f"{100 * result.accuracy_by_byte_error:.1f} % by likelihood per byte, {100 * result.chance:.1f} % by chance"
+    )
+    return asdict(result), f"{line} ({backend.name})"
+
+
+def _score_text(data: Path | None, backend: Backend, *, words: bool) -> TextResult:
+    """Scores of a file, of documents, of what shards hold out, or of the built-in held-out text."""
+    if data is None:
+        return evaluate_text(backend, load_corpus([]).validation.tobytes(), words=words)
+    tokenizer = text_tokenizer(backend.tokenizer)
+    if is_shards(data):
+        if words:
+            raise ValueError(f"{data}: --words needs the text, not its tokens")
+        tokens, num_bytes = open_shards(data, tokenizer).all_held_out()
+        return evaluate_tokens(backend, tokens, num_bytes)
+    if not (is_name(data) or data.is_dir() or data.suffix.lower() in (*JSONL_SUFFIXES, *PARQUET_SUFFIXES)):
+        return evaluate_text(backend, read_text(data), words=words)
+    found = list(tokenize(Text.of([data]).pieces(), tokenizer, begin=True))
+    return evaluate_tokens(
+        backend,
+        np.concatenate([ids for _, ids in found]),
+        sum(len(piece.text.encode("utf-8")) for piece, _ in found),
+        words=sum(count_words(piece.text) for piece, _ in found) if words else None,
+    )
+
+
+def _known(score: TextResult) -> dict[str, Any]:
+    """The scores that were asked for."""
+    return {name: value for name, value in asdict(score).items() if value is not None}
+
+
+def describe_text(score: TextResult) -> str:
+    """One line."""
+    line = f"{score.bits_per_byte:.4f} bits per byte on {score.bytes:,} bytes"
+    if score.tokens != score.bytes:
+        line += f", perplexity {score.token_perplexity:.2f} per token ({score.tokens:,})"
+    if score.word_perplexity is not None:
+        line += f", {score.word_perplexity:,.2f} per word ({score.words:,})"
+    return line
+
+
+def describe_task(result: TaskResult) -> str:
+    """One line."""
+    unit = TASKS[result.task].unit
+    length = f", {result.digits} {unit}" if unit is not None else ""
+    return f"{result.task}{length}: {result.exact} of {result.examples} exact"
