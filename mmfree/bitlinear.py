@@ -102,7 +102,8 @@ def _exact_product(q_Nn: Tensor, trits_rn: Tensor) -> Tensor:
     if q_Nn.shape[-1] > 1 and q_Nn.device.type == "cpu" and _INT8_PRODUCTS:
         product: Tensor = torch._int_mm(q_Nn, trits_rn.T)
         return product
-    return q_Nn.to(torch.float32) @ trits_rn.T.to(torch.float32)
+    with torch.autocast(q_Nn.device.type, enabled=False):
+        return q_Nn.to(torch.float32) @ trits_rn.T.to(torch.float32)
 
 
 def _requantize(
@@ -120,7 +121,7 @@ def _requantize(
 class _Projection(torch.autograd.Function):
     """All matrices of a segment on one vector: quantize, norm, T q, requantize.
 
-    Backward is that of y = RMSNorm(u) W^T on the quantized values, with no gradient from outputs that saturated.
+    Backward is that of y = RMSNorm(u) W^T on the quantized values, with no gradient from outputs that saturated; under autocast its products are in bfloat16. Forward is exact always.
     """
 
     @staticmethod
@@ -150,6 +151,7 @@ class _Projection(torch.autograd.Function):
         norm_N = root_N * power_of_two(-8 - k_N) * math.sqrt(fan_in)
         unit_m = multiplier_m * power_of_two(exponent_m - 8) / math.sqrt(fan_in)
         ctx.save_for_backward(q_Nn, step_N, norm_N, unit_m, trits_mrn, *passes)
+        ctx.dtype = torch.bfloat16 if torch.is_autocast_enabled(u_Nn.device.type) else torch.float32
         return tuple(outputs)
 
     @staticmethod
@@ -159,9 +161,12 @@ class _Projection(torch.autograd.Function):
         grad_x_Nn = torch.zeros_like(x_Nn)
         grad_weights = []
         for grad, passes_Nr, unit, trits_rn in zip(grads, passes, unit_m, trits_mrn, strict=True):
-            grad_Nr = grad * passes_Nr
-            grad_weights.append(grad_Nr.T @ x_Nn)
-            grad_x_Nn = torch.addmm(grad_x_Nn, grad_Nr, trits_rn * unit)
+            grad_Nr = (grad * passes_Nr).to(ctx.dtype)
+            grad_weights.append((grad_Nr.T @ x_Nn.to(ctx.dtype)).to(torch.float32))
+            if ctx.dtype == torch.float32:
+                grad_x_Nn = torch.addmm(grad_x_Nn, grad_Nr, trits_rn * unit)
+            else:
+                grad_x_Nn = grad_x_Nn + (grad_Nr @ trits_rn.to(ctx.dtype)) * unit
         along_N = torch.linalg.vecdot(grad_x_Nn, x_Nn) / x_Nn.shape[-1]
         grad_u_Nn = torch.addcmul(grad_x_Nn, x_Nn, along_N[:, None], value=-1)
         return grad_u_Nn * (step_N * norm_N)[:, None], None, *grad_weights

@@ -107,10 +107,10 @@ class Transformer(nn.Module):
                 scale = (2 * config.num_layers) ** -0.5 if into_residual else 1.0
                 nn.init.normal_(parameter, std=_INIT_STD * scale)
 
-    def forward(self, ids_BT: Tensor) -> Tensor:
-        """Logits in nats, float32 [B, T, head_size], of token ids int64 [B, T]."""
+    def forward(self, ids_BT: Tensor, state: None = None, mode: str = "train") -> tuple[Tensor, None]:
+        """Logits in nats, float32 [B, T, head_size], of token ids int64 [B, T], and no state; every mode is the same."""
         x_BTd = self.embedding(ids_BT)
         for block in self.layers:
             x_BTd = block(x_BTd)
         logits: Tensor = self.head(self.norm(x_BTd))
-        return logits
+        return logits, None
