@@ -294,6 +294,9 @@ def _loss(model: Callable[..., Any], ids: Tensor, targets: Tensor, mask: Tensor 
     logits, _ = model(ids, mode="train")
     if mask is None:
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    if torch.compiler.is_compiling():
+        # Shapes that do not depend on the mask.
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.masked_fill(~mask, -100).flatten(), ignore_index=-100)
     return F.cross_entropy(logits[mask].float(), targets[mask])
 
 
