@@ -19,6 +19,7 @@ from mmfree.formats import (
     DEFAULT_FORMATS,
     INT8_MAX,
     MAX_FAN_IN,
+    NORM_EXPONENT_MAX,
     NORM_EXPONENT_MIN,
     ROLES,
     SHIFT_BASE_MAX,
@@ -33,8 +34,17 @@ Mode = Literal["train", "fakequant", "float"]
 _RESIDUAL_FB = DEFAULT_FORMATS.residual_fb
 _STEP = 2.0**-_RESIDUAL_FB
 _RMS_EPS = 1e-12  # only keeps the zero vector from dividing by zero; the contract has none
+_INT8_PRODUCTS = bool(torch.cpu.get_capabilities().get("avx512_vnni", False))
+"""Whether this processor has int8 dot products, without which torch takes a slow path."""
+
 _INT32_FAN_IN = 1 << 14
 """|acc * M| < 1.01 * 2^16 * fan-in, plus half of the rounding step: int32 holds it up to this fan-in."""
+
+_FLOAT32_FAN_IN = 1 << 10
+"""Up to this fan-in a sum of squares of int8 is at most 2^24."""
+
+_FOURS = torch.tensor([4**k for k in range(NORM_EXPONENT_MIN + 1, NORM_EXPONENT_MAX + 1)], dtype=torch.int32)
+"""What S must reach for k to be 7, 8 and so on (section 6)."""
 
 _ROOT_TABLE = torch.from_numpy(reciprocal_root_table()).to(torch.int32)
 
@@ -74,34 +84,44 @@ class _Quantized(NamedTuple):
 def _quantize_and_norm(u_Nn: Tensor) -> _Quantized:
     """Sections 5 and 6: q, R and k of each row of ``u_Nn`` (multiples of 2^-9)."""
     # u XOR (u >> 15) is -u-1 for negative u; the OR has the bit length of the largest.
-    magnitude_N = torch.maximum(u_Nn.amax(-1), -u_Nn.amin(-1) - _STEP).mul_(1 / _STEP)
+    magnitude_N = torch.maximum(u_Nn.amax(-1), -u_Nn.amin(-1) - _STEP).mul(1 / _STEP)
     bits_N = torch.frexp(magnitude_N).exponent
     step_N = power_of_two(7 + _RESIDUAL_FB - bits_N)
-    q_Nn = (u_Nn * step_N[:, None]).add_(0.5).floor_().clamp_(max=INT8_MAX)
-    # float64, because sums beyond 2^24 would be rounded in float32.
-    sum_N = q_Nn.square().sum(-1, dtype=torch.float64).clamp_(min=4096)
-    k_N = ((torch.frexp(sum_N).exponent - 1) >> 1).clamp_(min=NORM_EXPONENT_MIN)
-    index_N = sum_N.to(torch.int32) >> (2 * k_N - 6)
-    root_N = _ROOT_TABLE.to(u_Nn.device).index_select(0, index_N)
+    q_Nn = (u_Nn * step_N[:, None] + 0.5).floor().clamp(max=INT8_MAX)
+    # Sums beyond 2^24 would be rounded in float32.
+    exact = torch.float32 if u_Nn.shape[-1] <= _FLOAT32_FAN_IN else torch.float64
+    sum_N = q_Nn.square().sum(-1, dtype=exact).to(torch.int32).clamp(min=4096)
+    k_N = NORM_EXPONENT_MIN + (sum_N[:, None] >= _FOURS.to(u_Nn.device)).sum(-1, dtype=torch.int32)
+    root_N = _ROOT_TABLE.to(u_Nn.device).index_select(0, sum_N >> (2 * k_N - 6))
     return _Quantized(q_Nn, step_N, root_N, k_N)
+
+
+def _exact_product(q_Nn: Tensor, trits_rn: Tensor) -> Tensor:
+    """q T^t of int8, as int32 where the machine multiplies int8 fast, else as float32: integers either way, exact up to 2^24."""
+    # torch 2.13 has wrong results for one column.
+    if q_Nn.shape[-1] > 1 and q_Nn.device.type == "cpu" and _INT8_PRODUCTS:
+        product: Tensor = torch._int_mm(q_Nn, trits_rn.T)
+        return product
+    with torch.autocast(q_Nn.device.type, enabled=False):
+        return q_Nn.to(torch.float32) @ trits_rn.T.to(torch.float32)
 
 
 def _requantize(
     acc_Nr: Tensor, scale_N: Tensor, half_N: Tensor, shift_N: Tensor, width_bits: int
 ) -> tuple[Tensor, Tensor]:
-    """Section 7: sat((acc * M + half) >> shift) as float32, and a mask: 1.0 where it did not saturate."""
-    product_Nr = acc_Nr.to(scale_N.dtype).mul_(scale_N[:, None]).add_(half_N[:, None])
+    """Section 7: sat((acc * M + half) >> shift) as float32, and a mask: where it did not saturate."""
+    product_Nr = acc_Nr.to(scale_N.dtype) * scale_N[:, None] + half_N[:, None]
     # Rounding to float32 changes only integers far beyond saturation.
-    rounded_Nr = product_Nr.bitwise_right_shift_(shift_N[:, None]).to(torch.float32)
+    rounded_Nr = (product_Nr >> shift_N[:, None]).to(torch.float32)
     high = (1 << (width_bits - 1)) - 1
     out_Nr = rounded_Nr.clamp(-high - 1, high)
-    return out_Nr, rounded_Nr.eq_(out_Nr)
+    return out_Nr, rounded_Nr == out_Nr
 
 
 class _Projection(torch.autograd.Function):
     """All matrices of a segment on one vector: quantize, norm, T q, requantize.
 
-    Backward is that of y = RMSNorm(u) W^T on the quantized values, with no gradient from outputs that saturated.
+    Backward is that of y = RMSNorm(u) W^T on the quantized values, with no gradient from outputs that saturated; under autocast its products are in bfloat16. Forward is exact always.
     """
 
     @staticmethod
@@ -115,19 +135,23 @@ class _Projection(torch.autograd.Function):
         scale_mN = ((root_N * multiplier_m[:, None] + 64) >> 7).to(wide)
         base_m = exponent_m.new_tensor([9 - fb for _, fb in formats]) - exponent_m
         # Out of range only for weights that export refuses; a shift must not become negative.
-        base_m = base_m.clamp_(SHIFT_BASE_MIN, SHIFT_BASE_MAX)
+        base_m = base_m.clamp(SHIFT_BASE_MIN, SHIFT_BASE_MAX)
         shift_mN = (base_m[:, None] + k_N).to(wide)
         half_mN = torch.ones_like(shift_mN) << (shift_mN - 1)
+        # A quarter of the bytes, for the products and for the way back.
+        q_Nn, trits_mrn = q_Nn.to(torch.int8), trits_mrn.to(torch.int8)
         outputs, passes = [], []
         for trits_rn, scale_N, half_N, shift_N, (width_bits, fb) in zip(
             trits_mrn, scale_mN, half_mN, shift_mN, formats, strict=True
         ):
-            out_Nr, passes_Nr = _requantize(q_Nn @ trits_rn.T, scale_N, half_N, shift_N, width_bits)
-            outputs.append(out_Nr.mul_(2.0**-fb))
+            acc_Nr = _exact_product(q_Nn, trits_rn)
+            out_Nr, passes_Nr = _requantize(acc_Nr, scale_N, half_N, shift_N, width_bits)
+            outputs.append(out_Nr * 2.0**-fb)
             passes.append(passes_Nr)
         norm_N = root_N * power_of_two(-8 - k_N) * math.sqrt(fan_in)
         unit_m = multiplier_m * power_of_two(exponent_m - 8) / math.sqrt(fan_in)
         ctx.save_for_backward(q_Nn, step_N, norm_N, unit_m, trits_mrn, *passes)
+        ctx.dtype = torch.bfloat16 if torch.is_autocast_enabled(u_Nn.device.type) else torch.float32
         return tuple(outputs)
 
     @staticmethod
@@ -137,12 +161,15 @@ class _Projection(torch.autograd.Function):
         grad_x_Nn = torch.zeros_like(x_Nn)
         grad_weights = []
         for grad, passes_Nr, unit, trits_rn in zip(grads, passes, unit_m, trits_mrn, strict=True):
-            grad_Nr = grad * passes_Nr
-            grad_weights.append(grad_Nr.T @ x_Nn)
-            grad_x_Nn.addmm_(grad_Nr, trits_rn * unit)
+            grad_Nr = (grad * passes_Nr).to(ctx.dtype)
+            grad_weights.append((grad_Nr.T @ x_Nn.to(ctx.dtype)).to(torch.float32))
+            if ctx.dtype == torch.float32:
+                grad_x_Nn = torch.addmm(grad_x_Nn, grad_Nr, trits_rn * unit)
+            else:
+                grad_x_Nn = grad_x_Nn + (grad_Nr @ trits_rn.to(ctx.dtype)) * unit
         along_N = torch.linalg.vecdot(grad_x_Nn, x_Nn) / x_Nn.shape[-1]
-        grad_u_Nn = grad_x_Nn.addcmul_(x_Nn, along_N[:, None], value=-1)
-        return grad_u_Nn.mul_((step_N * norm_N)[:, None]), None, *grad_weights
+        grad_u_Nn = torch.addcmul(grad_x_Nn, x_Nn, along_N[:, None], value=-1)
+        return grad_u_Nn * (step_N * norm_N)[:, None], None, *grad_weights
 
 
 def _project_float(u: Tensor, matrix: BitLinear) -> Tensor:

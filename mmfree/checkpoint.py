@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmfree.config import read_json
 from mmfree.files import write_atomically
@@ -26,7 +26,7 @@ MODEL_NAME = "model.safetensors"
 TRAINING_NAME = "training.safetensors"
 METRICS_NAME = "metrics.csv"
 ACCURACY_NAME = "accuracy.csv"
-_NUMBERS = ("step", "steps", "seed")
+_NUMBERS = ("step", "steps", "seed", "processes")
 
 
 class CheckpointError(ValueError):
@@ -44,14 +44,24 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What exact resumption needs: steps done and planned, the seed, the sha256 of the training text ("" without one), weights, and the optimizer's moments by parameter name."""
+    """What exact resumption needs: steps done and planned, the seed, the number of processes, the sha256 of the training text ("" without one), weights, and the optimizer's moments by parameter name."""
 
     step: int
     steps: int
     seed: int
+    processes: int
     corpus: str
     weights: dict[str, Tensor]
     moments: dict[str, dict[str, Tensor]]
+
+
+def build_model(config: RunConfig) -> nn.Module:
+    """An untrained model of a run."""
+    if config.architecture == "transformer":
+        from mmfree.transformer import Transformer
+
+        return Transformer(config.model)
+    return MatMulFreeLM(config.model)
 
 
 def begin_checkpoint(folder: Path, config: RunConfig) -> None:
@@ -63,7 +73,7 @@ def begin_checkpoint(folder: Path, config: RunConfig) -> None:
     _write_json(folder / TOKENIZER_NAME, config.tokenizer.to_dict())
 
 
-def save_checkpoint(folder: Path, model: MatMulFreeLM, state: TrainingState) -> None:
+def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState) -> None:
     """Replace the weights and the training state, each atomically."""
     tensors = {f"weights.{name}": tensor for name, tensor in state.weights.items()}
     for name, moments in state.moments.items():
@@ -92,7 +102,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """
     config = load_config(folder)
     tensors = _load_tensors(folder / MODEL_NAME)
-    model = MatMulFreeLM(config.model)
+    model = build_model(config)
+    if not isinstance(model, MatMulFreeLM):
+        raise CheckpointError(f"{folder}: a {config.architecture}, the baseline: it can be trained and compared, not played or exported")
     check_weights(folder / MODEL_NAME, tensors, model)
     model.load_state_dict(tensors)
     try:
@@ -127,11 +139,12 @@ def load_training_state(folder: Path) -> TrainingState:
         else:
             parameter, _, key = rest.rpartition(":")
             moments.setdefault(parameter, {})[key] = tensor
-    numbers = {name: int(metadata[name]) for name in _NUMBERS}
+    # One process, before there could be more.
+    numbers = {name: int(metadata.get(name, 1)) for name in _NUMBERS}
     return TrainingState(**numbers, corpus=metadata["corpus"], weights=weights, moments=moments)
 
 
-def check_weights(path: Path, tensors: dict[str, Tensor], model: MatMulFreeLM) -> None:
+def check_weights(path: Path, tensors: dict[str, Tensor], model: nn.Module) -> None:
     """Compare names and shapes with the model's."""
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if missing := sorted(set(wanted) - set(tensors)):
@@ -161,7 +174,7 @@ def _write_json(path: Path, data: object) -> None:
     write_atomically(path, _json(data))
 
 
-def moments_of(optimizer: torch.optim.Optimizer, model: MatMulFreeLM) -> dict[str, dict[str, Tensor]]:
+def moments_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, dict[str, Tensor]]:
     """The optimizer's state, by parameter name."""
     return {
         name: {key: value.detach().clone() for key, value in optimizer.state[parameter].items()}
@@ -170,7 +183,7 @@ def moments_of(optimizer: torch.optim.Optimizer, model: MatMulFreeLM) -> dict[st
     }
 
 
-def restore(state: TrainingState, model: MatMulFreeLM, optimizer: torch.optim.Optimizer) -> None:
+def restore(state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put weights and moments back, bit for bit."""
     model.load_state_dict(state.weights)
     for name, parameter in model.named_parameters():

@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         if type(error).__module__.partition(".")[0] not in ("mmfree", "hdl", "sim"):
             raise
         return _fail(str(error), FAILED if type(error).__name__ in FAILURES else UNUSABLE)
-    if options.json:
+    if options.json and outcome.values:
         print(json.dumps(outcome.values))
     elif outcome.text:
         print(outcome.text)
@@ -198,6 +198,9 @@ def _add_train(verbs: Any) -> None:
         "--minutes", type=float, metavar="M", help="plan the run for this time in minutes; None: all steps"
     )
     parser.add_argument("--resume", action="store_true", help="go on where the checkpoint stands")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write events for TensorBoard, in the checkpoint's folder tensorboard"
+    )
     _add_out(parser, "checkpoint folder")
 
 

@@ -60,7 +60,10 @@ def train(options: argparse.Namespace) -> Outcome:
         minutes=options.minutes,
         resume=options.resume,
         force=options.force,
+        tensorboard=options.tensorboard,
     )
+    if not result.main:
+        return Outcome({}, "")
     score, text = _score(options.out, options.data or [])
     values = {
         "checkpoint": str(options.out),
@@ -75,8 +78,11 @@ def train(options: argparse.Namespace) -> Outcome:
 
 def _score(folder: Path, data: list[Path]) -> tuple[dict[str, Any], str]:
     """How a fresh checkpoint does on what it was not trained on, in the contract's arithmetic."""
+    from mmfree.checkpoint import load_config
     from mmfree.scores import describe_task
 
+    if load_config(folder).architecture != "matmul-free":
+        return {}, "not scored: the baseline is compared, not played"
     golden = load_backend(folder, "golden")
     kind = golden.tokenizer.kind
     if tasks := [name for name, task in TASKS.items() if task.tokenizer == kind]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,31 @@ TOKENIZER_NAME = "tokenizer.json"
 """The tokenizer's file in a checkpoint."""
 
 
+PRECISIONS = ("fp32", "bf16")
+
+ARCHITECTURES = ("matmul-free", "transformer")
+"""What can be trained; a transformer is the baseline (mmfree/transformer.py), and cannot be exported."""
+
+
+def _linear(done: float) -> float:
+    return 1 - done
+
+
+def _two_phases(done: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * done)) * (1.0 if done < 0.5 else 0.5)
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {"linear": _linear, "two-phase": _two_phases}
+"""Learning rate against the share of the steps that are done: "two-phase" is a cosine that is halved midway, as the published models were trained (arXiv 2406.02528)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train (AdamW; the learning rate rises over ``warmup_steps`` and falls linearly to 0 at ``steps``).
+    """How to train (AdamW; the learning rate rises over ``warmup_steps``, and then falls to 0 at ``steps``: see SCHEDULES).
 
-    ``length``: most columns of a sum, most bits, or bytes of a text window (modular addition has one length). ``clip``: largest norm of the gradient.
+    ``length``: most columns of a sum, most bits, or tokens of a text window (modular addition has one length). ``clip``: largest norm of the gradient.
+    ``precision``: "bf16" makes the products of the way back of a MatMul-free model, and a Transformer's of both ways, in bfloat16. ``accumulate``: parts that a batch is cut into, one after another, to save memory.
+    ``compile``: with torch.compile.
     """
 
     task: str
@@ -55,11 +76,18 @@ class Recipe:
     weight_decay: float = 0.01
     warmup_steps: int = 20
     clip: float = 1.0
+    schedule: str = "linear"
+    precision: str = "fp32"
+    accumulate: int = 1
+    compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.task not in RUN_TASKS:
-            raise ValueError(f"recipe: task must be one of {', '.join(RUN_TASKS)}, got {self.task!r}")
-        for name in ("steps", "batch_size", "length", "warmup_steps"):
+        for name, known in (("task", RUN_TASKS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"recipe: {name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if type(self.compile) is not bool:
+            raise ValueError(f"recipe: compile must be true or false, got {self.compile!r}")
+        for name in ("steps", "batch_size", "length", "warmup_steps", "accumulate"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"recipe: {name} must be a positive integer, got {value!r}")
@@ -74,15 +102,18 @@ class Recipe:
 class RunConfig:
     """A model and a recipe that fit together.
 
-    ``subword``: description (``to_dict``) of the tokenizer of a text model; None: the task's own. As JSON it is a file's name, relative to the config's folder, and the
+    ``architecture``: of ARCHITECTURES, left out of the JSON if it is the first. ``subword``: description (``to_dict``) of the tokenizer of a text model; None: the task's own. As JSON it is a file's name, relative to the config's folder, and the
     description's sha256: {"tokenizer": {"file": "tokenizer.json", "sha256": ...}}. A config may name any file that ``mmfree.subword.load_tokenizer`` reads, without sha256.
     """
 
     model: ModelConfig
     recipe: Recipe
     subword: dict[str, Any] | None = None
+    architecture: str = "matmul-free"
 
     def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"config: architecture must be one of {', '.join(ARCHITECTURES)}, got {self.architecture!r}")
         if self.subword is not None and self.recipe.task != "text":
             raise ValueError(f"config: task {self.recipe.task} has a tokenizer of its own; leave tokenizer out")
         tokens, rows = self.tokenizer.vocab_size, self.tokenizer.head_size
@@ -101,9 +132,11 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        data = {"model": self.model.to_dict(), "recipe": asdict(self.recipe)}
+        data: dict[str, Any] = {"model": self.model.to_dict(), "recipe": asdict(self.recipe)}
         if self.subword is not None:
             data["tokenizer"] = {"file": TOKENIZER_NAME, "sha256": _sha256(self.subword)}
+        if self.architecture != "matmul-free":
+            data["architecture"] = self.architecture
         return data
 
     @classmethod
@@ -112,7 +145,7 @@ class RunConfig:
 
         ``source`` is the file, beside which the tokenizer's is; ``tokenizer`` is used instead of that if it is given.
         """
-        if not isinstance(data, dict) or set(data) - {"tokenizer"} != {"model", "recipe"}:
+        if not isinstance(data, dict) or set(data) - {"tokenizer", "architecture"} != {"model", "recipe"}:
             raise ValueError(f'{source}: expected a JSON object with "model" and "recipe"')
         model = ModelConfig.from_dict(data["model"], source)
         values = data["recipe"]
@@ -120,7 +153,7 @@ class RunConfig:
         if not isinstance(values, dict) or (unknown := sorted(set(values) - known)):
             what = f"unknown field {unknown[0]!r}" if isinstance(values, dict) else "no JSON object"
             raise ValueError(f"{source}: recipe: {what}; known: {sorted(known)}")
-        required = known - {"weight_decay", "warmup_steps", "clip"}
+        required = {item.name for item in fields(Recipe) if item.default is MISSING}
         if missing := sorted(required - set(values)):
             raise ValueError(f"{source}: recipe: missing field {missing[0]!r}")
         if tokenizer is not None:
@@ -128,7 +161,8 @@ class RunConfig:
         else:
             subword = _read_subword(data["tokenizer"], source) if "tokenizer" in data else None
         try:
-            return cls(model=model, recipe=Recipe(**values), subword=subword)
+            architecture = data.get("architecture", "matmul-free")
+            return cls(model=model, recipe=Recipe(**values), subword=subword, architecture=architecture)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
 

@@ -38,42 +38,68 @@ def rounded_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor) -> Tensor:
     return torch.stack(states)
 
 
-class _FastScan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool) -> Tensor:
-        # Unsigned: an interpolation, exact at both ends. Signed: the part that loads c is made beforehand.
-        h_TBd = (1 - f_TBd.abs()).mul_(c_TBd) if signed else torch.empty_like(c_TBd)
-        previous = h0_Bd
-        for f_Bd, c_Bd, h_Bd in zip(f_TBd.unbind(), c_TBd.unbind(), h_TBd.unbind(), strict=True):
-            if signed:
-                h_Bd.addcmul_(f_Bd, previous)
-            else:
-                torch.lerp(c_Bd, previous, f_Bd, out=h_Bd)
-            previous = h_Bd
-        ctx.signed = signed
-        ctx.save_for_backward(f_TBd, c_TBd, h0_Bd, h_TBd)
-        return h_TBd
+@torch.library.custom_op("mmfree::scan", mutates_args=())
+def _scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool) -> Tensor:
+    # Unsigned: an interpolation, exact at both ends. Signed: the part that loads c is made beforehand.
+    h_TBd = (1 - f_TBd.abs()).mul_(c_TBd) if signed else torch.empty_like(c_TBd)
+    previous = h0_Bd
+    for f_Bd, c_Bd, h_Bd in zip(f_TBd.unbind(), c_TBd.unbind(), h_TBd.unbind(), strict=True):
+        if signed:
+            h_Bd.addcmul_(f_Bd, previous)
+        else:
+            torch.lerp(c_Bd, previous, f_Bd, out=h_Bd)
+        previous = h_Bd
+    return h_TBd
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        (grad_TBd,) = grads
-        f_TBd, c_TBd, h0_Bd, h_TBd = ctx.saved_tensors
-        # Gradient of h_t from all outputs from t on: d_t = grad_t + f_{t+1} d_{t+1}.
-        d_TBd = grad_TBd.clone(memory_format=torch.contiguous_format)
-        d, f = d_TBd.unbind(), f_TBd.unbind()
-        for t in range(len(d) - 2, -1, -1):
-            d[t].addcmul_(f[t + 1], d[t + 1])
-        grad_h0 = f_TBd[0] * d_TBd[0]
-        grad_f = torch.empty_like(d_TBd)
-        lost_TBd = c_TBd * f_TBd.sign() if ctx.signed else c_TBd
-        torch.sub(h_TBd[:-1], lost_TBd[1:], out=grad_f[1:])
-        torch.sub(h0_Bd, lost_TBd[0], out=grad_f[0])
-        grad_f.mul_(d_TBd)
-        held_TBd = f_TBd.abs() if ctx.signed else f_TBd
-        return grad_f, d_TBd.addcmul_(held_TBd, d_TBd, value=-1), grad_h0, None
+
+@torch.library.custom_op("mmfree::scan_backward", mutates_args=())
+def _scan_backward(
+    grad_TBd: Tensor, f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, h_TBd: Tensor, signed: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    # Gradient of h_t from all outputs from t on: d_t = grad_t + f_{t+1} d_{t+1}.
+    d_TBd = grad_TBd.clone(memory_format=torch.contiguous_format)
+    d, f = d_TBd.unbind(), f_TBd.unbind()
+    for t in range(len(d) - 2, -1, -1):
+        d[t].addcmul_(f[t + 1], d[t + 1])
+    grad_h0 = f_TBd[0] * d_TBd[0]
+    grad_f = torch.empty_like(d_TBd)
+    lost_TBd = c_TBd * f_TBd.sign() if signed else c_TBd
+    torch.sub(h_TBd[:-1], lost_TBd[1:], out=grad_f[1:])
+    torch.sub(h0_Bd, lost_TBd[0], out=grad_f[0])
+    grad_f.mul_(d_TBd)
+    held_TBd = f_TBd.abs() if signed else f_TBd
+    return grad_f, d_TBd.addcmul_(held_TBd, d_TBd, value=-1), grad_h0
+
+
+@_scan.register_fake
+def _(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool) -> Tensor:
+    return torch.empty_like(c_TBd, memory_format=torch.contiguous_format)
+
+
+@_scan_backward.register_fake
+def _(
+    grad_TBd: Tensor, f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, h_TBd: Tensor, signed: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    whole = torch.empty_like(grad_TBd, memory_format=torch.contiguous_format)
+    return whole, torch.empty_like(whole), torch.empty_like(h0_Bd)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    f_TBd, c_TBd, h0_Bd, ctx.signed = inputs
+    ctx.save_for_backward(f_TBd, c_TBd, h0_Bd, output)
+
+
+def _differentiate(ctx: Any, grad_TBd: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    return *_scan_backward(grad_TBd, *ctx.saved_tensors, ctx.signed), None
+
+
+_scan.register_autograd(_differentiate, setup_context=_save)
 
 
 def fast_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool = False) -> Tensor:
-    """``naive_scan`` in one fused operation per time step, forward and backward; first order gradients only. ``signed``: f may be negative."""
-    result: Tensor = _FastScan.apply(f_TBd, c_TBd, h0_Bd, signed)
+    """``naive_scan`` in one fused operation per time step, forward and backward; first order gradients only. ``signed``: f may be negative.
+
+    One operation to torch.compile, which would otherwise unroll time.
+    """
+    result: Tensor = _scan(f_TBd, c_TBd, h0_Bd, signed)
     return result

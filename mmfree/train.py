@@ -1,16 +1,25 @@
-"""Training: one process, exactly resumable, killable at any moment."""
+"""Training: one process or many, exactly resumable, killable at any moment.
+
+Processes come from `torchrun` or `accelerate launch`. Every process makes the whole batch of a step, which depends on seed and step alone, and takes its own rows; gradients are added up (DDP), so the loss is that of the whole batch.
+"""
 
 from __future__ import annotations
 
 import csv
 import math
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmfree.batch import Batch
@@ -21,6 +30,7 @@ from mmfree.checkpoint import (
     CheckpointError,
     TrainingState,
     begin_checkpoint,
+    build_model,
     load_config,
     load_training_state,
     moments_of,
@@ -28,12 +38,13 @@ from mmfree.checkpoint import (
     save_checkpoint,
 )
 from mmfree.data import Corpus, load_corpus, training_windows
-from mmfree.model import MatMulFreeLM
-from mmfree.recipe import RunConfig
+from mmfree.files import write_atomically
+from mmfree.recipe import SCHEDULES, RunConfig
 from mmfree.tasks import followed_examples, training_batch
 from mmfree.tokenizer import text_tokenizer
 
 SAVE_SECONDS = 30.0
+CURVE_NAME = "loss.svg"
 FOLLOW_STEPS = 25
 """Steps between two scores of a task whose examples are followed (``followed_examples``)."""
 
@@ -43,12 +54,13 @@ MEASURED_STEPS = 20
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended: steps done and planned, the mean loss of the last steps in nats, and its speed."""
+    """How a run ended: steps done and planned, the mean loss of the last steps in nats, its speed, and whether this is the process that reports."""
 
     step: int
     steps: int
     loss: float
     tokens_per_second: float
+    main: bool = True
 
 
 def train(
@@ -61,6 +73,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     stop_at: int | None = None,
+    tensorboard: bool = False,
 ) -> TrainingResult:
     """Train a model into a checkpoint folder.
 
@@ -82,17 +95,24 @@ def train(
         Replace an existing checkpoint.
     stop_at
         Stop after this step as if killed behind a save (for tests).
+    tensorboard
+        Also write events for TensorBoard into the folder ``tensorboard`` of the checkpoint.
 
     Raises
     ------
     CheckpointError
-        If the folder holds a checkpoint and neither ``resume`` nor ``force`` is given, or resumption finds none or one of another config.
+        If the folder holds a checkpoint and neither ``resume`` nor ``force`` is given, or resumption finds none, or one of another config, text or number of processes.
     ValueError
         If the data cannot be used, or training diverges.
     """
     corpus = _corpus(config, data or [])
+    # Without a GPU accelerate joins processes only if it is told that CPUs are meant.
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    processes = accelerator.num_processes
+    if (parts := processes * config.recipe.accumulate) > config.recipe.batch_size:
+        raise ValueError(f"batch_size {config.recipe.batch_size} cannot be cut into {parts} parts ({processes} processes, accumulate {config.recipe.accumulate})")
     torch.manual_seed(seed)
-    model = MatMulFreeLM(config.model)
+    model = build_model(config)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=0.0, weight_decay=config.recipe.weight_decay, fused=True
     )
@@ -103,6 +123,10 @@ def train(
             raise CheckpointError(
                 f"{folder}: the checkpoint was trained on another text; resume with the same --data"
             )
+        if state.processes != processes:
+            raise CheckpointError(
+                f"{folder}: the checkpoint was trained by {state.processes} processes, this run has {processes}: sums would differ; resume with as many"
+            )
         restore(state, model, optimizer)
         state = replace(state, weights={}, moments={})
     else:
@@ -110,9 +134,11 @@ def train(
             raise CheckpointError(
                 f"{folder}: holds a checkpoint already; --resume goes on with it, --force replaces it"
             )
-        state = TrainingState(0, config.recipe.steps, seed, _digest(corpus), {}, {})
-    run = _Run(config, folder, model, optimizer, corpus, state, minutes)
-    return run.go(stop_at)
+        state = TrainingState(0, config.recipe.steps, seed, processes, _digest(corpus), {}, {})
+    run = _Run(config, folder, accelerator, model, optimizer, corpus, state, minutes)
+    # Nobody writes before all have looked.
+    accelerator.wait_for_everyone()
+    return run.go(stop_at, _events(folder) if tensorboard and accelerator.is_main_process else None)
 
 
 class _Run:
@@ -122,31 +148,39 @@ class _Run:
         self,
         config: RunConfig,
         folder: Path,
-        model: MatMulFreeLM,
+        accelerator: Accelerator,
+        model: nn.Module,
         optimizer: torch.optim.Optimizer,
         corpus: Corpus | None,
         state: TrainingState,
         minutes: float | None,
     ) -> None:
         self.config, self.recipe, self.folder = config, config.recipe, folder
-        self.model, self.optimizer = model, optimizer
+        self.accelerator, self.device = accelerator, accelerator.device
+        self.own_model, self.own_optimizer = model, optimizer
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.loss = torch.compile(_loss) if self.recipe.compile else _loss
         self.corpus, self.minutes = corpus, minutes
         self.step, self.steps, self.seed = state.step, state.steps, state.seed
-        self.begun = state.step > 0
+        self.begun, self.processes = state.step > 0, state.processes
         self.rows = _read_rows(folder / METRICS_NAME, self.step)
         self.followed = followed_examples(config.recipe.task)
         self.accuracies = _read_rows(folder / ACCURACY_NAME, self.step + 1)
 
-    def go(self, stop_at: int | None) -> TrainingResult:
+    def go(self, stop_at: int | None, events: Any = None) -> TrainingResult:
         started = saved = time.monotonic()
         tokens, losses = 0, []
-        with tqdm(total=self.steps, initial=self.step, unit="step", disable=None) as bar:
+        main = self.accelerator.is_main_process
+        with tqdm(total=self.steps, initial=self.step, unit="step", disable=None if main else True) as bar:
             while self.step < self.steps:
                 batch = self._batch()
                 loss = self._train_step(batch)
                 self.step += 1
                 tokens += batch.ids.size
                 losses.append(loss)
+                if events is not None:
+                    events.add_scalar("loss", loss, self.step)
+                    events.add_scalar("learning rate", self.rows[-1][2], self.step)
                 if self.followed is not None and self.step % FOLLOW_STEPS == 0:
                     training, held_out = map(self._accuracy, self.followed)
                     self.accuracies.append((self.step, training, held_out))
@@ -156,22 +190,29 @@ class _Run:
                     bar.total = self.steps
                 bar.update()
                 bar.set_postfix_str(f"loss {loss:.3f}, {tokens / elapsed:,.0f} tokens/s")
-                if time.monotonic() - saved > SAVE_SECONDS:
+                if main and time.monotonic() - saved > SAVE_SECONDS:
                     self._save()
                     saved = time.monotonic()
                 if self.step == stop_at:
                     break
-        self._save()
+        if main:
+            self._save()
+            _draw(self.folder, self.rows)
+        if events is not None:
+            events.close()
+        self.accelerator.wait_for_everyone()
         speed = tokens / max(time.monotonic() - started, 1e-9)
         recent = losses[-50:]
         return TrainingResult(
-            self.step, self.steps, sum(recent) / len(recent) if recent else math.nan, speed
+            self.step, self.steps, sum(recent) / len(recent) if recent else math.nan, speed, main
         )
 
     def _planned_steps(self, seconds: float) -> int:
         assert self.minutes is not None
         fitting = int(self.minutes * 60 / (seconds / MEASURED_STEPS))
-        return max(MEASURED_STEPS, min(self.steps, fitting))
+        # The first process decides for all.
+        planned = [max(MEASURED_STEPS, min(self.steps, fitting))]
+        return int(broadcast_object_list(planned)[0])
 
     def _batch(self) -> Batch:
         rng = np.random.default_rng([self.seed, self.step])
@@ -183,47 +224,96 @@ class _Run:
 
     def _learning_rate(self) -> float:
         rising = min(1.0, (self.step + 1) / self.recipe.warmup_steps)
-        return self.recipe.learning_rate * rising * (1 - self.step / self.steps)
+        return self.recipe.learning_rate * rising * SCHEDULES[self.recipe.schedule](self.step / self.steps)
 
     def _train_step(self, batch: Batch) -> float:
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        logits, _ = self.model(torch.from_numpy(batch.ids), mode="train")
-        mask = torch.from_numpy(batch.mask)
-        loss = F.cross_entropy(logits[mask], torch.from_numpy(batch.targets)[mask])
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        total = torch.zeros((), device=self.device)
+        parts = self._own_parts(batch)
+        for number, rows in enumerate(parts):
+            # Gradients of processes are added up once, with the last part.
+            waits = number < len(parts) - 1
+            with self.accelerator.no_sync(self.model) if waits else nullcontext():
+                loss = self._part_loss(batch, rows)
+                # DDP takes the mean over processes.
+                self.accelerator.backward(loss * self.processes)
+            total += loss.detach()
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
-        value = float(loss.detach())
+        value = float(self.accelerator.reduce(total, "sum"))
         if not math.isfinite(value):
             raise ValueError(f"the loss became {value} at step {self.step}: lower learning_rate")
         self.rows.append((self.step, value, rate))
         return value
 
+    def _own_parts(self, batch: Batch) -> list[Any]:
+        """Rows of a batch that this process plays, one part after another."""
+        count = self.recipe.accumulate
+        parts = np.array_split(np.arange(len(batch.ids)), self.processes * count)
+        own = self.accelerator.process_index * count
+        return parts[own : own + count]
+
+    def _part_loss(self, batch: Batch, rows: Any) -> Tensor:
+        """The part's share of the mean over the whole batch's scored positions, in nats."""
+        ids, targets, mask = (torch.from_numpy(array[rows]).to(self.device) for array in (batch.ids, batch.targets, batch.mask))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            mean = self.loss(self.model, ids, targets, mask if not batch.mask.all() else None)
+        share = batch.mask[rows].sum() / batch.mask.sum()
+        return mean * float(share)
+
     def _accuracy(self, batch: Batch) -> float:
         """Share of exact examples, in the contract's arithmetic."""
         with torch.no_grad():
-            logits, _ = self.model(torch.from_numpy(batch.ids), mode="fakequant")
-        return batch.num_exact(logits.argmax(dim=-1).numpy()) / len(batch.ids)
+            logits, _ = self.own_model(torch.from_numpy(batch.ids).to(self.device), mode="fakequant")
+        return batch.num_exact(logits.argmax(dim=-1).cpu().numpy()) / len(batch.ids)
 
     def _save(self) -> None:
         state = TrainingState(
             self.step,
             self.steps,
             self.seed,
+            self.processes,
             _digest(self.corpus),
-            {name: tensor.detach() for name, tensor in self.model.state_dict().items()},
-            moments_of(self.optimizer, self.model),
+            {name: tensor.detach() for name, tensor in self.own_model.state_dict().items()},
+            moments_of(self.own_optimizer, self.own_model),
         )
         if not self.begun:
             begin_checkpoint(self.folder, self.config)
             self.begun = True
-        save_checkpoint(self.folder, self.model, state)
+        save_checkpoint(self.folder, self.own_model, state)
         _write_rows(self.folder / METRICS_NAME, "step,loss,learning_rate", self.rows)
         if self.followed is not None:
             _write_rows(self.folder / ACCURACY_NAME, "step,training,held_out", self.accuracies)
+
+
+def _loss(model: Callable[..., Any], ids: Tensor, targets: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over the scored positions, in nats; no mask: all are scored."""
+    logits, _ = model(ids, mode="train")
+    if mask is None:
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    if torch.compiler.is_compiling():
+        # Shapes that do not depend on the mask.
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.masked_fill(~mask, -100).flatten(), ignore_index=-100)
+    return F.cross_entropy(logits[mask].float(), targets[mask])
+
+
+def _events(folder: Path) -> Any:
+    """Where TensorBoard reads."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError("--tensorboard: the package is missing: pip install 'mmfree[tensorboard]'") from None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def _draw(folder: Path, rows: list[tuple[int, float, float]]) -> None:
+    """The curve of the loss, beside the numbers."""
+    from sim.report_figures import training_curve
+
+    write_atomically(folder / CURVE_NAME, training_curve(rows).encode())
 
 
 def _corpus(config: RunConfig, paths: list[Path]) -> Corpus | None:

@@ -21,7 +21,7 @@ from tests.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
 
 SURFACE = {
     "tokenize": "data --tokenizer --field --out --force",
-    "train": "config --gate --data --tokenizer --minutes --resume --out --force",
+    "train": "config --gate --data --tokenizer --minutes --resume --tensorboard --out --force",
     "evaluate": "model --data --words --choices --task --digits --examples --ranges --backend --lanes",
     "export": "checkpoint --data --allow-saturation --format --out --force",
     "inspect": "tape",

@@ -14,7 +14,14 @@ from mmfree.config import ModelConfig
 from mmfree.export import export_tape
 from mmfree.formats import GATES
 from mmfree.golden import Golden
-from mmfree.model import MatMulFreeLM, forget_gate, gated_product, lookup, residual_add
+from mmfree.model import (
+    MatMulFreeLM,
+    _ComputedLookup,
+    forget_gate,
+    gated_product,
+    lookup,
+    residual_add,
+)
 
 ODD = {
     "vocab_size": 19,
@@ -256,3 +263,17 @@ def test_state_of_another_shape_is_refused() -> None:
     model = _model("hard", num_layers=1)
     with pytest.raises(ValueError, match=r"state must be .* = \(1, 2, 33\), got \(1, 3, 33\)"):
         model(_ids(model, 2, 1), model.initial_state(3))
+
+
+@pytest.mark.parametrize(("name", "bits"), [("sigmoid", 8), ("silu", 11)])
+def test_computed_entries_equal_the_table_with_the_same_gradient(name: str, bits: int) -> None:
+    """At every index, between two of them, and beyond both ends."""
+    x = torch.arange(-140, 140, 0.25, dtype=torch.float32) / 16
+    by_table, computed = (x.clone().requires_grad_() for _ in range(2))
+    one, other = lookup(by_table, name), _ComputedLookup.apply(computed, name, bits)
+    assert torch.equal(one, other)
+    one.sum().backward()
+    other.sum().backward()
+    assert by_table.grad is not None
+    assert torch.allclose(by_table.grad, computed.grad, rtol=1e-5, atol=1e-7)
+    assert len(one.unique()) > 100

@@ -11,7 +11,6 @@ from transformers import GenerationConfig
 from mmfree.checkpoint import (
     CONFIG_NAME,
     METRICS_NAME,
-    TOKENIZER_NAME,
     Checkpoint,
     load_checkpoint,
     write_model,
@@ -23,7 +22,7 @@ from mmfree.hf.card import CARD_NAME, model_card, read_training_record
 from mmfree.hf.config import MatMulFreeConfig
 from mmfree.hf.model import MatMulFreeForCausalLM
 from mmfree.hf.tokenizer import hugging_face_tokenizer
-from mmfree.recipe import RunConfig
+from mmfree.recipe import TOKENIZER_NAME, RunConfig
 from mmfree.tape import Tape
 
 MMFREE_TOKENIZER_NAME = "mmfree_tokenizer.json"
