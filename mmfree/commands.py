@@ -17,7 +17,7 @@ from mmfree.data import load_corpus, read_text
 from mmfree.design import Design, describe_padding, design_for
 from mmfree.evaluate import evaluate_task, evaluate_tokens
 from mmfree.export_formats import export_for_others
-from mmfree.files import refuse_to_overwrite
+from mmfree.files import refuse_to_overwrite, write_atomically
 from mmfree.operations import count_operations
 from mmfree.outcome import Outcome
 from mmfree.published import model_type
@@ -40,6 +40,9 @@ from mmfree.tokenizer import (
     text_tokenizer,
     tokenizer_from_dict,
 )
+
+CURVE_NAME = "loss.svg"
+"""The loss of a run, drawn beside its checkpoint."""
 
 EXAMPLES_AFTER_TRAINING = 200
 """Examples of each task that score a trained model."""
@@ -64,6 +67,7 @@ def train(options: argparse.Namespace) -> Outcome:
     )
     if not result.main:
         return Outcome({}, "")
+    _draw_loss(options.out)
     score, text = _score(options.out, options.data or [])
     values = {
         "checkpoint": str(options.out),
@@ -74,6 +78,15 @@ def train(options: argparse.Namespace) -> Outcome:
     }
     speed = f"{result.tokens_per_second:,.0f} tokens/s"
     return Outcome(values, f"{options.out}: {result.step} steps, {speed}; {text}")
+
+
+def _draw_loss(folder: Path) -> None:
+    """The curve of the loss, beside the numbers."""
+    from mmfree.checkpoint import METRICS_NAME
+    from mmfree.train import read_rows
+    from sim.report_figures import training_curve
+
+    write_atomically(folder / CURVE_NAME, training_curve(read_rows(folder / METRICS_NAME)).encode())
 
 
 def _score(folder: Path, data: list[Path]) -> tuple[dict[str, Any], str]:

@@ -38,13 +38,11 @@ from mmfree.checkpoint import (
     save_checkpoint,
 )
 from mmfree.data import Corpus, load_corpus, training_windows
-from mmfree.files import write_atomically
 from mmfree.recipe import SCHEDULES, RunConfig
 from mmfree.tasks import followed_examples, training_batch
 from mmfree.tokenizer import text_tokenizer
 
 SAVE_SECONDS = 30.0
-CURVE_NAME = "loss.svg"
 FOLLOW_STEPS = 25
 """Steps between two scores of a task whose examples are followed (``followed_examples``)."""
 
@@ -163,9 +161,9 @@ class _Run:
         self.corpus, self.minutes = corpus, minutes
         self.step, self.steps, self.seed = state.step, state.steps, state.seed
         self.begun, self.processes = state.step > 0, state.processes
-        self.rows = _read_rows(folder / METRICS_NAME, self.step)
+        self.rows = read_rows(folder / METRICS_NAME, self.step)
         self.followed = followed_examples(config.recipe.task)
-        self.accuracies = _read_rows(folder / ACCURACY_NAME, self.step + 1)
+        self.accuracies = read_rows(folder / ACCURACY_NAME, self.step + 1)
 
     def go(self, stop_at: int | None, events: Any = None) -> TrainingResult:
         started = saved = time.monotonic()
@@ -197,7 +195,6 @@ class _Run:
                     break
         if main:
             self._save()
-            _draw(self.folder, self.rows)
         if events is not None:
             events.close()
         self.accelerator.wait_for_everyone()
@@ -309,13 +306,6 @@ def _events(folder: Path) -> Any:
     return SummaryWriter(str(folder / "tensorboard"))
 
 
-def _draw(folder: Path, rows: list[tuple[int, float, float]]) -> None:
-    """The curve of the loss, beside the numbers."""
-    from sim.report_figures import training_curve
-
-    write_atomically(folder / CURVE_NAME, training_curve(rows).encode())
-
-
 def _corpus(config: RunConfig, paths: list[Path]) -> Corpus | None:
     if config.recipe.task == "text":
         return load_corpus(paths, text_tokenizer(config.tokenizer), minimum=config.recipe.length)
@@ -337,8 +327,8 @@ def _check_resumable(folder: Path, config: RunConfig) -> None:
         )
 
 
-def _read_rows(path: Path, step: int) -> list[tuple[int, float, float]]:
-    """Rows of the steps before ``step``."""
+def read_rows(path: Path, step: float = math.inf) -> list[tuple[int, float, float]]:
+    """Rows of metrics.csv or accuracy.csv, of the steps before ``step``, or all."""
     if not path.exists():
         return []
     with path.open(newline="") as file:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from mmfree.backends import load_tape_or_export
 from mmfree.config import ModelConfig
@@ -30,3 +33,11 @@ def trained(config: RunConfig, folder: Path, gate: str = "hard") -> Path:
 def tape_of(folder: Path) -> Tape:
     """The tape of a checkpoint."""
     return load_tape_or_export(folder)
+
+
+def forget_module(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Import a module anew when it is wanted; behind the test the old one is back, also where its package names it."""
+    package, _, own = name.rpartition(".")
+    if package in sys.modules and hasattr(sys.modules[package], own):
+        monkeypatch.setattr(sys.modules[package], own, getattr(sys.modules[package], own))
+    monkeypatch.delitem(sys.modules, name)

@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_holds_what_the_readme_says(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["config.json", "loss.svg", "metrics.csv", "model.safetensors", "tokenizer.json", "training.safetensors"]
+    assert names == ["config.json", "metrics.csv", "model.safetensors", "tokenizer.json", "training.safetensors"]
     assert json.loads((folder / CONFIG_NAME).read_text()) == TINY.to_dict()
     assert json.loads((folder / TOKENIZER_NAME).read_text()) == {"kind": "addition"}
     assert load_checkpoint(folder).config == TINY

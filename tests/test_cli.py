@@ -17,7 +17,7 @@ from mmfree.cli import build_parser, main
 from mmfree.layout import Image, layout
 from mmfree.recipe import load_run_config
 from mmfree.tape import Tape, read_tape, write_tape
-from tests.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
+from tests.models import SMALL_ADDITION, SMALL_TEXT, forget_module, tape_of, trained
 
 SURFACE = {
     "tokenize": "data --tokenizer --field --out --force",
@@ -97,7 +97,9 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int =
 def test_train_and_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps(SMALL_ADDITION.to_dict()))
-    values = run_json(capsys, "train", config, "--out", tmp_path / "run")
+    values = run_json(capsys, "train", config, "--out", tmp_path / "run", "--tensorboard")
+    assert (tmp_path / "run" / "loss.svg").read_text().startswith("<svg")
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
     assert set(values) >= {"accuracy", "tokens_per_second", "steps", "loss"}
     assert values["steps"] == 25
     for task in ("addition", "addition-chains"):
@@ -126,6 +128,11 @@ def test_train_and_evaluate_text(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert set(result) == {"backend", "bits_per_byte", "bytes", "tokens", "token_perplexity"}
     assert result["bytes"] == result["tokens"] == data.stat().st_size
     assert run_json(capsys, "train", config, "--data", data, "--out", tmp_path / "run", "--resume")["steps"] == 25
+    config.write_text(json.dumps(SMALL_TEXT.to_dict() | {"architecture": "transformer"}))
+    baseline = run_json(capsys, "train", config, "--data", data, "--out", tmp_path / "baseline")
+    assert baseline["steps"] == 25
+    assert main(["export", str(tmp_path / "baseline"), "--out", str(tmp_path / "b.tape")]) == 2
+    assert "a transformer, the baseline: it can be trained and compared, not played" in capsys.readouterr().err
 
 
 def test_export_and_inspect(addition: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -376,7 +383,7 @@ def test_a_missing_extra_is_named(
     for name in list(sys.modules):
         own = name.startswith(("mmfree.train", "mmfree.recipe", "hdl", "sim.")) or name == "sim"
         if own or name.partition(".")[0] == package:
-            monkeypatch.delitem(sys.modules, name)
+            forget_module(monkeypatch, name)
     monkeypatch.setitem(sys.modules, package, None)
     filled = [{"TAPE": str(tape), "OUT": str(tmp_path / "out")}.get(a, a) for a in arguments]
     assert f"{package} is not installed; `pip install 'mmfree[{extra}]'` does that" in error_of(capsys, *filled)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from mmfree.bitnet_packing import unpack_trits
 from mmfree.cli import main
-from tests.models import SMALL_TEXT, tape_of, trained
+from tests.models import SMALL_TEXT, forget_module, tape_of, trained
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_the_missing_extra_is_named(
 ) -> None:
     for name in list(sys.modules):
         if name.startswith("mmfree.hf") or name.partition(".")[0] == "transformers":
-            monkeypatch.delitem(sys.modules, name)
+            forget_module(monkeypatch, name)
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert main(["export", str(run), "--format", "hf", "--out", str(tmp_path / "out")]) == 2
     assert "transformers is not installed; `pip install 'mmfree[hf]'` does that" in capsys.readouterr().err
