@@ -22,7 +22,7 @@ from mmfree.recipe import PRESETS
 from mmfree.tasks import TASKS
 from mmfree.weight_codes import WEIGHT_CODES
 
-MODULES = {"build": "build", "demo": "demo", "evaluate": "scores", "power": "power", "tokenize": "corpora"}
+MODULES = {"build": "build", "compare": "compare", "demo": "demo", "evaluate": "scores", "power": "power", "tokenize": "corpora"}
 """Verb -> module of mmfree that has it; the others stand in ``commands``."""
 
 FAILED, UNUSABLE = 1, 2
@@ -101,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mmfree {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for add in (_add_tokenize, _add_train, _add_evaluate, _add_export, _add_inspect, _add_generate):
+    for add in (_add_tokenize, _add_train, _add_compare, _add_evaluate, _add_export, _add_inspect, _add_generate):
         add(verbs)
     for add in (_add_verilog, _add_build, _add_cosim, _add_power, _add_demo, _add_report):
         add(verbs)
@@ -202,6 +202,17 @@ def _add_train(verbs: Any) -> None:
         "--tensorboard", action="store_true", help="also write events for TensorBoard, in the checkpoint's folder tensorboard"
     )
     _add_out(parser, "checkpoint folder")
+
+
+def _add_compare(verbs: Any) -> None:
+    parser = _add(verbs, "compare", "train a model and a Transformer of its size on the same text, and compare them")
+    parser.add_argument("config", metavar="PRESET|CONFIG.json", help="text, or a file of task text")
+    parser.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="as of train")
+    parser.add_argument("--tokenizer", metavar="NAME", help="as of train")
+    parser.add_argument("--rates", type=float, nargs="+", metavar="R", help="learning rates to try; None: four")
+    parser.add_argument("--baseline-rates", type=float, nargs="+", metavar="R", help="the Transformer's; None: four")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs at the best rate")
+    _add_out(parser, "folder for all runs; what is finished there is taken")
 
 
 def _add_evaluate(verbs: Any) -> None:

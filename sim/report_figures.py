@@ -47,6 +47,30 @@ def training_curve(rows: list[Row]) -> str:
     return svg_of(figure)
 
 
+ARCHITECTURE_COLORS = {"matmul-free": "#0b6e4f", "transformer": "#c8553d"}
+
+
+def comparison_curves(runs: list[tuple[str, list[int], list[float], float]]) -> str:
+    """Loss of runs (architecture, tokens seen, losses, tokens per second), smoothed, against tokens and against time."""
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    shown: set[str] = set()
+    for name, tokens, losses, speed in runs:
+        window = max(1, len(losses) // 50)
+        means = [sum(losses[max(0, i - window + 1) : i + 1]) / (i + 1 - max(0, i - window + 1)) for i in range(len(losses))]
+        label = None if name in shown else name
+        shown.add(name)
+        for axes, xs in ((panels[0], tokens), (panels[1], [count / speed for count in tokens])):
+            axes.plot(xs, means, color=ARCHITECTURE_COLORS[name], linewidth=1.2, alpha=0.8, label=label)
+    for axes, what in zip(panels, ("tokens", "seconds of training"), strict=True):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.set(xlabel=what, yscale="log")
+    panels[0].set(ylabel="training loss, nats per token")
+    panels[0].legend(frameon=False)
+    return svg_of(figure)
+
+
 def followed_accuracy(rows: list[Row]) -> str:
     """Accuracy on training and held-out examples against steps."""
     figure, axes = figure_of(7.2, 3.0)

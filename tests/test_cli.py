@@ -22,6 +22,7 @@ from tests.models import SMALL_ADDITION, SMALL_TEXT, forget_module, tape_of, tra
 SURFACE = {
     "tokenize": "data --tokenizer --field --out --force",
     "train": "config --gate --data --tokenizer --minutes --resume --tensorboard --out --force",
+    "compare": "config --data --tokenizer --rates --baseline-rates --seeds --out --force",
     "evaluate": "model --data --words --choices --task --digits --examples --ranges --backend --lanes",
     "export": "checkpoint --data --allow-saturation --format --out --force",
     "inspect": "tape",

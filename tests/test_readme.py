@@ -34,7 +34,7 @@ def test_every_command_is_understood(command: str) -> None:
 
 def test_every_verb_is_shown() -> None:
     shown = {command.split()[1] for command in COMMANDS if command.startswith("mmfree ")}
-    assert shown == {"tokenize", "train", "evaluate", "export", "inspect", "generate", "verilog", "cosim", "report", "build", "power"}
+    assert shown == {"tokenize", "train", "compare", "evaluate", "export", "inspect", "generate", "verilog", "cosim", "report", "build", "power"}
     assert "make demo" in README
 
 

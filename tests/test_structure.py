@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("mmfree", "hdl", "sim")
 TORCH_SIDE = {
-    *("bitlinear", "checkpoint", "export", "model", "quantize", "scan", "train", "transformer"),
+    *("bitlinear", "checkpoint", "compare", "export", "model", "quantize", "scan", "train", "transformer"),
     # These name the torch side inside functions only, and import it when asked for it.
     *("backends", "commands", "demo"),
 }
@@ -21,7 +21,7 @@ TORCH_SIDE = {
 HUGGING_FACE = "hf"
 """Package of mmfree that is loaded only by those who ask for it: it stands above torch, transformers and lm-eval-harness."""
 
-COMMAND_LINE = {"backends", "build", "cli", "commands", "demo", "power"}
+COMMAND_LINE = {"backends", "build", "cli", "commands", "compare", "demo", "power"}
 """Modules of mmfree that may import hdl and sim (lazily: a test below)."""
 
 
