@@ -13,6 +13,7 @@ from mmfree.absmax_tape import AbsmaxTape
 from mmfree.golden import Golden
 from mmfree.golden_absmax import AbsmaxGolden
 from mmfree.published import MODEL_TYPE, model_type
+from mmfree.subword import JsonTokenizer, SentencePieceTokenizer
 from mmfree.tape import Tape, is_absmax, read_tape
 from mmfree.tokenizer import Tokenizer, tokenizer_from_dict
 
@@ -78,6 +79,9 @@ class AbsmaxGoldenBackend(_GoldenBackend):
             )
         self.tape, self.golden = tape, AbsmaxGolden(tape)
         super().__init__(tape, self.golden, tape.formats.logit_fb)
+        if isinstance(self.tokenizer, JsonTokenizer | SentencePieceTokenizer) and tape.config.bos_token_id is not None:
+            # The checkpoint says what a sequence begins with.
+            self.tokenizer.start = tape.config.bos_token_id
 
 
 class TorchBackend:

@@ -118,8 +118,11 @@ def load_config(folder: Path) -> RunConfig:
     """The run's configuration; CheckpointError if the folder is no checkpoint."""
     if not (folder / CONFIG_NAME).is_file():
         raise CheckpointError(f"{folder}: no checkpoint: {CONFIG_NAME} is missing")
+    data = read_json(folder / CONFIG_NAME)
+    if isinstance(data, dict) and data.get("model_type") == "mmfree":
+        raise CheckpointError(f"{folder}: a Hugging Face folder: `mmfree export {folder} --format checkpoint --out RUN` makes a checkpoint of it")
     try:
-        return RunConfig.from_dict(read_json(folder / CONFIG_NAME), str(folder / CONFIG_NAME))
+        return RunConfig.from_dict(data, str(folder / CONFIG_NAME))
     except ValueError as error:
         raise CheckpointError(str(error)) from None
 
@@ -129,7 +132,11 @@ def load_training_state(folder: Path) -> TrainingState:
     path = folder / TRAINING_NAME
     tensors = _load_tensors(path)
     header_bytes = int.from_bytes(path.read_bytes()[:8], "little")
-    metadata = json.loads(path.read_bytes()[8 : 8 + header_bytes])["__metadata__"]
+    metadata = json.loads(path.read_bytes()[8 : 8 + header_bytes]).get("__metadata__", {})
+    # One process, before there could be more.
+    metadata = {"processes": "1"} | metadata
+    if missing := sorted({*_NUMBERS, "corpus"} - metadata.keys()):
+        raise CheckpointError(f"{path}: damaged: {missing[0]} is missing in its metadata")
     weights: dict[str, Tensor] = {}
     moments: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -139,8 +146,7 @@ def load_training_state(folder: Path) -> TrainingState:
         else:
             parameter, _, key = rest.rpartition(":")
             moments.setdefault(parameter, {})[key] = tensor
-    # One process, before there could be more.
-    numbers = {name: int(metadata.get(name, 1)) for name in _NUMBERS}
+    numbers = {name: int(metadata[name]) for name in _NUMBERS}
     return TrainingState(**numbers, corpus=metadata["corpus"], weights=weights, moments=moments)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"{package} is not installed; `pip install 'mmfree[{extra}]'` does that", UNUSABLE)
     except (ValueError, OSError) as error:
         return _fail(str(error), UNUSABLE)
+    except (RecursionError, ArithmeticError) as error:
+        return _fail(f"a number or a nesting of the input is too large: {error}", UNUSABLE)
     except RuntimeError as error:
         if type(error).__module__.partition(".")[0] not in ("mmfree", "hdl", "sim"):
             raise
@@ -78,7 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"mmfree: error: {' '.join(message.split())}", file=sys.stderr)
+    # Of several processes the first speaks.
+    if os.environ.get("RANK", "0") == "0":
+        print(f"mmfree: error: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 

@@ -30,7 +30,7 @@ from mmfree.ranges import (
     refuse_saturation,
 )
 from mmfree.sampling import temperature_code
-from mmfree.shards import is_shards
+from mmfree.sources import is_shards
 from mmfree.tape import Tape, is_absmax, read_tape, write_tape
 from mmfree.tasks import TASKS
 from mmfree.tokenizer import (

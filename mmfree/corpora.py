@@ -15,11 +15,11 @@ from mmfree.recipe import PRESETS, RunConfig, load_run_config
 from mmfree.shards import (
     Manifest,
     check_output,
-    is_shards,
     open_shards,
     read_tokenizer,
     write_shards,
 )
+from mmfree.sources import is_shards
 from mmfree.subword import load_tokenizer, train_bpe
 from mmfree.tokenizer import ByteTokenizer, TextTokenizer, text_tokenizer, tokenizer_from_dict
 

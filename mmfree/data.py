@@ -20,6 +20,7 @@ from mmfree.sources import (
     character_start,
     documents,
     expand,
+    is_shards,
 )
 from mmfree.tokenizer import ByteTokenizer, TextTokenizer
 
@@ -79,6 +80,8 @@ def read_text(path: Path) -> bytes:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     if not data:
         raise ValueError(f"{path}: the file is empty; text is needed")
+    if (place := data.find(0)) >= 0:
+        raise ValueError(f"{path}: byte 0 at offset {place}: no text holds it")
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -226,7 +229,7 @@ def load_corpus(
     ValueError
         If a file cannot be used, the shards are of another tokenizer, or either side of the split is too short.
     """
-    from mmfree.shards import is_shards, open_shards
+    from mmfree.shards import open_shards
 
     tokenizer = tokenizer if tokenizer is not None else ByteTokenizer()
     if len(paths) == 1 and is_shards(paths[0]):

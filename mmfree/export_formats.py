@@ -9,6 +9,9 @@ from pathlib import Path
 from mmfree.files import new_folder
 from mmfree.outcome import Outcome
 
+TRAINING_NAME = "training.safetensors"
+"""What a training run keeps for resumption (mmfree.checkpoint, which is not imported for its name alone)."""
+
 FORMATS = ("tape", "hf", "bitnet", "checkpoint")
 """tape: for the golden model and the chip; hf: a Hugging Face folder; bitnet: packed trits; checkpoint: from a Hugging Face folder, back."""
 
@@ -17,6 +20,10 @@ def export_for_others(options: argparse.Namespace) -> Outcome:
     """``mmfree export`` in any format but "tape"."""
     if options.data is not None or options.allow_saturation:
         raise ValueError("--data and --allow-saturation belong to --format tape")
+    if options.out.resolve() == options.checkpoint.resolve():
+        raise ValueError(f"{options.out}: the folder that is read; give another --out")
+    if (options.out / TRAINING_NAME).exists():
+        raise ValueError(f"{options.out}: holds a training run, which nothing replaces; give another --out")
     write = {"hf": _export_hugging_face, "bitnet": _export_bitnet, "checkpoint": _export_checkpoint}[options.format]
     return write(options.checkpoint, options.out, options.force)
 

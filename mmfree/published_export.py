@@ -35,6 +35,7 @@ from mmfree.absmax_tape import (
 from mmfree.config import read_json
 from mmfree.published import CONFIG_NAME, PublishedError, Tensors, expected_tensors, read_config
 from mmfree.tape import pack_trits
+from mmfree.tokenizer import tokenizer_from_dict
 
 _ABSMEAN_ONE = 2.0**32
 _LARGEST_WEIGHT = 1024.0
@@ -80,7 +81,7 @@ def export_published(
     expected = expected_tensors(config, bounded)
     tensors.check(expected)
     if tokenizer is None:
-        tokenizer = read_tokenizer(folder, config.vocab_size)
+        tokenizer = read_tokenizer(folder, config.vocab_size, config.bos_token_id)
     bounds = _lower_bounds(tensors, config, bounded, formats.forget_fb)
     with tqdm(total=len(expected), unit="tensor", disable=None, leave=False) as progress:
         largest = _largest_of_rows(tensors)
@@ -207,7 +208,7 @@ def matrix_constant(absmean: float, fan_in: int) -> tuple[int, int]:
     return whole, exponent - CONSTANT_BITS
 
 
-def read_tokenizer(folder: Path, vocab_size: int) -> dict[str, Any]:
+def read_tokenizer(folder: Path, vocab_size: int, bos_token_id: int | None = None) -> dict[str, Any]:
     """The folder's tokenizer as a tape carries it: {"kind", "data": base64 of the zlib-compressed file}; {"kind": "none"} if there is none.
 
     Raises
@@ -225,7 +226,15 @@ def read_tokenizer(folder: Path, vocab_size: int) -> dict[str, Any]:
         data = path.read_bytes()
         if (size := count(path, data)) != vocab_size:
             raise PublishedError(f"{path}: has {size} tokens, but vocab_size of {CONFIG_NAME} is {vocab_size}")
-        return {"kind": kind, "data": base64.b64encode(zlib.compress(data, 9)).decode("ascii")}
+        description = {"kind": kind, "data": base64.b64encode(zlib.compress(data, 9)).decode("ascii")}
+        # Ids need not be without gaps, and a start token that no file names is one more.
+        needed = tokenizer_from_dict(description).vocab_size
+        if needed > vocab_size + (bos_token_id is not None and needed == size + 1):
+            raise PublishedError(
+                f"{path}: its ids, with that of a start token, reach {needed - 1}, but vocab_size of {CONFIG_NAME} is {vocab_size}; "
+                "if it has no start token, name one in bos_token_id"
+            )
+        return description
     return {"kind": "none"}
 
 

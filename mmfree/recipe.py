@@ -83,7 +83,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, known in (("task", RUN_TASKS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in known:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in known:
                 raise ValueError(f"recipe: {name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if type(self.compile) is not bool:
             raise ValueError(f"recipe: compile must be true or false, got {self.compile!r}")
@@ -94,7 +94,7 @@ class Recipe:
         for name in ("learning_rate", "clip", "weight_decay"):
             value = getattr(self, name)
             low = 0 if name == "weight_decay" else 1e-12
-            if not isinstance(value, int | float) or isinstance(value, bool) or not value >= low:
+            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < math.inf:
                 raise ValueError(f"recipe: {name} must be a positive number, got {value!r}")
 
 
@@ -112,8 +112,10 @@ class RunConfig:
     architecture: str = "matmul-free"
 
     def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
+        if not isinstance(self.architecture, str) or self.architecture not in ARCHITECTURES:
             raise ValueError(f"config: architecture must be one of {', '.join(ARCHITECTURES)}, got {self.architecture!r}")
+        if self.architecture == "transformer" and self.model.hidden_size % 2:
+            raise ValueError(f"config: hidden_size of a transformer must be even, for rotary positions, got {self.model.hidden_size}")
         if self.subword is not None and self.recipe.task != "text":
             raise ValueError(f"config: task {self.recipe.task} has a tokenizer of its own; leave tokenizer out")
         tokens, rows = self.tokenizer.vocab_size, self.tokenizer.head_size

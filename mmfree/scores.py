@@ -23,8 +23,8 @@ from mmfree.evaluate import (
 )
 from mmfree.outcome import Outcome
 from mmfree.ranges import describe_ranges, measure_ranges, ranges_to_dicts
-from mmfree.shards import is_shards, open_shards
-from mmfree.sources import JSONL_SUFFIXES, PARQUET_SUFFIXES, is_name
+from mmfree.shards import open_shards
+from mmfree.sources import JSONL_SUFFIXES, PARQUET_SUFFIXES, is_name, is_shards
 from mmfree.tasks import TASKS
 from mmfree.tokenizer import text_tokenizer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +21,14 @@ from tqdm import tqdm
 from mmfree.config import read_json
 from mmfree.data import Corpus, Piece, Text, tokenize
 from mmfree.files import write_atomically
+from mmfree.sources import FORMAT, MANIFEST_NAME, is_shards
 from mmfree.subword import token_dtype
 from mmfree.tokenizer import TextTokenizer, reads_text, tokenizer_from_dict
 
-MANIFEST_NAME = "manifest.json"
 TOKENIZER_NAME = "tokenizer.json"
-FORMAT, VERSION = "mmfree token shards", 1
+VERSION = 1
 
+_SHARD_NAME = re.compile(r"(shard|held_out)_\d+\.bin")
 TRAINING_SHARD_TOKENS = 1 << 26
 HELD_OUT_SHARD_TOKENS = 1 << 18
 """A shard is closed behind the piece of text with which it reaches so many tokens. Those held out are small: the first one scores a fresh checkpoint."""
@@ -43,6 +45,11 @@ class Shard:
     tokens: int
     bytes: int
     sha256: str
+
+
+def _is_sound(shard: Shard) -> bool:
+    names = isinstance(shard.file, str) and isinstance(shard.sha256, str)
+    return names and type(shard.tokens) is int and type(shard.bytes) is int and min(shard.tokens, shard.bytes) > 0
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,8 @@ class Manifest:
         try:
             for side in _SIDES:
                 values[side] = tuple(Shard(**shard) for shard in values[side])
+                if not values[side] or not all(map(_is_sound, values[side])):
+                    raise ValueError(f"{source}: {side} is malformed; tokenize again")
             return cls(**values | {"sources": tuple(values["sources"])})
         except TypeError as error:
             raise ValueError(f"{source}: malformed: {error}; tokenize again") from None
@@ -130,19 +139,15 @@ class ShardedCorpus(Corpus):
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the manifest, which holds those of all shards."""
-        return hashlib.sha256(self.manifest.to_bytes()).hexdigest()
+        """sha256 of what a run learns from: the tokenizer's and those of the training shards, wherever the text came from."""
+        parts = [self.manifest.tokenizer_sha256, *(shard.sha256 for shard in self.manifest.training)]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def all_held_out(self) -> tuple[NDArray[np.integer], int]:
         """Every token held out, and the bytes of its text."""
         shards = self.manifest.validation
         tokens = [_map(self.folder, shard, self.manifest) for shard in shards]
         return np.concatenate(tokens), sum(shard.bytes for shard in shards)
-
-
-def is_shards(path: Path) -> bool:
-    """Whether a path is a folder of shards."""
-    return (path / MANIFEST_NAME).is_file()
 
 
 def read_tokenizer(folder: Path) -> TextTokenizer:
@@ -156,7 +161,8 @@ def read_tokenizer(folder: Path) -> TextTokenizer:
     if hashlib.sha256(data).hexdigest() != manifest.tokenizer_sha256:
         raise ValueError(f"{path}: not the tokenizer that made the shards (its sha256 differs from the manifest's)")
     tokenizer = tokenizer_from_dict(json.loads(data))
-    assert reads_text(tokenizer)
+    if not reads_text(tokenizer):
+        raise ValueError(f"{path}: a tokenizer of kind {tokenizer.kind} does not read text; tokenize again")
     return tokenizer
 
 
@@ -181,7 +187,7 @@ def open_shards(folder: Path, tokenizer: TextTokenizer | None = None, *, verify:
     if tokenizer is not None and _tokenizer_bytes(tokenizer) != _tokenizer_bytes(read_tokenizer(folder)):
         raise ValueError(
             f"{folder}: made with another tokenizer (of {manifest.vocab_size} ids) than the model's "
-            f"(of {tokenizer.vocab_size}): leave --tokenizer out, or tokenize again"
+            f"(of {tokenizer.vocab_size}): take shards of its own tokenizer, or tokenize again"
         )
     itemsize = _DTYPES[manifest.dtype].itemsize
     for shard in (*manifest.training, *manifest.validation):
@@ -308,6 +314,10 @@ def check_output(folder: Path, force: bool) -> None:
         raise ValueError(f"{folder}: exists already; --force overwrites it")
     if not is_shards(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder}: exists and holds no token shards; --force replaces nothing else")
+    own = (MANIFEST_NAME, TOKENIZER_NAME)
+    for path in sorted(folder.iterdir()):
+        if path.name not in own and not _SHARD_NAME.fullmatch(path.name):
+            raise ValueError(f"{folder}: holds {path.name} besides token shards; --force replaces nothing else")
 
 
 def _watched(text: Text) -> Iterator[Piece]:

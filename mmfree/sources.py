@@ -28,6 +28,16 @@ class Document:
     continues: bool = False
 
 
+MANIFEST_NAME, FORMAT = "manifest.json", "mmfree token shards"
+"""A folder of token shards has such a file, with this word in it."""
+
+
+def is_shards(path: Path) -> bool:
+    """Whether a path is a folder of token shards; a manifest that is damaged still says so."""
+    manifest = path / MANIFEST_NAME
+    return manifest.is_file() and FORMAT.encode() in manifest.read_bytes()
+
+
 def expand(paths: list[Path]) -> list[Path]:
     """``paths`` with folders replaced by the files in them that have a known suffix, sorted by path.
 
@@ -40,7 +50,7 @@ def expand(paths: list[Path]) -> list[Path]:
     for path in paths:
         if is_name(path):
             files.append(path)
-        elif (path / "manifest.json").is_file():
+        elif is_shards(path):
             raise ValueError(f"{path}: a folder of token shards stands alone, and is not tokenized again")
         elif path.is_dir():
             files += _files_in(path)

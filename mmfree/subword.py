@@ -74,7 +74,8 @@ class JsonTokenizer:
         return _unpack(self._data).decode("utf-8")
 
     def encode(self, text: str) -> list[int]:
-        """``start`` and the text's ids."""
+        """``start`` and the text's ids; UnicodeEncodeError, a ValueError, if it is not Unicode."""
+        text.encode("utf-8")
         return [self.start, *self.encode_texts([text])[0].tolist()]
 
     def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:

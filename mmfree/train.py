@@ -103,6 +103,12 @@ def train(
     ValueError
         If the data cannot be used, or training diverges.
     """
+    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
+        raise ValueError(f"--minutes must be positive, got {minutes}")
+    if minutes is not None and resume:
+        raise ValueError("--minutes plans a run from its start; leave it out with --resume")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: a file; a checkpoint is a folder")
     corpus = _corpus(config, data or [])
     # Without a GPU accelerate joins processes only if it is told that CPUs are meant.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
@@ -119,8 +125,10 @@ def train(
         state = load_training_state(folder)
         if state.corpus != _digest(corpus):
             raise CheckpointError(
-                f"{folder}: the checkpoint was trained on another text; resume with the same --data"
+                f"{folder}: the checkpoint was trained on another text, or on the same by another way (shards, or plain); resume with the same --data"
             )
+        if seed not in (0, state.seed):
+            raise CheckpointError(f"{folder}: trained with seed {state.seed}, not {seed}; leave --seed out")
         if state.processes != processes:
             raise CheckpointError(
                 f"{folder}: the checkpoint was trained by {state.processes} processes, this run has {processes}: sums would differ; resume with as many"
@@ -199,7 +207,7 @@ class _Run:
             events.close()
         self.accelerator.wait_for_everyone()
         speed = tokens / max(time.monotonic() - started, 1e-9)
-        recent = losses[-50:]
+        recent = losses[-50:] or [row[1] for row in self.rows[-50:]]
         return TrainingResult(
             self.step, self.steps, sum(recent) / len(recent) if recent else math.nan, speed, main
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,23 @@ def test_what_cannot_be_done_is_one_line(run: Path, tmp_path: Path, capsys: pyte
         ([run, "--format", "bitnet", "--out", there], "exists already; --force overwrites it"),
         ([run, "--format", "hf", "--out", run / "config.json", "--force"], "not a folder"),
         ([run / "config.json", "--format", "hf", *out], "not a checkpoint folder"),
+        ([run, "--format", "hf", "--out", run, "--force"], "the folder that is read; give another --out"),
+        ([run, "--format", "bitnet", "--out", run / ".." / run.name, "--force"], "the folder that is read"),
     ]:
         assert main(["export", *map(str, arguments)]) == 2
         captured = capsys.readouterr()
         assert captured.err.count("\n") == 1
         assert message in captured.err
     assert list(tmp_path.iterdir()) == [there]
+
+
+def test_a_training_run_is_not_written_over(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    before = {path.name: path.read_bytes() for path in other.iterdir()}
+    assert main(["export", str(run), "--format", "bitnet", "--out", str(other), "--force"]) == 2
+    assert "holds a training run, which nothing replaces" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in other.iterdir()} == before
 
 
 def test_the_missing_extra_is_named(

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mmfree.absmax_tape import AbsmaxTape
+from mmfree.backends import AbsmaxGoldenBackend
 from mmfree.published import PublishedError, Tensors
 from mmfree.published_export import (
     export_published,
@@ -223,3 +224,29 @@ def test_a_model_without_lower_bounds(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, SHAPE, tensors, use_lower_bound=False)
     export_published(tmp_path, tmp_path / "a.tape")
     assert not AbsmaxTape(tmp_path / "a.tape").array("lower_bounds").any()
+
+
+def test_ids_beyond_the_vocabulary_are_refused(tmp_path: Path) -> None:
+    """A gap in the ids, or a start token that no file names, would read beyond the embedding; unless the checkpoint names one."""
+    tokenizers_file(tmp_path, 40)
+    data = json.loads((tmp_path / "tokenizer.json").read_text())
+    data["model"]["vocab"]["word38"] = 500
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    with pytest.raises(PublishedError, match=r"its ids, with that of a start token, reach 500, but vocab_size of config\.json is 40"):
+        read_tokenizer(tmp_path, 40, 1)
+    tokenizers_file(tmp_path, 40)
+    text = (tmp_path / "tokenizer.json").read_text().replace("<s>", "<x>")
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(PublishedError, match=r"reach 40, but .* name one in bos_token_id"):
+        read_tokenizer(tmp_path, 40)
+    assert read_tokenizer(tmp_path, 40, 1)["kind"] == "tokenizers"
+
+
+def test_sequences_begin_as_the_checkpoint_says(tmp_path: Path) -> None:
+    tokenizers_file(tmp_path, SHAPE.vocab_size)
+    starts = []
+    for name, changes in (("a", {}), ("b", {"bos_token_id": 7}), ("c", {"bos_token_id": None})):
+        write_checkpoint(tmp_path, SHAPE, checkpoint_tensors(SHAPE), **changes)
+        export_published(tmp_path, tmp_path / f"{name}.tape")
+        starts.append(AbsmaxGoldenBackend(AbsmaxTape(tmp_path / f"{name}.tape")).tokenizer.encode("word3")[0])
+    assert starts == [1, 7, SHAPE.vocab_size - 1], "the config's default, another, and the tokenizer's own <s>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from mmfree.formats import GATES
-from mmfree.recipe import PRESETS, RunConfig, load_run_config
+from mmfree.recipe import PRESETS, SCHEDULES, RunConfig, load_run_config
 from tests.subwords import bpe, pieces
 
 
@@ -112,3 +113,40 @@ def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     addition = load_run_config("addition")
     with pytest.raises(ValueError, match="task addition has a tokenizer of its own"):
         replace(addition, subword=bpe().to_dict())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": ["text"]}, "task must be one of"),
+        ({"schedule": {}}, "schedule must be one of linear, two-phase, got {}"),
+        ({"precision": "fp8"}, "precision must be one of fp32, bf16, got 'fp8'"),
+        ({"learning_rate": math.inf}, "learning_rate must be a positive number, got inf"),
+        ({"accumulate": 0}, "accumulate must be a positive integer, got 0"),
+        ({"compile": 1}, "compile must be true or false, got 1"),
+    ],
+)
+def test_fields_of_a_recipe_are_checked(changes: dict[str, Any], message: str) -> None:
+    data = load_run_config("text").to_dict()
+    with pytest.raises(ValueError, match=message):
+        RunConfig.from_dict({**data, "recipe": data["recipe"] | changes})
+
+
+def test_the_baseline_is_one_word_away() -> None:
+    data = load_run_config("text").to_dict()
+    assert "architecture" not in data
+    baseline = RunConfig.from_dict(data | {"architecture": "transformer"})
+    assert RunConfig.from_dict(baseline.to_dict()) == baseline
+    with pytest.raises(ValueError, match=r"architecture must be one of matmul-free, transformer, got \['x'\]"):
+        RunConfig.from_dict(data | {"architecture": ["x"]})
+    data["model"]["hidden_size"] = 33
+    with pytest.raises(ValueError, match="hidden_size of a transformer must be even, for rotary positions, got 33"):
+        RunConfig.from_dict(data | {"architecture": "transformer"})
+
+
+def test_two_phases_fall_by_half_in_the_middle() -> None:
+    schedule = SCHEDULES["two-phase"]
+    assert schedule(0) == 1
+    assert schedule(0.5) == pytest.approx(schedule(0.5 - 1e-9) / 2)
+    assert schedule(1) == pytest.approx(0)
+    assert SCHEDULES["linear"](0.25) == 0.75

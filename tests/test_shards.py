@@ -178,3 +178,34 @@ def test_a_manifest_that_is_none_is_named(change: dict[str, object], message: st
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match=rf"manifest\.json: {message}"):
         open_shards(tmp_path / "out")
+
+
+def test_force_replaces_token_shards_alone(plain: Path, tmp_path: Path) -> None:
+    """A folder with a manifest of something else, or with more in it than shards, is left as it is."""
+    other = tmp_path / "project"
+    other.mkdir()
+    (other / MANIFEST_NAME).write_text("{}")
+    assert not is_shards(other)
+    with pytest.raises(ValueError, match="holds no token shards; --force replaces nothing else"):
+        write_shards(Text.of([plain]), ByteTokenizer(), other, force=True)
+    out = tmp_path / "out"
+    write_shards(Text.of([plain]), ByteTokenizer(), out)
+    (out / "notes.txt").write_text("precious")
+    with pytest.raises(ValueError, match=r"holds notes.txt besides token shards; --force replaces nothing else"):
+        write_shards(Text.of([plain]), ByteTokenizer(), out, force=True)
+    assert (out / "notes.txt").read_text() == "precious"
+    (out / "notes.txt").unlink()
+    write_shards(Text.of([plain]), bpe(), out, force=True)
+    assert read_tokenizer(out).kind == bpe().kind
+
+
+def test_a_run_knows_its_tokens_wherever_the_text_stood(plain: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.txt"
+    moved.write_bytes(plain.read_bytes())
+    for name, path in (("a", plain), ("b", moved)):
+        write_shards(Text.of([path]), bpe(), tmp_path / name)
+    digests = [open_shards(tmp_path / name).digest for name in "ab"]
+    assert digests[0] == digests[1]
+    moved.write_text(TEXT[::-1], encoding="utf-8")
+    write_shards(Text.of([moved]), bpe(), tmp_path / "c")
+    assert open_shards(tmp_path / "c").digest != digests[0]

@@ -109,6 +109,26 @@ def test_resuming_needs_the_same_config_and_text(tmp_path: Path) -> None:
         train(TINY_TEXT, tmp_path / "b", resume=True, data=[tmp_path / "text"])
 
 
+def test_options_that_contradict_a_run_are_refused(tmp_path: Path) -> None:
+    train(TINY, tmp_path / "run", seed=3, stop_at=2)
+    with pytest.raises(CheckpointError, match="trained with seed 3, not 7; leave --seed out"):
+        train(TINY, tmp_path / "run", seed=7, resume=True)
+    with pytest.raises(ValueError, match="--minutes plans a run from its start"):
+        train(TINY, tmp_path / "run", seed=3, resume=True, minutes=1)
+    for minutes in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="--minutes must be positive"):
+            train(TINY, tmp_path / "new", minutes=minutes)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="file: a file; a checkpoint is a folder"):
+        train(TINY, tmp_path / "file")
+    assert load_training_state(tmp_path / "run").step == 2
+
+
+def test_a_resumed_finished_run_tells_its_loss(tmp_path: Path) -> None:
+    first = train(TINY, tmp_path)
+    assert train(TINY, tmp_path, resume=True).loss == pytest.approx(first.loss, rel=0.2)
+
+
 def test_data_is_for_text(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--data is for text; task addition makes its own examples"):
         train(TINY, tmp_path, data=[tmp_path / "a"])

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import GenerationConfig
 
 from mmfree.checkpoint import (
@@ -86,9 +87,14 @@ def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
     if kind != MatMulFreeConfig.model_type:
         raise ValueError(f"{path}: model_type must be {MatMulFreeConfig.model_type!r}, got {kind!r}")
     config = MatMulFreeConfig.from_pretrained(source)
+    if config.tokenizer is not None and not isinstance(config.tokenizer, dict):
+        raise ValueError(f"{path}: tokenizer must be an object, got {config.tokenizer!r}")
     if config.recipe is None:
         raise ValueError(f"{path}: recipe is missing: set model.config.recipe (mmfree.recipe.Recipe) before saving the model")
-    model = MatMulFreeForCausalLM.from_pretrained(source)
+    try:
+        model = MatMulFreeForCausalLM.from_pretrained(source)
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{source}: the weights cannot be read: {error}") from None
     data: dict[str, Any] = {"model": config.model_config().to_dict(), "recipe": config.recipe}
     kind = (config.tokenizer or {}).get("kind")
     if kind in KINDS_WITH_DATA:
