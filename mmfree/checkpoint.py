@@ -118,10 +118,10 @@ def load_config(folder: Path) -> RunConfig:
     """The run's configuration; CheckpointError if the folder is no checkpoint."""
     if not (folder / CONFIG_NAME).is_file():
         raise CheckpointError(f"{folder}: no checkpoint: {CONFIG_NAME} is missing")
-    data = read_json(folder / CONFIG_NAME)
-    if isinstance(data, dict) and data.get("model_type") == "mmfree":
-        raise CheckpointError(f"{folder}: a Hugging Face folder: `mmfree export {folder} --format checkpoint --out RUN` makes a checkpoint of it")
     try:
+        data = read_json(folder / CONFIG_NAME)
+        if isinstance(data, dict) and data.get("model_type") == "mmfree":
+            raise ValueError(f"{folder}: a Hugging Face folder: `mmfree export {folder} --format checkpoint --out RUN` makes a checkpoint of it")
         return RunConfig.from_dict(data, str(folder / CONFIG_NAME))
     except ValueError as error:
         raise CheckpointError(str(error)) from None
