@@ -79,7 +79,7 @@ def test_bad_folders_are_refused(run: Path, folder: Path, tmp_path: Path) -> Non
     for source, message in cases:
         with pytest.raises(ValueError, match=message):
             to_checkpoint(source, out)
-    with pytest.raises(CheckpointError, match="a Hugging Face folder: `mmfree export .* --format checkpoint"):
+    with pytest.raises(CheckpointError, match=r"a Hugging Face folder: `mmfree export .* --format checkpoint"):
         to_hugging_face(folder, out)
     assert sorted(tmp_path.iterdir()) == before, "nothing half-written"
 
