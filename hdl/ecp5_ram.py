@@ -126,6 +126,9 @@ def add_block(
     ``address_a`` and ``address_b``: words; ``enable_a`` and ``enable_b``: whether a side does anything, that of a write included; ``enables``: of the lanes of the written word, besides ``write``; ``data``: its bits; ``init``: the lanes of each
     word. Of words with 4 lanes, side A writes and side B reads all: the returned halves are the low and the high one. A word that is written must not
     be read on the other side.
+
+    The output registers load in every cycle (OCE is 1), whatever the enables are, which act on the access alone: so a word comes out though its enable has gone. Lattice's own simulation model of the DP8KC, an earlier
+    block of this kind, does so, and takes both halves of a word of 4 lanes under side A's enable; not tried on hardware.
     """
     width = bank.lanes * LANE_BITS
     outputs = Signal(SIDE_BITS, name=f"{name}_a"), Signal(SIDE_BITS, name=f"{name}_b")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.config import check_sizes
 from mmfree.formats import MAX_FAN_IN
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
@@ -78,10 +79,7 @@ class AbsmaxConfig:
             "intermediate_size": MAX_FAN_IN,
             "num_layers": 4096,
         }
-        for name, high in limits.items():
-            value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= high:
-                raise ValueError(f"config: {name} must be an integer in 1..{high}, got {value!r}")
+        check_sizes(self, limits)
         if type(self.norm_eps) is not float or not 1e-12 <= self.norm_eps <= 1:
             raise ValueError(f"config: norm_eps must be a number in 1e-12..1, got {self.norm_eps!r}")
         for name in ("bos_token_id", "eos_token_id"):

@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from mmfree.config import read_json
 from mmfree.files import write_atomically
 from mmfree.model import MatMulFreeLM
-from mmfree.recipe import TOKENIZER_NAME, RunConfig
+from mmfree.recipe import TOKENIZER_NAME, TRAINING_NAME, RunConfig
 from mmfree.tokenizer import Tokenizer, tokenizer_from_dict
 
 CONFIG_NAME = "config.json"
 MODEL_NAME = "model.safetensors"
-TRAINING_NAME = "training.safetensors"
 METRICS_NAME = "metrics.csv"
 ACCURACY_NAME = "accuracy.csv"
 _NUMBERS = ("step", "steps", "seed", "processes")

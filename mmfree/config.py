@@ -10,6 +10,14 @@ from typing import Any
 from mmfree.formats import GATES, MAX_FAN_IN
 
 
+def check_sizes(config: object, limits: dict[str, int]) -> None:
+    """ValueError names the first field that is not an integer in 1..limit."""
+    for name, high in limits.items():
+        value = getattr(config, name)
+        if type(value) is not int or not 1 <= value <= high:
+            raise ValueError(f"config: {name} must be an integer in 1..{high}, got {value!r}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Shape and arithmetic choices of a MatMul-free language model.
@@ -50,10 +58,7 @@ class ModelConfig:
             "intermediate_size": MAX_FAN_IN,
             "num_layers": 4096,
         }
-        for name, high in limits.items():
-            value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= high:
-                raise ValueError(f"config: {name} must be an integer in 1..{high}, got {value!r}")
+        check_sizes(self, limits)
         if self.gate not in GATES:
             raise ValueError(f"config: gate must be one of {', '.join(GATES)}, got {self.gate!r}")
 

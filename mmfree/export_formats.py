@@ -8,9 +8,7 @@ from pathlib import Path
 
 from mmfree.files import new_folder
 from mmfree.outcome import Outcome
-
-TRAINING_NAME = "training.safetensors"
-"""What a training run keeps for resumption (mmfree.checkpoint, which is not imported for its name alone)."""
+from mmfree.recipe import TRAINING_NAME
 
 FORMATS = ("tape", "hf", "bitnet", "checkpoint")
 """tape: for the golden model and the chip; hf: a Hugging Face folder; bitnet: packed trits; checkpoint: from a Hugging Face folder, back."""

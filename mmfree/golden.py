@@ -190,13 +190,7 @@ class Golden:
         self, tokens: Sequence[int] | NDArray[np.integer], state: NDArray[np.int16] | None = None
     ) -> NDArray[np.int16]:
         """Logits of every position of one sequence, int16 [T, head_size]."""
-        if state is None:
-            state = self.state(1)
-        logits = []
-        for token in tokens:
-            row, state = self.step(np.array([token]), state)
-            logits.append(row[0])
-        return np.stack(logits)
+        return play_sequence(self, tokens, state)
 
     @staticmethod
     def next_token(logits: NDArray[np.int16]) -> NDArray[np.intp]:
@@ -264,3 +258,13 @@ class Golden:
 
 def _ignore(name: str, values: NDArray[np.int32]) -> None:
     """Trace of nothing."""
+
+
+def play_sequence(golden: Any, tokens: Sequence[int] | NDArray[np.integer], state: Any) -> NDArray[Any]:
+    """Logits [T, rows] of one sequence by a golden model's ``step``; no state: from its start."""
+    state = golden.state(1) if state is None else state
+    logits = []
+    for token in tokens:
+        row, state = golden.step(np.array([token]), state)
+        logits.append(row[0])
+    return np.stack(logits)

@@ -24,7 +24,7 @@ from mmfree.absmax_formats import (
     SIGMOID_STEP_FB,
 )
 from mmfree.absmax_tape import AbsmaxSegment, AbsmaxTape, Gain
-from mmfree.golden import round_shift
+from mmfree.golden import play_sequence, round_shift
 
 Wide = NDArray[np.int64]
 Trace = Callable[[str, NDArray[Any]], None]
@@ -238,13 +238,7 @@ class AbsmaxGolden:
         self, tokens: Sequence[int] | NDArray[np.integer], state: NDArray[np.int32] | None = None
     ) -> NDArray[np.int32]:
         """Logits of every position of one sequence, int32 [T, vocab_size]."""
-        if state is None:
-            state = self.state(1)
-        logits = []
-        for token in tokens:
-            row, state = self.step(np.array([token]), state)
-            logits.append(row[0])
-        return np.stack(logits)
+        return play_sequence(self, tokens, state)
 
     def embed(self, tokens: NDArray[np.integer]) -> Wide:
         """Section 2: the residual of token ids, [B, d]."""

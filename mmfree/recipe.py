@@ -37,8 +37,8 @@ RUN_TASKS: dict[str, Callable[[], Tokenizer]] = {
 }
 """What can be trained, and its tokenizer."""
 
-TOKENIZER_NAME = "tokenizer.json"
-"""The tokenizer's file in a checkpoint."""
+TOKENIZER_NAME, TRAINING_NAME = "tokenizer.json", "training.safetensors"
+"""Files of a checkpoint: its tokenizer, and what resumption needs."""
 
 
 PRECISIONS = ("fp32", "bf16")

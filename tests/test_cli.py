@@ -17,6 +17,7 @@ from mmfree.cli import build_parser, main
 from mmfree.layout import Image, layout
 from mmfree.recipe import load_run_config
 from mmfree.tape import Tape, read_tape, write_tape
+from tests.command_line import error_of, run_json
 from tests.models import SMALL_ADDITION, SMALL_TEXT, forget_module, tape_of, trained
 
 SURFACE = {
@@ -74,25 +75,6 @@ def tape(addition: Path) -> Path:
     path = addition.parent / "model.tape"
     write_tape(tape_of(addition), path)
     return path
-
-
-def run_json(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> dict[str, Any]:
-    assert main([*map(str, arguments), "--json"]) == code
-    output = capsys.readouterr().out
-    assert output.count("\n") == 1, "one JSON object, and nothing else, on stdout"
-    values: dict[str, Any] = json.loads(output)
-    return values
-
-
-def error_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 2) -> str:
-    """The one line on stderr (progress bars are quiet: it is no terminal)."""
-    assert main([*map(str, arguments)]) == code
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = captured.err.splitlines()
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("mmfree: error: ")
-    return lines[0]
 
 
 def test_train_and_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

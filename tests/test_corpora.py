@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,19 +15,8 @@ from mmfree.data import Text, load_corpus
 from mmfree.recipe import RunConfig
 from mmfree.subword import train_bpe
 from mmfree.tape import read_tape
+from tests.command_line import error_of, run_json
 from tests.subwords import bpe, train_subword
-
-
-def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
-    assert main([*map(str, arguments), "--json"]) == 0
-    values: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return values
-
-
-def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert main([*map(str, arguments)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return str(line)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from mmfree.backends import AbsmaxGoldenBackend, load_backend
 from mmfree.cli import main
 from mmfree.golden_absmax import AbsmaxGolden
 from mmfree.published_export import export_published
+from tests.command_line import error_of, run_json
 from tests.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
 
 SHAPE = Shape(vocab_size=256, hidden_size=24, num_layers=2)
@@ -30,20 +30,6 @@ def tape(checkpoint: Path) -> Path:
     path = checkpoint.parent / "bytes.tape"
     export_published(checkpoint, path, tokenizer={"kind": "bytes"})
     return path
-
-
-def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
-    assert main([*map(str, arguments), "--json"]) == 0
-    values: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return values
-
-
-def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert main([*map(str, arguments)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    return line.removeprefix("mmfree: error: ")
 
 
 def test_export_and_inspect(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

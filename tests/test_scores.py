@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,19 +12,8 @@ from mmfree.backends import load_backend
 from mmfree.cli import main
 from mmfree.data import python_documentation
 from mmfree.tokenizer import text_tokenizer
+from tests.command_line import error_of, run_json
 from tests.subwords import train_subword
-
-
-def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
-    assert main([*map(str, arguments), "--json"]) == 0
-    values: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return values
-
-
-def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert main([*map(str, arguments)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return str(line)
 
 
 @pytest.fixture(scope="module")
