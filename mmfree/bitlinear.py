@@ -26,7 +26,7 @@ from mmfree.formats import (
     SHIFT_BASE_MIN,
     reciprocal_root_table,
 )
-from mmfree.quantize import power_of_two, quantize_ternary, straight_through
+from mmfree.quantize import power_of_two, quantize_ternary, saved_mask, straight_through
 
 Mode = Literal["train", "fakequant", "float"]
 """train: contract arithmetic, h unrounded; fakequant: contract arithmetic; float: activations not quantized."""
@@ -73,27 +73,56 @@ class BitLinear(nn.Module):
 
 
 class _Quantized(NamedTuple):
-    """Integers of a quantized vector and its norm, one row per vector."""
+    """Integers of a quantized vector, one row per vector."""
 
     q_Nn: Tensor  # float32 of integers -128..127
     step_N: Tensor  # float32: dq/du
-    root_N: Tensor  # R, int32 128..255
-    k_N: Tensor  # int32 6..15
+    sum_N: Tensor  # S, int32
 
 
-def _quantize_and_norm(u_Nn: Tensor) -> _Quantized:
-    """Sections 5 and 6: q, R and k of each row of ``u_Nn`` (multiples of 2^-9)."""
+def _quantize(u_Nn: Tensor) -> _Quantized:
+    """Section 5, and the sum of squares of section 6, of each row of ``u_Nn`` (multiples of 2^-9)."""
     # u XOR (u >> 15) is -u-1 for negative u; the OR has the bit length of the largest.
     magnitude_N = torch.maximum(u_Nn.amax(-1), -u_Nn.amin(-1) - _STEP).mul(1 / _STEP)
-    bits_N = torch.frexp(magnitude_N).exponent
-    step_N = power_of_two(7 + _RESIDUAL_FB - bits_N)
+    step_N = power_of_two(7 + _RESIDUAL_FB - _bit_length(magnitude_N))
     q_Nn = (u_Nn * step_N[:, None] + 0.5).floor().clamp(max=INT8_MAX)
     # Sums beyond 2^24 would be rounded in float32.
     exact = torch.float32 if u_Nn.shape[-1] <= _FLOAT32_FAN_IN else torch.float64
-    sum_N = q_Nn.square().sum(-1, dtype=exact).to(torch.int32).clamp(min=4096)
-    k_N = NORM_EXPONENT_MIN + (sum_N[:, None] >= _FOURS.to(u_Nn.device)).sum(-1, dtype=torch.int32)
-    root_N = _ROOT_TABLE.to(u_Nn.device).index_select(0, sum_N >> (2 * k_N - 6))
-    return _Quantized(q_Nn, step_N, root_N, k_N)
+    return _Quantized(q_Nn, step_N, q_Nn.square().sum(-1, dtype=exact).to(torch.int32))
+
+
+def _bit_length(x: Tensor) -> Tensor:
+    """Of integers 0..2^24 as float32, from the exponent's bits: int32."""
+    return ((x.view(torch.int32) >> 23) - 126).clamp(min=0)
+
+
+@torch.library.custom_op("mmfree::requantizers", mutates_args=())
+def _requantizers(sum_N: Tensor, multiplier_m: Tensor, exponent_m: Tensor, fan_in: int, fraction_bits: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Sections 6 and 7 for each vector and matrix: M, half of the rounding step and shift [m, N] (int32, or int64 where products need it);
+    1 / RMS [N] and value of a trit [m], float32.
+
+    One operation to torch.compile, which would otherwise make these constants anew for every few elements of an output.
+    """
+    sum_N = sum_N.clamp(min=4096)
+    k_N = NORM_EXPONENT_MIN + (sum_N[:, None] >= _FOURS.to(sum_N.device)).sum(-1, dtype=torch.int32)
+    root_N = _ROOT_TABLE.to(sum_N.device).index_select(0, sum_N >> (2 * k_N - 6))
+    wide = torch.int32 if fan_in <= _INT32_FAN_IN else torch.int64
+    scale_mN = ((root_N * multiplier_m[:, None] + 64) >> 7).to(wide)
+    base_m = exponent_m.new_tensor([9 - fb for fb in fraction_bits]) - exponent_m
+    # Out of range only for weights that export refuses; a shift must not become negative.
+    base_m = base_m.clamp(SHIFT_BASE_MIN, SHIFT_BASE_MAX)
+    shift_mN = (base_m[:, None] + k_N).to(wide)
+    half_mN = torch.ones_like(shift_mN) << (shift_mN - 1)
+    norm_N = root_N * power_of_two(-8 - k_N) * math.sqrt(fan_in)
+    unit_m = multiplier_m * power_of_two(exponent_m - 8) / math.sqrt(fan_in)
+    return scale_mN, half_mN, shift_mN, norm_N, unit_m
+
+
+@_requantizers.register_fake
+def _(sum_N: Tensor, multiplier_m: Tensor, exponent_m: Tensor, fan_in: int, fraction_bits: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    wide = torch.int32 if fan_in <= _INT32_FAN_IN else torch.int64
+    one = sum_N.new_empty((len(fraction_bits), len(sum_N)), dtype=wide)
+    return one, torch.empty_like(one), torch.empty_like(one), sum_N.new_empty(len(sum_N), dtype=torch.float32), multiplier_m.new_empty(len(fraction_bits), dtype=torch.float32)
 
 
 def _exact_product(q_Nn: Tensor, trits_rn: Tensor) -> Tensor:
@@ -115,7 +144,7 @@ def _requantize(
     rounded_Nr = (product_Nr >> shift_N[:, None]).to(torch.float32)
     high = (1 << (width_bits - 1)) - 1
     out_Nr = rounded_Nr.clamp(-high - 1, high)
-    return out_Nr, rounded_Nr == out_Nr
+    return out_Nr, saved_mask(rounded_Nr == out_Nr)
 
 
 class _Projection(torch.autograd.Function):
@@ -129,15 +158,8 @@ class _Projection(torch.autograd.Function):
         ctx: Any, u_Nn: Tensor, formats: Sequence[tuple[int, int]], *weights: Tensor
     ) -> tuple[Tensor, ...]:
         trits_mrn, multiplier_m, exponent_m = quantize_ternary(torch.stack(weights))
-        q_Nn, step_N, root_N, k_N = _quantize_and_norm(u_Nn)
-        fan_in = u_Nn.shape[-1]
-        wide = torch.int32 if fan_in <= _INT32_FAN_IN else torch.int64
-        scale_mN = ((root_N * multiplier_m[:, None] + 64) >> 7).to(wide)
-        base_m = exponent_m.new_tensor([9 - fb for _, fb in formats]) - exponent_m
-        # Out of range only for weights that export refuses; a shift must not become negative.
-        base_m = base_m.clamp(SHIFT_BASE_MIN, SHIFT_BASE_MAX)
-        shift_mN = (base_m[:, None] + k_N).to(wide)
-        half_mN = torch.ones_like(shift_mN) << (shift_mN - 1)
+        q_Nn, step_N, sum_N = _quantize(u_Nn)
+        scale_mN, half_mN, shift_mN, norm_N, unit_m = _requantizers(sum_N, multiplier_m, exponent_m, u_Nn.shape[-1], [fb for _, fb in formats])
         # A quarter of the bytes, for the products and for the way back.
         q_Nn, trits_mrn = q_Nn.to(torch.int8), trits_mrn.to(torch.int8)
         outputs, passes = [], []
@@ -148,8 +170,6 @@ class _Projection(torch.autograd.Function):
             out_Nr, passes_Nr = _requantize(acc_Nr, scale_N, half_N, shift_N, width_bits)
             outputs.append(out_Nr * 2.0**-fb)
             passes.append(passes_Nr)
-        norm_N = root_N * power_of_two(-8 - k_N) * math.sqrt(fan_in)
-        unit_m = multiplier_m * power_of_two(exponent_m - 8) / math.sqrt(fan_in)
         ctx.save_for_backward(q_Nn, step_N, norm_N, unit_m, trits_mrn, *passes)
         ctx.dtype = torch.bfloat16 if torch.is_autocast_enabled(u_Nn.device.type) else torch.float32
         return tuple(outputs)

@@ -26,7 +26,7 @@ from mmfree.formats import (
     sigmoid_table,
     silu_table,
 )
-from mmfree.quantize import fake_quantize_bias, fake_quantize_embedding, round_half_up
+from mmfree.quantize import fake_quantize_bias, fake_quantize_embedding, round_half_up, saturate, saved_mask
 from mmfree.scan import fast_scan, rounded_scan
 
 MODES = ("train", "fakequant", "float")
@@ -77,7 +77,7 @@ class _ComputedLookup(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, name: str, fraction_bits: int) -> Tensor:
         n = torch.floor(x * 2.0**_INDEX_FB + 0.5)
         entry = n.clamp(INT8_MIN, INT8_MAX)
-        ctx.save_for_backward(entry.to(torch.int8), n == entry)
+        ctx.save_for_backward(entry.to(torch.int8), saved_mask(n == entry))
         ctx.name = name
         at = entry * 2.0**-_INDEX_FB
         value = torch.sigmoid(at) if name == "sigmoid" else at * torch.sigmoid(at)
@@ -114,9 +114,9 @@ def forget_gate(z: Tensor, bias: Tensor, gate: str, fraction_bits: int, mode: Mo
     """f (section 9): sigmoid(z + bias); "hard": clamp(1/2 + (z + bias)/4, 0, 1); "signed": clamp((z + bias)/4, -1, 1)."""
     z = z + fake_quantize_bias(bias, fraction_bits)
     if gate == "hard":
-        return F.hardtanh(z * 0.25 + 0.5, 0.0, 1.0)
+        return saturate(z * 0.25 + 0.5, 0.0, 1.0)
     if gate == "signed":
-        return F.hardtanh(z * 0.25, -1.0, 1.0)
+        return saturate(z * 0.25, -1.0, 1.0)
     return torch.sigmoid(z) if mode == "float" else lookup(z, "sigmoid")
 
 
@@ -139,7 +139,7 @@ def gated_product(operand: Tensor, gate: Tensor, mode: Mode) -> Tensor:
 def residual_add(x: Tensor, y: Tensor, mode: Mode) -> Tensor:
     """x + y, saturated to int16 with 9 fraction bits (section 13) except in mode float."""
     total = x + y
-    return total if mode == "float" else F.hardtanh(total, INT16_MIN * _STEP, INT16_MAX * _STEP)
+    return total if mode == "float" else saturate(total, INT16_MIN * _STEP, INT16_MAX * _STEP)
 
 
 class MLGRU(nn.Module):

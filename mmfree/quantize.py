@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmfree.formats import (
@@ -89,6 +90,34 @@ def quantize_embedding(embedding: Tensor) -> tuple[Tensor, Tensor]:
 def quantize_bias(bias: Tensor, fraction_bits: int) -> Tensor:
     """Gate biases as integers in the format of z: float32 [d] of integers, half to even, saturated to int16."""
     return torch.round(bias.detach() * 2.0**fraction_bits).clamp_(INT16_MIN, INT16_MAX)
+
+
+def saved_mask(passes: Tensor) -> Tensor:
+    """Booleans as they are saved for the way back: bool, under torch.compile int8.
+
+    Its vector code writes bool element by element, some twenty times slower; by way of float32 int8 is written as vectors are (torch 2.13).
+    """
+    return passes.to(torch.float32).to(torch.int8) if torch.compiler.is_compiling() else passes
+
+
+class _Saturated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(saved_mask((x > low) & (x < high)))
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (passes,) = ctx.saved_tensors
+        return grads[0] * passes, None, None
+
+
+def saturate(x: Tensor, low: float, high: float) -> Tensor:
+    """``x`` clamped, with no gradient at the ends and beyond."""
+    if not torch.compiler.is_compiling():
+        return F.hardtanh(x, low, high)
+    result: Tensor = _Saturated.apply(x, low, high)
+    return result
 
 
 class _StraightThrough(torch.autograd.Function):
