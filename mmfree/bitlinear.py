@@ -144,7 +144,11 @@ def _requantize(
     rounded_Nr = (product_Nr >> shift_N[:, None]).to(torch.float32)
     high = (1 << (width_bits - 1)) - 1
     out_Nr = rounded_Nr.clamp(-high - 1, high)
-    return out_Nr, saved_mask(rounded_Nr == out_Nr)
+    passes_Nr = saved_mask(rounded_Nr == out_Nr)
+    if width_bits == 8 and torch.compiler.is_compiling():
+        # What the way back needs is then remade from one byte, instead of from acc.
+        out_Nr = out_Nr.to(torch.int8).to(torch.float32)
+    return out_Nr, passes_Nr
 
 
 class _Projection(torch.autograd.Function):
