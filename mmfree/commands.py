@@ -64,6 +64,7 @@ def train(options: argparse.Namespace) -> Outcome:
         resume=options.resume,
         force=options.force,
         tensorboard=options.tensorboard,
+        shard=options.shard,
     )
     if not result.main:
         return Outcome({}, "")
