@@ -16,7 +16,7 @@ import torch
 from mmfree.checkpoint import METRICS_NAME, MODEL_NAME, load_training_state
 from mmfree.config import modular_model
 from mmfree.recipe import TRAINING_NAME, RunConfig
-from mmfree.train import train
+from mmfree.train import FOLLOW_STEPS, train
 from tests.test_train import TINY
 
 SCRIPT = """
@@ -51,8 +51,10 @@ UNCLIPPED = RunConfig(
 IN_PARTS = replace(FIVE_ROWS, recipe=replace(FIVE_ROWS.recipe, accumulate=2, precision="bf16"))
 FOLLOWED = RunConfig(
     model=replace(modular_model(), hidden_size=32, intermediate_size=32),
-    recipe=replace(UNCLIPPED.recipe, task="modular-addition", length=1, batch_size=8, steps=26),
+    recipe=replace(UNCLIPPED.recipe, task="modular-addition", length=1, batch_size=8, steps=FOLLOW_STEPS),
 )
+"""Saved right behind a score, which has a way forward and none back."""
+
 Runs = dict[str, tuple[RunConfig, dict[str, Any]]]
 PAIRS = {
     "whole": FIVE_ROWS,
@@ -89,7 +91,7 @@ def launch(folder: Path, runs: Runs) -> subprocess.CompletedProcess[str]:
         [*command, str(folder / "script.py"), str(folder / "runs.json")],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env=os.environ | environment,
     )
 
@@ -233,3 +235,11 @@ def test_a_compiled_model_learns_the_same(tmp_path: Path) -> None:
     eager, compiled = losses(tmp_path / "eager"), losses(tmp_path / "compiled")
     assert compiled[0] == pytest.approx(eager[0], rel=1e-6)
     assert compiled == pytest.approx(eager, rel=1e-2)
+
+
+@pytest.mark.slow
+def test_a_compiled_sharded_model_learns_the_same(runs: Path, tmp_path: Path) -> None:
+    compiled = replace(FIVE_ROWS, recipe=replace(FIVE_ROWS.recipe, compile=True))
+    result = launch(tmp_path, {"compiled": (compiled, {"shard": True})})
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert losses(tmp_path / "compiled") == pytest.approx(losses(runs / "sharded whole"), rel=1e-2)
