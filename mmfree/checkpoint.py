@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ CONFIG_NAME = "config.json"
 MODEL_NAME = "model.safetensors"
 METRICS_NAME = "metrics.csv"
 ACCURACY_NAME = "accuracy.csv"
-_NUMBERS = ("step", "steps", "seed", "processes")
+_NUMBERS = ("step", "steps", "seed", "processes", "sharded")
 
 
 class CheckpointError(ValueError):
@@ -43,12 +42,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What exact resumption needs: steps done and planned, the seed, the number of processes, the sha256 of the training text ("" without one), weights, and the optimizer's moments by parameter name."""
+    """What exact resumption needs: steps done and planned, the seed, the number of processes and whether they shared the model (``mmfree.sharding``), the sha256 of the training text ("" without one), weights, and the optimizer's moments by parameter name."""
 
     step: int
     steps: int
     seed: int
     processes: int
+    sharded: bool
     corpus: str
     weights: dict[str, Tensor]
     moments: dict[str, dict[str, Tensor]]
@@ -72,15 +72,14 @@ def begin_checkpoint(folder: Path, config: RunConfig) -> None:
     _write_json(folder / TOKENIZER_NAME, config.tokenizer.to_dict())
 
 
-def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState) -> None:
+def save_checkpoint(folder: Path, state: TrainingState) -> None:
     """Replace the weights and the training state, each atomically."""
     tensors = {f"weights.{name}": tensor for name, tensor in state.weights.items()}
     for name, moments in state.moments.items():
         tensors |= {f"moments.{name}:{key}": tensor for key, tensor in moments.items()}
-    metadata = {name: str(getattr(state, name)) for name in (*_NUMBERS, "corpus")}
+    metadata = {name: str(int(getattr(state, name))) for name in _NUMBERS} | {"corpus": state.corpus}
     write_atomically(folder / TRAINING_NAME, save(tensors, metadata | {"format": "pt"}))
-    weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    write_atomically(folder / MODEL_NAME, save(weights, {"format": "pt"}))
+    write_atomically(folder / MODEL_NAME, save(state.weights, {"format": "pt"}))
 
 
 def write_model(folder: Path, config: RunConfig, model: MatMulFreeLM, tokenizer: Tokenizer) -> None:
@@ -132,8 +131,8 @@ def load_training_state(folder: Path) -> TrainingState:
     tensors = _load_tensors(path)
     header_bytes = int.from_bytes(path.read_bytes()[:8], "little")
     metadata = json.loads(path.read_bytes()[8 : 8 + header_bytes]).get("__metadata__", {})
-    # One process, before there could be more.
-    metadata = {"processes": "1"} | metadata
+    # One process, before there could be more; none shared, before they could.
+    metadata = {"processes": "1", "sharded": "0"} | metadata
     if missing := sorted({*_NUMBERS, "corpus"} - metadata.keys()):
         raise CheckpointError(f"{path}: damaged: {missing[0]} is missing in its metadata")
     weights: dict[str, Tensor] = {}
@@ -145,8 +144,8 @@ def load_training_state(folder: Path) -> TrainingState:
         else:
             parameter, _, key = rest.rpartition(":")
             moments.setdefault(parameter, {})[key] = tensor
-    numbers = {name: int(metadata[name]) for name in _NUMBERS}
-    return TrainingState(**numbers, corpus=metadata["corpus"], weights=weights, moments=moments)
+    step, steps, seed, processes, sharded = (int(metadata[name]) for name in _NUMBERS)
+    return TrainingState(step, steps, seed, processes, bool(sharded), corpus=metadata["corpus"], weights=weights, moments=moments)
 
 
 def check_weights(path: Path, tensors: dict[str, Tensor], model: nn.Module) -> None:
@@ -177,20 +176,3 @@ def _json(data: object) -> bytes:
 
 def _write_json(path: Path, data: object) -> None:
     write_atomically(path, _json(data))
-
-
-def moments_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, dict[str, Tensor]]:
-    """The optimizer's state, by parameter name."""
-    return {
-        name: {key: value.detach().clone() for key, value in optimizer.state[parameter].items()}
-        for name, parameter in model.named_parameters()
-        if parameter in optimizer.state
-    }
-
-
-def restore(state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put weights and moments back, bit for bit."""
-    model.load_state_dict(state.weights)
-    for name, parameter in model.named_parameters():
-        if name in state.moments:
-            optimizer.state[parameter] = {k: v.clone() for k, v in state.moments[name].items()}

@@ -203,6 +203,7 @@ def _add_train(verbs: Any) -> None:
         "--minutes", type=float, metavar="M", help="plan the run for this time in minutes; None: all steps"
     )
     parser.add_argument("--resume", action="store_true", help="go on where the checkpoint stands")
+    parser.add_argument("--shard", action="store_true", help="spread weights and moments over the processes (of torchrun)")
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write events for TensorBoard, in the checkpoint's folder tensorboard"
     )

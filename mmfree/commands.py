@@ -64,6 +64,7 @@ def train(options: argparse.Namespace) -> Outcome:
         resume=options.resume,
         force=options.force,
         tensorboard=options.tensorboard,
+        shard=options.shard,
     )
     if not result.main:
         return Outcome({}, "")
@@ -75,6 +76,7 @@ def train(options: argparse.Namespace) -> Outcome:
         "tokens_per_second": result.tokens_per_second,
         "steps": result.step,
         "loss": result.loss,
+        "held_bytes": result.held_bytes,
     }
     speed = f"{result.tokens_per_second:,.0f} tokens/s"
     return Outcome(values, f"{options.out}: {result.step} steps, {speed}; {text}")

@@ -1,6 +1,6 @@
 """Training: one process or many, exactly resumable, killable at any moment.
 
-Processes come from `torchrun` or `accelerate launch`. Every process makes the whole batch of a step, which depends on seed and step alone, and takes its own rows; gradients are added up (DDP), so the loss is that of the whole batch.
+Processes come from `torchrun` or `accelerate launch`. Every process makes the whole batch of a step, which depends on seed and step alone, and takes its own rows; gradients are added up (DDP, or FSDP2: ``mmfree.sharding``), so the loss is that of the whole batch.
 """
 
 from __future__ import annotations
@@ -33,12 +33,11 @@ from mmfree.checkpoint import (
     build_model,
     load_config,
     load_training_state,
-    moments_of,
-    restore,
     save_checkpoint,
 )
 from mmfree.data import Corpus, load_corpus, training_windows
 from mmfree.recipe import SCHEDULES, RunConfig
+from mmfree.sharding import gather, held_bytes, join_processes, restore_moments, shard_model
 from mmfree.tasks import followed_examples, training_batch
 from mmfree.tokenizer import text_tokenizer
 
@@ -52,12 +51,13 @@ MEASURED_STEPS = 20
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended: steps done and planned, the mean loss of the last steps in nats, its speed, and whether this is the process that reports."""
+    """How a run ended: steps done and planned, the mean loss of the last steps in nats, its speed, bytes of weights and moments that this process holds, and whether it is the one that reports."""
 
     step: int
     steps: int
     loss: float
     tokens_per_second: float
+    held_bytes: int
     main: bool = True
 
 
@@ -72,6 +72,7 @@ def train(
     force: bool = False,
     stop_at: int | None = None,
     tensorboard: bool = False,
+    shard: bool = False,
 ) -> TrainingResult:
     """Train a model into a checkpoint folder.
 
@@ -95,11 +96,13 @@ def train(
         Stop after this step as if killed behind a save (for tests).
     tensorboard
         Also write events for TensorBoard into the folder ``tensorboard`` of the checkpoint.
+    shard
+        Spread weights, gradients and moments over the processes, of which there must be several.
 
     Raises
     ------
     CheckpointError
-        If the folder holds a checkpoint and neither ``resume`` nor ``force`` is given, or resumption finds none, or one of another config, text or number of processes.
+        If the folder holds a checkpoint and neither ``resume`` nor ``force`` is given, or resumption finds none, or one of another config, text or number of processes, or one that was sharded if this run is not.
     ValueError
         If the data cannot be used, or training diverges.
     """
@@ -110,16 +113,10 @@ def train(
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: a file; a checkpoint is a folder")
     corpus = _corpus(config, data or [])
-    # Without a GPU accelerate joins processes only if it is told that CPUs are meant.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    accelerator = join_processes(shard=shard)
     processes = accelerator.num_processes
     if (parts := processes * config.recipe.accumulate) > config.recipe.batch_size:
         raise ValueError(f"batch_size {config.recipe.batch_size} cannot be cut into {parts} parts ({processes} processes, accumulate {config.recipe.accumulate})")
-    torch.manual_seed(seed)
-    model = build_model(config)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=0.0, weight_decay=config.recipe.weight_decay, fused=True
-    )
     if resume:
         _check_resumable(folder, config)
         state = load_training_state(folder)
@@ -133,14 +130,26 @@ def train(
             raise CheckpointError(
                 f"{folder}: the checkpoint was trained by {state.processes} processes, this run has {processes}: sums would differ; resume with as many"
             )
-        restore(state, model, optimizer)
-        state = replace(state, weights={}, moments={})
+        if state.sharded != shard:
+            begun, remedy = ("sharded", "with") if state.sharded else ("without sharding", "without")
+            raise CheckpointError(f"{folder}: the checkpoint was trained {begun}: sums would differ; resume {remedy} --shard")
     else:
         if (folder / CONFIG_NAME).exists() and not force:
             raise CheckpointError(
                 f"{folder}: holds a checkpoint already; --resume goes on with it, --force replaces it"
             )
-        state = TrainingState(0, config.recipe.steps, seed, processes, _digest(corpus), {}, {})
+        state = TrainingState(0, config.recipe.steps, seed, processes, shard, _digest(corpus), {}, {})
+    torch.manual_seed(seed)
+    model = build_model(config)
+    if resume:
+        model.load_state_dict(state.weights)
+    if shard:
+        shard_model(model, accelerator)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=0.0, weight_decay=config.recipe.weight_decay, fused=True
+    )
+    restore_moments(state, model, optimizer)
+    state = replace(state, weights={}, moments={})
     run = _Run(config, folder, accelerator, model, optimizer, corpus, state, minutes)
     # Nobody writes before all have looked.
     accelerator.wait_for_everyone()
@@ -164,11 +173,13 @@ class _Run:
         self.config, self.recipe, self.folder = config, config.recipe, folder
         self.accelerator, self.device = accelerator, accelerator.device
         self.own_model, self.own_optimizer = model, optimizer
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        # What is sharded needs no DDP around it.
+        self.model = model if state.sharded else accelerator.prepare(model)
+        self.optimizer = accelerator.prepare(optimizer)
         self.loss = torch.compile(_loss) if self.recipe.compile else _loss
         self.corpus, self.minutes = corpus, minutes
         self.step, self.steps, self.seed = state.step, state.steps, state.seed
-        self.begun, self.processes = state.step > 0, state.processes
+        self.begun, self.processes, self.sharded = state.step > 0, state.processes, state.sharded
         self.rows = read_rows(folder / METRICS_NAME, self.step)
         self.followed = followed_examples(config.recipe.task)
         self.accuracies = read_rows(folder / ACCURACY_NAME, self.step + 1)
@@ -196,21 +207,20 @@ class _Run:
                     bar.total = self.steps
                 bar.update()
                 bar.set_postfix_str(f"loss {loss:.3f}, {tokens / elapsed:,.0f} tokens/s")
-                if main and time.monotonic() - saved > SAVE_SECONDS:
+                if self._is_time_to_save(time.monotonic() - saved):
                     self._save()
                     saved = time.monotonic()
                 if self.step == stop_at:
                     break
-        if main:
+        if main or self.sharded:
             self._save()
         if events is not None:
             events.close()
         self.accelerator.wait_for_everyone()
         speed = tokens / max(time.monotonic() - started, 1e-9)
         recent = losses[-50:] or [row[1] for row in self.rows[-50:]]
-        return TrainingResult(
-            self.step, self.steps, sum(recent) / len(recent) if recent else math.nan, speed, main
-        )
+        loss = sum(recent) / len(recent) if recent else math.nan
+        return TrainingResult(self.step, self.steps, loss, speed, held_bytes(self.own_model, self.own_optimizer), main)
 
     def _planned_steps(self, seconds: float) -> int:
         assert self.minutes is not None
@@ -239,11 +249,11 @@ class _Run:
         total = torch.zeros((), device=self.device)
         parts = self._own_parts(batch)
         for number, rows in enumerate(parts):
-            # Gradients of processes are added up once, with the last part.
-            waits = number < len(parts) - 1
+            # Gradients of processes are added up once, with the last part; if sharded with every part, so that none is ever whole.
+            waits = number < len(parts) - 1 and not self.sharded
             with self.accelerator.no_sync(self.model) if waits else nullcontext():
                 loss = self._part_loss(batch, rows)
-                # DDP takes the mean over processes.
+                # DDP and FSDP take the mean over processes.
                 self.accelerator.backward(loss * self.processes)
             total += loss.detach()
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
@@ -275,20 +285,27 @@ class _Run:
             logits, _ = self.own_model(torch.from_numpy(batch.ids).to(self.device), mode="fakequant")
         return batch.num_exact(logits.argmax(dim=-1).cpu().numpy()) / len(batch.ids)
 
+    def _is_time_to_save(self, seconds: float) -> bool:
+        """Whether this process has part in a save now, so long after the last."""
+        due = [seconds > SAVE_SECONDS]
+        if self.sharded:
+            # All save, or none: the first decides.
+            return bool(broadcast_object_list(due)[0])
+        return due[0] and self.accelerator.is_main_process
+
     def _save(self) -> None:
+        """By the first process; if the model is sharded all of them call this, and give their shares."""
+        writes = self.accelerator.is_main_process
+        weights, moments = gather(self.own_model, self.own_optimizer, keep=writes)
+        if not writes:
+            return
         state = TrainingState(
-            self.step,
-            self.steps,
-            self.seed,
-            self.processes,
-            _digest(self.corpus),
-            {name: tensor.detach() for name, tensor in self.own_model.state_dict().items()},
-            moments_of(self.own_optimizer, self.own_model),
+            self.step, self.steps, self.seed, self.processes, self.sharded, _digest(self.corpus), weights, moments
         )
         if not self.begun:
             begin_checkpoint(self.folder, self.config)
             self.begun = True
-        save_checkpoint(self.folder, self.own_model, state)
+        save_checkpoint(self.folder, state)
         _write_rows(self.folder / METRICS_NAME, "step,loss,learning_rate", self.rows)
         if self.followed is not None:
             _write_rows(self.folder / ACCURACY_NAME, "step,training,held_out", self.accuracies)

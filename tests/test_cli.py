@@ -22,7 +22,7 @@ from tests.models import SMALL_ADDITION, SMALL_TEXT, forget_module, tape_of, tra
 
 SURFACE = {
     "tokenize": "data --tokenizer --field --out --force",
-    "train": "config --gate --data --tokenizer --minutes --resume --tensorboard --out --force",
+    "train": "config --gate --data --tokenizer --minutes --resume --shard --tensorboard --out --force",
     "compare": "config --data --tokenizer --rates --baseline-rates --seeds --out --force",
     "evaluate": "model --data --words --choices --task --digits --examples --ranges --backend --lanes",
     "export": "checkpoint --data --allow-saturation --format --out --force",
@@ -299,6 +299,7 @@ def test_bad_input_is_one_line(
         (["train", "text", *out, "--data", tmp_path / "latin.txt"], "not UTF-8 text: byte 0xff at offset 0"),
         (["train", "sorting", *out], "neither a preset (addition, modular-addition, parity, text) nor a .json file"),
         (["train", "text", *out, "--resume"], "no checkpoint: config.json is missing"),
+        (["train", "addition", *out, "--shard"], "this run has one: start it with torchrun"),
         (["train", "addition", "--out", addition], "--resume goes on with it, --force replaces it"),
         (["evaluate", addition, "--task", "sorting"], "--task must be one of addition, addition-chains, parity, modular-addition, got 'sorting'"),
         (["evaluate", addition, "--task", "addition", "--data", "x"], "give --data or --task, not both"),
