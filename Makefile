@@ -3,6 +3,7 @@
 #   make demo        train, export, emit Verilog, co-simulate, compare
 #   make test        the tests of every push (at most 15 minutes on 2 cores)
 #   make test-slow   the tests that take minutes each
+#   make test-kernels  the scan of a GPU in Triton's interpreter: without a GPU, 200 MB to fetch
 #   make mutants     one-line mistakes, each of which a test must catch (a few minutes)
 #   make lint        ruff and mypy
 #
@@ -26,7 +27,7 @@ STAMP := $(VENV)/installed-$(WANTED)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-slow mutants lint setup icarus clean
+.PHONY: demo test test-slow test-kernels mutants lint setup icarus clean
 
 demo: $(STAMP)
 	$(BIN)/mmfree demo $(ARGS)
@@ -37,6 +38,11 @@ test: $(STAMP) icarus
 # pytest exits with 5 when no test carries the mark.
 test-slow: $(STAMP) icarus
 	$(PYTEST) -m slow $(ARGS) || test $$? -eq 5
+
+# The Triton that torch's CUDA builds bring; beside the environment, which other tests use without it.
+test-kernels: $(STAMP)
+	test -d $(VENV)/kernels || $(BIN)/pip install --quiet --no-deps --target $(VENV)/kernels triton==3.7.1
+	PYTHONPATH=$(VENV)/kernels $(PYTEST) -n 0 tests/test_gpu_scan.py $(ARGS)
 
 mutants: $(STAMP)
 	$(BIN)/python -m tools.mutants $(ARGS)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmfree import gpu_scan
 from mmfree.bitlinear import BitLinear, Mode, project
 from mmfree.config import ModelConfig
 from mmfree.formats import (
@@ -121,10 +122,11 @@ def forget_gate(z: Tensor, bias: Tensor, gate: str, fraction_bits: int, mode: Mo
 
 
 def scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, gate: str, mode: Mode) -> Tensor:
-    """States [T, B, d] (section 10): rounded at every step in mode fakequant, else not."""
+    """States [T, B, d] (section 10): rounded at every step in mode fakequant, else not; in mode train by a GPU's kernels, if there are any."""
     if mode == "fakequant":
         return rounded_scan(f_TBd, c_TBd, h0_Bd)
-    return fast_scan(f_TBd, c_TBd, h0_Bd, signed=gate == "signed")
+    kernels = mode == "train" and gpu_scan.usable(f_TBd, gate)
+    return fast_scan(f_TBd, c_TBd, h0_Bd, signed=gate == "signed", kernels=kernels)
 
 
 def gated_product(operand: Tensor, gate: Tensor, mode: Mode) -> Tensor:

@@ -15,7 +15,7 @@ from mmfree.scan import fast_scan, naive_scan, rounded_scan
 SIZES = [(1, 1, 1), (3, 1, 3), (1, 3, 63), (63, 3, 1), (63, 2, 65)]
 
 
-def _inputs(
+def scan_inputs(
     shape: tuple[int, int, int], dtype: torch.dtype = torch.float64, signed: bool = False
 ) -> tuple[Tensor, ...]:
     """f, c, h0 with a third of f exactly 0 and a third exactly 1; ``signed``: half of f negative."""
@@ -35,7 +35,7 @@ def _inputs(
 def test_fast_scan_equals_naive_scan_with_its_gradients(
     shape: tuple[int, int, int], signed: bool
 ) -> None:
-    inputs = _inputs(shape, signed=signed)
+    inputs = scan_inputs(shape, signed=signed)
     weights = torch.randn(shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     naive, fast = naive_scan(*inputs, signed=signed), fast_scan(*inputs, signed=signed)
     torch.testing.assert_close(fast, naive, rtol=0, atol=1e-14)
@@ -46,7 +46,7 @@ def test_fast_scan_equals_naive_scan_with_its_gradients(
 
 
 def test_fast_scan_passes_gradcheck() -> None:
-    f, c, h0 = _inputs((5, 2, 3))
+    f, c, h0 = scan_inputs((5, 2, 3))
     f = torch.rand_like(f).requires_grad_()
     assert torch.autograd.gradcheck(fast_scan, (f, c, h0))
     f = (torch.rand_like(f) * torch.randn_like(f).sign()).detach().requires_grad_()
@@ -54,7 +54,7 @@ def test_fast_scan_passes_gradcheck() -> None:
 
 
 def test_fast_scan_accepts_a_gradient_that_is_not_contiguous() -> None:
-    inputs = _inputs((7, 2, 3))
+    inputs = scan_inputs((7, 2, 3))
     # The gradient of an expanded sum has stride zero; writing into it would corrupt it.
     got = torch.autograd.grad(fast_scan(*inputs).sum(), inputs)
     expected = torch.autograd.grad(naive_scan(*inputs).sum(), inputs)
@@ -81,7 +81,7 @@ def test_gate_of_minus_one_turns_the_sign_exactly(scan: Callable[..., Tensor]) -
 
 
 def test_scan_continues_from_a_carried_state() -> None:
-    f, c, h0 = _inputs((9, 2, 3))
+    f, c, h0 = scan_inputs((9, 2, 3))
     whole = fast_scan(f, c, h0)
     first = fast_scan(f[:4], c[:4], h0)
     assert torch.equal(torch.cat([first, fast_scan(f[4:], c[4:], first[-1])]), whole)

@@ -1,8 +1,10 @@
-"""Training speed beside a Transformer++ of the same size: same batch, precision, threads and compile setting, steps in turns.
+"""Training speed and memory beside a Transformer++ of the same size: same batch, precision, threads and compile setting, steps in turns.
 
-    python tools/training_speed.py [--compile] [--precision bf16] [--threads 2] [--steps 10]
+    python -m tools.training_speed [--compile] [--precision bf16] [--threads 2] [--steps 10] [--unfused]
+    python -m tools.training_speed --shape 370m --precision bf16 --compile --unfused        # on a GPU
 
-Measured: tokens per second of the fastest step each (forward, backward, clipping, AdamW), random tokens, d = 256, 6 layers, 4.95 M parameters, batch 16 x 256 unless told otherwise.
+Measured, with random tokens: tokens per second of the fastest step of each (forward, backward, clipping, AdamW); bytes of the tensors that autograd saves on the way forward, without parameters; on a CUDA device also the most memory a model has allocated with all it needs: parameters, moments, gradients,
+activations. Unless told otherwise d = 256, 6 layers, 4.95 M parameters, batch 16 x 256. --unfused adds the MatMul-free model as one operation of autograd after another, never compiled (tools/unfused.py).
 """
 
 from __future__ import annotations
@@ -10,88 +12,163 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmfree import gpu_scan
 from mmfree.config import ModelConfig
 from mmfree.model import MatMulFreeLM
 from mmfree.recipe import PRECISIONS
 from mmfree.transformer import Transformer
+from tools.unfused import UnfusedLM
+
+SHAPES = {
+    "small": {"hidden": 256, "intermediate": 704, "layers": 6, "vocab": 256},
+    # As the published MMfreeLM-370M.
+    "370m": {"hidden": 1024, "intermediate": 2816, "layers": 24, "vocab": 32000},
+}
 
 
-def step_of(model: nn.Module, ids: Tensor, targets: Tensor, options: argparse.Namespace) -> Callable[[], None]:
-    """A whole training step."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-
-    def loss_of() -> Tensor:
-        logits, _ = model(ids, mode="train")
-        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-
-    compiled = torch.compile(loss_of) if options.compile else loss_of
-
-    def step() -> None:
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-            loss = compiled()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
-    return step
+def _bytes_of(tensors: Any) -> int:
+    return sum(t.nbytes for t in tensors if isinstance(t, Tensor))
 
 
-def main() -> None:
-    """Print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
-    parser.add_argument("--threads", type=int, default=2, metavar="N")
-    parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed steps of each")
-    parser.add_argument("--batch", type=int, default=16, metavar="N")
-    parser.add_argument("--length", type=int, default=256, metavar="N")
-    parser.add_argument("--hidden", type=int, default=256, metavar="D")
-    parser.add_argument("--intermediate", type=int, default=704, metavar="I")
-    parser.add_argument("--layers", type=int, default=6, metavar="L")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+class Contestant:
+    """A model with its optimizer and one batch."""
+
+    def __init__(self, model: nn.Module, ids: Tensor, targets: Tensor, *, bf16: bool, compiled: bool) -> None:
+        self.model, self.ids, self.targets, self.bf16 = model, ids, targets, bf16
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+        self.mean_loss = torch.compile(self._mean_loss) if compiled else self._mean_loss
+        self.seconds: list[float] = []
+        self.peak_bytes = 0
+
+    def _mean_loss(self) -> Tensor:
+        logits, _ = self.model(self.ids, mode="train")
+        return F.cross_entropy(logits.flatten(0, 1).float(), self.targets.flatten())
+
+    def forward(self) -> Tensor:
+        """The loss."""
+        with torch.autocast(self.ids.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.mean_loss()
+
+    def step(self) -> None:
+        """A whole training step. It leaves no gradients, so that another model's peak does not hold them."""
+        self.forward().backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def timed_step(self) -> None:
+        """A step, with its time and, on a CUDA device, its peak."""
+        device = self.ids.device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            before = torch.cuda.memory_allocated(device)
+        started = time.perf_counter()
+        self.step()
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+        self.seconds.append(time.perf_counter() - started)
+        if device.type == "cuda":
+            moments = sum(_bytes_of(state.values()) for state in self.optimizer.state.values())
+            more = torch.cuda.max_memory_allocated(device) - before
+            self.peak_bytes = max(self.peak_bytes, _bytes_of(self.model.parameters()) + moments + more)
+
+    def saved_bytes(self) -> int:
+        """Storage that autograd keeps from the way forward to the way back, each once, without that of the parameters."""
+        parameters = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
+        kept: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in parameters:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            # While the graph lives no address is used twice.
+            loss = self.forward()
+        del loss
+        return sum(kept.values())
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """What ``main`` prints."""
     torch.manual_seed(0)
     config = ModelConfig(
-        vocab_size=256,
-        head_size=256,
+        vocab_size=options.vocab,
+        head_size=options.vocab,
         hidden_size=options.hidden,
         intermediate_size=options.intermediate,
         num_layers=options.layers,
     )
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    ids, targets = (torch.randint(0, 256, (options.batch, options.length), device=device) for _ in range(2))
-    models: dict[str, nn.Module] = {"matmul-free": MatMulFreeLM(config).to(device), "transformer": Transformer(config).to(device)}
-    steps = {name: step_of(model, ids, targets, options) for name, model in models.items()}
-    for step in steps.values():
-        step()
-        step()
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    assert device is not None
+    ids, targets = (torch.randint(0, options.vocab, (options.batch, options.length), device=device) for _ in range(2))
+    models: dict[str, nn.Module] = {"matmul-free": MatMulFreeLM(config), "transformer": Transformer(config)}
+    if options.unfused:
+        models["unfused"] = UnfusedLM(config)
+    contestants = {
+        name: Contestant(
+            model.to(device), ids, targets, bf16=options.precision == "bf16", compiled=options.compile and name != "unfused"
+        )
+        for name, model in models.items()
+    }
+    for contestant in contestants.values() if options.steps else ():
+        contestant.step()
+        contestant.step()
     for _ in range(options.steps):
-        for name, step in steps.items():
-            started = time.perf_counter()
-            step()
-            if device.type != "cpu":
-                torch.accelerator.synchronize()
-            seconds[name].append(time.perf_counter() - started)
-    speed = {name: options.batch * options.length / min(times) for name, times in seconds.items()}
-    result = {
+        for contestant in contestants.values():
+            contestant.timed_step()
+    measured: dict[str, Any] = {}
+    if options.steps:
+        speed = {name: options.batch * options.length / min(c.seconds) for name, c in contestants.items()}
+        measured["tokens_per_second"] = {name: round(value, 1) for name, value in speed.items()}
+        measured["ratio"] = {name: round(speed["matmul-free"] / value, 3) for name, value in speed.items() if name != "matmul-free"}
+        if device.type == "cuda":
+            measured["peak_bytes"] = {name: c.peak_bytes for name, c in contestants.items()}
+    measured["saved_bytes"] = {name: c.saved_bytes() for name, c in contestants.items()}
+    kernels = gpu_scan.usable(torch.empty(0, device=device), config.gate)
+    return {
         "label": "measured",
-        "device": device.type,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": options.threads,
         "precision": options.precision,
         "compiled": options.compile,
+        "scan": "flash-linear-attention" if kernels else "torch",
+        "batch": options.batch,
+        "length": options.length,
+        "config": config.to_dict(),
         "parameters": {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()},
-        "tokens_per_second": {name: round(value) for name, value in speed.items()},
-        "ratio": round(speed["matmul-free"] / speed["transformer"], 3),
+        **measured,
     }
-    print(json.dumps(result, indent=1))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--unfused", action="store_true", help="also the MatMul-free model without fused operations")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    parser.add_argument("--threads", type=int, default=2, metavar="N")
+    parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed steps of each; 0: only what autograd saves")
+    parser.add_argument("--batch", type=int, default=16, metavar="N")
+    parser.add_argument("--length", type=int, default=256, metavar="N")
+    parser.add_argument("--shape", choices=SHAPES, default="small", help="sizes that are not named by the options below (%(default)s)")
+    for name, metavar in (("hidden", "D"), ("intermediate", "I"), ("layers", "L"), ("vocab", "V")):
+        parser.add_argument(f"--{name}", type=int, metavar=metavar)
+    options = parser.parse_args(arguments)
+    if options.steps < 0:
+        parser.error(f"--steps must be 0 or more, got {options.steps}")
+    for name, size in SHAPES[options.shape].items():
+        if getattr(options, name) is None:
+            setattr(options, name, size)
+    torch.set_num_threads(options.threads)
+    print(json.dumps(measure(options), indent=1))
 
 
 if __name__ == "__main__":
