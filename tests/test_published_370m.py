@@ -28,7 +28,7 @@ from tests.published_stages import CLOSE, shares_of_close_vectors
 from tests.subwords import sentencepiece_of_llama_size
 
 LLAMA_2_BYTES = 95_954
-"""Section of the Llama 2 tokenizer (sha256 9e556afd...), measured: docs/tape.md says how."""
+"""Section of the Llama 2 tokenizer (sha256 9e556afd...), measured: docs/tape.md."""
 
 ROOT = Path(__file__).parents[1]
 # The kernel's own high-water mark: what getrusage says of a fresh process begins at its parent's size.
