@@ -22,7 +22,7 @@ from mmfree.tokenizer import tokenizer_from_dict
 from mmfree.tokenizer_section import section_bytes, tokenizer_of_section, tokenizer_section
 from tests.subwords import LINES, TEXT, bpe, pieces, sentencepiece_model, words
 
-PIECES = [("<unk>", 0.0, 2), ("", -0.0, None), ("ab", -1.5, 0), ("é" * 200, float("nan"), 127), ("\n", -1e9, 6)]
+PIECES = [("<unk>", 0.0, 2), ("", -0.0, None), ("ab", -1.5, 1), ("é" * 200, float("nan"), 127), ("\n", -1e9, 6)]
 
 
 def packed(kind: str, file: bytes) -> tuple[dict[str, Any], bytes]:
@@ -42,7 +42,7 @@ def message(piece: bytes, score: float, kind: int | None) -> bytes:
 
 
 def varint(size: int) -> bytes:
-    return bytes([size]) if size < 128 else bytes([size % 128 + 128, size // 128])
+    return bytes([size]) if size < 128 else bytes([size % 128 + 128]) + varint(size // 128)
 
 
 def model_of(records: list[tuple[str, float, int | None]]) -> bytes:
@@ -84,6 +84,12 @@ def test_scores_cost_nothing_and_text_stays() -> None:
 )
 def test_any_pieces_come_back(records: list[tuple[str, float, int | None]], rest: bytes) -> None:
     assert packed("sentencepiece", model_of(records) + rest)[0]["form"] == "columns"
+
+
+def test_long_pieces_and_odd_scores() -> None:
+    """Lengths of two and of three bytes, a piece of none, -0.0 and not-a-number."""
+    assert packed("sentencepiece", model_of([*PIECES, ("x" * 20_000, 1.0, None)]))[0]["form"] == "columns"
+    assert packed("sentencepiece", b"")[0]["form"] == "columns"
 
 
 @pytest.mark.parametrize(
