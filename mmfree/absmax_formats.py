@@ -125,7 +125,7 @@ class AbsmaxConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AbsmaxFormats:
-    """Fraction bits of the 32-bit words: the residual; activations, candidate and state; logits; and of f and the lower bounds (0..2^forget_fb)."""
+    """Fraction bits of the 32-bit words: the residual; activations, candidate and state; logits; and of f and the lower bounds (0..2^forget_fb, in 24 bits on the tape)."""
 
     residual_fb: int = 18
     activation_fb: int = 20
@@ -133,7 +133,7 @@ class AbsmaxFormats:
     logit_fb: int = 16
 
     def __post_init__(self) -> None:
-        limits = {"residual_fb": (8, 24), "activation_fb": (8, 24), "forget_fb": (8, 24), "logit_fb": (9, 24)}
+        limits = {"residual_fb": (8, 24), "activation_fb": (8, 24), "forget_fb": (8, 22), "logit_fb": (9, 24)}
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from mmfree.absmax_formats import (
     CONSTANT_BITS,
     DEFAULT_ABSMAX_FORMATS,
-    GAIN_BITS,
     ROLES_BY_KIND,
     SIGMOID_ENTRIES,
     SIGMOID_FB,
@@ -35,6 +34,10 @@ from mmfree.tape import (
     TapeError,
     unpack_trits,
 )
+from mmfree.tokenizer_section import section_bytes, tokenizer_of_section, tokenizer_section
+
+INT24 = "int24"
+"""Type of a field of three bytes a value, two's complement, the lowest byte first; int32 in memory."""
 
 GAIN_FB_RANGE = (-14, 38)
 CONSTANT_EXPONENT_RANGE = (-64, 16)
@@ -47,25 +50,42 @@ _ZEROS_OF_CODE = np.array(
 
 @dataclass(frozen=True)
 class Field:
-    """An array on the tape: its name, type and shape."""
+    """An array on the tape: its name, type (NumPy's, or ``INT24``) and shape."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
 
     @property
-    def bytes(self) -> int:
+    def num_bytes(self) -> int:
         """Size on the tape."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        itemsize = 3 if self.dtype == INT24 else np.dtype(self.dtype).itemsize
+        return int(np.prod(self.shape, dtype=np.int64)) * itemsize
+
+    def encode(self, array: NDArray[Any]) -> bytes:
+        """The array, or a part of it, as it lies on the tape. Its type is an invariant of the caller."""
+        if self.dtype == INT24:
+            assert array.dtype == np.int32
+            return to_24_bits(array)
+        return np.ascontiguousarray(array).astype(self.dtype, casting="equiv").tobytes()
+
+    def decode(self, data: bytes) -> NDArray[Any]:
+        """Inverse of ``encode``, for the whole field."""
+        if self.dtype == INT24:
+            return from_24_bits(data).reshape(self.shape)
+        array = np.frombuffer(data, dtype=self.dtype).reshape(self.shape)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def tape_fields(config: AbsmaxConfig) -> Iterator[Field]:
-    """Every array behind the manifest, in order (docs/tape.md, version 2)."""
+def tape_fields(config: AbsmaxConfig, tokenizer_bytes: int = 0) -> Iterator[Field]:
+    """Every array behind the manifest, in order (docs/tape.md, version 2). ``tokenizer_bytes``: size of the tokenizer's section, 0 for none."""
     d = config.hidden_size
+    if tokenizer_bytes:
+        yield Field("tokenizer", "u1", (tokenizer_bytes,))
     yield Field("sigmoid", "<i4", (SIGMOID_ENTRIES,))
     yield Field("embedding/scale", "<u2", (config.vocab_size,))
     yield Field("embedding/rows", "i1", (config.vocab_size, d))
-    yield Field("lower_bounds", "<u4", (config.num_layers, d))
+    yield Field("lower_bounds", INT24, (config.num_layers, d))
     for kind, layer, rows, fan_in in config.segments():
         prefix = segment_name(kind, layer)
         if kind != WITHOUT_NORM:
@@ -73,7 +93,7 @@ def tape_fields(config: AbsmaxConfig) -> Iterator[Field]:
             yield Field(f"{prefix}/norm", "<i2", (fan_in,))
         for role in ROLES_BY_KIND[kind]:
             yield Field(f"{prefix}/{role}/constants", "<i4", (3,))
-            yield Field(f"{prefix}/{role}/gain", "u1", (fan_in, GAIN_BITS // 8))
+            yield Field(f"{prefix}/{role}/gain", INT24, (fan_in,))
             yield Field(f"{prefix}/{role}/trits", "u1", (-(-rows * fan_in // TRITS_PER_BYTE),))
 
 
@@ -85,9 +105,9 @@ def segment_name(kind: str, layer: int | None) -> str:
 class TapeWriter:
     """Takes the fields of a tape in their order, an array at once or in parts. ``write_absmax_tape`` makes one."""
 
-    def __init__(self, file: BinaryIO, config: AbsmaxConfig) -> None:
+    def __init__(self, file: BinaryIO, config: AbsmaxConfig, tokenizer_bytes: int) -> None:
         self._file, self._digest = file, hashlib.sha256()
-        self._fields = tape_fields(config)
+        self._fields = tape_fields(config, tokenizer_bytes)
         self._field: Field | None = None
         self._left = 0
         self.sha256, self.bytes = "", 0
@@ -102,10 +122,10 @@ class TapeWriter:
         """Write a field, or its next part. Names, order and sizes are an invariant of the caller."""
         if self._left == 0:
             self._field = next(self._fields)
-            self._left = self._field.bytes
+            self._left = self._field.num_bytes
         assert self._field is not None
         assert self._field.name == name, f"{self._field.name} is next, not {name}"
-        data = np.ascontiguousarray(array).astype(self._field.dtype, casting="equiv").tobytes()
+        data = self._field.encode(array)
         assert 0 < len(data) <= self._left, f"{name}: {len(data)} bytes, {self._left} left"
         self._left -= len(data)
         self.raw(data)
@@ -127,11 +147,17 @@ def write_absmax_tape(
     embedding_fb: int,
     formats: AbsmaxFormats = DEFAULT_ABSMAX_FORMATS,
 ) -> Iterator[TapeWriter]:
-    """A writer whose file is renamed to ``path`` when the block ends, if every field was written; after an exception nothing is left behind."""
-    text = _manifest(config, formats, tokenizer, embedding_fb)
+    """A writer, past manifest and tokenizer, whose file is renamed to ``path`` when the block ends, if every field was written; after an exception nothing is left behind.
+
+    ``tokenizer``: {"kind"}, and "data", the contents of its file, for a subword tokenizer.
+    """
+    entry, section = tokenizer_section(tokenizer)
+    text = _manifest(config, formats, entry, embedding_fb)
     with open_atomically(path) as file:
-        writer = TapeWriter(file, config)
+        writer = TapeWriter(file, config, len(section))
         writer.raw(PREFIX.pack(MAGIC, ABSMAX_VERSION, len(text)) + text)
+        if section:
+            writer.write("tokenizer", np.frombuffer(section, dtype=np.uint8))
         yield writer
         writer.finish()
 
@@ -231,9 +257,9 @@ class AbsmaxTape:
             self._read_manifest(text)
             self._offsets: dict[str, tuple[Field, int]] = {}
             offset = PREFIX.size + manifest_bytes
-            for field in tape_fields(self.config):
+            for field in tape_fields(self.config, self.tokenizer_bytes):
                 self._offsets[field.name] = (field, offset)
-                offset += field.bytes
+                offset += field.num_bytes
             if offset + DIGEST_BYTES != self.bytes:
                 raise TapeError(f"the manifest asks for {offset + DIGEST_BYTES} bytes, the file has {self.bytes}")
             self._check_contents()
@@ -247,25 +273,30 @@ class AbsmaxTape:
                 raise TapeError(f"manifest: arithmetic must be 'absmax', got {manifest['arithmetic']!r}")
             self.config = AbsmaxConfig(**manifest["config"])
             self.formats = AbsmaxFormats(**manifest["formats"])
-            self.tokenizer: dict[str, Any] = manifest["tokenizer"]
+            self._tokenizer_entry: dict[str, Any] = manifest["tokenizer"]
             self.embedding_fb: int = manifest["embedding_fb"]
+            self.tokenizer_bytes = section_bytes(self._tokenizer_entry)
         except TapeError:
             raise
         except (KeyError, TypeError, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise TapeError(f"manifest is malformed: {type(error).__name__}: {error}") from error
         except ValueError as error:
             raise TapeError(f"manifest: {error}") from None
-        if _manifest(self.config, self.formats, self.tokenizer, self.embedding_fb) != text:
+        if _manifest(self.config, self.formats, self._tokenizer_entry, self.embedding_fb) != text:
             raise TapeError("not canonical: writing its manifest again gives other bytes")
-        if not isinstance(self.tokenizer, dict):
-            raise TapeError(f"tokenizer: expected an object, got {type(self.tokenizer).__name__}")
         low, high = EMBEDDING_FB_RANGE
         if type(self.embedding_fb) is not int or not low <= self.embedding_fb <= high:
             raise TapeError(f"embedding_fb must lie in {low}..{high}, got {self.embedding_fb!r}")
 
     def _check_contents(self) -> None:
-        if (bounds := self.array("lower_bounds")).max() > 1 << self.formats.forget_fb:
-            raise TapeError(f"lower_bounds: must lie in 0..{1 << self.formats.forget_fb}, got {int(bounds.max())}")
+        section = self.array("tokenizer").tobytes() if self.tokenizer_bytes else b""
+        try:
+            self.tokenizer = tokenizer_of_section(self._tokenizer_entry, section)
+        except ValueError as error:
+            raise TapeError(str(error)) from None
+        bounds = self.array("lower_bounds")
+        for bound in (int(bounds.min()), int(bounds.max())):
+            _check_range("lower_bounds:", bound, (0, 1 << self.formats.forget_fb))
         sigmoid = self.array("sigmoid")
         if sigmoid.min() < 0 or sigmoid.max() > 1 << SIGMOID_FB:
             raise TapeError(f"sigmoid: entries must lie in 0..{1 << SIGMOID_FB}")
@@ -284,8 +315,7 @@ class AbsmaxTape:
         field, offset = self._offsets[name]
         with self.path.open("rb") as file:
             file.seek(offset)
-            array = np.frombuffer(file.read(field.bytes), dtype=field.dtype).reshape(field.shape)
-        return array.astype(array.dtype.newbyteorder("="), copy=False)
+            return field.decode(file.read(field.num_bytes))
 
     @cached_property
     def segments(self) -> tuple[AbsmaxSegment, ...]:
@@ -300,7 +330,7 @@ class AbsmaxTape:
         matrices = []
         for role in ROLES_BY_KIND[kind]:
             gain_fb, mantissa, exponent = (int(v) for v in self.array(f"{prefix}/{role}/constants"))
-            gain = Gain(_from_24_bits(self.array(f"{prefix}/{role}/gain")), gain_fb)
+            gain = Gain(self.array(f"{prefix}/{role}/gain"), gain_fb)
             matrices.append(AbsmaxMatrix(self, prefix, role, rows, fan_in, gain, mantissa, exponent))
         return AbsmaxSegment(kind, layer, norm, tuple(matrices))
 
@@ -312,17 +342,18 @@ class AbsmaxTape:
     @property
     def trit_bytes(self) -> int:
         """Bytes of all matrices."""
-        return sum(field.bytes for name, (field, _) in self._offsets.items() if name.endswith("/trits"))
+        return sum(field.num_bytes for name, (field, _) in self._offsets.items() if name.endswith("/trits"))
 
 
-def to_24_bits(values: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Integers of 24 bits as three bytes each, the lowest first: [n, 3]."""
-    return values.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3]
+def to_24_bits(values: NDArray[np.int32]) -> bytes:
+    """Integers in -2^23..2^23 - 1 as three bytes each, the lowest first."""
+    return values.astype("<i4").reshape(-1, 1).view(np.uint8)[:, :3].tobytes()
 
 
-def _from_24_bits(data: NDArray[np.uint8]) -> NDArray[np.int32]:
-    widened = np.zeros((len(data), 4), dtype=np.uint8)
-    widened[:, 1:] = data
+def from_24_bits(data: bytes) -> NDArray[np.int32]:
+    """Inverse of ``to_24_bits``: int32 [n]."""
+    widened = np.zeros((len(data) // 3, 4), dtype=np.uint8)
+    widened[:, 1:] = np.frombuffer(data, dtype=np.uint8).reshape(-1, 3)
     values: NDArray[np.int32] = widened.view("<i4")[:, 0].astype(np.int32) >> 8
     return values
 

@@ -78,7 +78,10 @@ class AbsmaxGoldenBackend(_GoldenBackend):
                 f"{tape.path}: the tape has no tokenizer: put tokenizer.json or tokenizer.model into the checkpoint's folder and export it again"
             )
         self.tape, self.golden = tape, AbsmaxGolden(tape)
-        super().__init__(tape, self.golden, tape.formats.logit_fb)
+        try:
+            super().__init__(tape, self.golden, tape.formats.logit_fb)
+        except ValueError as error:
+            raise ValueError(f"{tape.path}: {error}") from None
         if isinstance(self.tokenizer, JsonTokenizer | SentencePieceTokenizer) and tape.config.bos_token_id is not None:
             # The checkpoint says what a sequence begins with.
             self.tokenizer.start = tape.config.bos_token_id

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,6 @@ from mmfree.absmax_tape import (
     GAIN_FB_RANGE,
     TapeWriter,
     segment_name,
-    to_24_bits,
     write_absmax_tape,
 )
 from mmfree.config import read_json
@@ -98,15 +95,15 @@ def export_published(
 
 def _lower_bounds(
     tensors: Tensors, config: AbsmaxConfig, bounded: bool, fraction_bits: int
-) -> NDArray[np.uint32]:
-    """Section 1: cumsum(softmax over layers) - its first row, uint32 [L, d]; zeros if the model has none."""
+) -> NDArray[np.int32]:
+    """Section 1: cumsum(softmax over layers) - its first row, int32 [L, d]; zeros if the model has none."""
     if not bounded:
-        return np.zeros((config.num_layers, config.hidden_size), dtype=np.uint32)
+        return np.zeros((config.num_layers, config.hidden_size), dtype=np.int32)
     latent = tensors.read("model.lower_bounds")
     shares = np.exp(latent - latent.max(axis=0))
     shares /= shares.sum(axis=0)
     bounds = np.cumsum(shares, axis=0) - shares[0]
-    return np.clip(np.rint(bounds * 2**fraction_bits), 0, 2**fraction_bits).astype(np.uint32)
+    return np.clip(np.rint(bounds * 2**fraction_bits), 0, 2**fraction_bits).astype(np.int32)
 
 
 def _largest_of_rows(tensors: Tensors) -> NDArray[np.float64]:
@@ -160,7 +157,7 @@ def _write_segment(
         trits, absmean = quantize_matrix(tensors, f"{name}.weight")
         mantissa, exponent = matrix_constant(absmean, trits.shape[1])
         writer.write(f"{prefix}/{role}/constants", np.array([fraction_bits, mantissa, exponent], dtype=np.int32))
-        writer.write(f"{prefix}/{role}/gain", to_24_bits(values))
+        writer.write(f"{prefix}/{role}/gain", values)
         writer.write(f"{prefix}/{role}/trits", np.frombuffer(pack_trits(trits), dtype=np.uint8))
         progress.update(2)
 
@@ -209,7 +206,7 @@ def matrix_constant(absmean: float, fan_in: int) -> tuple[int, int]:
 
 
 def read_tokenizer(folder: Path, vocab_size: int, bos_token_id: int | None = None) -> dict[str, Any]:
-    """The folder's tokenizer as a tape carries it: {"kind", "data": base64 of the zlib-compressed file}; {"kind": "none"} if there is none.
+    """The folder's tokenizer: {"kind", "data": the file's contents}; {"kind": "none"} if there is none.
 
     Raises
     ------
@@ -226,9 +223,12 @@ def read_tokenizer(folder: Path, vocab_size: int, bos_token_id: int | None = Non
         data = path.read_bytes()
         if (size := count(path, data)) != vocab_size:
             raise PublishedError(f"{path}: has {size} tokens, but vocab_size of {CONFIG_NAME} is {vocab_size}")
-        description = {"kind": kind, "data": base64.b64encode(zlib.compress(data, 9)).decode("ascii")}
+        description = {"kind": kind, "data": data}
+        try:
+            needed = tokenizer_from_dict(description).vocab_size
+        except ValueError as error:
+            raise PublishedError(f"{path}: {error}") from None
         # Ids need not be without gaps, and a start token that no file names is one more.
-        needed = tokenizer_from_dict(description).vocab_size
         if needed > vocab_size + (bos_token_id is not None and needed == size + 1):
             raise PublishedError(
                 f"{path}: its ids, with that of a start token, reach {needed - 1}, but vocab_size of {CONFIG_NAME} is {vocab_size}; "

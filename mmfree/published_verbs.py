@@ -63,7 +63,7 @@ def inspect_absmax(path: Path) -> Outcome:
         "arithmetic": "absmax",
         "config": config.to_dict(),
         "formats": asdict(tape.formats),
-        "tokenizer": {"kind": kind, "bytes": len(tape.tokenizer.get("data", ""))},
+        "tokenizer": {"kind": kind, "bytes": tape.tokenizer_bytes},
         "embedding_fb": tape.embedding_fb,
         "parameters": config.num_parameters,
         "weights": tape.num_ternary_weights,

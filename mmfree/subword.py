@@ -5,10 +5,7 @@ What a tokenizer makes of a text is data: no text becomes a control token, even 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.compressed import check_size, pack_text, unpack_text
 from mmfree.tokenizer import ByteTokenizer, TextTokenizer, reads_text, tokenizer_from_dict
 
 START_TOKENS = ("<s>", "<|begin_of_text|>", "<bos>", "[BOS]", "<|endoftext|>", "<|startoftext|>", "[CLS]")
@@ -39,12 +37,12 @@ class JsonTokenizer:
     text
         Contents of a ``tokenizer.json``.
     data
-        The same as ``to_dict`` gave it, to be kept as it is; None: made from ``text``.
+        The same as ``to_dict`` gave it, to be kept as it is; None: made from ``text`` when it is asked for.
 
     Raises
     ------
     ValueError
-        If the text is no ``tokenizer.json``.
+        If the text is no ``tokenizer.json``, or too long to be carried.
     """
 
     kind = "tokenizers"
@@ -60,18 +58,16 @@ class JsonTokenizer:
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._data = _pack(json.dumps(json.loads(text), separators=(",", ":")).encode()) if data is None else data
+        check_size(text.encode())
+        self.json = json.dumps(json.loads(text), separators=(",", ":")) if data is None else text
+        """Contents of its ``tokenizer.json``, for other programs."""
+        self._data = data
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         self._own_ids = max(vocabulary.values(), default=-1) + 1
         in_front = self._tokenizer.encode("").ids
         named = [vocabulary[name] for name in START_TOKENS if name in vocabulary]
         self.start: int = [*in_front, *named, self._own_ids][0]
         self.vocab_size = self.head_size = max(self._own_ids, self.start + 1)
-
-    @property
-    def json(self) -> str:
-        """Contents of its ``tokenizer.json``, for other programs."""
-        return _unpack(self._data).decode("utf-8")
 
     def encode(self, text: str) -> list[int]:
         """``start`` and the text's ids; UnicodeEncodeError, a ValueError, if it is not Unicode."""
@@ -91,6 +87,8 @@ class JsonTokenizer:
 
     def to_dict(self) -> dict[str, Any]:
         """{"kind": "tokenizers", "data": base64 of the zlib-compressed tokenizer.json}."""
+        if self._data is None:
+            self._data = pack_text(self.json.encode())
         return {"kind": self.kind, "data": self._data}
 
 
@@ -104,12 +102,12 @@ class SentencePieceTokenizer:
     model
         Contents of the model file.
     data
-        The same as ``to_dict`` gave it, to be kept as it is; None: made from ``model``.
+        The same as ``to_dict`` gave it, to be kept as it is; None: made from ``model`` when it is asked for.
 
     Raises
     ------
     ValueError
-        If the bytes are no SentencePiece model.
+        If the bytes are no SentencePiece model, or too many to be carried.
     """
 
     kind = "sentencepiece"
@@ -123,7 +121,8 @@ class SentencePieceTokenizer:
             self._processor.LoadFromSerializedProto(model)
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"no SentencePiece model: {error}") from None
-        self._data = _pack(model) if data is None else data
+        check_size(model)
+        self._model, self._data = model, data
         self._own_ids: int = self._processor.vocab_size()
         bos: int = self._processor.bos_id()
         self.start = bos if bos >= 0 else self._own_ids
@@ -145,6 +144,8 @@ class SentencePieceTokenizer:
 
     def to_dict(self) -> dict[str, Any]:
         """{"kind": "sentencepiece", "data": base64 of the zlib-compressed model file}."""
+        if self._data is None:
+            self._data = pack_text(self._model)
         return {"kind": self.kind, "data": self._data}
 
 
@@ -154,14 +155,18 @@ def token_dtype(vocab_size: int) -> type[np.unsignedinteger[Any]]:
 
 
 def subword_from_dict(data: dict[str, Any]) -> TextTokenizer:
-    """The tokenizer that ``to_dict`` described; ValueError if its data is damaged."""
-    packed = data.get("data")
+    """The tokenizer that ``to_dict`` described, or whose ``data`` is the file itself (bytes); ValueError if its data is damaged."""
+    found = data.get("data")
+    packed = found if isinstance(found, str) else None
     try:
-        raw = _unpack(packed) if isinstance(packed, str) else b""
+        if packed is not None:
+            found = unpack_text(packed)
+        if not isinstance(found, bytes):
+            raise ValueError(f"expected text or bytes, got {type(found).__name__}")
         if data["kind"] == JsonTokenizer.kind:
-            return JsonTokenizer(raw.decode("utf-8"), packed)
-        return SentencePieceTokenizer(raw, packed)
-    except (binascii.Error, zlib.error, ValueError) as error:
+            return JsonTokenizer(found.decode("utf-8"), packed)
+        return SentencePieceTokenizer(found, packed)
+    except ValueError as error:
         raise ValueError(f"tokenizer: the data of kind {data['kind']} is damaged: {error}") from None
 
 
@@ -271,11 +276,3 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
     if (found := tokenizer.get_vocab_size()) != vocab_size:
         raise ValueError(f"the text is too short for {vocab_size} tokens: it gives {found}; ask for at most so many")
     return JsonTokenizer(tokenizer.to_str())
-
-
-def _pack(data: bytes) -> str:
-    return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
-
-
-def _unpack(data: str) -> bytes:
-    return zlib.decompress(base64.b64decode(data, validate=True))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.compressed import unpack_text
 from mmfree.config import ModelConfig
 from mmfree.files import write_atomically
 from mmfree.formats import (
@@ -33,6 +34,7 @@ from mmfree.formats import (
     TABLE_ENTRIES,
     Formats,
 )
+from mmfree.tokenizer import SUBWORD_KINDS
 
 MAGIC = b"MMFTAPE\0"
 VERSION = 1
@@ -127,6 +129,8 @@ class Tape:
             raise TapeError(f"embedding_shift must lie in 0..8, got {self.embedding_shift!r}")
         if not isinstance(self.tokenizer, dict):
             raise TapeError(f"tokenizer: expected an object, got {type(self.tokenizer).__name__}")
+        if self.tokenizer.get("kind") in SUBWORD_KINDS:
+            _check_tokenizer_data(self.tokenizer.get("data"))
         shapes = list(segment_shapes(config))
         if len(shapes) != len(self.segments):
             raise TapeError(f"config asks for {len(shapes)} segments, got {len(self.segments)}")
@@ -175,6 +179,15 @@ class Tape:
     def num_ternary_weights(self) -> int:
         """Ternary weights read per token, without padding."""
         return sum(m.trits.size for s in self.segments for m in s.matrices)
+
+
+def _check_tokenizer_data(data: Any) -> None:
+    if not isinstance(data, str):
+        raise TapeError(f"tokenizer: data must be text, got {type(data).__name__}")
+    try:
+        unpack_text(data)
+    except ValueError as error:
+        raise TapeError(f"tokenizer: data is damaged: {error}") from None
 
 
 def _check_array(name: str, array: Any, dtype: Any, shape: tuple[int, ...]) -> None:

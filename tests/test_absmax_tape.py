@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import json
 import struct
@@ -16,13 +17,16 @@ from hypothesis import strategies as st
 from mmfree.absmax_formats import AbsmaxConfig, AbsmaxFormats
 from mmfree.absmax_tape import (
     AbsmaxTape,
+    from_24_bits,
     tape_fields,
     to_24_bits,
     write_absmax_tape,
 )
 from mmfree.published_export import export_published
 from mmfree.tape import TapeError, is_absmax, pack_trits, read_tape
+from mmfree.tokenizer_section import tokenizer_section
 from tests.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
+from tests.subwords import sentencepiece_model
 
 SHAPE = Shape(vocab_size=6, hidden_size=5, intermediate_size=7, num_layers=2)
 
@@ -59,7 +63,7 @@ def offset_of(name: str) -> int:
     for field in tape_fields(AbsmaxConfig(vocab_size=6, hidden_size=5, intermediate_size=7, num_layers=2)):
         if field.name == name:
             return offset
-        offset += field.bytes
+        offset += field.num_bytes
     raise AssertionError(name)
 
 
@@ -90,10 +94,11 @@ def test_format_on_disk_is_that_of_the_text(data: bytes, tmp_path: Path) -> None
     assert (np.abs(rows).max(axis=1) >= 126).all()
     assert scale.max() > 1 << 15
     offset += 12 + 30
-    bounds = np.frombuffer(data, "<u4", 10, offset)
-    assert not bounds[:5].any()
-    assert bounds[5:].all()
-    offset += 40
+    bounds = [int.from_bytes(data[place : place + 3], "little") for place in range(offset, offset + 30, 3)]
+    assert not any(bounds[:5])
+    assert all(0 < bound <= 1 << 20 for bound in bounds[5:])
+    assert tape.array("lower_bounds").ravel().tolist() == bounds
+    offset += 30
     for segment in tape.segments:
         if segment.norm is not None:
             assert struct.unpack_from("<i", data, offset) == (segment.norm.fraction_bits,)
@@ -140,10 +145,13 @@ def test_any_damage_is_an_error(data: bytes, tmp_path: Path) -> None:
         (("config", "num_layers"), 3, r"the manifest asks for \d+ bytes, the file has \d+"),
         (("config", "hidden_size"), 5.0, r"hidden_size must be an integer in 1\.\.65535, got 5\.0"),
         (("config", "gate"), "hard", "manifest is malformed: TypeError"),
+        (("formats", "forget_fb"), 23, r"formats\.forget_fb must be an integer in 8\.\.22, got 23"),
         (("formats", "residual_fb"), 40, r"formats\.residual_fb must be an integer in 8\.\.24, got 40"),
         (("embedding_fb",), 10, r"embedding_fb must lie in 11\.\.40, got 10"),
         (("embedding_fb",), None, "embedding_fb must lie"),
         (("tokenizer",), [], "tokenizer: expected an object, got list"),
+        (("tokenizer",), {"kind": "tokenizers", "data": "AAAA"}, "tokenizer: kind tokenizers needs form .* export the model again"),
+        (("tokenizer",), {"kind": "tokenizers", "form": "file", "bytes": 3}, r"the manifest asks for \d+ bytes, the file has \d+"),
         (("extra",), 1, "not canonical"),
     ],
 )
@@ -185,7 +193,8 @@ def test_a_manifest_of_anything_is_a_tape_error_or_a_canonical_tape(value: Any, 
     ("field", "value", "message"),
     [
         ("sigmoid", struct.pack("<i", -1), r"sigmoid: entries must lie in 0\.\.16777216"),
-        ("lower_bounds", struct.pack("<I", (1 << 20) + 1), r"lower_bounds: must lie in 0\.\.1048576, got 1048577"),
+        ("lower_bounds", b"\x01\x00\x10", r"lower_bounds: must lie in 0\.\.1048576, got 1048577"),
+        ("lower_bounds", b"\xff\xff\xff", r"lower_bounds: must lie in 0\.\.1048576, got -1"),
         ("layer 0 gates/norm_fb", struct.pack("<i", 39), r"layer 0 gates: fraction bits of a gain must lie in -14\.\.38, got 39"),
         ("layer 1 glu/gate_up/constants", struct.pack("<3i", 20, 1, 0), r"layer 1 glu, matrix gate_up: mantissa must lie in"),
         ("head/head/constants", struct.pack("<3i", 20, 1 << 23, 17), r"head, matrix head: exponent must lie in -64\.\.16, got 17"),
@@ -201,6 +210,37 @@ def test_codes_are_checked_when_they_are_decoded(data: bytes, tmp_path: Path) ->
     tape = opened(forge(data, change=(offset_of("layer 0 down/down/trits"), b"\xff")), tmp_path)
     with pytest.raises(TapeError, match="layer 0 down, matrix down: weights: byte 255 is no code of 5 trits"):
         tape.segments[3].matrices[0].trits()
+
+
+def with_tokenizer(data: bytes, entry: dict[str, Any], section: bytes) -> bytes:
+    """The tape, with another entry of the manifest and a section behind it."""
+    size = struct.unpack_from("<I", data, 12)[0]
+    return forge(data, manifest_of(data) | {"tokenizer": entry}, rest=section + data[16 + size : -32])
+
+
+def test_a_tokenizer_stands_behind_the_manifest(data: bytes, tmp_path: Path) -> None:
+    entry, section = tokenizer_section({"kind": "sentencepiece", "data": sentencepiece_model()})
+    tape = opened(with_tokenizer(data, entry, section), tmp_path)
+    assert tape.tokenizer == {"kind": "sentencepiece", "data": sentencepiece_model()}
+    assert tape.tokenizer_bytes == len(section) == tape.bytes - len(data) - len(json.dumps(entry, separators=(",", ":"))) + len('{"kind":"none"}')
+    plain = opened(data, tmp_path)
+    assert (plain.tokenizer, plain.tokenizer_bytes) == ({"kind": "none"}, 0)
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "tokenizers"])
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (b"no bzip2", "cannot be unpacked"),
+        (bz2.compress(bytes(100))[:-1], "cannot be unpacked: the compressed data is cut off"),
+        (bz2.compress(bytes(1 << 27)), "cannot be unpacked: more than 67,108,864 bytes"),
+        (bz2.compress(b"123"), "a column is cut off"),
+    ],
+)
+def test_a_damaged_tokenizer_is_one_error(kind: str, section: bytes, message: str, data: bytes, tmp_path: Path) -> None:
+    """When the tape is opened: not first when it is to play."""
+    entry = {"kind": kind, "form": "columns", "bytes": len(section)}
+    assert f"tokenizer: its section is damaged: {message}" in error_of(with_tokenizer(data, entry, section), tmp_path)
 
 
 def test_the_accelerator_does_not_read_them(data: bytes, tmp_path: Path) -> None:
@@ -223,11 +263,12 @@ def test_a_tape_that_is_not_finished_never_appears(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="sigmoid is next, not lower_bounds"), write_absmax_tape(
         tmp_path / "a.tape", config, {"kind": "none"}, 20
     ) as writer:
-        writer.write("lower_bounds", np.zeros((1, 5), dtype=np.uint32))
+        writer.write("lower_bounds", np.zeros((1, 5), dtype=np.int32))
     assert not list(tmp_path.iterdir())
 
 
 @given(st.lists(st.integers(-(1 << 23), (1 << 23) - 1), min_size=1, max_size=9))
 def test_24_bits(values: list[int]) -> None:
-    data = to_24_bits(np.array(values, dtype=np.int32)).tobytes()
+    data = to_24_bits(np.array(values, dtype=np.int32))
+    assert from_24_bits(data).tolist() == values
     assert [int.from_bytes(data[3 * j : 3 * j + 3], "little", signed=True) for j in range(len(values))] == values

@@ -105,6 +105,17 @@ def test_folders_and_tapes_that_cannot_be_played(
     assert "the tape has no tokenizer: put tokenizer.json or tokenizer.model into the checkpoint's folder" in message
 
 
+@pytest.mark.parametrize(("kind", "message"), [("tokenizers", "no tokenizer.json"), ("sentencepiece", "no SentencePiece model")])
+def test_a_tape_whose_tokenizer_is_none_is_one_line(
+    kind: str, message: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.tape"
+    export_published(checkpoint, path, tokenizer={"kind": kind, "data": b"no such file"})
+    found = error_of(capsys, "generate", path, "--prompt", "a")
+    assert f"{path}: tokenizer: the data of kind {kind} is damaged: {message}" in found
+    assert run_json(capsys, "inspect", path)["tokenizer"] == {"kind": kind, "bytes": AbsmaxTape(path).tokenizer_bytes}
+
+
 def test_bad_folders_are_one_line(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is written."""
     before = sorted(tmp_path.rglob("*"))

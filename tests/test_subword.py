@@ -18,6 +18,7 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmfree import compressed
 from mmfree.subword import JsonTokenizer, SentencePieceTokenizer, load_tokenizer, train_bpe
 from mmfree.tokenizer import ByteTokenizer, TextTokenizer, tokenizer_from_dict
 from tests.subwords import (
@@ -141,6 +142,15 @@ def test_files_that_are_no_tokenizer_are_named(tmp_path: Path) -> None:
 def test_damaged_data_is_refused(kind: str, data: object) -> None:
     with pytest.raises(ValueError, match=f"the data of kind {kind} is damaged"):
         tokenizer_from_dict({"kind": kind, "data": data})
+
+
+@BOTH
+def test_what_no_model_could_carry_is_refused_at_once(make: Callable[[], TextTokenizer], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not first when a trained model is to be written."""
+    make()
+    monkeypatch.setattr(compressed, "LARGEST_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"has [\d,]+ bytes; a model carries at most 1,000 of a tokenizer"):
+        SentencePieceTokenizer(sentencepiece_model()) if make is pieces else JsonTokenizer(bpe().json)
 
 
 TRAIN = "from mmfree.subword import train_bpe; import sys; from tests.subwords import TEXT; sys.stdout.write(train_bpe([TEXT], 330).json)"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmfree.compressed import pack_text
 from mmfree.formats import GATES
 from mmfree.tape import (
     Matrix,
@@ -183,6 +186,26 @@ def test_a_forged_manifest_is_an_error_or_a_valid_tape(
 def test_a_malformed_manifest_is_one_clear_error(text: bytes, message: str) -> None:
     with pytest.raises(TapeError, match=message):
         decode_tape(forge(None, text=text))
+
+
+@pytest.mark.parametrize("kind", ["tokenizers", "sentencepiece"])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (3, "data must be text, got int"),
+        (None, "data must be text, got NoneType"),
+        ("AAA", "data is damaged: cannot be unpacked: not base64"),
+        (pack_text(bytes(100))[:-4], "data is damaged: cannot be unpacked: the compressed data is cut off"),
+        (base64.b64encode(zlib.compress(bytes(1 << 27))).decode(), "data is damaged: cannot be unpacked: more than 67,108,864 bytes"),
+    ],
+    ids=["number", "nothing", "text", "cut off", "too much"],
+)
+def test_damaged_data_of_a_tokenizer_is_one_clear_error(kind: str, data: Any, message: str) -> None:
+    manifest = manifest_of() | {"tokenizer": {"kind": kind, "data": data}}
+    with pytest.raises(TapeError, match=f"^tokenizer: {message}"):
+        decode_tape(forge(manifest))
+    manifest["tokenizer"]["data"] = pack_text(b"any")
+    assert decode_tape(forge(manifest)).tokenizer == manifest["tokenizer"]
 
 
 def test_data_left_over_or_missing_is_an_error() -> None:

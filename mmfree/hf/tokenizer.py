@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
-import zlib
 from typing import Any
 
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as RustTokenizer
 from transformers import PreTrainedTokenizerFast
+
+from mmfree.compressed import unpack_text
 
 PROBE = "The 12 quick foxes,\n\tcafé 東京."
 """Text on which a converted tokenizer must give the same ids as the original."""
@@ -33,7 +33,7 @@ def hugging_face_tokenizer(tokenizer: Any) -> PreTrainedTokenizerFast | None:
     if tokenizer.kind == "bytes":
         raw = byte_level()
     elif tokenizer.kind == TRAINED_KIND:
-        raw = RustTokenizer.from_str(zlib.decompress(base64.b64decode(tokenizer.to_dict()["data"])).decode())
+        raw = RustTokenizer.from_str(unpack_text(tokenizer.to_dict()["data"]).decode())
     else:
         return None
     start: int = tokenizer.start
