@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.subwords import sentencepiece_model
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
@@ -119,6 +121,14 @@ def write_checkpoint(
         return folder
     parts = ({name: tensors[name] for name in list(tensors)[part::shards]} for part in range(shards))
     write_shards(folder, parts, shards)
+    return folder
+
+
+def write_text_checkpoint(folder: Path, *, layers: int = 2, **config: Any) -> Path:
+    """A checkpoint of two shards with a Llama-style ``tokenizer.model`` of 400 pieces."""
+    shape = Shape(vocab_size=400, hidden_size=32, num_layers=layers)
+    write_checkpoint(folder, shape, checkpoint_tensors(shape), shards=2, **config)
+    (folder / "tokenizer.model").write_bytes(sentencepiece_model())
     return folder
 
 
