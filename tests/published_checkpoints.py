@@ -25,6 +25,7 @@ class Shape:
     num_layers: int = 3
 
 
+TEXT_SHAPE = Shape(vocab_size=400, hidden_size=32, num_layers=2)
 SHAPE_370M = Shape(vocab_size=32000, hidden_size=1024, intermediate_size=2816, num_layers=24)
 
 
@@ -124,10 +125,9 @@ def write_checkpoint(
     return folder
 
 
-def write_text_checkpoint(folder: Path, *, layers: int = 2, **config: Any) -> Path:
-    """A checkpoint of two shards with a Llama-style ``tokenizer.model`` of 400 pieces."""
-    shape = Shape(vocab_size=400, hidden_size=32, num_layers=layers)
-    write_checkpoint(folder, shape, checkpoint_tensors(shape), shards=2, **config)
+def write_text_checkpoint(folder: Path) -> Path:
+    """A checkpoint of ``TEXT_SHAPE`` in two shards, with a Llama-style ``tokenizer.model`` of 400 pieces."""
+    write_checkpoint(folder, TEXT_SHAPE, checkpoint_tensors(TEXT_SHAPE), shards=2)
     (folder / "tokenizer.model").write_bytes(sentencepiece_model())
     return folder
 

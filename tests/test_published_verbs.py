@@ -24,6 +24,7 @@ from mmfree.tokenizer import text_tokenizer
 from tests.command_line import error_of, run_json
 from tests.float_reading import FloatReading
 from tests.published_checkpoints import (
+    TEXT_SHAPE,
     Shape,
     checkpoint_tensors,
     write_checkpoint,
@@ -132,8 +133,7 @@ def test_float_is_scored_as_the_reading_is(text_model: Path) -> None:
     assert isinstance(backend, PublishedTorchBackend)
     ids = backend.tokenizer.encode(text)
     assert ids[0] == 1
-    shape = Shape(vocab_size=400, hidden_size=32, num_layers=2)
-    logits = FloatReading(checkpoint_tensors(shape)).play(np.array(ids[:-1]))
+    logits = FloatReading(checkpoint_tensors(TEXT_SHAPE)).play(np.array(ids[:-1]))
     shifted = logits - logits.max(axis=-1, keepdims=True)
     nats = np.log(np.exp(shifted).sum(axis=-1)) - shifted[np.arange(len(ids) - 1), ids[1:]]
     result = evaluate_text(backend, text.encode())
@@ -164,7 +164,7 @@ def test_multiple_choice_and_generation_from_a_folder(text_model: Path, tmp_path
     questions.write_text(json.dumps({"query": "the cat", "choices": ["sees", "never runs"], "gold": 0}) + "\n")
     results = run_json(capsys, "evaluate", text_model, "--choices", questions, "--backend", "float,golden")["results"]
     assert [result["examples"] for result in results] == [1, 1]
-    reading = FloatReading(checkpoint_tensors(Shape(vocab_size=400, hidden_size=32, num_layers=2)))
+    reading = FloatReading(checkpoint_tensors(TEXT_SHAPE))
     for backend in ("float", "golden"):
         values = run_json(capsys, "generate", text_model, "--prompt", "the old", "--tokens", 4, "--backend", backend)
         assert values["backend"] == backend
