@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,8 @@ from threadpoolctl import threadpool_limits
 from mmfree.absmax_tape import AbsmaxTape
 from mmfree.golden import Golden
 from mmfree.golden_absmax import AbsmaxGolden
-from mmfree.published import MODEL_TYPE, model_type
+from mmfree.published import CONFIG_NAME, MODEL_TYPE, model_type, read_config
+from mmfree.published_export import export_published, read_tokenizer
 from mmfree.subword import JsonTokenizer, SentencePieceTokenizer
 from mmfree.tape import Tape, is_absmax, read_tape
 from mmfree.tokenizer import Tokenizer, tokenizer_from_dict
@@ -82,19 +84,14 @@ class AbsmaxGoldenBackend(_GoldenBackend):
             super().__init__(tape, self.golden, tape.formats.logit_fb)
         except ValueError as error:
             raise ValueError(f"{tape.path}: {error}") from None
-        if isinstance(self.tokenizer, JsonTokenizer | SentencePieceTokenizer) and tape.config.bos_token_id is not None:
-            # The checkpoint says what a sequence begins with.
-            self.tokenizer.start = tape.config.bos_token_id
+        _begin_with(self.tokenizer, tape.config.bos_token_id)
 
 
-class TorchBackend:
-    """A checkpoint under torch, mode "float" or "fakequant"."""
+class _TorchBackend:
+    """A model under torch."""
 
-    def __init__(self, folder: Path, mode: str) -> None:
-        from mmfree.checkpoint import load_checkpoint
-
-        checkpoint = load_checkpoint(folder)
-        self.name, self.model, self.tokenizer = mode, checkpoint.model, checkpoint.tokenizer
+    def __init__(self, name: str, model: Any, tokenizer: Tokenizer) -> None:
+        self.name, self.model, self.tokenizer = name, model, tokenizer
 
     def state(self, batch: int) -> Any:
         """Zeros, a tensor [L, B, d]."""
@@ -110,11 +107,39 @@ class TorchBackend:
         return logits.numpy(), state
 
 
+class TorchBackend(_TorchBackend):
+    """A checkpoint under torch, mode "float" or "fakequant"."""
+
+    def __init__(self, folder: Path, mode: str) -> None:
+        from mmfree.checkpoint import load_checkpoint
+
+        checkpoint = load_checkpoint(folder)
+        super().__init__(mode, checkpoint.model, checkpoint.tokenizer)
+
+
+class PublishedTorchBackend(_TorchBackend):
+    """A published checkpoint under torch, in the arithmetic that it was released with: mode "float"."""
+
+    def __init__(self, folder: Path, tokenizer: dict[str, Any]) -> None:
+        from mmfree.absmax_model import load_published
+
+        model = load_published(folder)
+        super().__init__("float", model, tokenizer_from_dict(tokenizer))
+        _begin_with(self.tokenizer, model.config.bos_token_id)
+
+
+def _begin_with(tokenizer: Tokenizer, start: int | None) -> None:
+    """Let sequences begin with what a published checkpoint names."""
+    if isinstance(tokenizer, JsonTokenizer | SentencePieceTokenizer) and start is not None:
+        tokenizer.start = start
+
+
 def load_tape_or_export(path: Path) -> Tape:
     """The tape at ``path``, or that of the checkpoint folder at ``path``."""
     if not path.is_dir():
         return read_tape(path)
-    refuse_published(path)
+    if is_published(path):
+        raise ValueError(f"{path}: a published checkpoint: `mmfree export` makes a tape of it, which only the golden model plays")
     from mmfree.checkpoint import load_checkpoint
     from mmfree.export import export_tape
 
@@ -122,31 +147,51 @@ def load_tape_or_export(path: Path) -> Tape:
     return export_tape(checkpoint.model, checkpoint.tokenizer.to_dict())
 
 
-def refuse_published(folder: Path) -> None:
-    """Raise ValueError if ``folder`` is a published checkpoint, which only its tape can be played of."""
-    if (folder / "config.json").is_file() and (kind := model_type(folder)) is not None:
-        hint = "`mmfree export` makes a tape of it" if kind == MODEL_TYPE else f"only {MODEL_TYPE} can be exported"
-        raise ValueError(f"{folder}: a published checkpoint of model_type {kind!r}: {hint}")
+def is_published(folder: Path) -> bool:
+    """Whether a folder is a checkpoint that was not trained here."""
+    return (folder / CONFIG_NAME).is_file() and model_type(folder) is not None
+
+
+def _load_published(folder: Path, name: str) -> Backend:
+    """The backend ``name`` for a published checkpoint; golden plays a tape that is gone when this returns: nothing of it is read later."""
+    config = read_config(folder)
+    if name not in ("float", "golden"):
+        reason = (
+            "float has the released arithmetic, int8 activations and ternary weights; golden has the integers of its tape"
+            if name == "fakequant"
+            else "the accelerator does not have the arithmetic of published checkpoints yet"
+        )
+        raise ValueError(f"{folder}: a published checkpoint (model_type {MODEL_TYPE!r}) is played by float or golden, not by {name}: {reason}")
+    tokenizer = read_tokenizer(folder, config.vocab_size, config.bos_token_id)
+    if tokenizer["kind"] == "none":
+        raise ValueError(f"{folder}: no tokenizer: put tokenizer.json or tokenizer.model of the model into the folder")
+    if name == "float":
+        return PublishedTorchBackend(folder, tokenizer)
+    with tempfile.TemporaryDirectory(prefix="mmfree-") as place:
+        tape = Path(place) / "model.tape"
+        export_published(folder, tape, tokenizer=tokenizer)
+        return AbsmaxGoldenBackend(AbsmaxTape(tape))
 
 
 def load_backend(path: Path, name: str | None, lanes: int = 64) -> Backend:
-    """The backend ``name`` for a checkpoint folder or a tape; by default fakequant and golden. ``lanes``: of the simulated chip, for "rtl".
+    """The backend ``name`` for a checkpoint folder or a tape; by default fakequant (float for a published one) and golden. ``lanes``: of the simulated chip, for "rtl".
 
     Raises
     ------
     ValueError
-        If a tape is to be played by torch, or the name is unknown.
+        If a tape is to be played by torch, the name is unknown, or a published checkpoint is to be played by another than float and golden.
     """
+    published = path.is_dir() and is_published(path)
     if name is None:
-        name = "fakequant" if path.is_dir() else "golden"
+        name = "float" if published else "fakequant" if path.is_dir() else "golden"
     if name not in BACKENDS:
         raise ValueError(f"--backend must be one of {', '.join(BACKENDS)}, got {name!r}")
+    if published:
+        return _load_published(path, name)
     if name == "golden" and is_absmax(path):
         return AbsmaxGoldenBackend(AbsmaxTape(path))
     if name in TORCH_BACKENDS:
-        if path.is_dir():
-            refuse_published(path)
-        else:
+        if not path.is_dir():
             raise ValueError(
                 f"{path}: backend {name} needs the checkpoint folder; a tape is played by golden or rtl"
             )

@@ -149,7 +149,7 @@ def _add_backend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
-        help="what plays the model; None: fakequant for a checkpoint, golden for a tape",
+        help="what plays the model; None: fakequant for a checkpoint, float for a published one, golden for a tape",
     )
     _add_lanes(parser)
 
@@ -250,7 +250,7 @@ def _add_evaluate(verbs: Any) -> None:
         "--backend",
         type=_backends,
         metavar="NAME[,NAME...]",
-        help=f"what plays the model, of {', '.join(BACKENDS)}, several for one table; None: fakequant for a checkpoint, golden for a tape",
+        help=f"what plays the model, of {', '.join(BACKENDS)}, several for one table; None: fakequant for a checkpoint, float for a published one, golden for a tape",
     )
     _add_lanes(parser)
 

@@ -27,7 +27,13 @@ from mmfree.formats import (
     sigmoid_table,
     silu_table,
 )
-from mmfree.quantize import fake_quantize_bias, fake_quantize_embedding, round_half_up, saturate, saved_mask
+from mmfree.quantize import (
+    fake_quantize_bias,
+    fake_quantize_embedding,
+    round_half_up,
+    saturate,
+    saved_mask,
+)
 from mmfree.scan import fast_scan, rounded_scan
 
 MODES = ("train", "fakequant", "float")

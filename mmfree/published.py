@@ -20,6 +20,8 @@ from mmfree.config import read_json
 
 MODEL_TYPE = "hgrn_bit"
 CONFIG_NAME, SINGLE_NAME, INDEX_NAME = "config.json", "model.safetensors", "model.safetensors.index.json"
+LOWER_BOUNDS = "model.lower_bounds"
+"""The one tensor that some checkpoints lack."""
 
 _DTYPES = {"BF16": "<u2", "F16": "<f2", "F32": "<f4"}
 _CHUNK = 1 << 20
@@ -113,7 +115,7 @@ def expected_tensors(config: AbsmaxConfig, lower_bounds: bool) -> dict[str, tupl
     v, d, i = config.vocab_size, config.hidden_size, config.intermediate_size
     shapes: dict[str, tuple[int, ...]] = {"model.embeddings.weight": (v, d)}
     if lower_bounds:
-        shapes["model.lower_bounds"] = (config.num_layers, d)
+        shapes[LOWER_BOUNDS] = (config.num_layers, d)
     for layer in range(config.num_layers):
         prefix = f"model.layers.{layer}"
         shapes |= {f"{prefix}.{name}.weight": (d,) for name in ("attn_norm", "mlp_norm", "attn.g_norm")}
@@ -124,6 +126,32 @@ def expected_tensors(config: AbsmaxConfig, lower_bounds: bool) -> dict[str, tupl
             shapes[f"{prefix}.{name}.norm.weight"] = shape[1:]
     shapes |= {"model.norm.weight": (d,), "lm_head.weight": (v, d), "lm_head.norm.weight": (d,)}
     return shapes
+
+
+def open_checkpoint(folder: Path) -> tuple[AbsmaxConfig, Tensors]:
+    """The shape that config.json describes, and tensors of just the names and shapes that belong to it.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be read as a published checkpoint; the message names file and field or tensor.
+    """
+    config = read_config(folder)
+    bounded = read_json(folder / CONFIG_NAME).get("use_lower_bound", True) is True
+    tensors = Tensors(folder)
+    tensors.check(expected_tensors(config, bounded))
+    return config, tensors
+
+
+def lower_bounds(tensors: Tensors, config: AbsmaxConfig) -> NDArray[np.float64]:
+    """The least that each forget gate can be, [L, d] in 0..1: cumsum(softmax over layers) - its first row; zeros if the model has none."""
+    if LOWER_BOUNDS not in tensors:
+        return np.zeros((config.num_layers, config.hidden_size))
+    latent = tensors.read(LOWER_BOUNDS)
+    shares = np.exp(latent - latent.max(axis=0))
+    shares /= shares.sum(axis=0)
+    bounds: NDArray[np.float64] = np.cumsum(shares, axis=0) - shares[0]
+    return bounds
 
 
 @dataclass(frozen=True)
@@ -156,6 +184,12 @@ class Tensors:
             pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
             found = f"; {pickles[0]} is a pickle, which can run any code: convert it to safetensors" if pickles else ""
             raise PublishedError(f"{folder}: neither {SINGLE_NAME} nor {INDEX_NAME}{found}")
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
 
     def _read_index(self, path: Path) -> None:
         data = read_json(path)

@@ -29,8 +29,14 @@ from mmfree.absmax_tape import (
     segment_name,
     write_absmax_tape,
 )
-from mmfree.config import read_json
-from mmfree.published import CONFIG_NAME, PublishedError, Tensors, expected_tensors, read_config
+from mmfree.published import (
+    CONFIG_NAME,
+    LOWER_BOUNDS,
+    PublishedError,
+    Tensors,
+    lower_bounds,
+    open_checkpoint,
+)
 from mmfree.tape import pack_trits
 from mmfree.tokenizer import tokenizer_from_dict
 
@@ -72,38 +78,22 @@ def export_published(
     ValueError
         If the folder cannot be read as a published checkpoint; the message names file and tensor.
     """
-    config = read_config(folder)
-    bounded = read_json(folder / CONFIG_NAME).get("use_lower_bound", True) is True
-    tensors = Tensors(folder)
-    expected = expected_tensors(config, bounded)
-    tensors.check(expected)
+    config, tensors = open_checkpoint(folder)
     if tokenizer is None:
         tokenizer = read_tokenizer(folder, config.vocab_size, config.bos_token_id)
-    bounds = _lower_bounds(tensors, config, bounded, formats.forget_fb)
-    with tqdm(total=len(expected), unit="tensor", disable=None, leave=False) as progress:
+    one = 2**formats.forget_fb
+    bounds = np.clip(np.rint(lower_bounds(tensors, config) * one), 0, one).astype(np.int32)
+    with tqdm(total=len(tensors), unit="tensor", disable=None, leave=False) as progress:
         largest = _largest_of_rows(tensors)
         embedding_fb = _embedding_fb(float(largest.max()))
         with write_absmax_tape(out, config, tokenizer, embedding_fb, formats) as writer:
             writer.write("sigmoid", sigmoid_values())
             _write_embedding(tensors, writer, largest, embedding_fb)
             writer.write("lower_bounds", bounds)
-            progress.update(1 + bounded)
+            progress.update(1 + (LOWER_BOUNDS in tensors))
             for kind, layer, _, _ in config.segments():
                 _write_segment(tensors, writer, kind, layer, progress)
     return Exported(writer.sha256, writer.bytes, config)
-
-
-def _lower_bounds(
-    tensors: Tensors, config: AbsmaxConfig, bounded: bool, fraction_bits: int
-) -> NDArray[np.int32]:
-    """Section 1: cumsum(softmax over layers) - its first row, int32 [L, d]; zeros if the model has none."""
-    if not bounded:
-        return np.zeros((config.num_layers, config.hidden_size), dtype=np.int32)
-    latent = tensors.read("model.lower_bounds")
-    shares = np.exp(latent - latent.max(axis=0))
-    shares /= shares.sum(axis=0)
-    bounds = np.cumsum(shares, axis=0) - shares[0]
-    return np.clip(np.rint(bounds * 2**fraction_bits), 0, 2**fraction_bits).astype(np.int32)
 
 
 def _largest_of_rows(tensors: Tensors) -> NDArray[np.float64]:

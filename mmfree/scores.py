@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmfree.backends import AbsmaxGoldenBackend, Backend, GoldenBackend, load_backend
+from mmfree.backends import (
+    AbsmaxGoldenBackend,
+    Backend,
+    GoldenBackend,
+    PublishedTorchBackend,
+    load_backend,
+)
 from mmfree.choices import evaluate_choices, read_questions
 from mmfree.commands import real_sequences
 from mmfree.data import Text, load_corpus, read_text, tokenize
@@ -46,8 +53,8 @@ def evaluate(options: argparse.Namespace) -> Outcome:
     if len(asked) > 1:
         raise ValueError(f"give {' or '.join(asked)}, not both")
     backends = [load_backend(options.model, name, options.lanes) for name in options.backend or [None]]
-    if options.ranges and any(isinstance(backend, AbsmaxGoldenBackend) for backend in backends):
-        raise ValueError(f"--ranges: {options.model} is the tape of a published checkpoint; ranges are for models trained here")
+    if options.ranges and any(isinstance(backend, AbsmaxGoldenBackend | PublishedTorchBackend) for backend in backends):
+        raise ValueError(f"--ranges: {options.model} is a published checkpoint or its tape; ranges are for models trained here")
     if options.ranges and not any(isinstance(backend, GoldenBackend) for backend in backends):
         raise ValueError(f"--ranges: backend {backends[0].name} does not show them; use golden")
     results, lines = [], []
@@ -55,18 +62,27 @@ def evaluate(options: argparse.Namespace) -> Outcome:
         values, line = _evaluate(options, backend)
         results.append(values)
         lines.append(line)
-    if len(backends) > 1:
-        lines = _table(results)
+    differences = [_difference(results[0], values) for values in results[1:]]
+    if differences:
+        lines = _table(results, differences)
     for backend, values in zip(backends, results, strict=True):
         if options.ranges and isinstance(backend, GoldenBackend):
             ranges = measure_ranges(backend.tape, real_sequences(backend.tokenizer, options.data))
             values["ranges"] = ranges_to_dicts(ranges)
             lines += ["", *describe_ranges(ranges)]
-    return Outcome(results[0] if len(results) == 1 else {"results": results}, "\n".join(lines))
+    values = {"results": results, "differences": differences} if differences else results[0]
+    return Outcome(values, "\n".join(lines))
 
 
-def _table(results: list[dict[str, Any]]) -> list[str]:
-    """A row for each backend, below what was measured."""
+def _difference(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The scores of ``other`` less those of ``first``, where both are finite."""
+    scores = [name for name in _LABELS if name in first and not name.endswith("_error")]
+    found = {name: other[name] - first[name] for name in scores if math.isfinite(first[name]) and math.isfinite(other[name])}
+    return {"backend": other["backend"], "less": first["backend"]} | found
+
+
+def _table(results: list[dict[str, Any]], differences: list[dict[str, Any]]) -> list[str]:
+    """A row for each backend, below what was measured, and one for what each differs from the first."""
     first = results[0]
     columns = [name for name in _LABELS if name in first]
     if "bytes" in first:
@@ -75,10 +91,13 @@ def _table(results: list[dict[str, Any]]) -> list[str]:
         lines = [f"{first['task']}, {first['examples']:,} examples"]
     else:
         lines = [f"{first['examples']:,} questions, {100 * first['chance']:.1f} % by chance"]
-    lines.append(f"{'backend':<12}" + "".join(f"{_LABELS[name]:>18}" for name in columns))
+    lines.append(f"{'backend':<20}" + "".join(f"{_LABELS[name]:>18}" for name in columns))
     for values in results:
         cells = "".join(f"{values[name]:>18.4f}" for name in columns)
-        lines.append(f"{values['backend']:<12}{cells}")
+        lines.append(f"{values['backend']:<20}{cells}")
+    for values in differences:
+        cells = "".join(f"{values[name]:>+18.4f}" if name in values else " " * 18 for name in columns)
+        lines.append(f"{values['backend'] + ' - ' + values['less']:<20}{cells}".rstrip())
     return lines
 
 

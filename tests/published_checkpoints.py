@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.subwords import sentencepiece_model
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
@@ -23,6 +25,7 @@ class Shape:
     num_layers: int = 3
 
 
+TEXT_SHAPE = Shape(vocab_size=400, hidden_size=32, num_layers=2)
 SHAPE_370M = Shape(vocab_size=32000, hidden_size=1024, intermediate_size=2816, num_layers=24)
 
 
@@ -119,6 +122,13 @@ def write_checkpoint(
         return folder
     parts = ({name: tensors[name] for name in list(tensors)[part::shards]} for part in range(shards))
     write_shards(folder, parts, shards)
+    return folder
+
+
+def write_text_checkpoint(folder: Path) -> Path:
+    """A checkpoint of ``TEXT_SHAPE`` in two shards, with a Llama-style ``tokenizer.model`` of 400 pieces."""
+    write_checkpoint(folder, TEXT_SHAPE, checkpoint_tensors(TEXT_SHAPE), shards=2)
+    (folder / "tokenizer.model").write_bytes(sentencepiece_model())
     return folder
 
 

@@ -95,7 +95,8 @@ def test_train_and_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert results[0]["accuracy"] == results[1]["accuracy"]
         assert [r["backend"] for r in results] == ["golden", "fakequant"]
         together = run_json(capsys, "evaluate", tmp_path / "run", *arguments, "--backend", "golden,fakequant")
-        assert together == {"results": results}
+        assert together["results"] == results
+        assert together["differences"] == [{"backend": "fakequant", "less": "golden", "accuracy": 0.0}]
     assert main(["evaluate", str(tmp_path / "run"), "--examples", "5", "--backend", "golden,fakequant"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert (table[0], table[1].split()) == ("addition, 5 examples", ["backend", "accuracy"])

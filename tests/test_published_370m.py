@@ -1,4 +1,4 @@
-"""The full 370M shape: memory, time and size of the import, the golden model's time per token, and every stage of it against float64."""
+"""The full 370M shape: memory, time and size of the import, time per token of golden and float model, memory of the latter, and every stage against float64."""
 
 from __future__ import annotations
 
@@ -62,6 +62,35 @@ print(json.dumps({"load_s": loaded - start, "token_s": (end - first) / 4, "peak_
                   "finite": bool(np.abs(logits).max() < 2**31 - 1), "saturations": golden.saturations}))
 """
 
+FLOAT = """
+import json, sys, time
+import torch
+from pathlib import Path
+from mmfree.absmax_model import load_published
+def resident(name):
+    return 1024 * int(Path("/proc/self/status").read_text().partition(name)[2].split()[0])
+torch.set_num_threads(1)
+before, start = resident("VmRSS:"), time.perf_counter()
+model = load_published(Path(sys.argv[1]))
+loaded, peak = time.perf_counter(), resident("VmHWM:")
+held = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+ids = torch.tensor([1, 450, 7483, 310, 3444])
+with torch.no_grad():
+    logits, state = model.step(ids[:1], model.initial_state(1))
+    first = time.perf_counter()
+    for token in ids[1:].split(1):
+        step, state = model.step(token, state)
+    end = time.perf_counter()
+    model(torch.randint(32000, (64, 8)))
+    batch = time.perf_counter()
+    whole = model(ids[None])[0][0].double()
+    del model
+    exact = load_published(Path(sys.argv[1]), torch.float64)(ids[None])[0][0]
+error = ((whole - exact).square().mean(-1) / exact.square().mean(-1)).sqrt()
+print(json.dumps({"load_s": loaded - start, "token_s": (end - first) / 4, "batch_tokens_per_s": 512 / (batch - end), "model_bytes": held,
+                  "before_bytes": before, "peak_bytes": peak, "error_by_token": error.tolist()}))
+"""
+
 
 def parts() -> Iterator[dict[str, Tensor]]:
     """One shard per layer and one for the rest, bf16, made when it is asked for."""
@@ -112,6 +141,16 @@ def test_the_370m_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         print(f"\nimport {exported}; golden {played}")
         for name, without in (("tape", 0), ("without its tokenizer", tokenizer_bytes)):
             print(f"{name}: {size - without:,} bytes, {100 * ((size - without) / ideal - 1):.2f} % over")
+    floating = measured(FLOAT, folder)
+    with capsys.disabled():
+        print(f"float {floating}")
+    assert floating["token_s"] < 1
+    # A byte for each ternary weight, and four for every other parameter.
+    assert floating["model_bytes"] == config.num_ternary_weights + 4 * (config.num_parameters - config.num_ternary_weights)
+    # While it is read: the head's trits twice, and a block of floats.
+    head, block = config.vocab_size * config.hidden_size, 16e6
+    assert floating["peak_bytes"] - floating["before_bytes"] < floating["model_bytes"] + 2 * head + 4 * block
+
     golden, reading = AbsmaxGolden(AbsmaxTape(tape)), FloatReading(Shards(folder))
     shares = shares_of_close_vectors(golden, reading, np.array([1, 450, 7483]))
     with capsys.disabled():

@@ -7,14 +7,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mmfree.absmax_tape import AbsmaxTape
-from mmfree.backends import AbsmaxGoldenBackend, load_backend
+from mmfree.backends import (
+    AbsmaxGoldenBackend,
+    PublishedTorchBackend,
+    load_backend,
+    load_tape_or_export,
+)
 from mmfree.cli import main
+from mmfree.evaluate import evaluate_text
 from mmfree.golden_absmax import AbsmaxGolden
 from mmfree.published_export import export_published
+from mmfree.tokenizer import text_tokenizer
 from tests.command_line import error_of, run_json
-from tests.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
+from tests.float_reading import FloatReading
+from tests.published_checkpoints import (
+    TEXT_SHAPE,
+    Shape,
+    checkpoint_tensors,
+    write_checkpoint,
+    write_text_checkpoint,
+)
+from tests.subwords import TEXT, bpe
 
 SHAPE = Shape(vocab_size=256, hidden_size=24, num_layers=2)
 
@@ -79,6 +95,98 @@ def test_logits_of_the_backend_are_nats(tape: Path) -> None:
     assert state.shape == (2, 2, 24)
 
 
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text_checkpoint(tmp_path_factory.mktemp("published") / "model")
+
+
+def test_float_and_golden_in_one_table(text_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder as it was published, a text, and what the tape's arithmetic costs."""
+    data = tmp_path / "data.txt"
+    text = TEXT[:600]
+    data.write_text(text, encoding="utf-8")
+    files = sorted(path.name for path in text_model.iterdir())
+    arguments = ["evaluate", text_model, "--data", data, "--words"]
+    values = run_json(capsys, *arguments, "--backend", "float,golden")
+    (floating, golden), (difference,) = values["results"], values["differences"]
+    assert [floating["backend"], golden["backend"]] == ["float", "golden"]
+    assert floating["bytes"] == golden["bytes"] == len(text.encode())
+    assert floating["tokens"] == golden["tokens"]
+    for name in ("bits_per_byte", "token_perplexity", "word_perplexity"):
+        assert difference[name] == golden[name] - floating[name]
+    assert 0 < abs(difference["bits_per_byte"]) < 0.05 * floating["bits_per_byte"]
+    assert run_json(capsys, *arguments) == floating, "float is what plays a published folder"
+    assert main([*map(str, arguments), "--backend", "float,golden"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert [line[:20].strip() for line in table[1:]] == ["backend", "float", "golden", "golden - float"]
+    assert float(table[-1].split()[3]) == pytest.approx(difference["bits_per_byte"], abs=6e-5)
+    assert sorted(path.name for path in text_model.iterdir()) == files, "nothing is left in the folder"
+    tape = tmp_path / "a.tape"
+    assert main(["export", str(text_model), "--out", str(tape)]) == 0
+    capsys.readouterr()
+    assert run_json(capsys, *[tape if part is text_model else part for part in arguments]) == golden
+
+
+def test_float_is_scored_as_the_reading_is(text_model: Path) -> None:
+    """Bits per byte from the formulas alone: the start token that the config names, then the text's own pieces."""
+    backend, text = load_backend(text_model, "float"), "the old cat sees a red bird. " * 3
+    assert isinstance(backend, PublishedTorchBackend)
+    ids = backend.tokenizer.encode(text)
+    assert ids[0] == 1
+    logits = FloatReading(checkpoint_tensors(TEXT_SHAPE)).play(np.array(ids[:-1]))
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    nats = np.log(np.exp(shifted).sum(axis=-1)) - shifted[np.arange(len(ids) - 1), ids[1:]]
+    result = evaluate_text(backend, text.encode())
+    assert result.tokens == len(ids) - 1
+    assert result.bits_per_byte == pytest.approx(nats.sum() / np.log(2) / len(text), rel=1e-3)
+
+
+def test_only_the_embedding_makes_float_and_golden_differ_much(text_model: Path) -> None:
+    """With the tape's 8-bit embedding in the float model, too, their logits are ten times closer."""
+    floating, golden = load_backend(text_model, "float"), load_backend(text_model, "golden")
+    assert isinstance(floating, PublishedTorchBackend)
+    assert isinstance(golden, AbsmaxGoldenBackend)
+    ids = np.random.default_rng(0).integers(0, 400, (8, 12))
+    expected, _ = golden.run(ids, golden.state(8))
+
+    def error() -> float:
+        logits, _ = floating.run(ids, floating.state(8))
+        return float(np.sqrt(((logits - expected) ** 2).mean() / (expected**2).mean()))
+
+    apart = error()
+    rows = golden.golden.embed(np.arange(400)) * 2.0**-golden.tape.formats.residual_fb
+    floating.model.model.embeddings.weight.copy_(torch.from_numpy(rows))
+    assert error() < apart / 10 < 0.01
+
+
+def test_multiple_choice_and_generation_from_a_folder(text_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    questions = tmp_path / "q.jsonl"
+    questions.write_text(json.dumps({"query": "the cat", "choices": ["sees", "never runs"], "gold": 0}) + "\n")
+    results = run_json(capsys, "evaluate", text_model, "--choices", questions, "--backend", "float,golden")["results"]
+    assert [result["examples"] for result in results] == [1, 1]
+    reading = FloatReading(checkpoint_tensors(TEXT_SHAPE))
+    for backend in ("float", "golden"):
+        values = run_json(capsys, "generate", text_model, "--prompt", "the old", "--tokens", 4, "--backend", backend)
+        assert values["backend"] == backend
+        if backend == "float":
+            ids = load_backend(text_model, "float").tokenizer.encode("the old")
+            for row in values["ids"]:
+                assert row == reading.play(np.array(ids))[-1].argmax()
+                ids.append(row)
+    assert run_json(capsys, "generate", text_model, "--prompt", "the old", "--tokens", 1)["backend"] == "float"
+    assert "ranges are for models trained here" in error_of(capsys, "evaluate", text_model, "--ranges", "--backend", "float,golden")
+
+
+def test_a_tokenizer_json_begins_with_the_token_that_the_config_names(tmp_path: Path) -> None:
+    shape = Shape(vocab_size=400, hidden_size=8, num_layers=1)
+    write_checkpoint(tmp_path, shape, checkpoint_tensors(shape), bos_token_id=7)
+    (tmp_path / "tokenizer.json").write_text(bpe().json, encoding="utf-8")
+    for name in ("float", "golden"):
+        tokenizer = text_tokenizer(load_backend(tmp_path, name).tokenizer)
+        assert tokenizer.encode("a cat")[0] == tokenizer.start == 7
+        assert tokenizer.decode(tokenizer.encode("a cat")[1:]) == "a cat"
+
+
 def test_what_needs_an_accelerator_is_refused(tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", tmp_path / "out"]
     for arguments in (
@@ -97,9 +205,14 @@ def test_what_needs_an_accelerator_is_refused(tape: Path, tmp_path: Path, capsys
 def test_folders_and_tapes_that_cannot_be_played(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for backend in ("float", "golden", "rtl"):
+    for backend in ("float", "golden"):
         message = error_of(capsys, "evaluate", checkpoint, "--backend", backend)
-        assert "a published checkpoint of model_type 'hgrn_bit': `mmfree export` makes a tape of it" in message
+        assert f"{checkpoint}: no tokenizer: put tokenizer.json or tokenizer.model of the model into the folder" in message
+    for backend, reason in (("rtl", "the accelerator does not have the arithmetic"), ("fakequant", "float has the released arithmetic")):
+        message = error_of(capsys, "evaluate", checkpoint, "--backend", backend)
+        assert f"is played by float or golden, not by {backend}: {reason}" in message
+    with pytest.raises(ValueError, match="a published checkpoint: `mmfree export` makes a tape of it"):
+        load_tape_or_export(checkpoint)
     export_published(checkpoint, tmp_path / "a.tape")
     message = error_of(capsys, "generate", tmp_path / "a.tape", "--prompt", "a")
     assert "the tape has no tokenizer: put tokenizer.json or tokenizer.model into the checkpoint's folder" in message
@@ -130,6 +243,9 @@ def test_bad_folders_are_one_line(tmp_path: Path, checkpoint: Path, capsys: pyte
         folder.mkdir()
         (folder / "config.json").write_text(config)
         assert message in error_of(capsys, "export", folder, "--out", tmp_path / "a.tape")
+        if "safetensors" not in message:
+            assert message in error_of(capsys, "evaluate", folder, "--backend", "float")
+            assert message in error_of(capsys, "generate", folder, "--prompt", "a", "--backend", "golden")
         (folder / "config.json").unlink()
         folder.rmdir()
     message = "--data and --allow-saturation are for models trained here"

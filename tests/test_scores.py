@@ -53,7 +53,12 @@ def test_bits_per_byte_count_the_bytes_of_the_text(run: Path, folder: Path, shar
     table = capsys.readouterr().out.splitlines()
     assert table[0] == f"6,000 bytes of text, {results[0]['tokens']:,} tokens"
     assert table[1].split() == ["backend", "bits", "per", "byte", "token", "perplexity"]
-    assert [line.split()[0] for line in table[2:]] == ["fakequant", "golden"]
+    assert [line[:20].strip() for line in table[2:]] == ["fakequant", "golden", "golden - fakequant"]
+    assert table[4].split()[3:] == ["+0.0000", "+0.0000"]
+    differences = run_json(capsys, "evaluate", run, "--data", shards, "--backend", "float,fakequant,golden")["differences"]
+    assert [(d["backend"], d["less"]) for d in differences] == [("fakequant", "float"), ("golden", "float")]
+    for name in ("bits_per_byte", "token_perplexity"):
+        assert differences[1][name] == results[2][name] - results[0][name] != 0
     assert "--words needs the text" in error_of(capsys, "evaluate", run, "--data", shards, "--words")
 
 
@@ -78,7 +83,9 @@ def test_multiple_choice_in_one_table(run: Path, folder: Path, capsys: pytest.Ca
     assert results[1]["accuracy_by_byte"] == results[2]["accuracy_by_byte"]
     assert run_json(capsys, *arguments, "--backend", "golden")["examples"] == 3
     assert main([*map(str, arguments), "--backend", "fakequant,golden"]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "3 questions, 33.3 % by chance"
+    table = capsys.readouterr().out.splitlines()
+    assert table[0] == "3 questions, 33.3 % by chance"
+    assert table[-1].split() == ["golden", "-", "fakequant", "+0.0000", "+0.0000"], "no difference of errors"
 
 
 def test_what_does_not_go_together_is_one_line(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@
     python -m tools.published_agreement --folder DIR       # a checkpoint, ids drawn at random
 
 Printed for each: relative error (root mean square over all logits) and agreement of the likeliest token, against float64 with the tape's embedding (so that only the arithmetic
-differs) and with the checkpoint's own; and, as a control, of float64 itself when only the residual and h are rounded to float32, float16 and bfloat16, as released code stores them.
+differs) and with the checkpoint's own; of the float backend, the same formulas in float32; and, as a control, of float64 itself when only the residual and h are rounded to float32, float16 and bfloat16, as released code stores them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmfree.absmax_model import load_published
 from mmfree.absmax_tape import AbsmaxTape
 from mmfree.golden_absmax import AbsmaxGolden
 from mmfree.published_export import export_published
@@ -63,6 +64,9 @@ def measure(folder: Path, tensors: dict[str, Tensor] | Shards, tokens: int, seed
     reference = FloatReading(tensors, eps).play(ids)
     compare("golden, against float64", logits, reference)
     compare("float64 with the tape's embedding", FloatReading(own, eps).play(ids), reference)
+    with torch.no_grad():
+        floating, _ = load_published(folder)(torch.from_numpy(ids)[None])
+    compare("backend float, against float64", floating[0].double().numpy(), reference)
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         stored = FloatReading(tensors, eps, rounded_to(dtype)).play(ids)
         compare(f"float64, residual and h in {str(dtype).removeprefix('torch.')}", stored, reference)

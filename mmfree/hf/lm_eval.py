@@ -86,7 +86,7 @@ class MatMulFreeEvalLM(TemplateLM):
     path
         Checkpoint folder, or tape.
     backend
-        One of ``mmfree.backends.BACKENDS``; None: fakequant for a checkpoint, golden for a tape.
+        One of ``mmfree.backends.BACKENDS``; None: fakequant for a checkpoint, float for a published one, golden for a tape.
     batch_size
         Sequences played side by side.
     device, max_batch_size

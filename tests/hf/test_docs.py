@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("transformers", reason="extra hf is not installed")
 
 from mmfree.cli import main
+from tests.published_checkpoints import write_text_checkpoint
 
 PAGE = Path(__file__).parents[2] / "docs" / "huggingface.md"
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
@@ -22,6 +23,9 @@ BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE.read_text(encoding="utf-8"
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_every_example_runs(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(run, tmp_path / "runs" / "text")
+    write_text_checkpoint(tmp_path / "MMfreeLM-370M")
+    (tmp_path / "test.txt").write_text("the old cat sees a red bird. " * 3)
+    (tmp_path / "questions.jsonl").write_text('{"query": "the cat", "choices": ["sees", "never"], "gold": 0}\n')
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     assert {language for language, _ in BLOCKS} == {"sh", "python"}

@@ -26,6 +26,7 @@ from mmfree.backends import Backend, load_backend, load_tape_or_export
 from mmfree.evaluate import evaluate_text
 from mmfree.generate import generate
 from mmfree.tape import write_tape
+from tests.published_checkpoints import write_text_checkpoint
 
 PAIRS = [("The quick", " brown fox"), ("", "no context"), ("a", "b"), ("ends in a space ", "x"), ("é" * 140, "ü"), ("abc", "")]
 
@@ -82,6 +83,14 @@ def test_rolling_log_likelihood_is_that_of_evaluate(run: Path) -> None:
             assert -value / math.log(2) == pytest.approx(bits, rel=1e-12)
         else:
             assert value == 0.0
+
+
+@pytest.mark.parametrize("name", ["float", "golden"])
+def test_a_published_folder_is_scored(name: str, tmp_path: Path) -> None:
+    folder, text = write_text_checkpoint(tmp_path / "published"), "the old cat sees a red bird."
+    (value,) = MatMulFreeEvalLM(folder, name).loglikelihood_rolling(requests("loglikelihood_rolling", [(text,)]), disable_tqdm=True)
+    bits = evaluate_text(load_backend(folder, name), text.encode()).bits_per_byte * len(text)
+    assert -value / math.log(2) == pytest.approx(bits, rel=1e-2 if name == "float" else 1e-12)
 
 
 def test_a_greedy_continuation_is_recognized(run: Path) -> None:
