@@ -83,9 +83,11 @@ class _ComputedLookup(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, name: str, fraction_bits: int) -> Tensor:
         n = torch.floor(x * 2.0**_INDEX_FB + 0.5)
-        entry = n.clamp(INT8_MIN, INT8_MAX)
-        ctx.save_for_backward(entry.to(torch.int8), saved_mask(n == entry))
+        saturated = n.clamp(INT8_MIN, INT8_MAX)
+        entry = saturated.to(torch.int8)
+        ctx.save_for_backward(entry, saved_mask(n == saturated))
         ctx.name = name
+        # From the saved byte here too, so that the way back needs one exponential if it makes the value anew.
         at = entry * 2.0**-_INDEX_FB
         value = torch.sigmoid(at) if name == "sigmoid" else at * torch.sigmoid(at)
         return torch.floor(value * 2.0**fraction_bits + 0.5) * 2.0**-fraction_bits

@@ -51,17 +51,24 @@ def quantize_ternary(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     exponent
         a, int32 [...]: the matrix stands for trits * (m_w / 256) * 2^a / sqrt(n).
     """
-    w = weight.detach().to(torch.float64)
+    weight = weight.detach()
+    w = weight.to(torch.float64)
     # A sum of integers has no order, so every device gets the same mean.
     total = w.abs().mul_(_ABSMEAN_ONE).round_().to(torch.int64).sum((-2, -1))
     rows, fan_in = w.shape[-2:]
     absmean = total.to(torch.float64) / (_ABSMEAN_ONE * rows * fan_in)
-    threshold = (absmean / 2)[..., None, None]
-    trits = (w > threshold).to(torch.float32) - (w < -threshold).to(torch.float32)
+    threshold = _rounded_down(absmean / 2)[..., None, None]
+    trits = (weight > threshold).to(torch.float32) - (weight < -threshold).to(torch.float32)
     mantissa, exponent = torch.frexp(absmean * math.sqrt(fan_in))
     # Only an all-zero matrix has a mantissa below 1/2.
     multiplier = torch.floor(256 * mantissa + 0.5).clamp_(MULTIPLIER_MIN, MULTIPLIER_MAX)
     return trits, multiplier.to(torch.int32), exponent.to(torch.int32)
+
+
+def _rounded_down(x: Tensor) -> Tensor:
+    """The largest float32 at most ``x``, float64 >= 0: what is above it and float32 is above ``x``."""
+    nearest = x.to(torch.float32)
+    return torch.where(nearest > x, torch.nextafter(nearest, torch.zeros_like(nearest)), nearest)
 
 
 def quantize_embedding(embedding: Tensor) -> tuple[Tensor, Tensor]:
