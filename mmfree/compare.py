@@ -25,6 +25,7 @@ from mmfree.data import Corpus, load_corpus, training_windows
 from mmfree.files import refuse_to_overwrite, write_atomically
 from mmfree.outcome import Outcome
 from mmfree.recipe import ARCHITECTURES, RunConfig
+from mmfree.throughput import Contestant, race
 from mmfree.tokenizer import text_tokenizer
 from mmfree.train import read_rows, train
 
@@ -37,10 +38,13 @@ WINDOWS = 256
 COMPARISON_NAME, CURVES_NAME, _RESULT_NAME = "compare.json", "compare.svg", "result.json"
 _ROWS_AT_ONCE = 16
 
+TIMED_STEPS = 10
+"""Steps of each architecture, in turns, that its speed is taken from."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A finished run: bits per byte on the held-out windows, and its speed in tokens per second of training."""
+    """A finished run: bits per byte on the held-out windows, and tokens per second as it ran, whatever ran beside it."""
 
     architecture: str
     learning_rate: float
@@ -71,7 +75,9 @@ def compare(options: argparse.Namespace) -> Outcome:
     best_of = _best(runs)
     values = {"label": "measured", "data": corpus.name, "windows": WINDOWS, "runs": [asdict(run) for run in runs], "best": best_of}
     tokens = config.recipe.batch_size * config.recipe.length
-    write_atomically(options.out / CURVES_NAME, _curves(runs, tokens).encode())
+    for architecture, speed in _speeds(config).items():
+        best_of[architecture]["tokens_per_second"] = speed
+    write_atomically(options.out / CURVES_NAME, _curves(runs, best_of, tokens).encode())
     write_atomically(options.out / COMPARISON_NAME, (json.dumps(values, indent=1) + "\n").encode())
     return Outcome(values, _describe(runs, best_of) + f"\n{options.out / CURVES_NAME}")
 
@@ -114,6 +120,23 @@ def held_out_bits(model: torch.nn.Module, config: RunConfig, corpus: Corpus) -> 
     return nats / math.log(2) / (batch.targets.size * bytes_per_token)
 
 
+def _speeds(config: RunConfig) -> dict[str, float]:
+    """Training tokens per second of each architecture, steps in turns, with random tokens."""
+    recipe = config.recipe
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    shape = (max(1, recipe.batch_size // recipe.accumulate), recipe.length)
+    ids, targets = (torch.randint(0, config.model.head_size, shape, device=device) for _ in range(2))
+    print("speed, steps in turns ...", file=sys.stderr)
+    contestants = {
+        architecture: Contestant(
+            build_model(replace(config, architecture=architecture)).to(device), ids, targets, bf16=recipe.precision == "bf16", compiled=recipe.compile
+        )
+        for architecture in ARCHITECTURES
+    }
+    race(list(contestants.values()), TIMED_STEPS)
+    return {architecture: contestant.tokens_per_second for architecture, contestant in contestants.items()}
+
+
 def _best(runs: list[Trained]) -> dict[str, Any]:
     """Of each architecture's best rate: mean over seeds, and the range."""
     found: dict[str, Any] = {}
@@ -129,34 +152,31 @@ def _best(runs: list[Trained]) -> dict[str, Any]:
             "lowest": min(bits),
             "highest": max(bits),
             "seeds": len(bits),
-            "tokens_per_second": max(run.tokens_per_second for run in own),
             "parameters": own[0].parameters,
         }
     return found
 
 
 def _describe(runs: list[Trained], best: dict[str, Any]) -> str:
-    lines = [f"{'architecture':<14}{'learning rate':>14}{'seed':>6}{'bits per byte':>15}{'tokens/s':>12}"]
-    lines += [
-        f"{run.architecture:<14}{run.learning_rate:>14g}{run.seed:>6}{run.bits_per_byte:>15.4f}{run.tokens_per_second:>12,.0f}" for run in runs
-    ]
+    lines = [f"{'architecture':<14}{'learning rate':>14}{'seed':>6}{'bits per byte':>15}"]
+    lines += [f"{run.architecture:<14}{run.learning_rate:>14g}{run.seed:>6}{run.bits_per_byte:>15.4f}" for run in runs]
     lines.append("")
     for name, values in best.items():
         edge = "; the best rate is the outermost one tried: try more" if values["at_the_edge"] else ""
         span = f"{values['lowest']:.4f} to {values['highest']:.4f}, {values['seeds']} seeds"
-        lines.append(f"{name}: {values['bits_per_byte']:.4f} bits per byte ({span}) at {values['learning_rate']:g}, {values['parameters']:,} parameters{edge}")
+        lines.append(f"{name}: {values['bits_per_byte']:.4f} bits per byte ({span}) at {values['learning_rate']:g}, {values['parameters']:,} parameters, {values['tokens_per_second']:,.0f} tokens/s{edge}")
     difference = best["matmul-free"]["bits_per_byte"] - best["transformer"]["bits_per_byte"]
     return "\n".join([*lines, f"difference: {difference:+.4f} bits per byte (measured, held-out windows of the training length)"])
 
 
-def _curves(runs: list[Trained], tokens_per_step: int) -> str:
+def _curves(runs: list[Trained], best: dict[str, Any], tokens_per_step: int) -> str:
     """The loss of each architecture's runs at its best rate, over tokens and over time."""
     from sim.report_figures import comparison_curves
 
-    best = _best(runs)
     lines = []
     for run in runs:
-        if run.learning_rate == best[run.architecture]["learning_rate"]:
+        own = best[run.architecture]
+        if run.learning_rate == own["learning_rate"]:
             rows = read_rows(Path(run.folder) / METRICS_NAME)
-            lines.append((run.architecture, [(row[0] + 1) * tokens_per_step for row in rows], [row[1] for row in rows], run.tokens_per_second))
+            lines.append((run.architecture, [(row[0] + 1) * tokens_per_step for row in rows], [row[1] for row in rows], own["tokens_per_second"]))
     return comparison_curves(lines)

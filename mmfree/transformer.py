@@ -34,7 +34,9 @@ def _rotary(length: int, channels: int, device: torch.device) -> tuple[Tensor, T
 
 def rotate(x_BnTc: Tensor) -> Tensor:
     """Rotary position embedding: channel pairs (c, c + C/2) turned by their position's angle."""
-    cosine, sine = _rotary(x_BnTc.shape[-2], x_BnTc.shape[-1], x_BnTc.device)
+    # The compiler would trace past the cache, and warn of it.
+    angles = _rotary.__wrapped__ if torch.compiler.is_compiling() else _rotary
+    cosine, sine = angles(x_BnTc.shape[-2], x_BnTc.shape[-1], x_BnTc.device)
     a, b = x_BnTc.chunk(2, dim=-1)
     cosine, sine = cosine.to(x_BnTc.dtype), sine.to(x_BnTc.dtype)
     return torch.cat((a * cosine - b * sine, b * cosine + a * sine), dim=-1)

@@ -277,3 +277,31 @@ def test_computed_entries_equal_the_table_with_the_same_gradient(name: str, bits
     assert by_table.grad is not None
     assert torch.allclose(by_table.grad, computed.grad, rtol=1e-5, atol=1e-7)
     assert len(one.unique()) > 100
+
+
+# Dynamo's own, while it traces autograd functions.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("gate", GATES)
+def test_what_the_compiler_traces_is_the_same_function(gate: str) -> None:
+    """Masks are bytes there, tables are computed, saturation has its own way back: traced, and run without C++."""
+    config = ModelConfig(vocab_size=64, head_size=64, hidden_size=48, intermediate_size=80, num_layers=2, gate=gate)
+    torch.manual_seed(3)
+    model = MatMulFreeLM(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Large enough that outputs of every width, gates and the residual saturate somewhere.
+            parameter.mul_(30.0 if name.endswith(("o.weight", "down.weight", "embedding.weight")) else 4.0)
+    ids, targets = (torch.randint(0, 64, (3, 20)) for _ in range(2))
+
+    def loss() -> Tensor:
+        logits, _ = model(ids)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    found = []
+    for function in (loss, torch.compile(loss, backend="aot_eager")):
+        value = function()
+        found.append((value, torch.autograd.grad(value, list(model.parameters()))))
+    (eager, expected), (traced, gradients) = found
+    assert torch.equal(traced, eager)
+    for (name, _), a, b in zip(model.named_parameters(), gradients, expected, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max())), name

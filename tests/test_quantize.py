@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfree.quantize import (
+    _rounded_down,
     fake_quantize_bias,
     fake_quantize_embedding,
     power_of_two,
@@ -166,3 +168,17 @@ def test_straight_through_value_is_exact() -> None:
     # latent + (quantized - latent) would lose the small value beside the large one.
     latent = torch.tensor([1e8], requires_grad=True)
     assert straight_through(latent, torch.tensor([2.0**-11])).item() == 2.0**-11
+
+
+def test_a_weight_at_the_threshold_is_zero_and_just_above_it_is_not() -> None:
+    """Half the absmean lies between two float32; weights on both sides of it are told apart."""
+    for absmean in (0.1, 0.7, 1 / 3, 1.0):
+        half = absmean / 2
+        nearest = np.float32(half)
+        below = nearest if float(nearest) <= half else np.nextafter(nearest, np.float32(0))
+        above = np.nextafter(below, np.float32(1))
+        rounded = _rounded_down(torch.tensor(half, dtype=torch.float64))
+        assert rounded.dtype == torch.float32
+        assert rounded.item() == float(below)
+        assert bool(torch.tensor(above) > rounded) == (float(above) > half)
+        assert bool(torch.tensor(below) > rounded) == (float(below) > half)

@@ -13,7 +13,7 @@ from mmfree.bitlinear import BitLinear, project
 from mmfree.config import ModelConfig
 from mmfree.model import MatMulFreeLM, lookup
 from tools import unfused
-from tools.training_speed import SHAPES, Contestant, main
+from tools.training_speed import SHAPES, Weighed, main
 from tools.unfused import UnfusedLM
 
 TINY = ["--batch", "2", "--length", "5", "--hidden", "16", "--intermediate", "24", "--layers", "1", "--vocab", "11", "--threads", "1"]
@@ -71,7 +71,7 @@ def test_saved_bytes_are_counted_once_and_without_parameters() -> None:
             x = torch.full((2, 3, 4), 0.5) * self.weight
             return x * x, None
 
-    contestant = Contestant(
+    contestant = Weighed(
         Squares(), torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.int64), bf16=False, compiled=False
     )
     # 24 floats each: the constant, x (twice in x * x, kept once) and the logarithm of the softmax; targets; the loss's total weight.

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfree import gpu_scan
 from mmfree.config import ModelConfig
 from mmfree.model import MatMulFreeLM
 from mmfree.recipe import PRECISIONS
+from mmfree.throughput import Contestant, race
 from mmfree.transformer import Transformer
 from tools.unfused import UnfusedLM
 
@@ -36,47 +35,23 @@ def _bytes_of(tensors: Any) -> int:
     return sum(t.nbytes for t in tensors if isinstance(t, Tensor))
 
 
-class Contestant:
-    """A model with its optimizer and one batch."""
+class Weighed(Contestant):
+    """A contestant whose memory is measured too."""
 
-    def __init__(self, model: nn.Module, ids: Tensor, targets: Tensor, *, bf16: bool, compiled: bool) -> None:
-        self.model, self.ids, self.targets, self.bf16 = model, ids, targets, bf16
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-        self.mean_loss = torch.compile(self._mean_loss) if compiled else self._mean_loss
-        self.seconds: list[float] = []
-        self.peak_bytes = 0
-
-    def _mean_loss(self) -> Tensor:
-        logits, _ = self.model(self.ids, mode="train")
-        return F.cross_entropy(logits.flatten(0, 1).float(), self.targets.flatten())
-
-    def forward(self) -> Tensor:
-        """The loss."""
-        with torch.autocast(self.ids.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.mean_loss()
-
-    def step(self) -> None:
-        """A whole training step. It leaves no gradients, so that another model's peak does not hold them."""
-        self.forward().backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+    peak_bytes = 0
 
     def timed_step(self) -> None:
-        """A step, with its time and, on a CUDA device, its peak."""
+        """A step, with its time and, on a CUDA device, its peak; no gradients of another model are held meanwhile."""
         device = self.ids.device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            before = torch.cuda.memory_allocated(device)
-        started = time.perf_counter()
-        self.step()
-        if device.type != "cpu":
-            torch.accelerator.synchronize()
-        self.seconds.append(time.perf_counter() - started)
-        if device.type == "cuda":
-            moments = sum(_bytes_of(state.values()) for state in self.optimizer.state.values())
-            more = torch.cuda.max_memory_allocated(device) - before
-            self.peak_bytes = max(self.peak_bytes, _bytes_of(self.model.parameters()) + moments + more)
+        if device.type != "cuda":
+            super().timed_step()
+            return
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        super().timed_step()
+        moments = sum(_bytes_of(state.values()) for state in self.optimizer.state.values())
+        more = torch.cuda.max_memory_allocated(device) - before
+        self.peak_bytes = max(self.peak_bytes, _bytes_of(self.model.parameters()) + moments + more)
 
     def saved_bytes(self) -> int:
         """Storage that autograd keeps from the way forward to the way back, each once, without that of the parameters."""
@@ -113,20 +88,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.unfused:
         models["unfused"] = UnfusedLM(config)
     contestants = {
-        name: Contestant(
+        name: Weighed(
             model.to(device), ids, targets, bf16=options.precision == "bf16", compiled=options.compile and name != "unfused"
         )
         for name, model in models.items()
     }
-    for contestant in contestants.values() if options.steps else ():
-        contestant.step()
-        contestant.step()
-    for _ in range(options.steps):
-        for contestant in contestants.values():
-            contestant.timed_step()
     measured: dict[str, Any] = {}
     if options.steps:
-        speed = {name: options.batch * options.length / min(c.seconds) for name, c in contestants.items()}
+        race(list(contestants.values()), options.steps)
+        speed = {name: contestant.tokens_per_second for name, contestant in contestants.items()}
         measured["tokens_per_second"] = {name: round(value, 1) for name, value in speed.items()}
         measured["ratio"] = {name: round(speed["matmul-free"] / value, 3) for name, value in speed.items() if name != "matmul-free"}
         if device.type == "cuda":
