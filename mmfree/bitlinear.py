@@ -85,7 +85,7 @@ def _quantize(u_Nn: Tensor) -> _Quantized:
     # u XOR (u >> 15) is -u-1 for negative u; the OR has the bit length of the largest.
     magnitude_N = torch.maximum(u_Nn.amax(-1), -u_Nn.amin(-1) - _STEP).mul(1 / _STEP)
     step_N = power_of_two(7 + _RESIDUAL_FB - _bit_length(magnitude_N))
-    q_Nn = (u_Nn * step_N[:, None] + 0.5).floor().clamp(max=INT8_MAX)
+    q_Nn = (u_Nn * step_N[:, None]).add_(0.5).floor_().clamp_(max=INT8_MAX)
     # Sums beyond 2^24 would be rounded in float32.
     exact = torch.float32 if u_Nn.shape[-1] <= _FLOAT32_FAN_IN else torch.float64
     return _Quantized(q_Nn, step_N, q_Nn.square().sum(-1, dtype=exact).to(torch.int32))
@@ -138,10 +138,10 @@ def _exact_product(q_Nn: Tensor, trits_rn: Tensor) -> Tensor:
 def _requantize(
     acc_Nr: Tensor, scale_N: Tensor, half_N: Tensor, shift_N: Tensor, width_bits: int
 ) -> tuple[Tensor, Tensor]:
-    """Section 7: sat((acc * M + half) >> shift) as float32, and a mask: where it did not saturate."""
-    product_Nr = acc_Nr.to(scale_N.dtype) * scale_N[:, None] + half_N[:, None]
+    """Section 7: sat((acc * M + half) >> shift) as float32, and a mask: where it did not saturate. ``acc_Nr`` may be overwritten."""
+    product_Nr = acc_Nr.to(scale_N.dtype).mul_(scale_N[:, None]).add_(half_N[:, None])
     # Rounding to float32 changes only integers far beyond saturation.
-    rounded_Nr = (product_Nr >> shift_N[:, None]).to(torch.float32)
+    rounded_Nr = product_Nr.bitwise_right_shift_(shift_N[:, None]).to(torch.float32)
     high = (1 << (width_bits - 1)) - 1
     out_Nr = rounded_Nr.clamp(-high - 1, high)
     passes_Nr = saved_mask(rounded_Nr == out_Nr)
@@ -161,34 +161,36 @@ class _Projection(torch.autograd.Function):
     def forward(
         ctx: Any, u_Nn: Tensor, formats: Sequence[tuple[int, int]], *weights: Tensor
     ) -> tuple[Tensor, ...]:
-        trits_mrn, multiplier_m, exponent_m = quantize_ternary(torch.stack(weights))
+        trits, multipliers, exponents = zip(*map(quantize_ternary, weights), strict=True)
+        multiplier_m, exponent_m = torch.stack(multipliers), torch.stack(exponents)
         q_Nn, step_N, sum_N = _quantize(u_Nn)
         scale_mN, half_mN, shift_mN, norm_N, unit_m = _requantizers(sum_N, multiplier_m, exponent_m, u_Nn.shape[-1], [fb for _, fb in formats])
         # A quarter of the bytes, for the products and for the way back.
-        q_Nn, trits_mrn = q_Nn.to(torch.int8), trits_mrn.to(torch.int8)
+        q_Nn, trits = q_Nn.to(torch.int8), [trits_rn.to(torch.int8) for trits_rn in trits]
         outputs, passes = [], []
         for trits_rn, scale_N, half_N, shift_N, (width_bits, fb) in zip(
-            trits_mrn, scale_mN, half_mN, shift_mN, formats, strict=True
+            trits, scale_mN, half_mN, shift_mN, formats, strict=True
         ):
             acc_Nr = _exact_product(q_Nn, trits_rn)
             out_Nr, passes_Nr = _requantize(acc_Nr, scale_N, half_N, shift_N, width_bits)
-            outputs.append(out_Nr * 2.0**-fb)
+            outputs.append(out_Nr.mul_(2.0**-fb))
             passes.append(passes_Nr)
-        ctx.save_for_backward(q_Nn, step_N, norm_N, unit_m, trits_mrn, *passes)
+        ctx.save_for_backward(q_Nn, step_N, norm_N, unit_m, *trits, *passes)
         ctx.dtype = torch.bfloat16 if torch.is_autocast_enabled(u_Nn.device.type) else torch.float32
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q_Nn, step_N, norm_N, unit_m, trits_mrn, *passes = ctx.saved_tensors
+        q_Nn, step_N, norm_N, unit_m, *saved = ctx.saved_tensors
+        trits, passes = saved[: len(grads)], saved[len(grads) :]
         x_Nn = q_Nn * norm_N[:, None]
         grad_x_Nn = torch.zeros_like(x_Nn)
         grad_weights = []
-        for grad, passes_Nr, unit, trits_rn in zip(grads, passes, unit_m, trits_mrn, strict=True):
+        for grad, passes_Nr, unit, trits_rn in zip(grads, passes, unit_m, trits, strict=True):
             grad_Nr = (grad * passes_Nr).to(ctx.dtype)
             grad_weights.append((grad_Nr.T @ x_Nn.to(ctx.dtype)).to(torch.float32))
             if ctx.dtype == torch.float32:
-                grad_x_Nn = torch.addmm(grad_x_Nn, grad_Nr, trits_rn * unit)
+                grad_x_Nn.addmm_(grad_Nr, trits_rn * unit)
             else:
                 grad_x_Nn = grad_x_Nn + (grad_Nr @ trits_rn.to(ctx.dtype)) * unit
         along_N = torch.linalg.vecdot(grad_x_Nn, x_Nn) / x_Nn.shape[-1]
