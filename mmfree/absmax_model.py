@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmfree.absmax_formats import PROJECTION_EPS, AbsmaxConfig
+from mmfree.exact_product import exact_product
 from mmfree.published import LOWER_BOUNDS, Tensors, lower_bounds, open_checkpoint
 from mmfree.published_export import quantize_matrix
 from mmfree.scan import fast_scan
@@ -25,12 +26,6 @@ MODES = ("float",)
 _INT8_MAX = 127
 _SMALLEST_LARGEST = 1e-5
 """Lower limit of a vector's largest in the released quantizer of activations."""
-
-_INT8_PRODUCTS = bool(torch.cpu.get_capabilities().get("avx512_vnni", False))
-"""Whether this processor has int8 dot products, without which torch takes a slow path."""
-
-_BLOCK_WEIGHTS = 1 << 18
-"""Weights that become floats at a time: they stay in a core's cache."""
 
 
 def round_half_away(x: Tensor) -> Tensor:
@@ -43,19 +38,6 @@ def quantize_activations(y: Tensor) -> tuple[Tensor, Tensor]:
     """Integers -127..127 of each vector and the factor they were scaled by: [..., n] and [..., 1], of the type of ``y``."""
     scale = _INT8_MAX / y.abs().amax(dim=-1, keepdim=True).clamp(min=_SMALLEST_LARGEST)
     return round_half_away(y * scale).clamp_(-_INT8_MAX - 1, _INT8_MAX), scale
-
-
-def exact_product(q_Nn: Tensor, trits_rn: Tensor) -> Tensor:
-    """q T^t [N, r], integers in the type of ``q_Nn``: int8 times trits, exact, for no sum reaches 2^24.
-
-    Where the processor multiplies no int8, trits become floats block by block.
-    """
-    # torch 2.13 has wrong results for one column.
-    if _INT8_PRODUCTS and q_Nn.device.type == "cpu" and q_Nn.shape[-1] > 1:
-        return torch._int_mm(q_Nn.to(torch.int8), trits_rn.T).to(q_Nn.dtype)
-    blocks = trits_rn.split(max(1, _BLOCK_WEIGHTS // trits_rn.shape[-1]))
-    with torch.autocast(q_Nn.device.type, enabled=False):
-        return torch.cat([q_Nn @ block_rn.to(q_Nn.dtype).T for block_rn in blocks], dim=-1)
 
 
 class RMSNorm(nn.Module):
@@ -90,7 +72,7 @@ class TernaryLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., rows] for x [..., fan_in]."""
         q, scale = quantize_activations(self.norm(x))
-        product = exact_product(q.flatten(0, -2), self.trits)
+        product = exact_product(q.flatten(0, -2), self.trits).to(q.dtype)
         return product.unflatten(0, q.shape[:-1]).mul_(self.absmean / scale)
 
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmfree.exact_product import exact_product
 from mmfree.formats import (
     DEFAULT_FORMATS,
     INT8_MAX,
@@ -34,9 +35,6 @@ Mode = Literal["train", "fakequant", "float"]
 _RESIDUAL_FB = DEFAULT_FORMATS.residual_fb
 _STEP = 2.0**-_RESIDUAL_FB
 _RMS_EPS = 1e-12  # only keeps the zero vector from dividing by zero; the contract has none
-_INT8_PRODUCTS = bool(torch.cpu.get_capabilities().get("avx512_vnni", False))
-"""Whether this processor has int8 dot products, without which torch takes a slow path."""
-
 _INT32_FAN_IN = 1 << 14
 """|acc * M| < 1.01 * 2^16 * fan-in, plus half of the rounding step: int32 holds it up to this fan-in."""
 
@@ -125,16 +123,6 @@ def _(sum_N: Tensor, multiplier_m: Tensor, exponent_m: Tensor, fan_in: int, frac
     return one, torch.empty_like(one), torch.empty_like(one), sum_N.new_empty(len(sum_N), dtype=torch.float32), multiplier_m.new_empty(len(fraction_bits), dtype=torch.float32)
 
 
-def _exact_product(q_Nn: Tensor, trits_rn: Tensor) -> Tensor:
-    """q T^t of int8, as int32 where the machine multiplies int8 fast, else as float32: integers either way, exact up to 2^24."""
-    # torch 2.13 has wrong results for one column.
-    if q_Nn.shape[-1] > 1 and q_Nn.device.type == "cpu" and _INT8_PRODUCTS:
-        product: Tensor = torch._int_mm(q_Nn, trits_rn.T)
-        return product
-    with torch.autocast(q_Nn.device.type, enabled=False):
-        return q_Nn.to(torch.float32) @ trits_rn.T.to(torch.float32)
-
-
 def _requantize(
     acc_Nr: Tensor, scale_N: Tensor, half_N: Tensor, shift_N: Tensor, width_bits: int
 ) -> tuple[Tensor, Tensor]:
@@ -166,12 +154,12 @@ class _Projection(torch.autograd.Function):
         q_Nn, step_N, sum_N = _quantize(u_Nn)
         scale_mN, half_mN, shift_mN, norm_N, unit_m = _requantizers(sum_N, multiplier_m, exponent_m, u_Nn.shape[-1], [fb for _, fb in formats])
         # A quarter of the bytes, for the products and for the way back.
-        q_Nn, trits = q_Nn.to(torch.int8), [trits_rn.to(torch.int8) for trits_rn in trits]
+        q_Nn, trits = q_Nn.to(torch.int8), tuple(trits_rn.to(torch.int8) for trits_rn in trits)
         outputs, passes = [], []
         for trits_rn, scale_N, half_N, shift_N, (width_bits, fb) in zip(
             trits, scale_mN, half_mN, shift_mN, formats, strict=True
         ):
-            acc_Nr = _exact_product(q_Nn, trits_rn)
+            acc_Nr = exact_product(q_Nn, trits_rn)
             out_Nr, passes_Nr = _requantize(acc_Nr, scale_N, half_N, shift_N, width_bits)
             outputs.append(out_Nr.mul_(2.0**-fb))
             passes.append(passes_Nr)

@@ -16,11 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mmfree import absmax_model
+from mmfree import exact_product
 from mmfree.absmax_model import (
     PublishedLM,
     TernaryLinear,
-    exact_product,
     load_published,
     quantize_activations,
     round_half_away,
@@ -206,31 +205,11 @@ def test_a_vector_is_scaled_by_its_largest_but_at_most_by_the_released_limit() -
     assert scale[:, 0].tolist() == pytest.approx([63.5, 127e5, 127e5])
 
 
-@pytest.mark.parametrize("int8", [True, False])
-@pytest.mark.parametrize("fan_in", [1, 7, 6912])
-def test_products_are_exact(int8: bool, fan_in: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With and without a processor's int8 products, up to the widest published matrix with everything at its largest; more rows than one block."""
-    monkeypatch.setattr(absmax_model, "_INT8_PRODUCTS", int8)
-    rng = np.random.default_rng(0)
-    q = rng.integers(-128, 128, (3, fan_in))
-    trits = rng.integers(-1, 2, (101, fan_in)).astype(np.int8)
-    q[0], trits[0] = -128, 1
-    expected = q @ trits.T.astype(np.int64)
-    for dtype in (torch.float32, torch.float64):
-        found = exact_product(torch.from_numpy(q).to(dtype), torch.from_numpy(trits))
-        assert found.dtype == dtype
-        assert np.array_equal(found.numpy(), expected)
-
-
 def test_it_computes_the_same_without_int8_products(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, ids = load_published(folder), ids_of(LARGER, 2, 9)
-    monkeypatch.setattr(absmax_model, "_INT8_PRODUCTS", True)
+    monkeypatch.setattr(exact_product, "INT8_PRODUCTS", True)
     fast, _ = model(ids)
-    monkeypatch.setattr(absmax_model, "_INT8_PRODUCTS", False)
-    monkeypatch.setattr(absmax_model, "_BLOCK_WEIGHTS", 1000)
-    with torch.autocast("cpu", torch.bfloat16):
-        product = exact_product(torch.full((1, 48), 127.0), model.lm_head.trits)
-    assert torch.equal(product[0], 127 * model.lm_head.trits.sum(dim=1).float())
+    monkeypatch.setattr(exact_product, "INT8_PRODUCTS", False)
     slow, _ = model(ids)
     assert torch.equal(slow, fast)
 
