@@ -35,7 +35,7 @@ def round_half_away(x: Tensor) -> Tensor:
 
 
 def quantize_activations(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Integers -127..127 of each vector and the factor they were scaled by: [..., n] and [..., 1], of the type of ``y``."""
+    """Integers -128..127 of each vector and the factor they were scaled by: [..., n] and [..., 1], of the type of ``y``."""
     scale = _INT8_MAX / y.abs().amax(dim=-1, keepdim=True).clamp(min=_SMALLEST_LARGEST)
     return round_half_away(y * scale).clamp_(-_INT8_MAX - 1, _INT8_MAX), scale
 

@@ -261,7 +261,7 @@ class AbsmaxTape:
                 self._offsets[field.name] = (field, offset)
                 offset += field.num_bytes
             if offset + DIGEST_BYTES != self.bytes:
-                raise TapeError(f"the manifest asks for {offset + DIGEST_BYTES} bytes, the file has {self.bytes}")
+                raise TapeError(f"the manifest asks for {offset + DIGEST_BYTES} bytes, the file has {self.bytes}: cut off, or of another layout: export the model again")
             self._check_contents()
         except TapeError as error:
             raise TapeError(f"{path}: {error}") from error

@@ -85,6 +85,8 @@ class AbsmaxGoldenBackend(_GoldenBackend):
         except ValueError as error:
             raise ValueError(f"{tape.path}: {error}") from None
         _begin_with(self.tokenizer, tape.config.bos_token_id)
+        if self.tokenizer.vocab_size > tape.config.vocab_size:
+            raise ValueError(f"{tape.path}: its tokenizer has ids up to {self.tokenizer.vocab_size - 1}, its model {tape.config.vocab_size} words")
 
 
 class _TorchBackend:
@@ -104,6 +106,8 @@ class _TorchBackend:
         with torch.no_grad():
             tensor = torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64))
             logits, state = self.model(tensor, state, mode=self.name)
+        if not bool(torch.isfinite(logits).all()):
+            raise ValueError(f"backend {self.name}: logits are not finite: weights of the model are too large, or damaged")
         return logits.numpy(), state
 
 

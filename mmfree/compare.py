@@ -18,7 +18,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mmfree.checkpoint import CONFIG_NAME, METRICS_NAME, build_model, load_training_state
+from mmfree.checkpoint import (
+    CONFIG_NAME,
+    METRICS_NAME,
+    build_model,
+    load_config,
+    load_training_state,
+)
 from mmfree.config import read_json
 from mmfree.corpora import run_config
 from mmfree.data import Corpus, load_corpus, training_windows
@@ -44,14 +50,13 @@ TIMED_STEPS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A finished run: bits per byte on the held-out windows, and tokens per second as it ran, whatever ran beside it."""
+    """A finished run, with its bits per byte on the held-out windows."""
 
     architecture: str
     learning_rate: float
     seed: int
     folder: str
     bits_per_byte: float
-    tokens_per_second: float
     parameters: int
 
 
@@ -60,11 +65,19 @@ def compare(options: argparse.Namespace) -> Outcome:
     refuse_to_overwrite(options.out / COMPARISON_NAME, options.force)
     if options.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {options.seeds}")
+    if options.seed < 0:
+        raise ValueError(f"--seed must be 0 or more, got {options.seed}")
     rates = {"matmul-free": options.rates or RATES["matmul-free"], "transformer": options.baseline_rates or RATES["transformer"]}
+    for name, asked in rates.items():
+        if len({_shown(rate) for rate in asked}) < len(asked):
+            raise ValueError(f"a rate of {name} is given twice: {' '.join(map(_shown, asked))}")
     options.gate, options.resume = None, False
     config = run_config(options)
     if config.recipe.task != "text":
         raise ValueError(f"{options.config}: a comparison is made on text; task {config.recipe.task} is none")
+    for architecture in ARCHITECTURES:
+        for rate in rates[architecture]:
+            _own(config, architecture, rate)  # refuses what cannot be trained before anything is
     corpus = load_corpus(options.data or [], text_tokenizer(config.tokenizer), minimum=config.recipe.length)
     runs: list[Trained] = []
     for architecture in ARCHITECTURES:
@@ -82,13 +95,24 @@ def compare(options: argparse.Namespace) -> Outcome:
     return Outcome(values, _describe(runs, best_of) + f"\n{options.out / CURVES_NAME}")
 
 
+def _shown(rate: float) -> str:
+    return f"{rate:g}"
+
+
+def _own(config: RunConfig, architecture: str, rate: float) -> RunConfig:
+    return replace(config, architecture=architecture, recipe=replace(config.recipe, learning_rate=rate))
+
+
 def _run(config: RunConfig, corpus: Corpus, architecture: str, rate: float, seed: int, options: argparse.Namespace) -> Trained:
     """Train and score, or take what an earlier call left."""
-    own = replace(config, architecture=architecture, recipe=replace(config.recipe, learning_rate=rate))
-    folder = options.out / f"{architecture}-{rate:g}-seed{seed}"
+    own = _own(config, architecture, rate)
+    folder = options.out / f"{architecture}-{_shown(rate)}-seed{seed}"
     print(f"{folder.name} ...", file=sys.stderr)
-    # Of another config or text it is refused; what is finished has no steps left.
-    result = train(own, folder, data=options.data, seed=seed, resume=(folder / CONFIG_NAME).is_file())
+    begun = (folder / CONFIG_NAME).is_file()
+    if begun and load_config(folder) != own:
+        raise ValueError(f"{folder}: a run of another config; give another --out (--force replaces the comparison's own files, never a run)")
+    # Of another text it is refused; what is finished has no steps left.
+    train(own, folder, data=options.data, seed=seed, resume=begun)
     if (folder / _RESULT_NAME).is_file():
         return Trained(**read_json(folder / _RESULT_NAME))
     model = build_model(own)
@@ -99,7 +123,6 @@ def _run(config: RunConfig, corpus: Corpus, architecture: str, rate: float, seed
         seed=seed,
         folder=str(folder),
         bits_per_byte=held_out_bits(model, own, corpus),
-        tokens_per_second=max(1.0, result.tokens_per_second),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
     write_atomically(folder / _RESULT_NAME, json.dumps(asdict(found)).encode())
@@ -129,7 +152,12 @@ def _speeds(config: RunConfig) -> dict[str, float]:
     print("speed, steps in turns ...", file=sys.stderr)
     contestants = {
         architecture: Contestant(
-            build_model(replace(config, architecture=architecture)).to(device), ids, targets, bf16=recipe.precision == "bf16", compiled=recipe.compile
+            build_model(replace(config, architecture=architecture)).to(device),
+            ids,
+            targets,
+            bf16=recipe.precision == "bf16",
+            compiled=recipe.compile,
+            parts=recipe.accumulate,
         )
         for architecture in ARCHITECTURES
     }

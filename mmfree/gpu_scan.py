@@ -22,7 +22,7 @@ SWITCH = "MMFREE_SCAN"
 
 def _available() -> bool:
     """Whether the kernels are installed (they are not imported) and not switched off."""
-    choice = os.environ.get(SWITCH)
+    choice = os.environ.get(SWITCH) or None
     if choice not in (None, "torch"):
         raise ValueError(f"environment variable {SWITCH} must be torch, or not be set, got {choice!r}")
     return choice is None and all(find_spec(name) is not None for name in ("fla", "triton"))

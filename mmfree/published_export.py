@@ -76,8 +76,15 @@ def export_published(
     Raises
     ------
     ValueError
-        If the folder cannot be read as a published checkpoint; the message names file and tensor.
+        If the folder cannot be read as a published checkpoint, or its values have no place on a tape; the message names folder or file, and tensor.
     """
+    try:
+        return _export(folder, out, tokenizer, formats)
+    except PublishedError as error:
+        raise error if str(error).startswith(str(folder)) else PublishedError(f"{folder}: {error}") from None
+
+
+def _export(folder: Path, out: Path, tokenizer: dict[str, Any] | None, formats: AbsmaxFormats) -> Exported:
     config, tensors = open_checkpoint(folder)
     if tokenizer is None:
         tokenizer = read_tokenizer(folder, config.vocab_size, config.bos_token_id)
@@ -181,7 +188,8 @@ def quantize_matrix(tensors: Tensors, name: str) -> tuple[NDArray[np.int8], floa
         total += int(np.rint(magnitude * _ABSMEAN_ONE).astype(np.int64).sum())
         count += block.size
     absmean = max(total / (_ABSMEAN_ONE * count), SMALLEST_ABSMEAN)
-    half = absmean / 2
+    # Of NumPy's own type: beside a Python float float32 weights would be compared with its float32.
+    half = np.float64(absmean / 2)
     blocks = [(block > half).astype(np.int8) - (block < -half).astype(np.int8) for block in tensors.blocks(name)]
     return np.concatenate(blocks), absmean
 
@@ -240,6 +248,8 @@ def _count_tokenizers(path: Path, data: bytes) -> int:
 def _count_sentencepiece(path: Path, data: bytes) -> int:
     from sentencepiece import SentencePieceProcessor
 
+    if not data:
+        raise PublishedError(f"{path}: not a tokenizer: the file is empty")
     try:
         return int(SentencePieceProcessor(model_proto=data).get_piece_size())
     except Exception as error:  # RuntimeError, or what the wrapper makes of it

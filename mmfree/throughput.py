@@ -24,10 +24,12 @@ class Contestant:
         int64 [B, T].
     bf16, compiled
         Under autocast to bfloat16; with torch.compile.
+    parts
+        Passes over the batch for one step of the optimizer.
     """
 
-    def __init__(self, model: nn.Module, ids: Tensor, targets: Tensor, *, bf16: bool, compiled: bool) -> None:
-        self.model, self.ids, self.targets, self.bf16 = model, ids, targets, bf16
+    def __init__(self, model: nn.Module, ids: Tensor, targets: Tensor, *, bf16: bool, compiled: bool, parts: int = 1) -> None:
+        self.model, self.ids, self.targets, self.bf16, self.parts = model, ids, targets, bf16, parts
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
         self.mean_loss = torch.compile(self._mean_loss) if compiled else self._mean_loss
         self.seconds: list[float] = []
@@ -43,7 +45,8 @@ class Contestant:
 
     def step(self) -> None:
         """A whole training step: forward, backward, clipping, AdamW. It leaves no gradients."""
-        self.forward().backward()
+        for _ in range(self.parts):
+            (self.forward() / self.parts).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -59,7 +62,7 @@ class Contestant:
     @property
     def tokens_per_second(self) -> float:
         """Of the fastest step."""
-        return self.ids.numel() / min(self.seconds)
+        return self.parts * self.ids.numel() / min(self.seconds)
 
 
 def race(contestants: Sequence[Contestant], rounds: int) -> None:

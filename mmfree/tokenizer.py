@@ -194,6 +194,8 @@ SUBWORD_KINDS = ("tokenizers", "sentencepiece")
 def tokenizer_from_dict(data: Any) -> Tokenizer:
     """The tokenizer that ``data`` describes; ValueError if it describes none, or its data is damaged."""
     kind = data.get("kind") if isinstance(data, dict) else None
+    if not isinstance(kind, str):
+        kind = None
     if kind in SUBWORD_KINDS:
         from mmfree.subword import subword_from_dict
 

@@ -68,9 +68,11 @@ def section_bytes(entry: Any) -> int:
     """Size of the section that a manifest's entry announces; ValueError if it is no entry."""
     if not isinstance(entry, dict):
         raise ValueError(f"tokenizer: expected an object, got {type(entry).__name__}")
-    kind = entry.get("kind")
-    if kind not in SUBWORD_KINDS:
+    if entry in ({"kind": "none"}, {"kind": "bytes"}):
         return 0
+    kind = entry.get("kind")
+    if not isinstance(kind, str) or kind not in SUBWORD_KINDS:
+        raise ValueError(f"tokenizer: kind must be {', '.join(SUBWORD_KINDS)}, or bytes or none with nothing beside them, got {kind!r}")
     if set(entry) != {"kind", "form", "bytes"} or entry["form"] not in (COLUMNS, FILE):
         raise ValueError(f"tokenizer: kind {kind} needs form ({COLUMNS} or {FILE}) and bytes, and nothing else: export the model again")
     size = entry["bytes"]
@@ -239,7 +241,9 @@ def _join_json(columns: list[bytes]) -> bytes:
         raise ValueError("merges of pieces that are not there, or too long")
     try:
         head = json.loads(first)
-        contents, model, options = head["contents"], head["contents"]["model"], _WRITINGS[head["writing"]]
+        if set(head) != {"writing", "pairs", "contents"} or type(writing := head["writing"]) is not int or writing < 0 or len(set(pieces)) < len(pieces):
+            raise ValueError("its first column is not as it should be, or a piece stands there twice")
+        contents, model, options = head["contents"], head["contents"]["model"], _WRITINGS[writing]
         in_pairs = head["pairs"]
         pairs = ((pieces[whole][:cut], pieces[whole][cut:]) for whole, cut in zip(wholes, cuts, strict=True))
         model["vocab"] = dict(zip(pieces, ids, strict=True))

@@ -76,6 +76,22 @@ def test_a_finished_comparison_is_read_again_and_a_cut_one_goes_on(
     assert "the checkpoint was trained on another text" in capsys.readouterr().err
 
 
+def test_what_cannot_be_trained_is_refused_before_anything_is(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = replace(CONFIG, model=replace(CONFIG.model, hidden_size=33))
+    (tmp_path / "config.json").write_text(json.dumps(odd.to_dict()))
+    assert main(arguments) == 2
+    assert "hidden_size of a transformer must be even" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_config_needs_another_folder(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    other = replace(CONFIG, recipe=replace(CONFIG.recipe, steps=7))
+    (tmp_path / "config.json").write_text(json.dumps(other.to_dict()))
+    assert main([*arguments, "--force"]) == 2
+    assert "a run of another config; give another --out" in capsys.readouterr().err
+
+
 def test_held_out_bits_are_those_of_the_golden_model(tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("a small text, again and again. " * 100)
     corpus = load_corpus([tmp_path / "data.txt"])
@@ -97,8 +113,11 @@ def test_only_text_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ((), "a comparison is made on text; task addition is none"),
         (("--seeds", "0"), "--seeds must be at least 1, got 0"),
         (("--rates", "-1"), "learning_rate must be a positive number, got -1"),
+        (("--rates", "1e-2", "0.010000000001"), "a rate of matmul-free is given twice: 0.01 0.01"),
+        (("--baseline-rates", "1e-2", "2e-2", "1e-2"), "a rate of transformer is given twice"),
+        (("--seed", "-3"), "--seed must be 0 or more, got -3"),
     ):
-        config = "text" if extra[:1] == ("--rates",) else str(tmp_path / "config.json")
+        config = "text" if extra and extra[0].endswith("rates") else str(tmp_path / "config.json")
         assert main(["compare", config, "--out", str(tmp_path / "out"), *extra]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / METRICS_NAME).exists()

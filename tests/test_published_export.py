@@ -121,6 +121,22 @@ def test_half_of_the_mean_is_rounded_to_even(tmp_path: Path) -> None:
     assert trits[0].tolist() == [0, -1] * 12
 
 
+def test_a_weight_is_compared_with_the_half_itself(tmp_path: Path) -> None:
+    """Half of the mean lies between two float32 here, and the weight nearest to it is above it."""
+    x = np.float32(0.1)
+    weight = torch.full((24, 24), 2 * float(x))
+    # The sum is 2 x for each weight, less a step of float32.
+    weight[0, :2] = torch.from_numpy(np.array([x, np.nextafter(3 * x, np.float32(0))]))
+    half = float(weight.double().mean()) / 2
+    assert half < float(x)
+    assert np.float32(half) == x, "as float32 they are one"
+    tensors = {name: tensor.float() for name, tensor in checkpoint_tensors(SHAPE).items()}
+    tensors["model.layers.0.attn.i_proj.weight"] = weight
+    write_checkpoint(tmp_path, SHAPE, tensors)
+    trits, _ = quantize_matrix(Tensors(tmp_path), "model.layers.0.attn.i_proj.weight")
+    assert trits[0, 0] == 1
+
+
 def test_constants() -> None:
     for absmean, fan_in in ((1e-5, 1), (0.02, 1024), (1000.0, 65535), (127.0, 1)):
         mantissa, exponent = matrix_constant(absmean, fan_in)
@@ -245,6 +261,14 @@ def test_ids_beyond_the_vocabulary_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PublishedError, match=r"reach 40, but .* name one in bos_token_id"):
         read_tokenizer(tmp_path, 40)
     assert read_tokenizer(tmp_path, 40, 1)["kind"] == "tokenizers"
+
+
+def test_a_tape_whose_tokenizer_has_more_ids_than_its_model_is_refused(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, SHAPE, checkpoint_tensors(SHAPE))
+    data = tokenizers_file(tmp_path, SHAPE.vocab_size + 5)
+    export_published(tmp_path, tmp_path / "a.tape", tokenizer={"kind": "tokenizers", "data": data})
+    with pytest.raises(ValueError, match=rf"a\.tape: its tokenizer has ids up to {SHAPE.vocab_size + 4}, its model {SHAPE.vocab_size} words"):
+        AbsmaxGoldenBackend(AbsmaxTape(tmp_path / "a.tape"))
 
 
 def test_sequences_begin_as_the_checkpoint_says(tmp_path: Path) -> None:

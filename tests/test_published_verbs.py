@@ -218,6 +218,18 @@ def test_folders_and_tapes_that_cannot_be_played(
     assert "the tape has no tokenizer: put tokenizer.json or tokenizer.model into the checkpoint's folder" in message
 
 
+def test_weights_too_large_for_float_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensors = checkpoint_tensors(TEXT_SHAPE)
+    tensors["model.norm.weight"] = torch.full_like(tensors["model.norm.weight"], 3e38)
+    write_text_checkpoint(tmp_path)
+    write_checkpoint(tmp_path, TEXT_SHAPE, tensors)
+    (tmp_path / "model.safetensors.index.json").unlink(missing_ok=True)
+    message = error_of(capsys, "generate", tmp_path, "--prompt", "a")
+    assert "backend float: logits are not finite" in message
+    message = error_of(capsys, "export", tmp_path, "--out", tmp_path / "a.tape")
+    assert f"{tmp_path}: model.norm.weight: gains must stay below" in message
+
+
 @pytest.mark.parametrize(("kind", "message"), [("tokenizers", "no tokenizer.json"), ("sentencepiece", "no SentencePiece model")])
 def test_a_tape_whose_tokenizer_is_none_is_one_line(
     kind: str, message: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -39,3 +39,12 @@ def test_the_fastest_step_counts() -> None:
     contestant = Contestant(_Counting("a", []), ids, ids, bf16=False, compiled=False)
     contestant.seconds = [0.5, 0.25, 1.0]
     assert contestant.tokens_per_second == pytest.approx(32 / 0.25)
+
+
+def test_parts_are_one_step() -> None:
+    calls: list[str] = []
+    ids = torch.zeros(4, 8, dtype=torch.int64)
+    contestant = Contestant(_Counting("a", calls), ids, ids, bf16=False, compiled=False, parts=3)
+    contestant.timed_step()
+    assert calls == ["a"] * 3
+    assert contestant.tokens_per_second == pytest.approx(96 / contestant.seconds[0])

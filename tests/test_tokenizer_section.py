@@ -180,6 +180,10 @@ def test_kinds_without_a_file_have_no_section() -> None:
     ("entry", "error"),
     [
         ([], "expected an object, got list"),
+        ({"kind": []}, r"kind must be tokenizers, sentencepiece, or bytes or none with nothing beside them, got \[\]"),
+        ({"kind": "x"}, "kind must be .* got 'x'"),
+        ({"kind": "none", "bytes": 5}, "kind must be .* got 'none'"),
+        ({}, "kind must be .* got None"),
         ({"kind": "tokenizers"}, r"kind tokenizers needs form \(columns or file\) and bytes, and nothing else"),
         ({"kind": "tokenizers", "data": "AAAA"}, "needs form .* export the model again"),
         ({"kind": "tokenizers", "form": "zip", "bytes": 3}, "needs form"),
@@ -238,11 +242,12 @@ def test_the_columns_are_those_of_the_text() -> None:
         ("tokenizers", columns(HEAD, b"a\0", numbers(1), numbers(1), b"\1"), "merges of pieces that are not there"),
         ("tokenizers", columns(HEAD, b"a" * 100_000 + b"\0", numbers(1), bytes(4000), bytes(1000)), "or too long"),
         ("tokenizers", columns(HEAD, b"\xff\0", numbers(1), b"", b""), "utf-8"),
+        ("tokenizers", columns(HEAD, b"a\0a\0", numbers(1, 2), b"", b""), "a piece stands there twice"),
         ("tokenizers", columns(b"{", b"", b"", b"", b""), "Expecting"),
         ("tokenizers", columns(b"[" * 100_000, b"", b"", b"", b""), "recursion"),
         *[
             ("tokenizers", columns(head, b"", b"", b"", b""), "its first column is not as it should be")
-            for head in (b"[]", b"{}", HEAD.replace(b"0", b"9"), HEAD.replace(b"{}", b"null"), HEAD.replace(b"0", b'"x"'), HEAD.replace(b"pairs", b"x"))
+            for head in (b"[]", b"{}", HEAD.replace(b"0", b"-1"), HEAD.replace(b"0", b"true"), HEAD.replace(b'{"w', b'{"more": 1, "w'), HEAD.replace(b"0", b"9"), HEAD.replace(b"{}", b"null"), HEAD.replace(b"0", b'"x"'), HEAD.replace(b"pairs", b"x"))
         ],
     ],
     ids=itertools.count(),
