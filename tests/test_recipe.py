@@ -150,3 +150,10 @@ def test_two_phases_fall_by_half_in_the_middle() -> None:
     assert schedule(0.5) == pytest.approx(schedule(0.5 - 1e-9) / 2)
     assert schedule(1) == pytest.approx(0)
     assert SCHEDULES["linear"](0.25) == 0.75
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "docs" / "recipes").glob("*.json")), ids=lambda path: path.stem)
+def test_configs_of_the_docs_can_be_trained(path: Path) -> None:
+    config = load_run_config(str(path))
+    assert config.recipe.task == "text"
+    assert load_run_config(str(path)).to_dict() == json.loads(path.read_text()) | {"recipe": config.to_dict()["recipe"]}
