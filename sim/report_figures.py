@@ -56,12 +56,12 @@ def comparison_curves(runs: list[tuple[str, list[int], list[float], float]]) -> 
     panels = figure.subplots(1, 2, sharey=True)
     shown: set[str] = set()
     for name, tokens, losses, speed in runs:
-        window = max(1, len(losses) // 50)
+        window, every = max(1, len(losses) // 50), max(1, len(losses) // 300)
         means = [sum(losses[max(0, i - window + 1) : i + 1]) / (i + 1 - max(0, i - window + 1)) for i in range(len(losses))]
         label = None if name in shown else name
         shown.add(name)
         for axes, xs in ((panels[0], tokens), (panels[1], [count / speed for count in tokens])):
-            axes.plot(xs, means, color=ARCHITECTURE_COLORS[name], linewidth=1.2, alpha=0.8, label=label)
+            axes.plot(xs[::every], means[::every], color=ARCHITECTURE_COLORS[name], linewidth=1.2, alpha=0.8, label=label)
     for axes, what in zip(panels, ("tokens", "seconds of training"), strict=True):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
