@@ -20,6 +20,7 @@ from mmfree.exact_product import exact_product
 from mmfree.published import LOWER_BOUNDS, Tensors, lower_bounds, open_checkpoint
 from mmfree.published_export import quantize_matrix
 from mmfree.scan import fast_scan
+from mmfree.sequence_state import starting_state
 
 MODES = ("float",)
 
@@ -191,13 +192,7 @@ class PublishedLM(nn.Module):
             raise ValueError(
                 f"mode must be float for a published checkpoint, got {mode!r}; its integers are played by the golden model"
             )
-        if ids_BT.ndim != 2 or ids_BT.shape[1] < 1:
-            raise ValueError(f"ids must be [batch, time >= 1], got shape {tuple(ids_BT.shape)}")
-        wanted = (self.config.num_layers, ids_BT.shape[0], self.config.hidden_size)
-        if state_LBd is None:
-            state_LBd = self.initial_state(ids_BT.shape[0])
-        elif state_LBd.shape != wanted:
-            raise ValueError(f"state must be [layers, batch, hidden] = {wanted}, got {tuple(state_LBd.shape)}")
+        state_LBd = starting_state(ids_BT, state_LBd, self.initial_state)
         x_TBd = self.model.embeddings(ids_BT.T)
         states = []
         for layer, h0_Bd in zip(self.model.layers, state_LBd, strict=True):

@@ -86,10 +86,10 @@ def compare(options: argparse.Namespace) -> Outcome:
         seeds = range(options.seed + 1, options.seed + options.seeds)
         runs += tuned + [_run(config, corpus, architecture, best.learning_rate, seed, options) for seed in seeds]
     best_of = _best(runs)
-    values = {"label": "measured", "data": corpus.name, "windows": WINDOWS, "runs": [asdict(run) for run in runs], "best": best_of}
-    tokens = config.recipe.batch_size * config.recipe.length
     for architecture, speed in _speeds(config).items():
         best_of[architecture]["tokens_per_second"] = speed
+    values = {"label": "measured", "data": corpus.name, "windows": WINDOWS, "runs": [asdict(run) for run in runs], "best": best_of}
+    tokens = config.recipe.batch_size * config.recipe.length
     write_atomically(options.out / CURVES_NAME, _curves(runs, best_of, tokens).encode())
     write_atomically(options.out / COMPARISON_NAME, (json.dumps(values, indent=1) + "\n").encode())
     return Outcome(values, _describe(runs, best_of) + f"\n{options.out / CURVES_NAME}")

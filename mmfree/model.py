@@ -35,6 +35,7 @@ from mmfree.quantize import (
     saved_mask,
 )
 from mmfree.scan import fast_scan, rounded_scan
+from mmfree.sequence_state import starting_state
 
 MODES = ("train", "fakequant", "float")
 
@@ -250,7 +251,9 @@ class MatMulFreeLM(nn.Module):
         ValueError
             For an unknown mode, or ids or a state of another shape.
         """
-        state_LBd = self._check(ids_BT, state_LBd, mode)
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+        state_LBd = starting_state(ids_BT, state_LBd, self.initial_state)
         x_TBd = F.embedding(ids_BT.T, fake_quantize_embedding(self.embedding.weight))
         states = []
         for layer, h0_Bd in zip(self.layers, state_LBd, strict=True):
@@ -265,18 +268,3 @@ class MatMulFreeLM(nn.Module):
         """Logits [B, head_size] and the next state for one position; memory does not grow with time."""
         logits_BTr, state_LBd = self(ids_B[:, None], state_LBd, mode)
         return logits_BTr[:, 0], state_LBd
-
-    def _check(self, ids_BT: Tensor, state_LBd: Tensor | None, mode: str) -> Tensor:
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-        if ids_BT.ndim != 2 or ids_BT.shape[1] < 1:
-            raise ValueError(f"ids must be [batch, time >= 1], got shape {tuple(ids_BT.shape)}")
-        initial_LBd = self.initial_state(ids_BT.shape[0])
-        if state_LBd is None:
-            return initial_LBd
-        if state_LBd.shape != initial_LBd.shape:
-            raise ValueError(
-                f"state must be [layers, batch, hidden] = {tuple(initial_LBd.shape)}, "
-                f"got {tuple(state_LBd.shape)}"
-            )
-        return state_LBd

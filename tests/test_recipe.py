@@ -156,4 +156,7 @@ def test_two_phases_fall_by_half_in_the_middle() -> None:
 def test_configs_of_the_docs_can_be_trained(path: Path) -> None:
     config = load_run_config(str(path))
     assert config.recipe.task == "text"
-    assert load_run_config(str(path)).to_dict() == json.loads(path.read_text()) | {"recipe": config.to_dict()["recipe"]}
+    written, read = json.loads(path.read_text()), config.to_dict()
+    assert written.keys() == read.keys()
+    assert written["model"] == read["model"]
+    assert written["recipe"].items() <= read["recipe"].items()

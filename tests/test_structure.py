@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("mmfree", "hdl", "sim")
 TORCH_SIDE = {
-    *("absmax_model", "bitlinear", "checkpoint", "compare", "exact_product", "export", "gpu_scan", "model", "quantize", "scan", "sharding", "throughput", "train", "transformer"),
+    *("absmax_model", "bitlinear", "checkpoint", "compare", "exact_product", "export", "gpu_scan", "model", "quantize", "scan", "sequence_state", "sharding", "throughput", "train", "transformer"),
     # These name the torch side inside functions only, and import it when asked for it.
     *("backends", "commands", "demo"),
 }

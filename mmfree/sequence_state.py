@@ -1,0 +1,25 @@
+"""The state that a sequence starts from, for every torch model with a constant state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+
+def starting_state(ids_BT: Tensor, state_LBd: Tensor | None, initial_state: Callable[[int], Tensor]) -> Tensor:
+    """State before the first of the ids, float [L, B, d]: the one given, or the initial one of so many sequences.
+
+    Raises
+    ------
+    ValueError
+        If ids are not [B, T >= 1], or the state's shape is not the initial one's.
+    """
+    if ids_BT.ndim != 2 or ids_BT.shape[1] < 1:
+        raise ValueError(f"ids must be [batch, time >= 1], got shape {tuple(ids_BT.shape)}")
+    initial_LBd = initial_state(len(ids_BT))
+    if state_LBd is None:
+        return initial_LBd
+    if state_LBd.shape != initial_LBd.shape:
+        raise ValueError(f"state must be [layers, batch, hidden] = {tuple(initial_LBd.shape)}, got {tuple(state_LBd.shape)}")
+    return state_LBd
