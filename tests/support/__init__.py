@@ -1,0 +1,1 @@
+"""What tests share: small models, random tapes, calls of the command line."""
