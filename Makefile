@@ -42,7 +42,7 @@ test-slow: $(STAMP) icarus
 # The Triton that torch's CUDA builds bring; beside the environment, which other tests use without it.
 test-kernels: $(STAMP)
 	test -d $(VENV)/kernels || $(BIN)/pip install --quiet --no-deps --target $(VENV)/kernels triton==3.7.1
-	PYTHONPATH=$(VENV)/kernels $(PYTEST) -n 0 tests/test_gpu_scan.py $(ARGS)
+	PYTHONPATH=$(VENV)/kernels $(PYTEST) -n 0 tests/models/test_gpu_scan.py $(ARGS)
 
 mutants: $(STAMP)
 	$(BIN)/python -m tools.mutants $(ARGS)

@@ -8,33 +8,33 @@ from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.activations import LATENCY as ACTIVATIONS_LATENCY
-from hdl.activations import Activations
-from hdl.block_memory import BlockMemory
-from hdl.counters import COUNTER_BITS, COUNTERS, Counters
-from hdl.decoder import Decoder
-from hdl.embedding import Embedding
-from hdl.faults import Faults, fault_layout
-from hdl.forget_gate import TABLE_LATENCY
-from hdl.load_port import LoadPort
-from hdl.loaded_memory import LoadedMemory
-from hdl.multiplying_array import MultiplyingArray
-from hdl.noise import REGISTERS, Noise
-from hdl.pipeline import delay
-from hdl.post import BIAS_LATENCY, EARLY, POST_SITES, STATE_LATENCY, X_LATENCY, Post
-from hdl.requests import Requests, request_layout, result_layout
-from hdl.rms_norm import RMSNorm
-from hdl.row_blocks import OUTPUT, RowBlocks
-from hdl.sequencer import Sequencer
-from hdl.state_banks import StateBanks
-from hdl.ternary_array import TernaryArray
-from hdl.vector_size import VectorSize
-from hdl.vectors import GroupMemory, VectorMemory
-from hdl.weight_check import WeightCheck
-from hdl.weight_source import LATENCY as SOURCE_LATENCY
-from hdl.weight_source import BlockSource
-from mmfree.design import LOAD_BITS, Design
-from mmfree.layout import Image
+from hdl.arithmetic.noise import Noise
+from hdl.array.decoder import Decoder
+from hdl.array.row_blocks import RowBlocks
+from hdl.array.ternary_array import ArrayOf, TernaryArray
+from hdl.control.counters import COUNTER_BITS, COUNTERS, Counters
+from hdl.control.faults import Faults, fault_layout
+from hdl.control.requests import Requests
+from hdl.control.sequencer import Sequencer
+from hdl.fabric.pipeline import delay
+from hdl.interface import OUTPUT, REGISTERS, request_layout, result_layout
+from hdl.memory.block_memory import BlockMemory
+from hdl.memory.embedding import Embedding
+from hdl.memory.load_port import LoadPort
+from hdl.memory.loaded_memory import LoadedMemory
+from hdl.memory.sources.block import BlockSource
+from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
+from hdl.memory.state_banks import StateBanks
+from hdl.memory.vectors import GroupMemory, VectorMemory
+from hdl.memory.weight_check import WeightCheck
+from hdl.pow2.activations import LATENCY as ACTIVATIONS_LATENCY
+from hdl.pow2.activations import Activations
+from hdl.pow2.forget_gate import TABLE_LATENCY
+from hdl.pow2.post import BIAS_LATENCY, EARLY, POST_SITES, STATE_LATENCY, X_LATENCY, Post
+from hdl.pow2.rms_norm import RMSNorm
+from hdl.pow2.vector_size import VectorSize
+from mmfree.chip.design import LOAD_BITS, Design
+from mmfree.chip.image import Image
 
 ORDER_CYCLES = ACTIVATIONS_LATENCY - SOURCE_LATENCY - Decoder.LATENCY
 """Cycles by which weights are ordered later than activations: both reach the array together."""
@@ -59,12 +59,19 @@ class Accelerator(wiring.Component):
     ``counters`` (COUNTERS of the last token, 32 bits each); ``tap_x``, ``tap_u``, ``tap_state``, ``tap_logits``: every write of a vector.
 
     With an ``image`` its words stand in the memories from the start; otherwise memory files or the load port fill them.
+    ``array`` makes the array: another one than the ternary is for experiments alone.
 
     Seed, state, logits and memories are accessible only while no token is played. Token ids must lie in the tape's vocabulary.
     After reset no request is under way; the state is undefined until a token with ``begin``.
     """
 
-    def __init__(self, design: Design, image: Image | None = None) -> None:
+    def __init__(
+        self,
+        design: Design,
+        image: Image | None = None,
+        *,
+        array: ArrayOf = TernaryArray,
+    ) -> None:
         self.design = design
         contents = image.memories() if image is not None else {}
         columns, width = design.columns, design.post_width
@@ -87,7 +94,7 @@ class Accelerator(wiring.Component):
                 "tables", design.loaded_shape("tables"), reads=2 * width, contents=contents.get("tables", ())
             ),
             "biases": LoadedMemory("biases", design.loaded_shape("biases"), contents=contents.get("biases", ())),
-            "array": MultiplyingArray(design) if design.multiplies else TernaryArray(design),
+            "array": array(design),
             "row_blocks": RowBlocks(design),
             "post": post,
             "counters": Counters(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmfree.cli import build_parser
+from mmfree.cli.parser import build_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,95 +1,195 @@
-"""The architecture: which package may import which, and what an import costs."""
+"""The house: which room may import which, what an import costs, and how large a room may be.
+
+A room is a folder (or, at the top of a package, a file). Each may import the rooms of its own row
+and of the rows above it; nothing imports in a circle, neither rooms nor files.
+"""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("mmfree", "hdl", "sim")
-TORCH_SIDE = {
-    *("absmax_model", "bitlinear", "checkpoint", "compare", "exact_product", "export", "gpu_scan", "model", "quantize", "scan", "sequence_state", "sharding", "throughput", "train", "transformer"),
-    # These name the torch side inside functions only, and import it when asked for it.
-    *("backends", "commands", "demo"),
+
+TABLE = {
+    "mmfree": [
+        "files contract",
+        "tape text models",
+        "golden chip tasks published interchange",
+        "host",
+        "training",
+        "inference",
+        "hf report",
+        "cli api",
+    ],
+    "hdl": [
+        "fabric interface",
+        "memory memory.sources link",
+        "arithmetic",
+        "control",
+        "array",
+        "pow2",
+        "accelerator",
+        "boards",
+        "toolchain",
+    ],
+    "sim": ["simulators", "cosim", "power"],
 }
-"""Modules of mmfree that may name torch, or a module that does. The rest of the project never loads it."""
+"""Package -> its rooms, from those that everybody may import to those that nobody may."""
 
-HUGGING_FACE = "hf"
-"""Package of mmfree that is loaded only by those who ask for it: it stands above torch, transformers and lm-eval-harness."""
+HOST = "files contract tape chip"
+"""What a host needs to know: neither torch nor golden models."""
 
-COMMAND_LINE = {"backends", "build", "cli", "commands", "compare", "demo", "power"}
-"""Modules of mmfree that may import hdl and sim (lazily: a test below)."""
+OUTSIDE = {
+    "hdl": {"mmfree": HOST},
+    "sim": {
+        "mmfree": "files contract tape text models golden chip tasks host report",
+        "hdl": " ".join(TABLE["hdl"]),
+    },
+}
+"""Package -> other package -> rooms of it that it may import. hdl never imports a golden model: both
+are written from the contract, and compared."""
+
+COMMAND_LINE = ("cli", "api")
+"""Rooms of mmfree that may import hdl and sim: inside functions, when they are asked to."""
+
+PAGES = {"sim.power.page": "report"}
+"""The one place below the command line that draws for people."""
+
+TORCH = ("models", "training", "hf")
+"""Rooms whose modules may load torch when they are imported; of published, its model."""
+
+MOST_FILES = 14
+"""Python files in a room; the command line has one for each verb."""
 
 
-def modules(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+def files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def imported(path: Path, *, only_top_level: bool = False) -> set[str]:
-    """Full names of the modules that a file imports."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in files(*PACKAGES)}
+
+
+@cache
+def imports(module: str, *, only_top_level: bool = False) -> frozenset[str]:
+    """Full names of what a module imports: modules where they are some of ours."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     nodes = tree.body if only_top_level else list(ast.walk(tree))
     names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names.add(node.module or "")
-    return names
+            assert node.level == 0, f"{module}: relative import"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                names.add(inner if inner in MODULES else node.module or "")
+    return frozenset(names)
 
 
-def local(names: set[str]) -> set[str]:
-    return {name for name in names if name.partition(".")[0] in PACKAGES}
+def room_of(module: str) -> tuple[str, str]:
+    """(package, room): ("hdl", "memory.sources"); ("mmfree", "") for the package itself."""
+    package, *parts = module.split(".")
+    if len(parts) > 1 and MODULES[module].name != "__init__.py":
+        parts = parts[:-1]
+    return package, ".".join(parts)
 
 
-@pytest.mark.parametrize("path", modules("hdl"), ids=lambda path: path.stem)
-def test_hardware_never_imports_the_golden_model(path: Path) -> None:
-    """Both are written from the contract, and compared: so they share formats, not arithmetic."""
-    for name in local(imported(path)):
-        package, _, module = name.partition(".")
-        assert package != "sim", f"{path.name} imports {name}"
-        shared = {"config", "design", "files", "formats", "layout", "operations", "tape", "weight_codes"}
-        assert package == "hdl" or module in shared, f"{path.name} imports {name}"
+def row_of(package: str, room: str) -> int:
+    (row,) = (n for n, rooms in enumerate(TABLE[package]) if room in rooms.split())
+    return row
 
 
-@pytest.mark.parametrize("path", modules("mmfree"), ids=lambda path: path.stem)
-def test_only_the_command_line_knows_hardware_and_simulation(path: Path) -> None:
-    for name in local(imported(path)):
-        if name.partition(".")[0] != "mmfree":
-            assert path.stem in COMMAND_LINE, f"{path.name} imports {name}"
-    for name in local(imported(path, only_top_level=True)):
-        assert name.partition(".")[0] == "mmfree", f"{path.name} imports {name} at its top level"
+def ours(module: str, *, only_top_level: bool = False) -> list[str]:
+    names = imports(module, only_top_level=only_top_level)
+    return sorted(name for name in names if name.partition(".")[0] in PACKAGES)
 
 
-@pytest.mark.parametrize("path", modules("mmfree"), ids=lambda path: path.stem)
-def test_torch_stays_above_export(path: Path) -> None:
-    names = imported(path)
-    torch_side = {f"mmfree.{module}" for module in TORCH_SIDE - {"backends", "commands", "demo"}}
-    if "torch" in names or names & torch_side:
-        assert path.stem in TORCH_SIDE or path.parent.name == HUGGING_FACE, f"{path.name} is on the integer side"
+def test_every_folder_is_a_room_of_the_table() -> None:
+    found = {room_of(module) for module in MODULES}
+    known = {
+        (package, room) for package, rows in TABLE.items() for row in rows for room in row.split()
+    }
+    assert {place for place in found if place[1]} == known
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_only_one_package_knows_the_hugging_face_world(package: str) -> None:
-    for path in modules(package):
-        if path.parent.name == HUGGING_FACE:
-            continue
-        top = {name.partition(".")[0] for name in imported(path)} | {
-            name for name in imported(path, only_top_level=True) if name.startswith("mmfree.hf")
-        }
-        inside_functions = {"transformers"} if path.stem == "export_formats" else set()
-        assert not (top - inside_functions) & {"transformers", "lm_eval", "mmfree.hf"}, path
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_what_its_room_may(module: str) -> None:
+    package, room = room_of(module)
+    for name in ours(module):
+        there, other = room_of(name)
+        if not other:
+            assert there == package == "mmfree", f"{module} imports {name}"
+        elif there != package:
+            allowed = OUTSIDE.get(package, {}).get(there, "").split()
+            assert other in allowed or room in COMMAND_LINE, f"{module} imports {name}"
+            if other == "report":
+                assert PAGES.get(module) == other, f"{module} imports {name}"
+        elif room == "host":
+            assert other in [*HOST.split(), "host"], f"{module} imports {name}"
+        else:
+            assert row_of(package, other) <= row_of(package, room), f"{module} imports {name}"
+    for name in ours(module, only_top_level=True):
+        if room in COMMAND_LINE and package == "mmfree":
+            assert name.partition(".")[0] == "mmfree", f"{module} imports {name} at its top level"
 
 
-def test_nothing_imports_tools_or_tests() -> None:
-    for package in PACKAGES:
-        for path in modules(package):
-            assert not {n for n in imported(path) if n.partition(".")[0] in ("tools", "tests")}, path
+def test_nothing_imports_in_a_circle() -> None:
+    """Neither files nor rooms."""
+    modules = {module: set(ours(module)) for module in MODULES}
+    rooms: dict[str, set[str]] = {}
+    for module, names in modules.items():
+        own = ".".join(room_of(module))
+        rooms.setdefault(own, set()).update(".".join(room_of(n)) for n in names)
+        rooms[own].discard(own)
+    for graph in (modules, rooms):
+        try:
+            tuple(TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            pytest.fail(f"imports in a circle: {' -> '.join(error.args[1])}")
+
+
+def loads_torch(module: str, seen: frozenset[str] = frozenset()) -> bool:
+    """Whether importing a module imports torch: itself, or by what it imports at its top level."""
+    names = imports(module, only_top_level=True)
+    if any(name.partition(".")[0] == "torch" for name in names):
+        return True
+    inner = [name for name in names if name in MODULES and name not in seen]
+    return any(loads_torch(name, seen | {module}) for name in inner)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_torch_stays_above_export(module: str) -> None:
+    if loads_torch(module):
+        assert room_of(module)[1] in TORCH or module == "mmfree.published.model"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_one_room_knows_the_hugging_face_world(module: str) -> None:
+    if room_of(module) == ("mmfree", "hf"):
+        return
+    asked = module in ("mmfree.cli.export",)  # writes folders for it, when it is asked to
+    names = imports(module, only_top_level=asked)
+    top = {name.partition(".")[0] for name in names}
+    assert not top & {"transformers", "lm_eval"}, module
+    assert not any(name.startswith("mmfree.hf") for name in names), module
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_imports_tools_or_tests(module: str) -> None:
+    assert not {name for name in imports(module) if name.partition(".")[0] in ("tools", "tests")}
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -101,23 +201,29 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_importing_mmfree_loads_nothing_heavy() -> None:
-    assert not loaded_by("import mmfree") & {"numpy", "torch", "transformers", "amaranth", "cocotb"}
+    heavy = {"numpy", "torch", "transformers", "amaranth", "cocotb"}
+    assert not loaded_by("import mmfree") & heavy
 
 
 @pytest.mark.parametrize(
     "statement",
-    ["import mmfree.golden", "import mmfree.layout", "import mmfree.bitnet_packing", "import mmfree.cli, mmfree.commands, mmfree.build", "import sim.cosim"],
+    [
+        "import mmfree.golden.pow2, mmfree.golden.absmax",
+        "import mmfree.chip.layout, mmfree.interchange.bitnet",
+        "import mmfree.cli.main",
+        "import sim.cosim.run",
+    ],
 )
 def test_the_integer_world_loads_no_torch(statement: str) -> None:
     assert not loaded_by(statement) & {"torch", "transformers", "lm_eval"}
 
 
 def test_the_command_line_loads_no_hardware_before_it_is_asked_to() -> None:
-    assert not loaded_by("import mmfree.cli, mmfree.commands, mmfree.build") & {"amaranth", "cocotb", "torch"}
+    assert not loaded_by("import mmfree.cli.main") & {"amaranth", "cocotb", "torch", "matplotlib"}
 
 
-def test_modules_stay_short() -> None:
-    """A file that outgrows this has more than one purpose."""
-    for package in PACKAGES:
-        for path in modules(package):
-            assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+def test_a_room_is_small_enough_to_be_found_in() -> None:
+    for folder in {path.parent for path in files(*PACKAGES, "tools", "tests")}:
+        if folder.name != "cli":
+            count = len(list(folder.glob("*.py")))
+            assert count <= MOST_FILES, f"{folder.relative_to(ROOT)} holds {count} files"

@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import Any
 
 from hdl.boards.clock import PLL, pll_for
-from hdl.boards.register_map import RegisterMap
-from hdl.boards.serial import divisor_for
 from hdl.boards.system import System
-from hdl.place_and_route import Target
-from mmfree.design import Design
-from mmfree.layout import Image
+from hdl.boards.target import Target
+from hdl.link.serial import divisor_for
+from mmfree.chip.design import Design
+from mmfree.chip.image import Image
+from mmfree.chip.registers import RegisterMap
 
 BAUD = 1_000_000
 """Rate of the serial line to a host, in bits per second."""

@@ -9,11 +9,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.accelerator import Accelerator
-from hdl.boards.register_map import RegisterMap, register_map
-from hdl.boards.register_port import RegisterPort
-from hdl.boards.serial import Receiver, Transmitter
-from mmfree.design import Design
-from mmfree.layout import Image
+from hdl.link.register_map import register_map
+from hdl.link.register_port import RegisterPort
+from hdl.link.serial import Receiver, Transmitter
+from mmfree.chip.design import Design
+from mmfree.chip.image import Image
+from mmfree.chip.registers import RegisterMap
 
 
 class System(wiring.Component):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfree.hf.config import MatMulFreeConfig
-from mmfree.tape import Tape
+from mmfree.tape.pow2 import Tape
 
 CARD_NAME = "README.md"
 RECENT_STEPS = 50
@@ -160,5 +160,5 @@ def _loading(kind: str, predicts_text: bool) -> str:
             "Prompts of different length are padded on the left."
         )
     if predicts_text:
-        return f"Prompts are encoded by mmfree: `mmfree.tokenizer.tokenizer_from_dict` reads `mmfree_tokenizer.json` (kind {kind})."
-    return f"Prompts are encoded by mmfree: `mmfree.tokenizer.tokenizer_from_dict({{\"kind\": \"{kind}\"}}).encode(...)`."
+        return f"Prompts are encoded by mmfree: `mmfree.text.tokenizer.tokenizer_from_dict` reads `mmfree_tokenizer.json` (kind {kind})."
+    return f"Prompts are encoded by mmfree: `mmfree.text.tokenizer.tokenizer_from_dict({{\"kind\": \"{kind}\"}}).encode(...)`."

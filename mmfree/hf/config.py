@@ -1,4 +1,4 @@
-"""The config of a model in a Hugging Face folder: the fields of ``mmfree.config.ModelConfig``, and what belongs to the checkpoint."""
+"""The config of a model in a Hugging Face folder: the fields of ``mmfree.contract.shape.ModelConfig``, and what belongs to the checkpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
 
-from mmfree.config import ModelConfig, text_model
+from mmfree.contract.shape import ModelConfig
+from mmfree.training.presets import text_model
 
 MODES = ("fakequant", "float")
 
@@ -21,7 +22,7 @@ class MatMulFreeConfig(PreTrainedConfig):
         "fakequant": the chip's arithmetic (docs/arithmetic.md), so that logits equal the golden model's; in training (``model.train()``) with the fast scan.
         "float": the same ternary weights, activations not quantized.
     recipe
-        How the model was trained: the recipe of ``mmfree.recipe.Recipe`` as plain JSON types. A way back to a checkpoint of mmfree needs it.
+        How the model was trained: the recipe of ``mmfree.training.recipe.Recipe`` as plain JSON types. A way back to a checkpoint of mmfree needs it.
     tokenizer
         ``{"kind": ...}`` of mmfree's tokenizer. The data of a trained tokenizer stand in ``tokenizer.json``.
     bos_token_id, eos_token_id, pad_token_id

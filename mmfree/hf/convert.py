@@ -9,22 +9,21 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import GenerationConfig
 
-from mmfree.checkpoint import (
+from mmfree.files.atomic import new_folder, read_json
+from mmfree.hf.card import CARD_NAME, model_card, read_training_record
+from mmfree.hf.config import MatMulFreeConfig
+from mmfree.hf.model import MatMulFreeForCausalLM
+from mmfree.hf.tokenizer import hugging_face_tokenizer
+from mmfree.tape.pow2 import Tape
+from mmfree.training.checkpoint import (
     CONFIG_NAME,
     METRICS_NAME,
     Checkpoint,
     load_checkpoint,
     write_model,
 )
-from mmfree.config import read_json
-from mmfree.export import export_tape
-from mmfree.files import new_folder
-from mmfree.hf.card import CARD_NAME, model_card, read_training_record
-from mmfree.hf.config import MatMulFreeConfig
-from mmfree.hf.model import MatMulFreeForCausalLM
-from mmfree.hf.tokenizer import hugging_face_tokenizer
-from mmfree.recipe import TOKENIZER_NAME, RunConfig
-from mmfree.tape import Tape
+from mmfree.training.export import export_tape
+from mmfree.training.recipe import TOKENIZER_NAME, RunConfig
 
 MMFREE_TOKENIZER_NAME = "mmfree_tokenizer.json"
 """mmfree's own description of a tokenizer that carries data, kept for the way back."""
@@ -90,7 +89,7 @@ def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
     if config.tokenizer is not None and not isinstance(config.tokenizer, dict):
         raise ValueError(f"{path}: tokenizer must be an object, got {config.tokenizer!r}")
     if config.recipe is None:
-        raise ValueError(f"{path}: recipe is missing: set model.config.recipe (mmfree.recipe.Recipe) before saving the model")
+        raise ValueError(f"{path}: recipe is missing: set model.config.recipe (mmfree.training.recipe.Recipe) before saving the model")
     try:
         model = MatMulFreeForCausalLM.from_pretrained(source)
     except (RuntimeError, SafetensorError) as error:

@@ -19,10 +19,10 @@ from lm_eval.api.registry import register_model
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mmfree.backends import Backend, load_backend
-from mmfree.evaluate import CHUNK, negative_log_likelihood
-from mmfree.generate import generate_rows
-from mmfree.sampling import temperature_code
+from mmfree.golden.sampling import temperature_code
+from mmfree.inference.backends import Backend, load_backend
+from mmfree.inference.generate import generate_rows
+from mmfree.inference.scoring import CHUNK, negative_log_likelihood
 
 LOGITS = 1 << 24
 """Most logits held at a time."""
@@ -86,7 +86,7 @@ class MatMulFreeEvalLM(TemplateLM):
     path
         Checkpoint folder, or tape.
     backend
-        One of ``mmfree.backends.BACKENDS``; None: fakequant for a checkpoint, float for a published one, golden for a tape.
+        One of ``mmfree.inference.backends.BACKENDS``; None: fakequant for a checkpoint, float for a published one, golden for a tape.
     batch_size
         Sequences played side by side.
     device, max_batch_size

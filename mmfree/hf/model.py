@@ -1,4 +1,4 @@
-"""The model for Hugging Face's Auto classes, ``generate`` and ``pipeline``: a wrapper of ``mmfree.model.MatMulFreeLM``.
+"""The model for Hugging Face's Auto classes, ``generate`` and ``pipeline``: a wrapper of ``mmfree.models.matmul_free.MatMulFreeLM``.
 
 Shape suffixes as there: T time, B batch, d hidden size, L layers, r rows of the head.
 """
@@ -16,10 +16,10 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers.generation.configuration_utils import GenerationMode
 from transformers.utils.generic import ModelOutput
 
-from mmfree.bitlinear import Mode
 from mmfree.hf.card import CARD_NAME, model_card
 from mmfree.hf.config import MatMulFreeConfig
-from mmfree.model import MatMulFreeLM
+from mmfree.models.bitlinear import Mode
+from mmfree.models.matmul_free import MatMulFreeLM
 
 IGNORED_LABEL = -100
 

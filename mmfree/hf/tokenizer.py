@@ -1,4 +1,4 @@
-"""Tokenizers of checkpoints as Hugging Face's ``PreTrainedTokenizerFast``: token for token those of ``mmfree.tokenizer``."""
+"""Tokenizers of checkpoints as Hugging Face's ``PreTrainedTokenizerFast``: token for token those of ``mmfree.text.tokenizer``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as RustTokenizer
 from transformers import PreTrainedTokenizerFast
 
-from mmfree.compressed import unpack_text
+from mmfree.files.compressed import unpack_text
 
 PROBE = "The 12 quick foxes,\n\tcafé 東京."
 """Text on which a converted tokenizer must give the same ids as the original."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.models import SMALL_ADDITION, SMALL_TEXT, trained
+from tests.support.models import SMALL_ADDITION, SMALL_TEXT, trained
 
 
 @pytest.fixture(scope="session")

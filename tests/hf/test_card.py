@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("transformers", reason="extra hf is not installed")
 from huggingface_hub import ModelCard
 
-from mmfree.backends import load_tape_or_export
 from mmfree.hf import MatMulFreeConfig, to_hugging_face
 from mmfree.hf.card import model_card, read_training_record
+from mmfree.inference.backends import load_tape_or_export
 
 
 def test_the_front_matter_is_valid_and_leaves_the_licence_to_the_user(folder: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 pytest.importorskip("transformers", reason="extra hf is not installed")
 from transformers import AutoConfig
 
-from mmfree.config import ModelConfig, text_model
+from mmfree.contract.shape import ModelConfig
 from mmfree.hf import MatMulFreeConfig
+from mmfree.training.presets import text_model
 
 MODEL = ModelConfig(
     vocab_size=31, head_size=10, hidden_size=20, intermediate_size=28, num_layers=3, gate="signed"

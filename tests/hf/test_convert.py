@@ -12,10 +12,10 @@ pytest.importorskip("transformers", reason="extra hf is not installed")
 import torch
 from safetensors.torch import load_file
 
-from mmfree.backends import load_tape_or_export
-from mmfree.checkpoint import CheckpointError
 from mmfree.hf import MatMulFreeForCausalLM, to_checkpoint, to_hugging_face
-from tests.models import SMALL_TEXT, trained
+from mmfree.inference.backends import load_tape_or_export
+from mmfree.training.checkpoint import CheckpointError
+from tests.support.models import SMALL_TEXT, trained
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 

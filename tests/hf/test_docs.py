@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("transformers", reason="extra hf is not installed")
 
-from mmfree.cli import main
-from tests.published_checkpoints import write_text_checkpoint
+from mmfree.cli.main import main
+from tests.support.published_checkpoints import write_text_checkpoint
 
 PAGE = Path(__file__).parents[2] / "docs" / "huggingface.md"
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)

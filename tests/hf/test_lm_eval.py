@@ -22,11 +22,11 @@ with warnings.catch_warnings():
 
     from mmfree.hf.lm_eval import MatMulFreeEvalLM, main, score_tokens
 
-from mmfree.backends import Backend, load_backend, load_tape_or_export
-from mmfree.evaluate import evaluate_text
-from mmfree.generate import generate
-from mmfree.tape import write_tape
-from tests.published_checkpoints import write_text_checkpoint
+from mmfree.inference.backends import Backend, load_backend, load_tape_or_export
+from mmfree.inference.generate import generate
+from mmfree.inference.scoring import evaluate_text
+from mmfree.tape.pow2 import write_tape
+from tests.support.published_checkpoints import write_text_checkpoint
 
 PAIRS = [("The quick", " brown fox"), ("", "no context"), ("a", "b"), ("ends in a space ", "x"), ("é" * 140, "ü"), ("abc", "")]
 

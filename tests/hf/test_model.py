@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, pipeline
 
-from mmfree.backends import load_backend
-from mmfree.generate import generate
 from mmfree.hf import MatMulFreeConfig, MatMulFreeForCausalLM
+from mmfree.inference.backends import load_backend
+from mmfree.inference.generate import generate
 
 TEXT = "The quick brown fox"
 
@@ -194,7 +194,7 @@ def test_the_trainer_of_transformers_trains_it(folder: Path, tmp_path: Path) -> 
 
 
 def test_a_fresh_model_is_that_of_mmfree(tmp_path: Path) -> None:
-    from mmfree.model import MatMulFreeLM
+    from mmfree.models.matmul_free import MatMulFreeLM
 
     config = MatMulFreeConfig(hidden_size=12, intermediate_size=16, num_layers=2)
     torch.manual_seed(3)

@@ -18,7 +18,8 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 
 from mmfree.hf.tokenizer import hugging_face_tokenizer
-from mmfree.tokenizer import AdditionTokenizer, ByteTokenizer
+from mmfree.text.task_tokenizers import AdditionTokenizer
+from mmfree.text.tokenizer import ByteTokenizer
 
 BYTES = hugging_face_tokenizer(ByteTokenizer())
 assert BYTES is not None

@@ -19,20 +19,20 @@ import torch
 from amaranth.back import rtlil
 
 from hdl.accelerator import Accelerator
-from hdl.audit import ecp5_cells
-from hdl.cost import cycles_per_token
-from hdl.emit import TOP, convert_rtlil, convert_verilog
-from hdl.technology import Technology
-from mmfree.cli import build_parser
-from mmfree.config import ModelConfig
-from mmfree.design import Design, design_for_model
-from mmfree.export import export_tape
-from mmfree.layout import layout
-from mmfree.model import MatMulFreeLM
-from mmfree.published_export import export_published
-from sim.cosim import Sequence, cosim
-from tests.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
-from tests.sim.shapes import ADDITION, ODD
+from hdl.fabric.technology import Technology
+from hdl.toolchain.audit import ecp5_cells
+from hdl.toolchain.cost import cycles_per_token
+from hdl.toolchain.emit import TOP, convert_rtlil, convert_verilog
+from mmfree.chip.design import Design, design_for_model
+from mmfree.chip.layout import layout
+from mmfree.cli.parser import build_parser
+from mmfree.contract.shape import ModelConfig
+from mmfree.models.matmul_free import MatMulFreeLM
+from mmfree.published.export import export_published
+from mmfree.training.export import export_tape
+from sim.cosim.run import Sequence, cosim
+from tests.support.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
+from tests.support.sim.shapes import ADDITION, ODD
 
 PATH = Path(__file__).parents[1] / "baseline.json"
 

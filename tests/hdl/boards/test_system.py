@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from hdl.boards.system import System
-from hdl.counters import COUNTER_BITS, COUNTERS
-from mmfree.design import LOADED_MEMORIES
-from mmfree.golden import Golden
-from mmfree.layout import layout
-from mmfree.sampling import Sampler, seed_registers
-from tests.hdl.bench import simulate
-from tests.hdl.boards.host import SerialHost
-from tests.sim.shapes import ODD
+from hdl.control.counters import COUNTER_BITS, COUNTERS
+from mmfree.chip.design import LOADED_MEMORIES
+from mmfree.chip.layout import layout
+from mmfree.golden.pow2 import Golden
+from mmfree.golden.sampling import Sampler, seed_registers
+from tests.support.hdl.bench import simulate
+from tests.support.hdl.host import SerialHost
+from tests.support.sim.shapes import ODD
 
 DIVISOR = 4
 TAPE, DESIGN = ODD.tape(1, wild=False), ODD.design()

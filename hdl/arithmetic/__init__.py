@@ -1,0 +1,1 @@
+"""Arithmetic blocks without a multiplier, shared by every arithmetic of the contract."""

@@ -1,0 +1,87 @@
+"""Next token: the row of the largest key."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.fabric.pipeline import delay
+
+KEY_BITS = 17
+"""Signed width of logit + noise."""
+
+
+def argmax_latency(width: int) -> int:
+    """Cycles from a group of keys to the row."""
+    return _tree_latency(width) + 2
+
+
+def _tree_latency(width: int) -> int:
+    """Cycles from a group of keys to the best of them: to compare and to choose, for each level."""
+    return max(1, 2 * (width - 1).bit_length())
+
+
+class Argmax(wiring.Component):
+    """Row of the largest of the keys (logit + noise) seen since ``clear``; the lowest row wins a tie (docs/arithmetic.md, 14).
+
+    Ports: ``valid``, ``keys`` (P values), ``keep`` (P flags), ``group`` (rows group * P and up; groups come in rising order), ``clear``;
+    ``row``, ``latency`` = max(1, 2 log2 P) + 2 cycles after the last keys. One group per cycle; never stalls.
+    """
+
+    def __init__(self, width: int, group_bits: int) -> None:
+        self._width = width
+        self._lane_bits = (width - 1).bit_length()
+        self.latency = argmax_latency(width)
+        super().__init__(
+            {
+                "clear": In(1),
+                "valid": In(1),
+                "keys": In(data.ArrayLayout(signed(KEY_BITS), width)),
+                "keep": In(width),
+                "group": In(group_bits),
+                "row": Out(group_bits + self._lane_bits),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        nodes: list[_Node] = [
+            (self.keys[p], self.keep[p], Const(0, 0)) for p in range(self._width)
+        ]
+        # The best of the group.
+        while len(nodes) > 1:
+            nodes = [_larger(m, a, b) for a, b in zip(nodes[::2], nodes[1::2], strict=True)]
+        (key, keep, lane), = nodes if self._width > 1 else [_later(m, nodes[0])]
+        cycles = _tree_latency(self._width)
+        valid = delay(m, self.valid, cycles, reset=True) & keep
+        row = Cat(lane, delay(m, self.group, cycles))
+        # The best so far, and a cycle later its row.
+        best, found = Signal(signed(KEY_BITS), reset_less=True), Signal()
+        larger = Signal()
+        m.d.comb += larger.eq(valid & (~found | (key > best)))
+        with m.If(larger):
+            m.d.sync += [best.eq(key), found.eq(1)]
+        with m.If(self.clear):
+            m.d.sync += found.eq(0)
+        taken, taken_row = delay(m, larger, 1, reset=True), delay(m, row, 1)
+        with m.If(taken):
+            m.d.sync += self.row.eq(taken_row)
+        return m
+
+
+_Node = tuple[Value, Value, Value]
+
+
+def _later(m: Module, node: _Node) -> _Node:
+    """The node a cycle later."""
+    key, keep, lane = (delay(m, value, 1) for value in node)
+    return key, keep, lane
+
+
+def _larger(m: Module, low: _Node, high: _Node) -> _Node:
+    """Of two (key, keep, lane), the larger, two cycles later; ``low`` wins a tie. The winner's side is the new top bit of lane."""
+    take_high = delay(m, high[1] & (~low[1] | (high[0] > low[0])), 1)
+    low, high = _later(m, low), _later(m, high)
+    key = Mux(take_high, high[0], low[0]).as_signed()
+    return _later(m, (key, low[1] | high[1], Cat(Mux(take_high, high[2], low[2]), take_high)))

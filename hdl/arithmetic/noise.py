@@ -1,0 +1,129 @@
+"""Noise: Gumbel-distributed random numbers, by which the largest logit becomes a draw from softmax."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.arithmetic.adder import count_ones
+from hdl.fabric.pipeline import delay
+from hdl.interface import REGISTERS, TEMPERATURE_BITS
+from hdl.memory.loaded_memory import LATENCY as TABLE_LATENCY
+from hdl.memory.loaded_memory import LoadedMemory, load_write
+from mmfree.chip.design import LoadedShape
+from mmfree.contract.pow2 import NOISE_INDEX_BITS, gumbel_table
+
+_WORD_BITS = 2 * NOISE_INDEX_BITS
+LATENCY = 5 + TABLE_LATENCY
+"""Cycles from ``take`` to the entries."""
+
+_GUMBEL = LoadedShape(14, 2 << NOISE_INDEX_BITS)
+
+
+class Noise(wiring.Component):
+    """Gumbel entries for P rows (docs/arithmetic.md, 14); the products of the gates multiply them by the temperature.
+
+    Ports: ``take`` (P rows are used; the registers move on, unless the temperature is 0), ``keep`` (P flags, from the lowest up: only kept rows draw a word; fewer than
+    P from one group on to the end of a token, and then P cycles without ``take`` follow); ``temperature`` (steady while a token is played, and a cycle before); ``restart`` with ``repeat``, a few cycles before the first rows: a
+    token begins, from where the last one ended, or from where it began; ``seed_enable``, ``seed``: what the next token begins with (while no token is played).
+    ``entry`` (P int14), ``latency`` = 7 cycles after ``take``; ``load``: of the table; ``wrong``: parity of an entry that was used. One group per cycle; never stalls. After reset the
+    registers hold 1.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self.table = LoadedMemory(
+            "gumbel",
+            _GUMBEL,
+            reads=width,
+            contents=[
+                _GUMBEL.with_parity(int(value) & ((1 << _GUMBEL.bits) - 1)) for value in gumbel_table()
+            ],
+        )
+        super().__init__(
+            {
+                "take": In(1),
+                "keep": In(width),
+                "temperature": In(TEMPERATURE_BITS),
+                "restart": In(1),
+                "repeat": In(1),
+                "seed_enable": In(1),
+                "seed": In(REGISTERS),
+                "entry": Out(data.ArrayLayout(signed(_GUMBEL.bits), width)),
+                "load": In(load_write(_GUMBEL)),
+                "wrong": Out(1),
+            }
+        )
+        self.latency = LATENCY
+        assert self.table.latency == TABLE_LATENCY
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.table = table = self.table
+        wiring.connect(m, wiring.flipped(self.load), table.load)
+        warm = Signal()
+        m.d.sync += warm.eq(self.temperature != 0)
+        drawn = Signal(self._width)
+        m.d.sync += drawn.eq(Mux(self.take & warm, self.keep, 0))
+        summands = self._draw(m, drawn)
+        for p in range(self._width):
+            # Cycle 2: the registers' bits; cycle 3: their sum; cycle 4: address; the uppermost quantile has finer ones.
+            word = Signal(_WORD_BITS, reset_less=True, name=f"word_{p}")
+            m.d.sync += word.eq(delay(m, summands[p][0], 1) + delay(m, summands[p][1], 1))
+            upper, lower = word[NOISE_INDEX_BITS:], word[:NOISE_INDEX_BITS]
+            address = Signal(NOISE_INDEX_BITS + 1, reset_less=True, name=f"address_{p}")
+            m.d.sync += address.eq(Mux(upper.all(), Cat(lower, Const(1, 1)), upper))
+            m.d.comb += [
+                getattr(table, f"address_{p}").eq(address),
+                self.entry[p].eq(getattr(table, f"data_{p}")),
+            ]
+        wrong = Cat(getattr(table, f"wrong_{p}") for p in range(self._width))
+        m.d.comb += self.wrong.eq((delay(m, drawn, self.latency, reset=True) & wrong).any())
+        return m
+
+    def _draw(self, m: Module, drawn: Value) -> list[tuple[Value, Value]]:
+        """What the words of the P rows are the sums of, and the registers behind them; ``drawn``: the rows that draw."""
+        registers = Signal(REGISTERS, init={"a": 1, "b": 1})
+        before = Signal(REGISTERS, init={"a": 1, "b": 1})
+        steps = [(registers.a, registers.b)]
+        for p in range(self._width):
+            step = Signal(REGISTERS, name=f"step_{p}")
+            m.d.comb += Cat(step.a, step.b).eq(Cat(*_advance(*steps[-1])))
+            steps.append((step.a, step.b))
+        # Of a last, partial group as many words count as rows: one after another, when nothing else is drawn.
+        left = Signal(range(self._width + 1))
+        restart, again, seeded = delay(m, self.restart, 1, reset=True), delay(m, self.repeat, 1), Signal()
+        # What becomes of the registers is decided a cycle before.
+        step_all, step_one, go_back, keep = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
+            step_all.eq(drawn.all()),
+            step_one.eq((left != 0) & ~drawn.any()),
+            go_back.eq(restart & (again | seeded)),
+            keep.eq(restart & ~(again | seeded)),
+        ]
+        with m.If(drawn.any() & ~drawn.all()):
+            m.d.sync += left.eq(count_ones(drawn))
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        with m.If(step_all):
+            m.d.sync += registers.eq(Cat(*steps[-1]))
+        with m.Elif(step_one):
+            m.d.sync += registers.eq(Cat(*steps[1]))
+        with m.Elif(go_back):
+            m.d.sync += registers.eq(before)
+        with m.If(keep):
+            m.d.sync += before.eq(registers)
+        with m.If(self.seed_enable):
+            m.d.sync += before.eq(self.seed)
+        with m.If(self.seed_enable | restart):
+            m.d.sync += seeded.eq(self.seed_enable)
+        return [(a[:_WORD_BITS], b[:_WORD_BITS]) for a, b in steps[1:]]
+
+
+def _advance(a: Value, b: Value) -> tuple[Value, Value]:
+    """The registers, 20 bits further: each new bit from old ones alone."""
+    kept_a, kept_b = 64 - _WORD_BITS, 63 - _WORD_BITS
+    new_a = a[kept_a:] ^ a[kept_a - 1 : -1] ^ a[kept_a - 3 : -3] ^ a[kept_a - 4 : -4]
+    new_b = b[kept_b:] ^ b[kept_b - 1 : -1]
+    return Cat(new_a, a[:kept_a]), Cat(new_b, b[:kept_b])

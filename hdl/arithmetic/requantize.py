@@ -1,0 +1,84 @@
+"""Requantization: an accumulator times the segment's scale, rounded, shifted and saturated."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.arithmetic.product import Product, product_latency
+from hdl.fabric.pipeline import delay
+
+SHIFT_BITS = 5
+_SCALE_BITS = 9
+_ROUND_BITS = 28  # a shift of at most 28 rounds with 2^27
+_PRODUCT_LATENCY = product_latency(_SCALE_BITS, _ROUND_BITS)
+LATENCY = _PRODUCT_LATENCY + 4
+
+
+def saturate(value: Value, bits: int) -> tuple[Value, Value]:
+    """(signed value clamped to ``bits`` bits, flag that it was clamped)."""
+    sign, upper = value[-1], value[bits - 1 : -1]
+    over = (upper ^ sign.replicate(len(upper))).any()
+    limit = Cat((~sign).replicate(bits - 1), sign)
+    return Mux(over, limit, value[:bits]).as_signed(), over
+
+
+class Requantize(wiring.Component):
+    """z = sat(rnd(acc * scale, shift)) for P lanes (docs/arithmetic.md, 7).
+
+    Ports: ``acc`` (P accumulators), ``scale`` (M), ``wide`` (int16 output instead of int8); ``shift`` (e + k, 1..28), a cycle before them; ``z`` (P int16) and ``saturated``
+    (P flags), ``latency`` cycles later. New operands every cycle; never stalls; no reset.
+    """
+
+    def __init__(self, accumulator_bits: int, width: int) -> None:
+        self._width = width
+        super().__init__(
+            {
+                "acc": In(data.ArrayLayout(signed(accumulator_bits), width)),
+                "scale": In(_SCALE_BITS),
+                "shift": In(SHIFT_BITS),
+                "wide": In(1),
+                "z": Out(data.ArrayLayout(signed(16), width)),
+                "saturated": Out(width),
+            }
+        )
+        self.products = [
+            Product(signed(accumulator_bits), _SCALE_BITS, addend_bits=_ROUND_BITS)
+            for _ in range(width)
+        ]
+        self.latency = LATENCY
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        half = Signal(_ROUND_BITS, reset_less=True)
+        m.d.sync += half.eq((1 << self.shift) >> 1)
+        shift = delay(m, self.shift, 1 + _PRODUCT_LATENCY)
+        shift_fine = delay(m, shift[:2], 1)
+        wide_early = delay(m, self.wide, _PRODUCT_LATENCY + 2)
+        wide = delay(m, wide_early, 1)
+        for p, product in enumerate(self.products):
+            m.submodules[f"product_{p}"] = product
+            m.d.comb += [
+                product.a.eq(self.acc[p]),
+                product.b.eq(self.scale),
+                product.addend.eq(half),
+            ]
+            # Two cycles of shifting: by multiples of 4, then by 0..3. Then what does not fit, and the choice.
+            coarse = Signal.like(product.o, reset_less=True, name=f"coarse_{p}")
+            fine = Signal.like(product.o, reset_less=True, name=f"fine_{p}")
+            value = Signal(signed(16), reset_less=True, name=f"value_{p}")
+            over, sign = Signal(name=f"over_{p}"), Signal(name=f"sign_{p}")
+            m.d.sync += [
+                coarse.eq(product.o >> (shift[2:] << 2)),
+                fine.eq(coarse >> shift_fine),
+                value.eq(fine),
+                sign.eq(fine[-1]),
+                over.eq(Mux(wide_early, saturate(fine, 16)[1], saturate(fine, 8)[1])),
+            ]
+            limit = Cat((~sign).replicate(7), Mux(wide, ~sign, sign).replicate(8), sign)
+            m.d.sync += [
+                self.z[p].eq(Mux(over, limit, value)),
+                self.saturated[p].eq(over),
+            ]
+        return m

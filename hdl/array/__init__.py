@@ -1,0 +1,1 @@
+"""The ternary array: from weight words to accumulators."""

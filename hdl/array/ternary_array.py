@@ -1,0 +1,130 @@
+"""The ternary array: R rows of C lanes, each row adder chains, a tree over them, and an accumulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from amaranth.hdl import Module, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.arithmetic.adder import negate_if
+from hdl.arithmetic.gated_adder import gated_sum
+from hdl.array.lane_pairs import row_sum
+from hdl.fabric.pipeline import delay
+from hdl.fabric.technology import Technology, technology_of
+from mmfree.chip.design import Design
+
+CHAIN = 4
+"""Lanes of a chain: with two 15.4, with four 13.9, with eight 13.2 LUT4-equivalents per lane (C = 32, ECP5), and a cycle more for each lane."""
+
+
+def array_latency(columns: int) -> int:
+    """Cycles from a tile to the first group's sums: one per lane of a chain, per level of the tree, and the accumulator's."""
+    chain = min(CHAIN, columns)
+    return chain + (columns // chain - 1).bit_length() + 1
+
+
+def array_ports(design: Design) -> dict[str, Any]:
+    """Ports of an array of lanes, whatever the lanes are: ``TernaryArray`` says what they mean."""
+    weights = unsigned(design.lane_bits * design.group_rows * design.columns)
+    return {
+        "valid": In(1),
+        "first": In(1),
+        "last": In(1),
+        "x": In(data.ArrayLayout(signed(8), design.columns)),
+        "w": In(data.ArrayLayout(weights, design.num_groups)),
+        "o_valid": Out(design.num_groups),
+        "o": Out(data.ArrayLayout(signed(design.accumulator_bits), design.rows)),
+    }
+
+
+ArrayOf = Callable[[Design], wiring.Component]
+"""Makes the array of a design; its ports are those of ``array_ports``."""
+
+
+class TernaryArray(wiring.Component):
+    """acc[r] = sum over the tiles of a block, and over c, of w[r, c] * x[c].
+
+    ::
+
+        x0 w0 -> [+-] -> [+ x1 w1] -> [+ x2 w2] -> [+ x3 w3] --+--> tree of chains --> accumulator
+                  |          |            |            |
+        cycle     0          1            2            3
+
+    A lane passes x, its complement, or zero. The +1 that completes a negation enters as the carry of an adder: chains, tree and accumulator of a row have C
+    adders, one for each lane. Lane k of a chain is k cycles behind the first, and so are its activations and weights. On the UltraScale+, pairs of lanes stand in the
+    place of chains, none behind another, and the sum waits for the cycle in which it would come elsewhere (hdl/array/lane_pairs.py). Rows stand in groups: activations and flags pass from
+    each group to the next, one cycle later, so that no signal has to reach more than a group's rows.
+
+    Ports: ``valid``, ``first``, ``last`` (of a block's tiles), ``x`` (C int8); ``w`` (for each group, codes of 2 bits: 0, 1, 3 for 0, +1, -1, row after row;
+    those of group g come g cycles after x); ``o`` (R accumulators) and ``o_valid`` (a flag per group): those of group g are valid for one cycle, ``latency`` + g cycles after the last tile.
+    One tile per cycle; idle cycles between tiles are allowed; never stalls: the caller has room for the result before it sends a block's last tile.
+    After reset, ``o_valid`` is 0.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self._design = design
+        self._chain = min(CHAIN, design.columns)
+        super().__init__(array_ports(design))
+        self.latency = array_latency(design.columns)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        technology, design = technology_of(platform), self._design
+        # Activations and flags of the group at hand; lane k of a chain takes them k cycles later.
+        skewed = technology is not Technology.ULTRASCALE_PLUS
+        x = [delay(m, self.x[c], c % self._chain if skewed else 0) for c in range(design.columns)]
+        flags: list[Value] = [
+            delay(m, flag, self.latency - 1, reset=True) for flag in (self.valid, self.first, self.last)
+        ]
+        for group in range(design.num_groups):
+            if group:
+                x = [delay(m, value, 1) for value in x]
+                flags = [delay(m, flag, 1, reset=True) for flag in flags]
+            valid, first, last = flags
+            for row in range(design.group_rows):
+                bits = 2 * design.columns
+                codes = self.w[group][bits * row : bits * (row + 1)]
+                total, carry = self._row(m, technology, x, codes)
+                acc = self.o[group * design.group_rows + row]
+                summed = gated_sum(
+                    m, technology, total, acc, bits=design.accumulator_bits, enable=~first, carry=carry
+                )
+                with m.If(valid):
+                    m.d.sync += acc.eq(summed)
+            m.d.sync += self.o_valid[group].eq(valid & last)
+        return m
+
+    def _row(
+        self, m: Module, technology: Technology, x: list[Value], codes: Value
+    ) -> tuple[Value, Value]:
+        """Sum of a row's lanes, less one pending carry: (registered sum, registered carry)."""
+        if technology is Technology.ULTRASCALE_PLUS:
+            return row_sum(m, x, codes, self.latency - 1)
+        nodes = []
+        for c in range(0, self._design.columns, self._chain):
+            # The first lane: nothing to add to yet.
+            nonzero, negative = codes[2 * c], codes[2 * c + 1]
+            total = Signal(signed(8), reset_less=True)
+            gated = negate_if(negative, x[c]) & nonzero.replicate(8).as_signed()
+            m.d.sync += total.eq(gated)
+            for k in range(1, self._chain):
+                code = delay(m, codes[2 * (c + k) : 2 * (c + k) + 2], k)
+                bits = 8 + k.bit_length()
+                following = Signal(signed(bits), reset_less=True)
+                m.d.sync += following.eq(
+                    gated_sum(m, technology, total, x[c + k], bits=bits, enable=code[0], negative=code[1])
+                )
+                total = following
+            nodes.append((total, delay(m, negative, self._chain)))
+        while len(nodes) > 1:
+            level = []
+            for (left, carry), (right, pending) in zip(nodes[::2], nodes[1::2], strict=True):
+                bits = len(left) + 1
+                node = Signal(signed(bits), reset_less=True)
+                m.d.sync += node.eq(gated_sum(m, technology, left, right, bits=bits, carry=carry))
+                level.append((node, delay(m, pending, 1)))
+            nodes = level
+        return nodes[0]

@@ -1,0 +1,1 @@
+"""Control: the sequencer, requests of a host, counters and faults."""

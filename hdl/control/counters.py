@@ -1,0 +1,71 @@
+"""Counters of one token: where its cycles went, and what saturated."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.arithmetic.adder import count_ones, sum_of
+from hdl.fabric.pipeline import delay
+from hdl.interface import WAITS
+from mmfree.contract.pow2 import SATURATION_SITES
+
+COUNTER_BITS = 32
+CYCLE_COUNTERS = (
+    *("cycles", "beats", "wait_weights", "wait_room", "wait_drain", "wait_vector", "wait_control"),
+)
+"""cycles = beats + the waits: from the token's acceptance until its result is valid."""
+
+SETTLE_CYCLES = 3
+"""Cycles from the end of a token until its cycles are counted."""
+
+COUNTERS = (*CYCLE_COUNTERS, *(f"saturated_{site}" for site in SATURATION_SITES))
+
+
+class Counters(wiring.Component):
+    """Counts from ``clear`` on.
+
+    Ports: ``clear``; ``busy`` (a token is being played), ``beat`` (a tile was admitted), ``waits``; ``saturated_SITE`` (flags); ``o``: the counters, 32 bits each,
+    SETTLE_CYCLES behind (saturations: two cycles more). ``max_saturations``: most of one site that will be counted.
+    """
+
+    def __init__(self, flag_bits: dict[str, int], max_saturations: int) -> None:
+        self._saturation_bits = min(COUNTER_BITS, max_saturations.bit_length())
+        super().__init__(
+            {
+                "clear": In(1),
+                "busy": In(1),
+                "beat": In(1),
+                "waits": In(WAITS),
+                **{f"saturated_{site}": In(bits) for site, bits in flag_bits.items()},
+                "o": Out(data.StructLayout(dict.fromkeys(COUNTERS, COUNTER_BITS))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        counted: dict[str, Value] = {
+            "cycles": self.busy,
+            "beats": self.beat,
+            "wait_weights": self.waits.weights,
+            "wait_room": self.waits.room,
+            "wait_drain": self.waits.drain,
+            "wait_vector": self.waits.vector,
+            "wait_control": self.waits.control,
+        }
+        for site in SATURATION_SITES:
+            # Of many flags in two cycles.
+            flags = delay(m, getattr(self, f"saturated_{site}"), 1, reset=True)
+            parts = [delay(m, count_ones(flags[n : n + 8]), 1, reset=True) for n in range(0, len(flags), 8)]
+            counted[f"saturated_{site}"] = sum_of(parts)
+        steps = {name: delay(m, value, 2, reset=True) for name, value in counted.items()}
+        clear = delay(m, self.clear, 1, reset=True)
+        for name, step in steps.items():
+            counter = Signal(COUNTER_BITS if name in CYCLE_COUNTERS else self._saturation_bits, name=name)
+            m.d.sync += counter.eq(counter + step)
+            with m.If(clear):
+                m.d.sync += counter.eq(0)
+            m.d.comb += self.o[name].eq(counter)
+        return m
+

@@ -1,0 +1,56 @@
+"""Faults of a pass: what was found first, and where."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.fabric.pipeline import delay
+from mmfree.chip.design import LOADED_MEMORIES, Design
+
+
+def fault_layout(design: Design) -> data.StructLayout:
+    """``memory`` (index in LOADED_MEMORIES) in which a fault was found, and the entry of the segment table in whose course (0: embedding)."""
+    return data.StructLayout(
+        {"memory": range(len(LOADED_MEMORIES)), "segment": range(design.header_words + 1)}
+    )
+
+
+class Faults(wiring.Component):
+    """Keeps the first fault of a pass; of several in one cycle, that of the memory which comes first.
+
+    Ports: ``found_MEMORY`` (flags), ``segment`` (in progress), ``weight_segment`` (that whose check word was examined); ``clear`` (a token begins); ``any``, ``first``, two
+    cycles later.
+    """
+
+    def __init__(self, design: Design) -> None:
+        segments = range(design.header_words + 1)
+        super().__init__(
+            {
+                **{f"found_{name}": In(1) for name in LOADED_MEMORIES},
+                "segment": In(segments),
+                "weight_segment": In(segments),
+                "clear": In(1),
+                "any": Out(1),
+                "first": Out(fault_layout(design)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        flags = Cat(getattr(self, f"found_{name}") for name in LOADED_MEMORIES)
+        found = delay(m, flags, 1, reset=True)
+        segment, weight_segment = delay(m, self.segment, 1), delay(m, self.weight_segment, 1)
+        first = Signal(self.first.shape())
+        m.d.comb += first.segment.eq(segment)
+        for index, flag in reversed(list(enumerate(found))):
+            with m.If(flag):
+                m.d.comb += first.memory.eq(index)
+        with m.If(found[LOADED_MEMORIES.index("weights")]):
+            m.d.comb += first.segment.eq(weight_segment)
+        with m.If(found.any() & ~self.any):
+            m.d.sync += [self.any.eq(1), self.first.eq(first)]
+        with m.If(self.clear):
+            m.d.sync += self.any.eq(0)
+        return m

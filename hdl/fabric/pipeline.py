@@ -1,0 +1,72 @@
+"""Registers that carry values along a pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import (
+    ClockSignal,
+    Const,
+    Instance,
+    Module,
+    Signal,
+    Value,
+    ValueCastable,
+    ValueLike,
+)
+
+from hdl.fabric.technology import Technology
+
+
+def delay(m: Module, value: ValueLike | ValueCastable, cycles: int, *, reset: bool = False) -> Any:
+    """``value`` as it was ``cycles`` cycles ago.
+
+    Data registers have no reset; pass ``reset=True`` for valid flags, which are then 0 after reset.
+    """
+    for _ in range(cycles):
+        register = Signal.like(value, reset_less=not reset)
+        m.d.sync += register.eq(value)
+        value = register
+    return value
+
+
+def copies(m: Module, technology: Technology, value: ValueLike, count: int) -> list[Signal]:
+    """``count`` registers that all hold ``value`` as it was a cycle ago: each drives a part of what one alone would be too slow to reach.
+
+    Synthesis merges registers that are equal; on the ECP5 they are placed as cells, which it leaves alone.
+    """
+    source = Value.cast(value)
+    registers = []
+    for n in range(count):
+        register = Signal(source.shape(), name=f"copy_{n}", reset_less=True)
+        if technology is Technology.ECP5:
+            for bit in range(len(source)):
+                m.submodules += _flip_flop(source[bit], register[bit])
+        else:
+            m.d.sync += register.eq(source)
+        registers.append(register)
+    return registers
+
+
+def _flip_flop(value: Value, output: Value) -> Instance:
+    return Instance(
+        "TRELLIS_FF",
+        p_GSR="ENABLED",
+        p_CEMUX="1",
+        p_CLKMUX="CLK",
+        p_LSRMUX="LSR",
+        p_REGSET="RESET",
+        i_CLK=ClockSignal(),
+        i_LSR=Const(0, 1),
+        i_DI=value,
+        o_Q=output,
+    )
+
+
+REACH = 4
+"""Elements of a vector that one copy drives."""
+
+
+def num_copies(elements: int) -> int:
+    """Copies for a vector of ``elements``."""
+    return -(-elements // REACH)

@@ -1,0 +1,1 @@
+"""The serial link, and the register port that a host reaches through it."""

@@ -1,0 +1,269 @@
+"""Memories whose every read passes the RAM's own output register: expressions for any tool, block RAMs placed by hand on the ECP5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.fabric.ecp5_ram import (
+    DISTRIBUTED_DEPTH,
+    LANE_BITS,
+    Bank,
+    Lane,
+    add_block,
+    count_blocks,
+    num_copies,
+    plan_banks,
+    resized,
+    resting_blocks,
+    word_lanes,
+)
+from hdl.fabric.pipeline import copies, delay
+from hdl.fabric.technology import Technology, technology_of
+
+__all__ = ["DISTRIBUTED_DEPTH", "MAX_PART_BITS", "BlockMemory", "count_blocks", "memories_of", "plan_banks", "resting_blocks"]
+
+MAX_PART_BITS = 18
+"""Bits of a word that a block RAM of the ECP5 writes under one enable on either of two ports."""
+
+BLOCK_REACH = 16
+"""Block RAMs that one copy of an address drives."""
+
+
+class BlockMemory(wiring.Component):
+    """``depth`` words of ``parts`` parts of ``part_bits`` bits; each part has a write enable.
+
+    Ports: ``write`` (``enable``: a flag per part; ``address``; ``data``), for reads from the next cycle on; ``address_N`` with ``enable_N`` (1 unless it is connected) and ``data_N`` for each N < ``reads``,
+    ``latency`` cycles later: 2 (the RAM's access, and its own output register), or 5 with ``fabric_registers``, for RAMs all over a chip: one on the way to them, of writes too, and on the
+    way back one before and one behind the multiplexer between banks. One read per port and cycle, without back-pressure. In cycles without ``enable_N`` nothing is read, and the RAMs
+    rest; ``data_N`` is then anything. On the ECP5 a RAM rests as well while another bank is read. Nothing is reset. Addresses are below ``depth``, and should come
+    from registers.
+
+    With one read port, a word may be written while another is read; reading the word that is being written gives anything. With several read ports, or ``fabric_registers``, reads in a
+    cycle with a write give anything on all of them (on the ECP5, even ones share their address with the writes): for a host that writes while nothing is read.
+
+    ``contents``: the words, for simulation; they begin with ``init`` and zeros behind it. Elsewhere than on the ECP5, and there for up to
+    DISTRIBUTED_DEPTH words, the body is one memory ``name``.
+
+    Raises
+    ------
+    ValueError
+        If a part is empty or wider than MAX_PART_BITS; if there is no part, word, or read port; if ``init`` is longer than ``depth``; if there are
+        several read ports with ``fabric_registers``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        part_bits: int,
+        parts: int,
+        depth: int,
+        reads: int = 1,
+        init: Sequence[int] = (),
+        fabric_registers: bool = False,
+    ) -> None:
+        if not 1 <= part_bits <= MAX_PART_BITS:
+            raise ValueError(
+                f"memory {name}: part_bits must be 1 to {MAX_PART_BITS}, not {part_bits}"
+            )
+        if min(parts, depth, reads) < 1:
+            raise ValueError(
+                f"memory {name}: parts, depth and reads must be 1 or more, not {parts}, {depth} and {reads}"
+            )
+        if len(init) > depth:
+            raise ValueError(
+                f"memory {name}: {len(init)} initial words exceed its depth of {depth}"
+            )
+        if fabric_registers and reads > 1:
+            raise ValueError(f"memory {name}: with fabric registers it has one read port, not {reads}")
+        self.name = name
+        self._part_bits, self._parts, self._depth, self._reads = part_bits, parts, depth, reads
+        self._fabric_registers = fabric_registers
+        self.latency = 2 + 3 * fabric_registers
+        bits = parts * part_bits
+        self.contents = memory.MemoryData(shape=unsigned(bits), depth=max(2, depth), init=init)
+        address = range(max(2, depth))
+        write = wiring.Signature({"enable": Out(parts), "address": Out(address), "data": Out(bits)})
+        ports: dict[str, Any] = {"write": In(write)}
+        for n in range(reads):
+            ports |= {f"address_{n}": In(address), f"enable_{n}": In(1, init=1), f"data_{n}": Out(bits)}
+        super().__init__(ports)
+
+    def blocks(self) -> int:
+        """Block RAMs of the ECP5 body; 0: the memory is kept in LUTs."""
+        return count_blocks(self._depth, self._part_bits, self._parts, self._reads)
+
+    def resting_blocks(self) -> float:
+        """Of these, how many a read leaves at rest on average."""
+        return resting_blocks(self._depth, self._part_bits, self._parts, self._reads)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        on_ecp5 = technology_of(platform) is Technology.ECP5
+        banks = (
+            plan_banks(self._depth, self._part_bits, self._parts, self._reads) if on_ecp5 else ()
+        )
+        words = self._banked_words(m, banks) if banks else self._plain_words(m, distributed=on_ecp5)
+        for n, word in enumerate(words):
+            m.d.comb += getattr(self, f"data_{n}").eq(delay(m, word, int(self._fabric_registers)))
+        return m
+
+    def _plain_words(self, m: Module, *, distributed: bool) -> list[Value]:
+        """What each port reads from one memory, before the last register."""
+        words = memory.Memory(
+            self.contents, attrs={"ram_style": "distributed"} if distributed else {}
+        )
+        setattr(m.submodules, self.name, words)
+        write, way_in = words.write_port(granularity=self._part_bits), int(self._fabric_registers)
+        m.d.comb += [
+            write.addr.eq(delay(m, self.write.address, way_in)),
+            write.data.eq(delay(m, self.write.data, way_in)),
+            write.en.eq(delay(m, self.write.enable, way_in, reset=True)),
+        ]
+        read_words = []
+        for n in range(self._reads):
+            read = words.read_port()
+            m.d.comb += [
+                read.addr.eq(delay(m, getattr(self, f"address_{n}"), way_in)),
+                read.en.eq(delay(m, getattr(self, f"enable_{n}"), way_in)),
+            ]
+            read_words.append(delay(m, read.data, 1 + self._fabric_registers))
+        return read_words
+
+    def _banked_words(self, m: Module, banks: tuple[Bank, ...]) -> list[Value]:
+        """What each port reads from block RAMs of the ECP5, before the last register."""
+        addresses = [getattr(self, f"address_{n}") for n in range(self._reads)]
+        enables = [getattr(self, f"enable_{n}") for n in range(self._reads)]
+        write, any_written = self.write, self.write.enable.any()
+        if self._fabric_registers:
+            # One address on its way to all blocks, in a few copies, for writes and reads; and whether a bank is read.
+            shared = Mux(any_written, write.address, addresses[0])
+            reached = copies(m, Technology.ECP5, shared, _num_reached(sum(bank.blocks for bank in banks)))
+            banked = []
+            for k, bank in enumerate(banks):
+                read = copies(m, Technology.ECP5, enables[0] & bank.holds(addresses[0]), _num_reached(bank.blocks))
+                banked.append(self._bank(m, f"bank_{k}", bank, reached, reached, [Const(0)], read, way_in=1)[1])
+            return [self._select(m, banks, addresses[0], banked)]
+        if self._reads == 1:
+            banked = [
+                self._bank(
+                    m,
+                    f"bank_{k}",
+                    bank,
+                    [write.address],
+                    [addresses[0]],
+                    [Const(0)],
+                    [enables[0] & bank.holds(addresses[0])],
+                )[1]
+                for k, bank in enumerate(banks)
+            ]
+            return [self._select(m, banks, addresses[0], banked)]
+        read_words: list[Value] = []
+        for copy in range(num_copies(self._reads)):
+            served, reads = (served_by[2 * copy : 2 * copy + 2] for served_by in (addresses, enables))
+            address_a = Signal.like(self.write.address, name=f"address_a_{copy}")
+            m.d.comb += address_a.eq(Mux(any_written, write.address, served[0]))
+            address_b, read_b = (served[1], reads[1]) if len(served) == 2 else (Const(0), Const(0))
+            both = [
+                self._bank(
+                    m,
+                    f"copy_{copy}_bank_{k}",
+                    bank,
+                    [address_a],
+                    [address_b],
+                    [reads[0] & bank.holds(served[0])],
+                    [read_b & bank.holds(address_b)],
+                )
+                for k, bank in enumerate(banks)
+            ]
+            for side, address in enumerate(served):
+                read_words.append(self._select(m, banks, address, [words[side] for words in both]))
+        return read_words
+
+    def _bank(
+        self,
+        m: Module,
+        name: str,
+        bank: Bank,
+        addresses_a: Sequence[Value],
+        addresses_b: Sequence[Value],
+        reads_a: Sequence[Value],
+        reads_b: Sequence[Value],
+        way_in: int = 0,
+    ) -> tuple[Value, Value]:
+        """The words that a bank reads on sides A and B, 2 cycles after their addresses and enables (``reads_a``, ``reads_b``); these may come in copies, for the blocks in turn. Side A writes, ``way_in`` cycles after its order."""
+        here = bank.holds(self.write.address)
+        all_lanes = word_lanes(self._part_bits, self._parts)
+        words: tuple[list[Value], list[Value]] = ([], [])
+        for b in range(bank.blocks):
+            lanes = all_lanes[b * bank.lanes : (b + 1) * bank.lanes]
+            enables = Cat(self.write.enable[lane.part] for lane in lanes)
+            data = Cat(resized(self.write.data[lane.start :][: lane.bits], LANE_BITS) for lane in lanes)
+            address_a, address_b, read_a, read_b = (
+                side[b * len(side) // bank.blocks] for side in (addresses_a, addresses_b, reads_a, reads_b)
+            )
+            written = delay(m, here & enables.any(), way_in)
+            outputs = add_block(
+                m.submodules,
+                f"{name}_block_{b}",
+                bank,
+                address_a=address_a,
+                address_b=address_b,
+                enable_a=read_a | written,
+                enable_b=read_b,
+                write=written,
+                enables=delay(m, enables, way_in),
+                data=delay(m, data, way_in),
+                init=self._initial(bank, lanes),
+            )
+            if bank.lanes == 4:
+                outputs = (Const(0, 0), Cat(outputs))
+            for word, output in zip(words, outputs, strict=True):
+                word += [output[n * LANE_BITS :][: lane.bits] for n, lane in enumerate(lanes)]
+        return Cat(words[0]), Cat(words[1])
+
+    def _initial(self, bank: Bank, lanes: list[Lane]) -> list[list[int]]:
+        """The given lanes of each of a bank's words."""
+        words = [int(word) for word in self.contents.init][bank.start :][: bank.depth]
+        return [[word >> lane.start & ((1 << lane.bits) - 1) for lane in lanes] for word in words]
+
+    def _select(
+        self, m: Module, banks: tuple[Bank, ...], address: Value, words: list[Value]
+    ) -> Value:
+        """The word of the bank that holds an address, as soon as the banks have it."""
+        words = [delay(m, word, int(self._fabric_registers)) for word in words]
+        bank_index = Signal(range(len(banks)))
+        for k, bank in enumerate(banks[1:], 1):
+            with m.If(bank.holds(address)):
+                m.d.comb += bank_index.eq(k)
+        return _multiplexer(delay(m, bank_index, 2 + 2 * self._fabric_registers), words)
+
+
+def memories_of(block: object) -> Iterator[BlockMemory]:
+    """Memories among the attributes of a block, and of its parts."""
+    if isinstance(block, BlockMemory):
+        yield block
+    elif isinstance(block, list):
+        for item in block:
+            yield from memories_of(item)
+    elif isinstance(block, wiring.Component):
+        yield from memories_of(list(vars(block).values()))
+
+
+def _num_reached(blocks: int) -> int:
+    """Copies that reach a number of blocks."""
+    return -(-blocks // BLOCK_REACH)
+
+
+def _multiplexer(index: Value, words: list[Value]) -> Value:
+    """words[index], as a tree of 2:1 multiplexers."""
+    if len(words) == 1:
+        return words[0]
+    level = (len(words) - 1).bit_length() - 1
+    low, high = words[: 1 << level], words[1 << level :]
+    return Mux(index[level], _multiplexer(index, high), _multiplexer(index, low))

@@ -1,0 +1,1 @@
+"""Sources of weights: where the beats of an image come from."""

@@ -1,0 +1,75 @@
+"""Where weights come from: words in the order of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from hdl.fabric.pipeline import delay
+from hdl.memory.loaded_memory import LoadedMemory, load_write
+from hdl.memory.sources.interface import LATENCY, WeightSource
+from mmfree.chip.design import Design
+
+
+class BlockSource(wiring.Component):
+    """Weights in block RAM, always available; ``pause`` holds them back (for tests of slower sources).
+
+    A memory and an address for each group of rows; orders pass from each group to the next, one cycle later.
+
+    Ports: ``words`` (WeightSource, seen from the source), ``pause``, ``load``. After reset the next word is the first.
+    """
+
+    def __init__(self, design: Design, contents: Mapping[str, Sequence[int]] | None = None) -> None:
+        self._design = design
+        words = contents or {}
+        shape = design.loaded_shape("weights")
+        self.weights = [
+            LoadedMemory(name, design.group_shape, fabric_registers=True, contents=words.get(name, ()))
+            for name in design.weight_memories
+        ]
+        assert self.weights[0].latency == LATENCY
+        super().__init__(
+            {"words": In(WeightSource(design)), "pause": In(1), "load": In(load_write(shape))}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        design = self._design
+        take, restart = self.words.take, self.words.restart
+        load: Any = self.load
+        parts = design.group_shape.parts
+        for group, memory in enumerate(self.weights):
+            m.submodules[f"group_{group}"] = memory
+            address = Signal(range(design.weight_words + 1), name=f"address_{group}")
+            with m.If(restart):
+                m.d.sync += address.eq(0)
+            with m.Elif(take):
+                m.d.sync += address.eq(address + 1)
+            # Parts of the groups follow each other. A write takes a cycle from group to group, and is numbered from each one's first part.
+            previous, load = load, load_write(design.loaded_shape("weights")).create()
+            part, own = Signal.like(load.part, name=f"part_{group}"), Signal(name=f"own_{group}")
+            m.d.comb += part.eq(previous.part - (parts if group else 0))
+            m.d.sync += [
+                load.enable.eq(previous.enable),
+                load.word.eq(previous.word),
+                load.part.eq(part),
+                load.data.eq(previous.data),
+                own.eq(previous.enable & (part < parts)),
+            ]
+            m.d.comb += [
+                memory.address_0.eq(address),
+                memory.enable_0.eq(take),
+                self.words.data[group].eq(memory.data_0),
+                memory.load.enable.eq(own),
+                memory.load.word.eq(load.word),
+                memory.load.part.eq(load.part),
+                memory.load.data.eq(load.data),
+            ]
+            take = delay(m, take, 1, reset=True)
+            restart = delay(m, restart, 1, reset=True)
+        m.d.comb += self.words.available.eq(~self.pause)
+        return m

@@ -1,0 +1,113 @@
+"""Vector memories: written by groups of P elements, read by words of C or by groups."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, signed, unsigned
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.fabric.pipeline import REACH, copies, delay, num_copies
+from hdl.fabric.technology import technology_of
+from hdl.memory.block_memory import BlockMemory
+
+MAX_DISTRIBUTED_WORDS = 64
+"""Words of the deepest vector in distributed RAM; deeper ones take block RAM."""
+
+
+def word_memory(bits: int, words: int) -> memory.Memory:
+    """Memory for the words of a vector, with undefined contents."""
+    style = "distributed" if words <= MAX_DISTRIBUTED_WORDS else "block"
+    return memory.Memory(shape=unsigned(bits), depth=max(2, words), init=[], attrs={"ram_style": style})
+
+
+def group_write(width: int, groups: int) -> wiring.Signature:
+    """Write of P values: number of the group, whether it is written, which of them belong to the vector (the others are padding), P int16."""
+    return wiring.Signature(
+        {
+            "group": Out(range(max(2, groups))),
+            "enable": Out(1),
+            "keep": Out(width),
+            "data": Out(data.ArrayLayout(signed(16), width)),
+        }
+    )
+
+
+class VectorMemory(wiring.Component):
+    """``words`` words of C int16 elements; P divides C.
+
+    Ports: ``write`` (a group of P elements, padding included; takes effect for addresses from the next cycle on), ``read_address``; ``read_data`` (C int16) LATENCY = 2 cycles later.
+    Contents are undefined until written.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, columns: int, width: int, words: int) -> None:
+        self._columns, self._width, self._words = columns, width, max(2, words)
+        super().__init__(
+            {
+                "write": In(group_write(width, self._words * columns // width)),
+                "read_address": In(range(self._words)),
+                "read_data": Out(data.ArrayLayout(signed(16), columns)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        parts, write = self._columns // self._width, self.write
+        bits = (parts - 1).bit_length()
+        # A memory for each group of a word; some of them share a copy of the address.
+        technology = technology_of(platform)
+        addresses = copies(m, technology, self.read_address, num_copies(self._columns))
+        # Addresses that are read are registered as well: a write is not late by its own register.
+        write_addresses = copies(m, technology, write.group[bits:], parts)
+        values = delay(m, write.data.as_value(), 1)
+        for part in range(parts):
+            words = word_memory(16 * self._width, self._words)
+            m.submodules[f"part_{part}"] = words
+            write_port, read_port = words.write_port(), words.read_port()
+            elements = slice(16 * self._width * part, 16 * self._width * (part + 1))
+            m.d.comb += [
+                write_port.addr.eq(write_addresses[part]),
+                write_port.en.eq(delay(m, write.enable & (write.group[:bits] == part), 1, reset=True)),
+                write_port.data.eq(values),
+                read_port.addr.eq(addresses[self._width * part // REACH]),
+                self.read_data.as_value()[elements].eq(read_port.data),
+            ]
+        return m
+
+
+class GroupMemory(wiring.Component):
+    """The same vector once more, read by groups of P elements; P divides C.
+
+    Ports: ``write`` as of a VectorMemory; ``group``; ``values`` (P int16) LATENCY = 4 cycles later, anything for the group that is written in the same cycle.
+    One group per cycle, never stalls. Contents are undefined until written.
+    """
+
+    LATENCY = 4
+
+    def __init__(self, columns: int, width: int, words: int) -> None:
+        groups = max(2, words) * columns // width
+        # In block RAM where there are many: choosing from the words of a VectorMemory takes more than a LUT per column.
+        self._memory = BlockMemory("groups", part_bits=16, parts=width, depth=groups)
+        super().__init__(
+            {
+                "write": In(group_write(width, groups)),
+                "group": In(range(groups)),
+                "values": Out(data.ArrayLayout(signed(16), width)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.memory = memory = self._memory
+        enables = self.write.enable.replicate(len(memory.write.enable))
+        # A register on the way in and one on the way out: the RAM may be far.
+        m.d.comb += [
+            memory.write.address.eq(delay(m, self.write.group, 1)),
+            memory.write.data.eq(delay(m, self.write.data.as_value(), 1)),
+            memory.write.enable.eq(delay(m, enables, 1, reset=True)),
+            memory.address_0.eq(delay(m, self.group, 1)),
+            self.values.as_value().eq(delay(m, memory.data_0, 1)),
+        ]
+        assert memory.latency + 2 == self.LATENCY
+        return m

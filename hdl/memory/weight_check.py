@@ -1,0 +1,111 @@
+"""Check of the weights: every segment's words against the check word behind them, in every pass."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.crc import Algorithm
+from amaranth.lib.wiring import In, Out
+
+from hdl.fabric.pipeline import delay
+from mmfree.chip.design import CHECK_BITS, PAGE_WORDS, Design
+
+_CRC32 = Algorithm(
+    crc_width=32,
+    polynomial=0x04C11DB7,
+    initial_crc=0xFFFFFFFF,
+    reflect_input=True,
+    reflect_output=True,
+    xor_output=0xFFFFFFFF,
+)
+
+
+_CRC_CYCLES = 2 * PAGE_WORDS + 2
+"""Cycles in which two pages that follow each other closely go into the CRC."""
+
+
+def check_latency(groups: int) -> int:
+    """Cycles from a check word to its verdict."""
+    return groups + 3 + _CRC_CYCLES
+
+
+class WeightCheck(wiring.Component):
+    """Pages of 4,096 bits folded to 32 by XOR, and CRC-32 over the folded pages (docs/accelerator.md).
+
+    Ports: ``words`` (that of group g comes g cycles after the first's); with the first group's ``valid`` (a word of weights), ``last`` (the segment's last), or ``check``
+    (its check word); ``restart`` (a token begins: forget what was under way). ``done`` ``latency`` cycles after a check word, with ``fault``: it does not
+    agree. One word per cycle; never stalls, for pages but the last are as long as the CRC takes, and a check word ends what may follow closely. After reset nothing is under
+    way.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self._design = design
+        self.latency = check_latency(design.num_groups)
+        super().__init__(
+            {
+                "words": In(data.ArrayLayout(unsigned(design.group_bits), design.num_groups)),
+                "valid": In(1),
+                "last": In(1),
+                "check": In(1),
+                "restart": In(1),
+                "done": Out(1),
+                "fault": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        groups, page_words = self._design.num_groups, self._design.page_words
+        m.submodules.crc = crc = _CRC32(data_width=8).create()
+        # Cycles 0 and 1: a group's share becomes 32 bits; each group adds the fold of those before, which is a cycle old.
+        fold: Value | None = None
+        for group in range(groups):
+            own = _fold(m, self.words[group])
+            folded = Signal(CHECK_BITS, reset_less=True, name=f"fold_{group}")
+            m.d.sync += folded.eq(own if fold is None else own ^ fold)
+            fold = folded
+        assert fold is not None
+        valid, last, check = (
+            delay(m, flag, 1 + groups, reset=True) for flag in (self.valid, self.last, self.check)
+        )
+        # Words become pages.
+        page, words = Signal(CHECK_BITS), Signal(range(page_words))
+        ends = last | (words == page_words - 1)
+        whole, arrived = Signal(CHECK_BITS, reset_less=True), Signal()
+        m.d.sync += [whole.eq(page ^ fold), arrived.eq(valid & ends)]
+        with m.If(valid):
+            m.d.sync += [page.eq(page ^ fold), words.eq(words + 1)]
+            with m.If(ends):
+                m.d.sync += [page.eq(0), words.eq(0)]
+        # A page goes into the CRC byte by byte. The segment's last one may come while another is under way, and waits.
+        left, shifting = Signal(range(PAGE_WORDS + 1)), Signal(CHECK_BITS, reset_less=True)
+        waiting, waits = Signal(CHECK_BITS, reset_less=True), Signal()
+        idle = left <= 1
+        m.d.comb += [crc.data.eq(shifting[:8]), crc.valid.eq(left != 0)]
+        with m.If(left != 0):
+            m.d.sync += [left.eq(left - 1), shifting.eq(shifting[8:])]
+        with m.If(arrived & ~idle):
+            m.d.sync += [waiting.eq(whole), waits.eq(1)]
+        with m.Elif(idle & (arrived | waits)):
+            m.d.sync += [left.eq(PAGE_WORDS), shifting.eq(Mux(waits, waiting, whole)), waits.eq(0)]
+        # The check word, at the latest a cycle behind: so many cycles later the CRC holds every page.
+        checked, expected = delay(m, check, _CRC_CYCLES, reset=True), Signal(CHECK_BITS, reset_less=True)
+        with m.If(check):
+            m.d.sync += expected.eq(fold)
+        wrong = Signal(4)
+        m.d.sync += wrong.eq(Cat((expected[n : n + 8] != crc.crc[n : n + 8]) for n in range(0, CHECK_BITS, 8)))
+        m.d.comb += crc.start.eq(delay(m, checked | self.restart, 1, reset=True))
+        with m.If(self.restart):
+            m.d.sync += [page.eq(0), words.eq(0), left.eq(0), waits.eq(0)]
+        m.d.sync += [self.fault.eq(wrong.any()), self.done.eq(delay(m, checked, 1, reset=True))]
+        return m
+
+
+def _fold(m: Module, word: Value) -> Value:
+    """XOR of a word's parts of 32 bits, one cycle later."""
+    filled = Cat(word, Const(0, -len(word) % CHECK_BITS))
+    parts: list[Value] = [filled[n : n + CHECK_BITS] for n in range(0, len(filled), CHECK_BITS)]
+    while len(parts) > 1:
+        pairs = [parts[n : n + 2] for n in range(0, len(parts), 2)]
+        parts = [pair[0] ^ pair[1] if len(pair) == 2 else pair[0] for pair in pairs]
+    return delay(m, parts[0], 1)

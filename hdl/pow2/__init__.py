@@ -1,0 +1,1 @@
+"""Blocks of the pow2 arithmetic (docs/arithmetic.md)."""

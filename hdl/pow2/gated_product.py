@@ -1,0 +1,53 @@
+"""Output product of the MLGRU and of the GLU, and the noise: a small operand times a table value."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Const, Module, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.arithmetic.product import Product, product_latency
+from hdl.arithmetic.requantize import saturate
+from mmfree.contract.pow2 import DEFAULT_FORMATS, TEMPERATURE_FB
+
+SHIFT = DEFAULT_FORMATS.index_fb + DEFAULT_FORMATS.state_fb - DEFAULT_FORMATS.residual_fb
+assert SHIFT == TEMPERATURE_FB, "noise and gates share the products"
+
+OPERAND_BITS = 9
+LATENCY = product_latency(signed(OPERAND_BITS), SHIFT) + 1
+
+
+class GatedProduct(wiring.Component):
+    """u = sat_16(rnd(operand * value, 6)) for P lanes (docs/arithmetic.md, 11, 12 and 14).
+
+    Ports: ``operand`` (P signed 9 bits: g or up, an int8, or the temperature), ``value`` (P int16: a SiLU entry, or Gumbel noise); ``u`` (P int16) and ``saturated`` (P
+    flags), ``latency`` cycles later. New operands every cycle; never stalls; no reset.
+    """
+
+    def __init__(self, width: int) -> None:
+        values = data.ArrayLayout(signed(16), width)
+        super().__init__(
+            {
+                "operand": In(data.ArrayLayout(signed(OPERAND_BITS), width)),
+                "value": In(values),
+                "u": Out(values),
+                "saturated": Out(width),
+            }
+        )
+        self.products = [
+            Product(signed(16), signed(OPERAND_BITS), addend_bits=SHIFT) for _ in range(width)
+        ]
+        self.latency = LATENCY
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for p, product in enumerate(self.products):
+            m.submodules[f"product_{p}"] = product
+            m.d.comb += [
+                product.a.eq(self.value[p]),
+                product.b.eq(self.operand[p]),
+                product.addend.eq(Const(1 << (SHIFT - 1))),
+            ]
+            u, over = saturate(product.o[SHIFT:].as_signed(), 16)
+            m.d.sync += [self.u[p].eq(u), self.saturated[p].eq(over)]
+        return m

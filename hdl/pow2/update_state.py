@@ -1,0 +1,60 @@
+"""State update of the MLGRU: one product per channel."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Const, Module, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.arithmetic.adder import add_with_carry, negate_if
+from hdl.arithmetic.product import Product, product_latency
+from hdl.fabric.pipeline import delay
+from mmfree.contract.pow2 import DEFAULT_FORMATS
+
+_ONE = 1 << DEFAULT_FORMATS.forget_fb
+_PRODUCT_LATENCY = product_latency(unsigned(9), 8)
+LATENCY = 1 + _PRODUCT_LATENCY + 1
+
+
+class UpdateState(wiring.Component):
+    """h' = s + rnd((256 - |f|) * (c - s), 8) for P lanes, with s = -h for f < 0, else h (docs/arithmetic.md, 10).
+
+    Ports: ``f`` (P values -256..256), ``c``, ``h`` (P int16); ``o`` (P int16: h'), ``latency`` cycles later. Cannot overflow, but for h or c of -32768 with f < 0.
+    New operands every cycle; never stalls; no reset.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        values = data.ArrayLayout(signed(16), width)
+        super().__init__(
+            {
+                "f": In(data.ArrayLayout(signed(10), width)),
+                "c": In(values),
+                "h": In(values),
+                "o": Out(values),
+            }
+        )
+        self.products = [Product(signed(17), unsigned(9), addend_bits=8) for _ in range(width)]
+        self.latency = LATENCY
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for p, product in enumerate(self.products):
+            m.submodules[f"product_{p}"] = product
+            load = Signal(unsigned(9), reset_less=True, name=f"load_{p}")
+            step = Signal(signed(17), reset_less=True, name=f"step_{p}")
+            f, h, turn = self.f[p], self.h[p], self.f[p] < 0
+            m.d.sync += [
+                load.eq(add_with_carry(Const(_ONE, signed(10)), negate_if(~turn, f), ~turn)),
+                step.eq(add_with_carry(self.c[p], negate_if(~turn, h), ~turn)),
+            ]
+            m.d.comb += [
+                product.a.eq(step),
+                product.b.eq(load),
+                product.addend.eq(Const(_ONE // 2)),
+            ]
+            start = delay(m, negate_if(turn, h), 1 + _PRODUCT_LATENCY)
+            turned = delay(m, turn, 1 + _PRODUCT_LATENCY)
+            change = product.o >> DEFAULT_FORMATS.forget_fb
+            m.d.sync += self.o[p].eq(add_with_carry(start, change, turned))
+        return m

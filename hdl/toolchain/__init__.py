@@ -1,0 +1,1 @@
+"""From a design to files: Verilog, synthesis, place and route, audits, costs."""

@@ -1,0 +1,79 @@
+"""Proof by inspection that a design holds no multiplier."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hdl.toolchain.yosys import read_statistics, run_yosys, synthesis_commands
+
+FORBIDDEN_CELLS = frozenset(
+    {"$mul", "$div", "$mod", "$divfloor", "$modfloor", "$pow", "$macc", "$macc_v2", "$fma"}
+)
+"""RTLIL cells that multiply or divide."""
+
+ECP5_DSP_CELLS = frozenset({"MULT18X18D", "MULT9X9D", "ALU54B", "ALU24B"})
+
+
+def forbidden_cells(rtlil: str) -> list[str]:
+    """Type and name of every multiplying or dividing cell in RTLIL text."""
+    cells = re.findall(r"^\s*cell (\S+) (\S+)$", rtlil, flags=re.MULTILINE)
+    return [f"{kind} {name}" for kind, name in cells if kind in FORBIDDEN_CELLS]
+
+
+def ecp5_cells(files: dict[str, str], top: str) -> dict[str, int]:
+    """Cells by type after synthesis for the ECP5 (``synth_ecp5``, DSP inference left on), of the flattened ``top``.
+
+    ``files``: name -> text; RTLIL (.il) and Verilog (.v) are read, others lie beside them (memory files: without contents, a memory is constant, and goes).
+    """
+    return dict(_synthesize(files, f"synth_ecp5 -top {top}")["design"]["num_cells_by_type"])
+
+
+def cells_by_block(rtlil_text: str, top: str, synthesis: str = "synth_ecp5 -noflatten") -> dict[str, dict[str, int]]:
+    """Cells by type of every block that stands in ``top``, with all that it holds; "top": what stands there itself.
+
+    ``synthesis``: a ``synth_*`` command of Yosys that keeps the blocks. Blocks are synthesized apart, so together they take a few percent more than the flattened whole.
+    """
+    modules = _synthesize({f"{top}.il": rtlil_text}, f"{synthesis} -top {top}")["modules"]
+    modules = {name.removeprefix("\\"): module for name, module in modules.items()}
+
+    def total(name: str) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for kind, count in modules[name]["num_cells_by_type"].items():
+            inner = total(kind.removeprefix("\\")) if kind.removeprefix("\\") in modules else {kind: 1}
+            for cell, each in inner.items():
+                found[cell] = found.get(cell, 0) + count * each
+        return found
+
+    own = modules[top]["num_cells_by_type"]
+    blocks = [name.removeprefix("\\") for name in own if name.removeprefix("\\") in modules]
+    found = {name.removeprefix(f"{top}.").partition("$")[0]: total(name) for name in blocks}
+    return found | {"top": {kind: count for kind, count in own.items() if kind.removeprefix("\\") not in modules}}
+
+
+def _synthesize(files: dict[str, str], synthesis: str) -> dict[str, Any]:
+    """Yosys' statistics after a ``synth_*`` command."""
+    readers = {".il": "read_rtlil", ".v": "read_verilog"}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file_name, text in files.items():
+            (folder / file_name).write_text(text)
+        reads = [
+            f"{readers[suffix]} {file_name}"
+            for file_name in files
+            if (suffix := Path(file_name).suffix) in readers
+        ]
+        run_yosys([*reads, *synthesis_commands(synthesis)], folder)
+        return read_statistics(folder)
+
+
+def luts(cells: dict[str, int]) -> int:
+    """LUT4-equivalents: LUT4, and 2 for each carry cell CCU2C."""
+    return cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0)
+
+
+def ram_blocks(cells: dict[str, int]) -> int:
+    """Block RAMs of the ECP5, of any width."""
+    return cells.get("DP16KD", 0) + cells.get("PDPW16KD", 0)

@@ -1,0 +1,212 @@
+"""From a tape to a bitstream for a board, and what its build says of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hdl.boards import BAUD, Board, Plan, plan
+from hdl.toolchain.audit import ECP5_DSP_CELLS, forbidden_cells
+from hdl.toolchain.place_and_route import (
+    REPORT,
+    ResourceError,
+    Routed,
+    check_fit,
+    pack,
+    route,
+    synthesis_script,
+    synthesize,
+    tool_version,
+)
+from mmfree.chip.design import LOADED_MEMORIES, Design, padding_share
+from mmfree.chip.layout import layout
+from mmfree.tape.pow2 import Tape
+
+BITSTREAM, DESCRIPTION = "mmfree.bit", "build.json"
+KEPT = (BITSTREAM, REPORT, "nextpnr.log", DESCRIPTION)
+"""Files of a finished build; the last one says that it is finished."""
+
+BLOCK_RAM = "DP16KD"
+_BLOCK_RAM_BITS = 18 * 1024
+_REMEDIES = {
+    BLOCK_RAM: "fewer lanes (less padding), --bits 1.6, or a smaller model",
+    "TRELLIS_COMB": "fewer lanes",
+    "TRELLIS_FF": "fewer lanes",
+}
+
+
+class MissedClockError(RuntimeError):
+    """The routed design is slower than the clock asked for."""
+
+
+class MultiplierError(RuntimeError):
+    """A design holds a cell that multiplies."""
+
+
+class DoesNotFitError(RuntimeError):
+    """A design needs more than the board's device has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to build: a tape on a design on a board.
+
+    ``clock_hz``: to ask for. ``seed``: of placement. ``allow_slow``: keep the result though the clock is missed. ``synthesis_options``, ``route_options``: further ones of
+    synth_ecp5 and nextpnr-ecp5.
+    """
+
+    tape: Tape
+    design: Design
+    board: Board
+    clock_hz: float
+    seed: int = 0
+    allow_slow: bool = False
+    synthesis_options: Sequence[str] = ()
+    route_options: Sequence[str] = ()
+
+
+def build(request: Request, out: Path, progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Write KEPT to the folder ``out``, which is made; returns what DESCRIPTION holds. Nothing is written before everything has succeeded.
+
+    Raises
+    ------
+    ValueError
+        If the clock cannot be made on the board.
+    DoesNotFitError
+        If the design is too large for the device; the message names the resource and what would do.
+    MissedClockError
+        If the clock is missed, unless ``allow_slow``.
+    MultiplierError
+        If there is a multiplying cell in the RTLIL, or a DSP block in the result.
+    PlaceAndRouteError, YosysError
+        If a tool is missing, or fails otherwise.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            description = _build(request, folder, progress)
+        except ResourceError as error:
+            raise DoesNotFitError(
+                f"{request.board.name}: the design needs at least {error.needed:,} {error.resource}, and the {request.board.target.device} has "
+                f"{error.available:,}; what needs fewer: {_REMEDIES.get(error.resource, 'a smaller design')}"
+            ) from None
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+        _keep(folder, out)
+    return description
+
+
+def _build(request: Request, folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+    board, design = request.board, request.design
+    refuse_more_memory(design, board.block_rams)
+    planned = plan(board, design, layout(request.tape, design), request.clock_hz)
+    if cells := forbidden_cells(planned.rtlil):
+        raise MultiplierError(f"the design multiplies: {cells[0]} (of {len(cells)} such cells in the RTLIL)")
+    progress(f"synthesizing {design.lanes} lanes for {board.name} ...")
+    cells_by_type = synthesize(planned.rtlil, folder, options=request.synthesis_options)
+    refuse_dsp(cells_by_type)
+    check_fit(folder, board.target)
+    progress(f"placing and routing for {planned.pll.output_hz / 1e6:g} MHz ...")
+    routed = route(
+        folder,
+        board.target,
+        seed=request.seed,
+        constraints=planned.constraints,
+        options=request.route_options,
+    )
+    refuse_dsp({kind: used for kind, (used, _) in routed.utilisation.items()})
+    if not (routed.met or request.allow_slow):
+        raise MissedClockError(
+            f"{board.name}: the design is routed for {routed.fmax_hz / 1e6:.1f} MHz, and the clock is {planned.pll.output_hz / 1e6:g} MHz: "
+            "ask for less with --clock, try another --seed, or keep the result with --allow-slow"
+        )
+    packing = pack(folder, BITSTREAM)
+    script = synthesis_script("top", request.synthesis_options)
+    commands = [["yosys", "-l", "yosys.log", "-p", "; ".join(script)], routed.command, packing]
+    return describe(request, planned, routed, cells_by_type) | {
+        "bitstream": BITSTREAM,
+        "bitstream_sha256": hashlib.sha256((folder / BITSTREAM).read_bytes()).hexdigest(),
+        "commands": [shlex.join(command) for command in commands],
+        "versions": _versions(),
+    }
+
+
+def describe(request: Request, planned: Plan, routed: Routed, cells: dict[str, int]) -> dict[str, Any]:
+    """What DESCRIPTION says of a routed design. ``utilisation``: used and available; LUT4 and CCU2C as synthesized, the others as placed."""
+    placed = routed.utilisation
+    comb_available = placed["TRELLIS_COMB"][1]
+    utilisation = {
+        "LUT4": (cells.get("LUT4", 0), comb_available),
+        "CCU2C": (cells.get("CCU2C", 0), comb_available // 2),
+        **{kind: placed[kind] for kind in ("TRELLIS_COMB", "TRELLIS_FF", BLOCK_RAM, "MULT18X18D")},
+    }
+    return {
+        "board": request.board.name,
+        "device": asdict(request.board.target),
+        "lanes": request.design.lanes,
+        "tape_sha256": request.tape.sha256,
+        "padding_share": padding_share(request.tape.config, request.design.rows, request.design.columns),
+        "clock_hz": routed.fmax_hz,
+        "clock_asked_hz": request.clock_hz,
+        "pll_hz": planned.pll.output_hz,
+        "clock_met": routed.met,
+        "seed": request.seed,
+        "lut": utilisation["TRELLIS_COMB"][0],
+        "ff": utilisation["TRELLIS_FF"][0],
+        "memory_blocks": utilisation[BLOCK_RAM][0],
+        "dsp": sum(placed[kind][0] for kind in ECP5_DSP_CELLS & placed.keys()),
+        "utilisation": utilisation,
+        "critical_path": [asdict(hop) for hop in routed.path],
+        "design": request.design.to_dict(),
+        "pll": asdict(planned.pll),
+        "serial_baud": BAUD,
+        "registers": planned.registers.to_dict(),
+    }
+
+
+def refuse_more_memory(design: Design, available: int) -> None:
+    """Raise ResourceError if the memories of the image alone have more bits than ``available`` blocks: long before a tool would find out."""
+    bits = 0
+    for name in LOADED_MEMORIES:
+        shape = design.loaded_shape(name)
+        bits += shape.depth * shape.parts * shape.part_bits
+    if bits > available * _BLOCK_RAM_BITS:
+        raise ResourceError(BLOCK_RAM, -(-bits // _BLOCK_RAM_BITS), available)
+
+
+def refuse_dsp(cells: dict[str, int]) -> None:
+    """Raise MultiplierError if there is a DSP block among cells by type."""
+    for kind in sorted(ECP5_DSP_CELLS & cells.keys()):
+        if cells[kind]:
+            raise MultiplierError(f"the design multiplies: {cells[kind]} {kind} after synthesis")
+
+
+def _versions() -> dict[str, str]:
+    tools = {name: tool_version(name) for name in ("yosys", "nextpnr-ecp5", "ecppack")}
+    return tools | {name: version(name) for name in ("amaranth", "amaranth-boards")}
+
+
+def _keep(folder: Path, out: Path) -> None:
+    """Move KEPT to ``out``; a new folder appears with all of them, in one that was there they are replaced."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        for name in KEPT:
+            shutil.copyfile(folder / name, stage / name)
+        stage.chmod(0o755)
+        if not out.exists():
+            os.rename(stage, out)
+            return
+        (out / DESCRIPTION).unlink(missing_ok=True)
+        for name in KEPT:
+            os.replace(stage / name, out / name)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

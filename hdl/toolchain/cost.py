@@ -1,0 +1,294 @@
+"""What an accelerator costs, before it is built: cycles per token, exactly; LUTs, flip-flops and memory blocks of the ECP5, from the syntheses that were measured."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hdl.accelerator import ORDER_CYCLES
+from hdl.array.row_blocks import LATENCY as QUEUE_LATENCY
+from hdl.array.ternary_array import array_latency
+from hdl.fabric.ecp5_ram import count_blocks, plan_banks, resting_blocks
+from hdl.interface import RESULT_BLOCKS
+from hdl.memory.embedding import LATENCY as EMBEDDING_LATENCY
+from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
+from hdl.memory.vectors import MAX_DISTRIBUTED_WORDS
+from hdl.memory.weight_check import check_latency
+from hdl.pow2.activations import LATENCY as ACTIVATIONS_LATENCY
+from hdl.pow2.post import EARLY, Stages
+from hdl.pow2.rms_norm import norm_latency, take_up_parts
+from mmfree.chip.design import LOADED_MEMORIES, Design
+from mmfree.contract.pow2 import SEGMENT_ROLES
+from mmfree.contract.shape import ModelConfig
+from mmfree.tape.pow2 import segment_shapes
+
+MEASURED = Path(__file__).parent / "measured" / "ecp5.json"
+"""Syntheses by ``tools/measure/costs.py``: a configuration, its design and its cells each."""
+
+ROUTED = Path(__file__).parent / "measured" / "routed.json"
+"""Clocks after routing, by ``tools/measure/route.py``."""
+
+_FIRST_ADMISSION = 2
+"""Cycles from a header's load to the first tile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentCycles:
+    """Cycles of one entry of the segment table: all, those in which a tile was admitted, and waits by cause (``hdl.control.sequencer.WAITS``; weights are always available)."""
+
+    name: str
+    cycles: int
+    beats: int
+    wait_room: int
+    wait_drain: int
+    wait_vector: int
+    wait_control: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Latencies:
+    """Cycles that a design's blocks take."""
+
+    array: int
+    groups: int
+    norm: int
+    norm_parts: int
+    check: int
+    write: dict[str, int]
+    head: int
+
+    @classmethod
+    def of(cls, design: Design) -> _Latencies:
+        stages = Stages.of(design.post_width)
+        return cls(
+            array=array_latency(design.columns),
+            groups=design.num_groups,
+            norm=norm_latency(design.columns),
+            norm_parts=take_up_parts(design.columns),
+            check=check_latency(design.num_groups),
+            write={
+                "gates": stages.gates,
+                "output": stages.residual,
+                "glu": stages.glu,
+                "down": stages.residual,
+            },
+            head=stages.head,
+        )
+
+
+def segment_cycles(config: ModelConfig, design: Design) -> list[SegmentCycles]:
+    """Cycles of the embedding and of every segment of a model's token, with weights always available: equal to the chip's own counters."""
+    latencies = _Latencies.of(design)
+    tiles = -(-config.hidden_size // design.columns)
+    groups = tiles * design.columns // design.post_width
+    # LOAD, PREPARE, the order; the row; and its vector is ready EARLY cycles before the last write.
+    cycles = 2 + EMBEDDING_LATENCY + (groups - 1) - EARLY + 2
+    found = [
+        SegmentCycles(
+            name="embedding", cycles=cycles, beats=0, wait_room=0, wait_drain=0, wait_vector=cycles - 2
+        )
+    ]
+    for kind, layer, rows, fan_in in segment_shapes(config):
+        name = kind if layer is None else f"layer {layer} {kind}"
+        found.append(_segment(name, kind, rows, fan_in, design, latencies))
+    return found
+
+
+def cycles_per_token(config: ModelConfig, design: Design) -> int:
+    """Cycles from a token's acceptance until its result is valid."""
+    return sum(segment.cycles for segment in segment_cycles(config, design))
+
+
+def lane_utilization(config: ModelConfig, design: Design) -> float:
+    """Ternary weights of the model per lane and cycle, head included."""
+    weights = sum(len(SEGMENT_ROLES[k]) * rows * fan_in for k, _, rows, fan_in in segment_shapes(config))
+    return weights / (design.lanes * cycles_per_token(config, design))
+
+
+_PROMISES = RESULT_BLOCKS - 2
+"""Row blocks that may be under way when another is begun, as far as the sequencer then knows."""
+
+
+def _count_until(cycles: list[int], last: int) -> int:
+    """How many of the rising ``cycles`` are at most ``last``: all but the last few."""
+    count = len(cycles)
+    while count and cycles[count - 1] > last:
+        count -= 1
+    return count
+
+
+def _segment(
+    name: str, kind: str, rows: int, fan_in: int, design: Design, latencies: _Latencies
+) -> SegmentCycles:
+    tiles, blocks = -(-fan_in // design.columns), len(SEGMENT_ROLES[kind]) * -(-rows // design.rows)
+    slots = design.groups_per_block
+    # A tile's words reach the norm, and its last tile's sums the queue, so many cycles after admission.
+    to_norm = ACTIVATIONS_LATENCY - 1
+    to_queue = 1 + ACTIVATIONS_LATENCY + latencies.array + latencies.groups - 1
+    scale_done = _FIRST_ADMISSION + to_norm + tiles * latencies.norm_parts + latencies.norm
+    begins: list[int] = []
+    ends: list[int] = []
+    takes: list[int] = []
+    waited = 0
+    end = _FIRST_ADMISSION - 1
+    for _ in range(blocks):
+        # Begun when there is room: as it was two cycles before, with the blocks then begun, less those then taken out.
+        begin = wanted = end + 1
+        while (begun := _count_until(begins, begin - 3)) >= _PROMISES and takes[begun - _PROMISES] > begin - 4:
+            begin += 1
+        waited += begin - wanted
+        begins.append(begin)
+        end = begin + tiles - 1
+        ends.append(end)
+        take = max(end + to_queue + 1, scale_done)
+        takes.append(max(take, takes[-1] + slots) if takes else take)
+    last_tag = takes[-1] + QUEUE_LATENCY - 1 + slots - 1
+    if kind == "head":
+        check = ends[-1] + 2 + ORDER_CYCLES + SOURCE_LATENCY + latencies.check + 2
+        cycles = max(last_tag + latencies.head + 1, check) + 1
+    else:
+        cycles = last_tag + latencies.write[kind] - EARLY + 1
+    beats, drain = tiles * blocks, takes[-1] + 1 - ends[-1]
+    return SegmentCycles(
+        name=name,
+        cycles=cycles,
+        beats=beats,
+        wait_room=waited,
+        wait_drain=drain,
+        wait_vector=cycles - beats - waited - drain - 2,
+    )
+
+
+def routed_rows() -> list[dict[str, Any]]:
+    """Post-route results (``tools/measure/route.py``): lanes, clock_hz (median of ``seeds`` seeds), and how they were reached."""
+    rows: list[dict[str, Any]] = json.loads(ROUTED.read_text())
+    return rows
+
+
+def clock_hz(lanes: int) -> float:
+    """Clock to expect on an ECP5 of speed grade 6, from routed designs: between two, by the logarithm of the lanes; beyond them, the nearest."""
+    rows = sorted((row["lanes"], row["clock_hz"]) for row in routed_rows())
+    return float(np.interp(math.log2(lanes), [math.log2(n) for n, _ in rows], [clock for _, clock in rows]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a design takes of an ECP5: LUT4-equivalents (LUT4, and 2 for each CCU2C; distributed RAM apart), flip-flops, block RAMs."""
+
+    luts: int
+    flip_flops: int
+    blocks: int
+
+
+def resources(design: Design) -> Resources:
+    """Estimate for a design: blocks by the plan that builds them, the rest by regression over the measured syntheses."""
+    coefficients = _coefficients()
+    row = features(design)
+    return Resources(
+        luts=round(float(row @ coefficients["luts"])),
+        flip_flops=round(float(row @ coefficients["flip_flops"])),
+        blocks=memory_blocks(design),
+    )
+
+
+def memory_blocks(design: Design) -> int:
+    """Block RAMs of a design."""
+    return sum(
+        count * count_blocks(depth, part_bits, parts, reads)
+        for count, depth, part_bits, parts, reads in _memories(design)
+    )
+
+
+def memory_blocks_at_rest(design: Design) -> float:
+    """Of these, how many rest on average while all memories are read, because other banks are."""
+    return sum(
+        count * resting_blocks(depth, part_bits, parts, reads)
+        for count, depth, part_bits, parts, reads in _memories(design)
+    )
+
+
+def measured_rows() -> list[tuple[Design, dict[str, int]]]:
+    """Designs that were synthesized, with their LUT4-equivalents, flip-flops and blocks."""
+    rows = json.loads(MEASURED.read_text())
+    return [
+        (
+            Design.from_dict(row["design"]),
+            {"luts": row["lut4"] + 2 * row["ccu2c"], "flip_flops": row["ff"], "blocks": row["blocks"]},
+        )
+        for row in rows
+    ]
+
+
+def fit(rows: list[tuple[Design, dict[str, int]]]) -> dict[str, NDArray[np.float64]]:
+    """Coefficients of the features, by least squares of the relative error."""
+    table = np.array([features(design) for design, _ in rows])
+    found = {}
+    for name in ("luts", "flip_flops"):
+        measured = np.array([cells[name] for _, cells in rows], dtype=np.float64)
+        weighted = table / measured[:, None]
+        found[name] = np.asarray(np.linalg.lstsq(weighted, np.ones(len(rows)), rcond=None)[0], dtype=np.float64)
+    return found
+
+
+@cache
+def _coefficients() -> dict[str, NDArray[np.float64]]:
+    return fit(measured_rows())
+
+
+def _memories(design: Design) -> list[tuple[int, int, int, int, int]]:
+    """(how many, depth, bits of a part, parts, read ports) of the memories that may be block RAM."""
+    width = design.post_width
+    found = [(design.num_groups, design.weight_words, design.group_shape.part_bits, design.group_shape.parts, 1)]
+    reads = {"tables": 2 * width, "gumbel": width}
+    for name in LOADED_MEMORIES[1:]:
+        shape = design.loaded_shape(name)
+        found.append((1, shape.depth, shape.part_bits, shape.parts, reads.get(name, 1)))
+    logit_words = max(2, design.max_blocks * design.groups_per_block)
+    x_words = max(2, design.embedding_tiles) * design.columns // width
+    found += [(1, depth, 16, width, 1) for depth in (2 * max(2, design.state_words), logit_words, x_words)]
+    # The words of vectors, x and u in parts of P elements: Yosys takes 36 bits of a block.
+    parts = design.columns // width
+    for count, bits, depth in (
+        (parts, 16 * width, design.embedding_tiles),
+        (parts, 16 * width, design.max_tiles),
+        (2, 8 * design.columns, design.max_tiles),
+    ):
+        if depth > MAX_DISTRIBUTED_WORDS:
+            found.append((count * -(-bits // 36), depth, 18, 2, 1))
+    return found
+
+
+def features(design: Design) -> NDArray[np.float64]:
+    """What LUTs and flip-flops grow with."""
+    lanes, columns, width = design.lanes, design.columns, design.post_width
+    banked = sum(
+        count * part_bits * parts * max(0, len(plan_banks(depth, part_bits, parts, reads)) - 1)
+        for count, depth, part_bits, parts, reads in _memories(design)
+    )
+    distributed = sum(
+        size * columns * (-(-depth // 16) - 1)
+        for size, depth in ((16, design.embedding_tiles), (16, design.max_tiles), (8, design.max_tiles), (8, design.max_tiles))
+        if depth <= MAX_DISTRIBUTED_WORDS
+    )
+    return np.array(
+        [
+            1,
+            lanes,
+            lanes * (design.weight_code == "1.67"),
+            lanes * (design.weight_code == "1.6"),
+            lanes / columns * design.accumulator_bits,
+            columns,
+            width,
+            width * design.accumulator_bits,
+            banked,
+            distributed,
+        ],
+        dtype=np.float64,
+    )

@@ -1,0 +1,119 @@
+"""From a design to Verilog and memory files.
+
+The Verilog depends on the design alone. What belongs to a tape stands in memory files beside it, which simulators and synthesizers read by ``$readmemh``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import rtlil
+
+from hdl.accelerator import Accelerator
+from hdl.fabric.technology import Technology
+from hdl.toolchain.audit import forbidden_cells
+from hdl.toolchain.products import ProductUnit, product_units
+from hdl.toolchain.yosys import run_yosys
+from mmfree.chip.design import Design, padding_share
+from mmfree.chip.image import Image, constant_words
+from mmfree.chip.layout import layout
+from mmfree.files.atomic import write_atomically
+from mmfree.tape.pow2 import Tape
+
+TOP = "mmfree"
+VERILOG_NAME = f"{TOP}.v"
+_INITIAL = re.compile(r'^\s*initial \$readmemb\("[^"]*", (\S+)\s*\);\n', flags=re.MULTILINE)
+
+_TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;\n(.*?)^endmodule", re.MULTILINE | re.DOTALL)
+"""What makes combinational processes run at time 0. Icarus sees no change in a value that a declaration sets; set last, it does."""
+
+_PROCESS = re.compile(r"^  always @\*\n    (\S[^\n]*;)\n", re.MULTILINE)
+"""A process of one assignment, to part of a variable, which has no such trigger of its own."""
+
+
+def convert_rtlil(accelerator: Accelerator, technology: Technology = Technology.GENERIC) -> str:
+    """RTLIL of an accelerator for a technology, top module TOP."""
+    return str(rtlil.convert(accelerator, name=TOP, emit_src=False, platform=technology))
+
+
+def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
+    """Verilog of RTLIL; ``memories``, each of which it must hold once, are initialised from NAME.hex in the working folder, others not at all."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "design.il").write_text(rtlil_text)
+        commands = [
+            "read_rtlil design.il",
+            "proc -nomux -norom",
+            "memory_collect",
+            "write_verilog -norename -noattr -extmem design.v",
+        ]
+        run_yosys(commands, folder)
+        verilog = (folder / "design.v").read_text()
+    seen: list[str] = []
+
+    def initial(match: re.Match[str]) -> str:
+        memory = match.group(1)
+        seen.append(memory)
+        if memory in memories:
+            return f'  initial $readmemh("{memory}.hex", {memory});\n'
+        return ""  # written before it is read
+
+    def triggered(match: re.Match[str]) -> str:
+        trigger, body = match.groups()
+        body = _PROCESS.sub(
+            lambda process: f"  always @* begin\n    if ({trigger}) begin end\n    {process.group(1)}\n  end\n", body
+        )
+        return f"  reg {trigger};\n{body}  initial {trigger} = 1'h0;\nendmodule"
+
+    verilog = _TRIGGER.sub(triggered, _INITIAL.sub(initial, verilog))
+    for memory in memories:
+        assert seen.count(memory) == 1, f"memory {memory} appears {seen.count(memory)} times"
+    return verilog
+
+
+def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dict[str, Any]:
+    """Write mmfree.v, memory files and design.json; returns what design.json holds.
+
+    Without a tape only the constant tables have memory files, and uses per token are not known (null).
+    """
+    image = layout(tape, design) if tape is not None else None
+    accelerator = Accelerator(design)
+    rtlil_text = convert_rtlil(accelerator)
+    description = describe(design, rtlil_text, product_units(accelerator, tape))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / VERILOG_NAME, convert_verilog(rtlil_text, design.memories).encode())
+    write_memory_files(image, design, folder)
+    if tape is not None:
+        description["tape_sha256"] = tape.sha256
+        description["padding_share"] = padding_share(tape.config, design.rows, design.columns)
+    write_atomically(folder / "design.json", (json.dumps(description, indent=1) + "\n").encode())
+    return description
+
+
+def write_memory_files(image: Image | None, design: Design, folder: Path) -> None:
+    """Write NAME.hex of every initialised memory; of the constant tables alone without an image."""
+    if image is None:
+        words = constant_words()
+        shapes = {name: design.loaded_shape(name) for name in words}
+        constants = {name: [shapes[name].with_parity(w) for w in words[name]] for name in words}
+        image = Image(design=design, words=constants)
+    for name, text in image.memory_files().items():
+        write_atomically(folder / f"{name}.hex", text.encode())
+
+
+def describe(design: Design, rtlil_text: str, units: list[ProductUnit]) -> dict[str, Any]:
+    """What design.json says: the sizes, the number of multiplying or dividing cells found in the RTLIL, and every shift-and-add product unit with its LUTs and uses per token."""
+    uses = [unit.uses_per_token for unit in units]
+    return {
+        "design": design.to_dict(),
+        "lanes": design.lanes,
+        "multipliers": len(forbidden_cells(rtlil_text)),
+        "shift_and_add_units": [unit.to_dict() for unit in units],
+        "shift_and_add_luts": sum(unit.count * unit.luts_each for unit in units),
+        "shift_and_add_products_per_token": None if None in uses else sum(u or 0 for u in uses),
+    }

@@ -1,0 +1,115 @@
+"""Families of FPGAs: how Yosys synthesizes for them, and what their cells amount to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from hdl.accelerator import Accelerator
+from hdl.array.ternary_array import ArrayOf, TernaryArray
+from hdl.fabric.technology import Technology
+from hdl.memory.block_memory import memories_of
+from hdl.toolchain.audit import ECP5_DSP_CELLS, cells_by_block
+from hdl.toolchain.emit import TOP, convert_rtlil
+from hdl.toolchain.ultrascale_audit import (
+    FLIP_FLOPS,
+    LUT_CELLS,
+    RAM_LUTS,
+    SHIFT_REGISTERS,
+    ULTRASCALE_DSP_CELLS,
+)
+from mmfree.chip.design import Design
+
+
+@dataclass(frozen=True, kw_only=True)
+class Area:
+    """Cells of a block: LUTs that compute, flip-flops, LUTs that are memory, block RAMs (``resting``: of these, how many a read leaves at rest on average), UltraRAMs, DSP blocks."""
+
+    luts: int = 0
+    flip_flops: int = 0
+    lut_rams: int = 0
+    ram_blocks: float = 0
+    resting: float = 0
+    uram: int = 0
+    dsp: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """``synthesis``: Yosys' command, blocks kept apart; then kinds of cells, and how many each counts for; of ``flip_flops``, what their names begin with."""
+
+    synthesis: str
+    technology: Technology = Technology.GENERIC
+    luts: Mapping[str, int]
+    flip_flops: tuple[str, ...]
+    ram_blocks: Mapping[str, float]
+    dsp: frozenset[str]
+    lut_rams: Mapping[str, int] = field(default_factory=dict)
+    uram: frozenset[str] = frozenset()
+
+    def area(self, cells: Mapping[str, int]) -> Area:
+        """What cells by type amount to."""
+        return Area(
+            luts=sum(each * cells.get(kind, 0) for kind, each in self.luts.items()),
+            flip_flops=sum(count for kind, count in cells.items() if kind.startswith(self.flip_flops)),
+            lut_rams=sum(each * cells.get(kind, 0) for kind, each in self.lut_rams.items()),
+            ram_blocks=sum(each * cells.get(kind, 0) for kind, each in self.ram_blocks.items()),
+            uram=sum(cells.get(kind, 0) for kind in self.uram),
+            dsp=sum(cells.get(kind, 0) for kind in self.dsp),
+        )
+
+
+_XILINX_LUTS = dict.fromkeys(LUT_CELLS, 1)
+_XILINX_LUT_RAMS = RAM_LUTS | dict.fromkeys(SHIFT_REGISTERS, 1)
+_DISTRIBUTED = re.compile(r'^ *attribute \\ram_style "distributed"\n', re.MULTILINE)
+
+FAMILIES = {
+    "ice40": Family(
+        synthesis="synth_ice40 -device u -dsp -noflatten",
+        luts={"SB_LUT4": 1},
+        flip_flops=("SB_DFF",),
+        ram_blocks={"SB_RAM40_4K": 1, "SB_RAM40_4KNR": 1, "SB_RAM40_4KNW": 1, "SB_RAM40_4KNRNW": 1},
+        dsp=frozenset({"SB_MAC16"}),
+    ),
+    "ecp5": Family(
+        synthesis="synth_ecp5 -noflatten",
+        technology=Technology.ECP5,
+        luts={"LUT4": 1, "CCU2C": 2},
+        flip_flops=("TRELLIS_FF",),
+        ram_blocks={"DP16KD": 1, "PDPW16KD": 1},
+        dsp=ECP5_DSP_CELLS,
+        lut_rams={"TRELLIS_DPR16X4": 4},
+    ),
+    "xc7": Family(
+        synthesis="synth_xilinx -family xc7 -noiopad -noclkbuf",
+        ram_blocks={"RAMB36E1": 1, "RAMB18E1": 0.5},
+        dsp=frozenset({"DSP48E1"}),
+        luts=_XILINX_LUTS,
+        flip_flops=tuple(FLIP_FLOPS),
+        lut_rams=_XILINX_LUT_RAMS,
+    ),
+    "xcup": Family(
+        synthesis="synth_xilinx -family xcup -noiopad -noclkbuf",
+        technology=Technology.ULTRASCALE_PLUS,
+        ram_blocks={"RAMB36E2": 1, "RAMB18E2": 0.5},
+        dsp=ULTRASCALE_DSP_CELLS,
+        uram=frozenset({"URAM288"}),
+        luts=_XILINX_LUTS,
+        flip_flops=tuple(FLIP_FLOPS),
+        lut_rams=_XILINX_LUT_RAMS,
+    ),
+}
+
+
+def area_by_block(design: Design, family: str, *, array: ArrayOf = TernaryArray) -> dict[str, Area]:
+    """Cells of an accelerator's blocks (Yosys estimate, neither placed nor routed); "top": what stands in none."""
+    chosen, accelerator = FAMILIES[family], Accelerator(design, array=array)
+    text = convert_rtlil(accelerator, chosen.technology)
+    if not chosen.lut_rams:
+        text = _DISTRIBUTED.sub("", text)
+    areas = {name: chosen.area(cells) for name, cells in cells_by_block(text, TOP, chosen.synthesis).items()}
+    if chosen.technology is Technology.ECP5:
+        for name, block in accelerator.blocks.items():
+            areas[name] = replace(areas[name], resting=sum(memory.resting_blocks() for memory in memories_of(block)))
+    return areas

@@ -1,0 +1,183 @@
+"""From a tape to the memory image that one design plays: a pure function."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfree.chip.design import CHECK_BITS, KIND_CODES, Design, weight_words
+from mmfree.chip.image import Image, constant_words
+from mmfree.chip.weight_codes import find_code
+from mmfree.contract.pow2 import GATES, ROLES
+from mmfree.tape.pow2 import Tape
+
+
+class LayoutError(ValueError):
+    """A tape does not fit a design."""
+
+
+
+
+def layout(tape: Tape, design: Design) -> Image:
+    """Arrange a tape for a design.
+
+    Raises
+    ------
+    LayoutError
+        If the tape exceeds a limit of the design; the message names the limit and both sizes.
+    """
+    _check_fit(tape, design)
+    words = {
+        "weights": list(
+            arrange_weights([[matrix.trits for matrix in segment.matrices] for segment in tape.segments], design)
+        ),
+        "headers": list(_headers(tape, design)),
+        "embedding": _row_words(_embedding(tape, design)),
+        "biases": _row_words(_biases(tape, design)),
+        "tables": _row_words(_tables(tape)[:, None]),
+        **constant_words(),
+    }
+    return Image(
+        design=design,
+        words={
+            name: [design.loaded_shape(name).with_parity(word) for word in values]
+            for name, values in words.items()
+        },
+    )
+
+
+
+
+def _check_fit(tape: Tape, design: Design) -> None:
+    config = tape.config
+    d, i = config.hidden_size, config.intermediate_size
+    if tape.formats != design.formats:
+        raise LayoutError("the tape's formats are not the design's: generate a design for this tape")
+    needed = {
+        "max_width": max(d, i),
+        "max_rows": max(d, i, config.head_size),
+        "weight_words": weight_words(config, design.rows, design.columns),
+        "header_words": 1 + len(tape.segments),
+        "embedding_rows": config.vocab_size,
+        "embedding_width": d,
+        "bias_words": gate_words(tape, design),
+        "state_words": gate_words(tape, design),
+    }
+    for name, need in needed.items():
+        if need > (limit := getattr(design, name)):
+            raise LayoutError(
+                f"the tape needs {name} of {need}, but the design has {limit}: generate a larger design"
+            )
+
+
+def gate_words(tape: Tape, design: Design) -> int:
+    """Words of P values that a tape's state takes; row blocks are padded to whole blocks."""
+    blocks = -(-tape.config.hidden_size // design.rows)
+    return tape.config.num_layers * blocks * design.groups_per_block
+
+
+def arrange_weights(segments: Iterable[list[NDArray[np.int8]]], design: Design) -> Iterator[int]:
+    """Words of the weight memory for the matrices [out, in] of every segment, each segment's check word behind it."""
+    for matrices in segments:
+        words = _segment_weights(matrices, design)
+        yield from (int.from_bytes(word.tobytes(), "little") for word in words)
+        yield check_word(words, design)
+
+
+def _segment_weights(matrices: list[NDArray[np.int8]], design: Design) -> NDArray[np.uint8]:
+    """Row blocks of the matrices in turn; within a block, tile after tile: uint8 [words, word bytes], little-endian."""
+    rows, columns = design.rows, design.columns
+    height, fan_in = matrices[0].shape
+    blocks, tiles = -(-height // rows), -(-fan_in // columns)
+    weights = np.zeros((len(matrices), blocks * rows, tiles * columns), dtype=np.int8)
+    for index, matrix in enumerate(matrices):
+        weights[index, :height, :fan_in] = matrix
+    # [matrix, block, row, tile, column] -> [block, matrix, tile, row, column]
+    words = weights.reshape(-1, blocks, rows, tiles, columns).transpose(1, 0, 3, 2, 4)
+    groups = words.reshape(-1, design.group_rows * columns)
+    bits = np.zeros((len(groups), design.group_bits), dtype=np.uint8)
+    packed = find_code(design.weight_code).pack(groups)
+    bits[:, : packed.shape[1]] = packed
+    return np.packbits(bits.reshape(-1, design.word_bits), axis=1, bitorder="little")
+
+
+def check_word(words: NDArray[np.uint8], design: Design) -> int:
+    """Check of a segment (docs/accelerator.md): words [n, bytes] folded to 32 bits, XORed to pages, and CRC-32 over these."""
+    bits = np.unpackbits(words, axis=1, count=design.word_bits, bitorder="little")
+    groups = bits.reshape(len(words), design.num_groups, design.group_bits)
+    padding = [(0, 0), (0, 0), (0, -design.group_bits % CHECK_BITS)]
+    parts = np.pad(groups, padding).reshape(len(words), -1, CHECK_BITS)
+    folds = np.packbits(np.bitwise_xor.reduce(parts, axis=1), axis=1, bitorder="little").view("<u4")[:, 0]
+    starts = np.arange(0, len(folds), design.page_words)
+    return zlib.crc32(np.bitwise_xor.reduceat(folds, starts).astype("<u4").tobytes())
+
+
+def _headers(tape: Tape, design: Design) -> Iterator[int]:
+    d = tape.config.hidden_size
+    shape = _vector_fields(d, design)
+    yield _pack_header(design, kind=KIND_CODES["embedding"], base0=tape.embedding_shift, **shape)
+    for segment in tape.segments:
+        height = segment.matrices[0].rows
+        blocks = -(-height // design.rows)
+        values = {
+            "kind": KIND_CODES[segment.kind],
+            "last": int(segment is tape.segments[-1]),
+            "gate": GATES.index(tape.config.gate),
+            "blocks": blocks,
+            "tail_rows": height - (blocks - 1) * design.rows,
+            **_vector_fields(segment.fan_in, design),
+        }
+        for index, matrix in enumerate(segment.matrices):
+            role = ROLES[matrix.role]
+            values[f"multiplier{index}"] = matrix.multiplier
+            values[f"base{index}"] = role.shift_base(matrix.exponent, tape.config.gate, tape.formats)
+        yield _pack_header(design, **values)
+
+
+def _vector_fields(width: int, design: Design) -> dict[str, int]:
+    tiles = -(-width // design.columns)
+    return {"tiles": tiles, "tail": width - (tiles - 1) * design.columns}
+
+
+def _pack_header(design: Design, **values: int) -> int:
+    word, offset = 0, 0
+    for name, bits in design.header_fields:
+        word |= (values.get(name, 0) & ((1 << bits) - 1)) << offset
+        offset += bits
+    return word
+
+
+def _embedding(tape: Tape, design: Design) -> NDArray[np.int8]:
+    rows, d = tape.embedding.shape
+    padded = np.zeros(
+        (design.embedding_rows, design.embedding_tiles * design.columns), dtype=np.int8
+    )
+    padded[:rows, :d] = tape.embedding
+    tiles = padded.reshape(design.embedding_rows, design.embedding_tiles, design.columns)
+    return np.ascontiguousarray(tiles.transpose(1, 0, 2)).reshape(-1, design.columns)
+
+
+def _biases(tape: Tape, design: Design) -> NDArray[np.int16]:
+    height = -(-tape.config.hidden_size // design.rows) * design.rows
+    parts = []
+    for segment in tape.segments:
+        for matrix in segment.matrices:
+            if matrix.bias is not None:
+                padded = np.zeros(height, dtype=np.int16)
+                padded[: matrix.rows] = matrix.bias
+                parts.append(padded)
+    return np.concatenate(parts).reshape(-1, design.post_width)
+
+
+def _tables(tape: Tape) -> NDArray[np.int16]:
+    # Entry j of a tape's table is for index j - 128; the chip addresses it by the index's low bits.
+    return np.concatenate([np.roll(tape.sigmoid, -128), np.roll(tape.silu, -128)])
+
+
+def _row_words(rows: NDArray[np.generic]) -> list[int]:
+    """A word for each row: its elements, the first in the low bits."""
+    little = np.ascontiguousarray(rows.astype(rows.dtype.newbyteorder("<")))
+    return [int.from_bytes(row.tobytes(), "little") for row in little]

@@ -1,0 +1,97 @@
+"""``mmfree compare``: a MatMul-free model and a Transformer++ of the same size, on the same text.
+
+Every run is a checkpoint folder of its own under --out, so an interrupted comparison goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmfree.cli.options import add_out
+from mmfree.cli.outcome import Outcome
+from mmfree.files.atomic import refuse_to_overwrite, write_atomically
+from mmfree.training.presets import run_config
+
+if TYPE_CHECKING:
+    from mmfree.training.comparison import Trained
+
+SUMMARY = "train a model and a Transformer of its size on the same text, and compare them"
+
+COMPARISON_NAME, CURVES_NAME = "compare.json", "compare.svg"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument("config", metavar="PRESET|CONFIG.json", help="text, or a file of task text")
+    parser.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="as of train")
+    parser.add_argument("--tokenizer", metavar="NAME", help="as of train")
+    parser.add_argument("--rates", type=float, nargs="+", metavar="R", help="learning rates to try; None: four")
+    parser.add_argument("--baseline-rates", type=float, nargs="+", metavar="R", help="the Transformer's; None: four")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs at the best rate")
+    add_out(parser, "folder for all runs; what is finished there is taken")
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Carry out the verb."""
+    from mmfree.training.comparison import RATES, WINDOWS, compare
+
+    refuse_to_overwrite(options.out / COMPARISON_NAME, options.force)
+    config = run_config(options.config, tokenizer=options.tokenizer, data=options.data)
+    if config.recipe.task != "text":
+        raise ValueError(
+            f"{options.config}: a comparison is made on text; task {config.recipe.task} is none"
+        )
+    found = compare(
+        config,
+        options.out,
+        data=options.data,
+        rates={
+            "matmul-free": options.rates or RATES["matmul-free"],
+            "transformer": options.baseline_rates or RATES["transformer"],
+        },
+        seeds=options.seeds,
+        seed=options.seed,
+    )
+    values = {
+        "label": "measured",
+        "data": found.data,
+        "windows": WINDOWS,
+        "runs": [asdict(run) for run in found.runs],
+        "best": found.best,
+    }
+    curves = _curves(found.runs, found.best, config.recipe.batch_size * config.recipe.length)
+    write_atomically(options.out / CURVES_NAME, curves.encode())
+    write_atomically(options.out / COMPARISON_NAME, (json.dumps(values, indent=1) + "\n").encode())
+    text = _describe(found.runs, found.best)
+    return Outcome(values, f"{text}\n{options.out / CURVES_NAME}")
+
+
+def _describe(runs: list[Trained], best: dict[str, Any]) -> str:
+    lines = [f"{'architecture':<14}{'learning rate':>14}{'seed':>6}{'bits per byte':>15}"]
+    lines += [f"{run.architecture:<14}{run.learning_rate:>14g}{run.seed:>6}{run.bits_per_byte:>15.4f}" for run in runs]
+    lines.append("")
+    for name, values in best.items():
+        edge = "; the best rate is the outermost one tried: try more" if values["at_the_edge"] else ""
+        span = f"{values['lowest']:.4f} to {values['highest']:.4f}, {values['seeds']} seeds"
+        lines.append(f"{name}: {values['bits_per_byte']:.4f} bits per byte ({span}) at {values['learning_rate']:g}, {values['parameters']:,} parameters, {values['tokens_per_second']:,.0f} tokens/s{edge}")
+    difference = best["matmul-free"]["bits_per_byte"] - best["transformer"]["bits_per_byte"]
+    return "\n".join([*lines, f"difference: {difference:+.4f} bits per byte (measured, held-out windows of the training length)"])
+
+
+def _curves(runs: list[Trained], best: dict[str, Any], tokens_per_step: int) -> str:
+    """The loss of each architecture's runs at its best rate, over tokens and over time."""
+    from mmfree.report.figures import comparison_curves
+    from mmfree.training.checkpoint import METRICS_NAME
+    from mmfree.training.train import read_rows
+
+    lines = []
+    for run in runs:
+        own = best[run.architecture]
+        if run.learning_rate == own["learning_rate"]:
+            rows = read_rows(Path(run.folder) / METRICS_NAME)
+            lines.append((run.architecture, [(row[0] + 1) * tokens_per_step for row in rows], [row[1] for row in rows], own["tokens_per_second"]))
+    return comparison_curves(lines)

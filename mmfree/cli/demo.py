@@ -1,0 +1,285 @@
+"""The whole product once: train, export, generate the chip, simulate it, and compare every bit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmfree.chip.design import Design, design_for
+from mmfree.cli.options import add_lanes
+from mmfree.cli.outcome import Outcome
+from mmfree.files.atomic import write_atomically
+from mmfree.inference.backends import GoldenBackend, load_tape_or_export
+from mmfree.inference.generate import generate
+from mmfree.inference.scoring import evaluate_task, evaluate_text
+from mmfree.tape.operations import count_operations
+from mmfree.tape.pow2 import Tape, write_tape
+from mmfree.tasks.addition import draw_sums
+from mmfree.text.loading import load_corpus
+from mmfree.text.tokenizers import tokenizer_from_dict
+from mmfree.training.checkpoint import CONFIG_NAME
+from mmfree.training.presets import PRESETS
+
+SUMMARY = "train, export, generate the chip, simulate it, and compare: all of it once"
+
+DIGITS, GOLDEN_SUMS = 100, 1000
+CHIP_SUMS = {"random": 2, "chains": 1}
+"""Sums that the simulated chip adds."""
+
+TEXT_PROMPT, TEXT_TOKENS = "The ", 96
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Something that was asked for: what, whether it held, and the figures."""
+
+    name: str
+    held: bool
+    detail: str
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument(
+        "preset", nargs="?", choices=("addition", "text"), default="addition", help="model to train"
+    )
+    add_lanes(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="folder for what it makes; None: runs/PRESET"
+    )
+    parser.add_argument("--force", action="store_true", help="train again if there is a trained model")
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Carry out the verb."""
+    from mmfree.report.run import RUN_NAME, write_report
+    from sim.cosim.run import cosim
+
+    folder = options.out or Path("runs") / options.preset
+    started = time.monotonic()
+    _train(options.preset, folder / "checkpoint", options.seed, options.force)
+    with _stage("export: floats become one tape of integers"):
+        tape = load_tape_or_export(folder / "checkpoint")
+        write_tape(tape, folder / "model.tape")
+        _say(f"{folder / 'model.tape'}: {len(tape.data):,} bytes, sha256 {tape.sha256}")
+    task = _Addition(options.seed) if options.preset == "addition" else _Text()
+    golden = GoldenBackend(tape)
+    with _stage(f"golden model: {task.golden_summary}"):
+        checks = task.check_golden(golden)
+    design = design_for(tape, options.lanes)
+    with _stage(f"Verilog of the accelerator: {design.lanes} lanes"):
+        description = _write_verilog(design, folder / "verilog", tape)
+    with _stage(f"co-simulation: {task.chip_summary}"):
+        result = cosim(tape, design, task.sequences(), profile=True)
+    checks += [
+        Check(
+            name="chip equals golden model",
+            held=result.bit_exact,
+            detail=f"{result.compared:,} logits and state words of {result.tokens} tokens"
+            if result.bit_exact
+            else f"first difference: {result.divergence}",
+        ),
+        *task.check_chip(result.rows, golden),
+    ]
+    figures = _figures(tape, description, result)
+    values = {
+        "checks": [vars(check) for check in checks],
+        **figures,
+        "bit_exact": result.bit_exact,
+        "tokens": result.tokens,
+        "compared": result.compared,
+        "simulated_hz": result.simulated_hz,
+        "sha256": tape.sha256,
+        "seconds": time.monotonic() - started,
+    }
+    answers = task.answers(result.rows)
+    record = values | {"design": design.to_dict(), "profile": result.profile, "answers": answers}
+    write_atomically(folder / RUN_NAME, (json.dumps(record, indent=1) + "\n").encode())
+    with _stage("report"):
+        page, _ = write_report(folder)
+        _say(str(page))
+    ok = all(check.held for check in checks)
+    return Outcome(values | {"report": str(page)}, "\n".join(_report(checks, figures, answers, ok)), ok)
+
+
+class _Addition:
+    """Streaming addition, checked against Python's own ``+``."""
+
+    golden_summary = f"{GOLDEN_SUMS:,} random and {GOLDEN_SUMS:,} full-carry sums of {DIGITS} digits"
+    chip_summary = f"{sum(CHIP_SUMS.values())} sums of {DIGITS} digits"
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        rng = np.random.default_rng(seed)
+        self._sums: list[tuple[str, int, int]] = []
+        for kind, count in CHIP_SUMS.items():
+            for a, b in zip(*draw_sums(rng, kind, DIGITS, count), strict=True):
+                numbers = [int("".join(map(str, digits[::-1]))) for digits in (a, b)]
+                self._sums.append((kind, numbers[0], numbers[1]))
+        self._tokenizer = tokenizer_from_dict({"kind": "addition"})
+
+    def check_golden(self, golden: GoldenBackend) -> list[Check]:
+        """Every sum exact."""
+        results = [
+            evaluate_task(golden, name, digits=DIGITS, examples=GOLDEN_SUMS, seed=self._seed)
+            for name in ("addition", "addition-chains")
+        ]
+        return [
+            Check(
+                name=f"golden model, {'full-carry' if r.task == 'addition-chains' else 'random'} sums",
+                held=r.exact == r.examples,
+                detail=f"{r.exact:,} of {r.examples:,} of {r.digits} digits exact",
+            )
+            for r in results
+        ]
+
+    def sequences(self) -> list[Any]:
+        """What the chip plays."""
+        from sim.cosim.run import Sequence
+
+        return [Sequence(prompt=self._tokenizer.encode(f"{a:0{DIGITS}}+{b:0{DIGITS}}")) for _, a, b in self._sums]
+
+    def check_chip(self, rows: list[list[int]], golden: GoldenBackend) -> list[Check]:
+        """The chip's digits are those of Python's ``+``."""
+        answers = [self._tokenizer.decode(chosen) for chosen in rows]
+        right = sum(
+            answer == str(a + b) for answer, (_, a, b) in zip(answers, self._sums, strict=False)
+        )
+        total = len(self._sums)
+        detail = f"{right} of {total} equal to Python's +, one a full-carry chain"
+        return [Check(name="chip, sums", held=right == total, detail=detail)]
+
+    def answers(self, rows: list[list[int]]) -> list[str]:
+        """The sums, as people write them."""
+        lines = []
+        for (kind, a, b), chosen in zip(self._sums, rows, strict=False):
+            lines += [f"{kind}:", f"   {a:0{DIGITS}}", f" + {b:0{DIGITS}}"]
+            lines.append(f" ={self._tokenizer.decode(chosen):>{DIGITS + 1}}")
+        return lines
+
+
+class _Text:
+    """Byte-level text: bits per byte on held-out text, and a continuation written by the chip."""
+
+    golden_summary = "bits per byte of held-out text"
+    chip_summary = f"{TEXT_TOKENS} bytes after {TEXT_PROMPT!r}"
+
+    def __init__(self) -> None:
+        self._tokenizer = tokenizer_from_dict({"kind": "bytes"})
+        self._prompt = self._tokenizer.encode(TEXT_PROMPT)
+
+    def check_golden(self, golden: GoldenBackend) -> list[Check]:
+        """Better than the bytes' own frequencies would be."""
+        corpus = load_corpus([])
+        result = evaluate_text(golden, corpus.validation.tobytes())
+        counts = np.bincount(np.asarray(corpus.training), minlength=256) + 1
+        frequencies = counts / counts.sum()
+        entropy = float(-np.log2(frequencies[corpus.validation]).mean())
+        return [
+            Check(
+                name="golden model, text",
+                held=result.bits_per_byte < entropy,
+                detail=f"{result.bits_per_byte:.3f} bits per byte on {result.bytes:,} held-out bytes "
+                f"({entropy:.3f} from the frequencies of bytes alone)",
+            )
+        ]
+
+    def sequences(self) -> list[Any]:
+        """What the chip plays."""
+        from sim.cosim.run import Sequence
+
+        return [Sequence(prompt=self._prompt, generate=TEXT_TOKENS)]
+
+    def check_chip(self, rows: list[list[int]], golden: GoldenBackend) -> list[Check]:
+        """The chip wrote what the golden model writes by itself."""
+        text = "".join(piece for piece, _ in generate(golden, TEXT_PROMPT, TEXT_TOKENS))
+        return [
+            Check(
+                name="chip, text",
+                held=self._written(rows) == text,
+                detail=f"{TEXT_TOKENS} bytes, those that the golden model writes by itself",
+            )
+        ]
+
+    def answers(self, rows: list[list[int]]) -> list[str]:
+        """What the chip wrote."""
+        return ["the chip wrote:", *f"{TEXT_PROMPT}{self._written(rows)}".splitlines()]
+
+    def _written(self, rows: list[list[int]]) -> str:
+        return self._tokenizer.decode(rows[0][len(self._prompt) - 1 :])
+
+
+def _train(preset: str, folder: Path, seed: int, force: bool) -> None:
+    from mmfree.training.train import train
+
+    there = (folder / CONFIG_NAME).exists() and not force
+    with _stage(f"training: {preset}" + (f", going on with {folder}" if there else "")):
+        result = train(PRESETS[preset](), folder, seed=seed, resume=there, force=force)
+        _say(f"{folder}: {result.step} steps; train again with --force" if there else f"{folder}")
+
+
+def _write_verilog(design: Design, folder: Path, tape: Tape) -> dict[str, Any]:
+    from hdl.toolchain.emit import write_verilog
+
+    description = write_verilog(design, folder, tape)
+    _say(f"{folder}: mmfree.v, memory files, design.json")
+    return description
+
+
+def _figures(tape: Tape, description: dict[str, Any], result: Any) -> dict[str, Any]:
+    operations = count_operations(tape)
+    return {
+        "parameters": tape.config.num_parameters,
+        "weights_per_token": result.weights_per_token,
+        "lanes": result.lanes,
+        "cycles_per_token": result.cycles_per_token,
+        "lane_utilization": result.lane_utilization,
+        "adds_per_token": operations.ternary_additions,
+        "table_reads_per_token": sum(operations.table_reads.values()),
+        "products_per_token": description["shift_and_add_products_per_token"],
+        "multipliers": description["multipliers"],
+    }
+
+
+def _report(checks: list[Check], figures: dict[str, Any], answers: list[str], ok: bool) -> Iterator[str]:
+    yield from answers
+    yield ""
+    for check in checks:
+        yield f"{'ok  ' if check.held else 'FAIL'}  {check.name + ':':<34}{check.detail}"
+    yield ""
+    rows = [
+        ("parameters", f"{figures['parameters']:,}"),
+        ("ternary weights", f"{figures['weights_per_token']:,}"),
+        ("lanes", f"{figures['lanes']:,}"),
+        ("cycles per token (simulated)", f"{figures['cycles_per_token']:,.0f}"),
+        ("lane utilization (simulated)", f"{100 * figures['lane_utilization']:.1f} %"),
+        ("ternary additions per token", f"{figures['adds_per_token']:,}"),
+        ("table reads per token", f"{figures['table_reads_per_token']:,}"),
+        ("shift-and-add products per token", f"{figures['products_per_token']:,}"),
+        ("multipliers", f"{figures['multipliers']:,}"),
+    ]
+    width = max(len(value) for _, value in rows)
+    yield from (f"{name:<34}{value:>{width}}" for name, value in rows)
+    yield ""
+    yield "Everything held." if ok else "Something did not hold: see FAIL above."
+
+
+@contextmanager
+def _stage(title: str) -> Iterator[None]:
+    started = time.monotonic()
+    _say(f"== {title}")
+    yield
+    _say(f"   {time.monotonic() - started:.1f} s")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,225 @@
+"""``mmfree evaluate``: text, tasks and multiple choice, with one backend or several in one table."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmfree.cli.options import add_lanes, add_model
+from mmfree.cli.outcome import Outcome
+from mmfree.inference.backends import (
+    BACKENDS,
+    AbsmaxGoldenBackend,
+    Backend,
+    GoldenBackend,
+    PublishedTorchBackend,
+    load_backend,
+)
+from mmfree.inference.choices import evaluate_choices, read_questions
+from mmfree.inference.ranges import describe_ranges, measure_ranges, ranges_to_dicts, real_sequences
+from mmfree.inference.scoring import (
+    TaskResult,
+    TextResult,
+    count_words,
+    evaluate_task,
+    evaluate_text,
+    evaluate_tokens,
+)
+from mmfree.tasks.catalog import TASKS
+from mmfree.text.corpus import Text, read_text, tokenize
+from mmfree.text.loading import load_corpus
+from mmfree.text.shards import open_shards
+from mmfree.text.sources import JSONL_SUFFIXES, PARQUET_SUFFIXES, is_name, is_shards
+from mmfree.text.tokenizer import text_tokenizer
+
+SUMMARY = "bits per byte of a text, accuracy on a task, or on multiple choice"
+
+_LABELS = {
+    "bits_per_byte": "bits per byte",
+    "token_perplexity": "token perplexity",
+    "word_perplexity": "word perplexity",
+    "accuracy": "accuracy",
+    "accuracy_error": "+-",
+    "accuracy_by_byte": "by byte",
+    "accuracy_by_byte_error": "+-",
+}
+"""Columns of the table, where a result has them."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    add_model(parser)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="UTF-8 text, documents, or shards (what they hold out); None: what training held out of the built-in text",
+    )
+    parser.add_argument(
+        "--words", action="store_true", help="perplexity per word, too, as it is published for WikiText-2"
+    )
+    parser.add_argument(
+        "--choices", type=Path, metavar="FILE.jsonl", help="multiple choice: query, choices and gold on each line"
+    )
+    parser.add_argument("--task", metavar="NAME", help=f"one of {', '.join(TASKS)}")
+    parser.add_argument(
+        "--digits", type=int, metavar="N", help="columns of a sum (None: 100), or bits (None: 512)"
+    )
+    parser.add_argument(
+        "--examples", type=int, metavar="K", help="examples; None: 1000, all held-out pairs, or all questions"
+    )
+    parser.add_argument(
+        "--ranges", action="store_true", help="how close each intermediate comes to its limits (backend golden)"
+    )
+    parser.add_argument(
+        "--backend",
+        type=_backends,
+        metavar="NAME[,NAME...]",
+        help=f"what plays the model, of {', '.join(BACKENDS)}, several for one table; None: fakequant for a checkpoint, float for a published one, golden for a tape",
+    )
+    add_lanes(parser)
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Carry out the verb."""
+    asked = [f"--{name}" for name in ("data", "task", "choices") if getattr(options, name) is not None]
+    if len(asked) > 1:
+        raise ValueError(f"give {' or '.join(asked)}, not both")
+    backends = [load_backend(options.model, name, options.lanes) for name in options.backend or [None]]
+    if options.ranges and any(isinstance(backend, AbsmaxGoldenBackend | PublishedTorchBackend) for backend in backends):
+        raise ValueError(f"--ranges: {options.model} is a published checkpoint or its tape; ranges are for models trained here")
+    if options.ranges and not any(isinstance(backend, GoldenBackend) for backend in backends):
+        raise ValueError(f"--ranges: backend {backends[0].name} does not show them; use golden")
+    results, lines = [], []
+    for backend in backends:
+        values, line = _evaluate(options, backend)
+        results.append(values)
+        lines.append(line)
+    differences = [_difference(results[0], values) for values in results[1:]]
+    if differences:
+        lines = _table(results, differences)
+    for backend, values in zip(backends, results, strict=True):
+        if options.ranges and isinstance(backend, GoldenBackend):
+            ranges = measure_ranges(backend.tape, real_sequences(backend.tokenizer, options.data))
+            values["ranges"] = ranges_to_dicts(ranges)
+            lines += ["", *describe_ranges(ranges)]
+    values = {"results": results, "differences": differences} if differences else results[0]
+    return Outcome(values, "\n".join(lines))
+
+
+def _difference(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The scores of ``other`` less those of ``first``, where both are finite."""
+    scores = [name for name in _LABELS if name in first and not name.endswith("_error")]
+    found = {name: other[name] - first[name] for name in scores if math.isfinite(first[name]) and math.isfinite(other[name])}
+    return {"backend": other["backend"], "less": first["backend"]} | found
+
+
+def _table(results: list[dict[str, Any]], differences: list[dict[str, Any]]) -> list[str]:
+    """A row for each backend, below what was measured, and one for what each differs from the first."""
+    first = results[0]
+    columns = [name for name in _LABELS if name in first]
+    if "bytes" in first:
+        lines = [f"{first['bytes']:,} bytes of text, {first['tokens']:,} tokens"]
+    elif "task" in first:
+        lines = [f"{first['task']}, {first['examples']:,} examples"]
+    else:
+        lines = [f"{first['examples']:,} questions, {100 * first['chance']:.1f} % by chance"]
+    lines.append(f"{'backend':<20}" + "".join(f"{_LABELS[name]:>18}" for name in columns))
+    for values in results:
+        cells = "".join(f"{values[name]:>18.4f}" for name in columns)
+        lines.append(f"{values['backend']:<20}{cells}")
+    for values in differences:
+        cells = "".join(f"{values[name]:>+18.4f}" if name in values else " " * 18 for name in columns)
+        lines.append(f"{values['backend'] + ' - ' + values['less']:<20}{cells}".rstrip())
+    return lines
+
+
+def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], str]:
+    kind = backend.tokenizer.kind
+    own = [name for name, task in TASKS.items() if task.tokenizer == kind]
+    if own and (options.data is not None or options.choices is not None or options.words):
+        raise ValueError(f"{options.model}: a model for {kind}: use --task")
+    if options.choices is not None:
+        return _answer(options, backend)
+    if options.task is None and not own and (options.digits or options.examples):
+        raise ValueError(f"{options.model}: a model for text: --digits and --examples belong to --task")
+    if options.task is not None or own:
+        name = options.task or own[0]
+        result = evaluate_task(
+            backend, name, digits=options.digits, examples=options.examples, seed=options.seed
+        )
+        values = {"backend": result.backend, "task": name, "digits": result.digits}
+        values |= {"accuracy": result.accuracy, "examples": result.examples}
+        return values, f"{describe_task(result)} ({backend.name})"
+    score = _score_text(options.data, backend, words=options.words)
+    return _known(score), f"{describe_text(score)} ({backend.name})"
+
+
+def _answer(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], str]:
+    if options.digits or options.words:
+        raise ValueError("--digits and --words do not belong to --choices")
+    result = evaluate_choices(backend, read_questions(options.choices, options.examples))
+    line = (
+        f"{options.choices.name}: {result.examples:,} questions, {100 * result.accuracy:.1f} +- "
+        f"{100 * result.accuracy_error:.1f} % right, {100 * result.accuracy_by_byte:.1f} +- "
+        f"{100 * result.accuracy_by_byte_error:.1f} % by likelihood per byte, {100 * result.chance:.1f} % by chance"
+    )
+    return asdict(result), f"{line} ({backend.name})"
+
+
+def _score_text(data: Path | None, backend: Backend, *, words: bool) -> TextResult:
+    """Scores of a file, of documents, of what shards hold out, or of the built-in held-out text."""
+    if data is None:
+        return evaluate_text(backend, load_corpus([]).validation.tobytes(), words=words)
+    tokenizer = text_tokenizer(backend.tokenizer)
+    if is_shards(data):
+        if words:
+            raise ValueError(f"{data}: --words needs the text, not its tokens")
+        tokens, num_bytes = open_shards(data, tokenizer).all_held_out()
+        return evaluate_tokens(backend, tokens, num_bytes)
+    if not (is_name(data) or data.is_dir() or data.suffix.lower() in (*JSONL_SUFFIXES, *PARQUET_SUFFIXES)):
+        return evaluate_text(backend, read_text(data), words=words)
+    found = list(tokenize(Text.of([data]).pieces(), tokenizer, begin=True))
+    return evaluate_tokens(
+        backend,
+        np.concatenate([ids for _, ids in found]),
+        sum(len(piece.text.encode("utf-8")) for piece, _ in found),
+        words=sum(count_words(piece.text) for piece, _ in found) if words else None,
+    )
+
+
+def _known(score: TextResult) -> dict[str, Any]:
+    """The scores that were asked for."""
+    return {name: value for name, value in asdict(score).items() if value is not None}
+
+
+def describe_text(score: TextResult) -> str:
+    """One line."""
+    line = f"{score.bits_per_byte:.4f} bits per byte on {score.bytes:,} bytes"
+    if score.tokens != score.bytes:
+        line += f", perplexity {score.token_perplexity:.2f} per token ({score.tokens:,})"
+    if score.word_perplexity is not None:
+        line += f", {score.word_perplexity:,.2f} per word ({score.words:,})"
+    return line
+
+
+def describe_task(result: TaskResult) -> str:
+    """One line."""
+    unit = TASKS[result.task].unit
+    length = f", {result.digits} {unit}" if unit is not None else ""
+    return f"{result.task}{length}: {result.exact} of {result.examples} exact"
+
+
+def _backends(text: str) -> tuple[str, ...]:
+    """The argument of ``evaluate --backend``."""
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in BACKENDS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(BACKENDS)}")
+    if len(set(names)) != len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} names one twice")
+    return names

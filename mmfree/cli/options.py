@@ -1,0 +1,56 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmfree.chip.weight_codes import WEIGHT_CODES
+from mmfree.inference.backends import BACKENDS
+
+TOKENIZERS = "bytes, bpe:SIZE (learned from the text), a tokenizer.json, a SentencePiece .model, or a folder with one"
+"""What ``--tokenizer`` takes."""
+
+
+def add_out(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Where results go, and whether something there may be overwritten."""
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help=meaning)
+    parser.add_argument("--force", action="store_true", help="overwrite what is there")
+
+
+def add_lanes(parser: argparse.ArgumentParser) -> None:
+    """Size of the array."""
+    parser.add_argument(
+        "--lanes", type=int, default=64, metavar="N", help="ternary additions per cycle, a power of two"
+    )
+
+
+def add_design(parser: argparse.ArgumentParser) -> None:
+    """Size of the array, and how weights are stored."""
+    add_lanes(parser)
+    parser.add_argument(
+        "--bits", choices=tuple(WEIGHT_CODES), default="2", help="storage of a weight, in bits"
+    )
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """What plays the model."""
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="what plays the model; None: fakequant for a checkpoint, float for a published one, golden for a tape",
+    )
+    add_lanes(parser)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """A checkpoint or a tape."""
+    parser.add_argument("model", type=Path, metavar="CHECKPOINT|TAPE", help="folder or file")
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """How the next token is chosen."""
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0: always the likeliest token; at most 3.98"
+    )
+    parser.add_argument("--stop", type=int, metavar="ID", help="token that ends the text; None: no such")

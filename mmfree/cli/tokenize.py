@@ -1,0 +1,52 @@
+"""``mmfree tokenize``: text as token shards."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from mmfree.cli.options import TOKENIZERS, add_out
+from mmfree.cli.outcome import Outcome
+from mmfree.text.corpus import Text
+from mmfree.text.shards import Manifest, check_output, write_shards
+from mmfree.text.tokenizers import find_tokenizer
+
+SUMMARY = "write text as token shards, to train on without reading it whole"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument(
+        "data",
+        type=Path,
+        nargs="+",
+        metavar="DATA",
+        help="text, JSONL and Parquet files, folders of them, or hf:NAME[:CONFIG[:SPLIT]] (docs/data.md)",
+    )
+    parser.add_argument("--tokenizer", default="bytes", metavar="NAME", help=TOKENIZERS)
+    parser.add_argument("--field", default="text", metavar="NAME", help="of a record, that holds its text")
+    add_out(parser, "folder of shards")
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Carry out the verb."""
+    check_output(options.out, options.force)
+    text = Text.of(options.data, options.field)
+    tokenizer = find_tokenizer(options.tokenizer, text)
+    started = time.monotonic()
+    manifest = write_shards(text, tokenizer, options.out, force=options.force)
+    summary = manifest.summary()
+    speed = summary["bytes"] / 1e6 / (time.monotonic() - started)
+    values = {"shards": str(options.out), "tokenizer": tokenizer.kind, **summary, "megabytes_per_second": speed}
+    return Outcome(values, f"{options.out}: {describe_shards(manifest)}; {speed:.2f} MB/s")
+
+
+def describe_shards(manifest: Manifest) -> str:
+    values = manifest.summary()
+    tokens = values["training_tokens"] + values["held_out_tokens"]
+    held_out = "the last tenth" if manifest.split == "tail" else f"one in ten of {values['documents']:,} documents"
+    return (
+        f"{values['training_tokens']:,} tokens for training, {values['held_out_tokens']:,} held out ({held_out}), "
+        f"vocabulary {values['vocab_size']:,}, {values['bytes'] / tokens:.2f} bytes per token"
+    )

@@ -1,0 +1,125 @@
+"""``mmfree train``: a model into a checkpoint folder, and how it does on what was held out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mmfree.cli.evaluate import describe_task
+from mmfree.cli.options import TOKENIZERS, add_out
+from mmfree.cli.outcome import Outcome
+from mmfree.contract.pow2 import GATES
+from mmfree.files.atomic import write_atomically
+from mmfree.inference.backends import load_backend
+from mmfree.inference.scoring import evaluate_task, evaluate_tokens
+from mmfree.tasks.catalog import TASKS
+from mmfree.text.loading import load_corpus
+from mmfree.text.tokenizer import text_tokenizer
+from mmfree.training.presets import PRESETS, run_config
+
+SUMMARY = "train a model into a checkpoint folder"
+
+
+CURVE_NAME = "loss.svg"
+"""The loss of a run, drawn beside its checkpoint."""
+
+EXAMPLES_AFTER_TRAINING = 200
+"""Examples of each task that score a trained model."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument("config", metavar="PRESET|CONFIG.json", help=f"{', '.join(PRESETS)}, or a file")
+    parser.add_argument("--gate", choices=GATES, help="forget gate of a preset; None: the preset's own")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="text, as for tokenize, or a folder of shards; None: Python's documentation",
+    )
+    parser.add_argument(
+        "--tokenizer", metavar="NAME", help=f"{TOKENIZERS}; None: that of the shards or of the config, else bytes"
+    )
+    parser.add_argument(
+        "--minutes", type=float, metavar="M", help="plan the run for this time in minutes; None: all steps"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on where the checkpoint stands")
+    parser.add_argument("--shard", action="store_true", help="spread weights and moments over the processes (of torchrun)")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write events for TensorBoard, in the checkpoint's folder tensorboard"
+    )
+    add_out(parser, "checkpoint folder")
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Carry out the verb."""
+    from mmfree.training.train import train
+
+    config = run_config(
+        options.config,
+        gate=options.gate,
+        tokenizer=options.tokenizer,
+        data=options.data,
+        resumed=options.out if options.resume else None,
+    )
+    result = train(
+        config,
+        options.out,
+        data=options.data,
+        seed=options.seed,
+        minutes=options.minutes,
+        resume=options.resume,
+        force=options.force,
+        tensorboard=options.tensorboard,
+        shard=options.shard,
+    )
+    if not result.main:
+        return Outcome({}, "")
+    _draw_loss(options.out)
+    score, text = _score(options.out, options.data or [])
+    values = {
+        "checkpoint": str(options.out),
+        **score,
+        "tokens_per_second": result.tokens_per_second,
+        "steps": result.step,
+        "loss": result.loss,
+        "held_bytes": result.held_bytes,
+    }
+    speed = f"{result.tokens_per_second:,.0f} tokens/s"
+    return Outcome(values, f"{options.out}: {result.step} steps, {speed}; {text}")
+
+
+def _draw_loss(folder: Path) -> None:
+    """The curve of the loss, beside the numbers."""
+    from mmfree.report.figures import training_curve
+    from mmfree.training.checkpoint import METRICS_NAME
+    from mmfree.training.train import read_rows
+
+    write_atomically(folder / CURVE_NAME, training_curve(read_rows(folder / METRICS_NAME)).encode())
+
+
+def _score(folder: Path, data: list[Path]) -> tuple[dict[str, Any], str]:
+    """How a fresh checkpoint does on what it was not trained on, in the contract's arithmetic."""
+    from mmfree.training.checkpoint import load_config
+
+    if load_config(folder).architecture != "matmul-free":
+        return {}, "not scored: the baseline is compared, not played"
+    golden = load_backend(folder, "golden")
+    kind = golden.tokenizer.kind
+    if tasks := [name for name, task in TASKS.items() if task.tokenizer == kind]:
+        results = [
+            evaluate_task(
+                golden, name, examples=EXAMPLES_AFTER_TRAINING if TASKS[name].examples else None
+            )
+            for name in tasks
+        ]
+        accuracy = sum(r.exact for r in results) / sum(r.examples for r in results)
+        return {"accuracy": accuracy}, "; ".join(describe_task(result) for result in results)
+    corpus = load_corpus(data, text_tokenizer(golden.tokenizer))
+    text = evaluate_tokens(golden, corpus.validation, corpus.validation_bytes)
+    return (
+        {"bits_per_byte": text.bits_per_byte},
+        f"{text.bits_per_byte:.4f} bits per byte on {text.bytes:,} held-out bytes",
+    )

@@ -1,0 +1,178 @@
+"""Model configuration and presets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from mmfree.contract.absmax import ROLES_BY_KIND
+from mmfree.contract.pow2 import GATES, MAX_FAN_IN
+
+
+def check_sizes(config: object, limits: dict[str, int]) -> None:
+    """ValueError names the first field that is not an integer in 1..limit."""
+    for name, high in limits.items():
+        value = getattr(config, name)
+        if type(value) is not int or not 1 <= value <= high:
+            raise ValueError(f"config: {name} must be an integer in 1..{high}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Shape and arithmetic choices of a MatMul-free language model.
+
+    Parameters
+    ----------
+    vocab_size
+        Rows of the embedding: token ids are 0..vocab_size-1.
+    head_size
+        Rows of the head. The head's row r predicts token id r, or what the tokenizer makes of it.
+    hidden_size
+        d, width of the residual vector and of the state of a layer.
+    intermediate_size
+        I, width of the GLU.
+    num_layers
+        Blocks of MLGRU and GLU.
+    gate
+        Activation of the forget gate: "sigmoid", "hard", or "signed", which can also turn the sign of the state.
+
+    Raises
+    ------
+    ValueError
+        If a size is not an integer in its range, or the gate is unknown.
+    """
+
+    vocab_size: int
+    head_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    gate: str = "hard"
+
+    def __post_init__(self) -> None:
+        limits = {
+            "vocab_size": 1 << 24,
+            "head_size": 1 << 24,
+            "hidden_size": MAX_FAN_IN,
+            "intermediate_size": MAX_FAN_IN,
+            "num_layers": 4096,
+        }
+        check_sizes(self, limits)
+        if self.gate not in GATES:
+            raise ValueError(f"config: gate must be one of {', '.join(GATES)}, got {self.gate!r}")
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str = "config") -> ModelConfig:
+        """Build from a JSON object; unknown and missing fields are errors that name ``source``."""
+        if not isinstance(data, dict):
+            raise ValueError(f"{source}: expected a JSON object, got {type(data).__name__}")
+        known = {f.name for f in fields(cls)}
+        required = known - {"gate"}
+        if unknown := sorted(set(data) - known):
+            raise ValueError(f"{source}: unknown field {unknown[0]!r}; known: {sorted(known)}")
+        if missing := sorted(required - set(data)):
+            raise ValueError(f"{source}: missing field {missing[0]!r}")
+        try:
+            return cls(**data)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, in field order."""
+        return asdict(self)
+
+    @property
+    def num_ternary_weights(self) -> int:
+        """Ternary weights read per token: all projections and the head."""
+        d, i = self.hidden_size, self.intermediate_size
+        return self.num_layers * (4 * d * d + 3 * i * d) + self.head_size * d
+
+    @property
+    def num_parameters(self) -> int:
+        """Ternary weights, embedding and gate biases."""
+        embedding = self.vocab_size * self.hidden_size
+        return self.num_ternary_weights + embedding + self.num_layers * self.hidden_size
+
+    @property
+    def num_state_words(self) -> int:
+        """Words of recurrent state: one per layer and channel."""
+        return self.num_layers * self.hidden_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbsmaxConfig:
+    """Shape of a published model.
+
+    Parameters
+    ----------
+    vocab_size, hidden_size, intermediate_size, num_layers
+        Rows of embedding and head; d; I; L.
+    norm_eps
+        Epsilon of the block norms, of the norm on g and of the last norm (``rms_norm_eps`` of config.json), above 0.
+    bos_token_id, eos_token_id
+        Ids that begin and end a text, or None.
+
+    Raises
+    ------
+    ValueError
+        If a field is out of range.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    norm_eps: float = 1e-6
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = {
+            "vocab_size": 1 << 24,
+            "hidden_size": MAX_FAN_IN,
+            "intermediate_size": MAX_FAN_IN,
+            "num_layers": 4096,
+        }
+        check_sizes(self, limits)
+        if type(self.norm_eps) is not float or not 1e-12 <= self.norm_eps <= 1:
+            raise ValueError(f"config: norm_eps must be a number in 1e-12..1, got {self.norm_eps!r}")
+        for name in ("bos_token_id", "eos_token_id"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or not 0 <= value < self.vocab_size):
+                raise ValueError(f"config: {name} must be null or in 0..{self.vocab_size - 1}, got {value!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, in field order."""
+        return asdict(self)
+
+    @property
+    def head_size(self) -> int:
+        """Rows of the head: one per token id."""
+        return self.vocab_size
+
+    @property
+    def num_ternary_weights(self) -> int:
+        """Ternary weights read per token: all projections and the head."""
+        return sum(rows * fan_in * len(ROLES_BY_KIND[kind]) for kind, _, rows, fan_in in self.segments())
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the checkpoint: ternary weights, embedding, lower bounds and gains."""
+        d, i = self.hidden_size, self.intermediate_size
+        gains = self.num_layers * (8 * d + i) + 2 * d
+        return self.num_ternary_weights + self.vocab_size * d + self.num_layers * d + gains
+
+    @property
+    def num_state_words(self) -> int:
+        """Words of recurrent state: one per layer and channel."""
+        return self.num_layers * self.hidden_size
+
+    def segments(self) -> Iterator[tuple[str, int | None, int, int]]:
+        """Yield (kind, layer, rows of each matrix, fan_in) of every segment, in the order of use."""
+        d, i = self.hidden_size, self.intermediate_size
+        shapes = {"gates": (d, d), "output": (d, d), "glu": (2 * i, d), "down": (d, i)}
+        for layer in range(self.num_layers):
+            for kind, (rows, fan_in) in shapes.items():
+                yield kind, layer, rows, fan_in
+        yield "head", None, self.vocab_size, d

@@ -1,0 +1,1 @@
+"""Golden models: the specification in NumPy integers, one file for each arithmetic."""

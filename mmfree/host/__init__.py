@@ -1,0 +1,1 @@
+"""What a host can ask of a chip, whoever implements it."""

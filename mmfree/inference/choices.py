@@ -1,0 +1,147 @@
+"""Zero-shot multiple choice: which of several answers a model finds likeliest behind a question."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mmfree.inference.backends import Backend
+from mmfree.inference.scoring import row_nats
+from mmfree.text.batch import Batch
+from mmfree.text.sources import read_jsonl
+from mmfree.text.tokenizer import TextTokenizer, text_tokenizer
+from mmfree.text.windows import inputs_of
+
+ROWS = 64
+"""Answers played side by side."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A query, its possible answers, and the index of the right one."""
+
+    query: str
+    choices: tuple[str, ...]
+    gold: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceResult:
+    """Accuracy over ``examples`` questions.
+
+    ``accuracy``: the answer of the largest log-likelihood is right; ``accuracy_by_byte``: that of the largest per byte of its text. Each with its standard error.
+    ``chance``: expected from guessing.
+    """
+
+    backend: str
+    examples: int
+    accuracy: float
+    accuracy_error: float
+    accuracy_by_byte: float
+    accuracy_by_byte_error: float
+    chance: float
+
+
+def read_questions(path: Path, examples: int | None = None) -> list[Question]:
+    """The first ``examples`` questions of a JSONL file (None: all): "query", "choices" and "gold" on each line.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, a line is no question, there is none, or ``examples`` is below 1; the message names file and line.
+    """
+    if examples is not None and examples < 1:
+        raise ValueError(f"--examples must be at least 1, got {examples}")
+    found: list[Question] = []
+    for number, record in read_jsonl(path):
+        found.append(_question(record, f"{path}, line {number}"))
+        if len(found) == examples:
+            break
+    if not found:
+        raise ValueError(f"{path}: the file is empty; questions are needed")
+    return found
+
+
+def _question(record: Any, place: str) -> Question:
+    wanted = '{"query": text, "choices": [text, text, ...], "gold": index of the right one}'
+    if not isinstance(record, dict) or {"query", "choices", "gold"} - set(record):
+        raise ValueError(f"{place}: a question is {wanted}")
+    query, choices, gold = record["query"], record["choices"], record["gold"]
+    if not isinstance(query, str) or not query:
+        raise ValueError(f"{place}: query must be text, got {query!r}")
+    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
+        raise ValueError(f"{place}: choices must be two texts or more, got {choices!r}")
+    if type(gold) is not int or not 0 <= gold < len(choices):
+        raise ValueError(f"{place}: gold must lie in 0..{len(choices) - 1}, got {gold!r}")
+    return Question(query, tuple(choices), gold)
+
+
+def evaluate_choices(backend: Backend, questions: list[Question]) -> ChoiceResult:
+    """Accuracy of a text model.
+
+    An answer's score is log P(" " + answer | query): of the ids of query, blank and answer together, those behind the ids that they share with the query alone. (No
+    blank where the query ends in white space.)
+
+    Raises
+    ------
+    ValueError
+        If the model is for a task.
+    """
+    tokenizer = text_tokenizer(backend.tokenizer)
+    scores = iter(_log_likelihoods(backend, [_sequence(tokenizer, q, c) for q in questions for c in q.choices]))
+    plain, by_byte = [], []
+    for question in questions:
+        likelihoods = np.array([next(scores) for _ in question.choices])
+        sizes = np.array([len(choice.encode("utf-8")) for choice in question.choices])
+        plain.append(int(likelihoods.argmax()) == question.gold)
+        by_byte.append(int((likelihoods / sizes).argmax()) == question.gold)
+    accuracy, error = _mean(plain)
+    accuracy_by_byte, by_byte_error = _mean(by_byte)
+    return ChoiceResult(
+        backend=backend.name,
+        examples=len(questions),
+        accuracy=accuracy,
+        accuracy_error=error,
+        accuracy_by_byte=accuracy_by_byte,
+        accuracy_by_byte_error=by_byte_error,
+        chance=float(np.mean([1 / len(question.choices) for question in questions])),
+    )
+
+
+def _mean(right: list[bool]) -> tuple[float, float]:
+    """Share, and its standard error: sqrt(p (1 - p) / (n - 1)); 0 of a single one."""
+    share = sum(right) / len(right)
+    return share, math.sqrt(share * (1 - share) / max(len(right) - 1, 1))
+
+
+def _sequence(tokenizer: TextTokenizer, question: Question, choice: str) -> tuple[NDArray[np.int64], int]:
+    """Ids of query and answer, without the start token, and how many of them belong to the query."""
+    blank = "" if question.query[-1].isspace() else " "
+    query, both = tokenizer.encode_texts([question.query, question.query + blank + choice])
+    same = query[: len(both)] == both[: len(query)]
+    shared = len(same) if same.all() else int(same.argmin())
+    return both.astype(np.int64), min(shared, len(both) - 1)
+
+
+def _log_likelihoods(backend: Backend, sequences: list[tuple[NDArray[np.int64], int]]) -> NDArray[np.float64]:
+    """Of each sequence's ids behind its query, in nats. Those of like length are played together."""
+    start = text_tokenizer(backend.tokenizer).start
+    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index][0]))
+    result = np.zeros(len(sequences))
+    for first in tqdm(range(0, len(order), ROWS), unit="batch", disable=None, leave=False):
+        chosen = order[first : first + ROWS]
+        length = max(len(sequences[index][0]) for index in chosen)
+        targets = np.full((len(chosen), length), start, dtype=np.int64)
+        mask = np.zeros(targets.shape, dtype=bool)
+        for row, index in enumerate(chosen):
+            ids, shared = sequences[index]
+            targets[row, : len(ids)] = ids
+            mask[row, shared : len(ids)] = True
+        result[chosen] = -row_nats(backend, Batch(inputs_of(targets, start), targets, mask))
+    return result

@@ -1,0 +1,114 @@
+"""Generation: text as it comes, with any backend that feeds back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from mmfree.contract.pow2 import DEFAULT_FORMATS
+from mmfree.golden.sampling import Sampler, seed_registers, temperature_code
+from mmfree.inference.backends import Backend
+
+_UNFINISHED = "\ufffd"
+"""What decoders make of the first bytes of a character."""
+
+
+@runtime_checkable
+class ChoosesItself(Backend, Protocol):
+    """A backend whose hardware chooses the next token and feeds it back."""
+
+    def generate(
+        self, prompt: list[int], tokens: int, *, temperature: int, seed: int, stop: int | None
+    ) -> list[int]:
+        """Rows chosen after a prompt, each fed back."""
+        ...
+
+
+def generate_rows(
+    backend: Backend, prompt: list[int], tokens: int, *, temperature: int, seed: int, stop: int | None
+) -> Iterator[int]:
+    """Rows that the head chooses after the prompt, one by one, each fed back as the next token; ends behind ``stop``."""
+    if isinstance(backend, ChoosesItself):
+        yield from backend.generate(prompt, tokens, temperature=temperature, seed=seed, stop=stop)
+        return
+    sampler = Sampler(seed)
+    logits, state = backend.run(np.array([prompt]), backend.state(1))
+    for position in range(tokens):
+        steps = np.rint(logits[0, -1].astype(np.float64) * 2**DEFAULT_FORMATS.residual_fb)
+        row = sampler.choose(steps.astype(np.int64), temperature)
+        yield row
+        if row == stop:
+            return
+        if position < tokens - 1:
+            logits, state = backend.run(np.array([[row]]), state)
+
+
+def generate(
+    backend: Backend,
+    prompt: str,
+    tokens: int,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+    stop: int | None = None,
+) -> Iterator[tuple[str, list[int]]]:
+    """Yield (text, rows) pieces: for text one per token, for a task's answer all at once.
+
+    With ``temperature`` above 0 rows are drawn from softmax(logits / temperature) (docs/arithmetic.md, 14): the same ones from the same seed, whatever the backend,
+    as long as the logits are equal. Generation ends behind the token ``stop``.
+
+    Raises
+    ------
+    ValueError
+        If the prompt does not suit the model, ``tokens`` is below 1, or temperature, seed or stop token is out of range.
+    """
+    if tokens < 1:
+        raise ValueError(f"--tokens must be at least 1, got {tokens}")
+    code = temperature_code(temperature)
+    seed_registers(seed)
+    tokenizer = backend.tokenizer
+    if stop is not None and not 0 <= stop < tokenizer.head_size:
+        raise ValueError(f"--stop {stop} is not in the vocabulary of {tokenizer.head_size}")
+    ids = tokenizer.encode(prompt)
+    if not tokenizer.feeds_back:
+        if code or stop is not None:
+            raise ValueError(
+                f"--temperature and --stop are for text: a model for {tokenizer.kind} reads out its answer"
+            )
+        logits, _ = backend.run(np.array([ids]), backend.state(1))
+        rows = [int(row) for row in logits[0].argmax(axis=-1)]
+        yield tokenizer.decode(rows), rows
+        return
+    writer = _Writer(tokenizer.decode, ids[1:])
+    for row in generate_rows(backend, ids, tokens, temperature=code, seed=seed, stop=stop):
+        yield writer.add(row), [row]
+    yield writer.rest(), []
+
+
+class _Writer:
+    """Rows to text as they come; a character that is not whole yet waits for the rest of it.
+
+    What was written last is decoded again in front of each row, so that a tokenizer that strips white space at the start of a text strips none within.
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str], prompt: list[int]) -> None:
+        self._decode, self._written = decode, prompt
+        self._waiting: list[int] = []
+
+    def add(self, row: int) -> str:
+        self._waiting.append(row)
+        text = self._new()
+        if text.endswith(_UNFINISHED):
+            return ""
+        # A row that shows nothing gives the next one nothing to stand behind.
+        self._written = self._waiting if text else self._written + self._waiting
+        self._waiting = []
+        return text
+
+    def rest(self) -> str:
+        return self._new() if self._waiting else ""
+
+    def _new(self) -> str:
+        return self._decode(self._written + self._waiting)[len(self._decode(self._written)) :]

@@ -1,0 +1,167 @@
+"""Evaluation: bits per byte and perplexity of text, and accuracy on tasks, with any backend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mmfree.inference.backends import Backend
+from mmfree.tasks.catalog import TASKS
+from mmfree.text.batch import Batch
+from mmfree.text.tokenizer import text_tokenizer
+from mmfree.text.windows import streams
+
+CHUNK = 256
+"""Most positions played between two updates of the progress bar."""
+
+LOGITS = 1 << 24
+"""Most logits held at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextResult:
+    """Scores of a text.
+
+    Attributes
+    ----------
+    bits_per_byte
+        Over ``bytes`` bytes of UTF-8: comparable between tokenizers.
+    token_perplexity
+        exp(nats per token), over ``tokens`` tokens of this tokenizer: not comparable between them.
+    words, word_perplexity
+        exp(nats per word), if it was asked for; else None.
+    """
+
+    backend: str
+    bits_per_byte: float
+    bytes: int
+    tokens: int
+    token_perplexity: float
+    words: int | None = None
+    word_perplexity: float | None = None
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """``exact`` of ``examples`` with every answer right; ``digits``: length of an example, in the task's unit."""
+
+    backend: str
+    task: str
+    digits: int
+    examples: int
+    exact: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of exact examples."""
+        return self.exact / self.examples
+
+
+def evaluate_text(backend: Backend, text: bytes, *, words: bool = False) -> TextResult:
+    """Scores of a UTF-8 text; with ``words`` per word, too (``count_words``).
+
+    Raises
+    ------
+    ValueError
+        If the model is for a task.
+    """
+    decoded = text.decode("utf-8")
+    (tokens,) = text_tokenizer(backend.tokenizer).encode_texts([decoded])
+    return evaluate_tokens(backend, tokens, len(text), words=count_words(decoded) if words else None)
+
+
+def evaluate_tokens(
+    backend: Backend, tokens: NDArray[np.integer], num_bytes: int, *, words: int | None = None
+) -> TextResult:
+    """Scores of tokens that ``num_bytes`` bytes of text became; they are cut as ``mmfree.text.corpus.streams`` says, for every backend alike."""
+    batch = streams(tokens, start=text_tokenizer(backend.tokenizer).start)
+    nats = float(row_nats(backend, batch).sum())
+    count = int(batch.mask.sum())
+    return TextResult(
+        backend=backend.name,
+        bits_per_byte=nats / math.log(2) / num_bytes,
+        bytes=num_bytes,
+        tokens=count,
+        token_perplexity=_exp(nats / count),
+        words=words,
+        word_perplexity=None if words is None else _exp(nats / words),
+    )
+
+
+def count_words(text: str) -> int:
+    """Words as the perplexities published for WikiText-2 count them: what white space separates, and one end of line per line.
+
+    So its test set has 245,569 words, as in Merity et al. (arXiv 1609.07843, table 1) and in the word-level example of PyTorch (``line.split() + ["<eos>"]``).
+    """
+    return len(text.split()) + text.count("\n") + (not text.endswith("\n"))
+
+
+def row_nats(backend: Backend, batch: Batch) -> NDArray[np.float64]:
+    """-log likelihood of each sequence's scored positions, in nats, [B]."""
+    nats, state = np.zeros(len(batch.ids)), backend.state(len(batch.ids))
+    columns = max(1, min(CHUNK, LOGITS // (len(batch.ids) * backend.tokenizer.head_size)))
+    for ids, targets, mask in _chunks(batch.ids, batch.targets, batch.mask, columns=columns):
+        logits, state = backend.run(ids, state)
+        nats += (negative_log_likelihood(logits, targets) * mask).sum(axis=1)
+    return nats
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
+
+
+def negative_log_likelihood(
+    logits: NDArray[np.float32], targets: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """-log softmax(logits)[target] in nats, [B, T]."""
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=-1, keepdims=True)
+    chosen = np.take_along_axis(wide, targets[..., None], axis=-1)[..., 0]
+    return np.asarray(np.log(np.exp(wide).sum(axis=-1)) - chosen)
+
+
+def evaluate_task(
+    backend: Backend,
+    name: str,
+    *,
+    digits: int | None = None,
+    examples: int | None = None,
+    seed: int = 0,
+) -> TaskResult:
+    """Accuracy on ``examples`` of length ``digits``; by default those of the task.
+
+    Raises
+    ------
+    ValueError
+        If the task is unknown, examines models of another kind, or a number is out of range.
+    """
+    if name not in TASKS:
+        raise ValueError(f"--task must be one of {', '.join(TASKS)}, got {name!r}")
+    task = TASKS[name]
+    if backend.tokenizer.kind != task.tokenizer:
+        raise ValueError(f"--task {name}: the model is for {backend.tokenizer.kind}")
+    if digits is not None and task.unit is None:
+        raise ValueError(f"--digits: the examples of task {name} have one length")
+    digits = task.length if digits is None else digits
+    examples = task.examples if examples is None else examples
+    if digits < 1 or (examples is not None and examples < 1):
+        raise ValueError(f"--digits and --examples must be at least 1, got {digits} and {examples}")
+    batch = task.draw(np.random.default_rng(seed), digits, examples)
+    rows, state = [], backend.state(len(batch.ids))
+    for (part,) in _chunks(batch.ids):
+        logits, state = backend.run(part, state)
+        rows.append(logits.argmax(axis=-1))
+    exact = batch.num_exact(np.concatenate(rows, axis=1))
+    return TaskResult(backend.name, name, digits, len(batch.ids), exact)
+
+
+def _chunks(*arrays: NDArray[Any], columns: int = CHUNK) -> Iterator[tuple[NDArray[Any], ...]]:
+    starts = range(0, arrays[0].shape[1], columns)
+    for start in tqdm(starts, unit="chunk", disable=True if len(starts) == 1 else None, leave=False):
+        yield tuple(array[:, start : start + columns] for array in arrays)

@@ -1,0 +1,1 @@
+"""Models under torch, with the integers of the contract in their forward pass."""

@@ -1,0 +1,288 @@
+"""Checkpoints as published: a folder with config.json and safetensors files, read tensor by tensor without torch.
+
+The format of safetensors: 8 bytes with the header's size, the header (JSON: name to dtype, shape and offsets), then the data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfree.contract.shape import AbsmaxConfig
+from mmfree.files.atomic import read_json
+
+MODEL_TYPE = "hgrn_bit"
+CONFIG_NAME, SINGLE_NAME, INDEX_NAME = "config.json", "model.safetensors", "model.safetensors.index.json"
+LOWER_BOUNDS = "model.lower_bounds"
+"""The one tensor that some checkpoints lack."""
+
+_DTYPES = {"BF16": "<u2", "F16": "<f2", "F32": "<f4"}
+_CHUNK = 1 << 20
+"""Values converted to floats at a time."""
+
+_HEADER_LIMIT = 100_000_000
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_REASONS = {
+    "bitnet": "its attention multiplies activations with activations",
+    "llama": "its attention multiplies activations with activations, and its weights are not ternary",
+}
+
+
+class PublishedError(ValueError):
+    """A folder is no published checkpoint that can be read; the message names file and field."""
+
+
+def model_type(folder: Path) -> str | None:
+    """``model_type`` of the folder's config.json; None if it has none, or is a checkpoint of our own.
+
+    Raises
+    ------
+    ValueError
+        If there is no config.json, or it is not JSON.
+    """
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise PublishedError(f"{folder}: no checkpoint: {CONFIG_NAME} is missing")
+    config = read_json(path)
+    if not isinstance(config, dict) or "recipe" in config or "model_type" not in config:
+        return None
+    return str(config["model_type"])
+
+
+def read_config(folder: Path) -> AbsmaxConfig:
+    """The shape that config.json describes.
+
+    Raises
+    ------
+    ValueError
+        If the model type is another, a field is missing or out of range, or the model has parts that a tape does not.
+    """
+    path = folder / CONFIG_NAME
+    kind = model_type(folder)
+    if kind != MODEL_TYPE:
+        reason = _REASONS.get(kind or "", "layers like attention multiply activations with activations")
+        raise PublishedError(
+            f"{path}: model_type {kind!r} cannot become a tape: {reason}; only {MODEL_TYPE!r} (MatMul-free) is read"
+        )
+    data = read_json(path)
+    for name, wanted in {
+        "expand_ratio": (1,),
+        "use_short_conv": (False,),
+        "hidden_act": ("swish", "silu"),
+        "tie_word_embeddings": (False,),
+        "use_moe": (False,),
+        "use_lower_bound": (True, False),
+    }.items():
+        if (found := data.get(name, wanted[0])) not in wanted:
+            raise PublishedError(f"{path}: {name} must be {' or '.join(map(repr, wanted))}, got {found!r}")
+    for name in ("hidden_size", "num_hidden_layers", "vocab_size"):
+        if name not in data:
+            raise PublishedError(f"{path}: missing field {name!r}")
+        if type(data[name]) is not int:
+            raise PublishedError(f"{path}: {name} must be an integer, got {data[name]!r}")
+    intermediate = data.get("intermediate_size")
+    if intermediate is None:
+        ratio = data.get("hidden_ratio") or 4
+        if type(ratio) is not int or not 1 <= ratio <= 64:
+            raise PublishedError(f"{path}: hidden_ratio must be an integer in 1..64, got {ratio!r}")
+        intermediate = 256 * -(-int(data["hidden_size"] * ratio * 2 / 3) // 256)
+    eps = data.get("rms_norm_eps", 1e-6)
+    if type(eps) not in (int, float):
+        raise PublishedError(f"{path}: rms_norm_eps must be a number, got {eps!r}")
+    try:
+        return AbsmaxConfig(
+            vocab_size=data["vocab_size"],
+            hidden_size=data["hidden_size"],
+            intermediate_size=intermediate,
+            num_layers=data["num_hidden_layers"],
+            norm_eps=float(eps),
+            bos_token_id=data.get("bos_token_id"),
+            eos_token_id=data.get("eos_token_id"),
+        )
+    except ValueError as error:
+        raise PublishedError(f"{path}: {error}") from None
+
+
+def expected_tensors(config: AbsmaxConfig, lower_bounds: bool) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a checkpoint's tensors."""
+    v, d, i = config.vocab_size, config.hidden_size, config.intermediate_size
+    shapes: dict[str, tuple[int, ...]] = {"model.embeddings.weight": (v, d)}
+    if lower_bounds:
+        shapes[LOWER_BOUNDS] = (config.num_layers, d)
+    for layer in range(config.num_layers):
+        prefix = f"model.layers.{layer}"
+        shapes |= {f"{prefix}.{name}.weight": (d,) for name in ("attn_norm", "mlp_norm", "attn.g_norm")}
+        matrices = {f"attn.{role}_proj": (d, d) for role in "ifgo"}
+        matrices |= {"mlp.gate_proj": (2 * i, d), "mlp.down_proj": (d, i)}
+        for name, shape in matrices.items():
+            shapes[f"{prefix}.{name}.weight"] = shape
+            shapes[f"{prefix}.{name}.norm.weight"] = shape[1:]
+    shapes |= {"model.norm.weight": (d,), "lm_head.weight": (v, d), "lm_head.norm.weight": (d,)}
+    return shapes
+
+
+def open_checkpoint(folder: Path) -> tuple[AbsmaxConfig, Tensors]:
+    """The shape that config.json describes, and tensors of just the names and shapes that belong to it.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be read as a published checkpoint; the message names file and field or tensor.
+    """
+    config = read_config(folder)
+    bounded = read_json(folder / CONFIG_NAME).get("use_lower_bound", True) is True
+    tensors = Tensors(folder)
+    tensors.check(expected_tensors(config, bounded))
+    return config, tensors
+
+
+def lower_bounds(tensors: Tensors, config: AbsmaxConfig) -> NDArray[np.float64]:
+    """The least that each forget gate can be, [L, d] in 0..1: cumsum(softmax over layers) - its first row; zeros if the model has none."""
+    if LOWER_BOUNDS not in tensors:
+        return np.zeros((config.num_layers, config.hidden_size))
+    latent = tensors.read(LOWER_BOUNDS)
+    shares = np.exp(latent - latent.max(axis=0))
+    shares /= shares.sum(axis=0)
+    bounds: NDArray[np.float64] = np.cumsum(shares, axis=0) - shares[0]
+    return bounds
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where a tensor is."""
+
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+class Tensors:
+    """The tensors of a folder, by name: read when asked for, one at a time.
+
+    Raises
+    ------
+    PublishedError
+        If there are no safetensors files, or one is damaged, or missing though the index names it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._entries: dict[str, _Entry] = {}
+        if (folder / INDEX_NAME).is_file():
+            self._read_index(folder / INDEX_NAME)
+        elif (folder / SINGLE_NAME).is_file():
+            self._entries = _read_header(folder / SINGLE_NAME)
+        else:
+            pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+            found = f"; {pickles[0]} is a pickle, which can run any code: convert it to safetensors" if pickles else ""
+            raise PublishedError(f"{folder}: neither {SINGLE_NAME} nor {INDEX_NAME}{found}")
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def _read_index(self, path: Path) -> None:
+        data = read_json(path)
+        places = data.get("weight_map") if isinstance(data, dict) else None
+        if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+            raise PublishedError(f"{path}: expected an object with weight_map, from tensors to files")
+        for name in sorted(set(places.values())):
+            shard = self.folder / name
+            if Path(name).name != name or not shard.is_file():
+                raise PublishedError(f"{path}: names the file {name!r}, which is missing in {self.folder}")
+            for tensor, entry in _read_header(shard).items():
+                if places.get(tensor) != name:
+                    raise PublishedError(f"{shard}: holds tensor {tensor}, which {INDEX_NAME} does not place there")
+                self._entries[tensor] = entry
+        if lost := sorted(set(places) - set(self._entries)):
+            raise PublishedError(f"{path}: places tensor {lost[0]} in {places[lost[0]]}, which does not hold it")
+
+    def check(self, expected: dict[str, tuple[int, ...]]) -> None:
+        """Compare names and shapes; PublishedError names the first tensor that is missing, unexpected or mis-shaped."""
+        for name, shape in expected.items():
+            if name not in self._entries:
+                raise PublishedError(f"{self.folder}: tensor {name} of shape {shape} is missing")
+            if (got := self._entries[name].shape) != shape:
+                raise PublishedError(
+                    f"{self._entries[name].path}: tensor {name} has shape {got}, the config needs {shape}"
+                )
+        for name, entry in self._entries.items():
+            if name not in expected:
+                raise PublishedError(f"{entry.path}: unexpected tensor {name} of shape {entry.shape}")
+
+    def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:
+        """A matrix [rows, n] in blocks of rows, as float32 (exact for all three types); a vector as one row.
+
+        Raises
+        ------
+        PublishedError
+            If a value is NaN or infinite.
+        """
+        entry = self._entries[name]
+        rows, columns = entry.shape if len(entry.shape) == 2 else (1, entry.shape[0])
+        height = max(1, _CHUNK // columns)
+        with entry.path.open("rb") as file:
+            file.seek(entry.offset)
+            for first in range(0, rows, height):
+                count = min(height, rows - first) * columns
+                raw = np.fromfile(file, dtype=_DTYPES[entry.dtype], count=count)
+                if len(raw) != count:
+                    raise PublishedError(f"{entry.path}: tensor {name}: the file ends too early")
+                values = _to_float32(raw, entry.dtype)
+                if not np.isfinite(values).all():
+                    bad = int((~np.isfinite(values)).sum())
+                    raise PublishedError(
+                        f"{entry.path}: tensor {name}: every value must be finite, found {bad} NaN or infinite "
+                        f"in rows {first}..{first + count // columns - 1}"
+                    )
+                yield values.reshape(-1, columns)
+
+    def read(self, name: str) -> NDArray[np.float64]:
+        """A small tensor, whole, as float64."""
+        shape = self._entries[name].shape
+        return np.concatenate(list(self.blocks(name))).astype(np.float64).reshape(shape)
+
+
+def _to_float32(raw: NDArray[Any], dtype: str) -> NDArray[np.float32]:
+    if dtype == "BF16":  # the upper half of a float32
+        widened: NDArray[np.float32] = (raw.astype(np.uint32) << 16).view(np.float32)
+        return widened
+    return raw.astype(np.float32)
+
+
+def _read_header(path: Path) -> dict[str, _Entry]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+        if size < 8 or not 2 <= header_bytes <= min(size - 8, _HEADER_LIMIT):
+            raise PublishedError(f"{path}: not a safetensors file, or truncated")
+        text = file.read(header_bytes)
+    try:
+        header = json.loads(text)
+        header.pop("__metadata__", None)
+        return {name: _entry(path, name, info, 8 + header_bytes, size) for name, info in header.items()}
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, PublishedError):
+            raise
+        raise PublishedError(f"{path}: damaged safetensors header: {type(error).__name__}: {error}") from None
+
+
+def _entry(path: Path, name: str, info: Any, start: int, size: int) -> _Entry:
+    dtype, shape = info["dtype"], tuple(info["shape"])
+    first, last = info["data_offsets"]
+    if dtype not in _DTYPES:
+        raise PublishedError(f"{path}: tensor {name} is of type {dtype}; only {', '.join(_DTYPES)} are read")
+    wanted = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
+    if last - first != wanted or first < 0 or start + last > size:
+        raise PublishedError(f"{path}: tensor {name}: its data of {wanted} bytes is not within the file; it is truncated")
+    return _Entry(path, dtype, shape, start + first)

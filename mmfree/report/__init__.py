@@ -1,0 +1,1 @@
+"""Reports: pages, figures and pictures of a run."""

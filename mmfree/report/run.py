@@ -1,0 +1,164 @@
+"""One self-contained HTML page about a run: how it learned, what it can, what the chip does with it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmfree.chip.design import Design
+from mmfree.files.atomic import write_atomically
+from mmfree.inference.backends import GoldenBackend
+from mmfree.inference.ranges import describe_ranges, measure_ranges, real_ids
+from mmfree.inference.scoring import evaluate_task
+from mmfree.report.figures import (
+    Row,
+    accuracy_against_digits,
+    cycles_by_segment,
+    followed_accuracy,
+    operations_per_token,
+    training_curve,
+)
+from mmfree.report.page import html_page, note, table
+from mmfree.report.picture import draw_accelerator
+from mmfree.tape.operations import count_operations
+from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import read_tape
+from mmfree.text.tokenizer import reads_text
+from mmfree.text.tokenizers import tokenizer_from_dict
+
+REPORT_NAME = "report.html"
+RUN_NAME = "demo.json"
+REFERENCE = Path(__file__).parents[2] / "mmfree" / "reference" / "accuracy_against_digits.json"
+DIGITS = {10: 200, 30: 200, 100: 200, 300: 50, 1000: 20}
+"""Digits -> full-carry sums that this report asks."""
+
+def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
+    """Write the report of a demo's folder, or of a checkpoint's; returns where, and the titles of its sections.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds nothing that a report could be made of.
+    """
+    out = out or run / REPORT_NAME
+    sections = list(_sections(run))
+    if not sections:
+        raise ValueError(f"{run}: neither a demo's folder ({RUN_NAME}) nor a checkpoint (metrics.csv): nothing to report")
+    write_atomically(out, html_page(run.resolve().name, sections).encode())
+    return out, [name for name, _ in sections]
+
+
+def _sections(run: Path) -> Iterator[tuple[str, str]]:
+    checkpoint = run / "checkpoint" if (run / "checkpoint").is_dir() else run
+    values: dict[str, Any] = json.loads((run / RUN_NAME).read_text()) if (run / RUN_NAME).is_file() else {}
+    tape = read_tape(run / "model.tape") if (run / "model.tape").is_file() else None
+    if values:
+        yield "What was checked", _checks(values)
+    if tape is not None:
+        yield "The model", _model(tape)
+    if rows := _read(checkpoint / "metrics.csv"):
+        yield "Training", training_curve(rows) + note("Loss of every step, and its running mean (measured).")
+    if rows := _read(checkpoint / "accuracy.csv"):
+        remark = "Share of exact examples along the way, in the chip's arithmetic (measured)."
+        yield "Learning the rule", followed_accuracy(rows) + note(remark)
+    if tape is not None and tape.tokenizer.get("kind") == "addition":
+        yield "Accuracy against digits", _digits(tape)
+    if values:
+        yield "Cycles by segment", _cycles(values)
+    if tape is not None:
+        yield "Operations per token", _operations(tape)
+    if values:
+        design = Design.from_dict(values["design"], RUN_NAME)
+        remark = "Sizes of this design. At most 16 rows and columns of the array are drawn."
+        yield "The accelerator", draw_accelerator(design) + note(remark)
+    if tape is not None:
+        yield "Ranges", _ranges(tape)
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [(int(a), float(b), float(c)) for a, b, c in list(csv.reader(file))[1:]]
+
+
+def _checks(values: dict[str, Any]) -> str:
+    lines = "".join(
+        f'<tr><td class="{"ok" if check["held"] else "fail"}">{"held" if check["held"] else "FAILED"}</td>'
+        f"<td>{escape(check['name'])}</td><td>{escape(check['detail'])}</td></tr>"
+        for check in values["checks"]
+    )
+    answers = escape("\n".join(values["answers"]))
+    figures = table(
+        [
+            ("lanes", f"{values['lanes']:,}"),
+            ("cycles per token (simulated, batch 1)", f"{values['cycles_per_token']:,.0f}"),
+            ("lane utilization (simulated)", f"{100 * values['lane_utilization']:.1f} %"),
+            ("multipliers (cells of the RTLIL)", f"{values['multipliers']:,}"),
+            ("simulation speed, cycles/s (measured)", f"{values['simulated_hz']:,.0f}"),
+        ]
+    )
+    return f"<table>{lines}</table>{figures}<pre>{answers}</pre>"
+
+
+def _model(tape: Tape) -> str:
+    config = tape.config
+    return table(
+        [
+            ("identity (sha256 of the tape)", tape.sha256),
+            ("hidden size, intermediate size, layers", f"{config.hidden_size}, {config.intermediate_size}, {config.num_layers}"),
+            ("forget gate", config.gate),
+            ("parameters", f"{config.num_parameters:,}"),
+            ("ternary weights", f"{config.num_ternary_weights:,}"),
+            ("state words", f"{config.num_state_words:,}"),
+            ("bytes of the tape", f"{len(tape.data):,}"),
+        ]
+    )
+
+
+def _digits(tape: Tape) -> str:
+    backend = GoldenBackend(tape)
+    own = [
+        vars(evaluate_task(backend, "addition-chains", digits=digits, examples=examples))
+        for digits, examples in DIGITS.items()
+    ]
+    reference = json.loads(REFERENCE.read_text())
+    remark = (
+        "Sums with a carry through all digits, played by the golden model (measured): this model now; the reference, three seeds for each gate, beforehand with "
+        "tools/figures/accuracy_against_digits.py. The hard gate can hold a carry bit for bit; a sigmoid gate mostly leaks."
+    )
+    return accuracy_against_digits(own, tape.config.gate, reference) + note(remark)
+
+
+def _cycles(values: dict[str, Any]) -> str:
+    remark = "Simulated, batch 1: from a token's acceptance until its result is valid; every cycle has one cause."
+    return cycles_by_segment(values["profile"], values["tokens"]) + note(remark)
+
+
+def _operations(tape: Tape) -> str:
+    operations = count_operations(tape)
+    counts = {"ternary additions": operations.ternary_additions}
+    counts["of these, weight not 0"] = operations.nonzero_weights
+    counts["table reads"] = sum(operations.table_reads.values())
+    counts |= {f"products: {use.replace('_', ' ')}": n for use, n in operations.products.items()}
+    remark = "Counted from the tape. Products of two variables are made by shift-and-add units; noise is needed only when sampling."
+    return operations_per_token(counts) + note(remark)
+
+
+def _ranges(tape: Tape) -> str:
+    tokenizer = tokenizer_from_dict(tape.tokenizer)
+    text = b""
+    if reads_text(tokenizer):
+        from mmfree.text.loading import load_corpus
+
+        text = load_corpus([]).validation.tobytes()
+    ids = real_ids(tokenizer, text)
+    lines = describe_ranges(measure_ranges(tape, ids))
+    remark = f"How close each intermediate comes to its limits on {np.size(ids):,} positions of real data (golden model)."
+    return f"<pre>{escape(chr(10).join(lines))}</pre>" + note(remark)

@@ -1,0 +1,1 @@
+"""Tapes: a model as one canonical file (docs/tape.md), of either arithmetic."""

@@ -1,0 +1,24 @@
+"""Running parity of bits: a state that turns its sign at every 1, which a gate in [0, 1] cannot do."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmfree.text.batch import Batch
+from mmfree.text.task_tokenizers import ParityTokenizer
+
+
+def parities(rng: np.random.Generator, bits: int, count: int) -> Batch:
+    """``count`` sequences of ``bits`` random bits; at each the parity of the bits so far is asked."""
+    drawn = rng.integers(0, 2, (count, bits))
+    ids = np.full((count, bits + 1), ParityTokenizer.start, dtype=np.int64)
+    ids[:, 1:] = drawn
+    targets, mask = np.zeros_like(ids), np.zeros(ids.shape, dtype=bool)
+    targets[:, 1:] = np.cumsum(drawn, axis=1) % 2
+    mask[:, 1:] = True
+    return Batch(ids, targets, mask)
+
+
+def training_parities(rng: np.random.Generator, batch_size: int, most_bits: int) -> Batch:
+    """A batch of one length, 1..most_bits, drawn anew for each batch."""
+    return parities(rng, int(rng.integers(1, most_bits + 1)), batch_size)

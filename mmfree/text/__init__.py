@@ -1,0 +1,1 @@
+"""Text: sources, documents, tokenizers, and batches of token ids."""

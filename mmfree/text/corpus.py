@@ -1,0 +1,216 @@
+"""Text corpora: what is for training and what is held out, as tokens; and batches of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfree.text.sources import (
+    DEFAULT_FIELD,
+    Document,
+    are_plain,
+    character_start,
+    documents,
+    expand,
+)
+from mmfree.text.tokenizer import TextTokenizer
+
+VALIDATION_SHARE = 0.1
+
+BUILT_IN = "Python documentation"
+
+BATCH_PIECES = 16
+"""Texts that are tokenized at a time (in parallel, where the tokenizer can)."""
+
+
+class Tokens(Protocol):
+    """Token ids in a row: an array, or shards of a file each."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: Any, /) -> NDArray[np.integer]: ...
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A tokenized text.
+
+    Attributes
+    ----------
+    name
+        Where it comes from, for people.
+    training, validation
+        Token ids; those held out are an array.
+    validation_bytes
+        UTF-8 bytes of the text that was held out.
+    """
+
+    name: str
+    training: Tokens
+    validation: NDArray[np.integer]
+    validation_bytes: int
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of what a run learns from."""
+        assert isinstance(self.training, np.ndarray)
+        return hashlib.sha256(self.training.tobytes()).hexdigest()
+
+
+def read_text(path: Path) -> bytes:
+    """Bytes of a UTF-8 text file.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, empty or not UTF-8; the message names it.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    if not data:
+        raise ValueError(f"{path}: the file is empty; text is needed")
+    if (place := data.find(0)) >= 0:
+        raise ValueError(f"{path}: byte 0 at offset {place}: no text holds it")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not UTF-8 text: byte {data[error.start]:#04x} at offset {error.start}; "
+            "convert the file first"
+        ) from None
+    return data
+
+
+def python_documentation() -> bytes:
+    """CPython's own language reference, as its ``help()`` shows it: about 466 kB that come with every Python."""
+    from pydoc_data.topics import topics
+
+    return "\n\n".join(topics[name].strip() for name in sorted(topics)).encode()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A document, or a piece of one, on one side of the split."""
+
+    text: str
+    held_out: bool
+    continues: bool
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a corpus is made of, not yet read.
+
+    Attributes
+    ----------
+    files
+        As ``mmfree.text.sources.expand`` gives them; none: the built-in text.
+    field
+        Of a record, that holds its text.
+    """
+
+    files: tuple[Path, ...]
+    field: str = DEFAULT_FIELD
+
+    @classmethod
+    def of(cls, paths: list[Path], field: str = DEFAULT_FIELD) -> Text:
+        """Files and folders of files; ValueError as ``expand``."""
+        return cls(tuple(expand(paths)), field)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return ", ".join(map(str, self.files)) or BUILT_IN
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is one text (plain files, joined by line feeds), whose end is held out, and not documents."""
+        return are_plain(list(self.files))
+
+    @property
+    def num_bytes(self) -> int | None:
+        """UTF-8 bytes of one text; None for documents: not known before they are read."""
+        if not self.is_one:
+            return None
+        if not self.files:
+            return len(python_documentation())
+        return sum(path.stat().st_size for path in self.files) + len(self.files) - 1
+
+    def pieces(self) -> Iterator[Piece]:
+        """All of it in order, split.
+
+        One text: the last tenth of its bytes is held out, from the start of a character on. Documents: one in ten is, by its own first piece: where the first 8 bytes of
+        its sha256, as a number, are less than a tenth of 2^64. So a document's side depends on nothing but itself.
+        """
+        return self._split_at() if self.is_one else _split_by_hash(documents(list(self.files), self.field))
+
+    def _split_at(self) -> Iterator[Piece]:
+        total = self.num_bytes
+        assert total is not None
+        left = total - int(total * VALIDATION_SHARE)
+        for number, document in enumerate(self._joined()):
+            data = document.text.encode("utf-8")
+            if 0 < left < len(data):
+                left = character_start(data, left)
+                if left:
+                    yield Piece(data[:left].decode("utf-8"), False, continues=number > 0)
+                yield Piece(data[left:].decode("utf-8"), True, continues=True)
+                left = 0
+            else:
+                yield Piece(document.text, left <= 0, continues=number > 0)
+                left -= len(data)
+
+    def _joined(self) -> Iterator[Document]:
+        if not self.files:
+            yield Document(python_documentation().decode("utf-8"))
+        for index, path in enumerate(self.files):
+            if index:
+                yield Document("\n")
+            yield from documents([path])
+
+
+def _split_by_hash(found: Iterable[Document]) -> Iterator[Piece]:
+    held_out = False
+    for document in found:
+        if not document.continues:
+            digest = hashlib.sha256(document.text.encode("utf-8")).digest()
+            held_out = int.from_bytes(digest[:8], "big") < VALIDATION_SHARE * 2**64
+        yield Piece(document.text, held_out, document.continues)
+
+
+def tokenize(
+    pieces: Iterable[Piece], tokenizer: TextTokenizer, *, begin: bool
+) -> Iterator[tuple[Piece, NDArray[np.integer]]]:
+    """Each piece with its token ids; with ``begin`` a document's begin with the tokenizer's start token."""
+    waiting: list[Piece] = []
+
+    def flush() -> Iterator[tuple[Piece, NDArray[np.integer]]]:
+        for piece, ids in zip(waiting, tokenizer.encode_texts([p.text for p in waiting]), strict=True):
+            first = [tokenizer.start] if begin and not piece.continues else []
+            yield piece, np.concatenate([np.array(first, dtype=ids.dtype), ids])
+        waiting.clear()
+
+    for piece in pieces:
+        waiting.append(piece)
+        if len(waiting) == BATCH_PIECES:
+            yield from flush()
+    yield from flush()
+
+
+
+
+
+
+
+
+
+

@@ -1,0 +1,59 @@
+"""A corpus from whatever holds it: files, folders, data sets by name, token shards, or the built-in text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfree.text.corpus import Corpus, Text, tokenize
+from mmfree.text.shards import open_shards
+from mmfree.text.sources import DEFAULT_FIELD, is_shards
+from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
+
+
+def load_corpus(
+    paths: list[Path], tokenizer: TextTokenizer | None = None, *, minimum: int = 1, field: str = DEFAULT_FIELD
+) -> Corpus:
+    """The text of ``paths``, or the built-in one if there are none, tokenized in memory; or a folder of shards.
+
+    Parameters
+    ----------
+    paths
+        Files, folders and names of data sets (``mmfree.text.sources``), or one folder that ``mmfree tokenize`` wrote.
+    tokenizer
+        None: bytes.
+    minimum
+        Tokens that each side of the split must hold: a sequence.
+    field
+        Of a record, that holds its text.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be used, the shards are of another tokenizer, or either side of the split is too short.
+    """
+    tokenizer = tokenizer if tokenizer is not None else ByteTokenizer()
+    if len(paths) == 1 and is_shards(paths[0]):
+        corpus: Corpus = open_shards(paths[0], tokenizer)
+    else:
+        corpus = _read(Text.of(paths, field), tokenizer)
+    shortest = min(len(corpus.training), len(corpus.validation))
+    if shortest < minimum:
+        raise ValueError(
+            f"{corpus.name}: too short: {len(corpus.training):,} tokens for training and {len(corpus.validation):,} "
+            f"held out (a tenth), but a sequence has {minimum:,}: give more text, or a recipe of a shorter length"
+        )
+    return corpus
+
+
+def _read(text: Text, tokenizer: TextTokenizer) -> Corpus:
+    sides: tuple[list[NDArray[np.integer]], ...] = ([], [])
+    held_out_bytes = 0
+    for piece, ids in tokenize(text.pieces(), tokenizer, begin=not text.is_one):
+        sides[piece.held_out].append(ids)
+        held_out_bytes += len(piece.text.encode("utf-8")) if piece.held_out else 0
+    nothing = tokenizer.encode_texts([""])
+    training, validation = (np.concatenate(side or nothing) for side in sides)
+    return Corpus(text.name, training, validation, held_out_bytes)

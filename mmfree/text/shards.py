@@ -1,0 +1,355 @@
+"""Token shards: a tokenized corpus as a folder of memory-mapped files with a manifest (docs/data.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mmfree.files.atomic import read_json, write_atomically
+from mmfree.text.corpus import Corpus, Piece, Text, tokenize
+from mmfree.text.sources import FORMAT, MANIFEST_NAME, is_shards
+from mmfree.text.subword import token_dtype
+from mmfree.text.tokenizer import TextTokenizer, reads_text
+from mmfree.text.tokenizers import tokenizer_from_dict
+
+TOKENIZER_NAME = "tokenizer.json"
+VERSION = 1
+
+_SHARD_NAME = re.compile(r"(shard|held_out)_\d+\.bin")
+TRAINING_SHARD_TOKENS = 1 << 26
+HELD_OUT_SHARD_TOKENS = 1 << 18
+"""A shard is closed behind the piece of text with which it reaches so many tokens. Those held out are small: the first one scores a fresh checkpoint."""
+
+_DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+_SIDES = ("training", "validation")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file: its tokens, the UTF-8 bytes of text behind them, and its sha256."""
+
+    file: str
+    tokens: int
+    bytes: int
+    sha256: str
+
+
+def _is_sound(shard: Shard) -> bool:
+    names = isinstance(shard.file, str) and isinstance(shard.sha256, str)
+    return names and type(shard.tokens) is int and type(shard.bytes) is int and min(shard.tokens, shard.bytes) > 0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder of shards holds.
+
+    Attributes
+    ----------
+    tokenizer_sha256
+        Of the folder's tokenizer.json.
+    vocab_size
+        Every token is below it.
+    dtype
+        "uint16" or "uint32", little-endian.
+    split
+        "tail" (the last tenth of one text is held out) or "hash" (one in ten documents).
+    documents
+        Training and held out together.
+    training, validation
+        The shards, in order.
+    """
+
+    tokenizer_sha256: str
+    vocab_size: int
+    dtype: str
+    split: str
+    documents: int
+    sources: tuple[str, ...]
+    training: tuple[Shard, ...]
+    validation: tuple[Shard, ...]
+
+    def summary(self) -> dict[str, int]:
+        """Sizes: vocabulary, documents, bytes of text, and tokens of both sides."""
+        shards = (*self.training, *self.validation)
+        return {
+            "vocab_size": self.vocab_size,
+            "documents": self.documents,
+            "bytes": sum(shard.bytes for shard in shards),
+            "training_tokens": sum(shard.tokens for shard in self.training),
+            "held_out_tokens": sum(shard.tokens for shard in self.validation),
+        }
+
+    def to_bytes(self) -> bytes:
+        """JSON."""
+        return (json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: Any, source: str) -> Manifest:
+        """Check and build; ValueError names ``source`` and the field."""
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ValueError(f"{source}: no manifest of token shards")
+        if data.get("version") != VERSION:
+            raise ValueError(f"{source}: version {data.get('version')!r}, but this mmfree reads {VERSION}: tokenize again")
+        values = {key: value for key, value in data.items() if key not in ("format", "version")}
+        kinds = {"vocab_size": int, "documents": int, "sources": list, "training": list, "validation": list}
+        for field in fields(cls):
+            if not isinstance(values.get(field.name), kinds.get(field.name, str)):
+                raise ValueError(f"{source}: {field.name} is missing or malformed; tokenize again")
+        if values["dtype"] not in _DTYPES:
+            raise ValueError(f"{source}: dtype must be uint16 or uint32, got {values['dtype']!r}")
+        try:
+            for side in _SIDES:
+                values[side] = tuple(Shard(**shard) for shard in values[side])
+                if not values[side] or not all(map(_is_sound, values[side])):
+                    raise ValueError(f"{source}: {side} is malformed; tokenize again")
+            return cls(**values | {"sources": tuple(values["sources"])})
+        except TypeError as error:
+            raise ValueError(f"{source}: malformed: {error}; tokenize again") from None
+
+
+class ShardedTokens:
+    """Tokens of several memory-mapped files as one row. Reading a window touches its pages alone."""
+
+    def __init__(self, files: list[Path], dtype: np.dtype[Any]) -> None:
+        self._maps = [np.memmap(path, dtype=dtype, mode="r") for path in files]
+        self._ends = np.cumsum([len(one) for one in self._maps], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, places: NDArray[np.integer], /) -> NDArray[np.integer]:
+        """Tokens at ``places`` (any shape, 0 <= place < len), of the same shape."""
+        shards = np.searchsorted(self._ends, places, side="right")
+        result = np.empty(places.shape, dtype=self._maps[0].dtype)
+        for index in np.unique(shards):
+            here = shards == index
+            first = self._ends[index] - len(self._maps[index])
+            result[here] = self._maps[index][places[here] - first]
+        return result
+
+
+@dataclass(frozen=True)
+class ShardedCorpus(Corpus):
+    """A corpus of shards. ``validation`` is the first held-out shard; ``all_held_out`` gives the whole."""
+
+    folder: Path
+    manifest: Manifest
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of what a run learns from: the tokenizer's and those of the training shards, wherever the text came from."""
+        parts = [self.manifest.tokenizer_sha256, *(shard.sha256 for shard in self.manifest.training)]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    def all_held_out(self) -> tuple[NDArray[np.integer], int]:
+        """Every token held out, and the bytes of its text."""
+        shards = self.manifest.validation
+        tokens = [_map(self.folder, shard, self.manifest) for shard in shards]
+        return np.concatenate(tokens), sum(shard.bytes for shard in shards)
+
+
+def read_tokenizer(folder: Path) -> TextTokenizer:
+    """The tokenizer whose tokens the shards hold."""
+    manifest = _read_manifest(folder)
+    path = folder / TOKENIZER_NAME
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}; tokenize again") from None
+    if hashlib.sha256(data).hexdigest() != manifest.tokenizer_sha256:
+        raise ValueError(f"{path}: not the tokenizer that made the shards (its sha256 differs from the manifest's)")
+    tokenizer = tokenizer_from_dict(json.loads(data))
+    if not reads_text(tokenizer):
+        raise ValueError(f"{path}: a tokenizer of kind {tokenizer.kind} does not read text; tokenize again")
+    return tokenizer
+
+
+def open_shards(folder: Path, tokenizer: TextTokenizer | None = None, *, verify: bool = False) -> ShardedCorpus:
+    """Open a folder that ``write_shards`` wrote; nothing is read before it is asked for.
+
+    Parameters
+    ----------
+    folder
+        With its manifest.
+    tokenizer
+        The one that is expected; None: whatever the shards were made with.
+    verify
+        Compare every shard's sha256, too, not its size alone.
+
+    Raises
+    ------
+    ValueError
+        If the manifest is malformed, a shard is missing or altered, or the tokenizer is another one; the message names the file.
+    """
+    manifest = _read_manifest(folder)
+    if tokenizer is not None and _tokenizer_bytes(tokenizer) != _tokenizer_bytes(read_tokenizer(folder)):
+        raise ValueError(
+            f"{folder}: made with another tokenizer (of {manifest.vocab_size} ids) than the model's "
+            f"(of {tokenizer.vocab_size}): take shards of its own tokenizer, or tokenize again"
+        )
+    itemsize = _DTYPES[manifest.dtype].itemsize
+    for shard in (*manifest.training, *manifest.validation):
+        path = folder / shard.file
+        size = path.stat().st_size if path.is_file() else None
+        if size != shard.tokens * itemsize:
+            found = "it is missing" if size is None else f"it has {size} bytes, not {shard.tokens * itemsize}"
+            raise ValueError(f"{path}: {found}; tokenize again")
+        if verify and _sha256(path) != shard.sha256:
+            raise ValueError(f"{path}: altered: its sha256 differs from the manifest's; tokenize again")
+    training = ShardedTokens([folder / shard.file for shard in manifest.training], _DTYPES[manifest.dtype])
+    first = manifest.validation[0]
+    return ShardedCorpus(str(folder), training, _map(folder, first, manifest), first.bytes, folder, manifest)
+
+
+def _map(folder: Path, shard: Shard, manifest: Manifest) -> NDArray[np.integer]:
+    return np.memmap(folder / shard.file, dtype=_DTYPES[manifest.dtype], mode="r")
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST_NAME
+    return Manifest.from_json(read_json(path), str(path))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tokenizer_bytes(tokenizer: TextTokenizer) -> bytes:
+    return (json.dumps(tokenizer.to_dict(), indent=1) + "\n").encode()
+
+
+class _Writer:
+    """Appends pieces to the shards of one side."""
+
+    def __init__(self, folder: Path, side: str, dtype: np.dtype[Any], most: int) -> None:
+        self._folder, self._side, self._dtype, self._most = folder, side, dtype, most
+        self._file: BinaryIO | None = None
+        self._tokens = self._bytes = 0
+        self.shards: list[Shard] = []
+
+    def add(self, ids: NDArray[np.integer], num_bytes: int) -> None:
+        if self._file is None:
+            self._name = f"{self._side}_{len(self.shards):05d}.bin"
+            self._file, self._digest = (self._folder / self._name).open("wb"), hashlib.sha256()
+        data = ids.astype(self._dtype).tobytes()
+        self._file.write(data)
+        self._digest.update(data)
+        self._tokens, self._bytes = self._tokens + len(ids), self._bytes + num_bytes
+        if self._tokens >= self._most:
+            self.close()
+
+    def close(self) -> None:
+        if self._file is None:
+            return
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._file = None
+        if not self._tokens:
+            (self._folder / self._name).unlink()
+        else:
+            self.shards.append(Shard(self._name, self._tokens, self._bytes, self._digest.hexdigest()))
+        self._tokens = self._bytes = 0
+
+
+def write_shards(
+    text: Text,
+    tokenizer: TextTokenizer,
+    folder: Path,
+    *,
+    force: bool = False,
+    shard_tokens: int = TRAINING_SHARD_TOKENS,
+    held_out_tokens: int = HELD_OUT_SHARD_TOKENS,
+) -> Manifest:
+    """Tokenize ``text`` into a folder, which is there only when it is whole. The same text gives the same bytes.
+
+    Raises
+    ------
+    ValueError
+        If the folder exists and ``force`` is not given, it is something else than shards, the text cannot be used, or one side of the split is empty.
+    """
+    check_output(folder, force)
+    dtype = np.dtype(token_dtype(tokenizer.vocab_size))
+    with _whole_or_nothing(folder) as partial:
+        writers = [
+            _Writer(partial, "shard", dtype, shard_tokens),
+            _Writer(partial, "held_out", dtype, held_out_tokens),
+        ]
+        try:
+            count = 0
+            for piece, ids in tokenize(_watched(text), tokenizer, begin=not text.is_one):
+                count += not piece.continues
+                writers[piece.held_out].add(ids, len(piece.text.encode("utf-8")))
+        finally:
+            for writer in writers:
+                writer.close()
+        training, validation = (tuple(writer.shards) for writer in writers)
+        if not training or not validation:
+            side = "training" if not training else "validation"
+            raise ValueError(f"{text.name}: {count} documents leave none for {side}: give more of them, or plain text")
+        description = _tokenizer_bytes(tokenizer)
+        manifest = Manifest(
+            tokenizer_sha256=hashlib.sha256(description).hexdigest(),
+            vocab_size=tokenizer.vocab_size,
+            dtype=dtype.name,
+            split="tail" if text.is_one else "hash",
+            documents=count,
+            sources=tuple(map(str, text.files)) or (text.name,),
+            training=training,
+            validation=validation,
+        )
+        write_atomically(partial / TOKENIZER_NAME, description)
+        write_atomically(partial / MANIFEST_NAME, manifest.to_bytes())
+    return manifest
+
+
+def check_output(folder: Path, force: bool) -> None:
+    """Refuse a folder that may not be replaced, before anything is computed."""
+    if not folder.exists():
+        return
+    if not force:
+        raise ValueError(f"{folder}: exists already; --force overwrites it")
+    if not is_shards(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder}: exists and holds no token shards; --force replaces nothing else")
+    own = (MANIFEST_NAME, TOKENIZER_NAME)
+    for path in sorted(folder.iterdir()):
+        if path.name not in own and not _SHARD_NAME.fullmatch(path.name):
+            raise ValueError(f"{folder}: holds {path.name} besides token shards; --force replaces nothing else")
+
+
+def _watched(text: Text) -> Iterator[Piece]:
+    with tqdm(total=text.num_bytes, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        for piece in text.pieces():
+            yield piece
+            bar.update(len(piece.text.encode("utf-8")))
+
+
+@contextmanager
+def _whole_or_nothing(folder: Path) -> Iterator[Path]:
+    """A folder beside ``folder``, to be filled, that takes its place at the end. What a killed run left there is removed first."""
+    partial = folder.parent / f".{folder.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+

@@ -1,0 +1,225 @@
+"""Subword tokenizers: any ``tokenizer.json``, SentencePiece models, GPT-2's two files, and byte-pair encodings trained here.
+
+What a tokenizer makes of a text is data: no text becomes a control token, even if it spells one. A model's tokenizer travels whole, compressed, in its checkpoint and its tape.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfree.files.compressed import check_size, pack_text, unpack_text
+from mmfree.text.tokenizer import TextTokenizer
+
+START_TOKENS = ("<s>", "<|begin_of_text|>", "<bos>", "[BOS]", "<|endoftext|>", "<|startoftext|>", "[CLS]")
+"""Names that a start token bears, in the order in which they are looked for."""
+
+TRAINED_START = "<|endoftext|>"
+"""Start token of a tokenizer trained here: id 0."""
+
+SMALLEST_TRAINED = 257
+"""All bytes, and the start token."""
+
+
+class JsonTokenizer:
+    """A tokenizer of the ``tokenizers`` library.
+
+    ``start`` is the token that its post-processor puts in front of an empty text; else the first of ``START_TOKENS`` that it knows; else one more id behind its own, so
+    that no text makes it.
+
+    Parameters
+    ----------
+    text
+        Contents of a ``tokenizer.json``.
+    data
+        The same as ``to_dict`` gave it, to be kept as it is; None: made from ``text`` when it is asked for.
+
+    Raises
+    ------
+    ValueError
+        If the text is no ``tokenizer.json``, or too long to be carried.
+    """
+
+    kind = "tokenizers"
+    feeds_back = True
+
+    def __init__(self, text: str, data: str | None = None) -> None:
+        import tokenizers
+
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises nothing narrower
+            raise ValueError(f"no tokenizer.json of the tokenizers library: {error}") from None
+        self._tokenizer.encode_special_tokens = True
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        check_size(text.encode())
+        self.json = json.dumps(json.loads(text), separators=(",", ":")) if data is None else text
+        """Contents of its ``tokenizer.json``, for other programs."""
+        self._data = data
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        self._own_ids = max(vocabulary.values(), default=-1) + 1
+        in_front = self._tokenizer.encode("").ids
+        named = [vocabulary[name] for name in START_TOKENS if name in vocabulary]
+        self.start: int = [*in_front, *named, self._own_ids][0]
+        self.vocab_size = self.head_size = max(self._own_ids, self.start + 1)
+
+    def encode(self, text: str) -> list[int]:
+        """``start`` and the text's ids; UnicodeEncodeError, a ValueError, if it is not Unicode."""
+        text.encode("utf-8")
+        return [self.start, *self.encode_texts([text])[0].tolist()]
+
+    def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
+        """See ``TextTokenizer``."""
+        found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(one.ids, dtype=token_dtype(self.vocab_size)) for one in found]
+
+    def decode(self, rows: list[int]) -> str:
+        """Text of ids, control tokens by their names."""
+        own = [row for row in rows if row < self._own_ids]
+        text: str = self._tokenizer.decode(own, skip_special_tokens=False)
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"kind": "tokenizers", "data": base64 of the zlib-compressed tokenizer.json}."""
+        if self._data is None:
+            self._data = pack_text(self.json.encode())
+        return {"kind": self.kind, "data": self._data}
+
+
+class SentencePieceTokenizer:
+    """A SentencePiece model, such as Llama's ``tokenizer.model``.
+
+    ``start`` is its begin-of-sequence id; a model without one gets one more id behind its own.
+
+    Parameters
+    ----------
+    model
+        Contents of the model file.
+    data
+        The same as ``to_dict`` gave it, to be kept as it is; None: made from ``model`` when it is asked for.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no SentencePiece model, or too many to be carried.
+    """
+
+    kind = "sentencepiece"
+    feeds_back = True
+
+    def __init__(self, model: bytes, data: str | None = None) -> None:
+        import sentencepiece
+
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"no SentencePiece model: {error}") from None
+        check_size(model)
+        self._model, self._data = model, data
+        self._own_ids: int = self._processor.vocab_size()
+        bos: int = self._processor.bos_id()
+        self.start = bos if bos >= 0 else self._own_ids
+        self.vocab_size = self.head_size = max(self._own_ids, self.start + 1)
+
+    def encode(self, text: str) -> list[int]:
+        """``start`` and the text's ids."""
+        return [self.start, *self.encode_texts([text])[0].tolist()]
+
+    def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
+        """See ``TextTokenizer``."""
+        dtype = token_dtype(self.vocab_size)
+        return [np.array(ids, dtype=dtype) for ids in self._processor.encode(texts)]
+
+    def decode(self, rows: list[int]) -> str:
+        """Text of ids; control tokens give none."""
+        text: str = self._processor.decode([row for row in rows if row < self._own_ids])
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"kind": "sentencepiece", "data": base64 of the zlib-compressed model file}."""
+        if self._data is None:
+            self._data = pack_text(self._model)
+        return {"kind": self.kind, "data": self._data}
+
+
+def token_dtype(vocab_size: int) -> type[np.unsignedinteger[Any]]:
+    """uint16 where it holds every id, else uint32."""
+    return np.uint16 if vocab_size <= 1 << 16 else np.uint32
+
+
+def subword_from_dict(data: dict[str, Any]) -> TextTokenizer:
+    """The tokenizer that ``to_dict`` described, or whose ``data`` is the file itself (bytes); ValueError if its data is damaged."""
+    found = data.get("data")
+    packed = found if isinstance(found, str) else None
+    try:
+        if packed is not None:
+            found = unpack_text(packed)
+        if not isinstance(found, bytes):
+            raise ValueError(f"expected text or bytes, got {type(found).__name__}")
+        if data["kind"] == JsonTokenizer.kind:
+            return JsonTokenizer(found.decode("utf-8"), packed)
+        return SentencePieceTokenizer(found, packed)
+    except ValueError as error:
+        raise ValueError(f"tokenizer: the data of kind {data['kind']} is damaged: {error}") from None
+
+
+
+
+
+
+
+
+def load_pair(vocabulary: Path, merges: Path) -> JsonTokenizer:
+    """GPT-2's form: a byte-level BPE as ids by token and the list of merges."""
+    import tokenizers
+    from tokenizers import models
+
+    try:
+        model = models.BPE.from_file(str(vocabulary), str(merges))
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"{vocabulary.name} and {merges.name} are no byte-pair encoding: {error}") from None
+    tokenizer = tokenizers.Tokenizer(model)
+    _make_byte_level(tokenizer)
+    tokenizer.add_special_tokens([name for name in START_TOKENS if tokenizer.token_to_id(name) is not None])
+    return JsonTokenizer(tokenizer.to_str())
+
+
+def _make_byte_level(tokenizer: Any) -> None:
+    from tokenizers import decoders, pre_tokenizers
+
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
+    """A byte-level BPE learned from ``texts``: the same from the same texts. It loses nothing of any text.
+
+    Raises
+    ------
+    ValueError
+        If ``vocab_size`` is below 257 (all bytes and the start token), or the texts do not hold that many pairs.
+    """
+    import tokenizers
+    from tokenizers import models, pre_tokenizers, trainers
+
+    if vocab_size < SMALLEST_TRAINED:
+        raise ValueError(f"a byte-pair vocabulary has at least {SMALLEST_TRAINED} tokens, got {vocab_size}")
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    _make_byte_level(tokenizer)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[TRAINED_START],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    if (found := tokenizer.get_vocab_size()) != vocab_size:
+        raise ValueError(f"the text is too short for {vocab_size} tokens: it gives {found}; ask for at most so many")
+    return JsonTokenizer(tokenizer.to_str())

@@ -1,0 +1,106 @@
+"""Tokenizers of the checkable tasks: a problem to token ids, and the rows of the head to its answer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+
+class AdditionTokenizer:
+    """Streaming addition: ``123+456`` becomes BOS a0 b0 a1 b1 ... 0 0, least significant digit first.
+
+    The last column, (0, 0), is there for the last carry. Digits of a are ids 0-9, of b 10-19; ids 20-29 are kept for sum digits, which this layout never feeds;
+    BOS is 30. The head's ten rows are digits; the sum is read at the positions of b.
+    """
+
+    kind = "addition"
+    vocab_size, head_size = 31, 10
+    feeds_back = False
+    b_offset = 10
+    start = 30
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of ``a+b``.
+
+        Raises
+        ------
+        ValueError
+            If the text is not two decimal numbers joined by "+".
+        """
+        match = re.fullmatch(r"([0-9]+)\+([0-9]+)", text.strip())
+        if match is None:
+            raise ValueError(
+                f"a prompt for addition is two decimal numbers such as 123+456, got {text[:40]!r}"
+            )
+        a, b = (number[::-1] for number in match.groups())
+        columns = max(len(a), len(b)) + 1
+        ids = [self.start]
+        for x, y in zip(a.ljust(columns, "0"), b.ljust(columns, "0"), strict=True):
+            ids += [int(x), int(y) + self.b_offset]
+        return ids
+
+    def decode(self, rows: list[int]) -> str:
+        """The sum, from the rows at every position of a prompt."""
+        digits = "".join(str(row) for row in rows[2::2])
+        return digits[::-1].lstrip("0") or "0"
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"kind": "addition"}."""
+        return {"kind": self.kind}
+
+
+class ParityTokenizer:
+    """Bits ``0110`` as ids 0 and 1 behind BOS (2). The head's two rows are the parity of the bits so far; the last one is the answer."""
+
+    kind = "parity"
+    vocab_size, head_size = 3, 2
+    feeds_back = False
+    start = 2
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a string of bits; ValueError if it is none."""
+        if not re.fullmatch(r"[01]+", text.strip()):
+            raise ValueError(f"a prompt for parity is a string of bits such as 0110, got {text[:40]!r}")
+        return [self.start, *(int(bit) for bit in text.strip())]
+
+    def decode(self, rows: list[int]) -> str:
+        """The parity of all bits."""
+        return str(rows[-1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"kind": "parity"}."""
+        return {"kind": self.kind}
+
+
+MODULUS = 97
+
+
+class ModularTokenizer:
+    """``a+b`` modulo 97: ids a, 97 + b and "=" (194); the head's row at "=" is the sum.
+
+    With one set of ids for both operands the sum's symmetry is given away, and a model learns the rule without weight decay.
+    """
+
+    kind = "modular-addition"
+    vocab_size, head_size = 2 * MODULUS + 1, MODULUS
+    feeds_back = False
+    b_offset, equals = MODULUS, 2 * MODULUS
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of ``a+b``; ValueError if these are not two numbers below 97."""
+        match = re.fullmatch(r"([0-9]+)\+([0-9]+)", text.strip())
+        numbers = [int(number) for number in match.groups()] if match else []
+        if not numbers or max(numbers) >= MODULUS:
+            raise ValueError(
+                f"a prompt for modular addition is two numbers below {MODULUS} such as 12+96, got {text[:40]!r}"
+            )
+        a, b = numbers
+        return [a, b + self.b_offset, self.equals]
+
+    def decode(self, rows: list[int]) -> str:
+        """The sum."""
+        return str(rows[-1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"kind": "modular-addition"}."""
+        return {"kind": self.kind}

@@ -1,0 +1,93 @@
+"""Tokenizers: text to token ids, and the head's rows back to text."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Tokenizer(Protocol):
+    """What every tokenizer offers. A tape carries its ``to_dict``."""
+
+    kind: str
+    vocab_size: int
+    head_size: int
+    feeds_back: bool
+    """Whether a chosen row is the next token (text), or is only read out (addition)."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a prompt, from the start of a sequence."""
+        ...
+
+    def decode(self, rows: list[int]) -> str:
+        """Text of the rows that the head chose."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; ``tokenizer_from_dict`` is the inverse."""
+        ...
+
+
+class TextTokenizer(Tokenizer, Protocol):
+    """A tokenizer for any text; what the head chooses is fed back."""
+
+    start: int
+    """The id that begins a sequence, and a document. No text makes it."""
+
+    def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
+        """Ids of each text by itself, without ``start``; uint8, uint16 or uint32, as the vocabulary needs."""
+        ...
+
+
+def reads_text(tokenizer: Tokenizer) -> TypeGuard[TextTokenizer]:
+    """Whether a tokenizer is for any text, and not for the examples of a task."""
+    return tokenizer.feeds_back
+
+
+def text_tokenizer(tokenizer: Tokenizer) -> TextTokenizer:
+    """``tokenizer``, which must be for text; ValueError if it is for a task."""
+    if not reads_text(tokenizer):
+        raise ValueError(f"a model for {tokenizer.kind}, not for text")
+    return tokenizer
+
+
+class ByteTokenizer:
+    """Token ids are bytes of UTF-8. A sequence starts with byte 0, which no text holds."""
+
+    kind = "bytes"
+    vocab_size, head_size = 256, 256
+    feeds_back = True
+    start = 0
+
+    def encode(self, text: str) -> list[int]:
+        """Byte 0 and the text's bytes."""
+        return [self.start, *text.encode("utf-8")]
+
+    def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
+        """The texts' bytes, uint8."""
+        return [np.frombuffer(text.encode("utf-8"), dtype=np.uint8) for text in texts]
+
+    def decode(self, rows: list[int]) -> str:
+        """Text of bytes; what is not UTF-8 becomes the replacement character."""
+        return bytes(rows).decode("utf-8", errors="replace")
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"kind": "bytes"}."""
+        return {"kind": self.kind}
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+

@@ -1,0 +1,143 @@
+"""Tokenizers by name, from a file, or as a tape or a checkpoint describes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmfree.contract.tokenizers import SUBWORD_KINDS
+from mmfree.text.corpus import Text
+from mmfree.text.subword import (
+    JsonTokenizer,
+    SentencePieceTokenizer,
+    load_pair,
+    subword_from_dict,
+    train_bpe,
+)
+from mmfree.text.task_tokenizers import AdditionTokenizer, ModularTokenizer, ParityTokenizer
+from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer, Tokenizer, reads_text
+
+_TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
+    ByteTokenizer.kind: ByteTokenizer,
+    AdditionTokenizer.kind: AdditionTokenizer,
+    ParityTokenizer.kind: ParityTokenizer,
+    ModularTokenizer.kind: ModularTokenizer,
+}
+
+
+def tokenizer_from_dict(data: Any) -> Tokenizer:
+    """The tokenizer that ``data`` describes; ValueError if it describes none, or its data is damaged."""
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if not isinstance(kind, str):
+        kind = None
+    if kind in SUBWORD_KINDS:
+        return subword_from_dict(data)
+    if kind not in _TOKENIZERS:
+        known = ", ".join(sorted((*_TOKENIZERS, *SUBWORD_KINDS)))
+        raise ValueError(f"tokenizer: kind must be one of {known}, got {kind!r}")
+    return _TOKENIZERS[kind]()
+
+
+def describe_tokenizer(data: dict[str, Any]) -> dict[str, Any]:
+    """``data`` for people: what is long is replaced by its length."""
+    return {
+        key: f"{len(value):,} characters" if isinstance(value, str) and len(value) > 80 else value
+        for key, value in data.items()
+    }
+
+
+def load_tokenizer(name: str) -> TextTokenizer:
+    """A tokenizer by its name or from a file.
+
+    Parameters
+    ----------
+    name
+        "bytes"; a ``tokenizer.json`` (of the ``tokenizers`` library, or a checkpoint's own); a SentencePiece ``.model``; or a folder that holds one of these, or
+        ``vocab.json`` and ``merges.txt`` as GPT-2 has them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or it is no tokenizer for text; the message names it.
+    """
+    if name == ByteTokenizer.kind:
+        return ByteTokenizer()
+    path = Path(name)
+    try:
+        if path.is_dir():
+            return _load_from_folder(path)
+        if path.suffix == ".model":
+            return SentencePieceTokenizer(path.read_bytes())
+        return _load_json(path)
+    except FileNotFoundError:
+        raise ValueError(
+            f"{name}: no such file; a tokenizer is bytes, bpe:SIZE, a tokenizer.json, a .model file or a folder with one"
+        ) from None
+    except OSError as error:
+        raise ValueError(f"{name}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _load_from_folder(folder: Path) -> TextTokenizer:
+    if (folder / "tokenizer.json").is_file():
+        return _load_json(folder / "tokenizer.json")
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return load_pair(folder / "vocab.json", folder / "merges.txt")
+    models = sorted(folder.glob("*.model"))
+    if len(models) == 1:
+        return SentencePieceTokenizer(models[0].read_bytes())
+    found = f"{len(models)} .model files" if models else "none"
+    raise ValueError(f"a folder needs a tokenizer.json, one .model file, or vocab.json and merges.txt; found {found}")
+
+
+def _load_json(path: Path) -> TextTokenizer:
+    try:
+        text = path.read_bytes().decode("utf-8")
+        data = json.loads(text)
+    except ValueError:
+        raise ValueError("no tokenizer: neither JSON (tokenizer.json) nor named .model (SentencePiece)") from None
+    if isinstance(data, dict) and "kind" in data:
+        tokenizer = tokenizer_from_dict(data)
+        if not reads_text(tokenizer):
+            raise ValueError(f"a tokenizer for {tokenizer.kind}, not for text")
+        return tokenizer
+    return JsonTokenizer(text)
+
+
+BPE_PREFIX = "bpe:"
+
+
+LEARNED_BYTES = 64 << 20
+"""Text that a vocabulary is learned from, at most: the first of what is for training."""
+
+
+def find_tokenizer(name: str, text: Text) -> TextTokenizer:
+    """The tokenizer that ``--tokenizer`` names: bytes, a file, or a byte-pair vocabulary learned from the text's training part.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or the text is too short for the vocabulary.
+    """
+    if not name.startswith(BPE_PREFIX):
+        return load_tokenizer(name)
+    size = name.removeprefix(BPE_PREFIX)
+    if not (size.isascii() and size.isdigit()):
+        raise ValueError(f"--tokenizer bpe:SIZE needs a number of tokens such as bpe:4096, got {name!r}")
+    try:
+        return train_bpe(_learned_from(text), int(size))
+    except ValueError as error:
+        raise ValueError(f"--tokenizer {name}: {error}") from None
+
+
+def _learned_from(text: Text) -> Iterator[str]:
+    left = LEARNED_BYTES
+    for piece in text.pieces():
+        if not piece.held_out:
+            yield piece.text
+            left -= len(piece.text.encode("utf-8"))
+        if left <= 0:
+            return

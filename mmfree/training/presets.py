@@ -1,0 +1,176 @@
+"""Presets: runs by name; and the run that a user asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from mmfree.contract.shape import ModelConfig
+from mmfree.files.atomic import read_json
+from mmfree.text.corpus import Text
+from mmfree.text.shards import read_tokenizer
+from mmfree.text.sources import is_shards
+from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer, text_tokenizer
+from mmfree.text.tokenizers import BPE_PREFIX, find_tokenizer, tokenizer_from_dict
+from mmfree.training.recipe import Recipe, RunConfig, subword_description
+
+
+def addition_model(gate: str = "hard") -> ModelConfig:
+    """Two layers of d = 64 for streaming addition: 31 input tokens, ten output rows."""
+    return ModelConfig(
+        vocab_size=31,
+        head_size=10,
+        hidden_size=64,
+        intermediate_size=128,
+        num_layers=2,
+        gate=gate,
+    )
+
+
+def text_model(gate: str = "hard") -> ModelConfig:
+    """Two layers of d = 128 over bytes: small enough to train in minutes on a CPU."""
+    return ModelConfig(
+        vocab_size=256,
+        head_size=256,
+        hidden_size=128,
+        intermediate_size=256,
+        num_layers=2,
+        gate=gate,
+    )
+
+
+def parity_model(gate: str = "signed") -> ModelConfig:
+    """One layer of d = 32 over bits."""
+    return ModelConfig(
+        vocab_size=3, head_size=2, hidden_size=32, intermediate_size=64, num_layers=1, gate=gate
+    )
+
+
+def modular_model(gate: str = "hard") -> ModelConfig:
+    """One layer of d = 128 for addition modulo 97: a, b and "="."""
+    return ModelConfig(
+        vocab_size=195, head_size=97, hidden_size=128, intermediate_size=256, num_layers=1, gate=gate
+    )
+
+
+def addition(gate: str = "hard") -> RunConfig:
+    """Streaming addition of up to 20 columns; about 110 CPU seconds."""
+    recipe = Recipe(task="addition", steps=2500, batch_size=64, length=20, learning_rate=6e-3)
+    return RunConfig(model=addition_model(gate), recipe=recipe)
+
+
+def text(gate: str = "hard") -> RunConfig:
+    """Byte-level text, in a few minutes on two cores."""
+    recipe = Recipe(task="text", steps=1200, batch_size=16, length=128, learning_rate=6e-3)
+    return RunConfig(model=text_model(gate), recipe=recipe)
+
+
+def parity(gate: str = "signed") -> RunConfig:
+    """Parity of up to 32 bits, in five seconds: possible with the signed gate alone."""
+    recipe = Recipe(task="parity", steps=300, batch_size=64, length=32, learning_rate=2e-2)
+    return RunConfig(model=parity_model(gate), recipe=recipe)
+
+
+def modular_addition(gate: str = "hard") -> RunConfig:
+    """Addition modulo 97 from 40 % of the pairs: weight decay makes it learn the rule, long after the pairs; about 70 CPU seconds."""
+    recipe = Recipe(
+        task="modular-addition",
+        steps=1400,
+        batch_size=512,
+        length=1,
+        learning_rate=6e-3,
+        weight_decay=1.0,
+    )
+    return RunConfig(model=modular_model(gate), recipe=recipe)
+
+
+PRESETS: dict[str, Callable[..., RunConfig]] = {
+    "addition": addition,
+    "text": text,
+    "parity": parity,
+    "modular-addition": modular_addition,
+}
+
+
+def load_run_config(
+    name: str, gate: str | None = None, tokenizer: TextTokenizer | None = None
+) -> RunConfig:
+    """A preset by its name, or the run described by a JSON file.
+
+    With a ``tokenizer``, a preset's vocabulary follows it; a file's must be the tokenizer's.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, the file is not valid, or the tokenizer does not fit.
+    """
+    if name in PRESETS:
+        config = PRESETS[name](gate) if gate is not None else PRESETS[name]()
+        if tokenizer is None:
+            return config
+        if config.recipe.task != "text":
+            raise ValueError(f"{name}: --tokenizer is for text; task {config.recipe.task} has its own")
+        model = replace(config.model, vocab_size=tokenizer.vocab_size, head_size=tokenizer.head_size)
+        return replace(config, model=model, subword=subword_description(tokenizer))
+    if not name.endswith(".json"):
+        presets = ", ".join(sorted(PRESETS))
+        raise ValueError(f"{name}: neither a preset ({presets}) nor a .json file")
+    config = RunConfig.from_dict(read_json(Path(name)), name, tokenizer=tokenizer)
+    if gate is not None and gate != config.model.gate:
+        raise ValueError(f"{name}: its gate is {config.model.gate}; change the file, not the option")
+    return config
+
+
+def run_config(
+    name: str,
+    *,
+    gate: str | None = None,
+    tokenizer: str | None = None,
+    data: list[Path] | None = None,
+    resumed: Path | None = None,
+) -> RunConfig:
+    """The run that ``mmfree train`` is asked for.
+
+    Its tokenizer is the one named, else that of the shards, else that of the run resumed, else
+    the config's own.
+
+    Parameters
+    ----------
+    name
+        A preset, or a JSON file.
+    gate
+        Forget gate of a preset; None: the preset's own.
+    tokenizer
+        As ``find_tokenizer`` takes it; None: see above.
+    data
+        What the run learns from: a vocabulary is learned from it, shards have their tokenizer.
+    resumed
+        Folder of the run that goes on, if one does.
+
+    Raises
+    ------
+    ValueError
+        If preset or file is not valid, or the tokenizer's vocabulary is not the file's.
+    """
+    if tokenizer is not None and name in PRESETS:
+        load_run_config(name, gate, ByteTokenizer())  # refuses a task before anything is learned
+    return load_run_config(name, gate, _asked_for(tokenizer, data or [], resumed))
+
+
+def _asked_for(
+    name: str | None, data: list[Path], resumed: Path | None
+) -> TextTokenizer | None:
+    shards = [path for path in data if is_shards(path)]
+    if name is not None:
+        if shards and name.startswith(BPE_PREFIX):
+            raise ValueError(f"{shards[0]}: holds tokens, so no vocabulary can be learned; leave --tokenizer out")
+        return find_tokenizer(name, Text.of([] if shards else data))
+    if len(data) == 1 and shards:
+        return read_tokenizer(data[0])
+    before = None if resumed is None else resumed / "config.json"
+    if before is not None and before.is_file():
+        subword = RunConfig.from_dict(read_json(before), str(before)).subword
+        if subword is not None:
+            return text_tokenizer(tokenizer_from_dict(subword))
+    return None

@@ -1,0 +1,102 @@
+"""Sharding: weights, gradients and moments spread over processes (FSDP2), and put together again for a checkpoint.
+
+The unit is a layer. Inside a layer modules read each other's weights, and a ternary matrix depends on the mean of the whole latent one; so a layer's weights are gathered before it runs,
+and given up behind it. Embedding and head are one more unit. Nothing else is ever whole: gradients are added up into shares, and the optimizer sees shares alone.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from operator import itemgetter
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from mmfree.training.checkpoint import TrainingState
+
+
+def join_processes(*, shard: bool) -> Accelerator:
+    """The processes of this run, as torchrun or accelerate started them.
+
+    Raises
+    ------
+    ValueError
+        If a model shall be sharded and there is one process, or accelerate is told to shard in a way of its own.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        raise ValueError("accelerate's own FSDP settings (--use_fsdp, or its config file) are not used: leave them out, and give --shard to mmfree train")
+    # Without a GPU accelerate joins processes only if it is told that CPUs are meant.
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    if shard and accelerator.num_processes < 2:
+        raise ValueError("--shard spreads a model over processes, and this run has one: start it with torchrun --nproc-per-node N")
+    return accelerator
+
+
+def shard_model(model: nn.Module, accelerator: Accelerator) -> None:
+    """Leave this process its share of every parameter, in place: rows, as evenly as they go.
+
+    Every process must hold the same whole model. The optimizer is made afterwards.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    # States and logits are views; nobody writes into them.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    layers = model.layers
+    assert isinstance(layers, nn.ModuleList)
+    for unit in (*layers, model):
+        # Behind a forward pass without a backward one, too: what is saved or stepped next must be shares.
+        fully_shard(unit, mesh=mesh, reshard_after_forward=True)
+
+
+def gather(model: nn.Module, optimizer: torch.optim.Optimizer, *, keep: bool) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+    """Whole weights, and moments by parameter name, in main memory; nothing for a process that does not ``keep`` them.
+
+    If the model is sharded, all processes must call this at once: tensors are put together one after another.
+    """
+    parameters = [(name, parameter) for name, parameter in model.named_parameters() if parameter in optimizer.state]
+    weights = _whole(model.state_dict().items(), keep)
+    return weights, {name: _whole(optimizer.state[parameter].items(), keep) for name, parameter in parameters}
+
+
+def _whole(tensors: Iterable[tuple[str, Tensor]], keep: bool) -> dict[str, Tensor]:
+    found = {}
+    # In one order for all processes; that of a state that was read is each process's own.
+    for name, tensor in sorted(tensors, key=itemgetter(0)):
+        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        if keep:
+            found[name] = whole.detach().cpu()
+    return found
+
+
+def restore_moments(state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put moments back, bit for bit: this process's share of them."""
+    for name, parameter in model.named_parameters():
+        if name in state.moments:
+            optimizer.state[parameter] = {key: _share(moment, parameter) for key, moment in state.moments[name].items()}
+
+
+def _share(whole: Tensor, parameter: Tensor) -> Tensor:
+    """What stands beside this process's share of a parameter; a count of steps belongs to all."""
+    if not isinstance(parameter, DTensor):
+        return whole.clone()
+    if whole.shape != parameter.shape:
+        return whole.to(parameter.device, copy=True)
+    # All processes have read the same: nothing is sent. A copy, or the share would keep the whole alive.
+    share = distribute_tensor(whole.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None)
+    return torch.zeros_like(parameter).copy_(share).detach()
+
+
+def held_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Bytes of weights and moments that this process holds between two steps."""
+    moments = [moment for values in optimizer.state.values() for moment in values.values()]
+    return sum(_local(tensor).untyped_storage().nbytes() for tensor in (*model.parameters(), *moments))
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -1,0 +1,1 @@
+"""Co-simulation: chip and golden model side by side, compared bit for bit."""

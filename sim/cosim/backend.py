@@ -1,0 +1,62 @@
+"""The simulated chip as a backend: every logit it reports was compared with the golden model's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Ids
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfree.chip.design import design_for
+from mmfree.golden.pow2 import Golden
+from mmfree.tape.pow2 import Tape
+from mmfree.text.tokenizers import tokenizer_from_dict
+from sim.cosim.run import CosimResult, Sequence, cosim
+
+
+class DivergenceError(RuntimeError):
+    """Chip and golden model differ."""
+
+
+class RtlBackend:
+    """Plays a tape on the accelerator of ``lanes`` lanes, in co-simulation.
+
+    Raises DivergenceError if anything differs from the golden model.
+    """
+
+    name = "rtl"
+
+    def __init__(self, tape: Tape, lanes: int = 64) -> None:
+        self.tape, self.design = tape, design_for(tape, lanes)
+        self.tokenizer = tokenizer_from_dict(tape.tokenizer)
+
+    def state(self, batch: int) -> NDArray[np.int16]:
+        """Zeros, int16 [L, B, d]."""
+        return Golden(self.tape).state(batch)
+
+    def run(self, ids: NDArray[np.integer], state: Any) -> tuple[NDArray[np.float32], Any]:
+        """See ``mmfree.inference.backends.Backend``: one simulation, the sequences one after another."""
+        sequences = [
+            Sequence(prompt=row.tolist(), state=state[:, index]) for index, row in enumerate(ids)
+        ]
+        result = self._play(sequences)
+        logits = np.stack(result.logits).reshape(*ids.shape, -1).astype(np.float32)
+        fraction_bits = self.tape.formats.residual_fb
+        return logits * np.float32(2.0**-fraction_bits), np.stack(result.states, axis=1)
+
+    def generate(
+        self, prompt: Ids[int], tokens: int, *, temperature: int, seed: int, stop: int | None
+    ) -> list[int]:
+        """Rows that the chip chooses after a prompt, each fed back; one simulation."""
+        sequence = Sequence(
+            prompt=list(prompt), generate=tokens, temperature=temperature, seed=seed, stop=stop
+        )
+        result = self._play([sequence])
+        return result.rows[0][len(prompt) - 1 :]
+
+    def _play(self, sequences: list[Sequence]) -> CosimResult:
+        result = cosim(self.tape, self.design, sequences)
+        if not result.bit_exact:
+            raise DivergenceError(f"chip and golden model differ: {result.divergence}")
+        return result

@@ -1,0 +1,143 @@
+"""The first place where the chip leaves the model: segment, vector and index."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from cocotb.triggers import FallingEdge
+from numpy.typing import NDArray
+
+from hdl.interface import START_CYCLES
+from mmfree.chip.design import Design
+from mmfree.tape.pow2 import Segment, Tape
+
+TAPS = ("x", "u", "state", "logits")
+_TRACE_NAMES = {"x": "x", "u": "u", "state": "h", "logits": "logits"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Write:
+    """One element written: when, in which entry of the segment table, where, and what."""
+
+    cycle: int
+    segment: int
+    vector: str
+    index: int
+    value: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """First element that differs: ``got`` is None if it was never written."""
+
+    segment: str
+    vector: str
+    index: int
+    expected: int | None
+    got: int | None
+    cycle: int | None
+
+    @classmethod
+    def outside_vectors(cls) -> Divergence:
+        """Every vector write agrees: what differs is how state, logits, next token or counters are read out."""
+        return cls(segment="none", vector="read-out", index=0, expected=None, got=None, cycle=None)
+
+
+class TapMonitor:
+    """Records every vector write of the chip, cycle by cycle (slow: for one token)."""
+
+    def __init__(self, dut: Any, design: Design) -> None:
+        self._dut, self._design = dut, design
+        self.writes: list[Write] = []
+
+    async def watch(self) -> None:
+        """Follow the taps; run as a task of its own."""
+        dut, cycle = self._dut, 0
+        width = self._design.post_width
+        # A vector's last values are written when the next segment has already begun.
+        segments = deque([0] * (START_CYCLES + 1), maxlen=START_CYCLES + 1)
+        while True:
+            await FallingEdge(dut.clk)
+            cycle += 1
+            segments.append(int(dut.segment.value))
+            for vector in TAPS:
+                if not int(getattr(dut, f"tap_{vector}__enable").value):
+                    continue
+                keep = int(getattr(dut, f"tap_{vector}__keep").value)
+                base = int(getattr(dut, f"tap_{vector}__group").value) * width
+                data = int(getattr(dut, f"tap_{vector}__data").value).to_bytes(2 * width, "little")
+                values = np.frombuffer(data, dtype="<i2")
+                segment = segments[0]
+                self.writes += [
+                    Write(
+                        cycle=cycle,
+                        segment=segment,
+                        vector=vector,
+                        index=base + lane,
+                        value=int(values[lane]),
+                    )
+                    for lane in range(width)
+                    if keep >> lane & 1
+                ]
+
+
+def first_divergence(
+    writes: list[Write], trace: dict[str, NDArray[Any]], tape: Tape, design: Design
+) -> Divergence | None:
+    """Compare the writes of one token with the golden model's trace of it.
+
+    ``trace``: intermediate name -> vector. Returns None if every write agrees and every element was written. The state's index counts within its layer.
+    """
+    missing = {key: set(range(len(values))) for key, values in _expected(trace, tape).items()}
+    height = -(-tape.config.hidden_size // design.rows) * design.rows
+    for write in writes:
+        if write.segment == 0:
+            key, name = "embedding", "embedding"
+        else:
+            segment = tape.segments[write.segment - 1]
+            key, name = _key(segment, write.vector), segment.name
+        index = write.index
+        if write.vector == "state":
+            index -= (tape.segments[write.segment - 1].layer or 0) * height
+        expected = trace.get(key)
+        if expected is None or (write.vector == "x" and write.segment == 0 and index >= len(expected)):
+            continue  # padding of the embedding's last word
+        if not 0 <= index < len(expected) or int(expected[index]) != write.value:
+            wanted = int(expected[index]) if 0 <= index < len(expected) else None
+            return Divergence(
+                segment=name,
+                vector=write.vector,
+                index=index,
+                expected=wanted,
+                got=write.value,
+                cycle=write.cycle,
+            )
+        missing.get(key, set()).discard(index)
+    for key, indices in missing.items():
+        if indices:
+            segment_name, _, vector = key.partition("/")
+            index = min(indices)
+            return Divergence(
+                segment=segment_name,
+                vector=vector or "x",
+                index=index,
+                expected=int(trace[key][index]),
+                got=None,
+                cycle=None,
+            )
+    return None
+
+
+def _key(segment: Segment, vector: str) -> str:
+    return f"{segment.name}/{_TRACE_NAMES[vector]}"
+
+
+def _expected(trace: dict[str, NDArray[Any]], tape: Tape) -> dict[str, NDArray[Any]]:
+    """The traced vectors that the chip writes to a memory, in order."""
+    written = {"gates": ("h", "u"), "output": ("x",), "glu": ("u",), "down": ("x",), "head": ("logits",)}
+    keys = ["embedding"]
+    keys += [f"{s.name}/{vector}" for s in tape.segments for vector in written[s.kind]]
+    return {key: trace[key] for key in keys}

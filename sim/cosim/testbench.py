@@ -1,0 +1,231 @@
+"""The cocotb side of a co-simulation: driver, monitor, model and scoreboard.
+
+Runs inside the simulator, in the run's folder: reads what is asked for and the tape, and writes what ``sim/cosim/run_folder.py`` names. ``sim/cosim/run.py`` prepares the folder and starts it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+from numpy.typing import NDArray
+
+from hdl.control.counters import CYCLE_COUNTERS
+from mmfree.chip.design import Design
+from mmfree.chip.layout import gate_words, layout
+from mmfree.golden.pow2 import Golden
+from mmfree.golden.sampling import Sampler
+from mmfree.tape.pow2 import Tape
+from sim.cosim.divergence import Divergence, TapMonitor, first_divergence
+from sim.cosim.driver import CLOCK_NS, Driver, Fault
+from sim.cosim.profile import Profiler
+from sim.cosim.run_folder import Result, Run, note_position, read_run, read_tapes, write_result
+
+FOLDER = Path()
+"""The run's folder: the simulator's working folder."""
+
+
+class Model:
+    """The golden model, in step with the chip."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.golden = Golden(tape)
+        self.state = self.golden.state(1)
+        self.sampler = Sampler(0)
+
+    def play(
+        self, token: int, begin: bool, temperature: int = 0
+    ) -> tuple[NDArray[np.int16], int, dict[str, int]]:
+        """Logits, row and saturations of one token."""
+        if begin:
+            self.state = self.golden.state(1)
+        self.golden.reset_counters()
+        logits, self.state = self.golden.step(np.array([token]), self.state)
+        row = self.sampler.choose(logits[0], temperature)
+        return logits[0], row, dict(self.golden.saturations)
+
+
+class Testbench:
+    """Plays a run on chip and model, and compares every logit, state word, chosen row and saturation count."""
+
+    def __init__(self, dut: Any, run: Run, tapes: list[Tape]) -> None:
+        self.dut, self.run, self.tapes = dut, run, tapes
+        self.design = Design.from_dict(run.design)
+        self.driver = Driver(dut, self.design, run)
+        self.result = Result()
+        self.profiler: Profiler | None = None
+        self.logits: list[NDArray[np.int16]] = []
+        self.states: list[NDArray[np.int16]] = []
+        self._loaded = None if run.loaded else 0
+        self._use(0)
+
+    def _use(self, model: int) -> None:
+        """The chip plays this tape from now on."""
+        self.tape = self.tapes[model]
+        self.model = Model(self.tape)
+        config = self.tape.config
+        blocks = -(-config.hidden_size // self.design.rows)
+        self._layer_channels = blocks * self.design.rows
+        self._logit_words = -(-config.head_size // self.design.post_width)
+
+    async def play_all(self) -> None:
+        """Play every sequence; stops at the first difference."""
+        started = time.perf_counter()
+        await self.driver.reset()
+        for sequence in self.run.sequences:
+            if sequence["model"] != self._loaded:
+                await self.driver.load_image(layout(self.tapes[sequence["model"]], self.design))
+                self._loaded = sequence["model"]
+                self._use(sequence["model"])
+            if self.run.profile and self.profiler is None:
+                names = ["embedding", *(segment.name for segment in self.tape.segments)]
+                self.profiler = Profiler(self.dut, names, self.driver.counters)
+                self.result.profile = self.profiler.cycles
+                cocotb.start_soon(self.profiler.watch())
+            await self._play_sequence(sequence)
+            if self.result.differences:
+                break
+            self.states.append(await self._state())
+        self.result.seconds = time.perf_counter() - started
+        now = cocotb.utils.get_sim_time(unit="ns")
+        self.result.simulated_cycles = int(now / CLOCK_NS)
+
+    async def _play_sequence(self, sequence: dict[str, Any]) -> None:
+        """The prompt token by token, the last one with the request to generate."""
+        self.result.rows.append([])
+        if sequence["state"] is not None:
+            await self._start(np.array(sequence["state"], dtype=np.int16))
+        if sequence["temperature"]:
+            await self.driver.seed(sequence["seed"])
+        self.model.sampler = Sampler(sequence["seed"])
+        begin, stop = sequence["state"] is None, sequence["stop"]
+        *first, final = sequence["prompt"]
+        for token in first:
+            await self.driver.send(token, begin)
+            await self._compare(token, begin, 0, last=True)
+            begin = False
+            if self.result.differences:
+                return
+        limit, temperature = max(1, sequence["generate"]), sequence["temperature"]
+        await self.driver.send(final, begin, temperature=temperature, limit=limit, stop=stop)
+        token = final
+        for left in reversed(range(limit)):
+            token = await self._compare(token, begin, temperature, last=left == 0, stop=stop)
+            begin = False
+            if self.result.differences or token == stop:
+                return
+
+    async def _compare(
+        self, token: int, begin: bool, temperature: int, *, last: bool, stop: int | None = None
+    ) -> int:
+        """Compare everything about the token being played with the model's; returns the chip's row."""
+        before = self.model.state
+        answer = await self.driver.wait()
+        note_position(FOLDER)
+        if isinstance(answer, Fault):
+            self.result.differences += 1
+            self.result.divergence = self._withheld(answer)
+            await self.driver.take()
+            return -1
+        row, is_last = answer
+        await self.driver.settle()
+        counters = self.driver.counters()
+        if self.profiler is not None:
+            self.profiler.close(counters)
+        state, logits = await self._state(), await self._logits()
+        await self.driver.take()
+        expected_logits, expected_row, saturations = self.model.play(token, begin, temperature)
+        result = self.result
+        result.rows[-1].append(row)
+        self.logits.append(logits)
+        result.positions += 1
+        result.compared += logits.size + state.size
+        result.expected += expected_logits.size + self.model.state.size
+        result.differences += int((logits != expected_logits).sum())
+        result.differences += int((state != self.model.state[:, 0]).sum())
+        result.differences += int(row != expected_row)
+        result.differences += int(is_last != (last or row == stop))
+        result.differences += sum(
+            counters[f"saturated_{site}"] != count for site, count in saturations.items()
+        )
+        assert counters["cycles"] == sum(counters[name] for name in CYCLE_COUNTERS[1:])
+        result.cycles.append(counters["cycles"])
+        result.weights += self.tape.num_ternary_weights
+        for name, count in counters.items():
+            result.counters[name] += count
+        if result.differences:
+            result.divergence = await self._locate(token, begin, before)
+        return row
+
+    async def _state(self) -> NDArray[np.int16]:
+        """State of the chip, int16 [L, d]."""
+        dut, config = self.dut, self.tape.config
+        words = gate_words(self.tape, self.design)
+        flat = await self.driver.read_words(dut.state_address, dut.state_data, words)
+        return flat.reshape(config.num_layers, self._layer_channels)[:, : config.hidden_size]
+
+    async def _logits(self) -> NDArray[np.int16]:
+        dut = self.dut
+        flat = await self.driver.read_words(dut.logits_address, dut.logits_data, self._logit_words)
+        return flat[: self.tape.config.head_size]
+
+    async def _start(self, state: NDArray[np.int16]) -> None:
+        """Give chip and model a state, int16 [L, d]."""
+        layers, d = state.shape
+        padded = np.zeros((layers, self._layer_channels), dtype=np.int16)
+        padded[:, :d] = state
+        await self.driver.write_state(padded.reshape(-1, self.design.post_width))
+        self.model.state = state[:, None].copy()
+
+    def _place(self) -> dict[str, Any]:
+        return {"sequence": len(self.result.rows) - 1, "position": len(self.result.rows[-1]) - 1}
+
+    def _withheld(self, fault: Fault) -> dict[str, Any]:
+        """A token that the chip withheld, as a divergence."""
+        names = ["embedding", *(segment.name for segment in self.tape.segments)]
+        place = self._place()
+        place["position"] += 1
+        return {**place, "segment": names[fault.segment], "fault": fault.memory}
+
+    async def _locate(self, token: int, begin: bool, before: NDArray[np.int16]) -> dict[str, Any]:
+        """Play the token again from the model's state before it, watching every vector write."""
+        dut = self.dut
+        dut.abort.value = 1  # of a request that would go on
+        while not int(dut.request__ready.value):
+            await self.driver.wait()
+            await self.driver.take()
+        dut.abort.value = 0
+        await self._start(before[:, 0])
+        monitor = TapMonitor(dut, self.design)
+        watching = cocotb.start_soon(monitor.watch())
+        await self.driver.play(token, begin)
+        watching.cancel()
+        start = self.model.golden.state(1) if begin else before
+        trace: dict[str, NDArray[Any]] = {}
+        self.model.golden.step(
+            np.array([token]), start, trace=lambda name, values: trace.update({name: values[0]})
+        )
+        found = first_divergence(monitor.writes, trace, self.tape, self.design)
+        place = asdict(found) if found is not None else asdict(Divergence.outside_vectors())
+        return {
+            **self._place(),
+            "token": token,
+            "begin": begin,
+            "state": before[:, 0].tolist(),
+            **place,
+        }
+
+
+@cocotb.test()
+async def play(dut: Any) -> None:
+    """Play what the run's folder asks for and report there; fails if chip and model differ anywhere."""
+    run = read_run(FOLDER)
+    testbench = Testbench(dut, run, read_tapes(FOLDER))
+    await testbench.play_all()
+    result = testbench.result
+    write_result(FOLDER, result, testbench.logits, testbench.states)
+    assert result.differences == 0, result.divergence

@@ -1,0 +1,1 @@
+"""Power: activity of a simulation, cells of a synthesis, published coefficients."""

@@ -1,0 +1,1 @@
+"""Simulators, found, built and run; models of cells placed by hand."""

@@ -1,0 +1,198 @@
+"""Building and running simulations: each design is compiled once and kept.
+
+    model = build([Path("mmfree.v")], "mmfree")
+    run(model, "sim.cosim.testbench", folder)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cocotb_tools.check_results import get_results
+
+from sim.simulators.icarus import ICARUS_ARGS, WAVEFORM_NAME, IcarusRunner, find_icarus
+from sim.simulators.verilator import (
+    MAKE_ARGS,
+    VERILATOR_ARGS,
+    SimulatorError,
+    VerilatorRunner,
+    control_file,
+    find_verilator,
+    publish_ports,
+)
+
+__all__ = ["SIMULATORS", "WAVEFORM_NAME", "Model", "SimulatorError", "build", "run"]
+
+KEPT_BUILDS = 64
+"""Builds that the cache keeps; the least recently used go first."""
+
+LOG_NAME = "simulation.log"
+SIMULATORS = ("verilator", "icarus")
+ACTIVITY_NAME = "dump.saif"
+TRACES = {"": (), "vcd": (), "saif": ("--trace-saif", "--no-trace-params")}
+"""What a run can record (a waveform, the toggles of every net), and Verilator's options for it."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A built simulation: the folder of its program, its top module, what it records (of TRACES), and the simulator."""
+
+    folder: Path
+    toplevel: str
+    trace: str = ""
+    simulator: str = "verilator"
+
+    @property
+    def program(self) -> Path:
+        """What was compiled."""
+        return self.folder / (self.toplevel if self.simulator == "verilator" else "sim.vvp")
+
+
+def cache_folder() -> Path:
+    """Where builds are kept: ``mmfree`` in the user's cache folder ($XDG_CACHE_HOME, by default ~/.cache)."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "mmfree" / "simulations"
+
+
+def build(
+    sources: list[Path], toplevel: str, *, trace: str = "", simulator: str = "verilator"
+) -> Model:
+    """Compile Verilog, or find it compiled already.
+
+    Parameters
+    ----------
+    sources
+        Verilog files; the first holds the top module.
+    toplevel
+        Name of the top module. Only its ports are visible to a testbench.
+    simulator
+        Of SIMULATORS.
+    trace
+        Of TRACES: "vcd" (slow) leaves WAVEFORM_NAME in a run's folder, "saif" (Verilator only) ACTIVITY_NAME.
+
+    Raises
+    ------
+    SimulatorError
+        If the simulator or a compiler is missing, or compilation fails; the message ends with the tool's own last line.
+    """
+    if trace == "saif" and simulator != "verilator":
+        raise ValueError(f"{simulator} records no SAIF: use verilator")
+    program = find_verilator()[0] if simulator == "verilator" else find_icarus()
+    key = hashlib.sha256()
+    for source in sources:
+        key.update(source.read_bytes())
+    version = importlib.metadata.version("cocotb")
+    key.update(repr((simulator, program, version, sys.prefix, sys.version_info[:2], toplevel, trace)).encode())
+    key.update(repr((VERILATOR_ARGS, TRACES[trace], MAKE_ARGS, ICARUS_ARGS)).encode())
+    folder = cache_folder() / key.hexdigest()[:32]
+    model = Model(folder, toplevel, trace, simulator)
+    if model.program.exists():
+        os.utime(folder)
+        return model
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".build-") as name:
+        if simulator == "verilator":
+            _compile(sources, toplevel, Path(name), trace)
+        else:
+            _compile_for_icarus(sources, toplevel, Path(name), trace)
+        _keep(Path(name) / "obj" / model.program.name, folder)
+    _forget_old_builds(folder.parent)
+    return model
+
+
+def _compile(sources: list[Path], toplevel: str, folder: Path, trace: str) -> None:
+    ports = folder / "ports.vlt"
+    ports.write_text(publish_ports(sources[0].read_text(), toplevel))
+    log = folder / "build.log"
+    try:
+        VerilatorRunner().build(
+            sources=[control_file(ports), *(source.resolve() for source in sources)],
+            hdl_toplevel=toplevel,
+            build_dir=folder / "obj",
+            build_args=[*VERILATOR_ARGS, *TRACES[trace]],
+            waves=bool(trace),
+            log_file=log,
+        )
+    except (RuntimeError, SystemExit) as error:
+        raise SimulatorError(f"Verilator could not build {sources[0].name}: {_last_error(log) or error}") from None
+
+
+def _compile_for_icarus(sources: list[Path], toplevel: str, folder: Path, trace: str) -> None:
+    log = folder / "build.log"
+    try:
+        IcarusRunner().build(
+            sources=[source.resolve() for source in sources],
+            hdl_toplevel=toplevel,
+            build_dir=folder / "obj",
+            build_args=ICARUS_ARGS,
+            timescale=("1ns", "1ps"),
+            waves=bool(trace),
+            log_file=log,
+        )
+    except (RuntimeError, SystemExit) as error:
+        raise SimulatorError(f"Icarus could not build {sources[0].name}: {_last_error(log) or error}") from None
+
+
+def _keep(program: Path, folder: Path) -> None:
+    """Move a built program into the cache at once; another process may have been faster."""
+    complete = program.parent.parent / "complete"
+    complete.mkdir()
+    program.rename(complete / program.name)
+    try:
+        complete.rename(folder)
+    except OSError:
+        if not (folder / program.name).exists():
+            raise
+
+
+def _forget_old_builds(parent: Path) -> None:
+    builds = [entry for entry in parent.iterdir() if not entry.name.startswith(".")]
+    builds.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
+    for old in builds[KEPT_BUILDS:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def run(model: Model, test_module: str, folder: Path) -> None:
+    """Run the cocotb tests of ``test_module`` with ``folder`` as working folder.
+
+    What the simulation prints goes to LOG_NAME in ``folder``; a model built with a ``trace`` leaves its file there.
+
+    Raises
+    ------
+    SimulatorError
+        If a test fails, or the simulation ends without a result; the message ends with the reason.
+    """
+    results, log = folder / "results.xml", folder / LOG_NAME
+    try:
+        runner = VerilatorRunner() if model.simulator == "verilator" else IcarusRunner()
+        runner.test(
+            hdl_toplevel=model.toplevel,
+            hdl_toplevel_lang="verilog",
+            test_module=test_module,
+            build_dir=model.folder,
+            test_dir=folder,
+            results_xml=str(results.resolve()),
+            waves=bool(model.trace),
+            log_file=log,
+        )
+        tests, failed = get_results(results)
+    except (RuntimeError, SystemExit) as error:
+        raise SimulatorError(f"the simulation failed: {_last_error(log) or error}") from None
+    if failed or not tests:
+        raise SimulatorError(f"the simulation failed: {_last_error(log) or f'{failed} of {tests} tests'}")
+
+
+def _last_error(log: Path) -> str:
+    """The last line of a log that names an error, else its last line."""
+    if not log.exists():
+        return ""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line or "error:" in line]
+    return (errors or lines or [""])[-1]

@@ -1,0 +1,255 @@
+"""Layout: a tape's image, read back word by word as docs/accelerator.md describes it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mmfree.chip.design import KIND_CODES, LOAD_BITS, LOADED_MEMORIES, Design, design_for
+from mmfree.chip.image import Image
+from mmfree.chip.layout import LayoutError, gate_words, layout
+from mmfree.chip.weight_codes import WEIGHT_CODES
+from mmfree.contract.pow2 import ROLES, gumbel_table, reciprocal_root_table
+from mmfree.contract.shape import ModelConfig
+from mmfree.golden.pow2 import ternary_product
+from mmfree.tape.pow2 import Segment, Tape
+from tests.support.random_tapes import random_tape
+
+CONFIG = ModelConfig(
+    vocab_size=9, head_size=5, hidden_size=20, intermediate_size=37, num_layers=2, gate="sigmoid"
+)
+TAPE = random_tape(np.random.default_rng(3), **CONFIG.to_dict())
+LANES = (4, 16, 64, 512)
+
+
+def lane_weights(word: int, design: Design) -> NDArray[np.int32]:
+    """The weights of a word of the image, [R, C]; lane (r, c) of a group of rows is number r C + c of its share."""
+    code = WEIGHT_CODES[design.weight_code]
+    trits_of = {number: trits for trits, number in code.codes.items()}
+    lanes = design.group_rows * design.columns
+    rows = []
+    for share in shares(word, design):
+        codes = [share >> n & ((1 << code.bits) - 1) for n in range(0, code.word_bits(lanes), code.bits)]
+        assert share >> code.word_bits(lanes) == 0
+        values = np.array([trit for number in codes for trit in trits_of[number]], dtype=np.int32)
+        assert not values[lanes:].any()
+        rows.append(values[:lanes].reshape(design.group_rows, design.columns))
+    return np.concatenate(rows)
+
+
+def shares(word: int, design: Design) -> list[int]:
+    """The shares of the groups of rows in a word."""
+    bits = design.group_bits
+    assert word < 1 << design.word_bits
+    return [word >> group * bits & ((1 << bits) - 1) for group in range(design.rows // design.group_rows)]
+
+
+def fold(word: int, design: Design) -> int:
+    """XOR of the parts of 32 bits of each group's share."""
+    folded = 0
+    for share in shares(word, design):
+        while share:
+            folded, share = folded ^ share & 0xFFFFFFFF, share >> 32
+    return folded
+
+
+def check_of(words: list[int], design: Design) -> int:
+    """CRC-32 over the pages of a segment: docs/accelerator.md, word by word."""
+    pages, size = b"", max(4, 4096 // design.word_bits)
+    for start in range(0, len(words), size):
+        page = 0
+        for word in words[start : start + size]:
+            page ^= fold(word, design)
+        pages += page.to_bytes(4, "little")
+    return zlib.crc32(pages)
+
+
+def play_segment(
+    words: Iterator[int], segment: Segment, q: NDArray[np.int32], design: Design
+) -> list[NDArray[np.int32]]:
+    """Accumulators of a segment, as an array of this design would sum them up."""
+    rows, columns = design.rows, design.columns
+    height = segment.matrices[0].rows
+    blocks, tiles = -(-height // rows), -(-segment.fan_in // columns)
+    padded = np.zeros(tiles * columns, dtype=np.int32)
+    padded[: segment.fan_in] = q
+    sums = np.zeros((len(segment.matrices), blocks * rows), dtype=np.int32)
+    seen = []
+    for block in range(blocks):
+        for matrix in range(len(segment.matrices)):
+            for tile in range(tiles):
+                part = padded[tile * columns : (tile + 1) * columns]
+                seen.append(next(words))
+                weights = lane_weights(seen[-1], design)
+                sums[matrix, block * rows : (block + 1) * rows] += weights @ part
+    assert next(words) == check_of(seen, design)
+    assert not sums[:, height:].any(), "rows of padding hold no weights"
+    return list(sums[:, :height])
+
+
+@pytest.mark.parametrize("code", sorted(WEIGHT_CODES))
+@pytest.mark.parametrize("lanes", LANES)
+def test_image_holds_the_weights_in_the_order_of_use(lanes: int, code: str) -> None:
+    """One tape at several lane counts and in every code: the same sums."""
+    design = design_for(TAPE, lanes, code)
+    weights = layout(TAPE, design).words["weights"]
+    assert len(weights) == design.weight_words
+    assert max(weights).bit_length() <= design.word_bits
+    words = iter(weights)
+    rng = np.random.default_rng(lanes)
+    for segment in TAPE.segments:
+        q = rng.integers(-128, 128, segment.fan_in).astype(np.int32)
+        for matrix, sums in zip(segment.matrices, play_segment(words, segment, q, design), strict=True):
+            assert np.array_equal(sums, ternary_product(matrix.trits, q))
+    assert next(words, None) is None
+
+
+def unpack_header(word: int, design: Design) -> dict[str, int]:
+    values, offset = {}, 0
+    for name, bits in design.header_fields:
+        values[name] = word >> offset & ((1 << bits) - 1)
+        offset += bits
+        if name.startswith("base") and values[name] >> (bits - 1):
+            values[name] -= 1 << bits
+    assert word >> offset == 0
+    return values
+
+
+def without_parity(image: Image, name: str) -> list[int]:
+    """Words of a memory, each checked for an even number of ones."""
+    bits = image.design.loaded_shape(name).bits
+    assert all(word.bit_count() % 2 == 0 and word < 2 << bits for word in image.words[name])
+    return [word & ((1 << bits) - 1) for word in image.words[name]]
+
+
+def elements(words: list[int], bits: int, count: int) -> NDArray[np.int64]:
+    """Signed elements of words, [words, count], the first in the low bits."""
+    half = 1 << (bits - 1)
+    rows = [[((w >> bits * n & (2 * half - 1)) ^ half) - half for n in range(count)] for w in words]
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_segment_table(lanes: int) -> None:
+    design = design_for(TAPE, lanes)
+    words = without_parity(layout(TAPE, design), "headers")
+    entries = [unpack_header(word, design) for word in words]
+    assert len(entries) == 1 + len(TAPE.segments)
+    first = entries[0]
+    assert first["kind"] == KIND_CODES["embedding"]
+    assert first["base0"] == TAPE.embedding_shift
+    assert (first["tiles"] - 1) * design.columns + first["tail"] == 20
+    for entry, segment in zip(entries[1:], TAPE.segments, strict=True):
+        assert entry["kind"] == KIND_CODES[segment.kind]
+        assert entry["last"] == (segment.kind == "head")
+        assert entry["gate"] == 0
+        assert (entry["tiles"] - 1) * design.columns + entry["tail"] == segment.fan_in
+        assert 1 <= entry["tail"] <= design.columns
+        assert (entry["blocks"] - 1) * design.rows + entry["tail_rows"] == segment.matrices[0].rows
+        assert 1 <= entry["tail_rows"] <= design.rows
+        for index, matrix in enumerate(segment.matrices):
+            assert entry[f"multiplier{index}"] == matrix.multiplier
+            expected = ROLES[matrix.role].shift_base(matrix.exponent, "sigmoid")
+            assert entry[f"base{index}"] == expected
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_embedding_biases_and_tables(lanes: int) -> None:
+    design = design_for(TAPE, lanes)
+    image = layout(TAPE, design)
+    embedding = elements(without_parity(image, "embedding"), 8, design.columns)
+    for token in range(CONFIG.vocab_size):
+        row = np.concatenate(
+            [embedding[t * design.embedding_rows + token] for t in range(design.embedding_tiles)]
+        )
+        assert np.array_equal(row[:20], TAPE.embedding[token])
+        assert not row[20:].any()
+    words = without_parity(image, "biases")
+    assert len(words) == gate_words(TAPE, design)
+    biases = elements(words, 16, design.post_width).reshape(CONFIG.num_layers, -1)
+    for layer, bias in enumerate(biases):
+        matrix = TAPE.segments[4 * layer].matrices[1]
+        assert matrix.bias is not None
+        assert np.array_equal(bias[:20], matrix.bias)
+    tables = elements(without_parity(image, "tables"), 16, 1)[:, 0]
+    for n in range(-128, 128):
+        assert tables[n & 255] == TAPE.sigmoid[n + 128]
+        assert tables[256 + (n & 255)] == TAPE.silu[n + 128]
+    gumbel = without_parity(image, "gumbel")
+    assert [((g ^ 8192) - 8192) for g in gumbel] == gumbel_table().tolist()
+    assert without_parity(image, "reciprocal_root") == reciprocal_root_table().tolist()
+
+
+def test_memory_files_hold_the_image() -> None:
+    image = layout(TAPE, design_for(TAPE, 16))
+    files = image.memory_files()
+    assert sorted(files) == sorted(image.memories()) == sorted(image.design.memories)
+    for name, text in files.items():
+        assert [int(line, 16) for line in text.splitlines()] == image.memories()[name]
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_the_chip_has_a_weight_memory_for_each_group_of_rows(lanes: int) -> None:
+    design = design_for(TAPE, lanes)
+    image = layout(TAPE, design)
+    memories = image.memories()
+    weights = [memories.pop(name) for name in design.weight_memories]
+    assert [list(word) for word in zip(*weights, strict=True)] == [
+        shares(word, design) for word in image.words["weights"]
+    ]
+    assert memories == {name: words for name, words in image.words.items() if name != "weights"}
+    empty = replace(image, words={"biases": [1]})
+    assert empty.memories() == {"biases": [1]}
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_writes_of_the_load_port_put_every_word_together(lanes: int) -> None:
+    design = design_for(TAPE, lanes, "1.6")
+    image = layout(TAPE, design)
+    found = {name: [0] * len(words) for name, words in image.words.items()}
+    for memory, word, part, value in image.writes():
+        name = LOADED_MEMORIES[memory]
+        shape = design.loaded_shape(name)
+        assert part < shape.parts
+        assert value < 1 << shape.part_bits <= 1 << LOAD_BITS
+        found[name][word] |= value << part * shape.part_bits
+    assert found == image.words
+
+
+def test_layout_is_a_pure_function() -> None:
+    design = design_for(TAPE, 16)
+    one, other = layout(TAPE, design), layout(TAPE, design)
+    assert one.memory_files() == other.memory_files()
+
+
+def test_a_smaller_tape_fits_a_larger_design() -> None:
+    larger = random_tape(
+        np.random.default_rng(0), **{**CONFIG.to_dict(), "hidden_size": 40, "intermediate_size": 80}
+    )
+    image: Image = layout(TAPE, design_for(larger, 16))
+    assert len(image.words["weights"]) <= design_for(larger, 16).weight_words
+
+
+@pytest.mark.parametrize(
+    "limit",
+    ["max_width", "max_rows", "weight_words", "header_words", "embedding_rows", "embedding_width", "bias_words", "state_words"],
+)
+def test_a_tape_that_is_too_large_is_refused_by_name(limit: str) -> None:
+    design = design_for(TAPE, 16)
+    need = getattr(design, limit)
+    small = replace(design, **{limit: need - 1})
+    message = f"the tape needs {limit} of {need}, but the design has {need - 1}: generate a larger design"
+    with pytest.raises(LayoutError, match=message):
+        layout(TAPE, small)
+
+
+def test_lane_count_does_not_change_what_a_tape_is() -> None:
+    before = TAPE.sha256
+    layout(TAPE, design_for(TAPE, 64))
+    fresh: Tape = random_tape(np.random.default_rng(3), **CONFIG.to_dict())
+    assert fresh.sha256 == before

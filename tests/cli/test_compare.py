@@ -1,0 +1,125 @@
+"""Comparing with a Transformer: both tuned, both with seeds, resumable, scored as the golden model scores."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mmfree.cli.compare import CURVES_NAME
+from mmfree.cli.main import main
+from mmfree.golden.pow2 import Golden
+from mmfree.text.loading import load_corpus
+from mmfree.text.windows import training_windows
+from mmfree.training.checkpoint import METRICS_NAME, build_model
+from mmfree.training.comparison import WINDOWS, held_out_bits
+from mmfree.training.export import export_tape
+from mmfree.training.recipe import ARCHITECTURES
+from tests.support.models import SMALL_ADDITION, SMALL_TEXT
+
+CONFIG = replace(SMALL_TEXT, recipe=replace(SMALL_TEXT.recipe, steps=6))
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG.to_dict()))
+    (tmp_path / "data.txt").write_text("a small text, again and again. " * 100)
+    data = ["--data", str(tmp_path / "data.txt"), "--out", str(tmp_path / "out")]
+    rates = ["--rates", "1e-3", "8e-3", "--baseline-rates", "1e-3", "3e-3", "--seeds", "2"]
+    return ["compare", str(tmp_path / "config.json"), *data, *rates]
+
+
+def values_of(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return values
+
+
+def test_both_are_tuned_then_repeated(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--json"]) == 0
+    values = values_of(capsys)
+    for name in ARCHITECTURES:
+        runs = [run for run in values["runs"] if run["architecture"] == name]
+        tuned = {run["learning_rate"]: run["bits_per_byte"] for run in runs if run["seed"] == 0}
+        assert len(tuned) == 2
+        best = values["best"][name]
+        assert best["learning_rate"] == min(tuned, key=lambda rate: tuned[rate])
+        again = [run["bits_per_byte"] for run in runs if run["learning_rate"] == best["learning_rate"]]
+        assert len(again) == best["seeds"] == 2
+        assert best["bits_per_byte"] == pytest.approx(sum(again) / 2)
+        assert best["at_the_edge"]
+    assert abs(values["best"]["matmul-free"]["parameters"] / values["best"]["transformer"]["parameters"] - 1) < 0.02
+    curves = (tmp_path / "out" / CURVES_NAME).read_text()
+    assert all(word in curves for word in ("tokens", "seconds of training", *ARCHITECTURES))
+
+
+def test_a_finished_comparison_is_read_again_and_a_cut_one_goes_on(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--json"]) == 0
+    first = values_of(capsys)
+    assert main(arguments) == 2
+    assert "compare.json: exists already; --force" in capsys.readouterr().err
+    (tmp_path / "out" / "matmul-free-0.001-seed0" / "result.json").unlink()
+    assert main([*arguments, "--force", "--json"]) == 0
+    second = values_of(capsys)
+    assert [run["bits_per_byte"] for run in second["runs"]] == [run["bits_per_byte"] for run in first["runs"]]
+    assert main([*arguments, "--force"]) == 0
+    text = capsys.readouterr().out
+    assert "difference:" in text
+    assert "the best rate is the outermost one tried" in text
+    (tmp_path / "data.txt").write_text("another text, again and again. " * 100)
+    assert main([*arguments, "--force"]) == 2
+    assert "the checkpoint was trained on another text" in capsys.readouterr().err
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = replace(CONFIG, model=replace(CONFIG.model, hidden_size=33))
+    (tmp_path / "config.json").write_text(json.dumps(odd.to_dict()))
+    assert main(arguments) == 2
+    assert "hidden_size of a transformer must be even" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_config_needs_another_folder(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    other = replace(CONFIG, recipe=replace(CONFIG.recipe, steps=7))
+    (tmp_path / "config.json").write_text(json.dumps(other.to_dict()))
+    assert main([*arguments, "--force"]) == 2
+    assert "a run of another config; give another --out" in capsys.readouterr().err
+
+
+def test_held_out_bits_are_those_of_the_golden_model(tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_text("a small text, again and again. " * 100)
+    corpus = load_corpus([tmp_path / "data.txt"])
+    torch.manual_seed(0)
+    model = build_model(CONFIG)
+    batch = training_windows(np.random.default_rng(0), corpus.validation, WINDOWS, CONFIG.recipe.length)
+    golden = Golden(export_tape(model, {"kind": "bytes"}))  # type: ignore[arg-type]
+    state, nats = golden.state(WINDOWS), 0.0
+    for ids, targets in zip(batch.ids.T, batch.targets.T, strict=True):
+        logits, state = golden.step(ids, state)
+        real = logits.astype(np.float64) / 512
+        nats += float((np.log(np.exp(real).sum(axis=1)) - real[np.arange(WINDOWS), targets]).sum())
+    assert held_out_bits(model, CONFIG, corpus) == pytest.approx(nats / math.log(2) / batch.targets.size, rel=1e-6)
+
+
+def test_only_text_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(SMALL_ADDITION.to_dict()))
+    for extra, message in (
+        ((), "a comparison is made on text; task addition is none"),
+        (("--seeds", "0"), "--seeds must be at least 1, got 0"),
+        (("--rates", "-1"), "learning_rate must be a positive number, got -1"),
+        (("--rates", "1e-2", "0.010000000001"), "a rate of matmul-free is given twice: 0.01 0.01"),
+        (("--baseline-rates", "1e-2", "2e-2", "1e-2"), "a rate of transformer is given twice"),
+        (("--seed", "-3"), "--seed must be 0 or more, got -3"),
+    ):
+        config = "text" if extra and extra[0].endswith("rates") else str(tmp_path / "config.json")
+        assert main(["compare", config, "--out", str(tmp_path / "out"), *extra]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out" / METRICS_NAME).exists()

@@ -1,0 +1,210 @@
+"""The golden model against a slow, literal reading of docs/arithmetic.md, one value at a time in Python integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmfree.contract.pow2 import GATES, SATURATION_SITES, reciprocal_root_table
+from mmfree.golden.pow2 import Golden
+from mmfree.tape.pow2 import Matrix, Segment, Tape
+from tests.support.random_tapes import random_tape
+
+SHAPE: dict[str, Any] = {
+    "hidden_size": 9,
+    "intermediate_size": 13,
+    "num_layers": 2,
+    "vocab_size": 6,
+    "head_size": 4,
+}
+ROOT = [int(v) for v in reciprocal_root_table()]
+
+
+def rnd(p: int, n: int) -> int:
+    return (p + (1 << (n - 1))) >> n if n else p
+
+
+class Literal:
+    """Plays a tape by loops over Python's unbounded integers; counts saturations by site."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        config = tape.config
+        self.h = [[0] * config.hidden_size for _ in range(config.num_layers)]
+        self.saturations = dict.fromkeys(SATURATION_SITES, 0)
+
+    def sat(self, site: str, value: int, bits: int) -> int:
+        high = (1 << (bits - 1)) - 1
+        clamped = max(-high - 1, min(high, value))
+        self.saturations[site] += clamped != value
+        return clamped
+
+    def project(self, segment: Segment, u: list[int]) -> Iterator[list[int]]:
+        """Sections 5 to 7."""
+        folded = 0
+        for value in u:
+            folded |= value if value >= 0 else -value - 1
+        shift = 15 - folded.bit_length()
+        q = [self.sat("quantizer", ((value << shift) + 128) >> 8, 8) for value in u]
+        s = sum(value * value for value in q) or 4096
+        k = max(6, (s.bit_length() - 1) >> 1)
+        r = ROOT[s >> (2 * k - 6)]
+        for matrix in segment.matrices:
+            yield [self.output(matrix, row, q, r, k) for row in range(matrix.rows)]
+
+    def output(self, matrix: Matrix, row: int, q: list[int], r: int, k: int) -> int:
+        m = (r * matrix.multiplier + 64) >> 7
+        acc = sum(int(t) * value for t, value in zip(matrix.trits[row], q, strict=True))
+        by_table = self.tape.config.gate == "sigmoid"
+        fraction_bits = {"f": 4 if by_table else 6, "o": 9, "down": 9, "head": 9}.get(matrix.role, 4)
+        bits = 16 if matrix.role in ("f", "o", "down", "head") else 8
+        site = "logit" if matrix.role == "head" else "projection"
+        return self.sat(site, rnd(acc * m, 9 - matrix.exponent - fraction_bits + k), bits)
+
+    def silu(self, index: int) -> int:
+        return int(self.tape.silu[index + 128])
+
+    def forget(self, z: int, bias: int) -> int:
+        if self.tape.config.gate == "hard":
+            return max(0, min(256, z + bias + 128))
+        if self.tape.config.gate == "signed":
+            return max(-256, min(256, z + bias))
+        return int(self.tape.sigmoid[self.sat("gate", z + bias, 8) + 128])
+
+    def mix(self, segment: Segment, x: list[int]) -> list[int]:
+        """Sections 9 to 11."""
+        i, z, g = self.project(segment, x)
+        bias = segment.matrices[1].bias
+        assert bias is not None
+        assert segment.layer is not None
+        h = self.h[segment.layer]
+        u = []
+        for n in range(len(h)):
+            f = self.forget(z[n], int(bias[n]))
+            start = -h[n] if f < 0 else h[n]
+            h[n] = start + rnd((256 - abs(f)) * (self.silu(i[n]) - start), 8)
+            squashed = self.silu(self.sat("state", rnd(h[n], 7), 8))
+            u.append(self.sat("product", rnd(g[n] * squashed, 6), 16))
+        return u
+
+    def step(self, token: int) -> list[int]:
+        x = [int(v) << self.tape.embedding_shift for v in self.tape.embedding[token]]
+        u = x
+        self.residuals: list[list[int]] = []
+        for segment in self.tape.segments:
+            if segment.kind == "gates":
+                u = self.mix(segment, x)
+            elif segment.kind == "glu":
+                gate, up = self.project(segment, x)
+                u = [
+                    self.sat("product", rnd(b * self.silu(a), 6), 16)
+                    for a, b in zip(gate, up, strict=True)
+                ]
+            elif segment.kind == "head":
+                (logits,) = self.project(segment, x)
+            else:
+                (y,) = self.project(segment, u)
+                x = [self.sat("residual", a + b, 16) for a, b in zip(x, y, strict=True)]
+                self.residuals.append(x)
+        return logits
+
+
+@pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("seed", range(4))
+def test_golden_equals_the_text_taken_literally(gate: str, wild: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tape = random_tape(rng, gate=gate, wild=wild, **SHAPE)
+    golden, literal = Golden(tape), Literal(tape)
+    state = golden.state()
+    for token in rng.integers(0, 6, 25):
+        residuals: list[list[int]] = []
+
+        def note(name: str, values: np.ndarray, seen: list[list[int]] = residuals) -> None:
+            if name.endswith("/x"):
+                seen.append(values[0].tolist())
+
+        logits, state = golden.step(np.array([token]), state, trace=note)
+        assert logits[0].tolist() == literal.step(int(token))
+        assert residuals == literal.residuals
+        assert state[:, 0].tolist() == literal.h
+    assert golden.saturations == literal.saturations
+
+
+def test_wild_tapes_reach_every_saturation() -> None:
+    """docs/arithmetic.md, 16."""
+    reached = dict.fromkeys(SATURATION_SITES, 0)
+    for seed in range(8):
+        tape = random_tape(np.random.default_rng(seed), gate="sigmoid", wild=True, **SHAPE)
+        golden = Golden(tape)
+        golden.play(np.random.default_rng(seed).integers(0, 6, 20))
+        for site, count in golden.saturations.items():
+            reached[site] += count
+    assert all(reached.values()), reached
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_a_batch_is_its_sequences(gate: str) -> None:
+    rng = np.random.default_rng(9)
+    tape = random_tape(rng, gate=gate, **SHAPE)
+    golden = Golden(tape)
+    tokens = rng.integers(0, 6, (5, 12))
+    state = golden.state(5)
+    together = []
+    for position in range(12):
+        logits, state = golden.step(tokens[:, position], state)
+        together.append(logits)
+    for index, row in enumerate(tokens):
+        assert np.array_equal(golden.play(row), np.stack(together)[:, index])
+
+
+def test_state_is_not_modified_and_has_the_right_type() -> None:
+    tape = random_tape(np.random.default_rng(0), gate="hard", **SHAPE)
+    golden = Golden(tape)
+    state = golden.state(3)
+    logits, new = golden.step(np.array([0, 1, 2]), state)
+    assert not state.any()
+    assert (state.dtype, new.dtype, logits.dtype) == (np.int16, np.int16, np.int16)
+    assert (new.shape, logits.shape) == ((2, 3, 9), (3, 4))
+
+
+def test_float32_engine_is_exact_where_sums_are_largest() -> None:
+    """128 * n for the largest fan-in is below 2^24; all trits +1 and all q -128 reach it."""
+    shape = {**SHAPE, "hidden_size": 2048, "intermediate_size": 8192, "num_layers": 1}
+    tape = random_tape(np.random.default_rng(0), gate="hard", **shape)
+    for segment in tape.segments:
+        for matrix in segment.matrices:
+            matrix.trits[0] = 1
+            matrix.trits[-1] = -1
+    for matrix in (m for s in tape.segments for m in s.matrices):
+        q = np.full((1, matrix.fan_in), -128, dtype=np.int32)
+        exact = q.astype(np.int64) @ matrix.trits.T.astype(np.int64)
+        assert np.array_equal((q.astype(np.float32) @ matrix.trits.T.astype(np.float32)), exact)
+    assert 128 * 65535 < 1 << 24
+
+
+def test_trace_names_every_intermediate() -> None:
+    tape = random_tape(np.random.default_rng(0), gate="hard", **SHAPE)
+    golden = Golden(tape)
+    names: list[str] = []
+    golden.step(np.array([1]), golden.state(), trace=lambda name, values: names.append(name))
+    shared = ["q", "S", "R", "k", "M", "acc"]
+    own = {
+        "gates": ["i", "z", "g", "f", "c", "h", "u"],
+        "output": ["y", "x"],
+        "glu": ["gate", "up", "silu", "u"],
+        "down": ["y", "x"],
+        "head": ["logits"],
+    }
+    expected = ["embedding"]
+    for segment in tape.segments:
+        expected += [f"{segment.name}/{name}" for name in shared + own[segment.kind]]
+    assert names == expected
+
+
+def test_lowest_row_wins_a_tie() -> None:
+    logits = np.array([[1, 7, 7], [3, 3, 3], [-5, -9, -5]], dtype=np.int16)
+    assert Golden.next_token(logits).tolist() == [1, 0, 0]

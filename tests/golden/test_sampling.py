@@ -1,0 +1,142 @@
+"""Sampling: the numbers of docs/arithmetic.md, section 14, and their distribution."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from mmfree.contract.pow2 import gumbel_table
+from mmfree.golden.sampling import SEED_MAX, Sampler, seed_registers, temperature_code
+from tests.support.vectors import VECTORS
+
+
+def bit_by_bit(seed: int, count: int) -> list[int]:
+    """Words by single steps of both registers."""
+    a, b = seed_registers(seed)
+    words = []
+    for _ in range(count):
+        for _ in range(20):
+            a = a << 1 & (1 << 64) - 1 | (a >> 63 ^ a >> 62 ^ a >> 60 ^ a >> 59) & 1
+            b = b << 1 & (1 << 63) - 1 | (b >> 62 ^ b >> 61) & 1
+        words.append(((a & 0xFFFFF) + (b & 0xFFFFF)) & 0xFFFFF)
+    return words
+
+
+def test_worked_vectors() -> None:
+    for index, expected in VECTORS["gumbel_table"]:
+        assert gumbel_table()[index] == expected
+    vector = VECTORS["sampling"]
+    assert Sampler(vector["seed"]).words(4).tolist() == vector["words"]
+    assert Sampler(vector["seed"]).noise(4, vector["temperature"]).tolist() == vector["noise"]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 12345, SEED_MAX])
+def test_words_are_those_of_the_shift_registers(seed: int) -> None:
+    sampler = Sampler(seed)
+    assert [*sampler.words(7).tolist(), *sampler.words(30).tolist()] == bit_by_bit(seed, 37)
+
+
+def step_matrix(bits: int, taps: tuple[int, ...]) -> list[int]:
+    """Rows of one step of a shift register over GF(2), as integers."""
+    return [sum(1 << tap for tap in taps), *(1 << i for i in range(bits - 1))]
+
+
+def times(a: list[int], b: list[int]) -> list[int]:
+    """Product over GF(2)."""
+    product = []
+    for row in a:
+        total = 0
+        for index, other in enumerate(b):
+            if row >> index & 1:
+                total ^= other
+        product.append(total)
+    return product
+
+
+def power(matrix: list[int], exponent: int) -> list[int]:
+    result = [1 << i for i in range(len(matrix))]
+    while exponent:
+        if exponent & 1:
+            result = times(result, matrix)
+        matrix, exponent = times(matrix, matrix), exponent >> 1
+    return result
+
+
+@pytest.mark.parametrize(
+    ("bits", "taps", "primes"),
+    [
+        (64, (63, 62, 60, 59), (3, 5, 17, 257, 641, 65537, 6700417)),
+        (63, (62, 61), (7, 73, 127, 337, 92737, 649657)),
+    ],
+)
+def test_registers_have_the_longest_period(bits: int, taps: tuple[int, ...], primes: tuple[int, ...]) -> None:
+    period = (1 << bits) - 1
+    rest = period
+    for prime in primes:
+        while rest % prime == 0:
+            rest //= prime
+    assert rest == 1, "these are all prime factors"
+    step = step_matrix(bits, taps)
+    identity = [1 << i for i in range(bits)]
+    assert power(step, period) == identity
+    for prime in primes:
+        assert power(step, period // prime) != identity
+
+
+def chi_square_limit(freedom: int) -> float:
+    """Above this lies one in ten thousand (Wilson and Hilferty's approximation)."""
+    return freedom * (1 - 2 / (9 * freedom) + 3.719 * math.sqrt(2 / (9 * freedom))) ** 3
+
+
+@pytest.mark.parametrize(("temperature", "seed"), [(64, 1), (32, 2), (128, 3), (45, 4)])
+def test_draws_are_distributed_like_softmax(temperature: int, seed: int) -> None:
+    """Chi-square over 15,000 draws from 40 rows, of which the rarest are expected a few times."""
+    rng = np.random.default_rng(seed)
+    rows, draws = 40, 15_000
+    logits = np.rint(rng.normal(0, 1.2, rows) * 512).astype(np.int64)
+    noise = Sampler(seed).noise(rows * draws, temperature).reshape(draws, rows)
+    counts = np.bincount((logits + noise).argmax(axis=1), minlength=rows)
+    weights = np.exp(logits / 512 * 64 / temperature)
+    expected = draws * weights / weights.sum()
+    keep = expected >= 5
+    statistic = float(((counts - expected)[keep] ** 2 / expected[keep]).sum())
+    assert statistic < chi_square_limit(int(keep.sum()) - 1)
+
+
+def test_the_tail_is_as_long_as_it_should_be() -> None:
+    """Beyond the uppermost of 1,024 plain quantiles (7.62), where rare tokens are decided."""
+    draws = 600_000
+    noise = Sampler(8).noise(draws, 64) / 512
+    for threshold in (7.0, 7.7, 8.5, 9.5):
+        expected = draws * -math.expm1(-math.exp(-threshold))
+        assert abs((noise > threshold).sum() - expected) < 4 * math.sqrt(expected)
+    assert noise.max() > 11
+
+
+def test_temperature_zero_takes_the_largest_logit_and_draws_nothing() -> None:
+    sampler = Sampler(3)
+    assert sampler.choose(np.array([5, 9, 9, -3]), 0) == 1
+    assert sampler.words(2).tolist() == Sampler(3).words(2).tolist()
+
+
+@pytest.mark.parametrize(("temperature", "code"), [(0, 0), (1, 64), (0.5, 32), (0.001, 1), (255 / 64, 255)])
+def test_temperatures_are_64ths(temperature: float, code: int) -> None:
+    assert temperature_code(temperature) == code
+
+
+@pytest.mark.parametrize("temperature", [-0.1, 4, float("nan"), float("inf")])
+def test_other_temperatures_are_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match=r"--temperature must lie in 0\.\.3\.98, got"):
+        temperature_code(temperature)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_seeds_out_of_range_are_refused(seed: int) -> None:
+    with pytest.raises(ValueError, match=r"--seed must lie in 0\.\.2\^64-1 to sample"):
+        seed_registers(seed)
+
+
+def test_registers_are_never_zero() -> None:
+    assert all(min(seed_registers(seed)) > 0 for seed in range(1000))

@@ -1,0 +1,109 @@
+"""Noise against its golden twin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hdl.arithmetic.noise import Noise
+from mmfree.contract.pow2 import TEMPERATURE_FB
+from mmfree.golden.sampling import Sampler, seed_registers
+from tests.support.hdl.bench import simulate, to_python
+
+
+async def set_seed(ctx: Any, block: Noise, seed: int) -> None:
+    a, b = seed_registers(seed)
+    ctx.set(block.seed, {"a": a, "b": b})
+    ctx.set(block.seed_enable, 1)
+    await ctx.tick()
+    ctx.set(block.seed_enable, 0)
+
+
+async def restart(ctx: Any, block: Noise, *, repeat: bool = False) -> None:
+    ctx.set(block.restart, 1)
+    ctx.set(block.repeat, repeat)
+    await ctx.tick()
+    ctx.set(block.restart, 0)
+    for _ in range(2):  # a token's first row comes later by far
+        await ctx.tick()
+
+
+async def play_token(ctx: Any, block: Noise, rows: int, width: int, temperature: int) -> list[int]:
+    """Gumbel entries of a token's rows; a group every second cycle."""
+    found, waiting = [], {}
+    ctx.set(block.temperature, temperature)
+    await ctx.tick()
+    groups = -(-rows // width) + 1  # the last holds padding alone
+    for cycle in range(2 * groups + block.latency + width + 1):
+        group = cycle // 2
+        take = cycle % 2 == 0 and group < groups
+        keep = max(0, min(width, rows - group * width)) if take else 0
+        ctx.set(block.take, take)
+        ctx.set(block.keep, (1 << keep) - 1)
+        if take:
+            waiting[cycle + block.latency] = keep
+        await ctx.tick()
+        if keep_now := waiting.pop(cycle + 1, 0):
+            found += to_python(ctx.get(block.entry))[:keep_now]
+        assert not ctx.get(block.wrong)
+    return found
+
+
+def entries(sampler: Sampler, rows: int) -> list[int]:
+    """The next rows' noise at a temperature of 1, which leaves the table's entries as they are."""
+    drawn: list[int] = sampler.noise(rows, 1 << TEMPERATURE_FB).tolist()
+    return drawn
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+@pytest.mark.parametrize("rows", [1, 5, 8, 13])
+def test_numbers_do_not_depend_on_the_lanes(width: int, rows: int) -> None:
+    block = Noise(width)
+    sampler = Sampler(9)
+
+    async def bench(ctx: Any) -> None:
+        await set_seed(ctx, block, 9)
+        for temperature in (64, 0, 255, 1):
+            await restart(ctx, block)
+            found = await play_token(ctx, block, rows, width, temperature)
+            if temperature:  # at 0 nothing is drawn, and entries are multiplied by 0
+                assert found == entries(sampler, rows)
+
+    simulate(block, bench)
+
+
+def test_the_finer_quantiles_are_reached() -> None:
+    """A thousand words hold some of the uppermost quantile."""
+    words = Sampler(4).words(3000)
+    assert (words >> 10 == 1023).any()
+    block = Noise(4)
+
+    async def bench(ctx: Any) -> None:
+        await set_seed(ctx, block, 4)
+        await restart(ctx, block)
+        assert await play_token(ctx, block, 3000, 4, 64) == entries(Sampler(4), 3000)
+
+    simulate(block, bench)
+
+
+def test_a_repeated_token_draws_the_same_numbers() -> None:
+    """Until a seed is set: that counts, whatever was before."""
+    block = Noise(2)
+
+    async def bench(ctx: Any) -> None:
+        await set_seed(ctx, block, 2)
+        await restart(ctx, block)
+        first = await play_token(ctx, block, 7, 2, 64)
+        await restart(ctx, block)
+        second = await play_token(ctx, block, 7, 2, 64)
+        await restart(ctx, block, repeat=True)
+        assert await play_token(ctx, block, 7, 2, 64) == second != first
+        for repeat in (True, False):
+            await set_seed(ctx, block, 2)
+            await restart(ctx, block, repeat=repeat)
+            assert await play_token(ctx, block, 7, 2, 64) == first
+        await restart(ctx, block)
+        assert await play_token(ctx, block, 7, 2, 64) == second
+
+    simulate(block, bench)

@@ -1,0 +1,84 @@
+"""Embedding: every row, at odd widths, every shift and several widths of the post-processing."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hdl.memory.embedding import Embedding
+from mmfree.chip.design import design_for
+from mmfree.chip.layout import layout
+from mmfree.contract.shape import ModelConfig
+from tests.support.hdl.bench import fill, simulate, to_python
+from tests.support.hdl.values import IDLE
+from tests.support.random_tapes import random_tape
+
+CONFIG = ModelConfig(vocab_size=5, head_size=3, hidden_size=11, intermediate_size=20, num_layers=1)
+TAPE = random_tape(np.random.default_rng(0), **CONFIG.to_dict())
+TOKENS = (3, 0, 4, 4, 1, 2)
+
+
+@pytest.mark.parametrize("idle", IDLE)
+@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("tiles", [1, 2, 3])
+@pytest.mark.parametrize("shift", [0, 3, 5, 8])
+def test_rows_become_vectors(shift: int, tiles: int, width: int, idle: float) -> None:
+    """P elements at a time, 0 beyond the row, a row behind the other or with idle cycles between them; ``ending`` comes before the last."""
+    design = replace(design_for(TAPE, 16), post_width=width, bias_words=12, state_words=12)
+    image, block, rng = layout(TAPE, design), Embedding(design), random.Random(tiles)
+    groups = tiles * design.columns // width
+    starts: dict[int, int] = {}
+    due: dict[int, tuple[int, int]] = {}
+    cycle = 0
+    for token in TOKENS:
+        while rng.random() < idle:
+            cycle += 1
+        starts[cycle] = token
+        due |= {cycle + block.latency + group: (token, group) for group in range(groups)}
+        cycle += groups
+    endings = {start + block.latency + groups - 1 - block.EARLY for start in starts}
+
+    async def bench(ctx: Any) -> None:
+        fill(ctx, block.words, image.words["embedding"])
+        ctx.set(block.tiles, tiles)
+        ctx.set(block.shift, shift)
+        for cycle in range(max(due) + 3):
+            ctx.set(block.start, cycle in starts)
+            ctx.set(block.id, starts.get(cycle, rng.randrange(CONFIG.vocab_size)))
+            await ctx.tick()
+            assert ctx.get(block.ending) == (cycle + 1 in endings)
+            assert not ctx.get(block.wrong)
+            assert ctx.get(block.o_valid) == (cycle + 1 in due)
+            if cycle + 1 in due:
+                token, group = due[cycle + 1]
+                row = [*(int(value) << shift for value in TAPE.embedding[token]), 0]
+                assert ctx.get(block.o_group) == group
+                assert to_python(ctx.get(block.x)) == row[group * width : (group + 1) * width]
+
+    simulate(block, bench)
+
+
+def test_a_word_of_wrong_parity_is_noticed_when_it_is_read() -> None:
+    design = design_for(TAPE, 16)
+    words, block = layout(TAPE, design).words["embedding"], Embedding(design)
+    words[design.embedding_rows + 2] ^= 1 << 5  # word 1 of row 2
+
+    async def bench(ctx: Any) -> None:
+        fill(ctx, block.words, words)
+        ctx.set(block.tiles, design.embedding_tiles)
+        for token in range(CONFIG.vocab_size):
+            ctx.set(block.id, token)
+            ctx.set(block.start, 1)
+            await ctx.tick()
+            ctx.set(block.start, 0)
+            noticed = 0
+            for _ in range(block.latency + design.max_width):
+                noticed += ctx.get(block.wrong)
+                await ctx.tick()
+            assert bool(noticed) == (token == 2)
+
+    simulate(block, bench)

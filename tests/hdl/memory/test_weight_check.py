@@ -1,0 +1,93 @@
+"""The check of the weights against zlib's CRC-32: clean segments pass, every single flipped bit is found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hdl.memory.weight_check import WeightCheck
+from mmfree.chip.design import Design
+from mmfree.chip.layout import check_word
+from tests.support.hdl.bench import simulate, with_idle
+from tests.support.hdl.values import shares, small_design
+
+DESIGNS = [
+    small_design(1, 4, 4),
+    small_design(4, 16, 16),
+    small_design(4, 16, 16, weight_code="1.6"),
+    small_design(8, 16, 16, weight_code="1.6"),
+    small_design(16, 64, 64),
+    small_design(64, 64, 64),
+]
+
+
+async def check(ctx: Any, block: WeightCheck, design: Design, words: list[int], idle: float, rng: np.random.Generator) -> bool:
+    """Send a segment, its check word last, the share of group g g cycles late; returns the fault flag."""
+    sent = with_idle([{"index": index} for index in range(len(words))], idle, seed=int(rng.integers(1000)))
+    cycles = len(sent) + block.latency - 1
+    for cycle in range(cycles):
+        now = sent[cycle] if cycle < len(sent) else None
+        left = len(words) - now["index"] if now is not None else 0
+        for flag, value in ((block.valid, left > 1), (block.last, left == 2), (block.check, left == 1)):
+            ctx.set(flag, value)
+        for group in range(design.num_groups):
+            then = sent[cycle - group] if 0 <= cycle - group < len(sent) else None
+            share = int(rng.integers(1 << 32))
+            if then is not None:
+                share = shares(words[then["index"]], design)[group]
+            ctx.set(block.words[group], share)
+        await ctx.tick()
+        assert ctx.get(block.done) == (cycle == cycles - 1)
+    return bool(ctx.get(block.fault))
+
+
+def segment(design: Design, count: int, rng: np.random.Generator) -> list[int]:
+    size = -(-design.word_bits // 8)
+    words = rng.integers(0, 256, (count, size)).astype(np.uint8)
+    words[:, -1] &= 0xFF >> (-design.word_bits % 8)
+    return [*(int.from_bytes(word.tobytes(), "little") for word in words), check_word(words, design)]
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda d: f"{d.num_groups} of {d.group_bits} bits")
+def test_clean_segments_pass_and_flipped_bits_are_found(design: Design) -> None:
+    """Segments shorter and longer than a page, one after another; faults in weights and in the check word."""
+    rng = np.random.default_rng(1)
+    block = WeightCheck(design)
+    pages = [1, design.page_words - 1, design.page_words, design.page_words + 1, 2 * design.page_words + 3]
+
+    async def bench(ctx: Any) -> None:
+        for count in [max(1, n) for n in pages]:
+            words = segment(design, count, rng)
+            assert not await check(ctx, block, design, words, 0.2, rng)
+            for _ in range(4):
+                faulty = list(words)
+                faulty[int(rng.integers(len(words)))] ^= 1 << int(rng.integers(design.word_bits))
+                assert await check(ctx, block, design, faulty, 0.2, rng)
+            swapped = [words[-1], *words[1:-1], words[0]]
+            assert await check(ctx, block, design, swapped, 0.0, rng)
+            assert not await check(ctx, block, design, words, 0.0, rng)
+
+    simulate(block, bench)
+
+
+def test_a_restart_forgets_what_was_under_way() -> None:
+    rng = np.random.default_rng(2)
+    design = DESIGNS[1]
+    block = WeightCheck(design)
+    words = segment(design, 5, rng)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(block.words[0], 77)
+        ctx.set(block.valid, 1)
+        await ctx.tick()
+        ctx.set(block.valid, 0)
+        for _ in range(block.latency):
+            await ctx.tick()
+        ctx.set(block.restart, 1)
+        await ctx.tick()
+        ctx.set(block.restart, 0)
+        assert not await check(ctx, block, design, words, 0.0, rng)
+
+    simulate(block, bench)

@@ -1,0 +1,84 @@
+"""No multiplier: over the RTLIL and over ECP5 synthesis, and shown to notice one."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.accelerator import Accelerator
+from hdl.arithmetic.product import Product
+from hdl.toolchain.audit import ECP5_DSP_CELLS, ecp5_cells, forbidden_cells, luts
+from hdl.toolchain.emit import TOP, VERILOG_NAME, convert_rtlil, write_verilog
+from tests.support.sim.shapes import ADDITION, FAST_SHAPES, ODD, SLOW_SHAPES, Shape
+
+
+class Multiplier(wiring.Component):
+    """o = a * b: what the accelerator must not hold."""
+
+    def __init__(self) -> None:
+        super().__init__({"a": In(signed(12)), "b": In(signed(12)), "o": Out(signed(24))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.sync += self.o.eq(self.a * self.b)
+        return m
+
+
+@cache
+def rtlil_of(shape: Shape) -> str:
+    return convert_rtlil(Accelerator(shape.design()))
+
+
+@pytest.mark.parametrize("shape", [*FAST_SHAPES, *SLOW_SHAPES], ids=lambda shape: shape.name)
+def test_accelerator_holds_no_multiplying_cell(shape: Shape) -> None:
+    text = rtlil_of(shape)
+    assert forbidden_cells(text) == []
+    assert text.count("cell $add ") > shape.lanes, "the audit sees the cells"
+
+
+def test_a_multiplier_is_noticed_in_rtlil() -> None:
+    text = rtlil.convert(Multiplier(), name="product", emit_src=False)
+    (found,) = forbidden_cells(text)
+    assert found.startswith("$mul ")
+
+
+@pytest.mark.parametrize("cell", ["$mul", "$div", "$mod", "$macc", "$macc_v2", "$pow"])
+def test_every_forbidden_kind_is_noticed_in_the_accelerator(cell: str) -> None:
+    """One addition of the real design, exchanged."""
+    text = rtlil_of(ODD).replace("cell $add ", f"cell {cell} ", 1)
+    assert len(forbidden_cells(text)) == 1
+
+
+def test_a_multiplier_becomes_a_dsp_block() -> None:
+    """So synthesis would show one, were there one."""
+    text = rtlil.convert(Multiplier(), name="product", emit_src=False)
+    cells = ecp5_cells({"product.il": text}, "product")
+    assert cells["MULT18X18D"] == 1
+
+
+def test_a_product_unit_becomes_luts_alone() -> None:
+    unit = Product(signed(12), signed(12))
+    cells = ecp5_cells({"unit.il": rtlil.convert(unit, name="unit", emit_src=False)}, "unit")
+    assert not ECP5_DSP_CELLS & set(cells)
+    assert luts(cells) == cells["LUT4"] + 2 * cells["CCU2C"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [ADDITION, ODD], ids=lambda shape: shape.name)
+def test_ecp5_synthesis_of_the_whole_holds_no_dsp_block(
+    shape: Shape, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("verilog")
+    write_verilog(shape.design(), folder, shape.tape(1, wild=False))
+    files = {path.name: path.read_text() for path in folder.iterdir() if path.suffix != ".json"}
+    assert VERILOG_NAME in files
+    cells = ecp5_cells(files, TOP)
+    assert not ECP5_DSP_CELLS & set(cells), cells
+    # The array alone is 8 LUT4-equivalents and more per lane: nothing was optimised away.
+    assert luts(cells) > 8 * shape.lanes
+    assert cells["DP16KD"] > 0

@@ -1,0 +1,114 @@
+"""Generation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmfree.inference.backends import GoldenBackend
+from mmfree.inference.generate import generate
+from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
+from tests.support.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
+from tests.support.subwords import bpe, pieces
+
+
+@pytest.fixture(scope="module")
+def text_backend(tmp_path_factory: pytest.TempPathFactory) -> GoldenBackend:
+    return GoldenBackend(tape_of(trained(SMALL_TEXT, tmp_path_factory.mktemp("text"))))
+
+
+def test_greedy_rows_are_fed_back(text_backend: GoldenBackend) -> None:
+    pieces = list(generate(text_backend, "ab", 12))
+    rows = [row for _, chosen in pieces for row in chosen]
+    golden, ids = text_backend.golden, [0, 97, 98]
+    for row in rows:
+        assert int(golden.play(ids)[-1].argmax()) == row
+        ids.append(row)
+    assert len(rows) == 12
+    assert "".join(text for text, _ in pieces) == bytes(rows).decode("utf-8", errors="replace")
+
+
+def test_sampling_depends_on_the_seed(text_backend: GoldenBackend) -> None:
+    def rows(seed: int) -> list[int]:
+        pieces = generate(text_backend, "ab", 30, temperature=1.0, seed=seed)
+        return [row for _, chosen in pieces for row in chosen]
+
+    assert rows(1) == rows(1)
+    assert rows(1) != rows(2)
+
+
+class Scripted:
+    """A backend that wants to say ``rows``, whatever it is told."""
+
+    name = "scripted"
+
+    def __init__(self, tokenizer: TextTokenizer, rows: list[int]) -> None:
+        self.tokenizer, self._rows = tokenizer, rows
+
+    def state(self, batch: int) -> Any:
+        return 0
+
+    def run(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        logits = np.zeros((*ids.shape, self.tokenizer.head_size), dtype=np.float32)
+        logits[..., self._rows[state]] = 1
+        return logits, state + 1
+
+
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer(), bpe(), pieces()], ids=lambda t: t.kind)
+def test_text_comes_as_soon_as_its_characters_are_whole(tokenizer: TextTokenizer) -> None:
+    """A continuation that begins with a blank keeps it, and no piece ends within a character."""
+    prompt, rest = "the cat", " sees 東京 🙂 and  then\n a Жук."
+    whole, begun = tokenizer.encode(prompt + rest), tokenizer.encode(prompt)
+    assert whole[: len(begun)] == begun
+    rows = whole[len(begun) :]
+    pieces_of_text = [text for text, _ in generate(Scripted(tokenizer, rows), prompt, len(rows))]
+    assert "".join(pieces_of_text) == rest
+    assert not any("\ufffd" in text for text in pieces_of_text)
+    assert sum(1 for text in pieces_of_text if text) > 10
+
+
+def test_bytes_that_are_no_text_are_replaced_and_what_is_cut_comes_last() -> None:
+    rows = [0xFF, 0x61, 0xE6, 0x9D, 0x62, 0xF0, 0x9F]
+    pieces_of_text = [text for text, _ in generate(Scripted(ByteTokenizer(), rows), "x", len(rows))]
+    assert "".join(pieces_of_text) == bytes(rows).decode("utf-8", errors="replace")
+    assert pieces_of_text[-1] == "\ufffd"
+
+
+def test_a_sum_comes_at_once(tmp_path: Path) -> None:
+    backend = GoldenBackend(tape_of(trained(SMALL_ADDITION, tmp_path)))
+    ((text, rows),) = generate(backend, "12+34", 1)
+    assert len(rows) == 7
+    assert text.isdigit()
+
+
+def test_a_stop_token_ends_the_text(text_backend: GoldenBackend) -> None:
+    rows = [row for _, chosen in generate(text_backend, "a", 30, temperature=1.0, seed=3) for row in chosen]
+    stop = next(row for row in rows[2:] if row not in rows[:2])
+    pieces = generate(text_backend, "a", 30, temperature=1.0, seed=3, stop=stop)
+    assert [row for _, chosen in pieces for row in chosen] == rows[: rows.index(stop) + 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokens": 0}, "--tokens must be at least 1, got 0"),
+        ({"temperature": -1.0}, r"--temperature must lie in 0\.\.3\.98, got -1"),
+        ({"temperature": float("nan")}, r"--temperature must lie in 0\.\.3\.98, got nan"),
+        ({"seed": -1}, r"--seed must lie in 0\.\.2\^64-1 to sample, got -1"),
+        ({"stop": 256}, "--stop 256 is not in the vocabulary of 256"),
+    ],
+)
+def test_bad_options_are_refused(
+    text_backend: GoldenBackend, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        list(generate(text_backend, "a", **{"tokens": 3, **options}))
+
+
+def test_a_model_that_reads_out_its_answer_is_not_sampled(tmp_path: Path) -> None:
+    backend = GoldenBackend(tape_of(trained(SMALL_ADDITION, tmp_path)))
+    with pytest.raises(ValueError, match="--temperature and --stop are for text: a model for addition"):
+        list(generate(backend, "1+1", 1, temperature=1.0))

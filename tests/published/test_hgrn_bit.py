@@ -1,0 +1,242 @@
+"""Published checkpoints as folders: what is read, and one clear error for everything else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mmfree.published.hgrn_bit import (
+    PublishedError,
+    Tensors,
+    expected_tensors,
+    model_type,
+    read_config,
+)
+from tests.support.published_checkpoints import (
+    SHAPE_370M,
+    Shape,
+    checkpoint_tensors,
+    config_of,
+    write_checkpoint,
+)
+
+SHAPE = Shape(vocab_size=12, hidden_size=8, num_layers=2)
+
+
+def config_folder(folder: Path, **changes: Any) -> Path:
+    (folder / "config.json").write_text(json.dumps(config_of(SHAPE, **changes)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("hidden", "layers", "intermediate", "ternary", "parameters", "state"),
+    [
+        (1024, 24, 2816, 341_049_344, 374_108_160, 24_576),
+        (2048, 24, 5632, 1_298_661_376, 1_364_779_008, 49_152),
+        (2560, 32, 6912, 2_619_473_920, 2_702_357_504, 81_920),
+    ],
+    ids=["370M", "1.3B", "2.7B"],
+)
+def test_the_three_published_shapes(
+    hidden: int, layers: int, intermediate: int, ternary: int, parameters: int, state: int, tmp_path: Path
+) -> None:
+    """Sizes follow from config.json as the released code derives them."""
+    config_folder(tmp_path, hidden_size=hidden, num_hidden_layers=layers, vocab_size=32000)
+    config = read_config(tmp_path)
+    assert config.intermediate_size == intermediate
+    assert config.num_ternary_weights == ternary
+    assert config.num_parameters == parameters
+    assert config.num_state_words == state
+    tensors = expected_tensors(config, lower_bounds=True)
+    assert sum(int(np.prod(shape)) for shape in tensors.values()) == parameters
+    assert tensors["model.layers.3.mlp.gate_proj.weight"] == (2 * intermediate, hidden)
+    assert tensors["model.layers.0.mlp.down_proj.norm.weight"] == (intermediate,)
+
+
+def test_expected_tensors_are_those_of_a_checkpoint(tmp_path: Path) -> None:
+    config = read_config(config_folder(tmp_path))
+    tensors = checkpoint_tensors(SHAPE)
+    assert expected_tensors(config, True) == {name: tuple(t.shape) for name, t in tensors.items()}
+    assert set(tensors) - set(expected_tensors(config, False)) == {"model.lower_bounds"}
+    assert SHAPE_370M.hidden_size == 1024
+
+
+def test_config_fields(tmp_path: Path) -> None:
+    config = read_config(config_folder(tmp_path, rms_norm_eps=1e-5, intermediate_size=40, bos_token_id=None))
+    assert (config.norm_eps, config.intermediate_size, config.bos_token_id, config.eos_token_id) == (1e-5, 40, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("bitnet", "model_type 'bitnet' cannot become a tape: its attention multiplies activations with activations"),
+        ("llama", "model_type 'llama' cannot become a tape: its attention multiplies activations with activations"),
+        ("gpt2", "model_type 'gpt2' cannot .* multiply activations with activations; only 'hgrn_bit'"),
+    ],
+)
+def test_other_model_types_are_refused_by_name(kind: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(PublishedError, match=message):
+        read_config(config_folder(tmp_path, model_type=kind))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"use_short_conv": True}, "use_short_conv must be False, got True"),
+        ({"expand_ratio": 2}, "expand_ratio must be 1, got 2"),
+        ({"hidden_act": "relu"}, "hidden_act must be 'swish' or 'silu', got 'relu'"),
+        ({"tie_word_embeddings": True}, "tie_word_embeddings must be False"),
+        ({"use_lower_bound": "yes"}, "use_lower_bound must be True or False, got 'yes'"),
+        ({"hidden_size": "8"}, "hidden_size must be an integer, got '8'"),
+        ({"hidden_size": 0}, r"hidden_size must be an integer in 1\.\.65535, got 0"),
+        ({"hidden_ratio": -1}, r"hidden_ratio must be an integer in 1\.\.64, got -1"),
+        ({"intermediate_size": 2.5}, r"intermediate_size must be an integer in 1\.\.65535, got 2\.5"),
+        ({"rms_norm_eps": None}, "rms_norm_eps must be a number, got None"),
+        ({"rms_norm_eps": 0}, "norm_eps must be a number in 1e-12"),
+        ({"eos_token_id": 12}, r"eos_token_id must be null or in 0\.\.11, got 12"),
+        ({"eos_token_id": [2]}, r"eos_token_id must be null or in 0\.\.11, got \[2\]"),
+    ],
+)
+def test_configs_that_no_tape_holds_are_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(PublishedError, match=rf"config\.json: .*{message}"):
+        read_config(config_folder(tmp_path, **changes))
+
+
+def test_a_missing_field_is_named(tmp_path: Path) -> None:
+    data = config_of(SHAPE)
+    del data["vocab_size"]
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    with pytest.raises(PublishedError, match=r"config\.json: missing field 'vocab_size'"):
+        read_config(tmp_path)
+
+
+def test_model_type_of_folders(tmp_path: Path) -> None:
+    with pytest.raises(PublishedError, match=r"no checkpoint: config\.json is missing"):
+        model_type(tmp_path)
+    (tmp_path / "config.json").write_text("{broken")
+    with pytest.raises(ValueError, match=r"config\.json: not valid JSON"):
+        model_type(tmp_path)
+    for text in ('{"model": {}, "recipe": {}}', "[]", '{"model": {}, "recipe": {}, "model_type": "x"}'):
+        (tmp_path / "config.json").write_text(text)
+        assert model_type(tmp_path) is None
+    assert model_type(config_folder(tmp_path)) == "hgrn_bit"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_every_value_is_read_exactly(dtype: torch.dtype, shards: int, tmp_path: Path) -> None:
+    tensors = checkpoint_tensors(SHAPE, dtype=dtype)
+    read = Tensors(write_checkpoint(tmp_path, SHAPE, tensors, shards=shards))
+    read.check({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    for name, tensor in tensors.items():
+        assert np.array_equal(read.read(name), tensor.double().numpy()), name
+
+
+def test_large_tensors_come_in_blocks(tmp_path: Path) -> None:
+    tensor = torch.randn(700, 3000).to(torch.bfloat16)
+    save_file({"a": tensor, "b": tensor[0].clone()}, tmp_path / "model.safetensors")
+    blocks = list(Tensors(tmp_path).blocks("a"))
+    assert [len(block) for block in blocks] == [349, 349, 2]
+    assert np.array_equal(np.concatenate(blocks), tensor.float().numpy())
+
+
+def changed(tensors: dict[str, Tensor], **changes: Tensor | None) -> dict[str, Tensor]:
+    merged = tensors | changes
+    return {name: tensor for name, tensor in merged.items() if tensor is not None}
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_tensors_that_differ_are_named_with_their_shapes(shards: int, tmp_path: Path) -> None:
+    tensors = checkpoint_tensors(SHAPE)
+    expected = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    key = "model.layers.1.attn.f_proj.weight"
+    for number, (changes, message) in enumerate(
+        (
+            ({key: None}, rf"tensor {key} of shape \(8, 8\) is missing"),
+            ({key: torch.zeros(8, 9)}, rf"tensor {key} has shape \(8, 9\), the config needs \(8, 8\)"),
+            ({"model.extra": torch.zeros(3)}, r"unexpected tensor model\.extra of shape \(3,\)"),
+        )
+    ):
+        folder = write_checkpoint(tmp_path / str(number), SHAPE, changed(tensors, **changes), shards=shards)
+        with pytest.raises(PublishedError, match=message):
+            Tensors(folder).check(expected)
+
+
+def test_values_that_are_not_finite_are_counted(tmp_path: Path) -> None:
+    for number, value in enumerate((float("nan"), float("-inf"))):
+        tensors = checkpoint_tensors(SHAPE)
+        tensors["lm_head.weight"][3, 2] = value
+        read = Tensors(write_checkpoint(tmp_path / str(number), SHAPE, tensors))
+        message = r"tensor lm_head\.weight: every value must be finite, found 1 NaN or infinite in rows 0\.\.11"
+        with pytest.raises(PublishedError, match=message):
+            list(read.blocks("lm_head.weight"))
+
+
+def test_pickles_are_not_opened(tmp_path: Path) -> None:
+    with pytest.raises(PublishedError, match=r"neither model\.safetensors nor model\.safetensors\.index\.json$"):
+        Tensors(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch hacked'\ntR.")
+    with pytest.raises(PublishedError, match=r"pytorch_model\.bin is a pickle, which can run any code: convert it"):
+        Tensors(tmp_path)
+
+
+def test_an_index_that_does_not_hold(tmp_path: Path) -> None:
+    tensors = checkpoint_tensors(SHAPE)
+    folder = write_checkpoint(tmp_path, SHAPE, tensors, shards=2)
+    index_path = folder / "model.safetensors.index.json"
+    index = json.loads(index_path.read_text())
+    first, second = sorted(set(index["weight_map"].values()))
+
+    def error_with(weight_map: Any) -> str:
+        index_path.write_text(json.dumps({"weight_map": weight_map}))
+        with pytest.raises(PublishedError) as error:
+            Tensors(folder)
+        return str(error.value)
+
+    name = next(iter(tensors))
+    assert "names the file 'model-3.safetensors', which is missing" in error_with({name: "model-3.safetensors"})
+    assert "names the file '../x', which is missing" in error_with({name: "../x"})
+    assert "expected an object with weight_map" in error_with([1])
+    assert "expected an object with weight_map" in error_with({name: 3})
+    assert f"places tensor ghost in {first}, which does not hold it" in error_with(index["weight_map"] | {"ghost": first})
+    assert f"holds tensor {name}, which" in error_with(index["weight_map"] | {name: second})
+    index_path.write_text("{")
+    with pytest.raises(ValueError, match="not valid JSON"):
+        Tensors(folder)
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    tensors = checkpoint_tensors(SHAPE)
+    path = write_checkpoint(tmp_path, SHAPE, tensors) / "model.safetensors"
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+
+    def error_with(content: bytes) -> str:
+        path.write_bytes(content)
+        with pytest.raises(PublishedError) as error:
+            Tensors(tmp_path)
+        return str(error.value)
+
+    def with_header(changes: Any) -> bytes:
+        text = json.dumps(changes).encode()
+        return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+    name = "model.norm.weight"
+    assert "it is truncated" in error_with(data[:-1])
+    for content in (b"", b"abc", data[:9], b"\xff" * 40):
+        assert "not a safetensors file, or truncated" in error_with(content)
+    assert "damaged safetensors header" in error_with(data[:8] + b"}" * size + data[8 + size :])
+    assert "damaged safetensors header" in error_with(with_header([1]))
+    assert "damaged safetensors header: KeyError" in error_with(with_header({name: {"dtype": "F32"}}))
+    other = header | {name: header[name] | {"dtype": "F64"}}
+    assert f"tensor {name} is of type F64; only BF16, F16, F32 are read" in error_with(with_header(other))
+    other = header | {name: header[name] | {"shape": [9]}}
+    assert "its data of 18 bytes is not within the file" in error_with(with_header(other))

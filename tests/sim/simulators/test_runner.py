@@ -1,0 +1,106 @@
+"""Building and running simulations."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import sim.simulators.runner
+from sim.simulators.icarus import WAVEFORM_NAME
+from sim.simulators.runner import build, run
+from sim.simulators.verilator import SimulatorError
+
+COUNTER = """
+module counter(clk, rst, count);
+  input clk;
+  input rst;
+  output [7:0] count;
+  reg [7:0] count;
+  always @(posedge clk) count <= rst ? 8'd0 : count + 8'd1;
+endmodule
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return sim.simulators.runner.cache_folder()
+
+
+def source(folder: Path, text: str = COUNTER) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    (folder / "counter.v").write_text(text)
+    return [folder / "counter.v"]
+
+
+def test_a_design_is_built_once_and_its_tests_run(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(source(tmp_path / "a"), "counter")
+    assert [entry.name for entry in cache.iterdir()] == [model.folder.name], "nothing is left of the build"
+    (tmp_path / "run").mkdir()
+    run(model, "tests.support.sim.cocotb_counter", tmp_path / "run")
+
+    def fail(*arguments: object) -> None:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(sim.simulators.runner, "_compile", fail)
+    assert build(source(tmp_path / "b"), "counter") == model, "the text counts, not where it is"
+    with pytest.raises(AssertionError, match="built again"):
+        build(source(tmp_path / "c", COUNTER.replace("8'd1", "8'd2")), "counter")
+
+
+def test_a_failing_test_is_a_failing_run(tmp_path: Path, cache: Path) -> None:
+    broken = build(source(tmp_path, COUNTER.replace("8'd1", "8'd2")), "counter")
+    with pytest.raises(SimulatorError, match=r"the simulation failed: .*assert"):
+        run(broken, "tests.support.sim.cocotb_counter", tmp_path)
+    with pytest.raises(SimulatorError, match="the simulation failed"):
+        run(broken, "tests.sim.no_such_module", tmp_path)
+
+
+def test_a_traced_build_leaves_a_waveform(tmp_path: Path, cache: Path) -> None:
+    model = build(source(tmp_path), "counter", trace="vcd")
+    run(model, "tests.support.sim.cocotb_counter", tmp_path)
+    assert "count" in (tmp_path / WAVEFORM_NAME).read_text()
+
+
+def test_verilog_that_is_none_says_so_and_leaves_nothing(tmp_path: Path, cache: Path) -> None:
+    bad = COUNTER.replace("always @(posedge clk)", "always @@")
+    with pytest.raises(SimulatorError, match=r"Verilator could not build counter\.v: .*Error"):
+        build(source(tmp_path, bad), "counter")
+    assert list(cache.iterdir()) == []
+
+
+def test_the_cache_forgets_the_oldest_builds(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_nothing(sources: list[Path], toplevel: str, folder: Path, trace: bool) -> None:
+        (folder / "obj").mkdir()
+        (folder / "obj" / toplevel).touch()
+
+    monkeypatch.setattr(sim.simulators.runner, "_compile", compile_nothing)
+    monkeypatch.setattr(sim.simulators.runner, "KEPT_BUILDS", 3)
+    models = [build(source(tmp_path, f"// {n}\n{COUNTER}"), "counter") for n in range(5)]
+    kept = {entry.name for entry in cache.iterdir()}
+    assert len(kept) == 3
+    assert models[-1].folder.name in kept
+
+
+def test_two_processes_may_build_the_same(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other is faster: its build is used."""
+
+    def compile_slowly(sources: list[Path], toplevel: str, folder: Path, trace: bool) -> None:
+        (folder / "obj").mkdir()
+        (folder / "obj" / toplevel).write_text("mine")
+        other = folder / "other"
+        other.mkdir()
+        (other / toplevel).write_text("other")
+        shutil.copytree(other, final)
+
+    monkeypatch.setattr(sim.simulators.runner, "_compile", lambda *arguments: None)
+    monkeypatch.setattr(sim.simulators.runner, "_keep", lambda program, folder: None)
+    final = build(source(tmp_path), "counter").folder
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sim.simulators.runner, "_compile", compile_slowly)
+    model = build(source(tmp_path), "counter")
+    assert model.folder == final
+    assert (final / "counter").read_text() == "other"

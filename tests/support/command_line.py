@@ -1,0 +1,29 @@
+"""Calls of the command line that tests share: what succeeds prints one JSON object, what fails one line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from mmfree.cli.main import main
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> dict[str, Any]:
+    assert main([*map(str, arguments), "--json"]) == code
+    output = capsys.readouterr().out
+    assert output.count("\n") == 1, "one JSON object, and nothing else, on stdout"
+    values: dict[str, Any] = json.loads(output)
+    return values
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 2) -> str:
+    """The one line on stderr (progress bars are quiet: it is no terminal)."""
+    assert main([*map(str, arguments)]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("mmfree: error: ")
+    return lines[0]

@@ -1,0 +1,80 @@
+"""A host at the far end of a simulated serial line."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from hdl.boards.system import System
+from mmfree.chip.registers import WORD_BYTES
+
+
+class SerialHost:
+    """Reads and writes registers of a System bit by bit, in Amaranth's simulator."""
+
+    def __init__(self, ctx: Any, system: System, divisor: int) -> None:
+        self._ctx, self._system, self._divisor = ctx, system, divisor
+        self._levels: deque[int] = deque()
+        self._age, self._byte = -1, 0
+        self._received: deque[int] = deque()
+
+    async def tick(self) -> None:
+        """One cycle of the line, both ways."""
+        self._ctx.set(self._system.rx, self._levels.popleft() if self._levels else 1)
+        await self._ctx.tick()
+        level = self._ctx.get(self._system.tx)
+        if self._age < 0:
+            self._age = -1 if level else 0
+            return
+        self._age += 1
+        place, phase = divmod(self._age, self._divisor)
+        if phase != self._divisor // 2:
+            return
+        if 1 <= place <= 8:
+            self._byte = self._byte >> 1 | level << 7
+        elif place == 9:
+            assert level, "a stop bit"
+            self._received.append(self._byte)
+            self._age = -1
+
+    async def send(self, frames: bytes) -> None:
+        """Put bytes on the line, and wait until they are gone."""
+        for byte in frames:
+            bits = [0, *(byte >> n & 1 for n in range(8)), 1]
+            self._levels.extend(bit for bit in bits for _ in range(self._divisor))
+        while self._levels:
+            await self.tick()
+        for _ in range(self._divisor + 8):
+            await self.tick()
+
+    async def write(self, name: str, value: int = 0) -> None:
+        """Write a register."""
+        await self.send(self._system.registers.write[name].write_frames(value))
+
+    async def read(self, name: str) -> int:
+        """Read a register."""
+        register = self._system.registers.read[name]
+        answer = bytearray()
+        for frame in register.read_frames():
+            await self.send(bytes([frame]))
+            for _ in range(WORD_BYTES):
+                while not self._received:
+                    await self.tick()
+                answer.append(self._received.popleft())
+        return register.value_of(bytes(answer))
+
+    async def write_fields(self, name: str, **fields: int) -> None:
+        """Write a struct; its other fields are 0. Dots in names are written ``__``."""
+        places = self._system.registers.write[name].fields
+        value = 0
+        for field, number in fields.items():
+            offset, bits = places[field.replace("__", ".")]
+            assert number < 1 << bits
+            value |= number << offset
+        await self.write(name, value)
+
+    async def read_fields(self, name: str) -> dict[str, int]:
+        """Read a struct."""
+        value = await self.read(name)
+        places = self._system.registers.read[name].fields
+        return {field: value >> offset & ((1 << bits) - 1) for field, (offset, bits) in places.items()}

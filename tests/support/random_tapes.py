@@ -1,0 +1,93 @@
+"""Random tapes: like trained models, or built to saturate."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfree.contract.pow2 import (
+    ROLES,
+    SEGMENT_ROLES,
+    SHIFT_BASE_MIN,
+    TABLE_ENTRIES,
+    sigmoid_table,
+    silu_table,
+)
+from mmfree.contract.shape import ModelConfig
+from mmfree.tape.pow2 import Matrix, Segment, Tape, segment_shapes
+
+
+def random_tape(
+    rng: np.random.Generator,
+    *,
+    hidden_size: int,
+    intermediate_size: int,
+    num_layers: int,
+    vocab_size: int,
+    head_size: int,
+    gate: str,
+    wild: bool = False,
+) -> Tape:
+    """A valid tape of the given shape.
+
+    Tame: scales, biases and tables as trained models have them. ``wild``: scales up to the largest allowed, biases over all of int16, tables of random int16, an
+    embedding at full scale, so that every saturation that docs/arithmetic.md calls reachable is reached within a few tokens.
+    """
+    config = ModelConfig(
+        vocab_size=vocab_size,
+        head_size=head_size,
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        num_layers=num_layers,
+        gate=gate,
+    )
+    segments = tuple(
+        Segment(
+            kind=kind,
+            layer=layer,
+            matrices=tuple(
+                _random_matrix(rng, role, rows, fan_in, gate, wild) for role in SEGMENT_ROLES[kind]
+            ),
+        )
+        for kind, layer, rows, fan_in in segment_shapes(config)
+    )
+    return Tape(
+        config=config,
+        tokenizer={"kind": "none"},
+        segments=segments,
+        embedding=rng.integers(-128, 128, (vocab_size, hidden_size)).astype(np.int8),
+        embedding_shift=8 if wild else 3,
+        sigmoid=_random_table(rng, 0, 256) if wild else sigmoid_table(),
+        silu=_random_table(rng, -32767 if gate == "signed" else -32768, 32767) if wild else silu_table(),
+    )
+
+
+def _random_matrix(
+    rng: np.random.Generator, role: str, rows: int, fan_in: int, gate: str, wild: bool
+) -> Matrix:
+    fraction_bits = ROLES[role].fraction_bits(gate)
+    # e is 9 - a - fb: the smallest e is the largest scale. Half of the wild matrices keep a tame scale.
+    largest = 9 - fraction_bits - SHIFT_BASE_MIN
+    exponent = int(rng.integers(-1, 2))
+    if wild and rng.random() < 0.5:
+        exponent = int(rng.integers(2, largest + 1))
+    multiplier = int(rng.integers(128, 257))
+    trits = rng.integers(-1, 2, (rows, fan_in)).astype(np.int8)
+    if wild and role == "head":  # logits saturate only at the largest scale
+        exponent, multiplier = largest, 256
+        trits[trits == 0] = 1
+    bias = None
+    if role == "f":
+        spread = 32768 if wild else 64
+        bias = rng.integers(-spread, spread, rows).astype(np.int16)
+    return Matrix(
+        role=role,
+        trits=trits,
+        multiplier=multiplier,
+        exponent=exponent,
+        bias=bias,
+    )
+
+
+def _random_table(rng: np.random.Generator, low: int, high: int) -> NDArray[np.int16]:
+    return rng.integers(low, high + 1, TABLE_ENTRIES).astype(np.int16)

@@ -1,0 +1,262 @@
+"""What a host can do to the chip besides playing tokens: aborting, loading at the wrong time, and faults in its memories."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from typing import Any
+
+import cocotb
+import numpy as np
+import pytest
+from cocotb.triggers import FallingEdge
+from numpy.typing import NDArray
+
+from mmfree.chip.design import Design
+from mmfree.chip.image import Image
+from mmfree.chip.layout import layout
+from mmfree.golden.pow2 import Golden
+from mmfree.golden.sampling import Sampler
+from mmfree.tape.pow2 import Tape
+from sim.cosim.divergence import TapMonitor, first_divergence
+from sim.cosim.driver import Driver, Fault, LoadRefusedError
+from sim.cosim.run_folder import read_run, read_tapes
+from sim.cosim.testbench import FOLDER, Model
+
+TOKENS = [3, 1, 4, 1, 5]
+
+
+class Chip:
+    """A chip under test, its tape and image."""
+
+    def __init__(self, dut: Any) -> None:
+        run = read_run(FOLDER)
+        self.dut, self.design = dut, Design.from_dict(run.design)
+        self.driver = Driver(dut, self.design, run)
+        self.tape: Tape = read_tapes(FOLDER)[0]
+        self.image: Image = layout(self.tape, self.design)
+
+    async def state(self) -> NDArray[np.int16]:
+        """All words of the current state."""
+        return await self.driver.read_words(self.dut.state_address, self.dut.state_data, self.design.state_words)
+
+    async def logits(self) -> NDArray[np.int16]:
+        """The last logits."""
+        words = -(-self.tape.config.head_size // self.design.post_width)
+        flat = await self.driver.read_words(self.dut.logits_address, self.dut.logits_data, words)
+        return flat[: self.tape.config.head_size]
+
+    async def write(self, name: str, word: int, value: int) -> None:
+        """One word of a memory."""
+        await self.driver.load(self.image.word_writes(name, word, value))
+
+
+@cocotb.test()
+async def writing_while_a_token_is_played_is_refused(dut: Any) -> None:
+    """The token, and the next, come out as if nothing had been tried."""
+    chip = Chip(dut)
+    await chip.driver.reset()
+    model = Model(chip.tape)
+    value = chip.image.words["weights"][0]
+    for position, token in enumerate(TOKENS):
+        await chip.driver.send(token, position == 0)
+        with pytest.raises(LoadRefusedError, match=r"word 0 of weights: a token is being played"):
+            await chip.write("weights", 0, value ^ 1)
+        dut.seed_enable.value = 1  # a seed, too, waits for the end
+        await FallingEdge(dut.clk)
+        dut.seed_enable.value = 0
+        answer = await chip.driver.wait()
+        await chip.driver.take()
+        logits, row, _ = model.play(token, position == 0)
+        assert answer == (row, True)
+        assert (await chip.logits()).tolist() == logits.tolist()
+
+
+@cocotb.test()
+async def every_write_of_a_token_is_seen_in_its_segment(dut: Any) -> None:
+    """The last of a vector, too, though the next segment has begun by then: a faithful chip has no divergence."""
+    chip = Chip(dut)
+    await chip.driver.reset()
+    monitor = TapMonitor(dut, chip.design)
+    watching = cocotb.start_soon(monitor.watch())
+    await chip.driver.play(3, True)
+    watching.cancel()
+    trace: dict[str, NDArray[Any]] = {}
+    golden = Golden(chip.tape)
+    golden.step(np.array([3]), golden.state(1), trace=lambda name, values: trace.update({name: values[0]}))
+    assert first_divergence(monitor.writes, trace, chip.tape, chip.design) is None
+
+
+@cocotb.test()
+async def an_image_for_another_design_is_refused(dut: Any) -> None:
+    """Before anything is sent: the next token is as it was."""
+    chip = Chip(dut)
+    await chip.driver.reset()
+    other = layout(chip.tape, replace(chip.design, embedding_rows=chip.design.embedding_rows + 1))
+    with pytest.raises(LoadRefusedError, match="laid out for another design: embedding_rows of "):
+        await chip.driver.load_image(other)
+    _, row, _ = Model(chip.tape).play(1, True)
+    assert await chip.driver.play(1, True) == (row, True)
+
+
+@cocotb.test()
+async def words_beyond_the_memory_are_refused(dut: Any) -> None:
+    """As those of an image that was laid out for another design."""
+    chip = Chip(dut)
+    await chip.driver.reset()
+    shape = chip.design.loaded_shape("headers")
+    for place in ((1, shape.depth, 0, 0), (1, 0, shape.parts, 0)):
+        with pytest.raises(LoadRefusedError, match="of headers: it does not exist"):
+            await chip.driver.load([place])
+    assert not isinstance(await chip.driver.play(1, True), Fault)
+
+
+@cocotb.test()
+async def an_aborted_request_ends_with_the_token_in_progress(dut: Any) -> None:
+    """The state is that behind the last result, and the next request goes on from there."""
+    chip = Chip(dut)
+    await chip.driver.reset()
+    model = Model(chip.tape)
+    await chip.driver.send(2, True, limit=50)
+    token, lasts = 2, []
+    for position in range(4):
+        if position == 3:
+            dut.abort.value = 1
+            await FallingEdge(dut.clk)
+            dut.abort.value = 0
+        answer = await chip.driver.wait()
+        await chip.driver.take()
+        assert not isinstance(answer, Fault)
+        _, row, _ = model.play(token, position == 0)
+        assert answer[0] == row
+        token = row
+        lasts.append(answer[1])
+    assert lasts == [False, False, False, True]
+    for _ in range(50):
+        await FallingEdge(dut.clk)
+        assert not int(dut.playing.value)
+    logits, row, _ = model.play(1, False)
+    assert await chip.driver.play(1, False) == (row, True)
+    assert (await chip.logits()).tolist() == logits.tolist()
+
+
+def words_read(tape: Tape, design: Design, token: int, state: NDArray[np.int16]) -> dict[str, list[int]]:
+    """Which words of tables and parameters one token reads, from the golden model's trace."""
+    trace: dict[str, NDArray[Any]] = {}
+    Golden(tape).step(np.array([token]), state, trace=lambda name, values: trace.update({name: values[0]}))
+    tables: set[int] = set()
+    roots: set[int] = set()
+    for name, values in trace.items():
+        kind = name.rpartition("/")[2]
+        if kind in ("i", "gate"):
+            tables |= {256 + (int(v) & 255) for v in values}
+        elif kind == "z" and tape.config.gate == "sigmoid":
+            tables |= {int(v) & 255 for v in values}
+        elif kind == "h":
+            tables |= {256 + (max(-128, min(127, (int(v) + 64) >> 7)) & 255) for v in values}
+        elif kind == "S":
+            s = int(values[0]) or 4096
+            roots.add(s >> 2 * max(6, (s.bit_length() - 1) >> 1) - 6)
+    return {
+        "tables": sorted(tables),
+        "reciprocal_root": sorted(roots),
+        "headers": list(range(1 + len(tape.segments))),
+        "embedding": [t * design.embedding_rows + token for t in range(design.embedding_tiles)],
+        "biases": list(range(len(layout(tape, design).words["biases"]))),
+    }
+
+
+@cocotb.test()
+async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) -> None:
+    """Single-bit faults at random places that a token reads: no token, no change of state; then the right one."""
+    chip = Chip(dut)
+    asked = json.loads((FOLDER / "faults.json").read_text())
+    rng = random.Random(asked["seed"])
+    await chip.driver.reset()
+    model = Model(chip.tape)
+    tape, found = chip.tape, dict.fromkeys(asked["faults"], 0)
+    names = ["embedding", *(segment.name for segment in tape.segments)]
+    plan = [name for name, count in asked["faults"].items() for _ in range(count)]
+    rng.shuffle(plan)
+    begin = True
+    for trial, name in enumerate(plan):
+        if trial % 20 == 0:
+            begin = True  # sequences of 20 tokens
+        token = rng.randrange(tape.config.vocab_size)
+        before = model.golden.state(1) if begin else model.state
+        shape = chip.design.loaded_shape(name)
+        if name == "weights":
+            word = rng.randrange(len(chip.image.words[name]))
+        else:
+            word = rng.choice(words_read(tape, chip.design, token, before)[name])
+        value = chip.image.words[name][word]
+        await chip.write(name, word, value ^ 1 << rng.randrange(shape.bits + shape.parity))
+        state = await chip.state()
+        answer = await chip.driver.play(token, begin)
+        assert isinstance(answer, Fault), f"trial {trial}: word {word} of {name} was not found, {answer}"
+        assert answer.memory == name
+        assert names[answer.segment] == expected_segment(chip, name, word, names[answer.segment])
+        found[name] += 1
+        if not begin:
+            assert (await chip.state() == state).all()
+        await chip.write(name, word, value)
+        logits, row, _ = model.play(token, begin)
+        assert await chip.driver.play(token, begin) == (row, True)
+        assert (await chip.logits()).tolist() == logits.tolist()
+        begin = False
+    (FOLDER / "found.json").write_text(json.dumps(found))
+
+
+@cocotb.test()
+async def a_header_that_stays_wrong_is_found_every_time(dut: Any) -> None:
+    """Passes that end early follow each other closely: what is left of one is no fault of the next."""
+    chip = Chip(dut)
+    await chip.driver.reset()
+    for number, value in enumerate(chip.image.words["headers"]):
+        await chip.write("headers", number, value ^ 4)
+        for _ in range(5):
+            assert await chip.driver.play(1, True) == Fault("headers", number)
+        await chip.write("headers", number, value)
+        _, row, _ = Model(chip.tape).play(1, True)
+        assert await chip.driver.play(1, True) == (row, True)
+
+
+@cocotb.test()
+async def a_wrong_entry_of_the_noise_is_found_and_the_same_numbers_are_drawn_again(dut: Any) -> None:
+    """Ten tokens, before each a flipped bit in an entry that it will read."""
+    chip = Chip(dut)
+    await chip.driver.reset()
+    await chip.driver.seed(11)
+    model, ahead, rng = Model(chip.tape), Sampler(11), random.Random(4)
+    model.sampler = Sampler(11)
+    shape = chip.design.loaded_shape("gumbel")
+    for position in range(10):
+        word = rng.choice(ahead.words(chip.tape.config.head_size).tolist())
+        entry = word >> 10 if word >> 10 < 1023 else 1024 + word % 1024
+        value = chip.image.words["gumbel"][entry]
+        await chip.write("gumbel", entry, value ^ 1 << rng.randrange(shape.bits + 1))
+        await chip.driver.send(2, position == 0, temperature=200)
+        assert await chip.driver.wait() == Fault("gumbel", len(chip.tape.segments))
+        await chip.driver.take()
+        await chip.write("gumbel", entry, value)
+        await chip.driver.send(2, position == 0, temperature=200)
+        _, row, _ = model.play(2, position == 0, 200)
+        assert await chip.driver.wait() == (row, True)
+        await chip.driver.take()
+
+
+def expected_segment(chip: Chip, name: str, word: int, named: str) -> str:
+    """The segment whose pass reads the word; for memories that several read, the one named."""
+    if name == "headers":
+        return ["embedding", *(segment.name for segment in chip.tape.segments)][word]
+    if name == "embedding":
+        return "embedding"
+    if name == "weights":
+        design, end = chip.design, 0
+        for segment in chip.tape.segments:
+            blocks = -(-segment.matrices[0].rows // design.rows)
+            end += len(segment.matrices) * blocks * -(-segment.fan_in // design.columns) + 1
+            if word < end:
+                return segment.name
+    return named

@@ -1,0 +1,74 @@
+"""The shapes and tapes that chip and golden model are compared on."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmfree.chip.design import Design, design_for
+from mmfree.contract.shape import ModelConfig
+from mmfree.tape.pow2 import Tape
+from sim.cosim.run import Sequence
+from tests.support.random_tapes import random_tape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A model shape and the lanes that play it."""
+
+    name: str
+    config: ModelConfig
+    lanes: int
+
+    def tape(self, seed: int, *, wild: bool) -> Tape:
+        """A random tape of this shape; ``wild``: built to saturate."""
+        config = self.config.to_dict()
+        return random_tape(np.random.default_rng(seed), wild=wild, **config)
+
+    def design(self) -> Design:
+        """The design that plays every tape of this shape."""
+        return design_for(self.tape(0, wild=False), self.lanes)
+
+
+def _shape(
+    name: str, d: int, i: int, layers: int, vocab: int, head: int, gate: str, lanes: int
+) -> Shape:
+    config = ModelConfig(
+        vocab_size=vocab,
+        head_size=head,
+        hidden_size=d,
+        intermediate_size=i,
+        num_layers=layers,
+        gate=gate,
+    )
+    return Shape(name=name, config=config, lanes=lanes)
+
+
+ADDITION = _shape("addition", 64, 128, 2, 31, 10, "hard", 64)
+ODD = _shape("odd", 20, 37, 1, 7, 5, "sigmoid", 16)
+FAST_SHAPES = (ADDITION, ODD)
+SLOW_SHAPES = (
+    _shape("three layers", 33, 70, 3, 40, 41, "hard", 32),
+    _shape("many lanes", 64, 96, 1, 31, 31, "sigmoid", 256),
+    _shape("one tile", 12, 40, 3, 20, 20, "sigmoid", 64),
+    _shape("signed gate", 48, 40, 2, 9, 4, "signed", 32),
+    _shape("text", 128, 256, 2, 256, 256, "hard", 128),
+    _shape("addition by sigmoid", 64, 128, 2, 31, 10, "sigmoid", 64),
+)
+
+
+def random_tokens(config: ModelConfig, count: int, seed: int) -> list[Sequence]:
+    """``count`` random tokens in three sequences, so that the state is begun anew between them."""
+    ids = np.random.default_rng(seed).integers(0, config.vocab_size, count).tolist()
+    cuts = [0, count // 2, count // 2 + 1, count]
+    return [Sequence(prompt=ids[a:b]) for a, b in itertools.pairwise(cuts)]
+
+
+COMBINATIONS = [
+    (gate, code, temperature, lanes)
+    for gate, temperature in (("sigmoid", 64), ("hard", 0), ("hard", 200), ("signed", 64))
+    for code, lanes in (("2", 16), ("1.67", 32), ("1.6", 64))
+]
+"""Gate, weight code, temperature and lanes: chip and golden model are compared on each."""

@@ -1,0 +1,193 @@
+"""Subword tokenizers: nothing is lost, no text becomes a control token, and files that are none are named."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentencepiece
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmfree.files import compressed
+from mmfree.text.subword import JsonTokenizer, SentencePieceTokenizer, train_bpe
+from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
+from mmfree.text.tokenizers import load_tokenizer, tokenizer_from_dict
+from tests.support.subwords import (
+    ODD_TEXTS,
+    TEXT,
+    bpe,
+    pieces,
+    sentencepiece_model,
+    words,
+    write_gpt2_files,
+)
+
+BOTH = pytest.mark.parametrize("make", [bpe, pieces], ids=["bpe", "sentencepiece"])
+
+
+@BOTH
+def test_texts_survive(make: Callable[[], TextTokenizer]) -> None:
+    tokenizer = make()
+    for text in (TEXT, *ODD_TEXTS):
+        ids = tokenizer.encode(text)
+        assert ids[0] == tokenizer.start
+        assert tokenizer.start not in ids[1:]
+        assert max(ids) < tokenizer.vocab_size == tokenizer.head_size
+        assert tokenizer.decode(ids[1:]) == text
+    assert len(tokenizer.encode(TEXT)) < len(TEXT) / 2
+
+
+@given(st.text(max_size=30))
+def test_any_text_survives_the_trained_one(text: str) -> None:
+    assert bpe().decode(bpe().encode(text)[1:]) == text
+
+
+@BOTH
+def test_a_tokenizer_is_restored_from_its_data(make: Callable[[], TextTokenizer]) -> None:
+    tokenizer = make()
+    data = json.loads(json.dumps(tokenizer.to_dict()))
+    again = tokenizer_from_dict(data)
+    assert type(again) is type(tokenizer)
+    assert again.to_dict() == data, "kept as it was, not compressed anew"
+    assert again.encode(TEXT) == tokenizer.encode(TEXT)
+
+
+@BOTH
+def test_many_texts_at_once_are_each_by_itself(make: Callable[[], TextTokenizer]) -> None:
+    found = make().encode_texts(ODD_TEXTS)
+    assert [ids.dtype for ids in found] == [np.uint16] * len(ODD_TEXTS)
+    assert [ids.tolist() for ids in found] == [make().encode(text)[1:] for text in ODD_TEXTS]
+
+
+def test_the_start_token_is_the_one_that_is_named_or_one_more() -> None:
+    plain = JsonTokenizer(json.dumps(words([])))
+    assert (plain.start, plain.vocab_size) == (6, 7)
+    assert plain.decode([1, 6, 2]) == "bc"
+    ends = JsonTokenizer(json.dumps(words(["</s>", "<s>"])))
+    assert (ends.start, ends.vocab_size) == (7, 8)
+    both = JsonTokenizer(json.dumps(words(["<|endoftext|>", "<bos>"])))
+    assert both.start == 7, "the order of START_TOKENS, not of the file"
+
+
+def test_what_a_post_processor_puts_in_front_comes_first() -> None:
+    data = words(["<s>", "[CLS]"])
+    special = {"[CLS]": {"id": "[CLS]", "ids": [7], "tokens": ["[CLS]"]}}
+    single = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    data["post_processor"] = {"type": "TemplateProcessing", "single": single, "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": special}
+    tokenizer = JsonTokenizer(json.dumps(data))
+    assert tokenizer.start == 7
+    assert tokenizer.encode("bc") == [7, 1, 2]
+
+
+def test_a_large_vocabulary_takes_four_bytes() -> None:
+    data = words([])
+    data["model"]["vocab"]["z"] = 70_000
+    (ids,) = JsonTokenizer(json.dumps(data)).encode_texts(["zb"])
+    assert (ids.dtype, ids.tolist()) == (np.uint32, [70_000, 1])
+
+
+def test_every_kind_of_file_is_read(tmp_path: Path) -> None:
+    assert isinstance(load_tokenizer("bytes"), ByteTokenizer)
+    for folder in ("json", "own", "pair", "model"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "json" / "tokenizer.json").write_text(bpe().json, encoding="utf-8")
+    (tmp_path / "own" / "tokenizer.json").write_text(json.dumps(bpe().to_dict()))
+    write_gpt2_files(tmp_path / "pair")
+    for name in ("json", "json/tokenizer.json", "own", "pair"):
+        tokenizer = load_tokenizer(str(tmp_path / name))
+        assert (tokenizer.start, tokenizer.vocab_size) == (0, 400), name
+        assert tokenizer.encode(TEXT) == bpe().encode(TEXT), name
+    (tmp_path / "model" / "my.model").write_bytes(sentencepiece_model())
+    for name in ("model", "model/my.model"):
+        assert load_tokenizer(str(tmp_path / name)).encode(TEXT) == pieces().encode(TEXT)
+
+
+def test_files_that_are_no_tokenizer_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"version": "1.0"}')
+    (tmp_path / "b.json").write_bytes(b"\xff\xfe{")
+    (tmp_path / "c.model").write_bytes(b"no protobuf")
+    (tmp_path / "d.json").write_text('{"kind": "addition"}')
+    (tmp_path / "e.json").write_text('{"kind": "tokenizers", "data": "AAAA"}')
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "pair").mkdir()
+    (tmp_path / "pair" / "vocab.json").write_text("[]")
+    (tmp_path / "pair" / "merges.txt").write_text("x")
+    for name, message in {
+        "a.json": r"a\.json: no tokenizer\.json of the tokenizers library",
+        "b.json": r"b\.json: no tokenizer: neither JSON",
+        "c.model": r"c\.model: no SentencePiece model",
+        "d.json": r"d\.json: a tokenizer for addition, not for text",
+        "e.json": r"e\.json: tokenizer: the data of kind tokenizers is damaged",
+        "empty": r"empty: a folder needs a tokenizer\.json, .*; found none",
+        "pair": r"pair: vocab\.json and merges\.txt are no byte-pair encoding",
+        "none.json": r"none\.json: no such file; a tokenizer is bytes, bpe:SIZE",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            load_tokenizer(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("kind", ["tokenizers", "sentencepiece"])
+@pytest.mark.parametrize(
+    "data", [None, 3, "", "not base64!", "AAAA", base64.b64encode(zlib.compress(b"{}")).decode()]
+)
+def test_damaged_data_is_refused(kind: str, data: object) -> None:
+    with pytest.raises(ValueError, match=f"the data of kind {kind} is damaged"):
+        tokenizer_from_dict({"kind": kind, "data": data})
+
+
+@BOTH
+def test_what_no_model_could_carry_is_refused_at_once(make: Callable[[], TextTokenizer], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not first when a trained model is to be written."""
+    make()
+    monkeypatch.setattr(compressed, "LARGEST_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"has [\d,]+ bytes; a model carries at most 1,000 of a tokenizer"):
+        SentencePieceTokenizer(sentencepiece_model()) if make is pieces else JsonTokenizer(bpe().json)
+
+
+TRAIN = "from mmfree.text.subword import train_bpe; import sys; from tests.support.subwords import TEXT; sys.stdout.write(train_bpe([TEXT], 330).json)"
+
+
+def test_training_is_reproducible() -> None:
+    """In two processes, whose hashes differ."""
+    root = Path(__file__).parents[2]
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", TRAIN],
+            cwd=root,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
+
+
+def test_a_vocabulary_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 257 tokens, got 256"):
+        train_bpe([TEXT], 256)
+    with pytest.raises(ValueError, match=r"too short for 5000 tokens: it gives \d+; ask for at most so many"):
+        train_bpe([TEXT], 5000)
+    assert train_bpe(["ab"], 257).vocab_size == 257
+
+
+def test_a_sentencepiece_model_without_a_start_token_gets_one() -> None:
+
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXT.splitlines()), model_writer=model, vocab_size=40, bos_id=-1, minloglevel=2
+    )
+    tokenizer = SentencePieceTokenizer(model.getvalue())
+    assert (tokenizer.start, tokenizer.vocab_size) == (40, 41)
+    assert tokenizer.decode(tokenizer.encode("the cat")) == "the cat"

@@ -1,0 +1,79 @@
+"""Tokenizers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmfree.text.task_tokenizers import AdditionTokenizer, ModularTokenizer, ParityTokenizer
+from mmfree.text.tokenizer import ByteTokenizer, reads_text, text_tokenizer
+from mmfree.text.tokenizers import describe_tokenizer, tokenizer_from_dict
+
+
+@given(st.text(max_size=40))
+def test_bytes_survive(text: str) -> None:
+    tokenizer = ByteTokenizer()
+    ids = tokenizer.encode(text)
+    assert ids[0] == 0
+    assert tokenizer.decode(ids[1:]) == text
+
+
+def test_bytes_that_are_no_text_are_replaced() -> None:
+    assert ByteTokenizer().decode([0x61, 0xFF, 0x62]) == "a\ufffdb"
+
+
+def test_a_sum_is_streamed_least_significant_digit_first() -> None:
+    """BOS a0 b0 a1 b1 ... and a last column (0, 0) for the carry."""
+    assert AdditionTokenizer().encode("123+45") == [30, 3, 15, 2, 14, 1, 10, 0, 10]
+
+
+@given(st.integers(0, 10**12), st.integers(0, 10**12))
+def test_the_sum_is_read_at_the_positions_of_b(a: int, b: int) -> None:
+    tokenizer = AdditionTokenizer()
+    ids = tokenizer.encode(f"{a}+{b}")
+    digits = str(a + b)[::-1].ljust((len(ids) - 1) // 2, "0")
+    rows = [7] * len(ids)  # what stands elsewhere does not matter
+    rows[2::2] = [int(digit) for digit in digits]
+    assert tokenizer.decode(rows) == str(a + b)
+
+
+@pytest.mark.parametrize("prompt", ["", "12", "1+", "+1", "1+2+3", "-1+2", "a+b", "1 + 2", "١+٢"])
+def test_other_prompts_are_refused(prompt: str) -> None:
+    with pytest.raises(ValueError, match=r"two decimal numbers such as 123\+456, got "):
+        AdditionTokenizer().encode(prompt)
+
+
+def test_a_tokenizer_is_restored_from_its_data() -> None:
+    for tokenizer in (ByteTokenizer(), AdditionTokenizer(), ParityTokenizer(), ModularTokenizer()):
+        assert type(tokenizer_from_dict(tokenizer.to_dict())) is type(tokenizer)
+
+
+def test_parity_and_modular_prompts() -> None:
+    assert ParityTokenizer().encode("0110") == [2, 0, 1, 1, 0]
+    assert ParityTokenizer().decode([0, 1, 0, 1]) == "1"
+    assert ModularTokenizer().encode("12+96") == [12, 193, 194]
+    assert ModularTokenizer().decode([3, 4, 11]) == "11"
+    with pytest.raises(ValueError, match="a string of bits such as 0110, got '012'"):
+        ParityTokenizer().encode("012")
+    for prompt in ("97+1", "1", "1-1", ""):
+        with pytest.raises(ValueError, match=r"two numbers below 97 such as 12\+96, got"):
+            ModularTokenizer().encode(prompt)
+
+
+@pytest.mark.parametrize("data", [{}, {"kind": "bpe"}, None, [], "bytes"])
+def test_unknown_tokenizers_are_refused(data: object) -> None:
+    with pytest.raises(ValueError, match="kind must be one of addition, bytes, modular-addition, parity, sentencepiece, tokenizers, got"):
+        tokenizer_from_dict(data)
+
+
+def test_what_is_long_is_described_by_its_length() -> None:
+    assert describe_tokenizer({"kind": "bytes"}) == {"kind": "bytes"}
+    assert describe_tokenizer({"kind": "x", "data": "A" * 1234}) == {"kind": "x", "data": "1,234 characters"}
+
+
+def test_a_task_reads_no_text() -> None:
+    assert reads_text(ByteTokenizer())
+    assert text_tokenizer(ByteTokenizer()).start == 0
+    with pytest.raises(ValueError, match="a model for parity, not for text"):
+        text_tokenizer(ParityTokenizer())

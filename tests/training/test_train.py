@@ -1,0 +1,235 @@
+"""Training: batches that depend on the step alone, exact resumption, and checkpoints that a kill cannot break."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mmfree.training.train
+from mmfree.contract.shape import ModelConfig
+from mmfree.tasks.catalog import training_batch
+from mmfree.text.batch import Batch
+from mmfree.training.checkpoint import (
+    CONFIG_NAME,
+    METRICS_NAME,
+    MODEL_NAME,
+    CheckpointError,
+    load_checkpoint,
+    load_training_state,
+)
+from mmfree.training.presets import addition
+from mmfree.training.recipe import Recipe, RunConfig
+from mmfree.training.train import train
+
+TINY = RunConfig(
+    model=ModelConfig(vocab_size=31, head_size=10, hidden_size=12, intermediate_size=16, num_layers=1),
+    recipe=Recipe(task="addition", steps=30, batch_size=4, length=5, learning_rate=5e-3),
+)
+TINY_TEXT = RunConfig(
+    model=ModelConfig(vocab_size=256, head_size=256, hidden_size=8, intermediate_size=12, num_layers=1),
+    recipe=Recipe(task="text", steps=12, batch_size=2, length=16, learning_rate=5e-3),
+)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder).model.state_dict()
+
+
+def same(one: Path, other: Path) -> bool:
+    a, b = weights(one), weights(other)
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("config", [TINY, TINY_TEXT], ids=["addition", "text"])
+def test_a_resumed_run_equals_one_that_was_never_stopped(config: RunConfig, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(config, whole, seed=3)
+    for stop_at in (1, 7, None):
+        train(config, parts, seed=3, resume=stop_at != 1, stop_at=stop_at)
+    assert same(whole, parts)
+    for name in (MODEL_NAME, METRICS_NAME, CONFIG_NAME):
+        assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+    one, other = load_training_state(whole), load_training_state(parts)
+    assert (one.step, one.steps, one.seed, one.corpus) == (other.step, other.steps, 3, other.corpus)
+    for name, moments in one.moments.items():
+        assert all(torch.equal(value, other.moments[name][key]) for key, value in moments.items())
+
+
+def test_seeds_give_different_models_and_the_same_seed_the_same(tmp_path: Path) -> None:
+    short = replace(TINY, recipe=replace(TINY.recipe, steps=3))
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(short, tmp_path / name, seed=seed)
+    assert same(tmp_path / "a", tmp_path / "b")
+    assert not same(tmp_path / "a", tmp_path / "c")
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    """Single columns without a carry chain: the loss falls well below that of guessing (2.30 nats)."""
+    easy = replace(TINY, recipe=replace(TINY.recipe, steps=250, batch_size=32, length=1))
+    result = train(easy, tmp_path / "run")
+    assert result.step == result.steps == 250
+    assert result.loss < 1.2
+    assert result.tokens_per_second > 0
+
+
+def test_resuming_a_finished_run_does_nothing(tmp_path: Path) -> None:
+    train(TINY, tmp_path)
+    before = (tmp_path / MODEL_NAME).read_bytes()
+    assert train(TINY, tmp_path, resume=True).step == 30
+    assert (tmp_path / MODEL_NAME).read_bytes() == before
+
+
+def test_a_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
+    train(TINY, tmp_path, stop_at=2)
+    with pytest.raises(CheckpointError, match="holds a checkpoint already; --resume goes on with it, --force"):
+        train(TINY, tmp_path)
+    train(TINY, tmp_path, force=True, stop_at=1)
+    assert load_training_state(tmp_path).step == 1
+
+
+def test_resuming_needs_the_same_config_and_text(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        train(TINY, tmp_path / "none", resume=True)
+    train(TINY, tmp_path / "a", stop_at=1)
+    other = replace(TINY, recipe=replace(TINY.recipe, steps=31))
+    with pytest.raises(CheckpointError, match="made with another config"):
+        train(other, tmp_path / "a", resume=True)
+    train(TINY_TEXT, tmp_path / "b", stop_at=1)
+    (tmp_path / "text").write_text("another text " * 100)
+    with pytest.raises(CheckpointError, match="trained on another text"):
+        train(TINY_TEXT, tmp_path / "b", resume=True, data=[tmp_path / "text"])
+
+
+def test_options_that_contradict_a_run_are_refused(tmp_path: Path) -> None:
+    train(TINY, tmp_path / "run", seed=3, stop_at=2)
+    with pytest.raises(CheckpointError, match="trained with seed 3, not 7; leave --seed out"):
+        train(TINY, tmp_path / "run", seed=7, resume=True)
+    with pytest.raises(ValueError, match="--minutes plans a run from its start"):
+        train(TINY, tmp_path / "run", seed=3, resume=True, minutes=1)
+    for minutes in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="--minutes must be positive"):
+            train(TINY, tmp_path / "new", minutes=minutes)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="file: a file; a checkpoint is a folder"):
+        train(TINY, tmp_path / "file")
+    assert load_training_state(tmp_path / "run").step == 2
+
+
+def test_a_resumed_finished_run_tells_its_loss(tmp_path: Path) -> None:
+    first = train(TINY, tmp_path)
+    assert train(TINY, tmp_path, resume=True).loss == pytest.approx(first.loss, rel=0.2)
+
+
+def test_data_is_for_text(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--data is for text; task addition makes its own examples"):
+        train(TINY, tmp_path, data=[tmp_path / "a"])
+
+
+def test_another_config_never_stands_beside_old_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forced anew with another model, and ended before its first save: the old checkpoint is whole."""
+    train(TINY, tmp_path, stop_at=1)
+    wider = replace(TINY, model=replace(TINY.model, hidden_size=16))
+    with monkeypatch.context() as patch:
+        patch.setattr(mmfree.training.train.F, "cross_entropy", lambda x, y: x.sum() * float("nan"))
+        with pytest.raises(ValueError, match="the loss became nan at step 0: lower learning_rate"):
+            train(wider, tmp_path, force=True)
+    assert load_checkpoint(tmp_path).config == TINY
+    train(wider, tmp_path, force=True, stop_at=1)
+    assert load_checkpoint(tmp_path).config == wider
+
+
+def test_minutes_plan_the_number_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 measured steps of 0.5 s: two minutes hold 240, and the learning rate falls to 0 over these."""
+    clock = iter(range(10**6))
+    monkeypatch.setattr(mmfree.training.train.time, "monotonic", lambda: 0.25 * next(clock))
+    monkeypatch.setattr(mmfree.training.train, "SAVE_SECONDS", 1e9)
+    long = replace(TINY, recipe=replace(TINY.recipe, steps=10_000))
+    result = train(long, tmp_path, minutes=2)
+    assert 200 <= result.steps == result.step <= 280
+    last = (tmp_path / METRICS_NAME).read_text().splitlines()[-1].split(",")
+    assert int(last[0]) == result.steps - 1
+    assert float(last[2]) == pytest.approx(5e-3 / result.steps)
+
+
+def test_learning_rate_rises_and_falls(tmp_path: Path) -> None:
+    train(TINY, tmp_path)
+    rates = [float(line.split(",")[2]) for line in (tmp_path / METRICS_NAME).read_text().splitlines()[1:]]
+    assert len(rates) == 30
+    assert rates[0] == pytest.approx(5e-3 / 20)
+    assert rates[29] == pytest.approx(5e-3 / 30)
+    assert max(rates) == pytest.approx(5e-3 * (1 - 19 / 30), rel=0.2)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import mmfree.training.train
+from mmfree.training.recipe import RunConfig
+import json
+mmfree.training.train.SAVE_SECONDS = 0.0
+config = RunConfig.from_dict(json.loads(sys.argv[2]))
+mmfree.training.train.train(config, Path(sys.argv[1]), seed=3)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    """A run that saves after every step is killed at arbitrary moments; each time it can be loaded and resumed to the same end."""
+    config = replace(TINY, recipe=replace(TINY.recipe, steps=150))
+    argument = json.dumps(config.to_dict())
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    reference = tmp_path / "reference"
+    train(config, reference, seed=3)
+    for attempt, delay in enumerate((0.0, 0.17)):
+        folder = tmp_path / str(attempt)
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(folder), argument], env=environment, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while not (folder / MODEL_NAME).exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None, "training ended before it was killed"
+            time.sleep(0.005)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        load_checkpoint(folder)
+        assert 1 <= load_training_state(folder).step <= 150
+        train(config, folder, seed=3, resume=True)
+        assert same(folder, reference)
+
+
+def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path) -> None:
+    train(TINY, tmp_path / "a", seed=5, stop_at=3)
+    rows = (tmp_path / "a" / METRICS_NAME).read_text().splitlines()
+    assert rows[0] == "step,loss,learning_rate"
+    assert [row.split(",")[0] for row in rows[1:]] == ["0", "1", "2"]
+
+
+def test_every_step_draws_its_own_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[bytes] = []
+
+    def record(task: str, rng: np.random.Generator, batch_size: int, length: int) -> Batch:
+        batch = training_batch(task, rng, batch_size, length)
+        drawn.append(batch.ids.tobytes())
+        return batch
+
+    monkeypatch.setattr(mmfree.training.train, "training_batch", record)
+    train(TINY, tmp_path / "a", seed=0)
+    train(TINY, tmp_path / "b", seed=1)
+    assert len(set(drawn)) == len(drawn) == 60
+
+
+def test_presets_are_small_enough_for_the_demo() -> None:
+    assert addition().model.num_parameters == 84_672

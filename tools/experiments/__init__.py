@@ -1,0 +1,1 @@
+"""Experiments: variants that the product does not have, measured beside it."""

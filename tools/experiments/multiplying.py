@@ -1,0 +1,144 @@
+"""The claim itself: the same accelerator with ternary lanes, and with int8 lanes that multiply in LUTs or in DSP blocks. Same tape sizes, lanes, clock and cycles but for the array's own latency.
+
+    python tools/experiments/multiplying.py runs/addition/model.tape --lanes 64 --clock 100
+
+Estimated: cells by Yosys, activity simulated (zero-delay), energies of sim/technology. Weights of the int8 chips are drawn from the normal distribution whose absmean quantization has the tape's signs; requantization is
+moved by as many bits as they are larger. None is routed: that all reach the same clock favours the multipliers. Yosys leaves the DSP blocks' own registers and adders unused: ``dsp_joules``, their operations alone, is the floor of an array that
+used them for everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hdl.array.ternary_array import ArrayOf, TernaryArray
+from hdl.toolchain.cost import segment_cycles
+from hdl.toolchain.families import area_by_block
+from mmfree.chip.design import Design, design_for
+from mmfree.chip.image import Image
+from mmfree.chip.layout import arrange_weights, layout
+from mmfree.chip.weight_codes import MULTIPLYING_CODES
+from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import read_tape
+from sim.power.activity import Activity, measure_activity
+from sim.power.coefficients import load_part
+from sim.power.estimate import Interval, Load, estimate
+from tools.experiments.multiplying_array import MultiplyingArray
+
+SIGMA_BITS = 5
+"""int8 weights have a standard deviation of 2^5: so 4 sigma are the largest number."""
+
+ZERO_BELOW = 0.5 * np.sqrt(2 / np.pi)
+"""Below this many standard deviations absmean quantization gives 0."""
+
+
+def int8_weights(rng: np.random.Generator, trits: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Weights of a normal distribution, given what their absmean quantization is."""
+    pool = np.abs(rng.standard_normal(400_000))
+    small, large = pool[pool < ZERO_BELOW], pool[pool >= ZERO_BELOW]
+    signs = np.where(trits == 0, rng.choice([-1, 1], trits.shape), trits)
+    sizes = np.where(trits == 0, rng.choice(small, trits.shape), rng.choice(large, trits.shape))
+    return np.clip(np.rint(signs * sizes * (1 << SIGMA_BITS)), -128, 127).astype(np.int8)
+
+
+def int8_image(tape: Tape, design: Design) -> Image:
+    """The tape's image with int8 weights in the place of its trits."""
+    rng = np.random.default_rng(0)
+    matrices = [[int8_weights(rng, matrix.trits) for matrix in segment.matrices] for segment in tape.segments]
+    image = layout(_scaled(tape), design)
+    return replace(image, words=image.words | {"weights": list(arrange_weights(matrices, design))})
+
+
+def _scaled(tape: Tape) -> Tape:
+    """Requantization by SIGMA_BITS further: the sums are as many bits longer."""
+    segments = tuple(
+        replace(s, matrices=tuple(replace(m, exponent=m.exponent - SIGMA_BITS) for m in s.matrices)) for s in tape.segments
+    )
+    return replace(tape, segments=segments)
+
+
+def activity_of(tape: Tape, design: Design, prompt: list[int]) -> Activity:
+    """Of the ternary chip with its tape, of another with int8 weights."""
+    image = int8_image(tape, design) if design.multiplies else None
+    return measure_activity(
+        tape, design, prompt, text="random tokens", image=image, array=array_of(design)
+    )
+
+
+def array_of(design: Design) -> ArrayOf:
+    """Ternary, or multiplying."""
+    return MultiplyingArray if design.multiplies else TernaryArray
+
+
+def compare(tape: Tape, lanes: int, part_name: str, clock_hz: float, tokens: int) -> list[dict[str, Any]]:
+    """One entry for each kind of lane."""
+    part = load_part(part_name)
+    prompt = np.random.default_rng(0).integers(0, tape.config.vocab_size, tokens).tolist()
+    found = []
+    for code in ("2", *MULTIPLYING_CODES):
+        design = design_for(tape, lanes, code)
+        segments = segment_cycles(tape.config, design)
+        areas = area_by_block(design, part.family, array=array_of(design))
+        power = estimate(
+            part,
+            Load.of(areas, activity_of(tape, design, prompt), segments),
+            clock_hz,
+            clock_label="assumed equal",
+            segments=segments,
+        )
+        array, source = power.by_block["array"], power.by_block["source"]
+        dynamic = power.joules_per_token.best - power.by_kind["static"].best
+        total = {name: sum(getattr(area, name) for area in areas.values()) for name in asdict(areas["array"])}
+        found.append(
+            {
+                "lanes_are": "ternary" if code == "2" else code,
+                "cells": total,
+                "array_cells": asdict(areas["array"]),
+                "weight_memory_blocks": areas["source"].ram_blocks,
+                "cycles_per_token": power.cycles_per_token,
+                "joules_per_token": asdict(power.joules_per_token),
+                "static_joules": asdict(power.by_kind["static"]),
+                "array_joules": asdict(array),
+                "weight_memory_joules": asdict(source),
+                "dsp_joules": asdict(power.by_kind["dsp"]),
+                "dynamic_joules_without_weight_memory": dynamic - source.best,
+            }
+        )
+        print(f"{code}: {_microjoules(power.joules_per_token)} per token, array {_microjoules(array)}", file=sys.stderr)
+    return found
+
+
+def _microjoules(found: Interval) -> str:
+    return f"{1e6 * found.best:.3g} uJ ({1e6 * found.low:.3g} to {1e6 * found.high:.3g})"
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tape", type=Path, metavar="TAPE")
+    parser.add_argument("--lanes", type=int, default=64, metavar="N")
+    parser.add_argument("--part", default="ecp5-85", metavar="NAME")
+    parser.add_argument("--clock", type=float, default=100, metavar="MHZ")
+    parser.add_argument("--tokens", type=int, default=20, metavar="N", help="random ones")
+    options = parser.parse_args()
+    tape = read_tape(options.tape)
+    result = {
+        "label": "estimated",
+        "part": options.part,
+        "lanes": options.lanes,
+        "clock_hz": options.clock * 1e6,
+        "chips": compare(tape, options.lanes, options.part, options.clock * 1e6, options.tokens),
+    }
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

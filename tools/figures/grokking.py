@@ -1,0 +1,75 @@
+"""Addition modulo 97, with and without weight decay: accuracy along the way, and every pair on the golden model; docs/figures/grokking.{json,svg}.
+
+    python tools/figures/grokking.py        # trains two models, about 3 minutes
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+
+from mmfree.inference.backends import GoldenBackend, load_tape_or_export
+from mmfree.tasks.modular import examined_pairs, split_pairs
+from mmfree.training.checkpoint import ACCURACY_NAME, MODEL_NAME
+from mmfree.training.presets import modular_addition
+from mmfree.training.train import train
+
+FIGURES = Path(__file__).parents[2] / "docs" / "figures"
+
+
+def measure(folder: Path, weight_decay: float) -> dict[str, Any]:
+    """Train (where the model is missing), and play all 9,409 pairs."""
+    config = modular_addition()
+    config = replace(config, recipe=replace(config.recipe, weight_decay=weight_decay))
+    if not (folder / MODEL_NAME).exists():
+        train(config, folder)
+    with (folder / ACCURACY_NAME).open(newline="") as file:
+        curve = [[float(value) for value in row] for row in list(csv.reader(file))[1:]]
+    backend = GoldenBackend(load_tape_or_export(folder))
+    exact = {}
+    for name, pairs in zip(("training", "held_out"), split_pairs(), strict=True):
+        batch = examined_pairs(pairs)
+        logits, _ = backend.run(batch.ids, backend.state(len(batch.ids)))
+        exact[name] = [batch.num_exact(np.argmax(logits, axis=-1)), len(pairs)]
+    gap = max(row[1] - row[2] for row in curve)
+    return {"weight_decay": weight_decay, "exact_pairs": exact, "largest_gap": gap, "curve": curve}
+
+
+def plot(results: list[dict[str, Any]], path: Path) -> None:
+    """A panel for each model."""
+    matplotlib.use("svg")
+    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "mmfree", "font.size": 10})
+    figure, axes = plt.subplots(1, len(results), figsize=(9, 3.2), sharey=True, layout="constrained")
+    for axis, result in zip(axes, results, strict=True):
+        steps, training, held_out = zip(*result["curve"], strict=True)
+        axis.plot(steps, [100 * value for value in training], color="#94a3b8", label="training pairs")
+        axis.plot(steps, [100 * value for value in held_out], color="#0b6e4f", label="held-out pairs")
+        axis.set(title=f"weight decay {result['weight_decay']:g}", xlabel="step", ylim=(-3, 103))
+    axes[0].set_ylabel("exact sums modulo 97, %")
+    axes[0].legend(loc="center right", frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Measure and plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=Path("runs/grokking"), help="folder of the models")
+    parser.add_argument("--out", type=Path, default=FIGURES, help="folder of the figure and its data")
+    options = parser.parse_args()
+    results = [measure(options.models / f"decay{decay:g}", decay) for decay in (1.0, 0.0)]
+    for result in results:
+        print({key: value for key, value in result.items() if key != "curve"})
+    (options.out / "grokking.json").write_text(json.dumps(results) + "\n")
+    plot(results, options.out / "grokking.svg")
+
+
+if __name__ == "__main__":
+    main()
