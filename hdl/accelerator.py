@@ -45,24 +45,32 @@ class Accelerator(wiring.Component):
 
     ::
 
-        request -> Requests --> Embedding --> x ---+--> Activations --> TernaryArray --> RowBlocks --> Post --+--> x, u, state, logits
-                      |                       u ---+        |               ^                ^          ^     +--> result
-                      +-----> Sequencer --------------------+-- BlockSource, Decoder      RMSNorm     Noise
-                                                                    |
-              load -> LoadPort -> all memories of the image     WeightCheck, parities --> Faults --> fault
+        request -> Requests -> Embedding -> x --+-> Activations -> TernaryArray -> RowBlocks -> Post
+                      |                     u --+        |              ^              ^        | ^
+                      +----> Sequencer ------------------+    BlockSource, Decoder  RMSNorm     | |
+                                                              |                                 | |
+           load -> LoadPort -> memories of the image     WeightCheck, parities -> Faults -> fault |
+                                                         x, u, state, logits, result <----------+ |
+                                                                                         Noise ---+
 
-    Ports (docs/accelerator.md says more of each): streams ``request`` (``request_layout``), ``result``, and ``fault`` instead of a result: a check failed in this
-    pass, state and noise are as before it, and the same request repeats it exactly; ``abort``: the request ends with the token in progress; ``seed`` with
-    ``seed_enable``; ``load_enable``, ``load_memory``, ``load_word``, ``load_part``, ``load_data``, ``load_refused`` (``LoadPort``); ``state_address``,
-    ``state_data``, ``state_write`` with ``state_enable``: the current bank of the state, P values a word, two cycles after the address; ``logits_address``,
-    ``logits_data``: those of the last token, likewise; ``pause``: holds the weights back; ``playing``; ``segment`` (entry of the segment table in progress);
-    ``counters`` (COUNTERS of the last token, 32 bits each); ``tap_x``, ``tap_u``, ``tap_state``, ``tap_logits``: every write of a vector.
+    Ports (docs/accelerator.md says more of each): streams ``request`` (``request_layout``),
+    ``result``, and ``fault`` instead of a result: a check failed in this pass, state and noise are
+    as before it, and the same request repeats it exactly; ``abort``: the request ends with the
+    token in progress; ``seed`` with ``seed_enable``; ``load_enable``, ``load_memory``,
+    ``load_word``, ``load_part``, ``load_data``, ``load_refused`` (``LoadPort``); ``state_address``,
+    ``state_data``, ``state_write`` with ``state_enable``: the current bank of the state, P values a
+    word, two cycles after the address; ``logits_address``, ``logits_data``: those of the last
+    token, likewise; ``pause``: holds the weights back; ``playing``; ``segment`` (entry of the
+    segment table in progress); ``counters`` (COUNTERS of the last token, 32 bits each); ``tap_x``,
+    ``tap_u``, ``tap_state``, ``tap_logits``: every write of a vector.
 
-    With an ``image`` its words stand in the memories from the start; otherwise memory files or the load port fill them.
-    ``array`` makes the array: another one than the ternary is for experiments alone.
+    With an ``image`` its words stand in the memories from the start; otherwise memory files or the
+    load port fill them. ``array`` makes the array: another one than the ternary is for experiments
+    alone.
 
-    Seed, state, logits and memories are accessible only while no token is played. Token ids must lie in the tape's vocabulary.
-    After reset no request is under way; the state is undefined until a token with ``begin``.
+    Seed, state, logits and memories are accessible only while no token is played. Token ids must
+    lie in the tape's vocabulary. After reset no request is under way; the state is undefined until
+    a token with ``begin``.
     """
 
     def __init__(
@@ -91,9 +99,14 @@ class Accelerator(wiring.Component):
             "load_port": LoadPort(design),
             "faults": Faults(design),
             "tables": LoadedMemory(
-                "tables", design.loaded_shape("tables"), reads=2 * width, contents=contents.get("tables", ())
+                "tables",
+                design.loaded_shape("tables"),
+                reads=2 * width,
+                contents=contents.get("tables", ()),
             ),
-            "biases": LoadedMemory("biases", design.loaded_shape("biases"), contents=contents.get("biases", ())),
+            "biases": LoadedMemory(
+                "biases", design.loaded_shape("biases"), contents=contents.get("biases", ())
+            ),
             "array": array(design),
             "row_blocks": RowBlocks(design),
             "post": post,
@@ -105,7 +118,9 @@ class Accelerator(wiring.Component):
             "residual": GroupMemory(columns, width, design.embedding_tiles),
             "size": VectorSize(post.write_x.signature, post.write_u.signature),
             "state": StateBanks(design),
-            "logits": BlockMemory("logits", part_bits=16, parts=width, depth=self._logit_words.stop),
+            "logits": BlockMemory(
+                "logits", part_bits=16, parts=width, depth=self._logit_words.stop
+            ),
         }
         port = self.blocks["load_port"]
         super().__init__(
@@ -204,7 +219,11 @@ class Accelerator(wiring.Component):
         m.d.comb += [norm.multiplier[i].eq(header[f"multiplier{i}"]) for i in range(3)]
 
     def _connect_post(self, m: Module, started: Value) -> None:
-        sequencer, array, norm = self.blocks["sequencer"], self.blocks["array"], self.blocks["rms_norm"]
+        sequencer, array, norm = (
+            self.blocks["sequencer"],
+            self.blocks["array"],
+            self.blocks["rms_norm"],
+        )
         row_blocks, post = self.blocks["row_blocks"], self.blocks["post"]
         m.d.comb += [
             row_blocks.block_valid.eq(array.o_valid),
@@ -228,8 +247,15 @@ class Accelerator(wiring.Component):
         ]
 
     def _connect_vectors(self, m: Module) -> None:
-        """x and u: written by embedding and post-processing, read by the activations; x also by the residual addition."""
-        sequencer, embedding, post = self.blocks["sequencer"], self.blocks["embedding"], self.blocks["post"]
+        """x and u: written by embedding and post-processing, read by the activations.
+
+        x also by the residual addition.
+        """
+        sequencer, embedding, post = (
+            self.blocks["sequencer"],
+            self.blocks["embedding"],
+            self.blocks["post"],
+        )
         activations, x, u = self.blocks["activations"], self.blocks["x"], self.blocks["u"]
         residual = self.blocks["residual"]
         # Only o and down read u.
@@ -307,7 +333,11 @@ class Accelerator(wiring.Component):
             wiring.connect(m, getattr(port, f"to_{name}"), target)
 
     def _connect_faults(self, m: Module, started: Value) -> None:
-        sequencer, post, faults = self.blocks["sequencer"], self.blocks["post"], self.blocks["faults"]
+        sequencer, post, faults = (
+            self.blocks["sequencer"],
+            self.blocks["post"],
+            self.blocks["faults"],
+        )
         check, tables = self.blocks["weight_check"], self.blocks["tables"]
         m.d.comb += check.words.eq(self.blocks["source"].words.data)
         for flag, order in {
@@ -315,7 +345,9 @@ class Accelerator(wiring.Component):
             "last": sequencer.take_last,
             "check": sequencer.take_check,
         }.items():
-            m.d.comb += getattr(check, flag).eq(delay(m, order, ORDER_CYCLES + SOURCE_LATENCY, reset=True))
+            m.d.comb += getattr(check, flag).eq(
+                delay(m, order, ORDER_CYCLES + SOURCE_LATENCY, reset=True)
+            )
         # Check words come in the order of the segments.
         checked = Signal(range(self.design.header_words + 1), init=1)
         with m.If(started):
@@ -329,12 +361,16 @@ class Accelerator(wiring.Component):
             "headers": sequencer.header_wrong,
             "embedding": self.blocks["embedding"].wrong,
             "biases": delay(m, post.bias_used, 1, reset=True) & biases.wrong_0,
-            "tables": delay(m, delay(m, post.table_used, 1, reset=True) & wrong, 1, reset=True).any(),
+            "tables": (
+                delay(m, delay(m, post.table_used, 1, reset=True) & wrong, 1, reset=True).any()
+            ),
             "reciprocal_root": self.blocks["rms_norm"].wrong,
             "gumbel": self.blocks["noise"].wrong,
         }
         for name, flag in found.items():
-            m.d.comb += getattr(faults, f"found_{name}").eq(flag if name == "weights" else delay(m, flag, 1, reset=True))
+            m.d.comb += getattr(faults, f"found_{name}").eq(
+                flag if name == "weights" else delay(m, flag, 1, reset=True)
+            )
         m.d.comb += [
             check.restart.eq(started),
             sequencer.checked.eq(check.done),
@@ -377,7 +413,11 @@ class Accelerator(wiring.Component):
         _copy_write(m, self.tap_logits, write)
 
     def _connect_counters(self, m: Module, started: Value) -> None:
-        sequencer, post, counters = self.blocks["sequencer"], self.blocks["post"], self.blocks["counters"]
+        sequencer, post, counters = (
+            self.blocks["sequencer"],
+            self.blocks["post"],
+            self.blocks["counters"],
+        )
         m.d.comb += [
             counters.clear.eq(started),
             counters.busy.eq(sequencer.playing),

@@ -29,8 +29,9 @@ def token_layout(design: Design) -> data.StructLayout:
 def request_layout(design: Design) -> data.StructLayout:
     """What a host asks for.
 
-    ``token``: played first; ``temperature``: in 64ths; ``limit``: how many tokens are chosen, each but the last fed back as the next (0 means 1); ``stop``, if
-    ``stops``: a row that ends the request when it is chosen.
+    ``token``: played first; ``temperature``: in 64ths; ``limit``: how many tokens are chosen, each
+    but the last fed back as the next (0 means 1); ``stop``, if ``stops``: a row that ends the
+    request when it is chosen.
     """
     return data.StructLayout(
         {
@@ -54,7 +55,10 @@ def result_layout(design: Design) -> data.StructLayout:
 
 
 RESULT_BLOCKS = 16
-"""Row blocks whose results may be under way or waiting for the post-processing: the words of one distributed RAM."""
+"""Row blocks whose results may be under way or waiting for the post-processing.
+
+The words of one distributed RAM.
+"""
 
 
 START_CYCLES = 4
@@ -72,26 +76,35 @@ def header_layout(design: Design) -> data.StructLayout:
 
 
 BEAT = data.StructLayout({"valid": 1, "first": 1, "last": 1, "fresh": 1})
-"""What accompanies a tile: it exists, is the first or last of its row block, and is quantized now (the first row block of a segment) or read back."""
+"""What accompanies a tile.
+
+It exists, is the first or last of its row block, and is quantized now (the first row block of a
+segment) or read back.
+"""
 
 
 WAITS = data.StructLayout({"weights": 1, "room": 1, "drain": 1, "vector": 1, "control": 1})
 """Why no tile was admitted in this cycle; one flag at most.
 
-``weights``: the source has none; ``room``: no row block more may be promised; ``drain``: all tiles are admitted, and row blocks are in the array or wait behind it; ``vector``: the last values
-pass the post-processing; ``control``: a header is looked at.
+``weights``: the source has none; ``room``: no row block more may be promised; ``drain``: all tiles
+are admitted, and row blocks are in the array or wait behind it; ``vector``: the last values pass
+the post-processing; ``control``: a header is looked at.
 """
 
 
 ROLE = data.StructLayout({"table": 1, "forget": 1, "operand": 1, "residual": 1, "logit": 1})
 """What becomes of P values; exactly one flag is set.
 
-``table``: i or gate, to a SiLU entry; ``forget``: f; ``operand``: g or up, the last of its block; ``residual``: o or down; ``logit``: the head.
+``table``: i or gate, to a SiLU entry; ``forget``: f; ``operand``: g or up, the last of its block;
+``residual``: o or down; ``logit``: the head.
 """
 
 
 def tag_layout(design: Design) -> data.StructLayout:
-    """What accompanies P values: their role, place, and which are rows of the matrix (``keep``), not padding."""
+    """What accompanies P values.
+
+    Their role, place, and which are rows of the matrix (``keep``), not padding.
+    """
     return data.StructLayout(
         {
             "valid": 1,

@@ -1,11 +1,15 @@
-"""Settings of every test: one thread per process, and no silent skip where CI says that everything is installed."""
+"""Settings of every test.
+
+One thread per process, and no silent skip where CI says that everything is installed.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
 
-# Before NumPy and torch are imported: they read these once. A busy machine makes threaded BLAS many times slower.
+# Before NumPy and torch are imported: they read these once. A busy machine makes threaded BLAS many
+# times slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -34,11 +34,26 @@ def test_every_command_is_understood(command: str) -> None:
 
 def test_every_verb_is_shown() -> None:
     shown = {command.split()[1] for command in COMMANDS if command.startswith("mmfree ")}
-    assert shown == {"tokenize", "train", "compare", "evaluate", "export", "inspect", "generate", "verilog", "cosim", "report", "build", "power"}
+    assert shown == {
+        "tokenize",
+        "train",
+        "compare",
+        "evaluate",
+        "export",
+        "inspect",
+        "generate",
+        "verilog",
+        "cosim",
+        "report",
+        "build",
+        "power",
+    }
     assert "make demo" in README
 
 
-@pytest.mark.parametrize("path", sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]), ids=lambda p: p.name
+)
 def test_links_and_named_files_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)", text):

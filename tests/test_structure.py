@@ -20,7 +20,7 @@ PACKAGES = ("mmfree", "hdl", "sim")
 
 TABLE = {
     "mmfree": [
-        "files contract",
+        "errors files contract",
         "tape text models",
         "golden chip tasks published interchange",
         "host",
@@ -44,18 +44,20 @@ TABLE = {
 }
 """Package -> its rooms, from those that everybody may import to those that nobody may."""
 
-HOST = "files contract tape chip"
+HOST = "errors files contract tape chip"
 """What a host needs to know: neither torch nor golden models."""
 
 OUTSIDE = {
     "hdl": {"mmfree": HOST},
     "sim": {
-        "mmfree": "files contract tape text models golden chip tasks host report",
+        "mmfree": "errors files contract tape text models golden chip tasks host report",
         "hdl": " ".join(TABLE["hdl"]),
     },
 }
-"""Package -> other package -> rooms of it that it may import. hdl never imports a golden model: both
-are written from the contract, and compared."""
+"""Package -> other package -> rooms of it that it may import. hdl never imports a golden model.
+
+Both are written from the contract, and compared.
+"""
 
 COMMAND_LINE = ("cli", "api")
 """Rooms of mmfree that may import hdl and sim: inside functions, when they are asked to."""

@@ -1,4 +1,5 @@
-"""Applies each one-line mistake of tests/mutants.toml to a copy of the project, and names the test that catches it.
+"""Applies each one-line mistake of tests/mutants.toml to a copy of the project, and names the test
+that catches it.
 
     python tools/mutants.py [--only TEXT] [--jobs N]
 
@@ -30,7 +31,9 @@ SECONDS = 600
 
 def load_mutants() -> list[dict[str, Any]]:
     """The entries of tests/mutants.toml."""
-    entries: list[dict[str, Any]] = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())["mutant"]
+    entries: list[dict[str, Any]] = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())[
+        "mutant"
+    ]
     return entries
 
 
@@ -39,7 +42,9 @@ def apply(mutant: dict[str, Any], root: Path) -> None:
     path = root / mutant["file"]
     text = path.read_text(encoding="utf-8")
     if text.count(mutant["before"]) != 1:
-        raise ValueError(f"{mutant['file']}: {mutant['before']!r} occurs {text.count(mutant['before'])} times")
+        raise ValueError(
+            f"{mutant['file']}: {mutant['before']!r} occurs {text.count(mutant['before'])} times"
+        )
     path.write_text(text.replace(mutant["before"], mutant["after"]), encoding="utf-8")
 
 
@@ -48,12 +53,28 @@ def caught_by(mutant: dict[str, Any]) -> str | None:
     with tempfile.TemporaryDirectory(prefix="mmfree-mutant-") as name:
         root = Path(name)
         for folder in FOLDERS:
-            shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__")
+            )
         for file in FILES:
             shutil.copy(ROOT / file, root / file)
         apply(mutant, root)
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not slow"]
-        environment = os.environ | {"PYTHONPATH": name, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-m",
+            "not slow",
+        ]
+        environment = os.environ | {
+            "PYTHONPATH": name,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         try:
             process = subprocess.run(
                 [*command, *mutant["tests"]],
@@ -70,23 +91,34 @@ def caught_by(mutant: dict[str, Any]) -> str | None:
     if process.returncode == 0:
         return None
     if found is None:
-        raise RuntimeError(f"{mutant['file']}: pytest failed without naming a test:\n{process.stdout[-2000:]}")
+        raise RuntimeError(
+            f"{mutant['file']}: pytest failed without naming a test:\n{process.stdout[-2000:]}"
+        )
     return found.group(1)
 
 
 def main() -> int:
     """Run every mutant; a line for each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="TEXT", help="mutants whose file or text holds this")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="mutants whose file or text holds this"
+    )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at a time")
     options = parser.parse_args()
     mutants = [m for m in load_mutants() if options.only in m["file"] + m["before"] + m["after"]]
     survivors = 0
     with ThreadPoolExecutor(options.jobs) as pool:
         results = pool.map(caught_by, mutants)
-        for mutant, test in tqdm(zip(mutants, results, strict=True), total=len(mutants), unit="mutant", disable=None):
+        for mutant, test in tqdm(
+            zip(mutants, results, strict=True), total=len(mutants), unit="mutant", disable=None
+        ):
             survivors += test is None
-            print(f"{'survives' if test is None else 'caught':<10}{mutant['file']:<26}{mutant['after'][:60]}")
+            print(
+                f"{'survives' if test is None else 'caught':<10}"
+                f"{mutant['file']:<34}{mutant['after'][:60]}"
+            )
             print(f"{'':<10}{test or 'by no test'}", flush=True)
     print(f"{len(mutants) - survivors} of {len(mutants)} mutants caught")
     return int(survivors > 0)

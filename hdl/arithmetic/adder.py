@@ -12,7 +12,10 @@ def add_with_carry(a: ValueLike, b: ValueLike, carry: Value) -> Value:
 
 
 def negate_if(negative: Value, value: Value) -> Value:
-    """``value``, or its complement: with ``negative`` as carry of the adder behind it, its negation."""
+    """``value``, or its complement.
+
+    With ``negative`` as carry of the adder behind it, its negation.
+    """
     return (value ^ negative.replicate(len(value)).as_signed()).as_signed()
 
 

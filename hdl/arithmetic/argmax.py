@@ -23,10 +23,13 @@ def _tree_latency(width: int) -> int:
 
 
 class Argmax(wiring.Component):
-    """Row of the largest of the keys (logit + noise) seen since ``clear``; the lowest row wins a tie (docs/arithmetic.md, 14).
+    """Row of the largest of the keys (logit + noise) seen since ``clear``.
 
-    Ports: ``valid``, ``keys`` (P values), ``keep`` (P flags), ``group`` (rows group * P and up; groups come in rising order), ``clear``;
-    ``row``, ``latency`` = max(1, 2 log2 P) + 2 cycles after the last keys. One group per cycle; never stalls.
+    The lowest row wins a tie (docs/arithmetic.md, 14).
+
+    Ports: ``valid``, ``keys`` (P values), ``keep`` (P flags), ``group`` (rows group * P and up;
+    groups come in rising order), ``clear``; ``row``, ``latency`` = max(1, 2 log2 P) + 2 cycles
+    after the last keys. One group per cycle; never stalls.
     """
 
     def __init__(self, width: int, group_bits: int) -> None:
@@ -46,13 +49,11 @@ class Argmax(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        nodes: list[_Node] = [
-            (self.keys[p], self.keep[p], Const(0, 0)) for p in range(self._width)
-        ]
+        nodes: list[_Node] = [(self.keys[p], self.keep[p], Const(0, 0)) for p in range(self._width)]
         # The best of the group.
         while len(nodes) > 1:
             nodes = [_larger(m, a, b) for a, b in zip(nodes[::2], nodes[1::2], strict=True)]
-        (key, keep, lane), = nodes if self._width > 1 else [_later(m, nodes[0])]
+        ((key, keep, lane),) = nodes if self._width > 1 else [_later(m, nodes[0])]
         cycles = _tree_latency(self._width)
         valid = delay(m, self.valid, cycles, reset=True) & keep
         row = Cat(lane, delay(m, self.group, cycles))
@@ -80,7 +81,10 @@ def _later(m: Module, node: _Node) -> _Node:
 
 
 def _larger(m: Module, low: _Node, high: _Node) -> _Node:
-    """Of two (key, keep, lane), the larger, two cycles later; ``low`` wins a tie. The winner's side is the new top bit of lane."""
+    """Of two (key, keep, lane), the larger, two cycles later; ``low`` wins a tie.
+
+    The winner's side is the new top bit of lane.
+    """
     take_high = delay(m, high[1] & (~low[1] | (high[0] > low[0])), 1)
     low, high = _later(m, low), _later(m, high)
     key = Mux(take_high, high[0], low[0]).as_signed()

@@ -1,4 +1,7 @@
-"""Sums in the UltraScale+'s own cells: a LUT6_2 for each bit, whose inputs make both summands, and CARRY8."""
+"""Sums in the UltraScale+'s own cells.
+
+a LUT6_2 for each bit, whose inputs make both summands, and CARRY8.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import NamedTuple
 
 from amaranth.hdl import Const, Instance, Module, Signal, Value
 
+from mmfree.errors import InputError
+
 Summands = Callable[..., tuple[int, int]]
 """Both bits that a position adds, as a function of its inputs."""
 
@@ -15,14 +20,20 @@ _MOST_INPUTS, _CELL_BITS = 6, 8
 
 
 class Position(NamedTuple):
-    """A position of a sum: at most six inputs, and what they make. Of six, the last must gate the second summand: 0 makes it 0."""
+    """A position of a sum: at most six inputs, and what they make.
+
+    Of six, the last must gate the second summand: 0 makes it 0.
+    """
 
     inputs: tuple[Value, ...]
     summands: Summands
 
 
 class Sum(NamedTuple):
-    """``total``: a bit per position; ``carry``: out of the last position; ``propagate``: whether that one's summands differ."""
+    """``total``: a bit per position.
+
+    ``carry``: out of the last position; ``propagate``: whether that one's summands differ.
+    """
 
     total: Value
     carry: Value
@@ -34,8 +45,9 @@ def carry8_sum(m: Module, positions: Sequence[Position], carry: Value) -> Sum:
 
     Raises
     ------
-    ValueError
-        If a position has more inputs than a LUT6_2, or six of which the last does not gate the second summand.
+    InputError
+        If a position has more inputs than a LUT6_2, or six of which the last does not gate the
+        second summand.
     """
     padded = -(-len(positions) // _CELL_BITS) * _CELL_BITS
     propagate, generate = Signal(padded), Signal(padded)
@@ -60,7 +72,8 @@ def carry8_sum(m: Module, positions: Sequence[Position], carry: Value) -> Sum:
 
 def _lut(position: Position, propagate: Value, generate: Value) -> Instance:
     inputs = position.inputs
-    # O6 is the upper half of the table where I5 is 1, and the lower half, which O5 always is, where I5 is 0.
+    # O6 is the upper half of the table where I5 is 1, and the lower half, which O5 always is, where
+    # I5 is 0.
     if len(inputs) < _MOST_INPUTS:
         inputs += (Const(0, 1),) * (_MOST_INPUTS - 1 - len(inputs)) + (Const(1, 1),)
     return Instance(
@@ -74,15 +87,18 @@ def _lut(position: Position, propagate: Value, generate: Value) -> Instance:
 
 @cache
 def _table(summands: Summands, num_inputs: int) -> int:
-    """INIT of a LUT6_2: O6 says whether the summands differ; O5, which the carry is where they do not, is the first of them."""
+    """INIT of a LUT6_2: O6 says whether the summands differ.
+
+    O5, which the carry is where they do not, is the first of them.
+    """
     if num_inputs > _MOST_INPUTS:
-        raise ValueError(f"a position of a sum has at most {_MOST_INPUTS} inputs, not {num_inputs}")
+        raise InputError(f"a position of a sum has at most {_MOST_INPUTS} inputs, not {num_inputs}")
     table = 0
     for n in range(64):
         a, b = summands(*(n >> k & 1 for k in range(num_inputs)))
         upper = n >= 32
         if num_inputs == _MOST_INPUTS and b and not upper:
-            raise ValueError(
+            raise InputError(
                 "the last of six inputs must gate the second summand: 0 must make it 0"
             )
         table |= (a ^ b if upper else a) << n

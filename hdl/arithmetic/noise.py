@@ -1,4 +1,4 @@
-"""Noise: Gumbel-distributed random numbers, by which the largest logit becomes a draw from softmax."""
+"""Noise of the Gumbel distribution: the largest logit becomes a draw from softmax."""
 
 from __future__ import annotations
 
@@ -22,13 +22,18 @@ _GUMBEL = LoadedShape(14, 2 << NOISE_INDEX_BITS)
 
 
 class Noise(wiring.Component):
-    """Gumbel entries for P rows (docs/arithmetic.md, 14); the products of the gates multiply them by the temperature.
+    """Gumbel entries for P rows (docs/arithmetic.md, 14).
 
-    Ports: ``take`` (P rows are used; the registers move on, unless the temperature is 0), ``keep`` (P flags, from the lowest up: only kept rows draw a word; fewer than
-    P from one group on to the end of a token, and then P cycles without ``take`` follow); ``temperature`` (steady while a token is played, and a cycle before); ``restart`` with ``repeat``, a few cycles before the first rows: a
-    token begins, from where the last one ended, or from where it began; ``seed_enable``, ``seed``: what the next token begins with (while no token is played).
-    ``entry`` (P int14), ``latency`` = 7 cycles after ``take``; ``load``: of the table; ``wrong``: parity of an entry that was used. One group per cycle; never stalls. After reset the
-    registers hold 1.
+    The products of the gates multiply them by the temperature.
+
+    Ports: ``take`` (P rows are used; the registers move on, unless the temperature is 0), ``keep``
+    (P flags, from the lowest up: only kept rows draw a word; fewer than P from one group on to the
+    end of a token, and then P cycles without ``take`` follow); ``temperature`` (steady while a
+    token is played, and a cycle before); ``restart`` with ``repeat``, a few cycles before the first
+    rows: a token begins, from where the last one ended, or from where it began; ``seed_enable``,
+    ``seed``: what the next token begins with (while no token is played). ``entry`` (P int14),
+    ``latency`` = 7 cycles after ``take``; ``load``: of the table; ``wrong``: parity of an entry
+    that was used. One group per cycle; never stalls. After reset the registers hold 1.
     """
 
     def __init__(self, width: int) -> None:
@@ -38,7 +43,8 @@ class Noise(wiring.Component):
             _GUMBEL,
             reads=width,
             contents=[
-                _GUMBEL.with_parity(int(value) & ((1 << _GUMBEL.bits) - 1)) for value in gumbel_table()
+                _GUMBEL.with_parity(int(value) & ((1 << _GUMBEL.bits) - 1))
+                for value in gumbel_table()
             ],
         )
         super().__init__(
@@ -68,7 +74,8 @@ class Noise(wiring.Component):
         m.d.sync += drawn.eq(Mux(self.take & warm, self.keep, 0))
         summands = self._draw(m, drawn)
         for p in range(self._width):
-            # Cycle 2: the registers' bits; cycle 3: their sum; cycle 4: address; the uppermost quantile has finer ones.
+            # Cycle 2: the registers' bits; cycle 3: their sum; cycle 4: address; the uppermost
+            # quantile has finer ones.
             word = Signal(_WORD_BITS, reset_less=True, name=f"word_{p}")
             m.d.sync += word.eq(delay(m, summands[p][0], 1) + delay(m, summands[p][1], 1))
             upper, lower = word[NOISE_INDEX_BITS:], word[:NOISE_INDEX_BITS]
@@ -83,7 +90,10 @@ class Noise(wiring.Component):
         return m
 
     def _draw(self, m: Module, drawn: Value) -> list[tuple[Value, Value]]:
-        """What the words of the P rows are the sums of, and the registers behind them; ``drawn``: the rows that draw."""
+        """What the words of the P rows are the sums of, and the registers behind them.
+
+        ``drawn``: the rows that draw.
+        """
         registers = Signal(REGISTERS, init={"a": 1, "b": 1})
         before = Signal(REGISTERS, init={"a": 1, "b": 1})
         steps = [(registers.a, registers.b)]
@@ -91,9 +101,14 @@ class Noise(wiring.Component):
             step = Signal(REGISTERS, name=f"step_{p}")
             m.d.comb += Cat(step.a, step.b).eq(Cat(*_advance(*steps[-1])))
             steps.append((step.a, step.b))
-        # Of a last, partial group as many words count as rows: one after another, when nothing else is drawn.
+        # Of a last, partial group as many words count as rows: one after another, when nothing else
+        # is drawn.
         left = Signal(range(self._width + 1))
-        restart, again, seeded = delay(m, self.restart, 1, reset=True), delay(m, self.repeat, 1), Signal()
+        restart, again, seeded = (
+            delay(m, self.restart, 1, reset=True),
+            delay(m, self.repeat, 1),
+            Signal(),
+        )
         # What becomes of the registers is decided a cycle before.
         step_all, step_one, go_back, keep = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [

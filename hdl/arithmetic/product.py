@@ -25,11 +25,12 @@ def product_latency(b_shape: ShapeLike, addend_bits: int = 0) -> int:
 class Product(wiring.Component):
     """o = a * b + addend, by adding a shifted to each set bit of b.
 
-    A tree of two-input adders with a register behind each level; the sign bit of a signed b enters by subtraction. What adds two partial products also makes them
-    (``gated_pair``).
+    A tree of two-input adders with a register behind each level; the sign bit of a signed b enters
+    by subtraction. What adds two partial products also makes them (``gated_pair``).
 
-    Ports: ``a``, ``b`` (the shapes given), ``addend`` (unsigned, if addend_bits > 0), ``o`` (exact, signed).
-    Latency ``latency`` = ceil(log2(terms)); one result per cycle; never stalls; no reset, the caller carries a valid flag.
+    Ports: ``a``, ``b`` (the shapes given), ``addend`` (unsigned, if addend_bits > 0), ``o`` (exact,
+    signed). Latency ``latency`` = ceil(log2(terms)); one result per cycle; never stalls; no reset,
+    the caller carries a valid flag.
     """
 
     def __init__(self, a_shape: ShapeLike, b_shape: ShapeLike, addend_bits: int = 0) -> None:
@@ -57,7 +58,8 @@ class Product(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         technology = technology_of(platform)
-        # Two partial products to a first sum: a at neighbouring weights. From the top, so that a sign bit stands first.
+        # Two partial products to a first sum: a at neighbouring weights. From the top, so that a
+        # sign bit stands first.
         weights = list(reversed(range(self._b_shape.width)))
         sums: list[_Term] = []
         for n in range(0, len(weights) - 1, 2):
@@ -75,7 +77,7 @@ class Product(wiring.Component):
         while len(sums) > 1:
             pairs = (sums[n : n + 2] for n in range(0, len(sums), 2))
             sums = _register(m, [_add(*pair) if len(pair) == 2 else pair[0] for pair in pairs])
-        (total, weight), = sums
+        ((total, weight),) = sums
         m.d.comb += self.o.eq(total << weight)
         return m
 

@@ -27,8 +27,9 @@ def saturate(value: Value, bits: int) -> tuple[Value, Value]:
 class Requantize(wiring.Component):
     """z = sat(rnd(acc * scale, shift)) for P lanes (docs/arithmetic.md, 7).
 
-    Ports: ``acc`` (P accumulators), ``scale`` (M), ``wide`` (int16 output instead of int8); ``shift`` (e + k, 1..28), a cycle before them; ``z`` (P int16) and ``saturated``
-    (P flags), ``latency`` cycles later. New operands every cycle; never stalls; no reset.
+    Ports: ``acc`` (P accumulators), ``scale`` (M), ``wide`` (int16 output instead of int8);
+    ``shift`` (e + k, 1..28), a cycle before them; ``z`` (P int16) and ``saturated`` (P flags),
+    ``latency`` cycles later. New operands every cycle; never stalls; no reset.
     """
 
     def __init__(self, accumulator_bits: int, width: int) -> None:
@@ -64,7 +65,8 @@ class Requantize(wiring.Component):
                 product.b.eq(self.scale),
                 product.addend.eq(half),
             ]
-            # Two cycles of shifting: by multiples of 4, then by 0..3. Then what does not fit, and the choice.
+            # Two cycles of shifting: by multiples of 4, then by 0..3. Then what does not fit, and
+            # the choice.
             coarse = Signal.like(product.o, reset_less=True, name=f"coarse_{p}")
             fine = Signal.like(product.o, reset_less=True, name=f"fine_{p}")
             value = Signal(signed(16), reset_less=True, name=f"value_{p}")

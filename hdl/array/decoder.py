@@ -11,9 +11,11 @@ from mmfree.chip.weight_codes import find_code
 
 
 class Decoder(wiring.Component):
-    """Words of a weight code (mmfree/chip/weight_codes.py) to codes of 2 bits, 0, 1, 3 for 0, +1, -1, for each group of rows; int8 weights pass.
+    """Words of a weight code (mmfree/chip/weight_codes.py) to codes of 2 bits, 0, 1, 3 for 0, +1,
+    -1, for each group of rows; int8 weights pass.
 
-    Ports: ``words``; ``o``, ``LATENCY`` = 1 cycle later. One word of each group per cycle; never stalls; no reset.
+    Ports: ``words``; ``o``, ``LATENCY`` = 1 cycle later. One word of each group per cycle; never
+    stalls; no reset.
     """
 
     LATENCY = 1
@@ -34,12 +36,16 @@ class Decoder(wiring.Component):
         decode = {"1.67": _triple, "1.6": _five_in_eight}.get(code.name, _as_it_is)
         for group in range(self._groups):
             word = self.words[group]
-            trits = [decode(word[n : n + code.bits]) for n in range(0, code.word_bits(self._lanes), code.bits)]
+            trits = [
+                decode(word[n : n + code.bits])
+                for n in range(0, code.word_bits(self._lanes), code.bits)
+            ]
             m.d.sync += self.o[group].eq(Cat(trits)[: self._lane_bits * self._lanes])
         return m
 
 
-# Each trit is (nonzero, negative). Equations, not tables: a table would be made as a ROM, of ten times the LUTs.
+# Each trit is (nonzero, negative). Equations, not tables: a table would be made as a ROM, of ten
+# times the LUTs.
 
 
 def _as_it_is(code: Value) -> Value:

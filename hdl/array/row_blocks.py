@@ -18,15 +18,16 @@ LATENCY = 4
 """Cycles from a block's arrival to its first P values, if nothing waits."""
 
 
-
-
 class RowBlocks(wiring.Component):
     """Queue of row blocks, emptied P values per cycle once the segment's scale is known.
 
-    Ports: ``block_valid``, ``block`` (R accumulators, those of a group of rows with its flag; at most RESULT_BLOCKS wait, the sequencer sees to it); ``header`` (steady
-    during a segment), ``load`` (the header is new from the next cycle on), ``scale_done``, ``scale``, ``exponent`` (of RMSNorm); ``tag``, ``acc`` (P accumulators), ``multiplier``, ``wide``:
-    registered, for Requantize; ``shift``: likewise, but a cycle earlier; ``block_done``: a block has left the queue.
-    One block per R / P cycles, LATENCY = 4 cycles behind the last group's arrival. After reset the queue is empty and ``tag.valid`` 0.
+    Ports: ``block_valid``, ``block`` (R accumulators, those of a group of rows with its flag; at
+    most RESULT_BLOCKS wait, the sequencer sees to it); ``header`` (steady during a segment),
+    ``load`` (the header is new from the next cycle on), ``scale_done``, ``scale``, ``exponent`` (of
+    RMSNorm); ``tag``, ``acc`` (P accumulators), ``multiplier``, ``wide``: registered, for
+    Requantize; ``shift``: likewise, but a cycle earlier; ``block_done``: a block has left the
+    queue. One block per R / P cycles, LATENCY = 4 cycles behind the last group's arrival. After
+    reset the queue is empty and ``tag.valid`` 0.
     """
 
     def __init__(self, design: Design) -> None:
@@ -71,7 +72,10 @@ class RowBlocks(wiring.Component):
         multiplier_now = Signal(9, reset_less=True)
 
         # What is taken out next, and what is held.
-        matrix, block = Signal(range(MATRICES_PER_SEGMENT)), Signal(range(max(2, design.max_blocks)))
+        matrix, block = (
+            Signal(range(MATRICES_PER_SEGMENT)),
+            Signal(range(max(2, design.max_blocks))),
+        )
         last_blocks, tail = Signal.like(header.blocks), Signal(design.rows)
         m.d.sync += last_blocks.eq(header.blocks - 1)
         m.d.sync += [tail[r].eq(r < header.tail_rows) for r in range(design.rows)]
@@ -106,7 +110,8 @@ class RowBlocks(wiring.Component):
         # An Array, not word_select: Amaranth makes the latter with a $mul cell.
         for p, choice in enumerate(copies(m, technology, slot, width)):
             values = Array(
-                held_block[(j * width + p) * design.accumulator_bits :][: design.accumulator_bits] for j in range(slots)
+                held_block[(j * width + p) * design.accumulator_bits :][: design.accumulator_bits]
+                for j in range(slots)
             )
             m.d.sync += self.acc[p].eq(values[choice].as_signed())
         keeps = Array(tail[j * width :][:width] for j in range(slots))
@@ -127,7 +132,10 @@ class RowBlocks(wiring.Component):
         return m
 
     def _queue(self, m: Module, technology: Technology, take: Value) -> Signal:
-        """Results of each group of rows in a distributed RAM of its own; returns the block that was taken out in the cycle before."""
+        """Results of each group of rows in a distributed RAM of its own.
+
+        Returns the block that was taken out in the cycle before.
+        """
         design = self._design
         rows, bits = design.group_rows, design.group_rows * design.accumulator_bits
         read_pointer = Signal(range(RESULT_BLOCKS))

@@ -1,4 +1,7 @@
-"""The ternary array: R rows of C lanes, each row adder chains, a tree over them, and an accumulator."""
+"""The ternary array.
+
+R rows of C lanes, each row adder chains, a tree over them, and an accumulator.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,18 @@ from hdl.fabric.technology import Technology, technology_of
 from mmfree.chip.design import Design
 
 CHAIN = 4
-"""Lanes of a chain: with two 15.4, with four 13.9, with eight 13.2 LUT4-equivalents per lane (C = 32, ECP5), and a cycle more for each lane."""
+"""Lanes of a chain.
+
+With two 15.4, with four 13.9, with eight 13.2 LUT4-equivalents per lane (C = 32, ECP5), and a cycle
+more for each lane.
+"""
 
 
 def array_latency(columns: int) -> int:
-    """Cycles from a tile to the first group's sums: one per lane of a chain, per level of the tree, and the accumulator's."""
+    """Cycles from a tile to the first group's sums.
+
+    One per lane of a chain, per level of the tree, and the accumulator's.
+    """
     chain = min(CHAIN, columns)
     return chain + (columns // chain - 1).bit_length() + 1
 
@@ -53,15 +63,20 @@ class TernaryArray(wiring.Component):
                   |          |            |            |
         cycle     0          1            2            3
 
-    A lane passes x, its complement, or zero. The +1 that completes a negation enters as the carry of an adder: chains, tree and accumulator of a row have C
-    adders, one for each lane. Lane k of a chain is k cycles behind the first, and so are its activations and weights. On the UltraScale+, pairs of lanes stand in the
-    place of chains, none behind another, and the sum waits for the cycle in which it would come elsewhere (hdl/array/lane_pairs.py). Rows stand in groups: activations and flags pass from
-    each group to the next, one cycle later, so that no signal has to reach more than a group's rows.
+    A lane passes x, its complement, or zero. The +1 that completes a negation enters as the carry
+    of an adder: chains, tree and accumulator of a row have C adders, one for each lane. Lane k of a
+    chain is k cycles behind the first, and so are its activations and weights. On the UltraScale+,
+    pairs of lanes stand in the place of chains, none behind another, and the sum waits for the
+    cycle in which it would come elsewhere (hdl/array/lane_pairs.py). Rows stand in groups:
+    activations and flags pass from each group to the next, one cycle later, so that no signal has
+    to reach more than a group's rows.
 
-    Ports: ``valid``, ``first``, ``last`` (of a block's tiles), ``x`` (C int8); ``w`` (for each group, codes of 2 bits: 0, 1, 3 for 0, +1, -1, row after row;
-    those of group g come g cycles after x); ``o`` (R accumulators) and ``o_valid`` (a flag per group): those of group g are valid for one cycle, ``latency`` + g cycles after the last tile.
-    One tile per cycle; idle cycles between tiles are allowed; never stalls: the caller has room for the result before it sends a block's last tile.
-    After reset, ``o_valid`` is 0.
+    Ports: ``valid``, ``first``, ``last`` (of a block's tiles), ``x`` (C int8); ``w`` (for each
+    group, codes of 2 bits: 0, 1, 3 for 0, +1, -1, row after row; those of group g come g cycles
+    after x); ``o`` (R accumulators) and ``o_valid`` (a flag per group): those of group g are valid
+    for one cycle, ``latency`` + g cycles after the last tile. One tile per cycle; idle cycles
+    between tiles are allowed; never stalls: the caller has room for the result before it sends a
+    block's last tile. After reset, ``o_valid`` is 0.
     """
 
     def __init__(self, design: Design) -> None:
@@ -77,7 +92,8 @@ class TernaryArray(wiring.Component):
         skewed = technology is not Technology.ULTRASCALE_PLUS
         x = [delay(m, self.x[c], c % self._chain if skewed else 0) for c in range(design.columns)]
         flags: list[Value] = [
-            delay(m, flag, self.latency - 1, reset=True) for flag in (self.valid, self.first, self.last)
+            delay(m, flag, self.latency - 1, reset=True)
+            for flag in (self.valid, self.first, self.last)
         ]
         for group in range(design.num_groups):
             if group:
@@ -90,7 +106,13 @@ class TernaryArray(wiring.Component):
                 total, carry = self._row(m, technology, x, codes)
                 acc = self.o[group * design.group_rows + row]
                 summed = gated_sum(
-                    m, technology, total, acc, bits=design.accumulator_bits, enable=~first, carry=carry
+                    m,
+                    technology,
+                    total,
+                    acc,
+                    bits=design.accumulator_bits,
+                    enable=~first,
+                    carry=carry,
                 )
                 with m.If(valid):
                     m.d.sync += acc.eq(summed)
@@ -115,7 +137,9 @@ class TernaryArray(wiring.Component):
                 bits = 8 + k.bit_length()
                 following = Signal(signed(bits), reset_less=True)
                 m.d.sync += following.eq(
-                    gated_sum(m, technology, total, x[c + k], bits=bits, enable=code[0], negative=code[1])
+                    gated_sum(
+                        m, technology, total, x[c + k], bits=bits, enable=code[0], negative=code[1]
+                    )
                 )
                 total = following
             nodes.append((total, delay(m, negative, self._chain)))

@@ -13,6 +13,7 @@ from hdl.link.serial import divisor_for
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.registers import RegisterMap
+from mmfree.errors import InputError
 
 BAUD = 1_000_000
 """Rate of the serial line to a host, in bits per second."""
@@ -20,7 +21,11 @@ BAUD = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A board by ``name``: its ``module`` (with PLATFORM and Top), its device and the block RAMs that this has, and its oscillator in Hz."""
+    """A board by ``name``.
+
+    Its ``module`` (with PLATFORM and Top), its device and the block RAMs that this has, and its
+    oscillator in Hz.
+    """
 
     name: str
     module: str
@@ -46,7 +51,10 @@ BOARDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the tools get for a board: RTLIL with top module ``top``, and an LPF file; and what a host has to know."""
+    """What the tools get for a board: RTLIL with top module ``top``, and an LPF file.
+
+    And what a host has to know.
+    """
 
     rtlil: str
     constraints: str
@@ -59,11 +67,11 @@ def find_board(name: str) -> Board:
 
     Raises
     ------
-    ValueError
+    InputError
         If it is not known.
     """
     if name not in BOARDS:
-        raise ValueError(f"--board must be one of {', '.join(BOARDS)}, got {name!r}")
+        raise InputError(f"--board must be one of {', '.join(BOARDS)}, got {name!r}")
     return BOARDS[name]
 
 
@@ -72,7 +80,7 @@ def plan(board: Board, design: Design, image: Image | None, clock_hz: float) -> 
 
     Raises
     ------
-    ValueError
+    InputError
         If the board has no PLL setting, or no serial rate, for the clock.
     """
     module: Any = import_module(board.module)

@@ -10,6 +10,8 @@ from amaranth.hdl import Instance, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from mmfree.errors import InputError
+
 MAX_DIVIDER = 128
 """Largest value of every divider of a PLL."""
 
@@ -17,7 +19,10 @@ INPUT_HZ = (8e6, 400e6)
 PHASE_DETECTOR_HZ = (3.125e6, 400e6)
 VCO_HZ = (400e6, 800e6)
 OUTPUT_HZ = (3.125e6, 400e6)
-"""Ranges of an EHXPLLL's frequencies (Lattice FPGA-DS-02012, sysCLOCK PLL timing; the phase detector's as in Project Trellis)."""
+"""Ranges of an EHXPLLL's frequencies (Lattice FPGA-DS-02012, sysCLOCK PLL timing.
+
+The phase detector's as in Project Trellis).
+"""
 
 TOLERANCE = 0.01
 """How far a frequency may stay below the one asked for."""
@@ -64,18 +69,25 @@ class PLL:
 
 
 def pll_for(input_hz: float, asked_hz: float) -> PLL:
-    """Settings that come nearest to a frequency, and not above it; of equally near ones, those with the fastest phase detector, then the fastest VCO.
+    """Settings that come nearest to a frequency, and not above it.
+
+    Of equally near ones, those with the fastest phase detector, then the fastest VCO.
 
     Raises
     ------
-    ValueError
-        If input or output lie outside what a PLL takes, or no frequency within TOLERANCE below exists.
+    InputError
+        If input or output lie outside what a PLL takes, or no frequency within TOLERANCE below
+        exists.
     """
     low, high = OUTPUT_HZ
     if not low <= asked_hz <= high:
-        raise ValueError(f"--clock must lie in {low / 1e6:g}..{high / 1e6:g} MHz, got {asked_hz / 1e6:g}")
+        raise InputError(
+            f"--clock must lie in {low / 1e6:g}..{high / 1e6:g} MHz, got {asked_hz / 1e6:g}"
+        )
     if not INPUT_HZ[0] <= input_hz <= INPUT_HZ[1]:
-        raise ValueError(f"a PLL takes {INPUT_HZ[0] / 1e6:g}..{INPUT_HZ[1] / 1e6:g} MHz, got {input_hz / 1e6:g}")
+        raise InputError(
+            f"a PLL takes {INPUT_HZ[0] / 1e6:g}..{INPUT_HZ[1] / 1e6:g} MHz, got {input_hz / 1e6:g}"
+        )
     source, asked = Fraction(input_hz), Fraction(asked_hz)
     best: tuple[Fraction, Fraction, Fraction, tuple[int, int, int, int]] | None = None
     for input_div in range(1, MAX_DIVIDER + 1):
@@ -91,8 +103,9 @@ def pll_for(input_hz: float, asked_hz: float) -> PLL:
             if best is None or key > best[:3]:
                 best = (*key, (input_div, *split, output_div))
     if best is None or best[0] < asked * (1 - Fraction(TOLERANCE)):
-        raise ValueError(
-            f"no PLL setting makes {asked_hz / 1e6:g} MHz, or up to 1 % less, from {input_hz / 1e6:g} MHz"
+        raise InputError(
+            f"no PLL setting makes {asked_hz / 1e6:g} MHz, or up to 1 % less, from"
+            f" {input_hz / 1e6:g} MHz"
         )
     input_div, multiplier, feedback_div, output_div = best[3]
     return PLL(
@@ -105,10 +118,17 @@ def pll_for(input_hz: float, asked_hz: float) -> PLL:
 
 
 def _split(factor: int, vco: Fraction) -> tuple[int, int] | None:
-    """(multiplier, feedback_div) of a product of the two: the least feedback_div that keeps the feedback within an output's range."""
+    """(multiplier, feedback_div) of a product of the two.
+
+    The least feedback_div that keeps the feedback within an output's range.
+    """
     for feedback_div in range(1, MAX_DIVIDER + 1):
         multiplier, rest = divmod(factor, feedback_div)
-        if rest == 0 and multiplier <= MAX_DIVIDER and OUTPUT_HZ[0] <= vco / feedback_div <= OUTPUT_HZ[1]:
+        if (
+            rest == 0
+            and multiplier <= MAX_DIVIDER
+            and OUTPUT_HZ[0] <= vco / feedback_div <= OUTPUT_HZ[1]
+        ):
             return multiplier, feedback_div
     return None
 
@@ -116,8 +136,9 @@ def _split(factor: int, vco: Fraction) -> tuple[int, int] | None:
 class ECP5Clock(wiring.Component):
     """A clock from a board's oscillator.
 
-    Ports: ``oscillator``; ``clk``, for a domain without reset: the global reset net holds all registers at their initial values until the PLL is locked. A release that reaches
-    registers in different cycles does no harm, for nothing moves before a host's first byte.
+    Ports: ``oscillator``; ``clk``, for a domain without reset: the global reset net holds all
+    registers at their initial values until the PLL is locked. A release that reaches registers in
+    different cycles does no harm, for nothing moves before a host's first byte.
     """
 
     def __init__(self, pll: PLL) -> None:

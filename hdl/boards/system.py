@@ -20,8 +20,9 @@ from mmfree.chip.registers import RegisterMap
 class System(wiring.Component):
     """An accelerator, and a serial line on which a host reaches its ports (``registers`` says how).
 
-    Ports: ``rx``, ``tx``; for lamps, as registers: ``playing``, ``result`` and ``fault`` (one waits to be taken). The image, if there is one, is in the memories from the start. A break on the
-    line drops a frame in progress. After reset no request is under way.
+    Ports: ``rx``, ``tx``; for lamps, as registers: ``playing``, ``result`` and ``fault`` (one waits
+    to be taken). The image, if there is one, is in the memories from the start. A break on the line
+    drops a frame in progress. After reset no request is under way.
     """
 
     def __init__(self, design: Design, image: Image | None, divisor: int) -> None:
@@ -29,7 +30,13 @@ class System(wiring.Component):
         self.accelerator = Accelerator(design, image)
         self.registers: RegisterMap = register_map(self.accelerator.signature, design.to_dict())
         super().__init__(
-            {"rx": In(1), "tx": Out(1, init=1), "playing": Out(1), "result": Out(1), "fault": Out(1)}
+            {
+                "rx": In(1),
+                "tx": Out(1, init=1),
+                "playing": Out(1),
+                "result": Out(1),
+                "fault": Out(1),
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -40,7 +47,11 @@ class System(wiring.Component):
         m.submodules.port = port = RegisterPort(accelerator.signature, self.registers)
         wiring.connect(m, receiver.bytes, port.received)
         wiring.connect(m, port.sent, transmitter.bytes)
-        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), port.broken.eq(receiver.broken)]
+        m.d.comb += [
+            receiver.rx.eq(self.rx),
+            self.tx.eq(transmitter.tx),
+            port.broken.eq(receiver.broken),
+        ]
         for path, member, mine in port.target.signature.flatten(port.target):
             theirs: Any = accelerator
             for name in path:

@@ -19,7 +19,10 @@ _KEEP_ON = Resource("keep_on", 0, Pins("L2", dir="o"), Attrs(IO_TYPE="LVCMOS33")
 
 
 class Top(wiring.Component):
-    """A System on the board's pins. Lamps 0 to 2: a token is played, a result waits, a fault waits; lamp 7: configured."""
+    """A System on the board's pins.
+
+    Lamps 0 to 2: a token is played, a result waits, a fault waits; lamp 7: configured.
+    """
 
     def __init__(self, system: System, pll: PLL) -> None:
         self._system, self._pll = system, pll

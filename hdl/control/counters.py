@@ -26,8 +26,9 @@ COUNTERS = (*CYCLE_COUNTERS, *(f"saturated_{site}" for site in SATURATION_SITES)
 class Counters(wiring.Component):
     """Counts from ``clear`` on.
 
-    Ports: ``clear``; ``busy`` (a token is being played), ``beat`` (a tile was admitted), ``waits``; ``saturated_SITE`` (flags); ``o``: the counters, 32 bits each,
-    SETTLE_CYCLES behind (saturations: two cycles more). ``max_saturations``: most of one site that will be counted.
+    Ports: ``clear``; ``busy`` (a token is being played), ``beat`` (a tile was admitted), ``waits``;
+    ``saturated_SITE`` (flags); ``o``: the counters, 32 bits each, SETTLE_CYCLES behind
+    (saturations: two cycles more). ``max_saturations``: most of one site that will be counted.
     """
 
     def __init__(self, flag_bits: dict[str, int], max_saturations: int) -> None:
@@ -57,15 +58,19 @@ class Counters(wiring.Component):
         for site in SATURATION_SITES:
             # Of many flags in two cycles.
             flags = delay(m, getattr(self, f"saturated_{site}"), 1, reset=True)
-            parts = [delay(m, count_ones(flags[n : n + 8]), 1, reset=True) for n in range(0, len(flags), 8)]
+            parts = [
+                delay(m, count_ones(flags[n : n + 8]), 1, reset=True)
+                for n in range(0, len(flags), 8)
+            ]
             counted[f"saturated_{site}"] = sum_of(parts)
         steps = {name: delay(m, value, 2, reset=True) for name, value in counted.items()}
         clear = delay(m, self.clear, 1, reset=True)
         for name, step in steps.items():
-            counter = Signal(COUNTER_BITS if name in CYCLE_COUNTERS else self._saturation_bits, name=name)
+            counter = Signal(
+                COUNTER_BITS if name in CYCLE_COUNTERS else self._saturation_bits, name=name
+            )
             m.d.sync += counter.eq(counter + step)
             with m.If(clear):
                 m.d.sync += counter.eq(0)
             m.d.comb += self.o[name].eq(counter)
         return m
-

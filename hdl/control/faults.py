@@ -11,17 +11,21 @@ from mmfree.chip.design import LOADED_MEMORIES, Design
 
 
 def fault_layout(design: Design) -> data.StructLayout:
-    """``memory`` (index in LOADED_MEMORIES) in which a fault was found, and the entry of the segment table in whose course (0: embedding)."""
+    """``memory`` (index in LOADED_MEMORIES) in which a fault was found, and the entry of the
+    segment table in whose course (0: embedding).
+    """
     return data.StructLayout(
         {"memory": range(len(LOADED_MEMORIES)), "segment": range(design.header_words + 1)}
     )
 
 
 class Faults(wiring.Component):
-    """Keeps the first fault of a pass; of several in one cycle, that of the memory which comes first.
+    """Keeps the first fault of a pass.
 
-    Ports: ``found_MEMORY`` (flags), ``segment`` (in progress), ``weight_segment`` (that whose check word was examined); ``clear`` (a token begins); ``any``, ``first``, two
-    cycles later.
+    Of several in one cycle, that of the memory which comes first.
+
+    Ports: ``found_MEMORY`` (flags), ``segment`` (in progress), ``weight_segment`` (that whose check
+    word was examined); ``clear`` (a token begins); ``any``, ``first``, two cycles later.
     """
 
     def __init__(self, design: Design) -> None:

@@ -13,9 +13,11 @@ from mmfree.chip.design import Design
 class Requests(wiring.Component):
     """Turns requests into tokens for the sequencer, and chosen rows into results.
 
-    Ports: ``request`` (stream in), ``result`` (stream out); ``abort``: the request in progress ends with the token in progress; ``play`` (stream out to the
-    sequencer), ``chosen`` (stream in from it: the row); ``failed`` (the pass was withheld: the request is over); ``temperature`` (of the request in progress, steady).
-    A first token passes in the cycle in which it comes; one is fed back in the cycle after its result was taken. After reset no request is in progress.
+    Ports: ``request`` (stream in), ``result`` (stream out); ``abort``: the request in progress ends
+    with the token in progress; ``play`` (stream out to the sequencer), ``chosen`` (stream in from
+    it: the row); ``failed`` (the pass was withheld: the request is over); ``temperature`` (of the
+    request in progress, steady). A first token passes in the cycle in which it comes; one is fed
+    back in the cycle after its result was taken. After reset no request is in progress.
     """
 
     def __init__(self, design: Design) -> None:

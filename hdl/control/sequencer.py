@@ -17,17 +17,24 @@ from mmfree.contract.pow2 import SEGMENT_ROLES
 class Sequencer(wiring.Component):
     """Plays the image once per token.
 
-    For the embedding and then for each segment: wait until the vector is about to be written (``vector_done``), then admit tiles: row block by row block, in each the
-    matrices in turn, in each the tiles in turn. A tile is admitted when its weights are available and, if it ends a row block, there is room for the result.
+    For the embedding and then for each segment: wait until the vector is about to be written
+    (``vector_done``), then admit tiles: row block by row block, in each the matrices in turn, in
+    each the tiles in turn. A tile is admitted when its weights are available and, if it ends a row
+    block, there is room for the result.
 
-    Ports: ``token`` (stream in), not taken during ``hold``; ``header`` (of the segment in progress), ``segment`` (its number), ``load`` (the header is new from the next cycle on), ``begin`` (the
-    token's flag); ``embed`` with ``embedding_id``: read the row; ``beat`` and ``tile`` (stage 0 of the activations; with them a word of weights is taken), ``take_last`` (it is the segment's
-    last), ``take_check`` (a check word is taken), ``available`` (of the source); ``started`` (a token was accepted in the cycle before); ``block_done`` (the post-processing has begun with a row block), ``vector_done``
-    (the vector's last value will be written START_CYCLES - 1 cycles later), ``logits_done`` (the row is chosen); ``checked`` (a check word was examined), ``fault`` (something was found in
-    this pass), ``header_wrong`` (parity of the header that was loaded); ``chosen_valid``, ``chosen_ready`` behind a clean pass, with ``pass_done``; else ``failed_valid``,
-    ``failed_ready``; ``repeat`` (the last pass failed); ``playing``; ``admitted`` and ``waits``, of the same cycle.
-    A pass with a fault goes to its end, but for a fault in a header, which ends it.
-    After reset it waits for a token.
+    Ports: ``token`` (stream in), not taken during ``hold``; ``header`` (of the segment in
+    progress), ``segment`` (its number), ``load`` (the header is new from the next cycle on),
+    ``begin`` (the token's flag); ``embed`` with ``embedding_id``: read the row; ``beat`` and
+    ``tile`` (stage 0 of the activations; with them a word of weights is taken), ``take_last`` (it
+    is the segment's last), ``take_check`` (a check word is taken), ``available`` (of the source);
+    ``started`` (a token was accepted in the cycle before); ``block_done`` (the post-processing has
+    begun with a row block), ``vector_done`` (the vector's last value will be written START_CYCLES -
+    1 cycles later), ``logits_done`` (the row is chosen); ``checked`` (a check word was examined),
+    ``fault`` (something was found in this pass), ``header_wrong`` (parity of the header that was
+    loaded); ``chosen_valid``, ``chosen_ready`` behind a clean pass, with ``pass_done``; else
+    ``failed_valid``, ``failed_ready``; ``repeat`` (the last pass failed); ``playing``; ``admitted``
+    and ``waits``, of the same cycle. A pass with a fault goes to its end, but for a fault in a
+    header, which ends it. After reset it waits for a token.
     """
 
     def __init__(self, design: Design, headers: Sequence[int] = ()) -> None:
@@ -85,7 +92,8 @@ class Sequencer(wiring.Component):
             written.eq((written | self.vector_done) & ~self.load),
             done.eq((done | self.logits_done) & ~self.load),
         ]
-        # Check words under way: of a slow source's, one may be examined when the next segment has begun.
+        # Check words under way: of a slow source's, one may be examined when the next segment has
+        # begun.
         unchecked = Signal(range(16))
         all_checked = Signal(init=1)
         m.d.sync += [
@@ -105,7 +113,11 @@ class Sequencer(wiring.Component):
                 ]
                 m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += [self.load.eq(1), self.header_wrong.eq(headers.wrong_0), self.waits.control.eq(1)]
+                m.d.comb += [
+                    self.load.eq(1),
+                    self.header_wrong.eq(headers.wrong_0),
+                    self.waits.control.eq(1),
+                ]
                 m.d.sync += [
                     header.eq(headers.data_0),
                     self.segment.eq(next_header),
@@ -172,12 +184,16 @@ class Sequencer(wiring.Component):
     def _walk(
         self, m: Module, preparing: Signal, running: Signal, ended: Signal, draining: Signal
     ) -> None:
-        """Tiles, matrices and row blocks in turn; what a cycle decides about is registered the cycle before."""
+        """Tiles, matrices and row blocks in turn.
+
+        What a cycle decides about is registered the cycle before.
+        """
         design, header = self._design, self.header
         tile, matrix = Signal(range(design.max_tiles)), Signal(range(MATRICES_PER_SEGMENT))
         block = Signal(range(design.max_blocks))
         first_tile, last_tile, last_matrix, last_block, fresh = (
-            Signal(name=name) for name in ("first_tile", "last_tile", "last_matrix", "last_block", "fresh")
+            Signal(name=name)
+            for name in ("first_tile", "last_tile", "last_matrix", "last_block", "fresh")
         )
         one_tile, one_matrix = Signal(), Signal()
         last_tiles, last_blocks = Signal.like(header.tiles), Signal.like(header.blocks)
@@ -188,7 +204,8 @@ class Sequencer(wiring.Component):
         )
         last_number = Signal(range(MATRICES_PER_SEGMENT))
 
-        # A row block is begun when there is room for its result. What is known of that is two cycles old, in which two more may have been promised.
+        # A row block is begun when there is room for its result. What is known of that is two
+        # cycles old, in which two more may have been promised.
         room = Signal(range(RESULT_BLOCKS + 1), init=RESULT_BLOCKS)
         has_room, go, admit = Signal(init=1), Signal(), Signal()
         m.d.sync += [room.eq(room + self.block_done - (admit & first_tile)), has_room.eq(room > 2)]
@@ -202,7 +219,11 @@ class Sequencer(wiring.Component):
         with m.If(~go):
             m.d.sync += go.eq(running & has_room)
         with m.If(admit):
-            m.d.sync += [tile.eq(tile + 1), first_tile.eq(last_tile), last_tile.eq(tile == last_tiles)]
+            m.d.sync += [
+                tile.eq(tile + 1),
+                first_tile.eq(last_tile),
+                last_tile.eq(tile == last_tiles),
+            ]
             with m.If(last_tile):
                 m.d.sync += [tile.eq(0), fresh.eq(0), matrix.eq(matrix + 1), last_tile.eq(one_tile)]
                 m.d.sync += last_matrix.eq(matrix + 1 == last_number)

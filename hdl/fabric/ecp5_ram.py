@@ -13,10 +13,17 @@ DISTRIBUTED_DEPTH = 64
 """Words up to which a memory is kept in LUTs."""
 
 LANE_BITS, BLOCK_LANES = 9, 2048
-"""A block holds 2048 lanes of 9 bits, the least that has a write enable of its own; 1, 2 or 4 of them make a word."""
+"""A block holds 2048 lanes of 9 bits, the least that has a write enable of its own.
+
+1, 2 or 4 of them make a word.
+"""
 
 ADDRESS_BITS, SIDE_BITS = 14, 18
-"""Pins of each side of a block: an address is one of bits, and its lowest pins are write enables where a word has several lanes; data."""
+"""Pins of each side of a block.
+
+An address is one of bits, and its lowest pins are write enables where a word has several lanes;
+data.
+"""
 
 INITVAL_LANES, INITVAL_BITS = 32, 320
 """Of each of a block's 64 INITVAL parameters: two lanes in every 20 bits."""
@@ -24,7 +31,9 @@ INITVAL_LANES, INITVAL_BITS = 32, 320
 
 @dataclass(frozen=True)
 class Bank:
-    """``blocks`` blocks side by side that hold the words from ``start`` on, a multiple of ``depth``; ``lanes``: of a block's word."""
+    """``blocks`` blocks side by side that hold the words from ``start`` on, a multiple of
+    ``depth``; ``lanes``: of a block's word.
+    """
 
     start: int
     lanes: int
@@ -47,7 +56,10 @@ class Bank:
 
 @dataclass(frozen=True)
 class Lane:
-    """Bits of a word that lie in one lane of a block: ``bits`` from ``start`` on, of part ``part``."""
+    """Bits of a word that lie in one lane of a block.
+
+    ``bits`` from ``start`` on, of part ``part``.
+    """
 
     part: int
     start: int
@@ -64,9 +76,12 @@ def word_lanes(part_bits: int, parts: int) -> list[Lane]:
 
 
 def plan_banks(depth: int, part_bits: int, parts: int, reads: int) -> tuple[Bank, ...]:
-    """Banks of one copy of a memory, the deepest first: of fewest blocks, and of the fewest banks with that; none for a memory in LUTs.
+    """Banks of one copy of a memory, the deepest first.
 
-    Two read ports share a copy; words of 4 lanes take both sides of a block, one to write and one to read, and are for ``reads`` of 1.
+    Of fewest blocks, and of the fewest banks with that; none for a memory in LUTs.
+
+    Two read ports share a copy; words of 4 lanes take both sides of a block, one to write and one
+    to read, and are for ``reads`` of 1.
     """
     if depth <= DISTRIBUTED_DEPTH:
         return ()
@@ -102,9 +117,14 @@ def count_blocks(depth: int, part_bits: int, parts: int, reads: int = 1) -> int:
 
 
 def resting_blocks(depth: int, part_bits: int, parts: int, reads: int = 1) -> float:
-    """Of those blocks, how many a read leaves at rest, because their bank is not read: mean over all words."""
+    """Of those blocks, how many a read leaves at rest, because their bank is not read.
+
+    Mean over all words.
+    """
     banks = plan_banks(depth, part_bits, parts, reads)
-    return num_copies(reads) * sum(bank.blocks * (1 - min(bank.depth, depth - bank.start) / depth) for bank in banks)
+    return num_copies(reads) * sum(
+        bank.blocks * (1 - min(bank.depth, depth - bank.start) / depth) for bank in banks
+    )
 
 
 def add_block(
@@ -121,14 +141,19 @@ def add_block(
     data: Value,
     init: Iterable[Sequence[int]] = (),
 ) -> tuple[Value, Value]:
-    """Add a DP16KD that writes on side A, and returns what sides A and B read, 2 cycles after the address.
+    """Add a DP16KD that writes on side A, and returns what sides A and B read, 2 cycles after the
+    address.
 
-    ``address_a`` and ``address_b``: words; ``enable_a`` and ``enable_b``: whether a side does anything, that of a write included; ``enables``: of the lanes of the written word, besides ``write``; ``data``: its bits; ``init``: the lanes of each
-    word. Of words with 4 lanes, side A writes and side B reads all: the returned halves are the low and the high one. A word that is written must not
-    be read on the other side.
+    ``address_a`` and ``address_b``: words; ``enable_a`` and ``enable_b``: whether a side does
+    anything, that of a write included; ``enables``: of the lanes of the written word, besides
+    ``write``; ``data``: its bits; ``init``: the lanes of each word. Of words with 4 lanes, side A
+    writes and side B reads all: the returned halves are the low and the high one. A word that is
+    written must not be read on the other side.
 
-    The output registers load in every cycle (OCE is 1), whatever the enables are, which act on the access alone: so a word comes out though its enable has gone. Lattice's own simulation model of the DP8KC, an earlier
-    block of this kind, does so, and takes both halves of a word of 4 lanes under side A's enable; not tried on hardware.
+    The output registers load in every cycle (OCE is 1), whatever the enables are, which act on the
+    access alone: so a word comes out though its enable has gone. Lattice's own simulation model of
+    the DP8KC, an earlier block of this kind, does so, and takes both halves of a word of 4 lanes
+    under side A's enable; not tried on hardware.
     """
     width = bank.lanes * LANE_BITS
     outputs = Signal(SIDE_BITS, name=f"{name}_a"), Signal(SIDE_BITS, name=f"{name}_b")

@@ -31,9 +31,12 @@ def delay(m: Module, value: ValueLike | ValueCastable, cycles: int, *, reset: bo
 
 
 def copies(m: Module, technology: Technology, value: ValueLike, count: int) -> list[Signal]:
-    """``count`` registers that all hold ``value`` as it was a cycle ago: each drives a part of what one alone would be too slow to reach.
+    """``count`` registers that all hold ``value`` as it was a cycle ago.
 
-    Synthesis merges registers that are equal; on the ECP5 they are placed as cells, which it leaves alone.
+    Each drives a part of what one alone would be too slow to reach.
+
+    Synthesis merges registers that are equal; on the ECP5 they are placed as cells, which it leaves
+    alone.
     """
     source = Value.cast(value)
     registers = []

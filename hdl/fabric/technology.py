@@ -1,4 +1,6 @@
-"""Parts that the accelerator is mapped to by hand, where their cells do more than a synthesizer finds."""
+"""Parts that the accelerator is mapped to by hand, where their cells do more than a synthesizer
+finds.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,10 @@ from enum import Enum
 
 
 class Technology(Enum):
-    """What a design is elaborated for: Amaranth's ``platform`` argument. GENERIC suits every tool, and simulation."""
+    """What a design is elaborated for: Amaranth's ``platform`` argument.
+
+    GENERIC suits every tool, and simulation.
+    """
 
     GENERIC = "generic"
     ECP5 = "ecp5"
@@ -14,7 +19,10 @@ class Technology(Enum):
 
 
 def technology_of(platform: object) -> Technology:
-    """The technology that ``elaborate`` was called with: a Technology, a board of amaranth-boards, or None."""
+    """The technology that ``elaborate`` was called with.
+
+    a Technology, a board of amaranth-boards, or None.
+    """
     if isinstance(platform, Technology):
         return platform
     if getattr(platform, "device", "").startswith("LFE5U"):

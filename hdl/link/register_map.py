@@ -1,4 +1,7 @@
-"""The registers through which a host reaches a component: derived from its ports, so that they follow every change of these."""
+"""The registers through which a host reaches a component.
+
+Derived from its ports, so that they follow every change of these.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Member, Signature
 
 from mmfree.chip.registers import MAX_REGISTERS, WORD_BITS, Register, RegisterMap
+from mmfree.errors import InputError
 
 STROBE_NAMES = ("abort", "_enable")
 """Ends of the names of inputs of one bit that are 1 for a cycle when they are written."""
 
 
-
-
-
-
 def reachable(signature: Signature) -> dict[str, Member]:
-    """The ports that a host reaches: all but what the co-simulation watches (``tap_*``) and slows down (``pause``)."""
+    """The ports that a host reaches.
+
+    All but what the co-simulation watches (``tap_*``) and slows down (``pause``).
+    """
     return {
         name: member
         for name, member in signature.members.items()
@@ -31,14 +34,18 @@ def reachable(signature: Signature) -> dict[str, Member]:
 
 
 def register_map(signature: Signature, description: Any = None) -> RegisterMap:
-    """Registers for the ports of a component. ``description`` (of JSON types) enters the identity, so that a host can tell builds apart.
+    """Registers for the ports of a component.
 
-    Input streams: ``NAME.payload``, and ``NAME`` to send it; ``NAME.waiting`` while it is not taken (writes to the payload are ignored then). Output streams:
-    ``NAME.payload``, ``NAME.valid``, and ``NAME`` to take it. All one-bit outputs are flags. Several registers of one value are not read in one instant.
+    ``description`` (of JSON types) enters the identity, so that a host can tell builds apart.
+
+    Input streams: ``NAME.payload``, and ``NAME`` to send it; ``NAME.waiting`` while it is not taken
+    (writes to the payload are ignored then). Output streams: ``NAME.payload``, ``NAME.valid``, and
+    ``NAME`` to take it. All one-bit outputs are flags. Several registers of one value are not read
+    in one instant.
 
     Raises
     ------
-    ValueError
+    InputError
         If there are more than MAX_REGISTERS to read, or to write.
     """
     write, read = _Numbering(), _Numbering(first=1)  # read register 0: identity
@@ -61,13 +68,16 @@ def register_map(signature: Signature, description: Any = None) -> RegisterMap:
     read.add_flags(flags)
     for direction, numbering in (("write", write), ("read", read)):
         if numbering.next > MAX_REGISTERS:
-            raise ValueError(
-                f"a host would need {numbering.next} registers to {direction}, and a frame can name {MAX_REGISTERS}: "
-                "a smaller post_width (fewer lanes for the model's width) needs fewer"
+            raise InputError(
+                f"a host would need {numbering.next} registers to {direction}, and a frame can name"
+                f" {MAX_REGISTERS}: a smaller post_width (fewer lanes for the model's width) needs"
+                " fewer"
             )
     told = [[asdict(r) for r in n.registers.values()] for n in (write, read)]
     identity = zlib.crc32(json.dumps([told, description], sort_keys=True).encode())
-    read.registers["identity"] = Register(name="identity", kind="value", numbers=(0,), bits=WORD_BITS)
+    read.registers["identity"] = Register(
+        name="identity", kind="value", numbers=(0,), bits=WORD_BITS
+    )
     return RegisterMap(write=write.registers, read=read.registers, identity=identity)
 
 

@@ -26,9 +26,12 @@ class RegisterPort(wiring.Component):
                 chip                      [ d7..d0 ][ d15..d8 ][ d23..d16 ][ d31..d24 ]
         write:  host  [ 0x80 | number   ][ d7..d0 ][ d15..d8 ][ d23..d16 ][ d31..d24 ]     no answer
 
-    Ports: ``received`` (stream in) and ``sent`` (stream out), bytes; ``broken``: a byte was lost, and a frame of which it was part is dropped; ``target``: the component's ports
-    as their other side sees them. While a frame is carried out, ``received`` is not ready. Every output of ``target`` is a register, and every way from one of its
-    inputs to ``sent`` has a register for each choice between four words. Inputs keep what was written last; after reset they are 0, and nothing is offered or taken.
+    Ports: ``received`` (stream in) and ``sent`` (stream out), bytes; ``broken``: a byte was lost,
+    and a frame of which it was part is dropped; ``target``: the component's ports as their other
+    side sees them. While a frame is carried out, ``received`` is not ready. Every output of
+    ``target`` is a register, and every way from one of its inputs to ``sent`` has a register for
+    each choice between four words. Inputs keep what was written last; after reset they are 0, and
+    nothing is offered or taken.
     """
 
     def __init__(self, signature: Signature, registers: RegisterMap) -> None:
@@ -87,7 +90,10 @@ class RegisterPort(wiring.Component):
         return m
 
     def _write_registers(self, m: Module, number: Value, word: Value, commit: Value) -> None:
-        """Cycle 0: ``commit``, and the number has been there for one or more; 1: the enable of one register; 2: the register holds the word."""
+        """Cycle 0: ``commit``, and the number has been there for one or more.
+
+        1: the enable of one register; 2: the register holds the word.
+        """
         for register in self._map.write.values():
             enables = Signal(len(register.numbers), name=f"write_{register.name.replace('.', '_')}")
             chosen = delay(m, Cat(number == n for n in register.numbers), 1)
@@ -137,8 +143,14 @@ class RegisterPort(wiring.Component):
         return getattr(self.target, register.name.partition(".")[0])
 
 
-def _choose(m: Module, technology: Technology, words: list[Value], number: Value) -> tuple[Value, int]:
-    """(words[number], latency): a tree with a register behind each choice, and a copy of the number before it, while the number does not change."""
+def _choose(
+    m: Module, technology: Technology, words: list[Value], number: Value
+) -> tuple[Value, int]:
+    """(words[number], latency).
+
+    a tree with a register behind each choice, and a copy of the number before it, while the number
+    does not change.
+    """
     level, low = 0, 0
     step = (MUX_INPUTS - 1).bit_length()
     while len(words) > 1 or level == 0:

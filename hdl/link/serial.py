@@ -1,4 +1,7 @@
-"""A serial line of 8 data bits, no parity, and one stop bit: receiver and transmitter as streams of bytes."""
+"""A serial line of 8 data bits, no parity, and one stop bit.
+
+Receiver and transmitter as streams of bytes.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
+
+from mmfree.errors import InputError
 
 FRAME_BITS = 10
 """Start bit, eight data bits (the lowest first), stop bit."""
@@ -19,21 +24,25 @@ def divisor_for(clock_hz: float, baud: float) -> int:
 
     Raises
     ------
-    ValueError
-        If the clock is too slow, or makes the rate with an error of more than 2 %: over a frame that is a fifth of a bit.
+    InputError
+        If the clock is too slow, or makes the rate with an error of more than 2 %: over a frame
+        that is a fifth of a bit.
     """
     divisor = round(clock_hz / baud)
     if divisor < MIN_DIVISOR or abs(clock_hz / divisor / baud - 1) > 0.02:
-        raise ValueError(f"a clock of {clock_hz / 1e6:g} MHz cannot make {baud:,.0f} baud within 2 %")
+        raise InputError(
+            f"a clock of {clock_hz / 1e6:g} MHz cannot make {baud:,.0f} baud within 2 %"
+        )
     return divisor
 
 
 class Receiver(wiring.Component):
     """Bytes from a line.
 
-    Ports: ``rx`` (any phase; idle at 1); ``bytes`` (stream out): a byte that is not taken before the next one is complete is lost, and the new one stands there;
-    ``broken``: for a cycle, in place of a byte, where a stop bit is missing (a break, or noise): a new frame is looked for as soon as the line is idle again.
-    After reset no frame is in progress.
+    Ports: ``rx`` (any phase; idle at 1); ``bytes`` (stream out): a byte that is not taken before
+    the next one is complete is lost, and the new one stands there; ``broken``: for a cycle, in
+    place of a byte, where a stop bit is missing (a break, or noise): a new frame is looked for as
+    soon as the line is idle again. After reset no frame is in progress.
     """
 
     def __init__(self, divisor: int) -> None:
@@ -83,7 +92,8 @@ class Receiver(wiring.Component):
 class Transmitter(wiring.Component):
     """Bytes to a line.
 
-    Ports: ``bytes`` (stream in), ready when the stop bit of the byte before is over; ``tx``, a register, 1 when idle. After reset the line is idle.
+    Ports: ``bytes`` (stream in), ready when the stop bit of the byte before is over; ``tx``, a
+    register, 1 when idle. After reset the line is idle.
     """
 
     def __init__(self, divisor: int) -> None:

@@ -1,4 +1,7 @@
-"""Memories whose every read passes the RAM's own output register: expressions for any tool, block RAMs placed by hand on the ECP5."""
+"""Memories whose every read passes the RAM's own output register.
+
+Expressions for any tool, block RAMs placed by hand on the ECP5.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,17 @@ from hdl.fabric.ecp5_ram import (
 )
 from hdl.fabric.pipeline import copies, delay
 from hdl.fabric.technology import Technology, technology_of
+from mmfree.errors import InputError
 
-__all__ = ["DISTRIBUTED_DEPTH", "MAX_PART_BITS", "BlockMemory", "count_blocks", "memories_of", "plan_banks", "resting_blocks"]
+__all__ = [
+    "DISTRIBUTED_DEPTH",
+    "MAX_PART_BITS",
+    "BlockMemory",
+    "count_blocks",
+    "memories_of",
+    "plan_banks",
+    "resting_blocks",
+]
 
 MAX_PART_BITS = 18
 """Bits of a word that a block RAM of the ECP5 writes under one enable on either of two ports."""
@@ -37,23 +49,29 @@ BLOCK_REACH = 16
 class BlockMemory(wiring.Component):
     """``depth`` words of ``parts`` parts of ``part_bits`` bits; each part has a write enable.
 
-    Ports: ``write`` (``enable``: a flag per part; ``address``; ``data``), for reads from the next cycle on; ``address_N`` with ``enable_N`` (1 unless it is connected) and ``data_N`` for each N < ``reads``,
-    ``latency`` cycles later: 2 (the RAM's access, and its own output register), or 5 with ``fabric_registers``, for RAMs all over a chip: one on the way to them, of writes too, and on the
-    way back one before and one behind the multiplexer between banks. One read per port and cycle, without back-pressure. In cycles without ``enable_N`` nothing is read, and the RAMs
-    rest; ``data_N`` is then anything. On the ECP5 a RAM rests as well while another bank is read. Nothing is reset. Addresses are below ``depth``, and should come
-    from registers.
+    Ports: ``write`` (``enable``: a flag per part; ``address``; ``data``), for reads from the next
+    cycle on; ``address_N`` with ``enable_N`` (1 unless it is connected) and ``data_N`` for each N <
+    ``reads``, ``latency`` cycles later: 2 (the RAM's access, and its own output register), or 5
+    with ``fabric_registers``, for RAMs all over a chip: one on the way to them, of writes too, and
+    on the way back one before and one behind the multiplexer between banks. One read per port and
+    cycle, without back-pressure. In cycles without ``enable_N`` nothing is read, and the RAMs rest;
+    ``data_N`` is then anything. On the ECP5 a RAM rests as well while another bank is read. Nothing
+    is reset. Addresses are below ``depth``, and should come from registers.
 
-    With one read port, a word may be written while another is read; reading the word that is being written gives anything. With several read ports, or ``fabric_registers``, reads in a
-    cycle with a write give anything on all of them (on the ECP5, even ones share their address with the writes): for a host that writes while nothing is read.
+    With one read port, a word may be written while another is read; reading the word that is being
+    written gives anything. With several read ports, or ``fabric_registers``, reads in a cycle with
+    a write give anything on all of them (on the ECP5, even ones share their address with the
+    writes): for a host that writes while nothing is read.
 
-    ``contents``: the words, for simulation; they begin with ``init`` and zeros behind it. Elsewhere than on the ECP5, and there for up to
-    DISTRIBUTED_DEPTH words, the body is one memory ``name``.
+    ``contents``: the words, for simulation; they begin with ``init`` and zeros behind it. Elsewhere
+    than on the ECP5, and there for up to DISTRIBUTED_DEPTH words, the body is one memory ``name``.
 
     Raises
     ------
-    ValueError
-        If a part is empty or wider than MAX_PART_BITS; if there is no part, word, or read port; if ``init`` is longer than ``depth``; if there are
-        several read ports with ``fabric_registers``.
+    InputError
+        If a part is empty or wider than MAX_PART_BITS; if there is no part, word, or read port; if
+        ``init`` is longer than ``depth``; if there are several read ports with
+        ``fabric_registers``.
     """
 
     def __init__(
@@ -68,19 +86,22 @@ class BlockMemory(wiring.Component):
         fabric_registers: bool = False,
     ) -> None:
         if not 1 <= part_bits <= MAX_PART_BITS:
-            raise ValueError(
+            raise InputError(
                 f"memory {name}: part_bits must be 1 to {MAX_PART_BITS}, not {part_bits}"
             )
         if min(parts, depth, reads) < 1:
-            raise ValueError(
-                f"memory {name}: parts, depth and reads must be 1 or more, not {parts}, {depth} and {reads}"
+            raise InputError(
+                f"memory {name}: parts, depth and reads must be 1 or more, not {parts}, {depth} and"
+                f" {reads}"
             )
         if len(init) > depth:
-            raise ValueError(
+            raise InputError(
                 f"memory {name}: {len(init)} initial words exceed its depth of {depth}"
             )
         if fabric_registers and reads > 1:
-            raise ValueError(f"memory {name}: with fabric registers it has one read port, not {reads}")
+            raise InputError(
+                f"memory {name}: with fabric registers it has one read port, not {reads}"
+            )
         self.name = name
         self._part_bits, self._parts, self._depth, self._reads = part_bits, parts, depth, reads
         self._fabric_registers = fabric_registers
@@ -91,7 +112,11 @@ class BlockMemory(wiring.Component):
         write = wiring.Signature({"enable": Out(parts), "address": Out(address), "data": Out(bits)})
         ports: dict[str, Any] = {"write": In(write)}
         for n in range(reads):
-            ports |= {f"address_{n}": In(address), f"enable_{n}": In(1, init=1), f"data_{n}": Out(bits)}
+            ports |= {
+                f"address_{n}": In(address),
+                f"enable_{n}": In(1, init=1),
+                f"data_{n}": Out(bits),
+            }
         super().__init__(ports)
 
     def blocks(self) -> int:
@@ -141,13 +166,25 @@ class BlockMemory(wiring.Component):
         enables = [getattr(self, f"enable_{n}") for n in range(self._reads)]
         write, any_written = self.write, self.write.enable.any()
         if self._fabric_registers:
-            # One address on its way to all blocks, in a few copies, for writes and reads; and whether a bank is read.
+            # One address on its way to all blocks, in a few copies, for writes and reads; and
+            # whether a bank is read.
             shared = Mux(any_written, write.address, addresses[0])
-            reached = copies(m, Technology.ECP5, shared, _num_reached(sum(bank.blocks for bank in banks)))
+            reached = copies(
+                m, Technology.ECP5, shared, _num_reached(sum(bank.blocks for bank in banks))
+            )
             banked = []
             for k, bank in enumerate(banks):
-                read = copies(m, Technology.ECP5, enables[0] & bank.holds(addresses[0]), _num_reached(bank.blocks))
-                banked.append(self._bank(m, f"bank_{k}", bank, reached, reached, [Const(0)], read, way_in=1)[1])
+                read = copies(
+                    m,
+                    Technology.ECP5,
+                    enables[0] & bank.holds(addresses[0]),
+                    _num_reached(bank.blocks),
+                )
+                banked.append(
+                    self._bank(m, f"bank_{k}", bank, reached, reached, [Const(0)], read, way_in=1)[
+                        1
+                    ]
+                )
             return [self._select(m, banks, addresses[0], banked)]
         if self._reads == 1:
             banked = [
@@ -165,7 +202,9 @@ class BlockMemory(wiring.Component):
             return [self._select(m, banks, addresses[0], banked)]
         read_words: list[Value] = []
         for copy in range(num_copies(self._reads)):
-            served, reads = (served_by[2 * copy : 2 * copy + 2] for served_by in (addresses, enables))
+            served, reads = (
+                served_by[2 * copy : 2 * copy + 2] for served_by in (addresses, enables)
+            )
             address_a = Signal.like(self.write.address, name=f"address_a_{copy}")
             m.d.comb += address_a.eq(Mux(any_written, write.address, served[0]))
             address_b, read_b = (served[1], reads[1]) if len(served) == 2 else (Const(0), Const(0))
@@ -196,16 +235,22 @@ class BlockMemory(wiring.Component):
         reads_b: Sequence[Value],
         way_in: int = 0,
     ) -> tuple[Value, Value]:
-        """The words that a bank reads on sides A and B, 2 cycles after their addresses and enables (``reads_a``, ``reads_b``); these may come in copies, for the blocks in turn. Side A writes, ``way_in`` cycles after its order."""
+        """The words that a bank reads on sides A and B, 2 cycles after their addresses and enables
+        (``reads_a``, ``reads_b``); these may come in copies, for the blocks in turn. Side A
+        writes, ``way_in`` cycles after its order.
+        """
         here = bank.holds(self.write.address)
         all_lanes = word_lanes(self._part_bits, self._parts)
         words: tuple[list[Value], list[Value]] = ([], [])
         for b in range(bank.blocks):
             lanes = all_lanes[b * bank.lanes : (b + 1) * bank.lanes]
             enables = Cat(self.write.enable[lane.part] for lane in lanes)
-            data = Cat(resized(self.write.data[lane.start :][: lane.bits], LANE_BITS) for lane in lanes)
+            data = Cat(
+                resized(self.write.data[lane.start :][: lane.bits], LANE_BITS) for lane in lanes
+            )
             address_a, address_b, read_a, read_b = (
-                side[b * len(side) // bank.blocks] for side in (addresses_a, addresses_b, reads_a, reads_b)
+                side[b * len(side) // bank.blocks]
+                for side in (addresses_a, addresses_b, reads_a, reads_b)
             )
             written = delay(m, here & enables.any(), way_in)
             outputs = add_block(

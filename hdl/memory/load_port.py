@@ -12,15 +12,20 @@ from hdl.memory.loaded_memory import load_write
 from mmfree.chip.design import LOAD_BITS, LOADED_MEMORIES, Design
 
 SETTLE_CYCLES = 12
-"""Cycles until a word that was written is read, even behind the last group's memory and a parity check."""
+"""Cycles until a word that was written is read, even behind the last group's memory and a parity
+check.
+"""
 
 
 class LoadPort(wiring.Component):
     """Writes parts of words into the memories LOADED_MEMORIES, one per cycle.
 
-    Ports: ``enable``, ``memory`` (index in LOADED_MEMORIES), ``word``, ``part``, ``data``; ``busy`` (a token is being played): a write then is refused, nothing is
-    changed, and ``refused`` is 1 from two cycles later on until the next write that is accepted; likewise a word or part beyond the memory. ``to_MEMORY``: the writes, two
-    cycles later. ``settling``: a write was accepted less than SETTLE_CYCLES ago, and what is read may be older. After reset ``refused`` and ``settling`` are 0.
+    Ports: ``enable``, ``memory`` (index in LOADED_MEMORIES), ``word``, ``part``, ``data``; ``busy``
+    (a token is being played): a write then is refused, nothing is changed, and ``refused`` is 1
+    from two cycles later on until the next write that is accepted; likewise a word or part beyond
+    the memory. ``to_MEMORY``: the writes, two cycles later. ``settling``: a write was accepted less
+    than SETTLE_CYCLES ago, and what is read may be older. After reset ``refused`` and ``settling``
+    are 0.
     """
 
     def __init__(self, design: Design) -> None:
@@ -51,7 +56,9 @@ class LoadPort(wiring.Component):
             m.d.sync += left.eq(left - 1)
         m.d.sync += self.settling.eq((left != 0) | self.enable)
         enable, busy = delay(m, self.enable, 1, reset=True), delay(m, self.busy, 1, reset=True)
-        memory, word, part, values = (delay(m, value, 1) for value in (self.memory, self.word, self.part, self.data))
+        memory, word, part, values = (
+            delay(m, value, 1) for value in (self.memory, self.word, self.part, self.data)
+        )
         with m.If(enable):
             m.d.sync += self.refused.eq(busy | ~fits)
         # The weights stand far from the rest: they have registers of their own.

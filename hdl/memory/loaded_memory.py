@@ -1,4 +1,7 @@
-"""Memories that a host fills: initialised from a memory file, rewritten at run time, each word with a parity bit."""
+"""Memories that a host fills.
+
+Initialised from a memory file, rewritten at run time, each word with a parity bit.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,12 @@ def load_write(shape: LoadedShape) -> wiring.Signature:
 class LoadedMemory(wiring.Component):
     """``reads`` read ports on words of ``shape.bits`` bits.
 
-    Ports: ``load`` (a part of a word, written for reads from two cycles later on, or the next with ``fabric_registers``); ``address_N`` with ``enable_N`` (as of a BlockMemory); ``data_N``, ``latency`` cycles later: 2, and
-    three more with ``fabric_registers``; and a cycle behind it ``wrong_N`` (the word's parity is wrong). A word without parity is never wrong. ``contents``: words as they
-    are stored, parity included, that stand there from the start; a memory without any is initialised from a memory file, or not at all.
+    Ports: ``load`` (a part of a word, written for reads from two cycles later on, or the next with
+    ``fabric_registers``); ``address_N`` with ``enable_N`` (as of a BlockMemory); ``data_N``,
+    ``latency`` cycles later: 2, and three more with ``fabric_registers``; and a cycle behind it
+    ``wrong_N`` (the word's parity is wrong). A word without parity is never wrong. ``contents``:
+    words as they are stored, parity included, that stand there from the start; a memory without any
+    is initialised from a memory file, or not at all.
     """
 
     def __init__(
@@ -81,7 +87,9 @@ class LoadedMemory(wiring.Component):
         enable = Cat(load.enable & (load.part == n) for n in range(shape.parts))
         m.d.comb += [
             memory.write.address.eq(delay(m, load.word, way_in)),
-            memory.write.data.eq(delay(m, load.data[: shape.part_bits], way_in).replicate(shape.parts)),
+            memory.write.data.eq(
+                delay(m, load.data[: shape.part_bits], way_in).replicate(shape.parts)
+            ),
             memory.write.enable.eq(delay(m, enable, way_in, reset=True)),
         ]
         for n in range(self._reads):
@@ -93,6 +101,9 @@ class LoadedMemory(wiring.Component):
             ]
             if shape.parity:
                 stored = word[: shape.bits + 1]
-                sums = Cat(stored[low : low + PARITY_SPAN].xor() for low in range(0, len(stored), PARITY_SPAN))
+                sums = Cat(
+                    stored[low : low + PARITY_SPAN].xor()
+                    for low in range(0, len(stored), PARITY_SPAN)
+                )
                 m.d.comb += getattr(self, f"wrong_{n}").eq(delay(m, sums, 1).xor())
         return m

@@ -14,8 +14,10 @@ from mmfree.chip.design import Design
 class StateBanks(wiring.Component):
     """A token reads the current bank and writes the other; ``swap`` makes that the current one.
 
-    Ports: ``playing``: the token's side has access (``address``, ``write``), otherwise a host's (``host_address``, ``host_write`` with ``host_enable``), to the current bank;
-    ``values`` (P int16), LATENCY = 2 cycles after either address. Contents are undefined until written; after reset bank 0 is the current one.
+    Ports: ``playing``: the token's side has access (``address``, ``write``), otherwise a host's
+    (``host_address``, ``host_write`` with ``host_enable``), to the current bank; ``values`` (P
+    int16), LATENCY = 2 cycles after either address. Contents are undefined until written; after
+    reset bank 0 is the current one.
     """
 
     LATENCY = 2

@@ -17,11 +17,17 @@ MAX_DISTRIBUTED_WORDS = 64
 def word_memory(bits: int, words: int) -> memory.Memory:
     """Memory for the words of a vector, with undefined contents."""
     style = "distributed" if words <= MAX_DISTRIBUTED_WORDS else "block"
-    return memory.Memory(shape=unsigned(bits), depth=max(2, words), init=[], attrs={"ram_style": style})
+    return memory.Memory(
+        shape=unsigned(bits), depth=max(2, words), init=[], attrs={"ram_style": style}
+    )
 
 
 def group_write(width: int, groups: int) -> wiring.Signature:
-    """Write of P values: number of the group, whether it is written, which of them belong to the vector (the others are padding), P int16."""
+    """Write of P values.
+
+    Number of the group, whether it is written, which of them belong to the vector (the others are
+    padding), P int16.
+    """
     return wiring.Signature(
         {
             "group": Out(range(max(2, groups))),
@@ -35,8 +41,9 @@ def group_write(width: int, groups: int) -> wiring.Signature:
 class VectorMemory(wiring.Component):
     """``words`` words of C int16 elements; P divides C.
 
-    Ports: ``write`` (a group of P elements, padding included; takes effect for addresses from the next cycle on), ``read_address``; ``read_data`` (C int16) LATENCY = 2 cycles later.
-    Contents are undefined until written.
+    Ports: ``write`` (a group of P elements, padding included; takes effect for addresses from the
+    next cycle on), ``read_address``; ``read_data`` (C int16) LATENCY = 2 cycles later. Contents are
+    undefined until written.
     """
 
     LATENCY = 2
@@ -68,7 +75,9 @@ class VectorMemory(wiring.Component):
             elements = slice(16 * self._width * part, 16 * self._width * (part + 1))
             m.d.comb += [
                 write_port.addr.eq(write_addresses[part]),
-                write_port.en.eq(delay(m, write.enable & (write.group[:bits] == part), 1, reset=True)),
+                write_port.en.eq(
+                    delay(m, write.enable & (write.group[:bits] == part), 1, reset=True)
+                ),
                 write_port.data.eq(values),
                 read_port.addr.eq(addresses[self._width * part // REACH]),
                 self.read_data.as_value()[elements].eq(read_port.data),
@@ -79,15 +88,17 @@ class VectorMemory(wiring.Component):
 class GroupMemory(wiring.Component):
     """The same vector once more, read by groups of P elements; P divides C.
 
-    Ports: ``write`` as of a VectorMemory; ``group``; ``values`` (P int16) LATENCY = 4 cycles later, anything for the group that is written in the same cycle.
-    One group per cycle, never stalls. Contents are undefined until written.
+    Ports: ``write`` as of a VectorMemory; ``group``; ``values`` (P int16) LATENCY = 4 cycles later,
+    anything for the group that is written in the same cycle. One group per cycle, never stalls.
+    Contents are undefined until written.
     """
 
     LATENCY = 4
 
     def __init__(self, columns: int, width: int, words: int) -> None:
         groups = max(2, words) * columns // width
-        # In block RAM where there are many: choosing from the words of a VectorMemory takes more than a LUT per column.
+        # In block RAM where there are many: choosing from the words of a VectorMemory takes more
+        # than a LUT per column.
         self._memory = BlockMemory("groups", part_bits=16, parts=width, depth=groups)
         super().__init__(
             {

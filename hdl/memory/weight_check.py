@@ -30,12 +30,15 @@ def check_latency(groups: int) -> int:
 
 
 class WeightCheck(wiring.Component):
-    """Pages of 4,096 bits folded to 32 by XOR, and CRC-32 over the folded pages (docs/accelerator.md).
+    """Pages of 4,096 bits folded to 32 by XOR, and CRC-32 over the folded pages
+    (docs/accelerator.md).
 
-    Ports: ``words`` (that of group g comes g cycles after the first's); with the first group's ``valid`` (a word of weights), ``last`` (the segment's last), or ``check``
-    (its check word); ``restart`` (a token begins: forget what was under way). ``done`` ``latency`` cycles after a check word, with ``fault``: it does not
-    agree. One word per cycle; never stalls, for pages but the last are as long as the CRC takes, and a check word ends what may follow closely. After reset nothing is under
-    way.
+    Ports: ``words`` (that of group g comes g cycles after the first's); with the first group's
+    ``valid`` (a word of weights), ``last`` (the segment's last), or ``check`` (its check word);
+    ``restart`` (a token begins: forget what was under way). ``done`` ``latency`` cycles after a
+    check word, with ``fault``: it does not agree. One word per cycle; never stalls, for pages but
+    the last are as long as the CRC takes, and a check word ends what may follow closely. After
+    reset nothing is under way.
     """
 
     def __init__(self, design: Design) -> None:
@@ -57,7 +60,8 @@ class WeightCheck(wiring.Component):
         m = Module()
         groups, page_words = self._design.num_groups, self._design.page_words
         m.submodules.crc = crc = _CRC32(data_width=8).create()
-        # Cycles 0 and 1: a group's share becomes 32 bits; each group adds the fold of those before, which is a cycle old.
+        # Cycles 0 and 1: a group's share becomes 32 bits; each group adds the fold of those before,
+        # which is a cycle old.
         fold: Value | None = None
         for group in range(groups):
             own = _fold(m, self.words[group])
@@ -77,7 +81,8 @@ class WeightCheck(wiring.Component):
             m.d.sync += [page.eq(page ^ fold), words.eq(words + 1)]
             with m.If(ends):
                 m.d.sync += [page.eq(0), words.eq(0)]
-        # A page goes into the CRC byte by byte. The segment's last one may come while another is under way, and waits.
+        # A page goes into the CRC byte by byte. The segment's last one may come while another is
+        # under way, and waits.
         left, shifting = Signal(range(PAGE_WORDS + 1)), Signal(CHECK_BITS, reset_less=True)
         waiting, waits = Signal(CHECK_BITS, reset_less=True), Signal()
         idle = left <= 1
@@ -88,12 +93,18 @@ class WeightCheck(wiring.Component):
             m.d.sync += [waiting.eq(whole), waits.eq(1)]
         with m.Elif(idle & (arrived | waits)):
             m.d.sync += [left.eq(PAGE_WORDS), shifting.eq(Mux(waits, waiting, whole)), waits.eq(0)]
-        # The check word, at the latest a cycle behind: so many cycles later the CRC holds every page.
-        checked, expected = delay(m, check, _CRC_CYCLES, reset=True), Signal(CHECK_BITS, reset_less=True)
+        # The check word, at the latest a cycle behind: so many cycles later the CRC holds every
+        # page.
+        checked, expected = (
+            delay(m, check, _CRC_CYCLES, reset=True),
+            Signal(CHECK_BITS, reset_less=True),
+        )
         with m.If(check):
             m.d.sync += expected.eq(fold)
         wrong = Signal(4)
-        m.d.sync += wrong.eq(Cat((expected[n : n + 8] != crc.crc[n : n + 8]) for n in range(0, CHECK_BITS, 8)))
+        m.d.sync += wrong.eq(
+            Cat((expected[n : n + 8] != crc.crc[n : n + 8]) for n in range(0, CHECK_BITS, 8))
+        )
         m.d.comb += crc.start.eq(delay(m, checked | self.restart, 1, reset=True))
         with m.If(self.restart):
             m.d.sync += [page.eq(0), words.eq(0), left.eq(0), waits.eq(0)]

@@ -1,4 +1,6 @@
-"""Activations: the vector that a segment reads, quantized on its first passing and kept for the others."""
+"""Activations: the vector that a segment reads, quantized on its first passing and kept for the
+others.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,15 @@ LATENCY = _QUANTIZED + 2
 class Activations(wiring.Component):
     """Delivers the activations of each tile, LATENCY = 8 cycles after its beat.
 
-    In a segment's first row block (``beat.fresh``) tiles come from the vector memory through the quantizer into a memory of words of int8, from which every tile is read, the
-    first time in the cycle after it was written.
+    In a segment's first row block (``beat.fresh``) tiles come from the vector memory through the
+    quantizer into a memory of words of int8, from which every tile is read, the first time in the
+    cycle after it was written.
 
-    Ports: ``beat``, ``tile``; ``x``, ``u`` (the vector memories' words, VectorMemory.LATENCY after ``tile``), ``reads_u`` (which of them the segment reads) and ``tail`` (elements of the
-    vector's last word), steady during a segment; ``shift`` (15 - b), steady from two cycles after a segment's first beat; ``activations`` (C int8) with ``o_beat``;
-    ``fresh`` with ``q``: words for RMSNorm, two cycles earlier; ``saturated`` (C flags). One tile per cycle; never stalls.
+    Ports: ``beat``, ``tile``; ``x``, ``u`` (the vector memories' words, VectorMemory.LATENCY after
+    ``tile``), ``reads_u`` (which of them the segment reads) and ``tail`` (elements of the vector's
+    last word), steady during a segment; ``shift`` (15 - b), steady from two cycles after a
+    segment's first beat; ``activations`` (C int8) with ``o_beat``; ``fresh`` with ``q``: words for
+    RMSNorm, two cycles earlier; ``saturated`` (C flags). One tile per cycle; never stalls.
     """
 
     def __init__(self, design: Design) -> None:
@@ -71,7 +76,9 @@ class Activations(wiring.Component):
         m.d.sync += dropped.eq(Mux(beats[_MASKED - 2].last, ~in_tail, 0))
         for c in range(columns):
             masked = Signal(signed(16), reset_less=True, name=f"masked_{c}")
-            m.d.sync += masked.eq(Mux(dropped[c], 0, Mux(reads_u[c // REACH], self.u[c], self.x[c])))
+            m.d.sync += masked.eq(
+                Mux(dropped[c], 0, Mux(reads_u[c // REACH], self.u[c], self.x[c]))
+            )
             m.d.comb += quantizer.u[c].eq(masked)
         m.d.comb += quantizer.shift.eq(self.shift)
         # A word is there; a cycle later one is read.

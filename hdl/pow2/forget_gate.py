@@ -25,12 +25,15 @@ _ONE = 1 << DEFAULT_FORMATS.forget_fb
 
 
 class ForgetGate(wiring.Component):
-    """Table entry of sat_8(z + bias), or clamp(z + bias + 128, 0, 256), or clamp(z + bias, -256, 256), for P lanes (docs/arithmetic.md, 9).
+    """Table entry of sat_8(z + bias), or clamp(z + bias + 128, 0, 256), or clamp(z + bias, -256,
+    256), for P lanes (docs/arithmetic.md, 9).
 
     i and gate take the same way, with a bias of 0, to their SiLU entry.
 
-    Ports: ``z``, ``bias`` (P int16), ``gate`` (index in GATES); ``index`` (P int8, two cycles later: address the table, which answers ``entry`` TABLE_LATENCY cycles after that);
-    ``o`` (P int16) and ``saturated`` (P flags: the index was clamped), ``latency`` = 5 cycles after z. New operands every cycle; never stalls; no reset.
+    Ports: ``z``, ``bias`` (P int16), ``gate`` (index in GATES); ``index`` (P int8, two cycles
+    later: address the table, which answers ``entry`` TABLE_LATENCY cycles after that); ``o`` (P
+    int16) and ``saturated`` (P flags: the index was clamped), ``latency`` = 5 cycles after z. New
+    operands every cycle; never stalls; no reset.
     """
 
     def __init__(self, width: int) -> None:
@@ -59,7 +62,8 @@ class ForgetGate(wiring.Component):
             # Cycle 0: bias.
             total = Signal(signed(17), reset_less=True, name=f"total_{p}")
             m.d.sync += total.eq(self.z[p] + self.bias[p])
-            # Cycle 1: table address. Cycles 1, 2: the hard gates, total + 128 in 0..256, or total in -256..256.
+            # Cycle 1: table address. Cycles 1, 2: the hard gates, total + 128 in 0..256, or total
+            # in -256..256.
             index, clamped = saturate(total, 8)
             register = Signal(signed(8), reset_less=True, name=f"index_{p}")
             ramp = Signal(signed(FORGET_BITS), reset_less=True, name=f"ramp_{p}")
@@ -70,7 +74,9 @@ class ForgetGate(wiring.Component):
             low = Mux(signed_later, -_ONE, 0)
             m.d.sync += [
                 register.eq(index),
-                ramp.eq(Mux(beyond, _ONE, Mux(below | (centred[-1] & ~signed_later), low, centred))),
+                ramp.eq(
+                    Mux(beyond, _ONE, Mux(below | (centred[-1] & ~signed_later), low, centred))
+                ),
             ]
             # Cycle 4: the entry has arrived.
             m.d.sync += [

@@ -1,4 +1,7 @@
-"""Output product of the MLGRU and of the GLU, and the noise: a small operand times a table value."""
+"""Output product of the MLGRU and of the GLU, and the noise.
+
+a small operand times a table value.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,9 @@ LATENCY = product_latency(signed(OPERAND_BITS), SHIFT) + 1
 class GatedProduct(wiring.Component):
     """u = sat_16(rnd(operand * value, 6)) for P lanes (docs/arithmetic.md, 11, 12 and 14).
 
-    Ports: ``operand`` (P signed 9 bits: g or up, an int8, or the temperature), ``value`` (P int16: a SiLU entry, or Gumbel noise); ``u`` (P int16) and ``saturated`` (P
-    flags), ``latency`` cycles later. New operands every cycle; never stalls; no reset.
+    Ports: ``operand`` (P signed 9 bits: g or up, an int8, or the temperature), ``value`` (P int16:
+    a SiLU entry, or Gumbel noise); ``u`` (P int16) and ``saturated`` (P flags), ``latency`` cycles
+    later. New operands every cycle; never stalls; no reset.
     """
 
     def __init__(self, width: int) -> None:

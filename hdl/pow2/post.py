@@ -47,7 +47,11 @@ _SIGMOID, _SILU = 0, 1  # top bit of a table address
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """Cycles from a tag to: z; table entries and f at the buffer; c, f and h; h'; its SiLU entry; the key. And to the last write of a segment, or to the row of the head."""
+    """Cycles from a tag to: z.
+
+    Table entries and f at the buffer; c, f and h; h'; its SiLU entry; the key. And to the last
+    write of a segment, or to the row of the head.
+    """
 
     z: int
     entry: int
@@ -94,13 +98,17 @@ class Post(wiring.Component):
                                  +-> UpdateState -> h' -> SiLU -+
                                  +------------------------------+-> GatedProduct -> u (g, up)
 
-    Ports: ``tag``, ``acc``, ``multiplier``, ``shift``, ``wide`` of RowBlocks; ``kind`` and ``gate`` of the header; ``restart`` (a token begins: biases, state and
-    Argmax from the start), ``begin`` (h reads as 0); ``entry`` of the Noise (NOISE_LATENCY cycles after ``tag``) and ``temperature``; ``embedding`` (writes of the
-    residual vector at a token's start, passed on a cycle later); addresses and answers of the memories: ``table_address`` / ``table_entry`` (2 P, TABLE_LATENCY cycles),
-    ``x_group`` / ``x`` (X_LATENCY), ``bias_address`` / ``bias`` (BIAS_LATENCY), with ``table_used`` and ``bias_used`` when answers count; ``state_address`` / ``state`` (STATE_LATENCY); writes
-    ``write_x``, ``write_u``, ``write_state``, ``write_logits``; ``vector_done`` (the vector's last value is written EARLY cycles later), ``logits_done`` (``next_row`` is that of the largest
-    key); ``saturations`` (flags per site).
-    P values per cycle, never stalls. ``stages``: cycles from ``tag`` on. After reset nothing is under way.
+    Ports: ``tag``, ``acc``, ``multiplier``, ``shift``, ``wide`` of RowBlocks; ``kind`` and ``gate``
+    of the header; ``restart`` (a token begins: biases, state and Argmax from the start), ``begin``
+    (h reads as 0); ``entry`` of the Noise (NOISE_LATENCY cycles after ``tag``) and ``temperature``;
+    ``embedding`` (writes of the residual vector at a token's start, passed on a cycle later);
+    addresses and answers of the memories: ``table_address`` / ``table_entry`` (2 P, TABLE_LATENCY
+    cycles), ``x_group`` / ``x`` (X_LATENCY), ``bias_address`` / ``bias`` (BIAS_LATENCY), with
+    ``table_used`` and ``bias_used`` when answers count; ``state_address`` / ``state``
+    (STATE_LATENCY); writes ``write_x``, ``write_u``, ``write_state``, ``write_logits``;
+    ``vector_done`` (the vector's last value is written EARLY cycles later), ``logits_done``
+    (``next_row`` is that of the largest key); ``saturations`` (flags per site). P values per cycle,
+    never stalls. ``stages``: cycles from ``tag`` on. After reset nothing is under way.
     """
 
     def __init__(self, design: Design) -> None:
@@ -175,13 +183,19 @@ class Post(wiring.Component):
             self.saturations.projection.eq(Mux(tag.role.logit, 0, over)),
             self.saturations.logit.eq(Mux(tag.role.logit, over, 0)),
         ]
-        ends = [self._residual(m, tags), self._products(m, technology_of(platform), tags, *self._gates(m, tags))]
+        ends = [
+            self._residual(m, tags),
+            self._products(m, technology_of(platform), tags, *self._gates(m, tags)),
+        ]
         m.d.comb += self.vector_done.eq(Cat(ends).any())
         self._logits(m, tags)
         return m
 
     def _residual(self, m: Module, tags: list[Any]) -> Value:
-        """o and down: x + y. Returns the flag of the vector's end, EARLY cycles before its write."""
+        """o and down: x + y.
+
+        Returns the flag of the vector's end, EARLY cycles before its write.
+        """
         m.d.comb += self.x_group.eq(tags[self.stages.z - X_LATENCY].group)
         tag = tags[self.stages.z + 1]
         active = tag.valid & tag.role.residual
@@ -226,7 +240,11 @@ class Post(wiring.Component):
             m.d.comb += argmax.keys[p].eq(key)
 
     def _gates(self, m: Module, tags: list[Any]) -> tuple[Value, Value]:
-        """i, f and gate: table entries into the buffer. Returns, for g and up, what the buffer holds: (SiLU entry, f), ``ready`` cycles after their tag."""
+        """i, f and gate: table entries into the buffer.
+
+        Returns, for g and up, what the buffer holds: (SiLU entry, f), ``ready`` cycles after their
+        tag.
+        """
         gate, width = self.forget_gate, self._design.post_width
         early, tag = tags[self.stages.z - 1 - BIAS_LATENCY], tags[self.stages.z]
         biased = tags[self.stages.z - 1]
@@ -248,10 +266,15 @@ class Post(wiring.Component):
                 self.table_address[p].eq(Cat(gate.index[p], select)),
                 gate.entry[p].eq(self.table_entry[p]),
             ]
-        answered, late = tags[self.stages.z + INDEX_LATENCY + TABLE_LATENCY], tags[self.stages.entry]
+        answered, late = (
+            tags[self.stages.z + INDEX_LATENCY + TABLE_LATENCY],
+            tags[self.stages.entry],
+        )
         by_table = answered.role.table | (answered.role.forget & (self.gate == BY_TABLE))
         m.d.comb += [
-            self.saturations.gate.eq(Mux(late.valid & late.role.forget, gate.saturated & late.keep, 0)),
+            self.saturations.gate.eq(
+                Mux(late.valid & late.role.forget, gate.saturated & late.keep, 0)
+            ),
             self.table_used[:width].eq(Mux(answered.valid & by_table, answered.keep, 0)),
         ]
         forgets = Cat(gate.o[p][:FORGET_BITS] for p in range(width))
@@ -277,7 +300,10 @@ class Post(wiring.Component):
     def _products(
         self, m: Module, technology: Technology, tags: list[Any], entry: Value, forget: Value
     ) -> Value:
-        """g and up: the new state, and the product. Returns the flag of the vector's end, EARLY cycles before its write."""
+        """g and up: the new state, and the product.
+
+        Returns the flag of the vector's end, EARLY cycles before its write.
+        """
         width, update = self._design.post_width, self.update_state
         gates = Signal()
         m.d.sync += gates.eq(self.kind == GATES)
@@ -322,15 +348,28 @@ class Post(wiring.Component):
         return self._gated_product(m, technology, gates, tags[self.stages.ready], squashed, entry)
 
     def _gated_product(
-        self, m: Module, technology: Technology, gates: Value, ready: Any, squashed: Any, entry: Value
+        self,
+        m: Module,
+        technology: Technology,
+        gates: Value,
+        ready: Any,
+        squashed: Any,
+        entry: Value,
     ) -> Value:
-        """u from the operand and SiLU of h' (``squashed``: its tag) or of gate (``ready``); in the head, noise from Gumbel entry and temperature."""
+        """u from the operand and SiLU of h' (``squashed``: its tag) or of gate (``ready``).
+
+        In the head, noise from Gumbel entry and temperature.
+        """
         width, product = self._design.post_width, self.gated_product
         kinds = copies(m, technology, Cat(self.kind == GATES, self.kind == HEAD), width)
         for p, (own_gates, head) in enumerate(kinds):
-            z_ready = delay(m, self.requantize.z[p][:8].as_signed(), self.stages.ready - self.stages.z)
+            z_ready = delay(
+                m, self.requantize.z[p][:8].as_signed(), self.stages.ready - self.stages.z
+            )
             z_squashed = delay(m, z_ready, self.stages.squashed - self.stages.ready)
-            value = Mux(own_gates, self.table_entry[width + p], entry.word_select(p, 16).as_signed())
+            value = Mux(
+                own_gates, self.table_entry[width + p], entry.word_select(p, 16).as_signed()
+            )
             operand = Signal(signed(OPERAND_BITS), name=f"operand_{p}")
             m.d.comb += operand.eq(Mux(head, self.temperature, Mux(own_gates, z_squashed, z_ready)))
             m.d.sync += [

@@ -19,8 +19,9 @@ LATENCY = 3
 class Quantizer(wiring.Component):
     """q = sat_8(((u << shift) + 128) >> 8) for C elements at a time (docs/arithmetic.md, 5).
 
-    Ports: ``u`` (C int16), ``shift`` (15 - b, steady from a cycle before the first word); ``q`` (C int8) and ``saturated`` (C flags), LATENCY = 3 cycles later. One word per cycle;
-    never stalls; no reset.
+    Ports: ``u`` (C int16), ``shift`` (15 - b, steady from a cycle before the first word); ``q`` (C
+    int8) and ``saturated`` (C flags), LATENCY = 3 cycles later. One word per cycle; never stalls;
+    no reset.
     """
 
     def __init__(self, columns: int) -> None:
@@ -40,8 +41,9 @@ class Quantizer(wiring.Component):
         coarse_shifts = copies(m, technology, self.shift[2:], num_copies(self._columns))
         fine_shifts = copies(m, technology, self.shift[:2], num_copies(self._columns))
         for c in range(self._columns):
-            # Bits 7 to 15 of u << shift are wanted; no set bit above is lost, by the choice of shift.
-            # Cycle 0: by a multiple of 4; of the lower bits, the three that the next cycle can bring up.
+            # Bits 7 to 15 of u << shift are wanted; no set bit above is lost, by the choice of
+            # shift. Cycle 0: by a multiple of 4; of the lower bits, the three that the next cycle
+            # can bring up.
             coarse = Signal(12, reset_less=True, name=f"coarse_{c}")
             padded = Cat(Const(0, 12), self.u[c])
             with m.Switch(coarse_shifts[c // REACH]):
@@ -64,7 +66,10 @@ class Quantizer(wiring.Component):
 
 
 def magnitude(values: list[Value], keep: list[Value]) -> Value:
-    """OR over the kept int16 values of u ^ (u >> 15): 15 bits whose bit length is the vector's b."""
+    """OR over the kept int16 values of u ^ (u >> 15).
+
+    15 bits whose bit length is the vector's b.
+    """
     folded = [Mux(k, u[:15] ^ u[15].replicate(15), 0) for u, k in zip(values, keep, strict=True)]
     return reduce(or_, folded)
 

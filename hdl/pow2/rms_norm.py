@@ -22,7 +22,10 @@ _ROOT, _ROOT_LATENCY = LoadedShape(8, 256), 2
 
 
 def num_squares(columns: int) -> int:
-    """Squares per cycle: a quarter of a word; results of the array can wait for the scale meanwhile."""
+    """Squares per cycle: a quarter of a word.
+
+    Results of the array can wait for the scale meanwhile.
+    """
     return max(min(columns, 4), columns // 4)
 
 
@@ -46,10 +49,12 @@ class RMSNorm(wiring.Component):
 
     Words are kept as they come, and taken up again a part of num_squares(C) elements per cycle.
 
-    Ports: ``valid``, ``last``, ``q`` (C int8): the words of a vector; ``multiplier`` (3 x 9 bits, steady); ``clear``: a new vector.
-    ``done`` rises ``latency`` cycles after the last part was taken up (``parts`` cycles per word, the first one cycle after the first word), with ``scale`` (3 x 9 bits) and
-    ``exponent`` (k, 6..15), and stays until ``clear``. ``load``: of the table; ``wrong``: parity of the entry that was read.
-    One word per cycle; never stalls. After reset, ``done`` is 0.
+    Ports: ``valid``, ``last``, ``q`` (C int8): the words of a vector; ``multiplier`` (3 x 9 bits,
+    steady); ``clear``: a new vector. ``done`` rises ``latency`` cycles after the last part was
+    taken up (``parts`` cycles per word, the first one cycle after the first word), with ``scale``
+    (3 x 9 bits) and ``exponent`` (k, 6..15), and stays until ``clear``. ``load``: of the table;
+    ``wrong``: parity of the entry that was read. One word per cycle; never stalls. After reset,
+    ``done`` is 0.
     """
 
     def __init__(self, design: Design) -> None:
@@ -131,7 +136,9 @@ class RMSNorm(wiring.Component):
         return m
 
     def _take_up(self, m: Module) -> tuple[Value, Value, Value, Value]:
-        """(part of a word, valid, first of the vector, last of it), two cycles after it is taken up."""
+        """(part of a word, valid, first of the vector, last of it), two cycles after it is taken
+        up.
+        """
         m.submodules.words = words = word_memory(8 * self._columns, self._words)
         write, read = words.write_port(), words.read_port()
         written, word = Signal(range(self._words + 1)), Signal(range(self._words + 1))

@@ -18,8 +18,10 @@ from hdl.pow2.quantizer import bit_length, magnitude
 class VectorSize(wiring.Component):
     """15 - b of the last vector (docs/arithmetic.md, 5), accumulated while its values are written.
 
-    Ports: ``x``, ``u`` (the writes of the two vectors; values that do not belong to them do not count); ``load`` (the header of the segment that reads the vector is
-    new: the size is complete, and taken over, START_CYCLES later); ``shift`` (0..15), steady from a cycle after that until the next. After reset 0.
+    Ports: ``x``, ``u`` (the writes of the two vectors; values that do not belong to them do not
+    count); ``load`` (the header of the segment that reads the vector is new: the size is complete,
+    and taken over, START_CYCLES later); ``shift`` (0..15), steady from a cycle after that until the
+    next. After reset 0.
     """
 
     def __init__(self, x: wiring.Signature, u: wiring.Signature) -> None:
@@ -28,7 +30,10 @@ class VectorSize(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         writes: list[Any] = [self.x, self.u]
-        sizes = [magnitude(list(write.data), [write.enable & keep for keep in write.keep]) for write in writes]
+        sizes = [
+            magnitude(list(write.data), [write.enable & keep for keep in write.keep])
+            for write in writes
+        ]
         written, size = Signal(15), Signal(15)
         m.d.sync += [written.eq(reduce(or_, sizes)), size.eq(size | written)]
         with m.If(delay(m, self.load, START_CYCLES, reset=True)):

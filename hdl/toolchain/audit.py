@@ -24,17 +24,24 @@ def forbidden_cells(rtlil: str) -> list[str]:
 
 
 def ecp5_cells(files: dict[str, str], top: str) -> dict[str, int]:
-    """Cells by type after synthesis for the ECP5 (``synth_ecp5``, DSP inference left on), of the flattened ``top``.
+    """Cells by type after synthesis for the ECP5 (``synth_ecp5``, DSP inference left on), of the
+    flattened ``top``.
 
-    ``files``: name -> text; RTLIL (.il) and Verilog (.v) are read, others lie beside them (memory files: without contents, a memory is constant, and goes).
+    ``files``: name -> text; RTLIL (.il) and Verilog (.v) are read, others lie beside them (memory
+    files: without contents, a memory is constant, and goes).
     """
     return dict(_synthesize(files, f"synth_ecp5 -top {top}")["design"]["num_cells_by_type"])
 
 
-def cells_by_block(rtlil_text: str, top: str, synthesis: str = "synth_ecp5 -noflatten") -> dict[str, dict[str, int]]:
-    """Cells by type of every block that stands in ``top``, with all that it holds; "top": what stands there itself.
+def cells_by_block(
+    rtlil_text: str, top: str, synthesis: str = "synth_ecp5 -noflatten"
+) -> dict[str, dict[str, int]]:
+    """Cells by type of every block that stands in ``top``, with all that it holds.
 
-    ``synthesis``: a ``synth_*`` command of Yosys that keeps the blocks. Blocks are synthesized apart, so together they take a few percent more than the flattened whole.
+    "top": what stands there itself.
+
+    ``synthesis``: a ``synth_*`` command of Yosys that keeps the blocks. Blocks are synthesized
+    apart, so together they take a few percent more than the flattened whole.
     """
     modules = _synthesize({f"{top}.il": rtlil_text}, f"{synthesis} -top {top}")["modules"]
     modules = {name.removeprefix("\\"): module for name, module in modules.items()}
@@ -42,7 +49,9 @@ def cells_by_block(rtlil_text: str, top: str, synthesis: str = "synth_ecp5 -nofl
     def total(name: str) -> dict[str, int]:
         found: dict[str, int] = {}
         for kind, count in modules[name]["num_cells_by_type"].items():
-            inner = total(kind.removeprefix("\\")) if kind.removeprefix("\\") in modules else {kind: 1}
+            inner = (
+                total(kind.removeprefix("\\")) if kind.removeprefix("\\") in modules else {kind: 1}
+            )
             for cell, each in inner.items():
                 found[cell] = found.get(cell, 0) + count * each
         return found
@@ -50,7 +59,11 @@ def cells_by_block(rtlil_text: str, top: str, synthesis: str = "synth_ecp5 -nofl
     own = modules[top]["num_cells_by_type"]
     blocks = [name.removeprefix("\\") for name in own if name.removeprefix("\\") in modules]
     found = {name.removeprefix(f"{top}.").partition("$")[0]: total(name) for name in blocks}
-    return found | {"top": {kind: count for kind, count in own.items() if kind.removeprefix("\\") not in modules}}
+    return found | {
+        "top": {
+            kind: count for kind, count in own.items() if kind.removeprefix("\\") not in modules
+        }
+    }
 
 
 def _synthesize(files: dict[str, str], synthesis: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from hdl.toolchain.place_and_route import (
 )
 from mmfree.chip.design import LOADED_MEMORIES, Design, padding_share
 from mmfree.chip.layout import layout
+from mmfree.errors import CheckFailed, InputError
 from mmfree.tape.pow2 import Tape
 
 BITSTREAM, DESCRIPTION = "mmfree.bit", "build.json"
@@ -44,15 +45,15 @@ _REMEDIES = {
 }
 
 
-class MissedClockError(RuntimeError):
+class MissedClockError(CheckFailed):
     """The routed design is slower than the clock asked for."""
 
 
-class MultiplierError(RuntimeError):
+class MultiplierError(CheckFailed):
     """A design holds a cell that multiplies."""
 
 
-class DoesNotFitError(RuntimeError):
+class DoesNotFitError(InputError):
     """A design needs more than the board's device has."""
 
 
@@ -60,8 +61,9 @@ class DoesNotFitError(RuntimeError):
 class Request:
     """What to build: a tape on a design on a board.
 
-    ``clock_hz``: to ask for. ``seed``: of placement. ``allow_slow``: keep the result though the clock is missed. ``synthesis_options``, ``route_options``: further ones of
-    synth_ecp5 and nextpnr-ecp5.
+    ``clock_hz``: to ask for. ``seed``: of placement. ``allow_slow``: keep the result though the
+    clock is missed. ``synthesis_options``, ``route_options``: further ones of synth_ecp5 and
+    nextpnr-ecp5.
     """
 
     tape: Tape
@@ -74,12 +76,16 @@ class Request:
     route_options: Sequence[str] = ()
 
 
-def build(request: Request, out: Path, progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """Write KEPT to the folder ``out``, which is made; returns what DESCRIPTION holds. Nothing is written before everything has succeeded.
+def build(
+    request: Request, out: Path, progress: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Write KEPT to the folder ``out``, which is made; returns what DESCRIPTION holds.
+
+    Nothing is written before everything has succeeded.
 
     Raises
     ------
-    ValueError
+    InputError
         If the clock cannot be made on the board.
     DoesNotFitError
         If the design is too large for the device; the message names the resource and what would do.
@@ -87,8 +93,10 @@ def build(request: Request, out: Path, progress: Callable[[str], None] = lambda 
         If the clock is missed, unless ``allow_slow``.
     MultiplierError
         If there is a multiplying cell in the RTLIL, or a DSP block in the result.
+    ToolMissing
+        If a tool is not installed.
     PlaceAndRouteError, YosysError
-        If a tool is missing, or fails otherwise.
+        If a tool fails otherwise.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -96,8 +104,9 @@ def build(request: Request, out: Path, progress: Callable[[str], None] = lambda 
             description = _build(request, folder, progress)
         except ResourceError as error:
             raise DoesNotFitError(
-                f"{request.board.name}: the design needs at least {error.needed:,} {error.resource}, and the {request.board.target.device} has "
-                f"{error.available:,}; what needs fewer: {_REMEDIES.get(error.resource, 'a smaller design')}"
+                f"{request.board.name}: the design needs at least {error.needed:,}"
+                f" {error.resource}, and the {request.board.target.device} has {error.available:,};"
+                f" what needs fewer: {_REMEDIES.get(error.resource, 'a smaller design')}"
             ) from None
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
         _keep(folder, out)
@@ -109,7 +118,9 @@ def _build(request: Request, folder: Path, progress: Callable[[str], None]) -> d
     refuse_more_memory(design, board.block_rams)
     planned = plan(board, design, layout(request.tape, design), request.clock_hz)
     if cells := forbidden_cells(planned.rtlil):
-        raise MultiplierError(f"the design multiplies: {cells[0]} (of {len(cells)} such cells in the RTLIL)")
+        raise MultiplierError(
+            f"the design multiplies: {cells[0]} (of {len(cells)} such cells in the RTLIL)"
+        )
     progress(f"synthesizing {design.lanes} lanes for {board.name} ...")
     cells_by_type = synthesize(planned.rtlil, folder, options=request.synthesis_options)
     refuse_dsp(cells_by_type)
@@ -125,8 +136,9 @@ def _build(request: Request, folder: Path, progress: Callable[[str], None]) -> d
     refuse_dsp({kind: used for kind, (used, _) in routed.utilisation.items()})
     if not (routed.met or request.allow_slow):
         raise MissedClockError(
-            f"{board.name}: the design is routed for {routed.fmax_hz / 1e6:.1f} MHz, and the clock is {planned.pll.output_hz / 1e6:g} MHz: "
-            "ask for less with --clock, try another --seed, or keep the result with --allow-slow"
+            f"{board.name}: the design is routed for {routed.fmax_hz / 1e6:.1f} MHz, and the clock"
+            f" is {planned.pll.output_hz / 1e6:g} MHz: ask for less with --clock, try another"
+            " --seed, or keep the result with --allow-slow"
         )
     packing = pack(folder, BITSTREAM)
     script = synthesis_script("top", request.synthesis_options)
@@ -139,8 +151,13 @@ def _build(request: Request, folder: Path, progress: Callable[[str], None]) -> d
     }
 
 
-def describe(request: Request, planned: Plan, routed: Routed, cells: dict[str, int]) -> dict[str, Any]:
-    """What DESCRIPTION says of a routed design. ``utilisation``: used and available; LUT4 and CCU2C as synthesized, the others as placed."""
+def describe(
+    request: Request, planned: Plan, routed: Routed, cells: dict[str, int]
+) -> dict[str, Any]:
+    """What DESCRIPTION says of a routed design.
+
+    ``utilisation``: used and available; LUT4 and CCU2C as synthesized, the others as placed.
+    """
     placed = routed.utilisation
     comb_available = placed["TRELLIS_COMB"][1]
     utilisation = {
@@ -153,7 +170,9 @@ def describe(request: Request, planned: Plan, routed: Routed, cells: dict[str, i
         "device": asdict(request.board.target),
         "lanes": request.design.lanes,
         "tape_sha256": request.tape.sha256,
-        "padding_share": padding_share(request.tape.config, request.design.rows, request.design.columns),
+        "padding_share": padding_share(
+            request.tape.config, request.design.rows, request.design.columns
+        ),
         "clock_hz": routed.fmax_hz,
         "clock_asked_hz": request.clock_hz,
         "pll_hz": planned.pll.output_hz,
@@ -173,7 +192,9 @@ def describe(request: Request, planned: Plan, routed: Routed, cells: dict[str, i
 
 
 def refuse_more_memory(design: Design, available: int) -> None:
-    """Raise ResourceError if the memories of the image alone have more bits than ``available`` blocks: long before a tool would find out."""
+    """Raise ResourceError if the memories of the image alone have more bits than ``available``
+    blocks: long before a tool would find out.
+    """
     bits = 0
     for name in LOADED_MEMORIES:
         shape = design.loaded_shape(name)
@@ -195,7 +216,10 @@ def _versions() -> dict[str, str]:
 
 
 def _keep(folder: Path, out: Path) -> None:
-    """Move KEPT to ``out``; a new folder appears with all of them, in one that was there they are replaced."""
+    """Move KEPT to ``out``.
+
+    a new folder appears with all of them, in one that was there they are replaced.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:

@@ -1,4 +1,7 @@
-"""What an accelerator costs, before it is built: cycles per token, exactly; LUTs, flip-flops and memory blocks of the ECP5, from the syntheses that were measured."""
+"""What an accelerator costs, before it is built: cycles per token, exactly.
+
+LUTs, flip-flops and memory blocks of the ECP5, from the syntheses that were measured.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,11 @@ _FIRST_ADMISSION = 2
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentCycles:
-    """Cycles of one entry of the segment table: all, those in which a tile was admitted, and waits by cause (``hdl.control.sequencer.WAITS``; weights are always available)."""
+    """Cycles of one entry of the segment table.
+
+    All, those in which a tile was admitted, and waits by cause (``hdl.control.sequencer.WAITS``;
+    weights are always available).
+    """
 
     name: str
     cycles: int
@@ -84,7 +91,9 @@ class _Latencies:
 
 
 def segment_cycles(config: ModelConfig, design: Design) -> list[SegmentCycles]:
-    """Cycles of the embedding and of every segment of a model's token, with weights always available: equal to the chip's own counters."""
+    """Cycles of the embedding and of every segment of a model's token, with weights always
+    available: equal to the chip's own counters.
+    """
     latencies = _Latencies.of(design)
     tiles = -(-config.hidden_size // design.columns)
     groups = tiles * design.columns // design.post_width
@@ -92,7 +101,12 @@ def segment_cycles(config: ModelConfig, design: Design) -> list[SegmentCycles]:
     cycles = 2 + EMBEDDING_LATENCY + (groups - 1) - EARLY + 2
     found = [
         SegmentCycles(
-            name="embedding", cycles=cycles, beats=0, wait_room=0, wait_drain=0, wait_vector=cycles - 2
+            name="embedding",
+            cycles=cycles,
+            beats=0,
+            wait_room=0,
+            wait_drain=0,
+            wait_vector=cycles - 2,
         )
     ]
     for kind, layer, rows, fan_in in segment_shapes(config):
@@ -108,7 +122,9 @@ def cycles_per_token(config: ModelConfig, design: Design) -> int:
 
 def lane_utilization(config: ModelConfig, design: Design) -> float:
     """Ternary weights of the model per lane and cycle, head included."""
-    weights = sum(len(SEGMENT_ROLES[k]) * rows * fan_in for k, _, rows, fan_in in segment_shapes(config))
+    weights = sum(
+        len(SEGMENT_ROLES[k]) * rows * fan_in for k, _, rows, fan_in in segment_shapes(config)
+    )
     return weights / (design.lanes * cycles_per_token(config, design))
 
 
@@ -129,7 +145,8 @@ def _segment(
 ) -> SegmentCycles:
     tiles, blocks = -(-fan_in // design.columns), len(SEGMENT_ROLES[kind]) * -(-rows // design.rows)
     slots = design.groups_per_block
-    # A tile's words reach the norm, and its last tile's sums the queue, so many cycles after admission.
+    # A tile's words reach the norm, and its last tile's sums the queue, so many cycles after
+    # admission.
     to_norm = ACTIVATIONS_LATENCY - 1
     to_queue = 1 + ACTIVATIONS_LATENCY + latencies.array + latencies.groups - 1
     scale_done = _FIRST_ADMISSION + to_norm + tiles * latencies.norm_parts + latencies.norm
@@ -139,9 +156,12 @@ def _segment(
     waited = 0
     end = _FIRST_ADMISSION - 1
     for _ in range(blocks):
-        # Begun when there is room: as it was two cycles before, with the blocks then begun, less those then taken out.
+        # Begun when there is room: as it was two cycles before, with the blocks then begun, less
+        # those then taken out.
         begin = wanted = end + 1
-        while (begun := _count_until(begins, begin - 3)) >= _PROMISES and takes[begun - _PROMISES] > begin - 4:
+        while (begun := _count_until(begins, begin - 3)) >= _PROMISES and takes[
+            begun - _PROMISES
+        ] > begin - 4:
             begin += 1
         waited += begin - wanted
         begins.append(begin)
@@ -167,20 +187,31 @@ def _segment(
 
 
 def routed_rows() -> list[dict[str, Any]]:
-    """Post-route results (``tools/measure/route.py``): lanes, clock_hz (median of ``seeds`` seeds), and how they were reached."""
+    """Post-route results (``tools/measure/route.py``).
+
+    Lanes, clock_hz (median of ``seeds`` seeds), and how they were reached.
+    """
     rows: list[dict[str, Any]] = json.loads(ROUTED.read_text())
     return rows
 
 
 def clock_hz(lanes: int) -> float:
-    """Clock to expect on an ECP5 of speed grade 6, from routed designs: between two, by the logarithm of the lanes; beyond them, the nearest."""
+    """Clock to expect on an ECP5 of speed grade 6, from routed designs.
+
+    Between two, by the logarithm of the lanes; beyond them, the nearest.
+    """
     rows = sorted((row["lanes"], row["clock_hz"]) for row in routed_rows())
-    return float(np.interp(math.log2(lanes), [math.log2(n) for n, _ in rows], [clock for _, clock in rows]))
+    return float(
+        np.interp(math.log2(lanes), [math.log2(n) for n, _ in rows], [clock for _, clock in rows])
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a design takes of an ECP5: LUT4-equivalents (LUT4, and 2 for each CCU2C; distributed RAM apart), flip-flops, block RAMs."""
+    """What a design takes of an ECP5: LUT4-equivalents (LUT4, and 2 for each CCU2C.
+
+    Distributed RAM apart), flip-flops, block RAMs.
+    """
 
     luts: int
     flip_flops: int
@@ -188,7 +219,10 @@ class Resources:
 
 
 def resources(design: Design) -> Resources:
-    """Estimate for a design: blocks by the plan that builds them, the rest by regression over the measured syntheses."""
+    """Estimate for a design.
+
+    Blocks by the plan that builds them, the rest by regression over the measured syntheses.
+    """
     coefficients = _coefficients()
     row = features(design)
     return Resources(
@@ -220,7 +254,11 @@ def measured_rows() -> list[tuple[Design, dict[str, int]]]:
     return [
         (
             Design.from_dict(row["design"]),
-            {"luts": row["lut4"] + 2 * row["ccu2c"], "flip_flops": row["ff"], "blocks": row["blocks"]},
+            {
+                "luts": row["lut4"] + 2 * row["ccu2c"],
+                "flip_flops": row["ff"],
+                "blocks": row["blocks"],
+            },
         )
         for row in rows
     ]
@@ -233,7 +271,9 @@ def fit(rows: list[tuple[Design, dict[str, int]]]) -> dict[str, NDArray[np.float
     for name in ("luts", "flip_flops"):
         measured = np.array([cells[name] for _, cells in rows], dtype=np.float64)
         weighted = table / measured[:, None]
-        found[name] = np.asarray(np.linalg.lstsq(weighted, np.ones(len(rows)), rcond=None)[0], dtype=np.float64)
+        found[name] = np.asarray(
+            np.linalg.lstsq(weighted, np.ones(len(rows)), rcond=None)[0], dtype=np.float64
+        )
     return found
 
 
@@ -243,16 +283,26 @@ def _coefficients() -> dict[str, NDArray[np.float64]]:
 
 
 def _memories(design: Design) -> list[tuple[int, int, int, int, int]]:
-    """(how many, depth, bits of a part, parts, read ports) of the memories that may be block RAM."""
+    """(how many, depth, part bits, parts, read ports) of the memories that may be block RAM."""
     width = design.post_width
-    found = [(design.num_groups, design.weight_words, design.group_shape.part_bits, design.group_shape.parts, 1)]
+    found = [
+        (
+            design.num_groups,
+            design.weight_words,
+            design.group_shape.part_bits,
+            design.group_shape.parts,
+            1,
+        )
+    ]
     reads = {"tables": 2 * width, "gumbel": width}
     for name in LOADED_MEMORIES[1:]:
         shape = design.loaded_shape(name)
         found.append((1, shape.depth, shape.part_bits, shape.parts, reads.get(name, 1)))
     logit_words = max(2, design.max_blocks * design.groups_per_block)
     x_words = max(2, design.embedding_tiles) * design.columns // width
-    found += [(1, depth, 16, width, 1) for depth in (2 * max(2, design.state_words), logit_words, x_words)]
+    found += [
+        (1, depth, 16, width, 1) for depth in (2 * max(2, design.state_words), logit_words, x_words)
+    ]
     # The words of vectors, x and u in parts of P elements: Yosys takes 36 bits of a block.
     parts = design.columns // width
     for count, bits, depth in (
@@ -274,7 +324,12 @@ def features(design: Design) -> NDArray[np.float64]:
     )
     distributed = sum(
         size * columns * (-(-depth // 16) - 1)
-        for size, depth in ((16, design.embedding_tiles), (16, design.max_tiles), (8, design.max_tiles), (8, design.max_tiles))
+        for size, depth in (
+            (16, design.embedding_tiles),
+            (16, design.max_tiles),
+            (8, design.max_tiles),
+            (8, design.max_tiles),
+        )
         if depth <= MAX_DISTRIBUTED_WORDS
     )
     return np.array(

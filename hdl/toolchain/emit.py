@@ -1,6 +1,7 @@
 """From a design to Verilog and memory files.
 
-The Verilog depends on the design alone. What belongs to a tape stands in memory files beside it, which simulators and synthesizers read by ``$readmemh``.
+The Verilog depends on the design alone. What belongs to a tape stands in memory files beside it,
+which simulators and synthesizers read by ``$readmemh``.
 """
 
 from __future__ import annotations
@@ -29,8 +30,13 @@ TOP = "mmfree"
 VERILOG_NAME = f"{TOP}.v"
 _INITIAL = re.compile(r'^\s*initial \$readmemb\("[^"]*", (\S+)\s*\);\n', flags=re.MULTILINE)
 
-_TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;\n(.*?)^endmodule", re.MULTILINE | re.DOTALL)
-"""What makes combinational processes run at time 0. Icarus sees no change in a value that a declaration sets; set last, it does."""
+_TRIGGER = re.compile(
+    r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;\n(.*?)^endmodule", re.MULTILINE | re.DOTALL
+)
+"""What makes combinational processes run at time 0.
+
+Icarus sees no change in a value that a declaration sets; set last, it does.
+"""
 
 _PROCESS = re.compile(r"^  always @\*\n    (\S[^\n]*;)\n", re.MULTILINE)
 """A process of one assignment, to part of a variable, which has no such trigger of its own."""
@@ -42,7 +48,11 @@ def convert_rtlil(accelerator: Accelerator, technology: Technology = Technology.
 
 
 def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
-    """Verilog of RTLIL; ``memories``, each of which it must hold once, are initialised from NAME.hex in the working folder, others not at all."""
+    """Verilog of RTLIL.
+
+    ``memories``, each of which it must hold once, are initialised from NAME.hex in the working
+    folder, others not at all.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "design.il").write_text(rtlil_text)
@@ -66,7 +76,10 @@ def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
     def triggered(match: re.Match[str]) -> str:
         trigger, body = match.groups()
         body = _PROCESS.sub(
-            lambda process: f"  always @* begin\n    if ({trigger}) begin end\n    {process.group(1)}\n  end\n", body
+            lambda process: (
+                f"  always @* begin\n    if ({trigger}) begin end\n    {process.group(1)}\n  end\n"
+            ),
+            body,
         )
         return f"  reg {trigger};\n{body}  initial {trigger} = 1'h0;\nendmodule"
 
@@ -79,7 +92,8 @@ def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
 def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dict[str, Any]:
     """Write mmfree.v, memory files and design.json; returns what design.json holds.
 
-    Without a tape only the constant tables have memory files, and uses per token are not known (null).
+    Without a tape only the constant tables have memory files, and uses per token are not known
+    (null).
     """
     image = layout(tape, design) if tape is not None else None
     accelerator = Accelerator(design)
@@ -107,7 +121,11 @@ def write_memory_files(image: Image | None, design: Design, folder: Path) -> Non
 
 
 def describe(design: Design, rtlil_text: str, units: list[ProductUnit]) -> dict[str, Any]:
-    """What design.json says: the sizes, the number of multiplying or dividing cells found in the RTLIL, and every shift-and-add product unit with its LUTs and uses per token."""
+    """What design.json says.
+
+    The sizes, the number of multiplying or dividing cells found in the RTLIL, and every
+    shift-and-add product unit with its LUTs and uses per token.
+    """
     uses = [unit.uses_per_token for unit in units]
     return {
         "design": design.to_dict(),

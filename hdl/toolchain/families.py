@@ -24,7 +24,11 @@ from mmfree.chip.design import Design
 
 @dataclass(frozen=True, kw_only=True)
 class Area:
-    """Cells of a block: LUTs that compute, flip-flops, LUTs that are memory, block RAMs (``resting``: of these, how many a read leaves at rest on average), UltraRAMs, DSP blocks."""
+    """Cells of a block.
+
+    LUTs that compute, flip-flops, LUTs that are memory, block RAMs (``resting``: of these, how many
+    a read leaves at rest on average), UltraRAMs, DSP blocks.
+    """
 
     luts: int = 0
     flip_flops: int = 0
@@ -37,7 +41,11 @@ class Area:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """``synthesis``: Yosys' command, blocks kept apart; then kinds of cells, and how many each counts for; of ``flip_flops``, what their names begin with."""
+    """``synthesis``: Yosys' command, blocks kept apart.
+
+    Then kinds of cells, and how many each counts for; of ``flip_flops``, what their names begin
+    with.
+    """
 
     synthesis: str
     technology: Technology = Technology.GENERIC
@@ -52,7 +60,9 @@ class Family:
         """What cells by type amount to."""
         return Area(
             luts=sum(each * cells.get(kind, 0) for kind, each in self.luts.items()),
-            flip_flops=sum(count for kind, count in cells.items() if kind.startswith(self.flip_flops)),
+            flip_flops=sum(
+                count for kind, count in cells.items() if kind.startswith(self.flip_flops)
+            ),
             lut_rams=sum(each * cells.get(kind, 0) for kind, each in self.lut_rams.items()),
             ram_blocks=sum(each * cells.get(kind, 0) for kind, each in self.ram_blocks.items()),
             uram=sum(cells.get(kind, 0) for kind in self.uram),
@@ -103,13 +113,21 @@ FAMILIES = {
 
 
 def area_by_block(design: Design, family: str, *, array: ArrayOf = TernaryArray) -> dict[str, Area]:
-    """Cells of an accelerator's blocks (Yosys estimate, neither placed nor routed); "top": what stands in none."""
+    """Cells of an accelerator's blocks (Yosys estimate, neither placed nor routed).
+
+    "top": what stands in none.
+    """
     chosen, accelerator = FAMILIES[family], Accelerator(design, array=array)
     text = convert_rtlil(accelerator, chosen.technology)
     if not chosen.lut_rams:
         text = _DISTRIBUTED.sub("", text)
-    areas = {name: chosen.area(cells) for name, cells in cells_by_block(text, TOP, chosen.synthesis).items()}
+    areas = {
+        name: chosen.area(cells)
+        for name, cells in cells_by_block(text, TOP, chosen.synthesis).items()
+    }
     if chosen.technology is Technology.ECP5:
         for name, block in accelerator.blocks.items():
-            areas[name] = replace(areas[name], resting=sum(memory.resting_blocks() for memory in memories_of(block)))
+            areas[name] = replace(
+                areas[name], resting=sum(memory.resting_blocks() for memory in memories_of(block))
+            )
     return areas

@@ -1,4 +1,6 @@
-"""Synthesis, placement and routing for the ECP5 by Yosys, nextpnr and Project Trellis, and what their reports say."""
+"""Synthesis, placement and routing for the ECP5 by Yosys, nextpnr and Project Trellis, and what
+their reports say.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from typing import Any
 
 from hdl.boards.target import Target
 from hdl.toolchain.yosys import read_cells, run_yosys, synthesis_commands
+from mmfree.errors import InputError, ToolMissing
 
 NETLIST, REPORT, CONFIGURATION = "netlist.json", "report.json", "chip.config"
 """Files between the tools: synthesized netlist, nextpnr's report, and the routed chip as text."""
@@ -26,25 +29,25 @@ _UTILISATION = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%$", flags=re.
 
 
 class PlaceAndRouteError(RuntimeError):
-    """A tool is missing, or failed."""
+    """A tool failed."""
 
 
-class ResourceError(PlaceAndRouteError):
+class ResourceError(InputError):
     """A design needs more of something than the device has."""
 
     def __init__(self, resource: str, needed: int, available: int) -> None:
         self.resource, self.needed, self.available = resource, needed, available
-        super().__init__(f"the design needs {needed:,} {resource}, and the device has {available:,}")
-
-
+        super().__init__(
+            f"the design needs {needed:,} {resource}, and the device has {available:,}"
+        )
 
 
 @dataclass(frozen=True)
 class Hop:
     """A step of a timing path: into a register, through a cell, or along a net.
 
-    ``kind``: clk-to-q, source, logic, routing, setup. ``cell``: the cell passed, or the one that a net leads to. ``net``: of a routing step.
-    ``delay_ns``, and ``total_ns`` from the path's start.
+    ``kind``: clk-to-q, source, logic, routing, setup. ``cell``: the cell passed, or the one that a
+    net leads to. ``net``: of a routing step. ``delay_ns``, and ``total_ns`` from the path's start.
     """
 
     kind: str
@@ -59,8 +62,9 @@ class Hop:
 class Routed:
     """A routed design.
 
-    ``fmax_hz`` of ``clock`` (its net): the one furthest behind, or least ahead of, its ``constraint_hz``. ``utilisation``: kind of cell -> (used, available).
-    ``path``: the longest between registers of that clock. ``command``: nextpnr's.
+    ``fmax_hz`` of ``clock`` (its net): the one furthest behind, or least ahead of, its
+    ``constraint_hz``. ``utilisation``: kind of cell -> (used, available). ``path``: the longest
+    between registers of that clock. ``command``: nextpnr's.
     """
 
     seed: int
@@ -82,18 +86,21 @@ class Routed:
 
 
 def find_tool(name: str) -> str:
-    """Path of a tool of the extra ``boards``, such as nextpnr-ecp5: its package installed with this Python, else the one on PATH.
+    """Path of a tool of the extra ``boards``, such as nextpnr-ecp5.
+
+    Its package installed with this Python, else the one on PATH.
 
     Raises
     ------
-    PlaceAndRouteError
+    ToolMissing
         If there is none.
     """
     beside = Path(sys.executable).parent / f"yowasp-{name}"
     found = str(beside) if beside.exists() else shutil.which(f"yowasp-{name}") or shutil.which(name)
     if found is None:
-        raise PlaceAndRouteError(
-            f"{name} is missing: install the extra with `pip install 'mmfree[boards]'`, or {name} itself"
+        raise ToolMissing(
+            f"{name} is missing: install the extra with `pip install 'mmfree[boards]'`, or {name}"
+            " itself"
         )
     return found
 
@@ -104,12 +111,14 @@ def synthesis_script(top: str, options: Sequence[str] = ()) -> list[str]:
     return ["read_rtlil top.il", *synthesis_commands(synth, outputs=[f"write_json {NETLIST}"])]
 
 
-def synthesize(rtlil_text: str, folder: Path, *, top: str = "top", options: Sequence[str] = ()) -> dict[str, int]:
+def synthesize(
+    rtlil_text: str, folder: Path, *, top: str = "top", options: Sequence[str] = ()
+) -> dict[str, int]:
     """Synthesize RTLIL in ``folder`` to NETLIST there; returns cells by type.
 
     Raises
     ------
-    YosysError
+    ToolMissing, YosysError
         If Yosys is missing, or fails.
     """
     (folder / "top.il").write_text(rtlil_text)
@@ -118,13 +127,15 @@ def synthesize(rtlil_text: str, folder: Path, *, top: str = "top", options: Sequ
 
 
 def check_fit(folder: Path, target: Target) -> dict[str, tuple[int, int]]:
-    """Cells of NETLIST in ``folder`` by kind, as (needed, available): to be looked at before ``route``, for placing what does not fit may take for ever.
+    """Cells of NETLIST in ``folder`` by kind, as (needed, available).
+
+    To be looked at before ``route``, for placing what does not fit may take for ever.
 
     Raises
     ------
     ResourceError
         If there are too few of a kind.
-    PlaceAndRouteError
+    ToolMissing, PlaceAndRouteError
         If nextpnr is missing, or fails.
     """
     command = ["nextpnr-ecp5", *target.options, "--json", NETLIST, "--lpf-allow-unconstrained"]
@@ -140,7 +151,9 @@ def read_fit(log: str) -> dict[str, tuple[int, int]]:
     ResourceError
         If there are too few of a kind.
     """
-    cells = {kind: (int(used), int(available)) for kind, used, available in _UTILISATION.findall(log)}
+    cells = {
+        kind: (int(used), int(available)) for kind, used, available in _UTILISATION.findall(log)
+    }
     for kind, (used, available) in cells.items():
         if used > available:
             raise ResourceError(kind, used, available)
@@ -156,7 +169,9 @@ def route(
     clock_hz: float | None = None,
     options: Sequence[str] = (),
 ) -> Routed:
-    """Place and route NETLIST of ``folder``; leaves REPORT, CONFIGURATION and nextpnr.log there. A missed clock is no error here.
+    """Place and route NETLIST of ``folder``; leaves REPORT, CONFIGURATION and nextpnr.log there.
+
+    A missed clock is no error here.
 
     Parameters
     ----------
@@ -169,7 +184,7 @@ def route(
 
     Raises
     ------
-    PlaceAndRouteError
+    ToolMissing, PlaceAndRouteError
         If nextpnr is missing, or fails.
     """
     command = ["nextpnr-ecp5", *target.options, "--json", NETLIST, "--textcfg", CONFIGURATION]
@@ -197,7 +212,9 @@ def pack(folder: Path, bitstream: str, options: Sequence[str] = ("--compress",))
 
 def tool_version(name: str) -> str:
     """What a tool says of its version."""
-    output = subprocess.run([find_tool(name), "--version"], capture_output=True, text=True, check=False)
+    output = subprocess.run(
+        [find_tool(name), "--version"], capture_output=True, text=True, check=False
+    )
     text = f"{output.stdout}\n{output.stderr}"
     found = re.search(r"(?:Version |Yosys )\S+", text)
     return found.group(0).removeprefix("Version ").rstrip(")") if found else "unknown"
@@ -213,17 +230,23 @@ def read_report(report: dict[str, Any], *, seed: int = 1, command: Iterable[str]
     """
     clocks = report.get("fmax") or {}
     if not clocks:
-        raise PlaceAndRouteError("nextpnr reports no clock: the design has no path between registers")
+        raise PlaceAndRouteError(
+            "nextpnr reports no clock: the design has no path between registers"
+        )
     clock = min(clocks, key=lambda name: clocks[name]["achieved"] / clocks[name]["constraint"])
     edges = {f"posedge {clock}", f"negedge {clock}"}
     paths = [p["path"] for p in report["critical_paths"] if p["from"] in edges and p["to"] in edges]
-    longest: list[Any] = max(paths, key=lambda path: sum(step["delay"] for step in path), default=[])
+    longest: list[Any] = max(
+        paths, key=lambda path: sum(step["delay"] for step in path), default=[]
+    )
     return Routed(
         seed=seed,
         clock=clock,
         fmax_hz=clocks[clock]["achieved"] * 1e6,
         constraint_hz=clocks[clock]["constraint"] * 1e6,
-        utilisation={name: (n["used"], n["available"]) for name, n in report["utilization"].items()},
+        utilisation={
+            name: (n["used"], n["available"]) for name, n in report["utilization"].items()
+        },
         path=tuple(_hops(longest)),
         command=tuple(command),
     )
@@ -231,7 +254,11 @@ def read_report(report: dict[str, Any], *, seed: int = 1, command: Iterable[str]
 
 @dataclass(frozen=True)
 class SlowEnd:
-    """Registers that values reach late: ``count`` of them named alike (``cell``, numbers as #) behind cells named alike (``driver``), the latest ``arrival_ns`` after the clock, over ``net``."""
+    """Registers that values reach late.
+
+    ``count`` of them named alike (``cell``, numbers as #) behind cells named alike (``driver``),
+    the latest ``arrival_ns`` after the clock, over ``net``.
+    """
 
     arrival_ns: float
     count: int
@@ -241,7 +268,10 @@ class SlowEnd:
 
 
 def slow_ends(report: dict[str, Any], at_least_ns: float) -> list[SlowEnd]:
-    """The latest first, of a report made with DETAILED: one look at all that has to become faster, where the critical path shows one register."""
+    """The latest first, of a report made with DETAILED.
+
+    One look at all that has to become faster, where the critical path shows one register.
+    """
     found: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for net in report["detailed_net_timings"]:
         for end in net["endpoints"]:
@@ -263,7 +293,10 @@ def _block_name(cell: str) -> str:
 
 
 def describe_path(path: Iterable[Hop]) -> str:
-    """A timing path as a table; steps that take no time are left out, and a carry's way through a chain is one line."""
+    """A timing path as a table.
+
+    Steps that take no time are left out, and a carry's way through a chain is one line.
+    """
     lines = [f"{'ns':>6}{'total':>8}"]
     carry_ns, carries = 0.0, 0
     for hop in path:
@@ -271,7 +304,9 @@ def describe_path(path: Iterable[Hop]) -> str:
             carry_ns, carries = carry_ns + hop.delay_ns, carries + (hop.port == "FCO")
             continue
         if carries:
-            lines.append(f"{carry_ns:6.2f}{hop.total_ns - hop.delay_ns:8.2f}  carry      {carries} bits")
+            lines.append(
+                f"{carry_ns:6.2f}{hop.total_ns - hop.delay_ns:8.2f}  carry      {carries} bits"
+            )
             carry_ns, carries = 0.0, 0
         if hop.delay_ns:
             what = f"{hop.cell}.{hop.port}" + (f"  (net {hop.net})" if hop.net else "")
@@ -284,11 +319,21 @@ def _hops(path: Iterable[dict[str, Any]]) -> Iterable[Hop]:
     for step in path:
         total += step["delay"]
         end = step["to"]
-        yield Hop(step["type"], end["cell"], end["port"], step.get("net", ""), step["delay"], round(total, 3))
+        yield Hop(
+            step["type"],
+            end["cell"],
+            end["port"],
+            step.get("net", ""),
+            step["delay"],
+            round(total, 3),
+        )
 
 
 def _run(command: Sequence[str], folder: Path) -> str:
-    """Run a tool in ``folder``; returns what it said, there and in the log file that it was told to write."""
+    """Run a tool in ``folder``.
+
+    Returns what it said, there and in the log file that it was told to write.
+    """
     name = command[0]
     log = folder / command[command.index("--log") + 1] if "--log" in command else None
     if log is not None:
@@ -300,7 +345,9 @@ def _run(command: Sequence[str], folder: Path) -> str:
     if log is not None and log.exists():
         said = log.read_text()
     if process.returncode != 0:
-        raise PlaceAndRouteError(f"{name} failed: {first_error(said) or f'exit code {process.returncode}'}")
+        raise PlaceAndRouteError(
+            f"{name} failed: {first_error(said) or f'exit code {process.returncode}'}"
+        )
     return said
 
 

@@ -20,8 +20,12 @@ from mmfree.tape.pow2 import Tape
 
 @dataclass(frozen=True, kw_only=True)
 class ProductUnit:
-    """A kind of product unit: where it stands, its operands, how many there are, LUT4-equivalents of each (ECP5, Yosys estimate), and how many products of
-    the tape it makes per token (None without a tape; products of padding are not counted)."""
+    """A kind of product unit.
+
+    Where it stands, its operands, how many there are, LUT4-equivalents of each (ECP5, Yosys
+    estimate), and how many products of the tape it makes per token (None without a tape; products
+    of padding are not counted).
+    """
 
     use: str
     operands: str
@@ -44,7 +48,10 @@ def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[Pr
         "square": ("q * q", norm.squares),
         "scale": ("multiplier * reciprocal root", [norm.scaler]),
         "update_state": ("(c -+ h) * (256 - |f|)", post.update_state.products),
-        "gated_product": ("SiLU * operand, Gumbel noise * temperature", post.gated_product.products),
+        "gated_product": (
+            "SiLU * operand, Gumbel noise * temperature",
+            post.gated_product.products,
+        ),
     }
     uses = dict(count_operations(tape).products) if tape is not None else {}
     if "noise" in uses:
@@ -54,7 +61,9 @@ def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[Pr
             use=use,
             operands=operands,
             a_bits=units[0].a.shape().width,
-            b_bits=units[0].b.shape().width if isinstance(units[0], Product) else units[0].a.shape().width,
+            b_bits=units[0].b.shape().width
+            if isinstance(units[0], Product)
+            else units[0].a.shape().width,
             count=len(units),
             luts_each=_unit_luts(units[0].parameters if isinstance(units[0], Product) else None),
             uses_per_token=uses.get(use),

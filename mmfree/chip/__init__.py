@@ -1,1 +1,4 @@
-"""What a chip is asked to hold: its design, the image of a tape, its registers. No Amaranth here."""
+"""What a chip is asked to hold: its design, the image of a tape, its registers.
+
+No Amaranth here.
+"""

@@ -1,4 +1,7 @@
-"""The sizes of one chip: everything that decides its Verilog, and nothing of a model but its limits."""
+"""The sizes of one chip.
+
+Everything that decides its Verilog, and nothing of a model but its limits.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,25 @@ from typing import Any
 from mmfree.chip.weight_codes import MULTIPLYING_CODES, find_code
 from mmfree.contract.pow2 import MAX_FAN_IN, NOISE_INDEX_BITS, SEGMENT_ROLES, TABLE_ENTRIES, Formats
 from mmfree.contract.shape import ModelConfig
+from mmfree.errors import InputError
 from mmfree.tape.pow2 import Tape, segment_shapes
 
 CHECK_BITS, PAGE_BITS, PAGE_WORDS = 32, 4096, 4
-"""Check word of a segment, and the words that are folded to one before the CRC sees them (docs/accelerator.md): as many bits, but at least so many words as the CRC takes
-cycles."""
+"""Check word of a segment, and the words that are folded to one before the CRC sees them
+(docs/accelerator.md): as many bits, but at least so many words as the CRC takes cycles.
+"""
 
 LOAD_BITS = 18
-"""Most bits of a part of a word that the load port writes at once: the width of a block RAM with a write enable of its own."""
+"""Most bits of a part of a word that the load port writes at once.
+
+The width of a block RAM with a write enable of its own.
+"""
 
 GROUP_ROWS = 4
-"""Rows of the array that share a weight memory; activations and addresses pass from each group of rows to the next."""
+"""Rows of the array that share a weight memory.
+
+Activations and addresses pass from each group of rows to the next.
+"""
 
 LOADED_MEMORIES = (
     "weights",
@@ -35,22 +46,34 @@ MAX_SIDE = 1024
 """Most rows, and most columns, of an array."""
 
 KIND_CODES = {"embedding": 0, "gates": 1, "output": 2, "down": 2, "glu": 3, "head": 4}
-"""Kind field of a header. o and down are one operation to the chip: project, add to the residual."""
+"""Kind field of a header. o and down are one operation to the chip.
+
+Project, add to the residual.
+"""
 
 LANES_PER_OUTPUT = 256
-"""Lanes for each of which the post-processing takes an output per cycle at least: it also writes the embedding, as many elements per cycle."""
+"""Lanes for each of which the post-processing takes an output per cycle at least.
+
+It also writes the embedding, as many elements per cycle.
+"""
 
 POST_MARGIN = 1.25
-"""Outputs that the post-processing takes per output that the array delivers, at least; below 1 the array waits for room."""
+"""Outputs that the post-processing takes per output that the array delivers, at least.
+
+Below 1 the array waits for room.
+"""
 
 MATRICES_PER_SEGMENT = max(len(roles) for roles in SEGMENT_ROLES.values())
 
 
 @dataclass(frozen=True)
 class LoadedShape:
-    """A memory that a host fills: ``bits`` of a word, ``depth`` words; ``parity``: a further bit makes the number of ones even.
+    """A memory that a host fills: ``bits`` of a word, ``depth`` words.
 
-    The load port writes words in ``parts`` of ``part_bits``. ``groups`` memories of equal width, each with whole parts, may share a word.
+    ``parity``: a further bit makes the number of ones even.
+
+    The load port writes words in ``parts`` of ``part_bits``. ``groups`` memories of equal width,
+    each with whole parts, may share a word.
     """
 
     bits: int
@@ -107,7 +130,7 @@ class Design:
 
     Raises
     ------
-    ValueError
+    InputError
         If a size cannot be built; the message names the field, its limit and what would do.
     """
 
@@ -128,26 +151,36 @@ class Design:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name not in ("formats", "weight_code") and (type(value) is not int or value < 1):
-                raise ValueError(f"design: {item.name} must be a positive integer, got {value!r}")
-        for name, low, high in (("rows", 1, MAX_SIDE), ("columns", 2, MAX_SIDE), ("post_width", 1, MAX_SIDE)):
+            if item.name not in ("formats", "weight_code") and (
+                type(value) is not int or value < 1
+            ):
+                raise InputError(f"design: {item.name} must be a positive integer, got {value!r}")
+        for name, low, high in (
+            ("rows", 1, MAX_SIDE),
+            ("columns", 2, MAX_SIDE),
+            ("post_width", 1, MAX_SIDE),
+        ):
             value = getattr(self, name)
             if not low <= value <= high or value & (value - 1):
-                raise ValueError(f"design: {name} must be a power of two in {low}..{high}, got {value}")
+                raise InputError(
+                    f"design: {name} must be a power of two in {low}..{high}, got {value}"
+                )
         if self.rows % self.post_width or self.columns % self.post_width:
-            raise ValueError(
+            raise InputError(
                 f"design: post_width must divide rows and columns, got {self.post_width} "
                 f"for {self.rows} x {self.columns}"
             )
         for name in ("max_width", "embedding_width"):
             if getattr(self, name) > MAX_FAN_IN:
-                raise ValueError(f"design: {name} must be at most {MAX_FAN_IN}")
+                raise InputError(f"design: {name} must be at most {MAX_FAN_IN}")
         try:
             find_code(self.weight_code)
         except ValueError as error:
-            raise ValueError(f"design: {error}") from None
+            raise InputError(f"design: {error}") from None
         if self.formats != Formats():
-            raise ValueError("design: only the default formats of docs/arithmetic.md can be built yet")
+            raise InputError(
+                "design: only the default formats of docs/arithmetic.md can be built yet"
+            )
 
     @property
     def lanes(self) -> int:
@@ -166,7 +199,10 @@ class Design:
 
     @property
     def group_bits(self) -> int:
-        """Bits of a group's share of a word of weights: whole parts of the load port; a check word must fit."""
+        """Bits of a group's share of a word of weights: whole parts of the load port.
+
+        a check word must fit.
+        """
         code = find_code(self.weight_code)
         bits = max(CHECK_BITS, code.word_bits(self.group_rows * self.columns))
         parts = -(-bits // LOAD_BITS)
@@ -234,8 +270,13 @@ class Design:
 
     @property
     def max_site_values(self) -> int:
-        """Most values that one place can saturate in a token: a vector, or the rows of three matrices, in each segment."""
-        return self.header_words * max(self.max_tiles * self.columns, 3 * self.max_blocks * self.rows)
+        """Most values that one place can saturate in a token.
+
+        a vector, or the rows of three matrices, in each segment.
+        """
+        return self.header_words * max(
+            self.max_tiles * self.columns, 3 * self.max_blocks * self.rows
+        )
 
     @property
     def accumulator_bits(self) -> int:
@@ -256,8 +297,9 @@ class Design:
     def header_fields(self) -> tuple[tuple[str, int], ...]:
         """Name and bits of the fields of a segment table entry, from the low bits up.
 
-        ``tail`` is the number of elements in the vector's last word, ``tail_rows`` the number of rows in the last row block; ``base*`` is signed (e of
-        docs/arithmetic.md, 7; for the embedding, its shift).
+        ``tail`` is the number of elements in the vector's last word, ``tail_rows`` the number of
+        rows in the last row block; ``base*`` is signed (e of docs/arithmetic.md, 7; for the
+        embedding, its shift).
         """
         return (
             ("kind", 3),
@@ -284,26 +326,26 @@ class Design:
     def from_dict(cls, data: Any, source: str = "design") -> Design:
         """Build from a JSON object (a LIMITS.json); errors name ``source`` and the field."""
         if not isinstance(data, dict):
-            raise ValueError(f"{source}: expected a JSON object, got {type(data).__name__}")
+            raise InputError(f"{source}: expected a JSON object, got {type(data).__name__}")
         known = {item.name for item in fields(cls)}
         if unknown := sorted(set(data) - known):
-            raise ValueError(f"{source}: unknown field {unknown[0]!r}; known: {sorted(known)}")
+            raise InputError(f"{source}: unknown field {unknown[0]!r}; known: {sorted(known)}")
         if missing := sorted(known - {"formats", "weight_code"} - set(data)):
-            raise ValueError(f"{source}: missing field {missing[0]!r}")
+            raise InputError(f"{source}: missing field {missing[0]!r}")
         values = dict(data)
         if "formats" in values:
             try:
                 values["formats"] = Formats(**values["formats"])
             except (TypeError, ValueError) as error:
-                raise ValueError(f"{source}: formats: {error}") from None
+                raise InputError(f"{source}: formats: {error}") from None
         try:
             return cls(**values)
         except ValueError as error:
-            raise ValueError(f"{source}: {error}") from None
+            raise InputError(f"{source}: {error}") from None
 
 
 def weight_words(config: ModelConfig, rows: int, columns: int) -> int:
-    """Words of R x C weights that a model takes, padding and one check word per segment included."""
+    """Words of R x C weights that a model takes, padding and a check word per segment included."""
     return sum(
         len(SEGMENT_ROLES[kind]) * -(-height // rows) * -(-fan_in // columns) + 1
         for kind, _, height, fan_in in segment_shapes(config)
@@ -311,7 +353,9 @@ def weight_words(config: ModelConfig, rows: int, columns: int) -> int:
 
 
 def padding_share(config: ModelConfig, rows: int, columns: int) -> float:
-    """Share of the weights' places that are padding, because rows or columns do not divide a matrix: lanes that add nothing, 0..1."""
+    """Share of the weights' places that are padding, because rows or columns do not divide a
+    matrix: lanes that add nothing, 0..1.
+    """
     weights, segments = 0, 0
     for kind, _, height, fan_in in segment_shapes(config):
         weights, segments = weights + len(SEGMENT_ROLES[kind]) * height * fan_in, segments + 1
@@ -326,12 +370,13 @@ def describe_padding(share: float) -> str:
 def array_shape(config: ModelConfig, lanes: int) -> tuple[int, int]:
     """Rows and columns for a lane count.
 
-    The preferred split is 16 columns up to 256 lanes (at least 4 rows, if there are lanes for them) and 16 rows above: more rows mean more cycles of
-    post-processing behind the last word of a segment, more columns a wider quantizer. Another split is taken only where it saves at least 2 % of the tape's
-    words per factor of two.
+    The preferred split is 16 columns up to 256 lanes (at least 4 rows, if there are lanes for them)
+    and 16 rows above: more rows mean more cycles of post-processing behind the last word of a
+    segment, more columns a wider quantizer. Another split is taken only where it saves at least 2 %
+    of the tape's words per factor of two.
     """
     if lanes < 4 or lanes & (lanes - 1) or lanes > MAX_SIDE * MAX_SIDE:
-        raise ValueError(f"lanes must be a power of two in 4..{MAX_SIDE * MAX_SIDE}, got {lanes}")
+        raise InputError(f"lanes must be a power of two in 4..{MAX_SIDE * MAX_SIDE}, got {lanes}")
     preferred = max(lanes // 16, min(16, lanes // 4), 2)
     splits = []
     columns = 2
@@ -339,7 +384,9 @@ def array_shape(config: ModelConfig, lanes: int) -> tuple[int, int]:
         rows = lanes // columns
         if rows <= MAX_SIDE:
             distance = abs(columns.bit_length() - preferred.bit_length())
-            splits.append((weight_words(config, rows, columns) * (1 + 0.02 * distance), rows, columns))
+            splits.append(
+                (weight_words(config, rows, columns) * (1 + 0.02 * distance), rows, columns)
+            )
         columns *= 2
     _, rows, columns = min(splits)
     return rows, columns
@@ -355,7 +402,9 @@ def design_for_model(config: ModelConfig, lanes: int, weight_code: str = "2") ->
     rows, columns = array_shape(config, lanes)
     d = config.hidden_size
     post_width = 1
-    while post_width < min(rows, columns) and post_width < max(POST_MARGIN * lanes / d, lanes / LANES_PER_OUTPUT):
+    while post_width < min(rows, columns) and post_width < max(
+        POST_MARGIN * lanes / d, lanes / LANES_PER_OUTPUT
+    ):
         post_width *= 2
     groups = -(-d // rows) * rows // post_width * config.num_layers
     return Design(

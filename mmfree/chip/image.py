@@ -13,9 +13,10 @@ from mmfree.contract.pow2 import gumbel_table, reciprocal_root_table
 class Image:
     """Contents of a design's memories.
 
-    ``words``: memory (of LOADED_MEMORIES) -> its words as integers, parity included. A word of weights is the words of the groups of rows, ``group_bits`` each; in
-    a group, lane (r, c) is number r C + c. Element c of a vector's word stands at bits 8 c or 16 c and up; word t of an embedding row v stands at
-    t * embedding_rows + v.
+    ``words``: memory (of LOADED_MEMORIES) -> its words as integers, parity included. A word of
+    weights is the words of the groups of rows, ``group_bits`` each; in a group, lane (r, c) is
+    number r C + c. Element c of a vector's word stands at bits 8 c or 16 c and up; word t of an
+    embedding row v stands at t * embedding_rows + v.
     """
 
     design: Design
@@ -29,11 +30,16 @@ class Image:
         }
 
     def memories(self) -> dict[str, list[int]]:
-        """Words by memory of the chip: as ``words``, but weights by group of rows (``weights_0`` and on)."""
+        """Words by memory of the chip.
+
+        As ``words``, but weights by group of rows (``weights_0`` and on).
+        """
         memories = {name: words for name, words in self.words.items() if name != "weights"}
         bits = self.design.group_bits
         for group, name in enumerate(self.design.weight_memories):
-            shares = [word >> group * bits & (1 << bits) - 1 for word in self.words.get("weights", ())]
+            shares = [
+                word >> group * bits & (1 << bits) - 1 for word in self.words.get("weights", ())
+            ]
             if shares:
                 memories[name] = shares
         return memories

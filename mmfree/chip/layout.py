@@ -12,13 +12,12 @@ from mmfree.chip.design import CHECK_BITS, KIND_CODES, Design, weight_words
 from mmfree.chip.image import Image, constant_words
 from mmfree.chip.weight_codes import find_code
 from mmfree.contract.pow2 import GATES, ROLES
+from mmfree.errors import InputError
 from mmfree.tape.pow2 import Tape
 
 
-class LayoutError(ValueError):
+class LayoutError(InputError):
     """A tape does not fit a design."""
-
-
 
 
 def layout(tape: Tape, design: Design) -> Image:
@@ -32,7 +31,9 @@ def layout(tape: Tape, design: Design) -> Image:
     _check_fit(tape, design)
     words = {
         "weights": list(
-            arrange_weights([[matrix.trits for matrix in segment.matrices] for segment in tape.segments], design)
+            arrange_weights(
+                [[matrix.trits for matrix in segment.matrices] for segment in tape.segments], design
+            )
         ),
         "headers": list(_headers(tape, design)),
         "embedding": _row_words(_embedding(tape, design)),
@@ -49,13 +50,13 @@ def layout(tape: Tape, design: Design) -> Image:
     )
 
 
-
-
 def _check_fit(tape: Tape, design: Design) -> None:
     config = tape.config
     d, i = config.hidden_size, config.intermediate_size
     if tape.formats != design.formats:
-        raise LayoutError("the tape's formats are not the design's: generate a design for this tape")
+        raise LayoutError(
+            "the tape's formats are not the design's: generate a design for this tape"
+        )
     needed = {
         "max_width": max(d, i),
         "max_rows": max(d, i, config.head_size),
@@ -69,7 +70,8 @@ def _check_fit(tape: Tape, design: Design) -> None:
     for name, need in needed.items():
         if need > (limit := getattr(design, name)):
             raise LayoutError(
-                f"the tape needs {name} of {need}, but the design has {limit}: generate a larger design"
+                f"the tape needs {name} of {need}, but the design has {limit}: generate a larger"
+                " design"
             )
 
 
@@ -80,7 +82,9 @@ def gate_words(tape: Tape, design: Design) -> int:
 
 
 def arrange_weights(segments: Iterable[list[NDArray[np.int8]]], design: Design) -> Iterator[int]:
-    """Words of the weight memory for the matrices [out, in] of every segment, each segment's check word behind it."""
+    """Words of the weight memory for the matrices [out, in] of every segment, each segment's check
+    word behind it.
+    """
     for matrices in segments:
         words = _segment_weights(matrices, design)
         yield from (int.from_bytes(word.tobytes(), "little") for word in words)
@@ -88,7 +92,10 @@ def arrange_weights(segments: Iterable[list[NDArray[np.int8]]], design: Design) 
 
 
 def _segment_weights(matrices: list[NDArray[np.int8]], design: Design) -> NDArray[np.uint8]:
-    """Row blocks of the matrices in turn; within a block, tile after tile: uint8 [words, word bytes], little-endian."""
+    """Row blocks of the matrices in turn.
+
+    Within a block, tile after tile: uint8 [words, word bytes], little-endian.
+    """
     rows, columns = design.rows, design.columns
     height, fan_in = matrices[0].shape
     blocks, tiles = -(-height // rows), -(-fan_in // columns)
@@ -105,12 +112,17 @@ def _segment_weights(matrices: list[NDArray[np.int8]], design: Design) -> NDArra
 
 
 def check_word(words: NDArray[np.uint8], design: Design) -> int:
-    """Check of a segment (docs/accelerator.md): words [n, bytes] folded to 32 bits, XORed to pages, and CRC-32 over these."""
+    """Check of a segment (docs/accelerator.md).
+
+    Words [n, bytes] folded to 32 bits, XORed to pages, and CRC-32 over these.
+    """
     bits = np.unpackbits(words, axis=1, count=design.word_bits, bitorder="little")
     groups = bits.reshape(len(words), design.num_groups, design.group_bits)
     padding = [(0, 0), (0, 0), (0, -design.group_bits % CHECK_BITS)]
     parts = np.pad(groups, padding).reshape(len(words), -1, CHECK_BITS)
-    folds = np.packbits(np.bitwise_xor.reduce(parts, axis=1), axis=1, bitorder="little").view("<u4")[:, 0]
+    folds = np.packbits(np.bitwise_xor.reduce(parts, axis=1), axis=1, bitorder="little").view(
+        "<u4"
+    )[:, 0]
     starts = np.arange(0, len(folds), design.page_words)
     return zlib.crc32(np.bitwise_xor.reduceat(folds, starts).astype("<u4").tobytes())
 
@@ -133,7 +145,9 @@ def _headers(tape: Tape, design: Design) -> Iterator[int]:
         for index, matrix in enumerate(segment.matrices):
             role = ROLES[matrix.role]
             values[f"multiplier{index}"] = matrix.multiplier
-            values[f"base{index}"] = role.shift_base(matrix.exponent, tape.config.gate, tape.formats)
+            values[f"base{index}"] = role.shift_base(
+                matrix.exponent, tape.config.gate, tape.formats
+            )
         yield _pack_header(design, **values)
 
 

@@ -1,4 +1,7 @@
-"""The registers of a board as its host sees them: names, numbers, and the frames that write and read them."""
+"""The registers of a board as its host sees them.
+
+Names, numbers, and the frames that write and read them.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,11 @@ WRITE_FLAG = 0x80
 class Register:
     """A name of a RegisterMap.
 
-    ``bits`` from bit ``offset`` of the registers ``numbers``, the first of which holds the lowest bits. ``kind``: "value"; "flag" (read; shares its register with
-    others); or, written with any value, "strobe" (a cycle of 1), "send" (the payload is offered until it is taken: one transfer) and "take" (what is offered is taken: one transfer). ``fields`` of a
-    struct: name -> (first bit, bits).
+    ``bits`` from bit ``offset`` of the registers ``numbers``, the first of which holds the lowest
+    bits. ``kind``: "value"; "flag" (read; shares its register with others); or, written with any
+    value, "strobe" (a cycle of 1), "send" (the payload is offered until it is taken: one transfer)
+    and "take" (what is offered is taken: one transfer). ``fields`` of a struct: name -> (first bit,
+    bits).
     """
 
     name: str
@@ -52,7 +57,11 @@ class Register:
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterMap:
-    """Registers of a component by name: those to ``write`` and those to ``read``, which are numbered apart. ``identity`` is the value of the read register of this name."""
+    """Registers of a component by name.
+
+    Those to ``write`` and those to ``read``, which are numbered apart. ``identity`` is the value of
+    the read register of this name.
+    """
 
     write: dict[str, Register]
     read: dict[str, Register]

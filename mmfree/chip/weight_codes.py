@@ -1,4 +1,7 @@
-"""Weight codes: how trits stand in the words of an image. A property of the image and its design, not of the tape."""
+"""Weight codes: how trits stand in the words of an image.
+
+A property of the image and its design, not of the tape.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mmfree.errors import InputError
 
 Trits = tuple[int, ...]
 
@@ -52,12 +57,18 @@ class WeightCode:
 
 
 def _two_bit_codes() -> dict[Trits, int]:
-    """0, 1, 3 for 0, +1, -1: bit 0 says that there is something to add, bit 1 that it is negative."""
+    """0, 1, 3 for 0, +1, -1.
+
+    Bit 0 says that there is something to add, bit 1 that it is negative.
+    """
     return {(value,): value & 3 for value in _VALUES}
 
 
 def _triple(t0: int, t1: int, t2: int) -> int:
-    """Five bits: two trits as two bits each and a third, 0 or +1, as one; what no two bits say (2) marks that it is -1."""
+    """Five bits: two trits as two bits each and a third, 0 or +1, as one.
+
+    What no two bits say (2) marks that it is -1.
+    """
     two_bits = {0: 0, 1: 1, -1: 3}
     if t2 >= 0:
         first, second, last = two_bits[t0], two_bits[t1], t2
@@ -80,7 +91,11 @@ def _three_in_five_codes() -> dict[Trits, int]:
 
 
 def _five_in_eight_codes() -> dict[Trits, int]:
-    """A pair in bits 0 to 2 and a triple in bits 3 to 7. No triple has a 2 in its second place and 1 above it: that marks the ninth pair, and the triple's upper three bits then stand in bits 0 to 2."""
+    """A pair in bits 0 to 2 and a triple in bits 3 to 7.
+
+    No triple has a 2 in its second place and 1 above it: that marks the ninth pair, and the
+    triple's upper three bits then stand in bits 0 to 2.
+    """
     codes = {}
     for trits in itertools.product(_VALUES, repeat=5):
         triple, pair = _triple(*trits[:3]), _pair(*trits[3:])
@@ -104,7 +119,10 @@ WEIGHT_CODES = {
 
 @dataclass(frozen=True)
 class Int8Code(WeightCode):
-    """Weights of eight bits, which must be multiplied: what ternary ones are compared with. Not an option of the product."""
+    """Weights of eight bits, which must be multiplied: what ternary ones are compared with.
+
+    Not an option of the product.
+    """
 
     def pack(self, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
         """Words of any int8 [n, lanes] to their bits, two's complement."""
@@ -113,9 +131,13 @@ class Int8Code(WeightCode):
 
 
 MULTIPLYING_CODES = {
-    name: Int8Code(name, 1, 8, {(value,): value & 0xFF for value in range(-128, 128)}) for name in ("int8 lut", "int8 dsp")
+    name: Int8Code(name, 1, 8, {(value,): value & 0xFF for value in range(-128, 128)})
+    for name in ("int8 lut", "int8 dsp")
 }
-"""Multiplied in LUTs, by the shift-and-add unit, or by what synthesis takes for a multiplication: DSP blocks."""
+"""Multiplied in LUTs, by the shift-and-add unit, or by what synthesis takes for a multiplication.
+
+DSP blocks.
+"""
 
 
 def find_code(name: str) -> WeightCode:
@@ -123,9 +145,9 @@ def find_code(name: str) -> WeightCode:
 
     Raises
     ------
-    ValueError
+    InputError
         If there is none.
     """
     if (code := (WEIGHT_CODES | MULTIPLYING_CODES).get(name)) is None:
-        raise ValueError(f"weight_code must be one of {', '.join(WEIGHT_CODES)}, got {name!r}")
+        raise InputError(f"weight_code must be one of {', '.join(WEIGHT_CODES)}, got {name!r}")
     return code

@@ -10,6 +10,7 @@ from typing import Any
 from mmfree.chip.design import describe_padding, design_for
 from mmfree.cli.options import add_design, add_out
 from mmfree.cli.outcome import Outcome
+from mmfree.errors import InputError
 from mmfree.files.atomic import refuse_to_overwrite
 from mmfree.tape.reading import read_tape
 
@@ -21,10 +22,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tape", type=Path, metavar="TAPE", help="file")
     parser.add_argument("--board", required=True, metavar="NAME", help="ulx3s-85f")
     parser.add_argument(
-        "--clock", type=float, default=100.0, metavar="MHZ", help="clock to ask for; the PLL comes within 1 %%, and not above"
+        "--clock",
+        type=float,
+        default=100.0,
+        metavar="MHZ",
+        help="clock to ask for; the PLL comes within 1 %%, and not above",
     )
     parser.add_argument(
-        "--allow-slow", action="store_true", help="keep a result that is slower than the clock asked for"
+        "--allow-slow",
+        action="store_true",
+        help="keep a result that is slower than the clock asked for",
     )
     add_design(parser)
     add_out(parser, "folder")
@@ -38,7 +45,7 @@ def run(options: argparse.Namespace) -> Outcome:
     board = find_board(options.board)
     refuse_to_overwrite(options.out, options.force)
     if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"{options.out}: not a folder")
+        raise InputError(f"{options.out}: not a folder")
     tape = read_tape(options.tape)
     request = Request(
         tape=tape,

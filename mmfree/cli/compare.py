@@ -1,6 +1,7 @@
 """``mmfree compare``: a MatMul-free model and a Transformer++ of the same size, on the same text.
 
-Every run is a checkpoint folder of its own under --out, so an interrupted comparison goes on where it stood.
+Every run is a checkpoint folder of its own under --out, so an interrupted comparison goes on where
+it stood.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmfree.cli.options import add_out
 from mmfree.cli.outcome import Outcome
+from mmfree.errors import InputError
 from mmfree.files.atomic import refuse_to_overwrite, write_atomically
 from mmfree.training.presets import run_config
 
@@ -29,8 +31,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="PRESET|CONFIG.json", help="text, or a file of task text")
     parser.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="as of train")
     parser.add_argument("--tokenizer", metavar="NAME", help="as of train")
-    parser.add_argument("--rates", type=float, nargs="+", metavar="R", help="learning rates to try; None: four")
-    parser.add_argument("--baseline-rates", type=float, nargs="+", metavar="R", help="the Transformer's; None: four")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", metavar="R", help="learning rates to try; None: four"
+    )
+    parser.add_argument(
+        "--baseline-rates", type=float, nargs="+", metavar="R", help="the Transformer's; None: four"
+    )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs at the best rate")
     add_out(parser, "folder for all runs; what is finished there is taken")
 
@@ -42,7 +48,7 @@ def run(options: argparse.Namespace) -> Outcome:
     refuse_to_overwrite(options.out / COMPARISON_NAME, options.force)
     config = run_config(options.config, tokenizer=options.tokenizer, data=options.data)
     if config.recipe.task != "text":
-        raise ValueError(
+        raise InputError(
             f"{options.config}: a comparison is made on text; task {config.recipe.task} is none"
         )
     found = compare(
@@ -72,14 +78,31 @@ def run(options: argparse.Namespace) -> Outcome:
 
 def _describe(runs: list[Trained], best: dict[str, Any]) -> str:
     lines = [f"{'architecture':<14}{'learning rate':>14}{'seed':>6}{'bits per byte':>15}"]
-    lines += [f"{run.architecture:<14}{run.learning_rate:>14g}{run.seed:>6}{run.bits_per_byte:>15.4f}" for run in runs]
+    lines += [
+        f"{run.architecture:<14}{run.learning_rate:>14g}{run.seed:>6}{run.bits_per_byte:>15.4f}"
+        for run in runs
+    ]
     lines.append("")
     for name, values in best.items():
-        edge = "; the best rate is the outermost one tried: try more" if values["at_the_edge"] else ""
+        edge = (
+            "; the best rate is the outermost one tried: try more" if values["at_the_edge"] else ""
+        )
         span = f"{values['lowest']:.4f} to {values['highest']:.4f}, {values['seeds']} seeds"
-        lines.append(f"{name}: {values['bits_per_byte']:.4f} bits per byte ({span}) at {values['learning_rate']:g}, {values['parameters']:,} parameters, {values['tokens_per_second']:,.0f} tokens/s{edge}")
+        lines.append(
+            f"{name}: {values['bits_per_byte']:.4f} bits per byte ({span}) at"
+            f" {values['learning_rate']:g}, {values['parameters']:,} parameters,"
+            f" {values['tokens_per_second']:,.0f} tokens/s{edge}"
+        )
     difference = best["matmul-free"]["bits_per_byte"] - best["transformer"]["bits_per_byte"]
-    return "\n".join([*lines, f"difference: {difference:+.4f} bits per byte (measured, held-out windows of the training length)"])
+    return "\n".join(
+        [
+            *lines,
+            (
+                f"difference: {difference:+.4f} bits per byte (measured, held-out windows of the"
+                " training length)"
+            ),
+        ]
+    )
 
 
 def _curves(runs: list[Trained], best: dict[str, Any], tokens_per_step: int) -> str:
@@ -93,5 +116,12 @@ def _curves(runs: list[Trained], best: dict[str, Any], tokens_per_step: int) -> 
         own = best[run.architecture]
         if run.learning_rate == own["learning_rate"]:
             rows = read_rows(Path(run.folder) / METRICS_NAME)
-            lines.append((run.architecture, [(row[0] + 1) * tokens_per_step for row in rows], [row[1] for row in rows], own["tokens_per_second"]))
+            lines.append(
+                (
+                    run.architecture,
+                    [(row[0] + 1) * tokens_per_step for row in rows],
+                    [row[1] for row in rows],
+                    own["tokens_per_second"],
+                )
+            )
     return comparison_curves(lines)

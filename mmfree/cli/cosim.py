@@ -11,6 +11,7 @@ import numpy as np
 from mmfree.chip.design import design_for
 from mmfree.cli.options import add_design, add_sampling
 from mmfree.cli.outcome import Outcome
+from mmfree.errors import InputError
 from mmfree.golden.sampling import temperature_code
 from mmfree.tape.reading import read_tape
 from mmfree.text.tokenizers import tokenizer_from_dict
@@ -24,17 +25,25 @@ RANDOM_PROMPT_TOKENS = 16
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument("tape", type=Path, metavar="TAPE", help="file")
-    parser.add_argument("--prompt", metavar="TEXT", help="text to play; None: a random one of 16 tokens")
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help="text to play; None: a random one of 16 tokens"
+    )
     parser.add_argument(
         "--tokens", type=int, default=0, metavar="N", help="tokens to generate after the prompt"
     )
     add_sampling(parser)
     parser.add_argument("--profile", action="store_true", help="cycles by segment and cause")
     parser.add_argument(
-        "--waveform", type=Path, metavar="FILE", help="VCD of the first token that differs, if one does"
+        "--waveform",
+        type=Path,
+        metavar="FILE",
+        help="VCD of the first token that differs, if one does",
     )
     parser.add_argument(
-        "--simulator", choices=("verilator", "icarus"), default="verilator", help="icarus is about 50 times slower"
+        "--simulator",
+        choices=("verilator", "icarus"),
+        default="verilator",
+        help="icarus is about 50 times slower",
     )
     add_design(parser)
 
@@ -46,9 +55,11 @@ def run(options: argparse.Namespace) -> Outcome:
     tape = read_tape(options.tape)
     tokenizer = tokenizer_from_dict(tape.tokenizer)
     if options.tokens < 0:
-        raise ValueError(f"--tokens must be 0 or more, got {options.tokens}")
+        raise InputError(f"--tokens must be 0 or more, got {options.tokens}")
     if options.tokens and not tokenizer.feeds_back:
-        raise ValueError(f"--tokens: a model for {tokenizer.kind} reads out its answer and generates nothing")
+        raise InputError(
+            f"--tokens: a model for {tokenizer.kind} reads out its answer and generates nothing"
+        )
     if options.prompt is not None:
         prompt = tokenizer.encode(options.prompt)
     else:
@@ -56,7 +67,7 @@ def run(options: argparse.Namespace) -> Outcome:
         prompt = rng.integers(0, tape.config.vocab_size, RANDOM_PROMPT_TOKENS).tolist()
     temperature = temperature_code(options.temperature)
     if (temperature or options.stop is not None) and not options.tokens:
-        raise ValueError("--temperature and --stop need --tokens: nothing is chosen without")
+        raise InputError("--temperature and --stop need --tokens: nothing is chosen without")
     sequence = Sequence(
         prompt=prompt,
         generate=options.tokens,
@@ -102,7 +113,8 @@ def _describe(values: dict[str, Any]) -> str:
         lines.append(values["text"])
     if values["bit_exact"]:
         lines.append(
-            f"bit-exact: {values['tokens']} tokens, {values['compared']:,} logits and state words compared"
+            f"bit-exact: {values['tokens']} tokens, {values['compared']:,} logits and state words"
+            " compared"
         )
     else:
         place = values.get("divergence") or {}
@@ -111,8 +123,9 @@ def _describe(values: dict[str, Any]) -> str:
         if values.get("waveform"):
             lines.append(f"waveform: {values['waveform']}")
     lines.append(
-        f"{values['cycles_per_token']:,.0f} cycles per token at {values['lanes']} lanes, lane utilization "
-        f"{100 * values['lane_utilization']:.1f} % (simulated); {values['simulated_hz']:,.0f} cycles simulated per second"
+        f"{values['cycles_per_token']:,.0f} cycles per token at {values['lanes']} lanes, lane"
+        f" utilization {100 * values['lane_utilization']:.1f} % (simulated);"
+        f" {values['simulated_hz']:,.0f} cycles simulated per second"
     )
     if "profile" in values:
         lines += ["", *_describe_profile(values["profile"], values["tokens"])]
@@ -122,7 +135,11 @@ def _describe(values: dict[str, Any]) -> str:
 def _describe_profile(profile: dict[str, dict[str, int]], tokens: int) -> list[str]:
     """Cycles per token by segment and cause."""
     causes = list(next(iter(profile.values())))
-    lines = ["cycles per token  " + "".join(f"{cause.removeprefix('wait_'):>10}" for cause in causes)]
+    lines = [
+        "cycles per token  " + "".join(f"{cause.removeprefix('wait_'):>10}" for cause in causes)
+    ]
     for name, cycles in profile.items():
-        lines.append(f"{name:<18}" + "".join(f"{cycles[cause] / tokens:>10.1f}" for cause in causes))
+        lines.append(
+            f"{name:<18}" + "".join(f"{cycles[cause] / tokens:>10.1f}" for cause in causes)
+        )
     return lines

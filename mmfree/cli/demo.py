@@ -56,7 +56,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="PATH", help="folder for what it makes; None: runs/PRESET"
     )
-    parser.add_argument("--force", action="store_true", help="train again if there is a trained model")
+    parser.add_argument(
+        "--force", action="store_true", help="train again if there is a trained model"
+    )
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -84,9 +86,11 @@ def run(options: argparse.Namespace) -> Outcome:
         Check(
             name="chip equals golden model",
             held=result.bit_exact,
-            detail=f"{result.compared:,} logits and state words of {result.tokens} tokens"
-            if result.bit_exact
-            else f"first difference: {result.divergence}",
+            detail=(
+                f"{result.compared:,} logits and state words of {result.tokens} tokens"
+                if result.bit_exact
+                else f"first difference: {result.divergence}"
+            ),
         ),
         *task.check_chip(result.rows, golden),
     ]
@@ -108,13 +112,17 @@ def run(options: argparse.Namespace) -> Outcome:
         page, _ = write_report(folder)
         _say(str(page))
     ok = all(check.held for check in checks)
-    return Outcome(values | {"report": str(page)}, "\n".join(_report(checks, figures, answers, ok)), ok)
+    return Outcome(
+        values | {"report": str(page)}, "\n".join(_report(checks, figures, answers, ok)), ok
+    )
 
 
 class _Addition:
     """Streaming addition, checked against Python's own ``+``."""
 
-    golden_summary = f"{GOLDEN_SUMS:,} random and {GOLDEN_SUMS:,} full-carry sums of {DIGITS} digits"
+    golden_summary = (
+        f"{GOLDEN_SUMS:,} random and {GOLDEN_SUMS:,} full-carry sums of {DIGITS} digits"
+    )
     chip_summary = f"{sum(CHIP_SUMS.values())} sums of {DIGITS} digits"
 
     def __init__(self, seed: int) -> None:
@@ -135,7 +143,10 @@ class _Addition:
         ]
         return [
             Check(
-                name=f"golden model, {'full-carry' if r.task == 'addition-chains' else 'random'} sums",
+                name=(
+                    f"golden model, {'full-carry' if r.task == 'addition-chains' else 'random'}"
+                    " sums"
+                ),
                 held=r.exact == r.examples,
                 detail=f"{r.exact:,} of {r.examples:,} of {r.digits} digits exact",
             )
@@ -146,7 +157,10 @@ class _Addition:
         """What the chip plays."""
         from sim.cosim.run import Sequence
 
-        return [Sequence(prompt=self._tokenizer.encode(f"{a:0{DIGITS}}+{b:0{DIGITS}}")) for _, a, b in self._sums]
+        return [
+            Sequence(prompt=self._tokenizer.encode(f"{a:0{DIGITS}}+{b:0{DIGITS}}"))
+            for _, a, b in self._sums
+        ]
 
     def check_chip(self, rows: list[list[int]], golden: GoldenBackend) -> list[Check]:
         """The chip's digits are those of Python's ``+``."""
@@ -188,8 +202,10 @@ class _Text:
             Check(
                 name="golden model, text",
                 held=result.bits_per_byte < entropy,
-                detail=f"{result.bits_per_byte:.3f} bits per byte on {result.bytes:,} held-out bytes "
-                f"({entropy:.3f} from the frequencies of bytes alone)",
+                detail=(
+                    f"{result.bits_per_byte:.3f} bits per byte on {result.bytes:,} held-out bytes "
+                    f"({entropy:.3f} from the frequencies of bytes alone)"
+                ),
             )
         ]
 
@@ -250,7 +266,9 @@ def _figures(tape: Tape, description: dict[str, Any], result: Any) -> dict[str, 
     }
 
 
-def _report(checks: list[Check], figures: dict[str, Any], answers: list[str], ok: bool) -> Iterator[str]:
+def _report(
+    checks: list[Check], figures: dict[str, Any], answers: list[str], ok: bool
+) -> Iterator[str]:
     yield from answers
     yield ""
     for check in checks:

@@ -1,4 +1,7 @@
-"""``mmfree evaluate``: text, tasks and multiple choice, with one backend or several in one table."""
+"""``mmfree evaluate``.
+
+Text, tasks and multiple choice, with one backend or several in one table.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import numpy as np
 
 from mmfree.cli.options import add_lanes, add_model
 from mmfree.cli.outcome import Outcome
+from mmfree.errors import InputError
 from mmfree.inference.backends import (
     BACKENDS,
     AbsmaxGoldenBackend,
@@ -58,43 +62,68 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="PATH",
-        help="UTF-8 text, documents, or shards (what they hold out); None: what training held out of the built-in text",
+        help=(
+            "UTF-8 text, documents, or shards (what they hold out); None: what training held out of"
+            " the built-in text"
+        ),
     )
     parser.add_argument(
-        "--words", action="store_true", help="perplexity per word, too, as it is published for WikiText-2"
+        "--words",
+        action="store_true",
+        help="perplexity per word, too, as it is published for WikiText-2",
     )
     parser.add_argument(
-        "--choices", type=Path, metavar="FILE.jsonl", help="multiple choice: query, choices and gold on each line"
+        "--choices",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="multiple choice: query, choices and gold on each line",
     )
     parser.add_argument("--task", metavar="NAME", help=f"one of {', '.join(TASKS)}")
     parser.add_argument(
         "--digits", type=int, metavar="N", help="columns of a sum (None: 100), or bits (None: 512)"
     )
     parser.add_argument(
-        "--examples", type=int, metavar="K", help="examples; None: 1000, all held-out pairs, or all questions"
+        "--examples",
+        type=int,
+        metavar="K",
+        help="examples; None: 1000, all held-out pairs, or all questions",
     )
     parser.add_argument(
-        "--ranges", action="store_true", help="how close each intermediate comes to its limits (backend golden)"
+        "--ranges",
+        action="store_true",
+        help="how close each intermediate comes to its limits (backend golden)",
     )
     parser.add_argument(
         "--backend",
         type=_backends,
         metavar="NAME[,NAME...]",
-        help=f"what plays the model, of {', '.join(BACKENDS)}, several for one table; None: fakequant for a checkpoint, float for a published one, golden for a tape",
+        help=(
+            f"what plays the model, of {', '.join(BACKENDS)}, several for one table; None:"
+            " fakequant for a checkpoint, float for a published one, golden for a tape"
+        ),
     )
     add_lanes(parser)
 
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
-    asked = [f"--{name}" for name in ("data", "task", "choices") if getattr(options, name) is not None]
+    asked = [
+        f"--{name}" for name in ("data", "task", "choices") if getattr(options, name) is not None
+    ]
     if len(asked) > 1:
-        raise ValueError(f"give {' or '.join(asked)}, not both")
-    backends = [load_backend(options.model, name, options.lanes) for name in options.backend or [None]]
-    if options.ranges and any(isinstance(backend, AbsmaxGoldenBackend | PublishedTorchBackend) for backend in backends):
-        raise ValueError(f"--ranges: {options.model} is a published checkpoint or its tape; ranges are for models trained here")
+        raise InputError(f"give {' or '.join(asked)}, not both")
+    backends = [
+        load_backend(options.model, name, options.lanes) for name in options.backend or [None]
+    ]
+    if options.ranges and any(
+        isinstance(backend, AbsmaxGoldenBackend | PublishedTorchBackend) for backend in backends
+    ):
+        raise InputError(
+            f"--ranges: {options.model} is a published checkpoint or its tape; ranges are for"
+            " models trained here"
+        )
     if options.ranges and not any(isinstance(backend, GoldenBackend) for backend in backends):
-        raise ValueError(f"--ranges: backend {backends[0].name} does not show them; use golden")
+        raise InputError(f"--ranges: backend {backends[0].name} does not show them; use golden")
     results, lines = [], []
     for backend in backends:
         values, line = _evaluate(options, backend)
@@ -115,12 +144,18 @@ def run(options: argparse.Namespace) -> Outcome:
 def _difference(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """The scores of ``other`` less those of ``first``, where both are finite."""
     scores = [name for name in _LABELS if name in first and not name.endswith("_error")]
-    found = {name: other[name] - first[name] for name in scores if math.isfinite(first[name]) and math.isfinite(other[name])}
+    found = {
+        name: other[name] - first[name]
+        for name in scores
+        if math.isfinite(first[name]) and math.isfinite(other[name])
+    }
     return {"backend": other["backend"], "less": first["backend"]} | found
 
 
 def _table(results: list[dict[str, Any]], differences: list[dict[str, Any]]) -> list[str]:
-    """A row for each backend, below what was measured, and one for what each differs from the first."""
+    """A row for each backend, below what was measured, and one for what each differs from the
+    first.
+    """
     first = results[0]
     columns = [name for name in _LABELS if name in first]
     if "bytes" in first:
@@ -134,7 +169,9 @@ def _table(results: list[dict[str, Any]], differences: list[dict[str, Any]]) -> 
         cells = "".join(f"{values[name]:>18.4f}" for name in columns)
         lines.append(f"{values['backend']:<20}{cells}")
     for values in differences:
-        cells = "".join(f"{values[name]:>+18.4f}" if name in values else " " * 18 for name in columns)
+        cells = "".join(
+            f"{values[name]:>+18.4f}" if name in values else " " * 18 for name in columns
+        )
         lines.append(f"{values['backend'] + ' - ' + values['less']:<20}{cells}".rstrip())
     return lines
 
@@ -143,11 +180,13 @@ def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, 
     kind = backend.tokenizer.kind
     own = [name for name, task in TASKS.items() if task.tokenizer == kind]
     if own and (options.data is not None or options.choices is not None or options.words):
-        raise ValueError(f"{options.model}: a model for {kind}: use --task")
+        raise InputError(f"{options.model}: a model for {kind}: use --task")
     if options.choices is not None:
         return _answer(options, backend)
     if options.task is None and not own and (options.digits or options.examples):
-        raise ValueError(f"{options.model}: a model for text: --digits and --examples belong to --task")
+        raise InputError(
+            f"{options.model}: a model for text: --digits and --examples belong to --task"
+        )
     if options.task is not None or own:
         name = options.task or own[0]
         result = evaluate_task(
@@ -162,12 +201,13 @@ def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, 
 
 def _answer(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], str]:
     if options.digits or options.words:
-        raise ValueError("--digits and --words do not belong to --choices")
+        raise InputError("--digits and --words do not belong to --choices")
     result = evaluate_choices(backend, read_questions(options.choices, options.examples))
     line = (
-        f"{options.choices.name}: {result.examples:,} questions, {100 * result.accuracy:.1f} +- "
-        f"{100 * result.accuracy_error:.1f} % right, {100 * result.accuracy_by_byte:.1f} +- "
-        f"{100 * result.accuracy_by_byte_error:.1f} % by likelihood per byte, {100 * result.chance:.1f} % by chance"
+        f"{options.choices.name}: {result.examples:,} questions, {100 * result.accuracy:.1f} +-"
+        f" {100 * result.accuracy_error:.1f} % right, {100 * result.accuracy_by_byte:.1f} +-"
+        f" {100 * result.accuracy_by_byte_error:.1f} % by likelihood per byte,"
+        f" {100 * result.chance:.1f} % by chance"
     )
     return asdict(result), f"{line} ({backend.name})"
 
@@ -179,10 +219,14 @@ def _score_text(data: Path | None, backend: Backend, *, words: bool) -> TextResu
     tokenizer = text_tokenizer(backend.tokenizer)
     if is_shards(data):
         if words:
-            raise ValueError(f"{data}: --words needs the text, not its tokens")
+            raise InputError(f"{data}: --words needs the text, not its tokens")
         tokens, num_bytes = open_shards(data, tokenizer).all_held_out()
         return evaluate_tokens(backend, tokens, num_bytes)
-    if not (is_name(data) or data.is_dir() or data.suffix.lower() in (*JSONL_SUFFIXES, *PARQUET_SUFFIXES)):
+    if not (
+        is_name(data)
+        or data.is_dir()
+        or data.suffix.lower() in (*JSONL_SUFFIXES, *PARQUET_SUFFIXES)
+    ):
         return evaluate_text(backend, read_text(data), words=words)
     found = list(tokenize(Text.of([data]).pieces(), tokenizer, begin=True))
     return evaluate_tokens(

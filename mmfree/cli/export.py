@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmfree.cli.options import add_out
 from mmfree.cli.outcome import Outcome
+from mmfree.errors import InputError
 from mmfree.files.atomic import new_folder, refuse_to_overwrite
 from mmfree.inference.backends import load_tape_or_export
 from mmfree.inference.ranges import (
@@ -29,25 +30,39 @@ SUMMARY = "write a checkpoint as a tape, or for others"
 
 
 FORMATS = ("tape", "hf", "bitnet", "checkpoint")
-"""tape: for the golden model and the chip; hf: a Hugging Face folder; bitnet: packed trits; checkpoint: from a Hugging Face folder, back."""
+"""tape: for the golden model and the chip.
+
+Hf: a Hugging Face folder; bitnet: packed trits; checkpoint: from a Hugging Face folder, back.
+"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="folder: of a training run, or published with model_type hgrn_bit"
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="folder: of a training run, or published with model_type hgrn_bit",
     )
     parser.add_argument(
-        "--data", type=Path, metavar="FILE", help="UTF-8 text to watch ranges on; None: the built-in text"
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="UTF-8 text to watch ranges on; None: the built-in text",
     )
     parser.add_argument(
-        "--allow-saturation", action="store_true", help="write a tape even if its values often saturate"
+        "--allow-saturation",
+        action="store_true",
+        help="write a tape even if its values often saturate",
     )
     parser.add_argument(
         "--format",
         choices=FORMATS,
         default="tape",
-        help="hf: a Hugging Face folder; bitnet: trits as Hugging Face packs them; checkpoint: from a Hugging Face folder (docs/huggingface.md)",
+        help=(
+            "hf: a Hugging Face folder; bitnet: trits as Hugging Face packs them; checkpoint: from"
+            " a Hugging Face folder (docs/huggingface.md)"
+        ),
     )
     add_out(parser, "tape file; folder in the other formats")
 
@@ -55,7 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
     if not options.checkpoint.is_dir():
-        raise ValueError(f"{options.checkpoint}: not a checkpoint folder")
+        raise InputError(f"{options.checkpoint}: not a checkpoint folder")
     if options.format != "tape":
         return _export_for_others(options)
     refuse_to_overwrite(options.out, options.force)
@@ -67,7 +82,10 @@ def run(options: argparse.Namespace) -> Outcome:
         refuse_saturation(ranges)
     write_tape(tape, options.out)
     values = {"sha256": tape.sha256, "weights": tape.num_ternary_weights, "bytes": len(tape.data)}
-    line = f"{options.out}: {len(tape.data):,} bytes, {tape.num_ternary_weights:,} ternary weights, sha256 {tape.sha256}"
+    line = (
+        f"{options.out}: {len(tape.data):,} bytes, {tape.num_ternary_weights:,} ternary weights,"
+        f" sha256 {tape.sha256}"
+    )
     values |= {"tape": str(options.out), "ranges": ranges_to_dicts(ranges)}
     return Outcome(values, "\n".join([line, "", *describe_ranges(ranges)]))
 
@@ -75,7 +93,10 @@ def run(options: argparse.Namespace) -> Outcome:
 def _export_published(options: argparse.Namespace) -> Outcome:
     """``mmfree export`` of a folder whose config.json has a model_type."""
     if options.data is not None or options.allow_saturation:
-        raise ValueError("--data and --allow-saturation are for models trained here: a published one is exported without playing it")
+        raise InputError(
+            "--data and --allow-saturation are for models trained here: a published one is exported"
+            " without playing it"
+        )
     exported = export_published(options.checkpoint, options.out)
     tape = AbsmaxTape(options.out)
     bits = 8 * tape.trit_bytes / tape.num_ternary_weights
@@ -88,8 +109,8 @@ def _export_published(options: argparse.Namespace) -> Outcome:
         "bits_per_weight": bits,
     }
     line = (
-        f"{options.out}: {exported.bytes:,} bytes, {tape.num_ternary_weights:,} ternary weights of {bits:.3f} bits, "
-        f"sha256 {exported.sha256}"
+        f"{options.out}: {exported.bytes:,} bytes, {tape.num_ternary_weights:,} ternary weights of"
+        f" {bits:.3f} bits, sha256 {exported.sha256}"
     )
     return Outcome(values, line)
 
@@ -97,12 +118,18 @@ def _export_published(options: argparse.Namespace) -> Outcome:
 def _export_for_others(options: argparse.Namespace) -> Outcome:
     """``mmfree export`` in any format but "tape"."""
     if options.data is not None or options.allow_saturation:
-        raise ValueError("--data and --allow-saturation belong to --format tape")
+        raise InputError("--data and --allow-saturation belong to --format tape")
     if options.out.resolve() == options.checkpoint.resolve():
-        raise ValueError(f"{options.out}: the folder that is read; give another --out")
+        raise InputError(f"{options.out}: the folder that is read; give another --out")
     if (options.out / TRAINING_NAME).exists():
-        raise ValueError(f"{options.out}: holds a training run, which nothing replaces; give another --out")
-    write = {"hf": _export_hugging_face, "bitnet": _export_bitnet, "checkpoint": _export_checkpoint}[options.format]
+        raise InputError(
+            f"{options.out}: holds a training run, which nothing replaces; give another --out"
+        )
+    write = {
+        "hf": _export_hugging_face,
+        "bitnet": _export_bitnet,
+        "checkpoint": _export_checkpoint,
+    }[options.format]
     return write(options.checkpoint, options.out, options.force)
 
 
@@ -112,7 +139,10 @@ def _export_hugging_face(source: Path, out: Path, force: bool) -> Outcome:
 
     tape = to_hugging_face(source, out, force=force)
     sha256 = None if tape is None else tape.sha256
-    line = f"{out}: a Hugging Face folder; `import mmfree.hf` makes AutoModelForCausalLM.from_pretrained read it"
+    line = (
+        f"{out}: a Hugging Face folder; `import mmfree.hf` makes"
+        " AutoModelForCausalLM.from_pretrained read it"
+    )
     return Outcome({"folder": str(out), "format": "hf", "sha256": sha256}, line)
 
 
@@ -120,8 +150,17 @@ def _export_bitnet(source: Path, out: Path, force: bool) -> Outcome:
     tape = load_tape_or_export(source)
     with new_folder(out, force) as folder:
         write_bitnet(tape, folder)
-    values = {"folder": str(out), "format": "bitnet", "sha256": tape.sha256, "weights": tape.num_ternary_weights}
-    return Outcome(values, f"{out}: {tape.num_ternary_weights:,} ternary weights, four to a byte (docs/huggingface.md)")
+    values = {
+        "folder": str(out),
+        "format": "bitnet",
+        "sha256": tape.sha256,
+        "weights": tape.num_ternary_weights,
+    }
+    return Outcome(
+        values,
+        f"{out}: {tape.num_ternary_weights:,} ternary weights, four to a byte"
+        " (docs/huggingface.md)",
+    )
 
 
 def _export_checkpoint(source: Path, out: Path, force: bool) -> Outcome:
@@ -130,7 +169,10 @@ def _export_checkpoint(source: Path, out: Path, force: bool) -> Outcome:
 
     config = to_checkpoint(source, out, force=force)
     values = {"folder": str(out), "format": "checkpoint", "parameters": config.model.num_parameters}
-    return Outcome(values, f"{out}: a checkpoint of {config.model.num_parameters:,} parameters, not to be resumed")
+    return Outcome(
+        values,
+        f"{out}: a checkpoint of {config.model.num_parameters:,} parameters, not to be resumed",
+    )
 
 
 def _quiet_unless_watched() -> None:

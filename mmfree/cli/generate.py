@@ -27,7 +27,12 @@ def run(options: argparse.Namespace) -> Outcome:
     texts: list[str] = []
     rows: list[int] = []
     pieces = generate(
-        backend, options.prompt, options.tokens, temperature=options.temperature, seed=options.seed, stop=options.stop
+        backend,
+        options.prompt,
+        options.tokens,
+        temperature=options.temperature,
+        seed=options.seed,
+        stop=options.stop,
     )
     for text, chosen in pieces:
         texts.append(text)

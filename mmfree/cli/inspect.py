@@ -24,7 +24,12 @@ SUMMARY = "print what is on a tape, segment by segment, or in token shards"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("tape", type=Path, metavar="TAPE|SHARDS", help="file, or folder of token shards, which is verified")
+    parser.add_argument(
+        "tape",
+        type=Path,
+        metavar="TAPE|SHARDS",
+        help="file, or folder of token shards, which is verified",
+    )
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -71,11 +76,15 @@ def _describe_tape(tape: Tape) -> str:
     config = tape.config
     lines = [
         f"sha256 {tape.sha256}, {len(tape.data):,} bytes",
-        f"d {config.hidden_size}, intermediate {config.intermediate_size}, layers {config.num_layers}, "
-        f"gate {config.gate}, vocabulary {config.vocab_size}, head rows {config.head_size}, "
-        f"tokenizer {tape.tokenizer.get('kind')}",
-        f"parameters {config.num_parameters:,}, ternary weights {tape.num_ternary_weights:,}, "
-        f"state words {config.num_state_words:,}",
+        (
+            f"d {config.hidden_size}, intermediate {config.intermediate_size}, layers"
+            f" {config.num_layers}, gate {config.gate}, vocabulary {config.vocab_size}, head rows"
+            f" {config.head_size}, tokenizer {tape.tokenizer.get('kind')}"
+        ),
+        (
+            f"parameters {config.num_parameters:,}, ternary weights {tape.num_ternary_weights:,}, "
+            f"state words {config.num_state_words:,}"
+        ),
         "",
         f"{'segment':<18}{'matrix':<8}{'rows':>7}{'fan-in':>8}{'m_w':>6}{'a':>4}{'zeros':>8}",
         f"{'embedding':<18}{'':<8}{config.vocab_size:>7}{'':>8}{'':>6}{tape.embedding_shift:>4}",
@@ -129,10 +138,14 @@ def inspect_absmax(path: Path) -> Outcome:
     }
     lines = [
         f"sha256 {tape.sha256}, {tape.bytes:,} bytes, absmax arithmetic (a published checkpoint)",
-        f"d {config.hidden_size}, intermediate {config.intermediate_size}, layers {config.num_layers}, "
-        f"vocabulary {config.vocab_size}, tokenizer {kind}",
-        f"parameters {config.num_parameters:,}, ternary weights {tape.num_ternary_weights:,} of "
-        f"{values['bits_per_weight']:.3f} bits, state words {config.num_state_words:,}",
+        (
+            f"d {config.hidden_size}, intermediate {config.intermediate_size}, layers"
+            f" {config.num_layers}, vocabulary {config.vocab_size}, tokenizer {kind}"
+        ),
+        (
+            f"parameters {config.num_parameters:,}, ternary weights {tape.num_ternary_weights:,} of"
+            f" {values['bits_per_weight']:.3f} bits, state words {config.num_state_words:,}"
+        ),
         "",
         f"{'segment':<18}{'matrix':<8}{'rows':>7}{'fan-in':>8}{'mean |W|':>12}{'zeros':>8}",
     ]
@@ -150,5 +163,13 @@ def inspect_shards(folder: Path) -> Outcome:
     """What a folder of shards holds, every byte of it checked."""
     manifest = open_shards(folder, verify=True).manifest
     tokenizer = read_tokenizer(folder)
-    values = {"shards": str(folder), "tokenizer": tokenizer.kind, **manifest.summary(), "manifest": asdict(manifest)}
-    return Outcome(values, f"{folder}: {describe_shards(manifest)}; tokenizer {tokenizer.kind}; every sha256 holds")
+    values = {
+        "shards": str(folder),
+        "tokenizer": tokenizer.kind,
+        **manifest.summary(),
+        "manifest": asdict(manifest),
+    }
+    return Outcome(
+        values,
+        f"{folder}: {describe_shards(manifest)}; tokenizer {tokenizer.kind}; every sha256 holds",
+    )

@@ -8,7 +8,10 @@ from pathlib import Path
 from mmfree.chip.weight_codes import WEIGHT_CODES
 from mmfree.inference.backends import BACKENDS
 
-TOKENIZERS = "bytes, bpe:SIZE (learned from the text), a tokenizer.json, a SentencePiece .model, or a folder with one"
+TOKENIZERS = (
+    "bytes, bpe:SIZE (learned from the text), a tokenizer.json, a SentencePiece .model, or a folder"
+    " with one"
+)
 """What ``--tokenizer`` takes."""
 
 
@@ -21,7 +24,11 @@ def add_out(parser: argparse.ArgumentParser, meaning: str) -> None:
 def add_lanes(parser: argparse.ArgumentParser) -> None:
     """Size of the array."""
     parser.add_argument(
-        "--lanes", type=int, default=64, metavar="N", help="ternary additions per cycle, a power of two"
+        "--lanes",
+        type=int,
+        default=64,
+        metavar="N",
+        help="ternary additions per cycle, a power of two",
     )
 
 
@@ -38,7 +45,10 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
-        help="what plays the model; None: fakequant for a checkpoint, float for a published one, golden for a tape",
+        help=(
+            "what plays the model; None: fakequant for a checkpoint, float for a published one,"
+            " golden for a tape"
+        ),
     )
     add_lanes(parser)
 
@@ -51,6 +61,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """How the next token is chosen."""
     parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="0: always the likeliest token; at most 3.98"
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="0: always the likeliest token; at most 3.98",
     )
-    parser.add_argument("--stop", type=int, metavar="ID", help="token that ends the text; None: no such")
+    parser.add_argument(
+        "--stop", type=int, metavar="ID", help="token that ends the text; None: no such"
+    )

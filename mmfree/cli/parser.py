@@ -44,7 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
     """Every verb and option; ``command`` of the parsed options is the verb's ``run``."""
     parser = argparse.ArgumentParser(
         prog="mmfree",
-        description="Ternary language models without matrix multiplication, from text to an addition-only chip.",
+        description=(
+            "Ternary language models without matrix multiplication, from text to an addition-only"
+            " chip."
+        ),
     )
     parser.add_argument("--version", action="version", version=f"mmfree {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")

@@ -22,10 +22,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="DATA",
-        help="text, JSONL and Parquet files, folders of them, or hf:NAME[:CONFIG[:SPLIT]] (docs/data.md)",
+        help=(
+            "text, JSONL and Parquet files, folders of them, or hf:NAME[:CONFIG[:SPLIT]]"
+            " (docs/data.md)"
+        ),
     )
     parser.add_argument("--tokenizer", default="bytes", metavar="NAME", help=TOKENIZERS)
-    parser.add_argument("--field", default="text", metavar="NAME", help="of a record, that holds its text")
+    parser.add_argument(
+        "--field", default="text", metavar="NAME", help="of a record, that holds its text"
+    )
     add_out(parser, "folder of shards")
 
 
@@ -38,15 +43,25 @@ def run(options: argparse.Namespace) -> Outcome:
     manifest = write_shards(text, tokenizer, options.out, force=options.force)
     summary = manifest.summary()
     speed = summary["bytes"] / 1e6 / (time.monotonic() - started)
-    values = {"shards": str(options.out), "tokenizer": tokenizer.kind, **summary, "megabytes_per_second": speed}
+    values = {
+        "shards": str(options.out),
+        "tokenizer": tokenizer.kind,
+        **summary,
+        "megabytes_per_second": speed,
+    }
     return Outcome(values, f"{options.out}: {describe_shards(manifest)}; {speed:.2f} MB/s")
 
 
 def describe_shards(manifest: Manifest) -> str:
     values = manifest.summary()
     tokens = values["training_tokens"] + values["held_out_tokens"]
-    held_out = "the last tenth" if manifest.split == "tail" else f"one in ten of {values['documents']:,} documents"
+    held_out = (
+        "the last tenth"
+        if manifest.split == "tail"
+        else f"one in ten of {values['documents']:,} documents"
+    )
     return (
-        f"{values['training_tokens']:,} tokens for training, {values['held_out_tokens']:,} held out ({held_out}), "
-        f"vocabulary {values['vocab_size']:,}, {values['bytes'] / tokens:.2f} bytes per token"
+        f"{values['training_tokens']:,} tokens for training, {values['held_out_tokens']:,} held out"
+        f" ({held_out}), vocabulary {values['vocab_size']:,}, {values['bytes'] / tokens:.2f} bytes"
+        " per token"
     )

@@ -30,8 +30,12 @@ EXAMPLES_AFTER_TRAINING = 200
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("config", metavar="PRESET|CONFIG.json", help=f"{', '.join(PRESETS)}, or a file")
-    parser.add_argument("--gate", choices=GATES, help="forget gate of a preset; None: the preset's own")
+    parser.add_argument(
+        "config", metavar="PRESET|CONFIG.json", help=f"{', '.join(PRESETS)}, or a file"
+    )
+    parser.add_argument(
+        "--gate", choices=GATES, help="forget gate of a preset; None: the preset's own"
+    )
     parser.add_argument(
         "--data",
         type=Path,
@@ -40,15 +44,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="text, as for tokenize, or a folder of shards; None: Python's documentation",
     )
     parser.add_argument(
-        "--tokenizer", metavar="NAME", help=f"{TOKENIZERS}; None: that of the shards or of the config, else bytes"
+        "--tokenizer",
+        metavar="NAME",
+        help=f"{TOKENIZERS}; None: that of the shards or of the config, else bytes",
     )
     parser.add_argument(
-        "--minutes", type=float, metavar="M", help="plan the run for this time in minutes; None: all steps"
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="plan the run for this time in minutes; None: all steps",
     )
     parser.add_argument("--resume", action="store_true", help="go on where the checkpoint stands")
-    parser.add_argument("--shard", action="store_true", help="spread weights and moments over the processes (of torchrun)")
     parser.add_argument(
-        "--tensorboard", action="store_true", help="also write events for TensorBoard, in the checkpoint's folder tensorboard"
+        "--shard",
+        action="store_true",
+        help="spread weights and moments over the processes (of torchrun)",
+    )
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="also write events for TensorBoard, in the checkpoint's folder tensorboard",
     )
     add_out(parser, "checkpoint folder")
 

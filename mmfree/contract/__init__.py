@@ -1,1 +1,4 @@
-"""Shapes and number formats of both arithmetics (docs/arithmetic.md): what every other room agrees on."""
+"""Shapes and number formats of both arithmetics (docs/arithmetic.md).
+
+What every other room agrees on.
+"""

@@ -1,4 +1,6 @@
-"""Shapes, formats and constants of the second arithmetic, "absmax", in which published checkpoints are played (docs/arithmetic_absmax.md)."""
+"""Shapes, formats and constants of the second arithmetic, "absmax", in which published checkpoints
+are played (docs/arithmetic_absmax.md).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.errors import InputError
+
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 PROJECTION_EPS = 1e-6
-"""The epsilon inside each projection's own norm: a constant of the released kernel, not of config.json."""
+"""The epsilon inside each projection's own norm.
+
+a constant of the released kernel, not of config.json.
+"""
 
 SMALLEST_ABSMEAN = 1e-5
 """Lower limit of mean |W| in the released quantizer of weights."""
@@ -25,7 +32,9 @@ CONSTANT_BITS = 24
 """Bits of the mantissa of a matrix's constant."""
 
 NORM_GAIN_BITS, GAIN_BITS = 16, 24
-"""Bits of a norm's gains, which only a sum of squares reads, and of the gains that the quantizer reads."""
+"""Bits of a norm's gains, which only a sum of squares reads, and of the gains that the quantizer
+reads.
+"""
 
 ROLES_BY_KIND = {
     "gates": ("i", "f", "g"),
@@ -34,17 +43,25 @@ ROLES_BY_KIND = {
     "down": ("down",),
     "head": ("head",),
 }
-"""Matrices of each kind of segment. gate and up are one matrix with one gain and one scale: rows 0..I-1 are gate, the rest up."""
+"""Matrices of each kind of segment. gate and up are one matrix with one gain and one scale.
+
+Rows 0..I-1 are gate, the rest up.
+"""
 
 WITHOUT_NORM = "down"
-"""The kind of segment whose matrix has only its own norm; all others have another norm before it."""
+"""The kind of segment whose matrix has only its own norm.
 
-
+All others have another norm before it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AbsmaxFormats:
-    """Fraction bits of the 32-bit words: the residual; activations, candidate and state; logits; and of f and the lower bounds (0..2^forget_fb, in 24 bits on the tape)."""
+    """Fraction bits of the 32-bit words: the residual.
+
+    Activations, candidate and state; logits; and of f and the lower bounds (0..2^forget_fb, in 24
+    bits on the tape).
+    """
 
     residual_fb: int = 18
     activation_fb: int = 20
@@ -52,11 +69,18 @@ class AbsmaxFormats:
     logit_fb: int = 16
 
     def __post_init__(self) -> None:
-        limits = {"residual_fb": (8, 24), "activation_fb": (8, 24), "forget_fb": (8, 22), "logit_fb": (9, 24)}
+        limits = {
+            "residual_fb": (8, 24),
+            "activation_fb": (8, 24),
+            "forget_fb": (8, 22),
+            "logit_fb": (9, 24),
+        }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
-                raise ValueError(f"formats.{name} must be an integer in {low}..{high}, got {value!r}")
+                raise InputError(
+                    f"formats.{name} must be an integer in {low}..{high}, got {value!r}"
+                )
 
 
 DEFAULT_ABSMAX_FORMATS = AbsmaxFormats()
@@ -65,5 +89,7 @@ DEFAULT_ABSMAX_FORMATS = AbsmaxFormats()
 def sigmoid_values() -> NDArray[np.int32]:
     """The sigmoid table: int32 [4097], floor(2^24 * sigmoid(j / 256) + 1/2)."""
     step = 2.0**-SIGMOID_STEP_FB
-    values = [math.floor(2**SIGMOID_FB / (1 + math.exp(-j * step)) + 0.5) for j in range(SIGMOID_ENTRIES)]
+    values = [
+        math.floor(2**SIGMOID_FB / (1 + math.exp(-j * step)) + 0.5) for j in range(SIGMOID_ENTRIES)
+    ]
     return np.array(values, dtype=np.int32)

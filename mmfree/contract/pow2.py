@@ -1,6 +1,7 @@
 """Number formats, roles and function tables of docs/arithmetic.md, shared by software and hardware.
 
-Parameters are shared; implementations are not: the golden model and ``hdl`` each do the arithmetic themselves.
+Parameters are shared; implementations are not: the golden model and ``hdl`` each do the arithmetic
+themselves.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mmfree.errors import InputError
 
 INT8_MIN, INT8_MAX = -128, 127
 INT16_MIN, INT16_MAX = -32768, 32767
@@ -55,7 +58,7 @@ class Formats:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if type(value) is not int or not 0 <= value <= 15:
-                raise ValueError(f"formats.{name} must be an integer in 0..15, got {value!r}")
+                raise InputError(f"formats.{name} must be an integer in 0..15, got {value!r}")
 
 
 DEFAULT_FORMATS = Formats()
@@ -107,7 +110,10 @@ LAYER_SEGMENTS = ("gates", "output", "glu", "down")
 
 
 SEGMENT_MODULES = {"gates": "mixer", "output": "mixer", "glu": "glu", "down": "glu"}
-"""Where in a layer of a checkpoint the matrices of each kind of segment are; each bears its role's name."""
+"""Where in a layer of a checkpoint the matrices of each kind of segment are.
+
+Each bears its role's name.
+"""
 
 
 def _sigmoid(x: float) -> float:
@@ -137,7 +143,10 @@ def reciprocal_root_table() -> NDArray[np.int16]:
 
 
 def gumbel_table(formats: Formats = DEFAULT_FORMATS) -> NDArray[np.int16]:
-    """Gumbel noise of section 14: int16 [2048], 1024 quantiles, then the uppermost of these in 1024 finer ones."""
+    """Gumbel noise of section 14.
+
+    Int16 [2048], 1024 quantiles, then the uppermost of these in 1024 finer ones.
+    """
     entries = 1 << NOISE_INDEX_BITS
     middles = [(j + 0.5) / entries for j in range(entries)]
     quantiles = [*middles, *(1 - (1 - middle) / entries for middle in middles)]

@@ -8,14 +8,15 @@ from typing import Any
 
 from mmfree.contract.absmax import ROLES_BY_KIND
 from mmfree.contract.pow2 import GATES, MAX_FAN_IN
+from mmfree.errors import InputError
 
 
 def check_sizes(config: object, limits: dict[str, int]) -> None:
-    """ValueError names the first field that is not an integer in 1..limit."""
+    """InputError names the first field that is not an integer in 1..limit."""
     for name, high in limits.items():
         value = getattr(config, name)
         if type(value) is not int or not 1 <= value <= high:
-            raise ValueError(f"config: {name} must be an integer in 1..{high}, got {value!r}")
+            raise InputError(f"config: {name} must be an integer in 1..{high}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +36,12 @@ class ModelConfig:
     num_layers
         Blocks of MLGRU and GLU.
     gate
-        Activation of the forget gate: "sigmoid", "hard", or "signed", which can also turn the sign of the state.
+        Activation of the forget gate: "sigmoid", "hard", or "signed", which can also turn the sign
+        of the state.
 
     Raises
     ------
-    ValueError
+    InputError
         If a size is not an integer in its range, or the gate is unknown.
     """
 
@@ -60,23 +62,23 @@ class ModelConfig:
         }
         check_sizes(self, limits)
         if self.gate not in GATES:
-            raise ValueError(f"config: gate must be one of {', '.join(GATES)}, got {self.gate!r}")
+            raise InputError(f"config: gate must be one of {', '.join(GATES)}, got {self.gate!r}")
 
     @classmethod
     def from_dict(cls, data: Any, source: str = "config") -> ModelConfig:
         """Build from a JSON object; unknown and missing fields are errors that name ``source``."""
         if not isinstance(data, dict):
-            raise ValueError(f"{source}: expected a JSON object, got {type(data).__name__}")
+            raise InputError(f"{source}: expected a JSON object, got {type(data).__name__}")
         known = {f.name for f in fields(cls)}
         required = known - {"gate"}
         if unknown := sorted(set(data) - known):
-            raise ValueError(f"{source}: unknown field {unknown[0]!r}; known: {sorted(known)}")
+            raise InputError(f"{source}: unknown field {unknown[0]!r}; known: {sorted(known)}")
         if missing := sorted(required - set(data)):
-            raise ValueError(f"{source}: missing field {missing[0]!r}")
+            raise InputError(f"{source}: missing field {missing[0]!r}")
         try:
             return cls(**data)
         except ValueError as error:
-            raise ValueError(f"{source}: {error}") from None
+            raise InputError(f"{source}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, in field order."""
@@ -109,13 +111,14 @@ class AbsmaxConfig:
     vocab_size, hidden_size, intermediate_size, num_layers
         Rows of embedding and head; d; I; L.
     norm_eps
-        Epsilon of the block norms, of the norm on g and of the last norm (``rms_norm_eps`` of config.json), above 0.
+        Epsilon of the block norms, of the norm on g and of the last norm (``rms_norm_eps`` of
+        config.json), above 0.
     bos_token_id, eos_token_id
         Ids that begin and end a text, or None.
 
     Raises
     ------
-    ValueError
+    InputError
         If a field is out of range.
     """
 
@@ -136,11 +139,15 @@ class AbsmaxConfig:
         }
         check_sizes(self, limits)
         if type(self.norm_eps) is not float or not 1e-12 <= self.norm_eps <= 1:
-            raise ValueError(f"config: norm_eps must be a number in 1e-12..1, got {self.norm_eps!r}")
+            raise InputError(
+                f"config: norm_eps must be a number in 1e-12..1, got {self.norm_eps!r}"
+            )
         for name in ("bos_token_id", "eos_token_id"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or not 0 <= value < self.vocab_size):
-                raise ValueError(f"config: {name} must be null or in 0..{self.vocab_size - 1}, got {value!r}")
+                raise InputError(
+                    f"config: {name} must be null or in 0..{self.vocab_size - 1}, got {value!r}"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, in field order."""
@@ -154,7 +161,9 @@ class AbsmaxConfig:
     @property
     def num_ternary_weights(self) -> int:
         """Ternary weights read per token: all projections and the head."""
-        return sum(rows * fan_in * len(ROLES_BY_KIND[kind]) for kind, _, rows, fan_in in self.segments())
+        return sum(
+            rows * fan_in * len(ROLES_BY_KIND[kind]) for kind, _, rows, fan_in in self.segments()
+        )
 
     @property
     def num_parameters(self) -> int:
@@ -169,7 +178,7 @@ class AbsmaxConfig:
         return self.num_layers * self.hidden_size
 
     def segments(self) -> Iterator[tuple[str, int | None, int, int]]:
-        """Yield (kind, layer, rows of each matrix, fan_in) of every segment, in the order of use."""
+        """Yield (kind, layer, rows of a matrix, fan_in) of every segment, in the order of use."""
         d, i = self.hidden_size, self.intermediate_size
         shapes = {"gates": (d, d), "output": (d, d), "glu": (2 * i, d), "down": (d, i)}
         for layer in range(self.num_layers):

@@ -11,16 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mmfree.errors import InputError
+
 
 def refuse_to_overwrite(path: Path, force: bool) -> None:
-    """Raise ValueError if ``path`` exists, unless ``force``."""
+    """Raise InputError if ``path`` exists, unless ``force``."""
     if path.exists() and not force:
-        raise ValueError(f"{path}: exists already; --force overwrites it")
+        raise InputError(f"{path}: exists already; --force overwrites it")
 
 
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file in the same folder to write to; flushed to disk and renamed to ``path`` if the block ends without an exception, else removed."""
+    """A temporary file in the same folder to write to.
+
+    Flushed to disk and renamed to ``path`` if the block ends without an exception, else removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -36,25 +41,30 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary file in the same folder, flush it to disk, and rename it to ``path``."""
+    """Write ``data`` to a temporary file in the same folder, flush it to disk, and rename it to
+    ``path``.
+    """
     with open_atomically(path) as file:
         file.write(data)
 
 
 @contextmanager
 def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
-    """An empty folder to write to, which becomes ``path`` when the block ends; if it raises, nothing is left.
+    """An empty folder to write to, which becomes ``path`` when the block ends.
 
-    With ``force`` an existing folder keeps its other files, and its files of the same names are replaced one by one.
+    If it raises, nothing is left.
+
+    With ``force`` an existing folder keeps its other files, and its files of the same names are
+    replaced one by one.
 
     Raises
     ------
-    ValueError
+    InputError
         If ``path`` exists and ``force`` is not given, or it is not a folder.
     """
     refuse_to_overwrite(path, force)
     if path.exists() and not path.is_dir():
-        raise ValueError(f"{path}: not a folder; give another --out")
+        raise InputError(f"{path}: not a folder; give another --out")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
@@ -72,10 +82,10 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file; one clear ValueError when it is missing or malformed."""
+    """Parse a JSON file; one clear InputError when it is missing or malformed."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from None
+        raise InputError(f"{path}: not valid JSON: {error}") from None

@@ -1,4 +1,8 @@
-"""Compressed data that travels in files: zlib in base64 where it stands in JSON, bzip2 where bytes can stand. Whatever is wrong with it is one ValueError."""
+"""Compressed data that travels in files.
+
+Zlib in base64 where it stands in JSON, bzip2 where bytes can stand. Whatever is wrong with it is
+one InputError.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,17 @@ import base64
 import bz2
 import zlib
 
+from mmfree.errors import InputError
+
 LARGEST_BYTES = 1 << 26
-"""What is packed and unpacked here has at most so many bytes: a few bytes that would unpack to gigabytes are refused."""
+"""What is packed and unpacked here has at most so many bytes.
+
+a few bytes that would unpack to gigabytes are refused.
+"""
 
 
 def pack_text(data: bytes) -> str:
-    """zlib, then base64, for JSON; ValueError beyond ``LARGEST_BYTES``."""
+    """zlib, then base64, for JSON; InputError beyond ``LARGEST_BYTES``."""
     check_size(data)
     return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
 
@@ -21,18 +30,19 @@ def unpack_text(text: str) -> bytes:
 
     Raises
     ------
-    ValueError
-        If the text is not base64, what it holds is not zlib's, damaged, cut off or followed by more, or unpacks to more than ``LARGEST_BYTES``.
+    InputError
+        If the text is not base64, what it holds is not zlib's, damaged, cut off or followed by
+        more, or unpacks to more than ``LARGEST_BYTES``.
     """
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError as error:
-        raise ValueError(f"cannot be unpacked: not base64: {error}") from None
+        raise InputError(f"cannot be unpacked: not base64: {error}") from None
     return _unpack(zlib.decompressobj(), data)
 
 
 def pack_bytes(data: bytes) -> bytes:
-    """bzip2; ValueError beyond ``LARGEST_BYTES``."""
+    """bzip2; InputError beyond ``LARGEST_BYTES``."""
     check_size(data)
     return bz2.compress(data, 9)
 
@@ -42,27 +52,30 @@ def unpack_bytes(data: bytes) -> bytes:
 
     Raises
     ------
-    ValueError
-        If the data is not bzip2's, damaged, cut off or followed by more, or unpacks to more than ``LARGEST_BYTES``.
+    InputError
+        If the data is not bzip2's, damaged, cut off or followed by more, or unpacks to more than
+        ``LARGEST_BYTES``.
     """
     return _unpack(bz2.BZ2Decompressor(), data)
 
 
 def check_size(data: bytes) -> None:
-    """ValueError if ``data`` is too large to be packed."""
+    """InputError if ``data`` is too large to be packed."""
     if len(data) > LARGEST_BYTES:
-        raise ValueError(f"has {len(data):,} bytes; a model carries at most {LARGEST_BYTES:,} of a tokenizer")
+        raise InputError(
+            f"has {len(data):,} bytes; a model carries at most {LARGEST_BYTES:,} of a tokenizer"
+        )
 
 
 def _unpack(decompressor: zlib._Decompress | bz2.BZ2Decompressor, data: bytes) -> bytes:
     try:
         unpacked = decompressor.decompress(data, LARGEST_BYTES + 1)
     except (zlib.error, OSError) as error:
-        raise ValueError(f"cannot be unpacked: {error}") from None
+        raise InputError(f"cannot be unpacked: {error}") from None
     if len(unpacked) > LARGEST_BYTES:
-        raise ValueError(f"cannot be unpacked: more than {LARGEST_BYTES:,} bytes")
+        raise InputError(f"cannot be unpacked: more than {LARGEST_BYTES:,} bytes")
     if not decompressor.eof:
-        raise ValueError("cannot be unpacked: the compressed data is cut off")
+        raise InputError("cannot be unpacked: the compressed data is cut off")
     if decompressor.unused_data:
-        raise ValueError("cannot be unpacked: something follows the compressed data")
+        raise InputError("cannot be unpacked: something follows the compressed data")
     return unpacked

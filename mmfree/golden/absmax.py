@@ -1,4 +1,6 @@
-"""The golden model of published checkpoints: plays a version 2 tape in integers (docs/arithmetic_absmax.md is its specification; NumPy only).
+"""The golden model of published checkpoints.
+
+Plays a version 2 tape in integers (docs/arithmetic_absmax.md is its specification; NumPy only).
 
     golden = AbsmaxGolden(AbsmaxTape(path))
     logits = golden.play([1, 450, 7483])        # int32 [T, vocab_size], 16 fraction bits
@@ -37,7 +39,10 @@ _BLOCK_WEIGHTS = 1 << 18
 
 
 class Scalar(NamedTuple):
-    """A positive number mantissa * 2^exponent with a mantissa of 31 bits (section 4); arrays of one shape. Mantissa 0: zero."""
+    """A positive number mantissa * 2^exponent with a mantissa of 31 bits (section 4).
+
+    Arrays of one shape. Mantissa 0: zero.
+    """
 
     mantissa: Wide
     exponent: Wide
@@ -56,7 +61,9 @@ def largest_magnitude(values: Wide) -> Wide:
 
 
 def fit(values: Wide, bits: int) -> tuple[Wide, Wide]:
-    """Section 3: (rnd(values, t), t) with the smallest t >= 0 for which max |values| has at most ``bits`` bits."""
+    """Section 3: (rnd(values, t), t) with the smallest t >= 0 for which max |values| has at most
+    ``bits`` bits.
+    """
     shift = np.maximum(bit_length(largest_magnitude(values)) - bits, 0)
     return round_shift(values, shift), shift
 
@@ -73,7 +80,9 @@ def scalar_constant(value: float) -> Scalar:
     """Section 4: a positive constant, the mantissa cut to 31 bits."""
     mantissa, exponent = math.frexp(value)
     whole = math.floor(mantissa * 2**_SCALAR_BITS)
-    return Scalar(np.array(whole, dtype=np.int64), np.array(exponent - _SCALAR_BITS, dtype=np.int64))
+    return Scalar(
+        np.array(whole, dtype=np.int64), np.array(exponent - _SCALAR_BITS, dtype=np.int64)
+    )
 
 
 def add(a: Scalar, b: Scalar) -> Scalar:
@@ -105,7 +114,10 @@ def reciprocal_root(s: Scalar) -> tuple[Wide, Wide]:
 
 
 def quantize(v: Wide) -> tuple[NDArray[np.int64], Wide]:
-    """Section 7: (q, m): 127 v / m with m = max |v|, halves away from zero; [..., n] and [..., 1]."""
+    """Section 7: (q, m): 127 v / m with m = max |v|, halves away from zero.
+
+    [..., n] and [..., 1].
+    """
     m = largest_magnitude(v)
     magnitude = (254 * np.abs(v) + m) // np.maximum(2 * m, 1)
     return np.where(v < 0, -magnitude, magnitude), m
@@ -126,7 +138,9 @@ def requantize(acc: Wide, f: Wide, shift: Wide) -> Wide:
 
 
 def sigmoid(z: Wide, table: Wide, fraction_bits: int) -> Wide:
-    """Section 9: sigmoid with 24 fraction bits of z with ``fraction_bits``: linear between the entries of the table."""
+    """Section 9: sigmoid with 24 fraction bits of z with ``fraction_bits``: linear between the
+    entries of the table.
+    """
     step = fraction_bits - SIGMOID_STEP_FB
     magnitude = np.abs(z)
     index = np.minimum(magnitude >> step, len(table) - 2)
@@ -170,9 +184,11 @@ class _Player:
 
 
 class AbsmaxGolden:
-    """Plays a version 2 tape for B independent sequences at a time, as ``mmfree.golden.pow2.Golden`` does with version 1.
+    """Plays a version 2 tape for B independent sequences at a time, as
+    ``mmfree.golden.pow2.Golden`` does with version 1.
 
-    All weights are decoded when it is made: one byte each. ``saturations`` counts clamped values by site since the last ``reset_counters``.
+    All weights are decoded when it is made: one byte each. ``saturations`` counts clamped values by
+    site since the last ``reset_counters``.
     """
 
     def __init__(self, tape: AbsmaxTape) -> None:
@@ -273,7 +289,9 @@ class AbsmaxGolden:
         values, shift = fit(a, _PRODUCT_BITS)
         fraction_bits = 2 * activation_fb - shift
         root = self._root(player, values, fraction_bits, g, activation_fb)
-        (y,) = self._project(player, values, fraction_bits, root, self.tape.formats.residual_fb, note)
+        (y,) = self._project(
+            player, values, fraction_bits, root, self.tape.formats.residual_fb, note
+        )
         return y
 
     def glu(self, layer: int, x: Wide, note: Trace | None = None) -> Wide:
@@ -291,16 +309,25 @@ class AbsmaxGolden:
         fraction_bits = 2 * self.tape.formats.activation_fb - shift
         offset = scalar_constant(values.shape[-1] * PROJECTION_EPS)
         root = reciprocal_root(add(sum_of_squares(values, fraction_bits), offset))
-        (y,) = self._project(player, values, fraction_bits, root, self.tape.formats.residual_fb, note)
+        (y,) = self._project(
+            player, values, fraction_bits, root, self.tape.formats.residual_fb, note
+        )
         return y
 
     def head(self, x: Wide, note: Trace | None = None) -> Wide:
         """Logits of a residual, [B, vocab_size]."""
-        (logits,) = self._read_residual(("head", None), x, self.tape.formats.logit_fb, note, "logit")
+        (logits,) = self._read_residual(
+            ("head", None), x, self.tape.formats.logit_fb, note, "logit"
+        )
         return logits
 
     def _read_residual(
-        self, segment: tuple[str, int | None], x: Wide, output_fb: int, note: Trace | None, site: str = "projection"
+        self,
+        segment: tuple[str, int | None],
+        x: Wide,
+        output_fb: int,
+        note: Trace | None,
+        site: str = "projection",
     ) -> list[Wide]:
         player = self._players[segment]
         fraction_bits = self.tape.formats.residual_fb
@@ -313,7 +340,9 @@ class AbsmaxGolden:
         """Section 6: 1 / sqrt(sum (values * gain)^2 + eps * (sum base^2 + n * norm_eps))."""
         norm: Gain | None = player.norm
         assert norm is not None
-        gained = sum_of_squares(values * norm.values.astype(np.int64), fraction_bits + norm.fraction_bits)
+        gained = sum_of_squares(
+            values * norm.values.astype(np.int64), fraction_bits + norm.fraction_bits
+        )
         offset = scalar_constant(values.shape[-1] * self._norm_eps)
         return reciprocal_root(
             add(gained, multiply(self._projection_eps, add(sum_of_squares(base, base_fb), offset)))
@@ -344,7 +373,9 @@ class AbsmaxGolden:
 
     def _silu(self, x: Wide) -> Wide:
         """Section 9: rnd(x * sigmoid(x), 24)."""
-        return round_shift(x * sigmoid(x, self._sigmoid, self.tape.formats.activation_fb), SIGMOID_FB)
+        return round_shift(
+            x * sigmoid(x, self._sigmoid, self.tape.formats.activation_fb), SIGMOID_FB
+        )
 
     def _add(self, x: Wide, y: Wide, note: Trace, name: str) -> Wide:
         """Section 11: the residual."""

@@ -1,7 +1,7 @@
 """The golden model: plays a tape in integers (docs/arithmetic.md is its specification; NumPy only).
 
-    golden = Golden(read_tape(path))
-    logits = golden.play([30, 4, 17])           # int16 [T, head_size], 9 fraction bits
+golden = Golden(read_tape(path))
+logits = golden.play([30, 4, 17])           # int16 [T, head_size], 9 fraction bits
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ Ints = NDArray[np.int32]
 Trace = Callable[[str, NDArray[np.int32]], None]
 
 _FLOAT32_EXACT = 1 << 24
-"""Integers below this are exact in float32, and so is every partial sum of a product that stays below it."""
+"""Integers below this are exact in float32, and so is every partial sum of a product that stays
+below it.
+"""
 
 
 _RECIPROCAL_ROOT = reciprocal_root_table().astype(np.int32)
@@ -41,7 +43,9 @@ def round_shift(p: NDArray[Any], n: NDArray[Any] | int) -> NDArray[Any]:
 
 
 def quantize(u: Ints) -> tuple[Ints, Ints]:
-    """Section 5: values [..., n] of int16 to (values not yet saturated to int8 [..., n], 15 - b [..., 1])."""
+    """Section 5: values [..., n] of int16 to (values not yet saturated to int8 [..., n], 15 - b
+    [..., 1]).
+    """
     folded = np.bitwise_or.reduce(u ^ (u >> 15), axis=-1, keepdims=True)
     shift = 15 - _bit_length(folded)
     return ((u << shift) + 128) >> 8, shift
@@ -70,7 +74,10 @@ def requantize(acc: Ints, m: Ints, shift: Ints | int) -> NDArray[np.int64]:
 
 
 def forget_gate(z: Ints, gate: str, sigmoid: Ints, formats: Formats) -> Ints:
-    """Section 9: f of z + bias; for "sigmoid" saturated to int8 already, as an index into the table."""
+    """Section 9: f of z + bias.
+
+    For "sigmoid" saturated to int8 already, as an index into the table.
+    """
     if gate == "sigmoid":
         return sigmoid[z + 128]
     one = 1 << formats.forget_fb
@@ -194,7 +201,10 @@ class Golden:
 
     @staticmethod
     def next_token(logits: NDArray[np.int16]) -> NDArray[np.intp]:
-        """Section 14 at temperature 0: row of the largest logit, the lowest of equals; [..., head_size] -> [...]."""
+        """Section 14 at temperature 0: row of the largest logit, the lowest of equals.
+
+        [..., head_size] -> [...].
+        """
         return logits.argmax(axis=-1)
 
     def _saturate(
@@ -220,9 +230,7 @@ class Golden:
             note(f"{name}/{label}", intermediate)
         return np.split(outputs, player.splits, axis=-1)
 
-    def _mix(
-        self, player: _Player, outputs: list[Ints], h: Ints, note: Trace
-    ) -> tuple[Ints, Ints]:
+    def _mix(self, player: _Player, outputs: list[Ints], h: Ints, note: Trace) -> tuple[Ints, Ints]:
         """Sections 9 to 11: (u, h')."""
         name, formats = player.segment.name, self.tape.formats
         i, z, g = outputs
@@ -260,7 +268,9 @@ def _ignore(name: str, values: NDArray[np.int32]) -> None:
     """Trace of nothing."""
 
 
-def play_sequence(golden: Any, tokens: Sequence[int] | NDArray[np.integer], state: Any) -> NDArray[Any]:
+def play_sequence(
+    golden: Any, tokens: Sequence[int] | NDArray[np.integer], state: Any
+) -> NDArray[Any]:
     """Logits [T, rows] of one sequence by a golden model's ``step``; no state: from its start."""
     state = golden.state(1) if state is None else state
     logits = []

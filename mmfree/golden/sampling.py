@@ -1,6 +1,9 @@
-"""Choice of the next token: greedy, or drawn from softmax(logits / temperature), in integers (docs/arithmetic.md, 14).
+"""Choice of the next token.
 
-Every backend draws the same numbers from the same seed: Gumbel noise from a table, addressed by two shift registers.
+Greedy, or drawn from softmax(logits / temperature), in integers (docs/arithmetic.md, 14).
+
+Every backend draws the same numbers from the same seed: Gumbel noise from a table, addressed by two
+shift registers.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.contract.pow2 import NOISE_INDEX_BITS, TEMPERATURE_FB, TEMPERATURE_MAX, gumbel_table
+from mmfree.errors import InputError
 
 SEED_MAX = (1 << 64) - 1
 
@@ -24,20 +28,22 @@ def temperature_code(temperature: float) -> int:
 
     Raises
     ------
-    ValueError
+    InputError
         If it is negative, no number, or above 255/64.
     """
     largest = TEMPERATURE_MAX / (1 << TEMPERATURE_FB)
     if not 0 <= temperature <= largest:
-        raise ValueError(f"--temperature must lie in 0..{largest:.2f}, got {temperature}")
+        raise InputError(f"--temperature must lie in 0..{largest:.2f}, got {temperature}")
     code = round(temperature * (1 << TEMPERATURE_FB))
     return max(1, code) if temperature else 0
 
 
 def seed_registers(seed: int) -> tuple[int, int]:
-    """Contents of the two shift registers (64 and 63 bits, neither 0) for a seed in 0..2^64-1 (SplitMix64)."""
+    """Contents of the two shift registers (64 and 63 bits, neither 0) for a seed in 0..2^64-1
+    (SplitMix64).
+    """
     if not 0 <= seed <= SEED_MAX:
-        raise ValueError(f"--seed must lie in 0..2^64-1 to sample, got {seed}")
+        raise InputError(f"--seed must lie in 0..2^64-1 to sample, got {seed}")
     first, second = (_splitmix(seed + step) for step in (1, 2))
     return first or 1, (second & _MASK_63) or 1
 
@@ -50,7 +56,9 @@ def _splitmix(steps: int) -> int:
 
 
 class Sampler:
-    """Draws rows; the registers move on by one word for every row of a head, unless the temperature is 0."""
+    """Draws rows; the registers move on by one word for every row of a head, unless the temperature
+    is 0.
+    """
 
     def __init__(self, seed: int) -> None:
         self._a, self._b = seed_registers(seed)
@@ -73,11 +81,16 @@ class Sampler:
         words = self.words(count)
         upper, lower = words >> NOISE_INDEX_BITS, words & (_ENTRIES - 1)
         gumbel = _GUMBEL[np.where(upper == _ENTRIES - 1, _ENTRIES + lower, upper)]
-        noise: NDArray[np.int32] = (gumbel * temperature + (1 << (TEMPERATURE_FB - 1))) >> TEMPERATURE_FB
+        noise: NDArray[np.int32] = (
+            gumbel * temperature + (1 << (TEMPERATURE_FB - 1))
+        ) >> TEMPERATURE_FB
         return noise
 
     def choose(self, logits: NDArray[np.integer], temperature: int) -> int:
-        """Row chosen by the logits of one position, int [rows] with 9 fraction bits; the lowest row wins a tie."""
+        """Row chosen by the logits of one position, int [rows] with 9 fraction bits.
+
+        The lowest row wins a tie.
+        """
         keys = logits.astype(np.int32)
         if temperature:
             keys = keys + self.noise(len(keys), temperature)

@@ -1,4 +1,6 @@
-"""mmfree in the Hugging Face world (extra ``hf``): importing this package registers its config and model with the Auto classes.
+"""mmfree in the Hugging Face world (extra ``hf``).
+
+Importing this package registers its config and model with the Auto classes.
 
 ``mmfree.hf.lm_eval`` is imported by need: it loads lm-eval-harness.
 """
@@ -15,4 +17,6 @@ __all__ = ["MatMulFreeConfig", "MatMulFreeForCausalLM", "to_checkpoint", "to_hug
 
 AutoConfig.register(MatMulFreeConfig.model_type, MatMulFreeConfig, exist_ok=True)
 AutoModelForCausalLM.register(MatMulFreeConfig, MatMulFreeForCausalLM, exist_ok=True)
-AutoTokenizer.register(MatMulFreeConfig, fast_tokenizer_class=PreTrainedTokenizerFast, exist_ok=True)
+AutoTokenizer.register(
+    MatMulFreeConfig, fast_tokenizer_class=PreTrainedTokenizerFast, exist_ok=True
+)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmfree.errors import InputError
 from mmfree.hf.config import MatMulFreeConfig
 from mmfree.tape.pow2 import Tape
 
@@ -24,7 +25,8 @@ tags:
 
 # {title}
 
-A MatMul-free language model ([arXiv 2406.02528](https://arxiv.org/abs/2406.02528)) with ternary weights, made with mmfree.
+A MatMul-free language model ([arXiv 2406.02528](https://arxiv.org/abs/2406.02528)) with ternary
+weights, made with mmfree.
 
 | | |
 |---|---|
@@ -51,13 +53,17 @@ model = AutoModelForCausalLM.from_pretrained("PATH")
 
 ## Licence
 
-Not chosen yet. Whoever publishes this model writes `license: ...` into the block at the top of this file; without one nobody may use it.
+Not chosen yet. Whoever publishes this model writes `license: ...` into the block at the top of this
+file; without one nobody may use it.
 """
 
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What metrics.csv says: steps done, the loss of the last one, and the mean over the last ``recent`` steps, in nats."""
+    """What metrics.csv says.
+
+    Steps done, the loss of the last one, and the mean over the last ``recent`` steps, in nats.
+    """
 
     steps: int
     last_loss: float
@@ -70,7 +76,7 @@ def read_training_record(path: Path) -> TrainingRecord | None:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is no table of step and loss.
     """
     if not path.exists():
@@ -83,13 +89,16 @@ def read_training_record(path: Path) -> TrainingRecord | None:
         losses = [float(row["loss"]) for row in rows]
         steps = int(rows[-1]["step"]) + 1
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path}: not a table with the columns step and loss") from None
+        raise InputError(f"{path}: not a table with the columns step and loss") from None
     recent = losses[-RECENT_STEPS:]
     return TrainingRecord(steps, losses[-1], sum(recent) / len(recent), len(recent))
 
 
 def model_card(config: MatMulFreeConfig, tape: Tape | None, record: TrainingRecord | None) -> str:
-    """Markdown with YAML front matter, for ``README.md``. ``tape`` and ``record``: None if there is none."""
+    """Markdown with YAML front matter, for ``README.md``.
+
+    ``tape`` and ``record``: None if there is none.
+    """
     model = config.model_config()
     predicts_text = model.head_size == model.vocab_size
     tags = ["mmfree", "matmul-free", "ternary", *(["text-generation"] if predicts_text else [])]
@@ -99,8 +108,10 @@ def model_card(config: MatMulFreeConfig, tape: Tape | None, record: TrainingReco
         "Task, tokenizer": f"{task}, {kind}",
         "Parameters": f"{model.num_parameters:,}",
         "Ternary weights": f"{model.num_ternary_weights:,}, 1.6 bits each on a tape",
-        "Shape": f"width {model.hidden_size}, intermediate {model.intermediate_size}, {model.num_layers} layers, "
-        f"{model.vocab_size} token ids, {model.head_size} rows of the head",
+        "Shape": (
+            f"width {model.hidden_size}, intermediate {model.intermediate_size}, {model.num_layers}"
+            f" layers, {model.vocab_size} token ids, {model.head_size} rows of the head"
+        ),
         "Forget gate": model.gate,
         "State": f"{model.num_state_words:,} words, whatever the length",
         **_tape_facts(tape),
@@ -132,33 +143,55 @@ def _training(recipe: dict[str, Any] | None, record: TrainingRecord | None) -> s
         lines = ["Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()) + "."]
     if record is not None:
         lines.append(
-            f"{record.steps:,} steps were done; the loss of the last one was {record.last_loss:.4f} nats, "
-            f"and {record.mean_loss:.4f} on average over the last {record.recent}. That is training loss: nothing here was measured on held-out data."
+            f"{record.steps:,} steps were done; the loss of the last one was {record.last_loss:.4f}"
+            f" nats, and {record.mean_loss:.4f} on average over the last {record.recent}. That is"
+            " training loss: nothing here was measured on held-out data."
         )
     return "\n\n".join(lines)
 
 
 def _arithmetic(config: MatMulFreeConfig, predicts_text: bool) -> str:
     mode = {
-        "fakequant": "computes in the integers of mmfree's specification (int8 activations, int16 residual, table functions): logits are multiples of 1/512 in "
-        "[-64, 64), equal to those of the golden model and of the generated chip",
-        "float": "uses the same ternary weights with activations that are not quantized, so its logits are not those of the chip (`mode=\"fakequant\"` gives them)",
+        "fakequant": (
+            "computes in the integers of mmfree's specification (int8 activations, int16 residual,"
+            " table functions): logits are multiples of 1/512 in [-64, 64), equal to those of the"
+            " golden model and of the generated chip"
+        ),
+        "float": (
+            "uses the same ternary weights with activations that are not quantized, so its logits"
+            ' are not those of the chip (`mode="fakequant"` gives them)'
+        ),
     }[config.mode]
     lines = [
-        f"`model.safetensors` holds latent float32 weights; every forward pass makes them ternary. As stored here (`mode`: \"{config.mode}\") the model {mode}.",
-        "Weights must stay float32: rounding would move some across the thresholds between -1, 0 and 1.",
+        (
+            "`model.safetensors` holds latent float32 weights; every forward pass makes them"
+            f' ternary. As stored here (`mode`: "{config.mode}") the model {mode}.'
+        ),
+        (
+            "Weights must stay float32: rounding would move some across the thresholds between -1,"
+            " 0 and 1."
+        ),
     ]
     if not predicts_text:
-        lines.append("The head's rows are answers, not token ids: there is no `generate`, and no loss on token ids.")
+        lines.append(
+            "The head's rows are answers, not token ids: there is no `generate`, and no loss on"
+            " token ids."
+        )
     return "\n\n".join(lines)
 
 
 def _loading(kind: str, predicts_text: bool) -> str:
     if kind in ("bytes", "tokenizers") and predicts_text:
         return (
-            "`AutoTokenizer.from_pretrained` gives the tokenizer, and `pipeline(\"text-generation\", model=\"PATH\")` both. "
-            "Prompts of different length are padded on the left."
+            '`AutoTokenizer.from_pretrained` gives the tokenizer, and `pipeline("text-generation",'
+            ' model="PATH")` both. Prompts of different length are padded on the left.'
         )
     if predicts_text:
-        return f"Prompts are encoded by mmfree: `mmfree.text.tokenizer.tokenizer_from_dict` reads `mmfree_tokenizer.json` (kind {kind})."
-    return f"Prompts are encoded by mmfree: `mmfree.text.tokenizer.tokenizer_from_dict({{\"kind\": \"{kind}\"}}).encode(...)`."
+        return (
+            "Prompts are encoded by mmfree: `mmfree.text.tokenizer.tokenizer_from_dict` reads"
+            f" `mmfree_tokenizer.json` (kind {kind})."
+        )
+    return (
+        'Prompts are encoded by mmfree: `mmfree.text.tokenizer.tokenizer_from_dict({"kind":'
+        f' "{kind}"}}).encode(...)`.'
+    )

@@ -1,4 +1,7 @@
-"""The config of a model in a Hugging Face folder: the fields of ``mmfree.contract.shape.ModelConfig``, and what belongs to the checkpoint."""
+"""The config of a model in a Hugging Face folder.
+
+The fields of ``mmfree.contract.shape.ModelConfig``, and what belongs to the checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,38 @@ from typing import Any, ClassVar
 from transformers import PreTrainedConfig
 
 from mmfree.contract.shape import ModelConfig
+from mmfree.errors import InputError
 from mmfree.training.presets import text_model
 
 MODES = ("fakequant", "float")
 
 
 class MatMulFreeConfig(PreTrainedConfig):
-    """Shape and arithmetic of a MatMul-free language model, as ``config.json`` of a Hugging Face folder.
+    """Shape and arithmetic of a MatMul-free language model, as ``config.json`` of a Hugging Face
+    folder.
 
     Parameters
     ----------
     mode
-        "fakequant": the chip's arithmetic (docs/arithmetic.md), so that logits equal the golden model's; in training (``model.train()``) with the fast scan.
-        "float": the same ternary weights, activations not quantized.
+        "fakequant": the chip's arithmetic (docs/arithmetic.md), so that logits equal the golden
+        model's; in training (``model.train()``) with the fast scan. "float": the same ternary
+        weights, activations not quantized.
     recipe
-        How the model was trained: the recipe of ``mmfree.training.recipe.Recipe`` as plain JSON types. A way back to a checkpoint of mmfree needs it.
+        How the model was trained: the recipe of ``mmfree.training.recipe.Recipe`` as plain JSON
+        types. A way back to a checkpoint of mmfree needs it.
     tokenizer
-        ``{"kind": ...}`` of mmfree's tokenizer. The data of a trained tokenizer stand in ``tokenizer.json``.
+        ``{"kind": ...}`` of mmfree's tokenizer. The data of a trained tokenizer stand in
+        ``tokenizer.json``.
     bos_token_id, eos_token_id, pad_token_id
-        Token that starts a sequence, token that ends one, and token to pad with; None: there is no such.
+        Token that starts a sequence, token that ends one, and token to pad with; None: there is no
+        such.
     fields
-        Those of ``ModelConfig``: vocab_size, head_size, hidden_size, intermediate_size, num_layers (also ``num_hidden_layers``), gate. By default those of the preset "text".
+        Those of ``ModelConfig``: vocab_size, head_size, hidden_size, intermediate_size, num_layers
+        (also ``num_hidden_layers``), gate. By default those of the preset "text".
 
     Raises
     ------
-    ValueError
+    InputError
         If the mode is unknown, or a field of the model is out of range.
     """
 
@@ -52,22 +62,35 @@ class MatMulFreeConfig(PreTrainedConfig):
         **values: Any,
     ) -> None:
         if mode not in MODES:
-            raise ValueError(f"config: mode must be one of {', '.join(MODES)}, got {mode!r}")
+            raise InputError(f"config: mode must be one of {', '.join(MODES)}, got {mode!r}")
         if tie_word_embeddings:
-            raise ValueError("config: tie_word_embeddings must be false: the head is ternary, the embedding is not")
+            raise InputError(
+                "config: tie_word_embeddings must be false: the head is ternary, the embedding"
+                " is not"
+            )
         self.mode = mode
         self.recipe = recipe
         self.tokenizer = tokenizer
-        self.bos_token_id, self.eos_token_id, self.pad_token_id = bos_token_id, eos_token_id, pad_token_id
+        self.bos_token_id, self.eos_token_id, self.pad_token_id = (
+            bos_token_id,
+            eos_token_id,
+            pad_token_id,
+        )
         self.tie_word_embeddings = False
         if "num_hidden_layers" in values:
             values["num_layers"] = values.pop("num_hidden_layers")
-        given = {field.name: values.pop(field.name) for field in fields(ModelConfig) if field.name in values}
+        given = {
+            field.name: values.pop(field.name)
+            for field in fields(ModelConfig)
+            if field.name in values
+        }
         model = ModelConfig.from_dict(text_model().to_dict() | given)
         for name, value in model.to_dict().items():
             setattr(self, name, value)
         super().__init__(**values)
 
     def model_config(self) -> ModelConfig:
-        """The shape as ``mmfree`` has it; ValueError if a field has become invalid."""
-        return ModelConfig.from_dict({field.name: getattr(self, field.name) for field in fields(ModelConfig)})
+        """The shape as ``mmfree`` has it; InputError if a field has become invalid."""
+        return ModelConfig.from_dict(
+            {field.name: getattr(self, field.name) for field in fields(ModelConfig)}
+        )

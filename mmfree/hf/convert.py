@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import GenerationConfig
 
+from mmfree.errors import InputError
 from mmfree.files.atomic import new_folder, read_json
 from mmfree.hf.card import CARD_NAME, model_card, read_training_record
 from mmfree.hf.config import MatMulFreeConfig
@@ -32,8 +33,12 @@ KINDS_WITH_DATA = ("tokenizers", "sentencepiece")
 """Kinds of such tokenizers."""
 
 
-def to_hugging_face(checkpoint: Path, out: Path, *, mode: str = "fakequant", force: bool = False) -> Tape | None:
-    """Write a checkpoint folder of mmfree as a Hugging Face folder: config, weights, tokenizer, generation config and model card.
+def to_hugging_face(
+    checkpoint: Path, out: Path, *, mode: str = "fakequant", force: bool = False
+) -> Tape | None:
+    """Write a checkpoint folder of mmfree as a Hugging Face folder.
+
+    Config, weights, tokenizer, generation config and model card.
 
     Parameters
     ----------
@@ -53,7 +58,7 @@ def to_hugging_face(checkpoint: Path, out: Path, *, mode: str = "fakequant", for
 
     Raises
     ------
-    ValueError
+    InputError
         If the checkpoint cannot be used, or ``out`` exists.
     """
     loaded = load_checkpoint(checkpoint)
@@ -71,29 +76,36 @@ def to_hugging_face(checkpoint: Path, out: Path, *, mode: str = "fakequant", for
 
 
 def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
-    """Write a Hugging Face folder of mmfree as a checkpoint folder, which every verb of mmfree reads. Returns its config.
+    """Write a Hugging Face folder of mmfree as a checkpoint folder, which every verb of mmfree
+    reads. Returns its config.
 
     Training cannot be resumed from it: the optimizer's state is not there.
 
     Raises
     ------
-    ValueError
-        If ``source`` is no such folder, its config has no recipe, a tensor does not belong to it, or ``out`` exists.
+    InputError
+        If ``source`` is no such folder, its config has no recipe, a tensor does not belong to it,
+        or ``out`` exists.
     """
     path = source / CONFIG_NAME
     found = read_json(path)
     kind = found.get("model_type") if isinstance(found, dict) else None
     if kind != MatMulFreeConfig.model_type:
-        raise ValueError(f"{path}: model_type must be {MatMulFreeConfig.model_type!r}, got {kind!r}")
+        raise InputError(
+            f"{path}: model_type must be {MatMulFreeConfig.model_type!r}, got {kind!r}"
+        )
     config = MatMulFreeConfig.from_pretrained(source)
     if config.tokenizer is not None and not isinstance(config.tokenizer, dict):
-        raise ValueError(f"{path}: tokenizer must be an object, got {config.tokenizer!r}")
+        raise InputError(f"{path}: tokenizer must be an object, got {config.tokenizer!r}")
     if config.recipe is None:
-        raise ValueError(f"{path}: recipe is missing: set model.config.recipe (mmfree.training.recipe.Recipe) before saving the model")
+        raise InputError(
+            f"{path}: recipe is missing: set model.config.recipe (mmfree.training.recipe.Recipe)"
+            " before saving the model"
+        )
     try:
         model = MatMulFreeForCausalLM.from_pretrained(source)
     except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{source}: the weights cannot be read: {error}") from None
+        raise InputError(f"{source}: the weights cannot be read: {error}") from None
     data: dict[str, Any] = {"model": config.model_config().to_dict(), "recipe": config.recipe}
     kind = (config.tokenizer or {}).get("kind")
     if kind in KINDS_WITH_DATA:
@@ -101,14 +113,17 @@ def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
         data["tokenizer"] = MMFREE_TOKENIZER_NAME if own else TOKENIZER_NAME
     run = RunConfig.from_dict(data, str(path))
     if kind != run.tokenizer.kind:
-        raise ValueError(f"{path}: tokenizer: kind must be {run.tokenizer.kind!r}, got {kind!r}")
+        raise InputError(f"{path}: tokenizer: kind must be {run.tokenizer.kind!r}, got {kind!r}")
     with new_folder(out, force) as folder:
         write_model(folder, run, model.model, run.tokenizer)
     return run
 
 
 def wrap(checkpoint: Checkpoint, mode: str = "fakequant") -> MatMulFreeForCausalLM:
-    """A loaded checkpoint as a model for transformers, with the same weights; nothing is written."""
+    """A loaded checkpoint as a model for transformers, with the same weights.
+
+    Nothing is written.
+    """
     tokenizer = checkpoint.tokenizer
     start = getattr(tokenizer, "start", None)
     # Bulky data stand in tokenizer.json alone.

@@ -2,7 +2,8 @@
 
 Registered as "mmfree" when this module is imported, which ``lm_eval`` by itself does not do::
 
-    python -m mmfree.hf.lm_eval run --model mmfree --model_args path=RUN,backend=golden --tasks arc_easy
+    python -m mmfree.hf.lm_eval run --model mmfree \
+        --model_args path=RUN,backend=golden --tasks arc_easy
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lm_eval.api.registry import register_model
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mmfree.errors import InputError
 from mmfree.golden.sampling import temperature_code
 from mmfree.inference.backends import Backend, load_backend
 from mmfree.inference.generate import generate_rows
@@ -38,10 +40,13 @@ class Score(NamedTuple):
     greedy: bool
 
 
-def score_tokens(backend: Backend, context: Sequence[Sequence[int]], continuation: Sequence[Sequence[int]]) -> list[Score]:
+def score_tokens(
+    backend: Backend, context: Sequence[Sequence[int]], continuation: Sequence[Sequence[int]]
+) -> list[Score]:
     """Score each continuation behind its context, all sequences side by side.
 
-    Shorter ones are filled up on the right, where nothing they are scored on can see it; logits are kept for ``CHUNK`` positions at a time at most.
+    Shorter ones are filled up on the right, where nothing they are scored on can see it; logits are
+    kept for ``CHUNK`` positions at a time at most.
 
     Parameters
     ----------
@@ -54,7 +59,9 @@ def score_tokens(backend: Backend, context: Sequence[Sequence[int]], continuatio
     """
     if not context:
         return []
-    lengths = [len(before) + len(after) - 1 for before, after in zip(context, continuation, strict=True)]
+    lengths = [
+        len(before) + len(after) - 1 for before, after in zip(context, continuation, strict=True)
+    ]
     shape = (len(lengths), max(lengths))
     ids, targets = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     counts = np.zeros(shape, dtype=bool)
@@ -72,7 +79,10 @@ def score_tokens(backend: Backend, context: Sequence[Sequence[int]], continuatio
         nats -= (negative_log_likelihood(logits, targets[:, part]) * counts[:, part]).sum(axis=1)
         likeliest: NDArray[np.bool_] = logits.argmax(axis=-1) == targets[:, part]
         greedy &= (likeliest | ~counts[:, part]).all(axis=1)
-    return [Score(float(value), bool(all_likeliest)) for value, all_likeliest in zip(nats, greedy, strict=True)]
+    return [
+        Score(float(value), bool(all_likeliest))
+        for value, all_likeliest in zip(nats, greedy, strict=True)
+    ]
 
 
 @register_model("mmfree")
@@ -86,7 +96,8 @@ class MatMulFreeEvalLM(TemplateLM):
     path
         Checkpoint folder, or tape.
     backend
-        One of ``mmfree.inference.backends.BACKENDS``; None: fakequant for a checkpoint, float for a published one, golden for a tape.
+        One of ``mmfree.inference.backends.BACKENDS``; None: fakequant for a checkpoint, float for a
+        published one, golden for a tape.
     batch_size
         Sequences played side by side.
     device, max_batch_size
@@ -96,7 +107,7 @@ class MatMulFreeEvalLM(TemplateLM):
 
     Raises
     ------
-    ValueError
+    InputError
         If there is no such model, it predicts no text, or ``batch_size`` is no positive integer.
     """
 
@@ -111,11 +122,14 @@ class MatMulFreeEvalLM(TemplateLM):
     ) -> None:
         super().__init__()
         if not str(batch_size).isdecimal() or int(batch_size) < 1:
-            raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
+            raise InputError(f"batch_size must be a positive integer, got {batch_size!r}")
         self.batch_size = int(batch_size)
         self.model = load_backend(Path(path), backend, lanes)
         if not self.model.tokenizer.feeds_back:
-            raise ValueError(f"{path}: a model for {self.model.tokenizer.kind} reads out an answer and predicts no text")
+            raise InputError(
+                f"{path}: a model for {self.model.tokenizer.kind} reads out an answer and predicts"
+                " no text"
+            )
 
     @property
     def eot_token_id(self) -> int:
@@ -128,7 +142,9 @@ class MatMulFreeEvalLM(TemplateLM):
         """Part of the key of the harness's cache of requests."""
         return f"mmfree-{self.model.tokenizer.kind}"
 
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **options: Any) -> list[int]:
+    def tok_encode(
+        self, string: str, add_special_tokens: bool | None = None, **options: Any
+    ) -> list[int]:
         """Token ids; without the start token if ``add_special_tokens`` is False."""
         ids = self.model.tokenizer.encode(string)
         return ids[1:] if add_special_tokens is False else ids
@@ -148,9 +164,13 @@ class MatMulFreeEvalLM(TemplateLM):
                 for index, score in zip(batch, scores, strict=True):
                     results[index] = score
                     if requests[index][0] is not None:
-                        self.cache_hook.add_partial("loglikelihood", requests[index][0], tuple(score))
+                        self.cache_hook.add_partial(
+                            "loglikelihood", requests[index][0], tuple(score)
+                        )
                 bar.update(len(batch))
-        return [(results[index].log_likelihood, results[index].greedy) for index in range(len(requests))]
+        return [
+            (results[index].log_likelihood, results[index].greedy) for index in range(len(requests))
+        ]
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
         """Indices, those of similar length together, the longest first."""
@@ -158,11 +178,18 @@ class MatMulFreeEvalLM(TemplateLM):
         for start in range(0, len(order), self.batch_size):
             yield order[start : start + self.batch_size]
 
-    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[float]:
         """Log-likelihood of whole texts in nats, each from the start token on, in one piece."""
         texts = [request.args[0] for request in requests]
-        whole = [(("", text), [self.prefix_token_id], self.tok_encode(text, add_special_tokens=False)) for text in texts]
-        results = [value for value, _ in self._loglikelihood_tokens(whole, disable_tqdm=disable_tqdm)]
+        whole = [
+            (("", text), [self.prefix_token_id], self.tok_encode(text, add_special_tokens=False))
+            for text in texts
+        ]
+        results = [
+            value for value, _ in self._loglikelihood_tokens(whole, disable_tqdm=disable_tqdm)
+        ]
         for text, value in zip(texts, results, strict=True):
             self.cache_hook.add_partial("loglikelihood_rolling", (text,), value)
         return results
@@ -170,7 +197,8 @@ class MatMulFreeEvalLM(TemplateLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Text behind each context, up to the first of its stop texts, which is cut off.
 
-        Of the options ``until``, ``max_gen_toks``, ``do_sample`` and ``temperature`` count; without ``do_sample`` the likeliest token is taken. Seed 0.
+        Of the options ``until``, ``max_gen_toks``, ``do_sample`` and ``temperature`` count; without
+        ``do_sample`` the likeliest token is taken. Seed 0.
         """
         results = []
         for request in tqdm(requests, unit="request", disable=disable_tqdm or None):
@@ -187,7 +215,12 @@ class MatMulFreeEvalLM(TemplateLM):
         temperature = float(options.get("temperature") or 0.0) if options.get("do_sample") else 0.0
         rows: list[int] = []
         chosen = generate_rows(
-            self.model, self.tok_encode(context), tokens, temperature=temperature_code(temperature), seed=0, stop=self.eot_token_id
+            self.model,
+            self.tok_encode(context),
+            tokens,
+            temperature=temperature_code(temperature),
+            seed=0,
+            stop=self.eot_token_id,
         )
         text = ""
         for row in chosen:

@@ -1,4 +1,7 @@
-"""Tokenizers of checkpoints as Hugging Face's ``PreTrainedTokenizerFast``: token for token those of ``mmfree.text.tokenizer``."""
+"""Tokenizers of checkpoints as Hugging Face's ``PreTrainedTokenizerFast``.
+
+Token for token those of ``mmfree.text.tokenizer``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as RustTokenizer
 from transformers import PreTrainedTokenizerFast
 
+from mmfree.errors import InputError
 from mmfree.files.compressed import unpack_text
 
 PROBE = "The 12 quick foxes,\n\tcafé 東京."
@@ -21,13 +25,15 @@ TRAINED_KIND = "tokenizers"
 
 
 def hugging_face_tokenizer(tokenizer: Any) -> PreTrainedTokenizerFast | None:
-    """The same tokenizer for transformers; None for a task whose prompts are no plain text (addition, parity).
+    """The same tokenizer for transformers.
+
+    None for a task whose prompts are no plain text (addition, parity).
 
     Padding is on the left, as ``generate`` needs it.
 
     Raises
     ------
-    ValueError
+    InputError
         If the conversion would give other token ids.
     """
     if tokenizer.kind == "bytes":
@@ -49,12 +55,16 @@ def hugging_face_tokenizer(tokenizer: Any) -> PreTrainedTokenizerFast | None:
         pad_token=token,
         padding_side="left",
         clean_up_tokenization_spaces=False,
-        # As in mmfree, no text becomes a control token, even if it spells one. (Bytes: the start token is byte 0.)
+        # As in mmfree, no text becomes a control token, even if it spells one. (Bytes: the start
+        # token is byte 0.)
         split_special_tokens=tokenizer.kind != "bytes",
     )
     found, wanted = converted(PROBE).input_ids, tokenizer.encode(PROBE)
     if found != wanted:
-        raise ValueError(f"tokenizer: transformers would encode {PROBE!r} as {found[:8]}..., not as {wanted[:8]}...")
+        raise InputError(
+            f"tokenizer: transformers would encode {PROBE!r} as {found[:8]}..., not as"
+            f" {wanted[:8]}..."
+        )
     return converted
 
 
@@ -64,17 +74,26 @@ def _start_token(raw: RustTokenizer, start: int) -> str:
         raw.add_special_tokens([AddedToken(START_NAME, special=True, normalized=False)])
     token = raw.id_to_token(start)
     if token is None:
-        raise ValueError(f"tokenizer: id {start} starts a sequence, but the next free id is {raw.token_to_id(START_NAME)}")
+        raise InputError(
+            f"tokenizer: id {start} starts a sequence, but the next free id is"
+            f" {raw.token_to_id(START_NAME)}"
+        )
     return str(token)
 
 
 def byte_level() -> RustTokenizer:
-    """Ids are bytes of UTF-8; byte 0, which no text holds, is the special token that starts a sequence."""
-    # The pre-tokenizer writes a byte as a printable character: its own, or the next one from 256 on.
+    """Ids are bytes of UTF-8.
+
+    Byte 0, which no text holds, is the special token that starts a sequence.
+    """
+    # The pre-tokenizer writes a byte as a printable character: its own, or the next one from 256
+    # on.
     spare = itertools.count(256)
     alphabet = [chr(byte) if _is_printable(byte) else chr(next(spare)) for byte in range(256)]
     alphabet[0] = "\0"
-    tokenizer = RustTokenizer(models.BPE(vocab={token: byte for byte, token in enumerate(alphabet)}, merges=[]))
+    tokenizer = RustTokenizer(
+        models.BPE(vocab={token: byte for byte, token in enumerate(alphabet)}, merges=[])
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(alphabet[0], special=True, normalized=False)])

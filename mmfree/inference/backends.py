@@ -1,4 +1,7 @@
-"""Backends: whatever turns token ids into logits. Torch is imported only for the two that need it."""
+"""Backends: whatever turns token ids into logits.
+
+Torch is imported only for the two that need it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from mmfree.errors import InputError
 from mmfree.golden.absmax import AbsmaxGolden
 from mmfree.golden.pow2 import Golden
 from mmfree.published.export import export_published, read_tokenizer
@@ -45,7 +49,9 @@ class _GoldenBackend:
 
     name = "golden"
 
-    def __init__(self, tape: Tape | AbsmaxTape, golden: Golden | AbsmaxGolden, logit_fb: int) -> None:
+    def __init__(
+        self, tape: Tape | AbsmaxTape, golden: Golden | AbsmaxGolden, logit_fb: int
+    ) -> None:
         self.tokenizer = tokenizer_from_dict(tape.tokenizer)
         self._golden: Any = golden
         self._head_size, self._logit_fb = tape.config.head_size, logit_fb
@@ -78,17 +84,21 @@ class AbsmaxGoldenBackend(_GoldenBackend):
 
     def __init__(self, tape: AbsmaxTape) -> None:
         if tape.tokenizer.get("kind") == "none":
-            raise ValueError(
-                f"{tape.path}: the tape has no tokenizer: put tokenizer.json or tokenizer.model into the checkpoint's folder and export it again"
+            raise InputError(
+                f"{tape.path}: the tape has no tokenizer: put tokenizer.json or tokenizer.model"
+                " into the checkpoint's folder and export it again"
             )
         self.tape, self.golden = tape, AbsmaxGolden(tape)
         try:
             super().__init__(tape, self.golden, tape.formats.logit_fb)
         except ValueError as error:
-            raise ValueError(f"{tape.path}: {error}") from None
+            raise InputError(f"{tape.path}: {error}") from None
         _begin_with(self.tokenizer, tape.config.bos_token_id)
         if self.tokenizer.vocab_size > tape.config.vocab_size:
-            raise ValueError(f"{tape.path}: its tokenizer has ids up to {self.tokenizer.vocab_size - 1}, its model {tape.config.vocab_size} words")
+            raise InputError(
+                f"{tape.path}: its tokenizer has ids up to {self.tokenizer.vocab_size - 1}, its"
+                f" model {tape.config.vocab_size} words"
+            )
 
 
 class _TorchBackend:
@@ -109,7 +119,10 @@ class _TorchBackend:
             tensor = torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64))
             logits, state = self.model(tensor, state, mode=self.name)
         if not bool(torch.isfinite(logits).all()):
-            raise ValueError(f"backend {self.name}: logits are not finite: weights of the model are too large, or damaged")
+            raise InputError(
+                f"backend {self.name}: logits are not finite: weights of the model are too large,"
+                " or damaged"
+            )
         return logits.numpy(), state
 
 
@@ -124,7 +137,10 @@ class TorchBackend(_TorchBackend):
 
 
 class PublishedTorchBackend(_TorchBackend):
-    """A published checkpoint under torch, in the arithmetic that it was released with: mode "float"."""
+    """A published checkpoint under torch, in the arithmetic that it was released with.
+
+    Mode "float".
+    """
 
     def __init__(self, folder: Path, tokenizer: dict[str, Any]) -> None:
         from mmfree.published.model import load_published
@@ -145,7 +161,10 @@ def load_tape_or_export(path: Path) -> Tape:
     if not path.is_dir():
         return read_tape(path)
     if is_published(path):
-        raise ValueError(f"{path}: a published checkpoint: `mmfree export` makes a tape of it, which only the golden model plays")
+        raise InputError(
+            f"{path}: a published checkpoint: `mmfree export` makes a tape of it, which only the"
+            " golden model plays"
+        )
     from mmfree.training.checkpoint import load_checkpoint
     from mmfree.training.export import export_tape
 
@@ -159,18 +178,28 @@ def is_published(folder: Path) -> bool:
 
 
 def _load_published(folder: Path, name: str) -> Backend:
-    """The backend ``name`` for a published checkpoint; golden plays a tape that is gone when this returns: nothing of it is read later."""
+    """The backend ``name`` for a published checkpoint.
+
+    Golden plays a tape that is gone when this returns: nothing of it is read later.
+    """
     config = read_config(folder)
     if name not in ("float", "golden"):
         reason = (
-            "float has the released arithmetic, int8 activations and ternary weights; golden has the integers of its tape"
+            "float has the released arithmetic, int8 activations and ternary weights; golden has"
+            " the integers of its tape"
             if name == "fakequant"
             else "the accelerator does not have the arithmetic of published checkpoints yet"
         )
-        raise ValueError(f"{folder}: a published checkpoint (model_type {MODEL_TYPE!r}) is played by float or golden, not by {name}: {reason}")
+        raise InputError(
+            f"{folder}: a published checkpoint (model_type {MODEL_TYPE!r}) is played by float or"
+            f" golden, not by {name}: {reason}"
+        )
     tokenizer = read_tokenizer(folder, config.vocab_size, config.bos_token_id)
     if tokenizer["kind"] == "none":
-        raise ValueError(f"{folder}: no tokenizer: put tokenizer.json or tokenizer.model of the model into the folder")
+        raise InputError(
+            f"{folder}: no tokenizer: put tokenizer.json or tokenizer.model of the model into the"
+            " folder"
+        )
     if name == "float":
         return PublishedTorchBackend(folder, tokenizer)
     with tempfile.TemporaryDirectory(prefix="mmfree-") as place:
@@ -180,26 +209,31 @@ def _load_published(folder: Path, name: str) -> Backend:
 
 
 def load_backend(path: Path, name: str | None, lanes: int = 64) -> Backend:
-    """The backend ``name`` for a checkpoint folder or a tape; by default fakequant (float for a published one) and golden. ``lanes``: of the simulated chip, for "rtl".
+    """The backend ``name`` for a checkpoint folder or a tape.
+
+    By default fakequant (float for a published one) and golden. ``lanes``: of the simulated chip,
+    for "rtl".
 
     Raises
     ------
-    ValueError
-        If a tape is to be played by torch, the name is unknown, or a published checkpoint is to be played by another than float and golden.
+    InputError
+        If a tape is to be played by torch, the name is unknown, or a published checkpoint is to be
+        played by another than float and golden.
     """
     published = path.is_dir() and is_published(path)
     if name is None:
         name = "float" if published else "fakequant" if path.is_dir() else "golden"
     if name not in BACKENDS:
-        raise ValueError(f"--backend must be one of {', '.join(BACKENDS)}, got {name!r}")
+        raise InputError(f"--backend must be one of {', '.join(BACKENDS)}, got {name!r}")
     if published:
         return _load_published(path, name)
     if name == "golden" and is_absmax(path):
         return AbsmaxGoldenBackend(AbsmaxTape(path))
     if name in TORCH_BACKENDS:
         if not path.is_dir():
-            raise ValueError(
-                f"{path}: backend {name} needs the checkpoint folder; a tape is played by golden or rtl"
+            raise InputError(
+                f"{path}: backend {name} needs the checkpoint folder; a tape is played by golden"
+                " or rtl"
             )
         return TorchBackend(path, name)
     tape = load_tape_or_export(path)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mmfree.errors import InputError
 from mmfree.inference.backends import Backend
 from mmfree.inference.scoring import row_nats
 from mmfree.text.batch import Batch
@@ -35,8 +36,9 @@ class Question:
 class ChoiceResult:
     """Accuracy over ``examples`` questions.
 
-    ``accuracy``: the answer of the largest log-likelihood is right; ``accuracy_by_byte``: that of the largest per byte of its text. Each with its standard error.
-    ``chance``: expected from guessing.
+    ``accuracy``: the answer of the largest log-likelihood is right; ``accuracy_by_byte``: that of
+    the largest per byte of its text. Each with its standard error. ``chance``: expected from
+    guessing.
     """
 
     backend: str
@@ -49,52 +51,64 @@ class ChoiceResult:
 
 
 def read_questions(path: Path, examples: int | None = None) -> list[Question]:
-    """The first ``examples`` questions of a JSONL file (None: all): "query", "choices" and "gold" on each line.
+    """The first ``examples`` questions of a JSONL file (None.
+
+    All): "query", "choices" and "gold" on each line.
 
     Raises
     ------
-    ValueError
-        If the file cannot be read, a line is no question, there is none, or ``examples`` is below 1; the message names file and line.
+    InputError
+        If the file cannot be read, a line is no question, there is none, or ``examples`` is below
+        1; the message names file and line.
     """
     if examples is not None and examples < 1:
-        raise ValueError(f"--examples must be at least 1, got {examples}")
+        raise InputError(f"--examples must be at least 1, got {examples}")
     found: list[Question] = []
     for number, record in read_jsonl(path):
         found.append(_question(record, f"{path}, line {number}"))
         if len(found) == examples:
             break
     if not found:
-        raise ValueError(f"{path}: the file is empty; questions are needed")
+        raise InputError(f"{path}: the file is empty; questions are needed")
     return found
 
 
 def _question(record: Any, place: str) -> Question:
     wanted = '{"query": text, "choices": [text, text, ...], "gold": index of the right one}'
     if not isinstance(record, dict) or {"query", "choices", "gold"} - set(record):
-        raise ValueError(f"{place}: a question is {wanted}")
+        raise InputError(f"{place}: a question is {wanted}")
     query, choices, gold = record["query"], record["choices"], record["gold"]
     if not isinstance(query, str) or not query:
-        raise ValueError(f"{place}: query must be text, got {query!r}")
-    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
-        raise ValueError(f"{place}: choices must be two texts or more, got {choices!r}")
+        raise InputError(f"{place}: query must be text, got {query!r}")
+    if (
+        not isinstance(choices, list)
+        or len(choices) < 2
+        or not all(isinstance(c, str) and c for c in choices)
+    ):
+        raise InputError(f"{place}: choices must be two texts or more, got {choices!r}")
     if type(gold) is not int or not 0 <= gold < len(choices):
-        raise ValueError(f"{place}: gold must lie in 0..{len(choices) - 1}, got {gold!r}")
+        raise InputError(f"{place}: gold must lie in 0..{len(choices) - 1}, got {gold!r}")
     return Question(query, tuple(choices), gold)
 
 
 def evaluate_choices(backend: Backend, questions: list[Question]) -> ChoiceResult:
     """Accuracy of a text model.
 
-    An answer's score is log P(" " + answer | query): of the ids of query, blank and answer together, those behind the ids that they share with the query alone. (No
-    blank where the query ends in white space.)
+    An answer's score is log P(" " + answer | query): of the ids of query, blank and answer
+    together, those behind the ids that they share with the query alone. (No blank where the query
+    ends in white space.)
 
     Raises
     ------
-    ValueError
+    InputError
         If the model is for a task.
     """
     tokenizer = text_tokenizer(backend.tokenizer)
-    scores = iter(_log_likelihoods(backend, [_sequence(tokenizer, q, c) for q in questions for c in q.choices]))
+    scores = iter(
+        _log_likelihoods(
+            backend, [_sequence(tokenizer, q, c) for q in questions for c in q.choices]
+        )
+    )
     plain, by_byte = [], []
     for question in questions:
         likelihoods = np.array([next(scores) for _ in question.choices])
@@ -120,8 +134,10 @@ def _mean(right: list[bool]) -> tuple[float, float]:
     return share, math.sqrt(share * (1 - share) / max(len(right) - 1, 1))
 
 
-def _sequence(tokenizer: TextTokenizer, question: Question, choice: str) -> tuple[NDArray[np.int64], int]:
-    """Ids of query and answer, without the start token, and how many of them belong to the query."""
+def _sequence(
+    tokenizer: TextTokenizer, question: Question, choice: str
+) -> tuple[NDArray[np.int64], int]:
+    """Ids of query and answer, without a start token, and how many of them are the query's."""
     blank = "" if question.query[-1].isspace() else " "
     query, both = tokenizer.encode_texts([question.query, question.query + blank + choice])
     same = query[: len(both)] == both[: len(query)]
@@ -129,8 +145,13 @@ def _sequence(tokenizer: TextTokenizer, question: Question, choice: str) -> tupl
     return both.astype(np.int64), min(shared, len(both) - 1)
 
 
-def _log_likelihoods(backend: Backend, sequences: list[tuple[NDArray[np.int64], int]]) -> NDArray[np.float64]:
-    """Of each sequence's ids behind its query, in nats. Those of like length are played together."""
+def _log_likelihoods(
+    backend: Backend, sequences: list[tuple[NDArray[np.int64], int]]
+) -> NDArray[np.float64]:
+    """Of each sequence's ids behind its query, in nats.
+
+    Those of like length are played together.
+    """
     start = text_tokenizer(backend.tokenizer).start
     order = sorted(range(len(sequences)), key=lambda index: len(sequences[index][0]))
     result = np.zeros(len(sequences))

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from mmfree.contract.pow2 import DEFAULT_FORMATS
+from mmfree.errors import InputError
 from mmfree.golden.sampling import Sampler, seed_registers, temperature_code
 from mmfree.inference.backends import Backend
 
@@ -27,9 +28,18 @@ class ChoosesItself(Backend, Protocol):
 
 
 def generate_rows(
-    backend: Backend, prompt: list[int], tokens: int, *, temperature: int, seed: int, stop: int | None
+    backend: Backend,
+    prompt: list[int],
+    tokens: int,
+    *,
+    temperature: int,
+    seed: int,
+    stop: int | None,
 ) -> Iterator[int]:
-    """Rows that the head chooses after the prompt, one by one, each fed back as the next token; ends behind ``stop``."""
+    """Rows that the head chooses after the prompt, one by one, each fed back as the next token.
+
+    Ends behind ``stop``.
+    """
     if isinstance(backend, ChoosesItself):
         yield from backend.generate(prompt, tokens, temperature=temperature, seed=seed, stop=stop)
         return
@@ -56,26 +66,29 @@ def generate(
 ) -> Iterator[tuple[str, list[int]]]:
     """Yield (text, rows) pieces: for text one per token, for a task's answer all at once.
 
-    With ``temperature`` above 0 rows are drawn from softmax(logits / temperature) (docs/arithmetic.md, 14): the same ones from the same seed, whatever the backend,
-    as long as the logits are equal. Generation ends behind the token ``stop``.
+    With ``temperature`` above 0 rows are drawn from softmax(logits / temperature)
+    (docs/arithmetic.md, 14): the same ones from the same seed, whatever the backend, as long as the
+    logits are equal. Generation ends behind the token ``stop``.
 
     Raises
     ------
-    ValueError
-        If the prompt does not suit the model, ``tokens`` is below 1, or temperature, seed or stop token is out of range.
+    InputError
+        If the prompt does not suit the model, ``tokens`` is below 1, or temperature, seed or stop
+        token is out of range.
     """
     if tokens < 1:
-        raise ValueError(f"--tokens must be at least 1, got {tokens}")
+        raise InputError(f"--tokens must be at least 1, got {tokens}")
     code = temperature_code(temperature)
     seed_registers(seed)
     tokenizer = backend.tokenizer
     if stop is not None and not 0 <= stop < tokenizer.head_size:
-        raise ValueError(f"--stop {stop} is not in the vocabulary of {tokenizer.head_size}")
+        raise InputError(f"--stop {stop} is not in the vocabulary of {tokenizer.head_size}")
     ids = tokenizer.encode(prompt)
     if not tokenizer.feeds_back:
         if code or stop is not None:
-            raise ValueError(
-                f"--temperature and --stop are for text: a model for {tokenizer.kind} reads out its answer"
+            raise InputError(
+                f"--temperature and --stop are for text: a model for {tokenizer.kind} reads out its"
+                " answer"
             )
         logits, _ = backend.run(np.array([ids]), backend.state(1))
         rows = [int(row) for row in logits[0].argmax(axis=-1)]
@@ -90,7 +103,8 @@ def generate(
 class _Writer:
     """Rows to text as they come; a character that is not whole yet waits for the rest of it.
 
-    What was written last is decoded again in front of each row, so that a tokenizer that strips white space at the start of a text strips none within.
+    What was written last is decoded again in front of each row, so that a tokenizer that strips
+    white space at the start of a text strips none within.
     """
 
     def __init__(self, decode: Callable[[list[int]], str], prompt: list[int]) -> None:

@@ -1,4 +1,6 @@
-"""Ranges: how close each intermediate comes to its limits on real data, and which tapes are refused for saturating."""
+"""Ranges: how close each intermediate comes to its limits on real data, and which tapes are refused
+for saturating.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from mmfree.contract.pow2 import INT8_MAX, INT8_MIN, INT16_MAX, INT16_MIN
+from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
 from mmfree.tape.pow2 import Tape
 from mmfree.tasks.catalog import TASKS
@@ -23,7 +26,10 @@ OFTEN = 0.01
 """A tape is refused if a larger share of an intermediate's values lies at its limit."""
 
 EXAMPLES, LENGTH = 64, 64
-"""What is played: so many sequences, of so many bits or columns (addition: two tokens each) or tokens of text."""
+"""What is played.
+
+So many sequences, of so many bits or columns (addition: two tokens each) or tokens of text.
+"""
 
 BYTES_PER_TOKEN = 16
 """More than a token of text has on average: so much of it is tokenized."""
@@ -39,7 +45,7 @@ _JUDGED = frozenset({"i", "g", "gate", "up", "y", "x", "logits", "u", "h"})
 """Those that saturate because an exponent is too large. q is made to fill its width."""
 
 
-class SaturationError(ValueError):
+class SaturationError(InputError):
     """A tape saturates too often to be the model that was trained."""
 
 
@@ -47,7 +53,8 @@ class SaturationError(ValueError):
 class Range:
     """What was seen of one intermediate.
 
-    ``largest``: of its magnitudes; ``limit``: the largest that its width holds; ``share_at_limit``: of its values, those at either end.
+    ``largest``: of its magnitudes; ``limit``: the largest that its width holds; ``share_at_limit``:
+    of its values, those at either end.
     """
 
     segment: str
@@ -74,18 +81,26 @@ class _Seen:
 
 
 def real_ids(tokenizer: Tokenizer, text: bytes) -> NDArray[np.int64]:
-    """Sequences of real data, [B, T]: examples of the tokenizer's task, or the beginning of ``text``, UTF-8."""
+    """Sequences of real data, [B, T].
+
+    Examples of the tokenizer's task, or the beginning of ``text``, UTF-8.
+    """
     for task in TASKS.values():
         if task.tokenizer == tokenizer.kind:
             examples = None if task.examples is None else EXAMPLES
             return task.draw(np.random.default_rng(0), LENGTH, examples).ids
     reader = text_tokenizer(tokenizer)
-    (tokens,) = reader.encode_texts([text[: BYTES_PER_TOKEN * EXAMPLES * LENGTH].decode("utf-8", "ignore")])
+    (tokens,) = reader.encode_texts(
+        [text[: BYTES_PER_TOKEN * EXAMPLES * LENGTH].decode("utf-8", "ignore")]
+    )
     return streams(tokens[: EXAMPLES * LENGTH], shortest=LENGTH, start=reader.start).ids
 
 
 def measure_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
-    """Play ids [B, T], B sequences from their start, and watch every intermediate; in the order of use."""
+    """Play ids [B, T], B sequences from their start, and watch every intermediate.
+
+    In the order of use.
+    """
     golden = Golden(tape)
     fan_in = {segment.name: segment.fan_in for segment in tape.segments}
     seen: dict[str, _Seen] = {}
@@ -120,9 +135,10 @@ def refuse_saturation(ranges: list[Range]) -> None:
     worst = max(judged, key=lambda found: found.share_at_limit)
     if worst.share_at_limit > OFTEN:
         raise SaturationError(
-            f"{worst.segment}, {worst.name}: {100 * worst.share_at_limit:.1f} % of the values lie at the limit "
-            f"{worst.limit} (at most {100 * OFTEN:.0f} % may): the scale of its matrix is too large; train again "
-            "with a lower learning rate or more weight decay, or export with --allow-saturation"
+            f"{worst.segment}, {worst.name}: {100 * worst.share_at_limit:.1f} % of the values lie"
+            f" at the limit {worst.limit} (at most {100 * OFTEN:.0f} % may): the scale of its"
+            " matrix is too large; train again with a lower learning rate or more weight decay, or"
+            " export with --allow-saturation"
         )
 
 
@@ -146,9 +162,12 @@ def ranges_to_dicts(ranges: list[Range]) -> list[dict[str, Any]]:
 
 
 def real_sequences(tokenizer: Tokenizer, data: Path | None) -> NDArray[np.int64]:
-    """Sequences to watch ranges on: of the tokenizer's task, or of ``data``, or of the built-in text."""
+    """Sequences to watch ranges on.
+
+    Of the tokenizer's task, or of ``data``, or of the built-in text.
+    """
     if data is not None and not reads_text(tokenizer):
-        raise ValueError(f"--data: a model for {tokenizer.kind} makes its own examples")
+        raise InputError(f"--data: a model for {tokenizer.kind} makes its own examples")
     text = b""
     if reads_text(tokenizer):
         text = read_text(data) if data is not None else load_corpus([]).validation.tobytes()

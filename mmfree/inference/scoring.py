@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mmfree.errors import InputError
 from mmfree.inference.backends import Backend
 from mmfree.tasks.catalog import TASKS
 from mmfree.text.batch import Batch
@@ -49,7 +50,10 @@ class TextResult:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """``exact`` of ``examples`` with every answer right; ``digits``: length of an example, in the task's unit."""
+    """``exact`` of ``examples`` with every answer right.
+
+    ``digits``: length of an example, in the task's unit.
+    """
 
     backend: str
     task: str
@@ -68,18 +72,23 @@ def evaluate_text(backend: Backend, text: bytes, *, words: bool = False) -> Text
 
     Raises
     ------
-    ValueError
+    InputError
         If the model is for a task.
     """
     decoded = text.decode("utf-8")
     (tokens,) = text_tokenizer(backend.tokenizer).encode_texts([decoded])
-    return evaluate_tokens(backend, tokens, len(text), words=count_words(decoded) if words else None)
+    return evaluate_tokens(
+        backend, tokens, len(text), words=count_words(decoded) if words else None
+    )
 
 
 def evaluate_tokens(
     backend: Backend, tokens: NDArray[np.integer], num_bytes: int, *, words: int | None = None
 ) -> TextResult:
-    """Scores of tokens that ``num_bytes`` bytes of text became; they are cut as ``mmfree.text.corpus.streams`` says, for every backend alike."""
+    """Scores of tokens that ``num_bytes`` bytes of text became.
+
+    They are cut as ``mmfree.text.corpus.streams`` says, for every backend alike.
+    """
     batch = streams(tokens, start=text_tokenizer(backend.tokenizer).start)
     nats = float(row_nats(backend, batch).sum())
     count = int(batch.mask.sum())
@@ -95,9 +104,12 @@ def evaluate_tokens(
 
 
 def count_words(text: str) -> int:
-    """Words as the perplexities published for WikiText-2 count them: what white space separates, and one end of line per line.
+    """Words as the perplexities published for WikiText-2 count them.
 
-    So its test set has 245,569 words, as in Merity et al. (arXiv 1609.07843, table 1) and in the word-level example of PyTorch (``line.split() + ["<eos>"]``).
+    What white space separates, and one end of line per line.
+
+    So its test set has 245,569 words, as in Merity et al. (arXiv 1609.07843, table 1) and in the
+    word-level example of PyTorch (``line.split() + ["<eos>"]``).
     """
     return len(text.split()) + text.count("\n") + (not text.endswith("\n"))
 
@@ -138,20 +150,20 @@ def evaluate_task(
 
     Raises
     ------
-    ValueError
+    InputError
         If the task is unknown, examines models of another kind, or a number is out of range.
     """
     if name not in TASKS:
-        raise ValueError(f"--task must be one of {', '.join(TASKS)}, got {name!r}")
+        raise InputError(f"--task must be one of {', '.join(TASKS)}, got {name!r}")
     task = TASKS[name]
     if backend.tokenizer.kind != task.tokenizer:
-        raise ValueError(f"--task {name}: the model is for {backend.tokenizer.kind}")
+        raise InputError(f"--task {name}: the model is for {backend.tokenizer.kind}")
     if digits is not None and task.unit is None:
-        raise ValueError(f"--digits: the examples of task {name} have one length")
+        raise InputError(f"--digits: the examples of task {name} have one length")
     digits = task.length if digits is None else digits
     examples = task.examples if examples is None else examples
     if digits < 1 or (examples is not None and examples < 1):
-        raise ValueError(f"--digits and --examples must be at least 1, got {digits} and {examples}")
+        raise InputError(f"--digits and --examples must be at least 1, got {digits} and {examples}")
     batch = task.draw(np.random.default_rng(seed), digits, examples)
     rows, state = [], backend.state(len(batch.ids))
     for (part,) in _chunks(batch.ids):
@@ -163,5 +175,7 @@ def evaluate_task(
 
 def _chunks(*arrays: NDArray[Any], columns: int = CHUNK) -> Iterator[tuple[NDArray[Any], ...]]:
     starts = range(0, arrays[0].shape[1], columns)
-    for start in tqdm(starts, unit="chunk", disable=True if len(starts) == 1 else None, leave=False):
+    for start in tqdm(
+        starts, unit="chunk", disable=True if len(starts) == 1 else None, leave=False
+    ):
         yield tuple(array[:, start : start + columns] for array in arrays)

@@ -1,8 +1,11 @@
-"""BitLinear: RMSNorm, int8 activations and ternary weights as one differentiable function (docs/arithmetic.md, 3 and 5 to 7).
+"""BitLinear: RMSNorm, int8 activations and ternary weights as one differentiable function
+(docs/arithmetic.md, 3 and 5 to 7).
 
-Values are in real units throughout. In the quantized modes each is a multiple of 2^-fb, so it stands for the contract's integer exactly.
+Values are in real units throughout. In the quantized modes each is a multiple of 2^-fb, so it
+stands for the contract's integer exactly.
 
-Shape suffixes: T time, B batch, n fan-in, r rows of a matrix, N = T * B vectors, m matrices of a segment.
+Shape suffixes: T time, B batch, n fan-in, r rows of a matrix, N = T * B vectors, m matrices of a
+segment.
 """
 
 from __future__ import annotations
@@ -26,22 +29,31 @@ from mmfree.contract.pow2 import (
     SHIFT_BASE_MIN,
     reciprocal_root_table,
 )
+from mmfree.errors import InputError
 from mmfree.models.exact_product import exact_product
 from mmfree.models.quantize import power_of_two, quantize_ternary, saved_mask, straight_through
 
 Mode = Literal["train", "fakequant", "float"]
-"""train: contract arithmetic, h unrounded; fakequant: contract arithmetic; float: activations not quantized."""
+"""train: contract arithmetic, h unrounded.
+
+Fakequant: contract arithmetic; float: activations not quantized.
+"""
 
 _RESIDUAL_FB = DEFAULT_FORMATS.residual_fb
 _STEP = 2.0**-_RESIDUAL_FB
 _RMS_EPS = 1e-12  # only keeps the zero vector from dividing by zero; the contract has none
 _INT32_FAN_IN = 1 << 14
-"""|acc * M| < 1.01 * 2^16 * fan-in, plus half of the rounding step: int32 holds it up to this fan-in."""
+"""|acc * M| < 1.01 * 2^16 * fan-in, plus half of the rounding step.
+
+Int32 holds it up to this fan-in.
+"""
 
 _FLOAT32_FAN_IN = 1 << 10
 """Up to this fan-in a sum of squares of int8 is at most 2^24."""
 
-_FOURS = torch.tensor([4**k for k in range(NORM_EXPONENT_MIN + 1, NORM_EXPONENT_MAX + 1)], dtype=torch.int32)
+_FOURS = torch.tensor(
+    [4**k for k in range(NORM_EXPONENT_MIN + 1, NORM_EXPONENT_MAX + 1)], dtype=torch.int32
+)
 """What S must reach for k to be 7, 8 and so on (section 6)."""
 
 _ROOT_TABLE = torch.from_numpy(reciprocal_root_table()).to(torch.int32)
@@ -63,7 +75,7 @@ class BitLinear(nn.Module):
     def __init__(self, role: str, fan_in: int, rows: int, gate: str, *, bias: bool = False) -> None:
         super().__init__()
         if not 1 <= fan_in <= MAX_FAN_IN:
-            raise ValueError(f"matrix {role}: fan-in must be in 1..{MAX_FAN_IN}, got {fan_in}")
+            raise InputError(f"matrix {role}: fan-in must be in 1..{MAX_FAN_IN}, got {fan_in}")
         self.role = ROLES[role]
         self.fraction_bits = self.role.fraction_bits(gate)
         self.weight = nn.Parameter(torch.randn(rows, fan_in) / math.sqrt(fan_in))
@@ -79,7 +91,7 @@ class _Quantized(NamedTuple):
 
 
 def _quantize(u_Nn: Tensor) -> _Quantized:
-    """Section 5, and the sum of squares of section 6, of each row of ``u_Nn`` (multiples of 2^-9)."""
+    """Section 5, and section 6's sum of squares, of each row of ``u_Nn`` (multiples of 2^-9)."""
     # u XOR (u >> 15) is -u-1 for negative u; the OR has the bit length of the largest.
     magnitude_N = torch.maximum(u_Nn.amax(-1), -u_Nn.amin(-1) - _STEP).mul(1 / _STEP)
     step_N = power_of_two(7 + _RESIDUAL_FB - _bit_length(magnitude_N))
@@ -95,11 +107,16 @@ def _bit_length(x: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("mmfree::requantizers", mutates_args=())
-def _requantizers(sum_N: Tensor, multiplier_m: Tensor, exponent_m: Tensor, fan_in: int, fraction_bits: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Sections 6 and 7 for each vector and matrix: M, half of the rounding step and shift [m, N] (int32, or int64 where products need it);
-    1 / RMS [N] and value of a trit [m], float32.
+def _requantizers(
+    sum_N: Tensor, multiplier_m: Tensor, exponent_m: Tensor, fan_in: int, fraction_bits: list[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Sections 6 and 7 for each vector and matrix.
 
-    One operation to torch.compile, which would otherwise make these constants anew for every few elements of an output.
+    M, half of the rounding step and shift [m, N] (int32, or int64 where products need it); 1 / RMS
+    [N] and value of a trit [m], float32.
+
+    One operation to torch.compile, which would otherwise make these constants anew for every few
+    elements of an output.
     """
     sum_N = sum_N.clamp(min=4096)
     k_N = NORM_EXPONENT_MIN + (sum_N[:, None] >= _FOURS.to(sum_N.device)).sum(-1, dtype=torch.int32)
@@ -117,16 +134,27 @@ def _requantizers(sum_N: Tensor, multiplier_m: Tensor, exponent_m: Tensor, fan_i
 
 
 @_requantizers.register_fake
-def _(sum_N: Tensor, multiplier_m: Tensor, exponent_m: Tensor, fan_in: int, fraction_bits: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _(
+    sum_N: Tensor, multiplier_m: Tensor, exponent_m: Tensor, fan_in: int, fraction_bits: list[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     wide = torch.int32 if fan_in <= _INT32_FAN_IN else torch.int64
     one = sum_N.new_empty((len(fraction_bits), len(sum_N)), dtype=wide)
-    return one, torch.empty_like(one), torch.empty_like(one), sum_N.new_empty(len(sum_N), dtype=torch.float32), multiplier_m.new_empty(len(fraction_bits), dtype=torch.float32)
+    return (
+        one,
+        torch.empty_like(one),
+        torch.empty_like(one),
+        sum_N.new_empty(len(sum_N), dtype=torch.float32),
+        multiplier_m.new_empty(len(fraction_bits), dtype=torch.float32),
+    )
 
 
 def _requantize(
     acc_Nr: Tensor, scale_N: Tensor, half_N: Tensor, shift_N: Tensor, width_bits: int
 ) -> tuple[Tensor, Tensor]:
-    """Section 7: sat((acc * M + half) >> shift) as float32, and a mask: where it did not saturate. ``acc_Nr`` may be overwritten."""
+    """Section 7: sat((acc * M + half) >> shift) as float32, and a mask: where it did not saturate.
+
+    ``acc_Nr`` may be overwritten.
+    """
     product_Nr = acc_Nr.to(scale_N.dtype).mul_(scale_N[:, None]).add_(half_N[:, None])
     # Rounding to float32 changes only integers far beyond saturation.
     rounded_Nr = product_Nr.bitwise_right_shift_(shift_N[:, None]).to(torch.float32)
@@ -142,7 +170,8 @@ def _requantize(
 class _Projection(torch.autograd.Function):
     """All matrices of a segment on one vector: quantize, norm, T q, requantize.
 
-    Backward is that of y = RMSNorm(u) W^T on the quantized values, with no gradient from outputs that saturated; under autocast its products are in bfloat16. Forward is exact always.
+    Backward is that of y = RMSNorm(u) W^T on the quantized values, with no gradient from outputs
+    that saturated; under autocast its products are in bfloat16. Forward is exact always.
     """
 
     @staticmethod
@@ -152,7 +181,9 @@ class _Projection(torch.autograd.Function):
         trits, multipliers, exponents = zip(*map(quantize_ternary, weights), strict=True)
         multiplier_m, exponent_m = torch.stack(multipliers), torch.stack(exponents)
         q_Nn, step_N, sum_N = _quantize(u_Nn)
-        scale_mN, half_mN, shift_mN, norm_N, unit_m = _requantizers(sum_N, multiplier_m, exponent_m, u_Nn.shape[-1], [fb for _, fb in formats])
+        scale_mN, half_mN, shift_mN, norm_N, unit_m = _requantizers(
+            sum_N, multiplier_m, exponent_m, u_Nn.shape[-1], [fb for _, fb in formats]
+        )
         # A quarter of the bytes, for the products and for the way back.
         q_Nn, trits = q_Nn.to(torch.int8), tuple(trits_rn.to(torch.int8) for trits_rn in trits)
         outputs, passes = [], []
@@ -196,9 +227,11 @@ def _project_float(u: Tensor, matrix: BitLinear) -> Tensor:
 
 
 def project(u_TBn: Tensor, matrices: Sequence[BitLinear], mode: Mode) -> tuple[Tensor, ...]:
-    """Outputs [T, B, rows] of the matrices of a segment, which share one quantizer and norm of ``u_TBn``.
+    """Outputs [T, B, rows] of the matrices of a segment, which share one quantizer and norm of
+    ``u_TBn``.
 
-    In the quantized modes ``u_TBn`` must hold multiples of 2^-9 in [-64, 64), and each output is a multiple of 2^-fb of its role.
+    In the quantized modes ``u_TBn`` must hold multiples of 2^-9 in [-64, 64), and each output is a
+    multiple of 2^-fb of its role.
     """
     if mode == "float":
         return tuple(_project_float(u_TBn, matrix) for matrix in matrices)

@@ -9,7 +9,10 @@ INT8_PRODUCTS = bool(torch.cpu.get_capabilities().get("avx512_vnni", False))
 """Whether this processor has int8 dot products, without which torch takes a slow path."""
 
 _BLOCK_WEIGHTS = 1 << 20
-"""Weights that become floats at a time on a CPU: a large matrix is never held whole, and a block is not far from a core's cache."""
+"""Weights that become floats at a time on a CPU.
+
+a large matrix is never held whole, and a block is not far from a core's cache.
+"""
 
 
 def exact_product(q_Nn: Tensor, trits_rn: Tensor) -> Tensor:
@@ -22,16 +25,17 @@ def exact_product(q_Nn: Tensor, trits_rn: Tensor) -> Tensor:
     trits_rn
         -1, 0 and 1, int8.
 
-    Returns
-    -------
-    int32 where the machine multiplies int8 fast; else float, float32 or the type of ``q_Nn``, with trits turned into floats block by block.
+    Returns ------- int32 where the machine multiplies int8 fast; else float, float32 or the type of
+    ``q_Nn``, with trits turned into floats block by block.
     """
     # torch 2.13 has wrong results for one column.
     if INT8_PRODUCTS and q_Nn.device.type == "cpu" and q_Nn.shape[-1] > 1:
         product: Tensor = torch._int_mm(q_Nn.to(torch.int8), trits_rn.T)
         return product
     real_Nn = q_Nn if q_Nn.is_floating_point() else q_Nn.to(torch.float32)
-    rows = max(1, _BLOCK_WEIGHTS // trits_rn.shape[-1]) if q_Nn.device.type == "cpu" else len(trits_rn)
+    rows = (
+        max(1, _BLOCK_WEIGHTS // trits_rn.shape[-1]) if q_Nn.device.type == "cpu" else len(trits_rn)
+    )
     blocks = trits_rn.split(rows)
     with torch.autocast(q_Nn.device.type, enabled=False):
         products = [real_Nn @ block_rn.to(real_Nn.dtype).T for block_rn in blocks]

@@ -1,9 +1,15 @@
-"""The recurrence on a GPU by flash-linear-attention's kernels: one launch for all of time, where torch alone needs one per step.
+"""The recurrence on a GPU by flash-linear-attention's kernels.
 
-Their recurrence is h_t = exp(g_t) h_{t-1} + x_t (Qin et al., HGRN, arXiv 2311.04823); here g = log f and x = (1 - f) c. Both ends of the hard gate stay exact, since exp(log 0) = 0 and exp(log 1) = 1, but a gradient through log f
-would divide by f. So only the recurrences go through their kernels, and ``mmfree.models.scan`` makes the gradients from what they return. A negative f has no logarithm: the signed gate never comes here.
+One launch for all of time, where torch alone needs one per step.
 
-Their layout is [sequences, T, channels]. Channels do not mix, so [T, B, d] is one sequence of B * d channels, and nothing is transposed.
+Their recurrence is h_t = exp(g_t) h_{t-1} + x_t (Qin et al., HGRN, arXiv 2311.04823); here g = log
+f and x = (1 - f) c. Both ends of the hard gate stay exact, since exp(log 0) = 0 and exp(log 1) = 1,
+but a gradient through log f would divide by f. So only the recurrences go through their kernels,
+and ``mmfree.models.scan`` makes the gradients from what they return. A negative f has no logarithm:
+the signed gate never comes here.
+
+Their layout is [sequences, T, channels]. Channels do not mix, so [T, B, d] is one sequence of B * d
+channels, and nothing is transposed.
 """
 
 from __future__ import annotations
@@ -16,6 +22,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from mmfree.errors import InputError
+
 SWITCH = "MMFREE_SCAN"
 """Environment variable: "torch" keeps training from these kernels."""
 
@@ -24,7 +32,9 @@ def _available() -> bool:
     """Whether the kernels are installed (they are not imported) and not switched off."""
     choice = os.environ.get(SWITCH) or None
     if choice not in (None, "torch"):
-        raise ValueError(f"environment variable {SWITCH} must be torch, or not be set, got {choice!r}")
+        raise InputError(
+            f"environment variable {SWITCH} must be torch, or not be set, got {choice!r}"
+        )
     return choice is None and all(find_spec(name) is not None for name in ("fla", "triton"))
 
 
@@ -34,7 +44,12 @@ AVAILABLE = _available()
 
 def usable(f_TBd: Tensor, gate: str) -> bool:
     """Whether the kernels serve this tensor: on a CUDA device, float32, and a gate in 0..1."""
-    return AVAILABLE and f_TBd.device.type == "cuda" and f_TBd.dtype == torch.float32 and gate != "signed"
+    return (
+        AVAILABLE
+        and f_TBd.device.type == "cuda"
+        and f_TBd.dtype == torch.float32
+        and gate != "signed"
+    )
 
 
 @cache
@@ -42,8 +57,9 @@ def _kernels() -> tuple[Callable[..., tuple[Tensor, ...]], Callable[..., tuple[T
     try:
         from fla.ops.hgrn.fused_recurrent import fused_recurrent_hgrn_bwd, fused_recurrent_hgrn_fwd
     except ImportError as error:
-        raise ValueError(
-            f"flash-linear-attention cannot be imported ({error}): install mmfree[gpu], or set {SWITCH}=torch to train without it"
+        raise InputError(
+            f"flash-linear-attention cannot be imported ({error}): install mmfree[gpu], or set"
+            f" {SWITCH}=torch to train without it"
         ) from None
     return fused_recurrent_hgrn_fwd, fused_recurrent_hgrn_bwd
 
@@ -56,12 +72,17 @@ def states(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor) -> Tensor:
     """h [T, B, d] of the recurrence; f float32 in 0..1."""
     forward, _ = _kernels()
     with torch.accelerator.device_index(f_TBd.device.index):
-        h, _ = forward(_sequence((1 - f_TBd).mul_(c_TBd)), _sequence(f_TBd.log()), h0_Bd.reshape(1, -1))
+        h, _ = forward(
+            _sequence((1 - f_TBd).mul_(c_TBd)), _sequence(f_TBd.log()), h0_Bd.reshape(1, -1)
+        )
     return h.view(f_TBd.shape)
 
 
 def gradients_of_states(grad_TBd: Tensor, f_TBd: Tensor, h_TBd: Tensor) -> Tensor:
-    """d_t = grad_t + f_{t+1} d_{t+1}, [T, B, d]: the gradient of h_t from all outputs from t on. What it returns may be written to."""
+    """d_t = grad_t + f_{t+1} d_{t+1}, [T, B, d]: the gradient of h_t from all outputs from t on.
+
+    What it returns may be written to.
+    """
     _, backward = _kernels()
     with torch.accelerator.device_index(f_TBd.device.index):
         # Their gradient by x. That by g, which they also make, has lost f = 0.

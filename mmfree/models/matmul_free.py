@@ -1,9 +1,11 @@
 """The MatMul-free language model under torch, in the arithmetic of docs/arithmetic.md.
 
-MatMul-free LM (arXiv 2406.02528): embedding; layers of MLGRU and GLU, each with a residual; ternary head. The layout inside is time-major, so that a time step
-of the recurrence is one contiguous slice.
+MatMul-free LM (arXiv 2406.02528): embedding; layers of MLGRU and GLU, each with a residual; ternary
+head. The layout inside is time-major, so that a time step of the recurrence is one contiguous
+slice.
 
-Shape suffixes: T time, B batch, d hidden size, I intermediate size, V vocabulary, L layers, r rows of the head.
+Shape suffixes: T time, B batch, d hidden size, I intermediate size, V vocabulary, L layers, r rows
+of the head.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from mmfree.contract.pow2 import (
     silu_table,
 )
 from mmfree.contract.shape import ModelConfig
+from mmfree.errors import InputError
 from mmfree.models import gpu_scan
 from mmfree.models.bitlinear import BitLinear, Mode, project
 from mmfree.models.quantize import (
@@ -47,7 +50,9 @@ _EMBEDDING_STD = 0.25
 
 @cache
 def _table(name: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Values (real units) of a table of section 8 and the function's slope at its entries, float32 [256]."""
+    """Values (real units) of a table of section 8 and the function's slope at its entries, float32
+    [256].
+    """
     x = torch.arange(INT8_MIN, INT8_MAX + 1, dtype=torch.float64) * 2.0**-_INDEX_FB
     sigmoid = torch.sigmoid(x)
     if name == "sigmoid":
@@ -79,7 +84,10 @@ class _TableLookup(torch.autograd.Function):
 
 
 class _ComputedLookup(torch.autograd.Function):
-    """The same without a table: 256 entries are reproduced exactly (tests), and torch.compile makes vector instructions of it."""
+    """The same without a table.
+
+    256 entries are reproduced exactly (tests), and torch.compile makes vector instructions of it.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, name: str, fraction_bits: int) -> Tensor:
@@ -88,7 +96,8 @@ class _ComputedLookup(torch.autograd.Function):
         entry = saturated.to(torch.int8)
         ctx.save_for_backward(entry, saved_mask(n == saturated))
         ctx.name = name
-        # From the saved byte here too, so that the way back needs one exponential if it makes the value anew.
+        # From the saved byte here too, so that the way back needs one exponential if it makes the
+        # value anew.
         at = entry * 2.0**-_INDEX_FB
         value = torch.sigmoid(at) if name == "sigmoid" else at * torch.sigmoid(at)
         return torch.floor(value * 2.0**fraction_bits + 0.5) * 2.0**-fraction_bits
@@ -98,12 +107,15 @@ class _ComputedLookup(torch.autograd.Function):
         entry, passes = ctx.saved_tensors
         at = entry * 2.0**-_INDEX_FB
         sigmoid = torch.sigmoid(at)
-        slope = sigmoid * (1 - sigmoid) if ctx.name == "sigmoid" else sigmoid * (1 + at * (1 - sigmoid))
+        slope = (
+            sigmoid * (1 - sigmoid) if ctx.name == "sigmoid" else sigmoid * (1 + at * (1 - sigmoid))
+        )
         return grads[0] * slope * passes, None, None
 
 
 def lookup(x: Tensor, name: str) -> Tensor:
-    """Table "sigmoid" or "silu" at ``x`` rounded and saturated to an index n/16, n = -128..127 (section 8).
+    """Table "sigmoid" or "silu" at ``x`` rounded and saturated to an index n/16, n = -128..127
+    (section 8).
 
     Backward takes the function's own slope at the entry, and zero where the index saturated.
     """
@@ -121,7 +133,10 @@ def silu(x: Tensor, mode: Mode) -> Tensor:
 
 
 def forget_gate(z: Tensor, bias: Tensor, gate: str, fraction_bits: int, mode: Mode) -> Tensor:
-    """f (section 9): sigmoid(z + bias); "hard": clamp(1/2 + (z + bias)/4, 0, 1); "signed": clamp((z + bias)/4, -1, 1)."""
+    """f (section 9): sigmoid(z + bias).
+
+    "hard": clamp(1/2 + (z + bias)/4, 0, 1); "signed": clamp((z + bias)/4, -1, 1).
+    """
     z = z + fake_quantize_bias(bias, fraction_bits)
     if gate == "hard":
         return saturate(z * 0.25 + 0.5, 0.0, 1.0)
@@ -131,7 +146,10 @@ def forget_gate(z: Tensor, bias: Tensor, gate: str, fraction_bits: int, mode: Mo
 
 
 def scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, gate: str, mode: Mode) -> Tensor:
-    """States [T, B, d] (section 10): rounded at every step in mode fakequant, else not; in mode train by a GPU's kernels, if there are any."""
+    """States [T, B, d] (section 10): rounded at every step in mode fakequant, else not.
+
+    In mode train by a GPU's kernels, if there are any.
+    """
     if mode == "fakequant":
         return rounded_scan(f_TBd, c_TBd, h0_Bd)
     kernels = mode == "train" and gpu_scan.usable(f_TBd, gate)
@@ -215,7 +233,8 @@ class MatMulFreeLM(nn.Module):
     Modes of ``forward`` and ``step``:
 
     - "train": the contract's arithmetic with a fast scan, h unrounded between steps;
-    - "fakequant": the contract's arithmetic; logits * 2^9 and state * 2^11 are the golden model's integers;
+    - "fakequant": the contract's arithmetic; logits * 2^9 and state * 2^11 are the golden model's
+      integers;
     - "float": the same ternary weights, embedding and biases, with activations not quantized.
     """
 
@@ -242,17 +261,18 @@ class MatMulFreeLM(nn.Module):
         ids_BT
             Token ids 0..vocab_size-1, int64 [B, T], T >= 1.
         state_LBd
-            State before the first position, float32 [L, B, d] in real units; None: start of a sequence.
+            State before the first position, float32 [L, B, d] in real units; None: start of a
+            sequence.
         mode
             See the class.
 
         Raises
         ------
-        ValueError
+        InputError
             For an unknown mode, or ids or a state of another shape.
         """
         if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+            raise InputError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
         state_LBd = starting_state(ids_BT, state_LBd, self.initial_state)
         x_TBd = F.embedding(ids_BT.T, fake_quantize_embedding(self.embedding.weight))
         states = []
@@ -265,6 +285,9 @@ class MatMulFreeLM(nn.Module):
     def step(
         self, ids_B: Tensor, state_LBd: Tensor, mode: Mode = "fakequant"
     ) -> tuple[Tensor, Tensor]:
-        """Logits [B, head_size] and the next state for one position; memory does not grow with time."""
+        """Logits [B, head_size] and the next state for one position.
+
+        Memory does not grow with time.
+        """
         logits_BTr, state_LBd = self(ids_B[:, None], state_LBd, mode)
         return logits_BTr[:, 0], state_LBd

@@ -1,6 +1,9 @@
-"""Quantizers of what is trained: ternary matrices, embedding, gate biases (docs/arithmetic.md, 3, 4, 9).
+"""Quantizers of what is trained.
 
-Training, evaluation and export all call these functions, so that they cannot disagree. They stay on the device and never wait for it.
+Ternary matrices, embedding, gate biases (docs/arithmetic.md, 3, 4, 9).
+
+Training, evaluation and export all call these functions, so that they cannot disagree. They stay on
+the device and never wait for it.
 """
 
 from __future__ import annotations
@@ -66,13 +69,17 @@ def quantize_ternary(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _rounded_down(x: Tensor) -> Tensor:
-    """The largest float32 at most ``x``, float64 >= 0: what is above it and float32 is above ``x``."""
+    """The largest float32 at most ``x``, float64 >= 0.
+
+    What is above it and float32 is above ``x``.
+    """
     nearest = x.to(torch.float32)
     return torch.where(nearest > x, torch.nextafter(nearest, torch.zeros_like(nearest)), nearest)
 
 
 def quantize_embedding(embedding: Tensor) -> tuple[Tensor, Tensor]:
-    """Embedding rows as integers, and the shift that brings them to the residual's format (section 4).
+    """Embedding rows as integers, and the shift that brings them to the residual's format (section
+    4).
 
     Parameters
     ----------
@@ -95,14 +102,18 @@ def quantize_embedding(embedding: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantize_bias(bias: Tensor, fraction_bits: int) -> Tensor:
-    """Gate biases as integers in the format of z: float32 [d] of integers, half to even, saturated to int16."""
+    """Gate biases as integers in the format of z.
+
+    Float32 [d] of integers, half to even, saturated to int16.
+    """
     return torch.round(bias.detach() * 2.0**fraction_bits).clamp_(INT16_MIN, INT16_MAX)
 
 
 def saved_mask(passes: Tensor) -> Tensor:
     """Booleans as they are saved for the way back: bool, under torch.compile int8.
 
-    Its vector code writes bool element by element, some twenty times slower; by way of float32 int8 is written as vectors are (torch 2.13).
+    Its vector code writes bool element by element, some twenty times slower; by way of float32 int8
+    is written as vectors are (torch 2.13).
     """
     return passes.to(torch.float32).to(torch.int8) if torch.compiler.is_compiling() else passes
 
@@ -140,7 +151,8 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def straight_through(latent: Tensor, quantized: Tensor, passes: Tensor | None = None) -> Tensor:
-    """The value of ``quantized`` with the gradient of ``latent``, or none where ``passes`` is False.
+    """The value of ``quantized`` with the gradient of ``latent``, or none where ``passes`` is
+    False.
 
     Unlike latent + (quantized - latent).detach(), the value is exact.
     """
@@ -149,13 +161,19 @@ def straight_through(latent: Tensor, quantized: Tensor, passes: Tensor | None = 
 
 
 def round_half_up(x: Tensor, fraction_bits: int) -> Tensor:
-    """``x`` rounded to a multiple of 2^-fraction_bits, halves up (rnd of section 1); straight-through."""
+    """``x`` rounded to a multiple of 2^-fraction_bits, halves up (rnd of section 1).
+
+    Straight-through.
+    """
     rounded = x.detach().mul(2.0**fraction_bits).add_(0.5).floor_().mul_(2.0**-fraction_bits)
     return straight_through(x, rounded)
 
 
 def fake_quantize_embedding(embedding: Tensor) -> Tensor:
-    """The embedding the chip reads, in real units; straight-through, no gradient where saturated."""
+    """The embedding the chip reads, in real units.
+
+    Straight-through, no gradient where saturated.
+    """
     rows, shift = quantize_embedding(embedding)
     step = power_of_two(shift - _EMBEDDING_FB_MAX)
     # Half a step beyond the last code still rounds to it.

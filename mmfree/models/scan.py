@@ -1,8 +1,10 @@
 """The recurrence h_t = f_t h_{t-1} + (1 - |f_t|) c_t over time, three ways.
 
-``naive_scan`` is the specification; ``fast_scan`` is the same with its own backward, for training; ``rounded_scan`` rounds the state at every step as the chip
-does. All take f and c as [T, B, d], h0 as [B, d], and return h as [T, B, d]. The hard gates reach 0 and 1 exactly, so nothing here is done in log space, where
-the kernels of ``mmfree.models.gpu_scan`` compute. f lies in [0, 1], with the signed gate in [-1, 1].
+``naive_scan`` is the specification; ``fast_scan`` is the same with its own backward, for training;
+``rounded_scan`` rounds the state at every step as the chip does. All take f and c as [T, B, d], h0
+as [B, d], and return h as [T, B, d]. The hard gates reach 0 and 1 exactly, so nothing here is done
+in log space, where the kernels of ``mmfree.models.gpu_scan`` compute. f lies in [0, 1], with the
+signed gate in [-1, 1].
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ from mmfree.models.quantize import round_half_up
 
 
 def naive_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool = False) -> Tensor:
-    """States of the recurrence, one step after the other under autograd: the specification. ``signed``: f may be negative."""
+    """States of the recurrence, one step after the other under autograd: the specification.
+
+    ``signed``: f may be negative.
+    """
     h_Bd, states = h0_Bd, []
     for f_Bd, c_Bd in zip(f_TBd, c_TBd, strict=True):
         h_Bd = f_Bd * h_Bd + (1 - (f_Bd.abs() if signed else f_Bd)) * c_Bd
@@ -29,7 +34,8 @@ def naive_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool = False
 def rounded_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor) -> Tensor:
     """States rounded at every step (docs/arithmetic.md, 10), straight-through.
 
-    f must be multiples of 2^-8 in [-1, 1], c and h0 multiples of 2^-11 in [-16, 16); then so is h, and float32 is exact: (1-|f|)(c-+h) needs 24 bits.
+    f must be multiples of 2^-8 in [-1, 1], c and h0 multiples of 2^-11 in [-16, 16); then so is h,
+    and float32 is exact: (1-|f|)(c-+h) needs 24 bits.
     """
     h_Bd, states = h0_Bd, []
     for f_Bd, load_Bd, c_Bd in zip(f_TBd, 1 - f_TBd.abs(), c_TBd, strict=True):
@@ -43,7 +49,8 @@ def rounded_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor) -> Tensor:
 def _scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool, kernels: bool) -> Tensor:
     if kernels:
         return gpu_scan.states(f_TBd, c_TBd, h0_Bd)
-    # Unsigned: an interpolation, exact at both ends. Signed: the part that loads c is made beforehand.
+    # Unsigned: an interpolation, exact at both ends. Signed: the part that loads c is made
+    # beforehand.
     h_TBd = (1 - f_TBd.abs()).mul_(c_TBd) if signed else torch.empty_like(c_TBd)
     previous = h0_Bd
     for f_Bd, c_Bd, h_Bd in zip(f_TBd.unbind(), c_TBd.unbind(), h_TBd.unbind(), strict=True):
@@ -57,7 +64,13 @@ def _scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool, kernels: bo
 
 @torch.library.custom_op("mmfree::scan_backward", mutates_args=())
 def _scan_backward(
-    grad_TBd: Tensor, f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, h_TBd: Tensor, signed: bool, kernels: bool
+    grad_TBd: Tensor,
+    f_TBd: Tensor,
+    c_TBd: Tensor,
+    h0_Bd: Tensor,
+    h_TBd: Tensor,
+    signed: bool,
+    kernels: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     # Gradient of h_t from all outputs from t on: d_t = grad_t + f_{t+1} d_{t+1}.
     if kernels:
@@ -84,7 +97,13 @@ def _(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool, kernels: bool) 
 
 @_scan_backward.register_fake
 def _(
-    grad_TBd: Tensor, f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, h_TBd: Tensor, signed: bool, kernels: bool
+    grad_TBd: Tensor,
+    f_TBd: Tensor,
+    c_TBd: Tensor,
+    h0_Bd: Tensor,
+    h_TBd: Tensor,
+    signed: bool,
+    kernels: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     whole = torch.empty_like(grad_TBd, memory_format=torch.contiguous_format)
     return whole, torch.empty_like(whole), torch.empty_like(h0_Bd)
@@ -102,10 +121,15 @@ def _differentiate(ctx: Any, grad_TBd: Tensor) -> tuple[Tensor, Tensor, Tensor, 
 _scan.register_autograd(_differentiate, setup_context=_save)
 
 
-def fast_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool = False, kernels: bool = False) -> Tensor:
-    """``naive_scan`` in one fused operation per time step, forward and backward; first order gradients only. ``signed``: f may be negative.
+def fast_scan(
+    f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool = False, kernels: bool = False
+) -> Tensor:
+    """``naive_scan`` in one fused operation per time step, forward and backward.
 
-    ``kernels``: by those of ``mmfree.models.gpu_scan``, where they are usable. One operation to torch.compile, which would otherwise unroll time.
+    First order gradients only. ``signed``: f may be negative.
+
+    ``kernels``: by those of ``mmfree.models.gpu_scan``, where they are usable. One operation to
+    torch.compile, which would otherwise unroll time.
     """
     result: Tensor = _scan(f_TBd, c_TBd, h0_Bd, signed, kernels)
     return result

@@ -1,9 +1,11 @@
 """The baseline: a Transformer++ of the same size, trained on the same data.
 
-Pre-norm with RMSNorm, rotary positions, causal attention, SwiGLU, no biases (Touvron et al., LLaMA, 2023; "Transformer++" in Gu and Dao, Mamba, 2023). It takes the sizes of a ModelConfig: each layer has the
-4 d^2 + 3 I d weights of an MLGRU and a GLU, and embedding and head are as large.
+Pre-norm with RMSNorm, rotary positions, causal attention, SwiGLU, no biases (Touvron et al., LLaMA,
+2023; "Transformer++" in Gu and Dao, Mamba, 2023). It takes the sizes of a ModelConfig: each layer
+has the 4 d^2 + 3 I d weights of an MLGRU and a GLU, and embedding and head are as large.
 
-Shape suffixes: B batch, T time, d hidden size, I intermediate size, n heads, c channels of a head, r rows of the head.
+Shape suffixes: B batch, T time, d hidden size, I intermediate size, n heads, c channels of a head,
+r rows of the head.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _INIT_STD = 0.02
 @cache
 def _rotary(length: int, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosine and sine of the angles of positions 0..length-1, float32 [T, c / 2]."""
-    frequencies = _ROTARY_BASE ** (-torch.arange(0, channels, 2, device=device, dtype=torch.float32) / channels)
+    frequencies = _ROTARY_BASE ** (
+        -torch.arange(0, channels, 2, device=device, dtype=torch.float32) / channels
+    )
     angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequencies)
     return angles.cos(), angles.sin()
 
@@ -54,7 +58,10 @@ class Attention(nn.Module):
 
     def forward(self, x_BTd: Tensor) -> Tensor:
         """[B, T, d]."""
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x_BTd).chunk(3, dim=-1))
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in self.qkv(x_BTd).chunk(3, dim=-1)
+        )
         mixed_BnTc = F.scaled_dot_product_attention(rotate(q), rotate(k), v, is_causal=True)
         y_BTd: Tensor = self.o(mixed_BnTc.transpose(1, 2).flatten(2))
         return y_BTd
@@ -93,7 +100,10 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Transformer++ language model over windows of text; it carries no state from one window to the next."""
+    """Transformer++ language model over windows of text.
+
+    It carries no state from one window to the next.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -109,8 +119,13 @@ class Transformer(nn.Module):
                 scale = (2 * config.num_layers) ** -0.5 if into_residual else 1.0
                 nn.init.normal_(parameter, std=_INIT_STD * scale)
 
-    def forward(self, ids_BT: Tensor, state: None = None, mode: str = "train") -> tuple[Tensor, None]:
-        """Logits in nats, float32 [B, T, head_size], of token ids int64 [B, T], and no state; every mode is the same."""
+    def forward(
+        self, ids_BT: Tensor, state: None = None, mode: str = "train"
+    ) -> tuple[Tensor, None]:
+        """Logits in nats, float32 [B, T, head_size], of token ids int64 [B, T], and no state.
+
+        Every mode is the same.
+        """
         x_BTd = self.embedding(ids_BT)
         for block in self.layers:
             x_BTd = block(x_BTd)

@@ -1,4 +1,7 @@
-"""Export of published checkpoints: tensor by tensor from safetensors to a version 2 tape (docs/arithmetic_absmax.md, 1 and 2)."""
+"""Export of published checkpoints.
+
+Tensor by tensor from safetensors to a version 2 tape (docs/arithmetic_absmax.md, 1 and 2).
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ _NAMES = {
     "glu": ("mlp_norm", {"gate_up": "mlp.gate_proj"}),
     "down": (None, {"down": "mlp.down_proj"}),
 }
-"""Kind of segment -> the norm before it, and its matrices by role, as the checkpoint names them within a layer."""
+"""Kind of segment -> the norm before it, and its matrices by role, as the checkpoint names them
+within a layer.
+"""
 
 
 @dataclass(frozen=True)
@@ -75,16 +80,21 @@ def export_published(
 
     Raises
     ------
-    ValueError
-        If the folder cannot be read as a published checkpoint, or its values have no place on a tape; the message names folder or file, and tensor.
+    InputError
+        If the folder cannot be read as a published checkpoint, or its values have no place on a
+        tape; the message names folder or file, and tensor.
     """
     try:
         return _export(folder, out, tokenizer, formats)
     except PublishedError as error:
-        raise error if str(error).startswith(str(folder)) else PublishedError(f"{folder}: {error}") from None
+        raise (
+            error if str(error).startswith(str(folder)) else PublishedError(f"{folder}: {error}")
+        ) from None
 
 
-def _export(folder: Path, out: Path, tokenizer: dict[str, Any] | None, formats: AbsmaxFormats) -> Exported:
+def _export(
+    folder: Path, out: Path, tokenizer: dict[str, Any] | None, formats: AbsmaxFormats
+) -> Exported:
     config, tensors = open_checkpoint(folder)
     if tokenizer is None:
         tokenizer = read_tokenizer(folder, config.vocab_size, config.bos_token_id)
@@ -113,7 +123,10 @@ def _embedding_fb(largest: float) -> int:
     low, high = EMBEDDING_FB_RANGE
     fits = [bits for bits in range(low, high + 1) if math.ceil(largest * 2**bits / 127) <= 0xFFFF]
     if not fits:
-        raise PublishedError(f"model.embeddings.weight: values must stay below {127 * 0xFFFF / 2**low:.0f}, found {largest:g}")
+        raise PublishedError(
+            f"model.embeddings.weight: values must stay below {127 * 0xFFFF / 2**low:.0f}, found"
+            f" {largest:g}"
+        )
     return fits[-1]
 
 
@@ -153,14 +166,18 @@ def _write_segment(
         values, fraction_bits = quantize_gain(f"{name}.norm.weight", gain, GAIN_BITS)
         trits, absmean = quantize_matrix(tensors, f"{name}.weight")
         mantissa, exponent = matrix_constant(absmean, trits.shape[1])
-        writer.write(f"{prefix}/{role}/constants", np.array([fraction_bits, mantissa, exponent], dtype=np.int32))
+        writer.write(
+            f"{prefix}/{role}/constants",
+            np.array([fraction_bits, mantissa, exponent], dtype=np.int32),
+        )
         writer.write(f"{prefix}/{role}/gain", values)
         writer.write(f"{prefix}/{role}/trits", np.frombuffer(pack_trits(trits), dtype=np.uint8))
         progress.update(2)
 
 
 def quantize_gain(name: str, gain: NDArray[np.float64], bits: int) -> tuple[NDArray[np.int32], int]:
-    """Section 1: gains as integers of ``bits`` bits, int32 [n], and their fraction bits, the most with which all fit.
+    """Section 1: gains as integers of ``bits`` bits, int32 [n], and their fraction bits, the most
+    with which all fit.
 
     Raises
     ------
@@ -172,7 +189,9 @@ def quantize_gain(name: str, gain: NDArray[np.float64], bits: int) -> tuple[NDAr
     for fraction_bits in range(high, low - 1, -1):
         if np.rint(largest * 2.0**fraction_bits) < 1 << (bits - 1):
             return np.rint(gain * 2.0**fraction_bits).astype(np.int32), fraction_bits
-    raise PublishedError(f"{name}: gains must stay below {2.0 ** (bits - 1 - low):g}, found {largest:g}")
+    raise PublishedError(
+        f"{name}: gains must stay below {2.0 ** (bits - 1 - low):g}, found {largest:g}"
+    )
 
 
 def quantize_matrix(tensors: Tensors, name: str) -> tuple[NDArray[np.int8], float]:
@@ -184,13 +203,18 @@ def quantize_matrix(tensors: Tensors, name: str) -> tuple[NDArray[np.int8], floa
     for block in tensors.blocks(name):
         magnitude = np.abs(block).astype(np.float64)
         if (largest := float(magnitude.max())) > _LARGEST_WEIGHT:
-            raise PublishedError(f"{name}: weights must stay within {_LARGEST_WEIGHT:g}, found {largest:g}")
+            raise PublishedError(
+                f"{name}: weights must stay within {_LARGEST_WEIGHT:g}, found {largest:g}"
+            )
         total += int(np.rint(magnitude * _ABSMEAN_ONE).astype(np.int64).sum())
         count += block.size
     absmean = max(total / (_ABSMEAN_ONE * count), SMALLEST_ABSMEAN)
     # Of NumPy's own type: beside a Python float float32 weights would be compared with its float32.
     half = np.float64(absmean / 2)
-    blocks = [(block > half).astype(np.int8) - (block < -half).astype(np.int8) for block in tensors.blocks(name)]
+    blocks = [
+        (block > half).astype(np.int8) - (block < -half).astype(np.int8)
+        for block in tensors.blocks(name)
+    ]
     return np.concatenate(blocks), absmean
 
 
@@ -203,8 +227,12 @@ def matrix_constant(absmean: float, fan_in: int) -> tuple[int, int]:
     return whole, exponent - CONSTANT_BITS
 
 
-def read_tokenizer(folder: Path, vocab_size: int, bos_token_id: int | None = None) -> dict[str, Any]:
-    """The folder's tokenizer: {"kind", "data": the file's contents}; {"kind": "none"} if there is none.
+def read_tokenizer(
+    folder: Path, vocab_size: int, bos_token_id: int | None = None
+) -> dict[str, Any]:
+    """The folder's tokenizer: {"kind", "data": the file's contents}.
+
+    {"kind": "none"} if there is none.
 
     Raises
     ------
@@ -220,7 +248,9 @@ def read_tokenizer(folder: Path, vocab_size: int, bos_token_id: int | None = Non
             continue
         data = path.read_bytes()
         if (size := count(path, data)) != vocab_size:
-            raise PublishedError(f"{path}: has {size} tokens, but vocab_size of {CONFIG_NAME} is {vocab_size}")
+            raise PublishedError(
+                f"{path}: has {size} tokens, but vocab_size of {CONFIG_NAME} is {vocab_size}"
+            )
         description = {"kind": kind, "data": data}
         try:
             needed = tokenizer_from_dict(description).vocab_size
@@ -229,8 +259,9 @@ def read_tokenizer(folder: Path, vocab_size: int, bos_token_id: int | None = Non
         # Ids need not be without gaps, and a start token that no file names is one more.
         if needed > vocab_size + (bos_token_id is not None and needed == size + 1):
             raise PublishedError(
-                f"{path}: its ids, with that of a start token, reach {needed - 1}, but vocab_size of {CONFIG_NAME} is {vocab_size}; "
-                "if it has no start token, name one in bos_token_id"
+                f"{path}: its ids, with that of a start token, reach {needed - 1}, but vocab_size"
+                f" of {CONFIG_NAME} is {vocab_size}; if it has no start token, name one in"
+                " bos_token_id"
             )
         return description
     return {"kind": "none"}

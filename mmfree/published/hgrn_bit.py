@@ -1,6 +1,9 @@
-"""Checkpoints as published: a folder with config.json and safetensors files, read tensor by tensor without torch.
+"""Checkpoints as published.
 
-The format of safetensors: 8 bytes with the header's size, the header (JSON: name to dtype, shape and offsets), then the data.
+a folder with config.json and safetensors files, read tensor by tensor without torch.
+
+The format of safetensors: 8 bytes with the header's size, the header (JSON: name to dtype, shape
+and offsets), then the data.
 """
 
 from __future__ import annotations
@@ -16,10 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.contract.shape import AbsmaxConfig
+from mmfree.errors import InputError
 from mmfree.files.atomic import read_json
 
 MODEL_TYPE = "hgrn_bit"
-CONFIG_NAME, SINGLE_NAME, INDEX_NAME = "config.json", "model.safetensors", "model.safetensors.index.json"
+CONFIG_NAME, SINGLE_NAME, INDEX_NAME = (
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+)
 LOWER_BOUNDS = "model.lower_bounds"
 """The one tensor that some checkpoints lack."""
 
@@ -31,20 +39,24 @@ _HEADER_LIMIT = 100_000_000
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _REASONS = {
     "bitnet": "its attention multiplies activations with activations",
-    "llama": "its attention multiplies activations with activations, and its weights are not ternary",
+    "llama": (
+        "its attention multiplies activations with activations, and its weights are not ternary"
+    ),
 }
 
 
-class PublishedError(ValueError):
+class PublishedError(InputError):
     """A folder is no published checkpoint that can be read; the message names file and field."""
 
 
 def model_type(folder: Path) -> str | None:
-    """``model_type`` of the folder's config.json; None if it has none, or is a checkpoint of our own.
+    """``model_type`` of the folder's config.json.
+
+    None if it has none, or is a checkpoint of our own.
 
     Raises
     ------
-    ValueError
+    InputError
         If there is no config.json, or it is not JSON.
     """
     path = folder / CONFIG_NAME
@@ -61,15 +73,19 @@ def read_config(folder: Path) -> AbsmaxConfig:
 
     Raises
     ------
-    ValueError
-        If the model type is another, a field is missing or out of range, or the model has parts that a tape does not.
+    InputError
+        If the model type is another, a field is missing or out of range, or the model has parts
+        that a tape does not.
     """
     path = folder / CONFIG_NAME
     kind = model_type(folder)
     if kind != MODEL_TYPE:
-        reason = _REASONS.get(kind or "", "layers like attention multiply activations with activations")
+        reason = _REASONS.get(
+            kind or "", "layers like attention multiply activations with activations"
+        )
         raise PublishedError(
-            f"{path}: model_type {kind!r} cannot become a tape: {reason}; only {MODEL_TYPE!r} (MatMul-free) is read"
+            f"{path}: model_type {kind!r} cannot become a tape: {reason}; only {MODEL_TYPE!r}"
+            " (MatMul-free) is read"
         )
     data = read_json(path)
     for name, wanted in {
@@ -81,7 +97,9 @@ def read_config(folder: Path) -> AbsmaxConfig:
         "use_lower_bound": (True, False),
     }.items():
         if (found := data.get(name, wanted[0])) not in wanted:
-            raise PublishedError(f"{path}: {name} must be {' or '.join(map(repr, wanted))}, got {found!r}")
+            raise PublishedError(
+                f"{path}: {name} must be {' or '.join(map(repr, wanted))}, got {found!r}"
+            )
     for name in ("hidden_size", "num_hidden_layers", "vocab_size"):
         if name not in data:
             raise PublishedError(f"{path}: missing field {name!r}")
@@ -118,7 +136,9 @@ def expected_tensors(config: AbsmaxConfig, lower_bounds: bool) -> dict[str, tupl
         shapes[LOWER_BOUNDS] = (config.num_layers, d)
     for layer in range(config.num_layers):
         prefix = f"model.layers.{layer}"
-        shapes |= {f"{prefix}.{name}.weight": (d,) for name in ("attn_norm", "mlp_norm", "attn.g_norm")}
+        shapes |= {
+            f"{prefix}.{name}.weight": (d,) for name in ("attn_norm", "mlp_norm", "attn.g_norm")
+        }
         matrices = {f"attn.{role}_proj": (d, d) for role in "ifgo"}
         matrices |= {"mlp.gate_proj": (2 * i, d), "mlp.down_proj": (d, i)}
         for name, shape in matrices.items():
@@ -129,12 +149,14 @@ def expected_tensors(config: AbsmaxConfig, lower_bounds: bool) -> dict[str, tupl
 
 
 def open_checkpoint(folder: Path) -> tuple[AbsmaxConfig, Tensors]:
-    """The shape that config.json describes, and tensors of just the names and shapes that belong to it.
+    """The shape that config.json describes, and tensors of just the names and shapes that belong to
+    it.
 
     Raises
     ------
-    ValueError
-        If the folder cannot be read as a published checkpoint; the message names file and field or tensor.
+    InputError
+        If the folder cannot be read as a published checkpoint; the message names file and field or
+        tensor.
     """
     config = read_config(folder)
     bounded = read_json(folder / CONFIG_NAME).get("use_lower_bound", True) is True
@@ -144,7 +166,10 @@ def open_checkpoint(folder: Path) -> tuple[AbsmaxConfig, Tensors]:
 
 
 def lower_bounds(tensors: Tensors, config: AbsmaxConfig) -> NDArray[np.float64]:
-    """The least that each forget gate can be, [L, d] in 0..1: cumsum(softmax over layers) - its first row; zeros if the model has none."""
+    """The least that each forget gate can be, [L, d] in 0..1.
+
+    cumsum(softmax over layers) - its first row; zeros if the model has none.
+    """
     if LOWER_BOUNDS not in tensors:
         return np.zeros((config.num_layers, config.hidden_size))
     latent = tensors.read(LOWER_BOUNDS)
@@ -182,7 +207,11 @@ class Tensors:
             self._entries = _read_header(folder / SINGLE_NAME)
         else:
             pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
-            found = f"; {pickles[0]} is a pickle, which can run any code: convert it to safetensors" if pickles else ""
+            found = (
+                f"; {pickles[0]} is a pickle, which can run any code: convert it to safetensors"
+                if pickles
+                else ""
+            )
             raise PublishedError(f"{folder}: neither {SINGLE_NAME} nor {INDEX_NAME}{found}")
 
     def __len__(self) -> int:
@@ -194,34 +223,52 @@ class Tensors:
     def _read_index(self, path: Path) -> None:
         data = read_json(path)
         places = data.get("weight_map") if isinstance(data, dict) else None
-        if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-            raise PublishedError(f"{path}: expected an object with weight_map, from tensors to files")
+        if not isinstance(places, dict) or not all(
+            isinstance(name, str) for name in places.values()
+        ):
+            raise PublishedError(
+                f"{path}: expected an object with weight_map, from tensors to files"
+            )
         for name in sorted(set(places.values())):
             shard = self.folder / name
             if Path(name).name != name or not shard.is_file():
-                raise PublishedError(f"{path}: names the file {name!r}, which is missing in {self.folder}")
+                raise PublishedError(
+                    f"{path}: names the file {name!r}, which is missing in {self.folder}"
+                )
             for tensor, entry in _read_header(shard).items():
                 if places.get(tensor) != name:
-                    raise PublishedError(f"{shard}: holds tensor {tensor}, which {INDEX_NAME} does not place there")
+                    raise PublishedError(
+                        f"{shard}: holds tensor {tensor}, which {INDEX_NAME} does not place there"
+                    )
                 self._entries[tensor] = entry
         if lost := sorted(set(places) - set(self._entries)):
-            raise PublishedError(f"{path}: places tensor {lost[0]} in {places[lost[0]]}, which does not hold it")
+            raise PublishedError(
+                f"{path}: places tensor {lost[0]} in {places[lost[0]]}, which does not hold it"
+            )
 
     def check(self, expected: dict[str, tuple[int, ...]]) -> None:
-        """Compare names and shapes; PublishedError names the first tensor that is missing, unexpected or mis-shaped."""
+        """Compare names and shapes.
+
+        PublishedError names the first tensor that is missing, unexpected or mis-shaped.
+        """
         for name, shape in expected.items():
             if name not in self._entries:
                 raise PublishedError(f"{self.folder}: tensor {name} of shape {shape} is missing")
             if (got := self._entries[name].shape) != shape:
                 raise PublishedError(
-                    f"{self._entries[name].path}: tensor {name} has shape {got}, the config needs {shape}"
+                    f"{self._entries[name].path}: tensor {name} has shape {got}, the config needs"
+                    f" {shape}"
                 )
         for name, entry in self._entries.items():
             if name not in expected:
-                raise PublishedError(f"{entry.path}: unexpected tensor {name} of shape {entry.shape}")
+                raise PublishedError(
+                    f"{entry.path}: unexpected tensor {name} of shape {entry.shape}"
+                )
 
     def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:
-        """A matrix [rows, n] in blocks of rows, as float32 (exact for all three types); a vector as one row.
+        """A matrix [rows, n] in blocks of rows, as float32 (exact for all three types).
+
+        a vector as one row.
 
         Raises
         ------
@@ -242,8 +289,8 @@ class Tensors:
                 if not np.isfinite(values).all():
                     bad = int((~np.isfinite(values)).sum())
                     raise PublishedError(
-                        f"{entry.path}: tensor {name}: every value must be finite, found {bad} NaN or infinite "
-                        f"in rows {first}..{first + count // columns - 1}"
+                        f"{entry.path}: tensor {name}: every value must be finite, found {bad} NaN"
+                        f" or infinite in rows {first}..{first + count // columns - 1}"
                     )
                 yield values.reshape(-1, columns)
 
@@ -270,19 +317,28 @@ def _read_header(path: Path) -> dict[str, _Entry]:
     try:
         header = json.loads(text)
         header.pop("__metadata__", None)
-        return {name: _entry(path, name, info, 8 + header_bytes, size) for name, info in header.items()}
+        return {
+            name: _entry(path, name, info, 8 + header_bytes, size) for name, info in header.items()
+        }
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, PublishedError):
             raise
-        raise PublishedError(f"{path}: damaged safetensors header: {type(error).__name__}: {error}") from None
+        raise PublishedError(
+            f"{path}: damaged safetensors header: {type(error).__name__}: {error}"
+        ) from None
 
 
 def _entry(path: Path, name: str, info: Any, start: int, size: int) -> _Entry:
     dtype, shape = info["dtype"], tuple(info["shape"])
     first, last = info["data_offsets"]
     if dtype not in _DTYPES:
-        raise PublishedError(f"{path}: tensor {name} is of type {dtype}; only {', '.join(_DTYPES)} are read")
+        raise PublishedError(
+            f"{path}: tensor {name} is of type {dtype}; only {', '.join(_DTYPES)} are read"
+        )
     wanted = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
     if last - first != wanted or first < 0 or start + last > size:
-        raise PublishedError(f"{path}: tensor {name}: its data of {wanted} bytes is not within the file; it is truncated")
+        raise PublishedError(
+            f"{path}: tensor {name}: its data of {wanted} bytes is not within the file; it is"
+            " truncated"
+        )
     return _Entry(path, dtype, shape, start + first)

@@ -1,9 +1,13 @@
-"""Published checkpoints under torch: the released forward pass in float32, to be compared with the golden model's integers.
+"""Published checkpoints under torch.
 
-Its formulas are those at the head of docs/arithmetic_absmax.md: norms with gains, int8 activations scaled by their largest, ternary weights with one scale for each matrix. Modules
-bear the names of the checkpoint's tensors. Weights stay ternary in memory, a byte each, and cannot be trained.
+The released forward pass in float32, to be compared with the golden model's integers.
 
-Shape suffixes: T time, B batch, d hidden size, I intermediate size, V vocabulary, L layers, n fan-in, r rows of a matrix, N vectors.
+Its formulas are those at the head of docs/arithmetic_absmax.md: norms with gains, int8 activations
+scaled by their largest, ternary weights with one scale for each matrix. Modules bear the names of
+the checkpoint's tensors. Weights stay ternary in memory, a byte each, and cannot be trained.
+
+Shape suffixes: T time, B batch, d hidden size, I intermediate size, V vocabulary, L layers, n
+fan-in, r rows of a matrix, N vectors.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from tqdm import tqdm
 
 from mmfree.contract.absmax import PROJECTION_EPS
 from mmfree.contract.shape import AbsmaxConfig
+from mmfree.errors import InputError
 from mmfree.models.exact_product import exact_product
 from mmfree.models.scan import fast_scan
 from mmfree.models.sequence_state import starting_state
@@ -31,13 +36,18 @@ _SMALLEST_LARGEST = 1e-5
 
 
 def round_half_away(x: Tensor) -> Tensor:
-    """The nearest integers, halves away from zero, as the released kernel rounds (``torch.round`` takes the even one)."""
+    """The nearest integers, halves away from zero, as the released kernel rounds (``torch.round``
+    takes the even one).
+    """
     whole = x.trunc()
     return whole + (x - whole).mul_(2).trunc_()
 
 
 def quantize_activations(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Integers -128..127 of each vector and the factor they were scaled by: [..., n] and [..., 1], of the type of ``y``."""
+    """Integers -128..127 of each vector and the factor they were scaled by.
+
+    [..., n] and [..., 1], of the type of ``y``.
+    """
     scale = _INT8_MAX / y.abs().amax(dim=-1, keepdim=True).clamp(min=_SMALLEST_LARGEST)
     return round_half_away(y * scale).clamp_(-_INT8_MAX - 1, _INT8_MAX), scale
 
@@ -119,7 +129,9 @@ class Layer(nn.Module):
 
     def __init__(self, config: AbsmaxConfig) -> None:
         super().__init__()
-        self.attn_norm, self.mlp_norm = (RMSNorm(config.hidden_size, config.norm_eps) for _ in range(2))
+        self.attn_norm, self.mlp_norm = (
+            RMSNorm(config.hidden_size, config.norm_eps) for _ in range(2)
+        )
         self.attn, self.mlp = Mixer(config), GLU(config)
 
     def forward(self, x_TBd: Tensor, h0_Bd: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,8 +168,9 @@ class Body(nn.Module):
 class PublishedLM(nn.Module):
     """A published model; ``load_published`` fills it. Used as ``MatMulFreeLM`` is.
 
-    The one mode of ``forward`` and ``step`` is "float": the released arithmetic, activations rounded to int8 and weights ternary as released, everything else in floating point. The
-    integers of docs/arithmetic_absmax.md are the golden model's alone.
+    The one mode of ``forward`` and ``step`` is "float": the released arithmetic, activations
+    rounded to int8 and weights ternary as released, everything else in floating point. The integers
+    of docs/arithmetic_absmax.md are the golden model's alone.
     """
 
     def __init__(self, config: AbsmaxConfig) -> None:
@@ -168,7 +181,9 @@ class PublishedLM(nn.Module):
 
     def initial_state(self, batch: int) -> Tensor:
         """The state at the start of a sequence: zeros [L, B, d]."""
-        return self.model.norm.weight.new_zeros(self.config.num_layers, batch, self.config.hidden_size)
+        return self.model.norm.weight.new_zeros(
+            self.config.num_layers, batch, self.config.hidden_size
+        )
 
     def forward(
         self, ids_BT: Tensor, state_LBd: Tensor | None = None, mode: str = "float"
@@ -186,12 +201,13 @@ class PublishedLM(nn.Module):
 
         Raises
         ------
-        ValueError
+        InputError
             For another mode, or ids or a state of another shape.
         """
         if mode not in MODES:
-            raise ValueError(
-                f"mode must be float for a published checkpoint, got {mode!r}; its integers are played by the golden model"
+            raise InputError(
+                f"mode must be float for a published checkpoint, got {mode!r}; its integers are"
+                " played by the golden model"
             )
         state_LBd = starting_state(ids_BT, state_LBd, self.initial_state)
         x_TBd = self.model.embeddings(ids_BT.T)
@@ -209,22 +225,25 @@ class PublishedLM(nn.Module):
 
 @torch.no_grad()
 def load_published(folder: Path, dtype: torch.dtype = torch.float32) -> PublishedLM:
-    """The checkpoint in ``folder``, read tensor by tensor: besides the model itself, memory is needed for one matrix's trits.
+    """The checkpoint in ``folder``, read tensor by tensor.
+
+    Besides the model itself, memory is needed for one matrix's trits.
 
     Parameters
     ----------
     folder
-        As for ``mmfree export``: config.json of model_type hgrn_bit and safetensors, single or sharded.
+        As for ``mmfree export``: config.json of model_type hgrn_bit and safetensors, single or
+        sharded.
     dtype
         Of all that is not ternary, and of the arithmetic: float32, or float64 as a reference.
 
     Raises
     ------
-    ValueError
+    InputError
         If the folder cannot be read as a published checkpoint; the message names file and tensor.
     """
     if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
+        raise InputError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
     config, tensors = open_checkpoint(folder)
     model = PublishedLM(config).to(dtype)
     bounds = lower_bounds(tensors, config)

@@ -9,8 +9,22 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLORS = {"beats": "#0b6e4f", "wait_weights": "#7c3aed", "wait_room": "#d97706", "wait_drain": "#0ea5e9", "wait_vector": "#c8553d", "wait_control": "#94a3b8"}
-CAUSES = {"beats": "busy", "wait_weights": "waiting for weights", "wait_room": "waiting for room", "wait_drain": "draining", "wait_vector": "waiting for the vector", "wait_control": "control"}
+COLORS = {
+    "beats": "#0b6e4f",
+    "wait_weights": "#7c3aed",
+    "wait_room": "#d97706",
+    "wait_drain": "#0ea5e9",
+    "wait_vector": "#c8553d",
+    "wait_control": "#94a3b8",
+}
+CAUSES = {
+    "beats": "busy",
+    "wait_weights": "waiting for weights",
+    "wait_room": "waiting for room",
+    "wait_drain": "draining",
+    "wait_vector": "waiting for the vector",
+    "wait_control": "control",
+}
 GATE_COLORS = {"hard": "#0b6e4f", "sigmoid": "#c8553d"}
 
 Row = tuple[int, float, float]
@@ -41,7 +55,10 @@ def training_curve(rows: list[Row]) -> str:
     steps, losses = [row[0] for row in rows], [row[1] for row in rows]
     axes.plot(steps, losses, color="#94a3b8", linewidth=0.6)
     window = max(1, len(losses) // 50)
-    means = [sum(losses[max(0, i - window + 1) : i + 1]) / (i + 1 - max(0, i - window + 1)) for i in range(len(losses))]
+    means = [
+        sum(losses[max(0, i - window + 1) : i + 1]) / (i + 1 - max(0, i - window + 1))
+        for i in range(len(losses))
+    ]
     axes.plot(steps, means, color="#0b6e4f", linewidth=1.6)
     axes.set(xlabel="step", ylabel="loss, nats", yscale="log")
     return svg_of(figure)
@@ -51,17 +68,29 @@ ARCHITECTURE_COLORS = {"matmul-free": "#0b6e4f", "transformer": "#c8553d"}
 
 
 def comparison_curves(runs: list[tuple[str, list[int], list[float], float]]) -> str:
-    """Loss of runs (architecture, tokens seen, losses, tokens per second), smoothed, against tokens and against time."""
+    """Loss of runs (architecture, tokens seen, losses, tokens per second), smoothed, against tokens
+    and against time.
+    """
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     shown: set[str] = set()
     for name, tokens, losses, speed in runs:
         window, every = max(1, len(losses) // 50), max(1, len(losses) // 300)
-        means = [sum(losses[max(0, i - window + 1) : i + 1]) / (i + 1 - max(0, i - window + 1)) for i in range(len(losses))]
+        means = [
+            sum(losses[max(0, i - window + 1) : i + 1]) / (i + 1 - max(0, i - window + 1))
+            for i in range(len(losses))
+        ]
         label = None if name in shown else name
         shown.add(name)
         for axes, xs in ((panels[0], tokens), (panels[1], [count / speed for count in tokens])):
-            axes.plot(xs[::every], means[::every], color=ARCHITECTURE_COLORS[name], linewidth=1.2, alpha=0.8, label=label)
+            axes.plot(
+                xs[::every],
+                means[::every],
+                color=ARCHITECTURE_COLORS[name],
+                linewidth=1.2,
+                alpha=0.8,
+                label=label,
+            )
     for axes, what in zip(panels, ("tokens", "seconds of training"), strict=True):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
@@ -82,8 +111,13 @@ def followed_accuracy(rows: list[Row]) -> str:
     return svg_of(figure)
 
 
-def accuracy_against_digits(own: list[dict[str, Any]], gate: str, reference: list[dict[str, Any]]) -> str:
-    """Exact full-carry sums against digits, log axis: this model, and the reference models of both gates."""
+def accuracy_against_digits(
+    own: list[dict[str, Any]], gate: str, reference: list[dict[str, Any]]
+) -> str:
+    """Exact full-carry sums against digits, log axis.
+
+    This model, and the reference models of both gates.
+    """
     figure, axes = figure_of(7.2, 3.2)
     chains = [row for row in reference if row["kind"] == "chains"]
     for name, color in GATE_COLORS.items():
@@ -107,7 +141,13 @@ def accuracy_against_digits(own: list[dict[str, Any]], gate: str, reference: lis
     )
     axes.axvspan(1, 20, color="0.93")
     axes.text(1.15, 6, "trained on", color="0.4", fontsize=9)
-    axes.set(xscale="log", xlabel="digits", ylabel="exact full-carry sums, %", ylim=(-4, 104), xlim=(1, 14_000))
+    axes.set(
+        xscale="log",
+        xlabel="digits",
+        ylabel="exact full-carry sums, %",
+        ylim=(-4, 104),
+        xlim=(1, 14_000),
+    )
     axes.legend(frameon=False, loc="center left")
     return svg_of(figure)
 

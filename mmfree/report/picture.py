@@ -15,21 +15,46 @@ def draw_accelerator(design: Design) -> str:
     code = find_code(design.weight_code)
     weights = f"{design.weight_words:,} x {design.word_bits} bits"
     loaded = sum(
-        (shape.bits + shape.parity) * shape.depth for shape in map(design.loaded_shape, LOADED_MEMORIES)
+        (shape.bits + shape.parity) * shape.depth
+        for shape in map(design.loaded_shape, LOADED_MEMORIES)
     )
     boxes = [
         (20, 30, 150, 60, _FILL, "requests", ("stop token, limit, abort",)),
         (20, 120, 150, 60, _FILL, "sequencer", (f"{design.header_words} segments",)),
-        (20, 210, 150, 60, _MEMORY, "embedding", (f"{design.embedding_rows:,} x {design.embedding_width} x 8 bits",)),
+        (
+            20,
+            210,
+            150,
+            60,
+            _MEMORY,
+            "embedding",
+            (f"{design.embedding_rows:,} x {design.embedding_width} x 8 bits",),
+        ),
         (20, 300, 150, 60, _MEMORY, "vectors x, u", (f"16 bits, to {design.max_width:,}",)),
         (220, 300, 170, 60, _FILL, "quantizer, RMS norm", (f"{design.columns} per cycle",)),
         (220, 390, 330, 60, _MEMORY, "weights", (f"{weights}, {code.name} bits per weight",)),
         (420, 300, 130, 60, _FILL, "decoder", (f"{design.lanes:,} weights per cycle",)),
-        (600, 300, 150, 60, _FILL, "row blocks", (f"{design.rows} sums of {design.accumulator_bits} bits",)),
+        (
+            600,
+            300,
+            150,
+            60,
+            _FILL,
+            "row blocks",
+            (f"{design.rows} sums of {design.accumulator_bits} bits",),
+        ),
         (600, 390, 150, 60, _FILL, "weight check", ("CRC-32 per segment",)),
         (790, 300, 150, 60, _FILL, "requantize", (f"{design.post_width} per cycle",)),
         (790, 210, 150, 60, _FILL, "gates, products", ("shift-and-add",)),
-        (790, 120, 150, 60, _MEMORY, "state, two banks", (f"{design.state_words:,} x {16 * design.post_width} bits",)),
+        (
+            790,
+            120,
+            150,
+            60,
+            _MEMORY,
+            "state, two banks",
+            (f"{design.state_words:,} x {16 * design.post_width} bits",),
+        ),
         (790, 30, 150, 60, _FILL, "argmax, noise", (f"{design.post_width} per cycle",)),
         (600, 30, 150, 60, _FILL, "load port, faults", (f"{loaded / 8192:,.1f} KiB loaded",)),
     ]
@@ -52,29 +77,51 @@ def draw_accelerator(design: Design) -> str:
         [(790, 250), (770, 250), (770, 464), (95, 464), (95, 360)],
     ):
         path = " ".join(f"{x},{y}" for x, y in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{_INK}" stroke-width="1.5" marker-end="url(#tip)"/>')
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{_INK}" stroke-width="1.5"'
+            ' marker-end="url(#tip)"/>'
+        )
     return (
-        '<svg viewBox="0 0 960 475" role="img" aria-label="blocks of the accelerator" xmlns="http://www.w3.org/2000/svg">'
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        f'<path d="M0 0 8 4 0 8z" fill="{_INK}"/></marker></defs>{"".join(parts)}</svg>'
+        '<svg viewBox="0 0 960 475" role="img" aria-label="blocks of the accelerator"'
+        ' xmlns="http://www.w3.org/2000/svg"><defs><marker id="tip" viewBox="0 0 8 8" refX="7"'
+        ' refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z"'
+        f' fill="{_INK}"/></marker></defs>{"".join(parts)}</svg>'
     )
 
 
-def _box(x: int, y: int, width: int, height: int, fill: str, title: str, lines: tuple[str, ...]) -> str:
+def _box(
+    x: int, y: int, width: int, height: int, fill: str, title: str, lines: tuple[str, ...]
+) -> str:
     centre = x + width / 2
     text = f'<text x="{centre}" y="{y + 22}" class="name">{escape(title)}</text>'
     for index, line in enumerate(lines):
         text += f'<text x="{centre}" y="{y + 40 + 14 * index}" class="size">{escape(line)}</text>'
-    return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="{fill}" stroke="{_INK}"/>{text}'
+    return (
+        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="{fill}"'
+        f' stroke="{_INK}"/>{text}'
+    )
 
 
 def _array(x: int, y: int, width: int, height: int, design: Design) -> str:
     """The ternary array: its rows and columns, at most 16 of each drawn."""
     rows, columns = min(design.rows, 16), min(design.columns, 16)
     left, top, wide, high = x + 20, y + 52, width - 40, height - 72
-    parts = [_box(x, y, width, height, _ARRAY, "ternary array", (
-        f"{design.rows} rows x {design.columns} columns = {design.lanes:,} additions per cycle",
-    ))]
+    parts = [
+        _box(
+            x,
+            y,
+            width,
+            height,
+            _ARRAY,
+            "ternary array",
+            (
+                (
+                    f"{design.rows} rows x {design.columns} columns = {design.lanes:,} additions"
+                    " per cycle"
+                ),
+            ),
+        )
+    ]
     for row in range(rows):
         for column in range(columns):
             cell_x = left + wide * column / columns

@@ -1,4 +1,7 @@
-"""One self-contained HTML page about a run: how it learned, what it can, what the chip does with it."""
+"""One self-contained HTML page about a run.
+
+How it learned, what it can, what the chip does with it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmfree.chip.design import Design
+from mmfree.errors import InputError
 from mmfree.files.atomic import write_atomically
 from mmfree.inference.backends import GoldenBackend
 from mmfree.inference.ranges import describe_ranges, measure_ranges, real_ids
@@ -34,36 +38,47 @@ from mmfree.text.tokenizers import tokenizer_from_dict
 
 REPORT_NAME = "report.html"
 RUN_NAME = "demo.json"
-REFERENCE = Path(__file__).parents[2] / "mmfree" / "reference" / "accuracy_against_digits.json"
+REFERENCE = Path(__file__).parent / "reference" / "accuracy_against_digits.json"
 DIGITS = {10: 200, 30: 200, 100: 200, 300: 50, 1000: 20}
 """Digits -> full-carry sums that this report asks."""
 
+
 def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
-    """Write the report of a demo's folder, or of a checkpoint's; returns where, and the titles of its sections.
+    """Write the report of a demo's folder, or of a checkpoint's.
+
+    Returns where, and the titles of its sections.
 
     Raises
     ------
-    ValueError
+    InputError
         If the folder holds nothing that a report could be made of.
     """
     out = out or run / REPORT_NAME
     sections = list(_sections(run))
     if not sections:
-        raise ValueError(f"{run}: neither a demo's folder ({RUN_NAME}) nor a checkpoint (metrics.csv): nothing to report")
+        raise InputError(
+            f"{run}: neither a demo's folder ({RUN_NAME}) nor a checkpoint (metrics.csv): nothing"
+            " to report"
+        )
     write_atomically(out, html_page(run.resolve().name, sections).encode())
     return out, [name for name, _ in sections]
 
 
 def _sections(run: Path) -> Iterator[tuple[str, str]]:
     checkpoint = run / "checkpoint" if (run / "checkpoint").is_dir() else run
-    values: dict[str, Any] = json.loads((run / RUN_NAME).read_text()) if (run / RUN_NAME).is_file() else {}
+    values: dict[str, Any] = (
+        json.loads((run / RUN_NAME).read_text()) if (run / RUN_NAME).is_file() else {}
+    )
     tape = read_tape(run / "model.tape") if (run / "model.tape").is_file() else None
     if values:
         yield "What was checked", _checks(values)
     if tape is not None:
         yield "The model", _model(tape)
     if rows := _read(checkpoint / "metrics.csv"):
-        yield "Training", training_curve(rows) + note("Loss of every step, and its running mean (measured).")
+        yield (
+            "Training",
+            training_curve(rows) + note("Loss of every step, and its running mean (measured)."),
+        )
     if rows := _read(checkpoint / "accuracy.csv"):
         remark = "Share of exact examples along the way, in the chip's arithmetic (measured)."
         yield "Learning the rule", followed_accuracy(rows) + note(remark)
@@ -90,7 +105,8 @@ def _read(path: Path) -> list[Row]:
 
 def _checks(values: dict[str, Any]) -> str:
     lines = "".join(
-        f'<tr><td class="{"ok" if check["held"] else "fail"}">{"held" if check["held"] else "FAILED"}</td>'
+        "<tr><td"
+        f' class="{"ok" if check["held"] else "fail"}">{"held" if check["held"] else "FAILED"}</td>'
         f"<td>{escape(check['name'])}</td><td>{escape(check['detail'])}</td></tr>"
         for check in values["checks"]
     )
@@ -112,7 +128,10 @@ def _model(tape: Tape) -> str:
     return table(
         [
             ("identity (sha256 of the tape)", tape.sha256),
-            ("hidden size, intermediate size, layers", f"{config.hidden_size}, {config.intermediate_size}, {config.num_layers}"),
+            (
+                "hidden size, intermediate size, layers",
+                f"{config.hidden_size}, {config.intermediate_size}, {config.num_layers}",
+            ),
             ("forget gate", config.gate),
             ("parameters", f"{config.num_parameters:,}"),
             ("ternary weights", f"{config.num_ternary_weights:,}"),
@@ -130,14 +149,19 @@ def _digits(tape: Tape) -> str:
     ]
     reference = json.loads(REFERENCE.read_text())
     remark = (
-        "Sums with a carry through all digits, played by the golden model (measured): this model now; the reference, three seeds for each gate, beforehand with "
-        "tools/figures/accuracy_against_digits.py. The hard gate can hold a carry bit for bit; a sigmoid gate mostly leaks."
+        "Sums with a carry through all digits, played by the golden model (measured): this model"
+        " now; the reference, three seeds for each gate, beforehand with"
+        " tools/figures/accuracy_against_digits.py. The hard gate can hold a carry bit for bit; a"
+        " sigmoid gate mostly leaks."
     )
     return accuracy_against_digits(own, tape.config.gate, reference) + note(remark)
 
 
 def _cycles(values: dict[str, Any]) -> str:
-    remark = "Simulated, batch 1: from a token's acceptance until its result is valid; every cycle has one cause."
+    remark = (
+        "Simulated, batch 1: from a token's acceptance until its result is valid; every cycle has"
+        " one cause."
+    )
     return cycles_by_segment(values["profile"], values["tokens"]) + note(remark)
 
 
@@ -147,7 +171,10 @@ def _operations(tape: Tape) -> str:
     counts["of these, weight not 0"] = operations.nonzero_weights
     counts["table reads"] = sum(operations.table_reads.values())
     counts |= {f"products: {use.replace('_', ' ')}": n for use, n in operations.products.items()}
-    remark = "Counted from the tape. Products of two variables are made by shift-and-add units; noise is needed only when sampling."
+    remark = (
+        "Counted from the tape. Products of two variables are made by shift-and-add units; noise is"
+        " needed only when sampling."
+    )
     return operations_per_token(counts) + note(remark)
 
 
@@ -160,5 +187,8 @@ def _ranges(tape: Tape) -> str:
         text = load_corpus([]).validation.tobytes()
     ids = real_ids(tokenizer, text)
     lines = describe_ranges(measure_ranges(tape, ids))
-    remark = f"How close each intermediate comes to its limits on {np.size(ids):,} positions of real data (golden model)."
+    remark = (
+        f"How close each intermediate comes to its limits on {np.size(ids):,} positions of real"
+        " data (golden model)."
+    )
     return f"<pre>{escape(chr(10).join(lines))}</pre>" + note(remark)

@@ -1,4 +1,7 @@
-"""Tapes of published checkpoints (version 2 of docs/tape.md): written field by field, read field by field, so that a model never has to be in memory whole."""
+"""Tapes of published checkpoints (version 2 of docs/tape.md).
+
+Written field by field, read field by field, so that a model never has to be in memory whole.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ from mmfree.tape.pow2 import (
 from mmfree.tape.tokenizer_section import section_bytes, tokenizer_of_section, tokenizer_section
 
 INT24 = "int24"
-"""Type of a field of three bytes a value, two's complement, the lowest byte first; int32 in memory."""
+"""Type of a field of three bytes a value, two's complement, the lowest byte first.
+
+Int32 in memory.
+"""
 
 GAIN_FB_RANGE = (-14, 38)
 CONSTANT_EXPONENT_RANGE = (-64, 16)
@@ -63,7 +69,10 @@ class Field:
         return int(np.prod(self.shape, dtype=np.int64)) * itemsize
 
     def encode(self, array: NDArray[Any]) -> bytes:
-        """The array, or a part of it, as it lies on the tape. Its type is an invariant of the caller."""
+        """The array, or a part of it, as it lies on the tape.
+
+        Its type is an invariant of the caller.
+        """
         if self.dtype == INT24:
             assert array.dtype == np.int32
             return to_24_bits(array)
@@ -78,7 +87,10 @@ class Field:
 
 
 def tape_fields(config: AbsmaxConfig, tokenizer_bytes: int = 0) -> Iterator[Field]:
-    """Every array behind the manifest, in order (docs/tape.md, version 2). ``tokenizer_bytes``: size of the tokenizer's section, 0 for none."""
+    """Every array behind the manifest, in order (docs/tape.md, version 2).
+
+    ``tokenizer_bytes``: size of the tokenizer's section, 0 for none.
+    """
     d = config.hidden_size
     if tokenizer_bytes:
         yield Field("tokenizer", "u1", (tokenizer_bytes,))
@@ -103,7 +115,10 @@ def segment_name(kind: str, layer: int | None) -> str:
 
 
 class TapeWriter:
-    """Takes the fields of a tape in their order, an array at once or in parts. ``write_absmax_tape`` makes one."""
+    """Takes the fields of a tape in their order, an array at once or in parts.
+
+    ``write_absmax_tape`` makes one.
+    """
 
     def __init__(self, file: BinaryIO, config: AbsmaxConfig, tokenizer_bytes: int) -> None:
         self._file, self._digest = file, hashlib.sha256()
@@ -119,7 +134,10 @@ class TapeWriter:
         self.bytes += len(data)
 
     def write(self, name: str, array: NDArray[Any]) -> None:
-        """Write a field, or its next part. Names, order and sizes are an invariant of the caller."""
+        """Write a field, or its next part.
+
+        Names, order and sizes are an invariant of the caller.
+        """
         if self._left == 0:
             self._field = next(self._fields)
             self._left = self._field.num_bytes
@@ -147,7 +165,8 @@ def write_absmax_tape(
     embedding_fb: int,
     formats: AbsmaxFormats = DEFAULT_ABSMAX_FORMATS,
 ) -> Iterator[TapeWriter]:
-    """A writer, past manifest and tokenizer, whose file is renamed to ``path`` when the block ends, if every field was written; after an exception nothing is left behind.
+    """A writer, past manifest and tokenizer, whose file is renamed to ``path`` when the block ends,
+    if every field was written; after an exception nothing is left behind.
 
     ``tokenizer``: {"kind"}, and "data", the contents of its file, for a subword tokenizer.
     """
@@ -162,7 +181,9 @@ def write_absmax_tape(
         writer.finish()
 
 
-def _manifest(config: AbsmaxConfig, formats: AbsmaxFormats, tokenizer: Any, embedding_fb: Any) -> bytes:
+def _manifest(
+    config: AbsmaxConfig, formats: AbsmaxFormats, tokenizer: Any, embedding_fb: Any
+) -> bytes:
     manifest = {
         "arithmetic": "absmax",
         "config": config.to_dict(),
@@ -175,7 +196,10 @@ def _manifest(config: AbsmaxConfig, formats: AbsmaxFormats, tokenizer: Any, embe
 
 @dataclass(frozen=True)
 class Gain:
-    """A vector of gains: ``values`` int32 [n], of 16 or 24 bits, stand for values * 2^-fraction_bits."""
+    """A vector of gains.
+
+    ``values`` int32 [n], of 16 or 24 bits, stand for values * 2^-fraction_bits.
+    """
 
     values: NDArray[np.int32]
     fraction_bits: int
@@ -183,7 +207,10 @@ class Gain:
 
 @dataclass(frozen=True)
 class AbsmaxMatrix:
-    """One ternary matrix, still on the tape, with the constants of its use: mantissa * 2^exponent = mean |W| * sqrt(fan_in) / 127."""
+    """One ternary matrix, still on the tape, with the constants of its use.
+
+    Mantissa * 2^exponent = mean |W| * sqrt(fan_in) / 127.
+    """
 
     tape: AbsmaxTape
     segment: str
@@ -199,7 +226,9 @@ class AbsmaxMatrix:
         try:
             return unpack_trits(self._codes().tobytes(), (self.rows, self.fan_in))
         except TapeError as error:
-            raise TapeError(f"{self.tape.path}: {self.segment}, matrix {self.role}: {error}") from None
+            raise TapeError(
+                f"{self.tape.path}: {self.segment}, matrix {self.role}: {error}"
+            ) from None
 
     def _codes(self) -> NDArray[np.uint8]:
         return self.tape.array(f"{self.segment}/{self.role}/trits")
@@ -218,7 +247,10 @@ class AbsmaxMatrix:
 
 @dataclass(frozen=True)
 class AbsmaxSegment:
-    """The matrices that read one vector. ``norm``: gains of the norm before their own norms, None for down."""
+    """The matrices that read one vector.
+
+    ``norm``: gains of the norm before their own norms, None for down.
+    """
 
     kind: str
     layer: int | None
@@ -237,7 +269,9 @@ class AbsmaxSegment:
 
 
 class AbsmaxTape:
-    """A version 2 tape on disk. Opening checks digest, manifest and sizes; arrays are read when they are asked for.
+    """A version 2 tape on disk.
+
+    Opening checks digest, manifest and sizes; arrays are read when they are asked for.
 
     Raises
     ------
@@ -261,7 +295,10 @@ class AbsmaxTape:
                 self._offsets[field.name] = (field, offset)
                 offset += field.num_bytes
             if offset + DIGEST_BYTES != self.bytes:
-                raise TapeError(f"the manifest asks for {offset + DIGEST_BYTES} bytes, the file has {self.bytes}: cut off, or of another layout: export the model again")
+                raise TapeError(
+                    f"the manifest asks for {offset + DIGEST_BYTES} bytes, the file has"
+                    f" {self.bytes}: cut off, or of another layout: export the model again"
+                )
             self._check_contents()
         except TapeError as error:
             raise TapeError(f"{path}: {error}") from error
@@ -270,7 +307,9 @@ class AbsmaxTape:
         try:
             manifest = json.loads(text)
             if manifest["arithmetic"] != "absmax":
-                raise TapeError(f"manifest: arithmetic must be 'absmax', got {manifest['arithmetic']!r}")
+                raise TapeError(
+                    f"manifest: arithmetic must be 'absmax', got {manifest['arithmetic']!r}"
+                )
             self.config = AbsmaxConfig(**manifest["config"])
             self.formats = AbsmaxFormats(**manifest["formats"])
             self._tokenizer_entry: dict[str, Any] = manifest["tokenizer"]
@@ -278,7 +317,13 @@ class AbsmaxTape:
             self.tokenizer_bytes = section_bytes(self._tokenizer_entry)
         except TapeError:
             raise
-        except (KeyError, TypeError, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (
+            KeyError,
+            TypeError,
+            RecursionError,
+            UnicodeDecodeError,
+            json.JSONDecodeError,
+        ) as error:
             raise TapeError(f"manifest is malformed: {type(error).__name__}: {error}") from error
         except ValueError as error:
             raise TapeError(f"manifest: {error}") from None
@@ -303,7 +348,9 @@ class AbsmaxTape:
         for segment in self.segments:
             gains = [matrix.gain for matrix in segment.matrices]
             for gain in gains if segment.norm is None else [segment.norm, *gains]:
-                _check_range(f"{segment.name}: fraction bits of a gain", gain.fraction_bits, GAIN_FB_RANGE)
+                _check_range(
+                    f"{segment.name}: fraction bits of a gain", gain.fraction_bits, GAIN_FB_RANGE
+                )
             for matrix in segment.matrices:
                 name = f"{segment.name}, matrix {matrix.role}"
                 low = 1 << (CONSTANT_BITS - 1)
@@ -319,19 +366,27 @@ class AbsmaxTape:
 
     @cached_property
     def segments(self) -> tuple[AbsmaxSegment, ...]:
-        """Every segment with its gains and constants, in the order of use; the trits stay on the tape."""
+        """Every segment with its gains and constants, in the order of use.
+
+        The trits stay on the tape.
+        """
         return tuple(self._segment(*shape) for shape in self.config.segments())
 
     def _segment(self, kind: str, layer: int | None, rows: int, fan_in: int) -> AbsmaxSegment:
         prefix = segment_name(kind, layer)
         norm = None
         if kind != WITHOUT_NORM:
-            norm = Gain(self.array(f"{prefix}/norm").astype(np.int32), int(self.array(f"{prefix}/norm_fb")[0]))
+            norm = Gain(
+                self.array(f"{prefix}/norm").astype(np.int32),
+                int(self.array(f"{prefix}/norm_fb")[0]),
+            )
         matrices = []
         for role in ROLES_BY_KIND[kind]:
             gain_fb, mantissa, exponent = (int(v) for v in self.array(f"{prefix}/{role}/constants"))
             gain = Gain(self.array(f"{prefix}/{role}/gain"), gain_fb)
-            matrices.append(AbsmaxMatrix(self, prefix, role, rows, fan_in, gain, mantissa, exponent))
+            matrices.append(
+                AbsmaxMatrix(self, prefix, role, rows, fan_in, gain, mantissa, exponent)
+            )
         return AbsmaxSegment(kind, layer, norm, tuple(matrices))
 
     @property
@@ -342,7 +397,9 @@ class AbsmaxTape:
     @property
     def trit_bytes(self) -> int:
         """Bytes of all matrices."""
-        return sum(field.num_bytes for name, (field, _) in self._offsets.items() if name.endswith("/trits"))
+        return sum(
+            field.num_bytes for name, (field, _) in self._offsets.items() if name.endswith("/trits")
+        )
 
 
 def to_24_bits(values: NDArray[np.int32]) -> bytes:
@@ -364,7 +421,10 @@ def _check_range(name: str, value: int, limits: tuple[int, int]) -> None:
 
 
 def _check_digest(file: BinaryIO, size: int) -> str:
-    """Sha256 of the whole file; TapeError if it is no version 2 tape or its digest does not hold."""
+    """Sha256 of the whole file.
+
+    TapeError if it is no version 2 tape or its digest does not hold.
+    """
     prefix = file.read(PREFIX.size)
     if len(prefix) < PREFIX.size or prefix[: len(MAGIC)] != MAGIC:
         raise TapeError("not a tape: it does not begin with MMFTAPE")
@@ -378,6 +438,8 @@ def _check_digest(file: BinaryIO, size: int) -> str:
         left -= len(part)
     end = file.read(DIGEST_BYTES)
     if left or digest.digest() != end:
-        raise TapeError("checksum mismatch: the tape is truncated or altered; copy or export it again")
+        raise TapeError(
+            "checksum mismatch: the tape is truncated or altered; copy or export it again"
+        )
     digest.update(end)
     return digest.hexdigest()

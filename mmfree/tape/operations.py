@@ -22,7 +22,8 @@ class Operations:
     table_reads
         By table.
     products
-        Variable products, made by shift-and-add units; by use. Noise is needed only where the temperature is above 0.
+        Variable products, made by shift-and-add units; by use. Noise is needed only where the
+        temperature is above 0.
     """
 
     ternary_additions: int

@@ -1,7 +1,8 @@
 """The tape: a model as one canonical file, independent of any design (format: docs/tape.md).
 
-A tape holds everything a backend needs to play the model: configuration, tokenizer data, function tables, embedding, gate biases and the ternary weights in the
-order of use. The sha256 of the whole file is the model's identity.
+A tape holds everything a backend needs to play the model: configuration, tokenizer data, function
+tables, embedding, gate biases and the ternary weights in the order of use. The sha256 of the whole
+file is the model's identity.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from mmfree.contract.pow2 import (
 )
 from mmfree.contract.shape import ModelConfig
 from mmfree.contract.tokenizers import SUBWORD_KINDS
+from mmfree.errors import InputError
 from mmfree.files.atomic import write_atomically
 from mmfree.files.compressed import unpack_text
 
@@ -47,7 +49,7 @@ DIGEST_BYTES = 32
 _POWERS_OF_3 = np.array([1, 3, 9, 27, 81], dtype=np.uint8)
 
 
-class TapeError(ValueError):
+class TapeError(InputError):
     """A tape file or its contents are not valid."""
 
 
@@ -55,7 +57,8 @@ class TapeError(ValueError):
 class Matrix:
     """One ternary matrix with its constants (docs/arithmetic.md, 3 and 7).
 
-    ``trits`` is int8 [rows, fan_in] of -1, 0, +1; ``multiplier`` m_w in 128..256; ``exponent`` a; ``bias`` int16 [rows] in the format of z, for role f only.
+    ``trits`` is int8 [rows, fan_in] of -1, 0, +1; ``multiplier`` m_w in 128..256; ``exponent`` a;
+    ``bias`` int16 [rows] in the format of z, for role f only.
     """
 
     role: str
@@ -104,7 +107,8 @@ def segment_shapes(config: ModelConfig) -> Iterator[tuple[str, int | None, int, 
 class Tape:
     """A model in integers. Validates itself; raises TapeError naming the field.
 
-    ``embedding`` is int8 [vocab_size, d], shifted up by ``embedding_shift`` when read; the tables are int16 [256], entry j for index j - 128.
+    ``embedding`` is int8 [vocab_size, d], shifted up by ``embedding_shift`` when read; the tables
+    are int16 [256], entry j for index j - 128.
     """
 
     config: ModelConfig
@@ -124,7 +128,10 @@ class Tape:
         if self.sigmoid.min() < 0 or self.sigmoid.max() > 1 << self.formats.forget_fb:
             raise TapeError(f"tables.sigmoid: entries must lie in 0..{1 << self.formats.forget_fb}")
         if config.gate == "signed" and self.silu.min() < -INT16_MAX:
-            raise TapeError(f"tables.silu: entries must be at least {-INT16_MAX} with the signed gate, which negates")
+            raise TapeError(
+                f"tables.silu: entries must be at least {-INT16_MAX} with the signed gate, which"
+                " negates"
+            )
         if type(self.embedding_shift) is not int or not 0 <= self.embedding_shift <= 8:
             raise TapeError(f"embedding_shift must lie in 0..8, got {self.embedding_shift!r}")
         if not isinstance(self.tokenizer, dict):
@@ -142,7 +149,9 @@ class Tape:
     def _check_segment(self, segment: Segment, rows: int, fan_in: int) -> None:
         roles = tuple(matrix.role for matrix in segment.matrices)
         if roles != SEGMENT_ROLES[segment.kind]:
-            raise TapeError(f"segment {segment.name}: roles {roles}, not {SEGMENT_ROLES[segment.kind]}")
+            raise TapeError(
+                f"segment {segment.name}: roles {roles}, not {SEGMENT_ROLES[segment.kind]}"
+            )
         for matrix in segment.matrices:
             name = f"segment {segment.name}, matrix {matrix.role}"
             _check_array(f"{name}: trits", matrix.trits, np.int8, (rows, fan_in))
@@ -155,7 +164,10 @@ class Tape:
                 raise TapeError(f"{name}: multiplier must lie in 128..256, got {matrix.multiplier}")
             base = ROLES[matrix.role].shift_base(matrix.exponent, self.config.gate, self.formats)
             if not SHIFT_BASE_MIN <= base <= SHIFT_BASE_MAX:
-                low, high = matrix.exponent + base - SHIFT_BASE_MAX, matrix.exponent + base - SHIFT_BASE_MIN
+                low, high = (
+                    matrix.exponent + base - SHIFT_BASE_MAX,
+                    matrix.exponent + base - SHIFT_BASE_MIN,
+                )
                 raise TapeError(
                     f"{name}: exponent must lie in {low}..{high}, got {matrix.exponent}: "
                     "the scale of its weights is out of the range of docs/arithmetic.md, 7"
@@ -192,12 +204,19 @@ def _check_tokenizer_data(data: Any) -> None:
 
 def _check_array(name: str, array: Any, dtype: Any, shape: tuple[int, ...]) -> None:
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
-        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        got = (
+            f"{array.dtype} {array.shape}"
+            if isinstance(array, np.ndarray)
+            else type(array).__name__
+        )
         raise TapeError(f"{name}: expected {np.dtype(dtype).name} {shape}, got {got}")
 
 
 def pack_trits(trits: NDArray[np.int8]) -> bytes:
-    """Pack trits, row after row, 5 to a byte: sum of (t_j + 1) * 3^j; the last byte is filled with zero trits."""
+    """Pack trits, row after row, 5 to a byte: sum of (t_j + 1) * 3^j.
+
+    The last byte is filled with zero trits.
+    """
     flat = trits.ravel()
     padded = np.zeros(-(-flat.size // TRITS_PER_BYTE) * TRITS_PER_BYTE, dtype=np.int8)
     padded[: flat.size] = flat
@@ -234,7 +253,12 @@ def _encode(tape: Tape) -> bytes:
                 "layer": s.layer,
                 "fan_in": s.fan_in,
                 "matrices": [
-                    {"role": m.role, "rows": m.rows, "multiplier": m.multiplier, "exponent": m.exponent}
+                    {
+                        "role": m.role,
+                        "rows": m.rows,
+                        "multiplier": m.multiplier,
+                        "exponent": m.exponent,
+                    }
                     for m in s.matrices
                 ],
             }
@@ -261,7 +285,9 @@ class _Reader:
     def take(self, count: int) -> bytes:
         part = self._body[self._offset : self._offset + count]
         if len(part) != count:
-            raise TapeError(f"the manifest asks for more data than there is ({len(self._body)} bytes)")
+            raise TapeError(
+                f"the manifest asks for more data than there is ({len(self._body)} bytes)"
+            )
         self._offset += count
         return part
 
@@ -281,16 +307,22 @@ def decode_tape(data: bytes) -> Tape:
     Raises
     ------
     TapeError
-        If it is no tape, of another version, truncated, altered in any bit, or its contents are not valid.
+        If it is no tape, of another version, truncated, altered in any bit, or its contents are not
+        valid.
     """
     if len(data) < PREFIX.size or data[: len(MAGIC)] != MAGIC:
         raise TapeError("not a tape: it does not begin with MMFTAPE")
     _, version, manifest_bytes = PREFIX.unpack_from(data)
     if version != VERSION:
-        raise TapeError(f"tape version {version}, but this mmfree reads version {VERSION}: export the model again")
+        raise TapeError(
+            f"tape version {version}, but this mmfree reads version {VERSION}: export the model"
+            " again"
+        )
     body, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
-        raise TapeError("checksum mismatch: the tape is truncated or altered; copy or export it again")
+        raise TapeError(
+            "checksum mismatch: the tape is truncated or altered; copy or export it again"
+        )
     try:
         manifest = json.loads(body[PREFIX.size : PREFIX.size + manifest_bytes])
         tape = _decode_body(manifest, _Reader(body, PREFIX.size + manifest_bytes))
@@ -315,11 +347,14 @@ def _decode_body(manifest: dict[str, Any], reader: _Reader) -> Tape:
     ]:
         raise TapeError("manifest: the segments do not follow from the config")
     biases = [
-        reader.take_array("<i2", rows) if "f" in SEGMENT_ROLES[kind] else None for kind, _, rows, _ in shapes
+        reader.take_array("<i2", rows) if "f" in SEGMENT_ROLES[kind] else None
+        for kind, _, rows, _ in shapes
     ]
     embedding = reader.take_array("i1", config.vocab_size, config.hidden_size)
     segments = []
-    for entry, bias, (kind, layer, rows, fan_in) in zip(manifest["segments"], biases, shapes, strict=True):
+    for entry, bias, (kind, layer, rows, fan_in) in zip(
+        manifest["segments"], biases, shapes, strict=True
+    ):
         matrices = tuple(
             Matrix(
                 role=m["role"],
@@ -342,10 +377,6 @@ def _decode_body(manifest: dict[str, Any], reader: _Reader) -> Tape:
         silu=silu,
         formats=formats,
     )
-
-
-
-
 
 
 def write_tape(tape: Tape, path: Path) -> None:

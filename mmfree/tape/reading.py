@@ -20,8 +20,9 @@ def read_tape(path: Path) -> Tape:
     """Read and check a tape file; TapeError names the file."""
     if is_absmax(path):
         raise TapeError(
-            f"{path}: the tape of a published checkpoint (absmax arithmetic), which the accelerator does not have yet: "
-            "`mmfree inspect`, `generate` and `evaluate` take it, with backend golden"
+            f"{path}: the tape of a published checkpoint (absmax arithmetic), which the accelerator"
+            " does not have yet: `mmfree inspect`, `generate` and `evaluate` take it, with backend"
+            " golden"
         )
     try:
         return decode_tape(path.read_bytes())

@@ -1,6 +1,9 @@
-"""A subword tokenizer as a section of a version 2 tape: its file, bit for bit, in about half the bytes of the file compressed as it is (docs/tape.md).
+"""A subword tokenizer as a section of a version 2 tape.
 
-The section is taken apart into columns, each of one kind of value: pieces, scores, merges. A file that its columns do not give back bit for bit is kept as it is.
+Its file, bit for bit, in about half the bytes of the file compressed as it is (docs/tape.md).
+
+The section is taken apart into columns, each of one kind of value: pieces, scores, merges. A file
+that its columns do not give back bit for bit is kept as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.contract.tokenizers import SUBWORD_KINDS
+from mmfree.errors import InputError
 from mmfree.files.compressed import LARGEST_BYTES, pack_bytes, unpack_bytes
 
 COLUMNS, FILE = "columns", "file"
@@ -26,14 +30,20 @@ _END = b"\0"
 """Behind each piece; no piece of a section of columns holds it."""
 
 _PIECE, _TEXT, _SCORE, _TYPE = 0x0A, 0x0A, 0x15, 0x18
-"""Tags of a SentencePiece model: a piece (message), and within it the text (bytes), the score (float32) and the type (varint)."""
+"""Tags of a SentencePiece model.
+
+a piece (message), and within it the text (bytes), the score (float32) and the type (varint).
+"""
 
 _WRITINGS: tuple[dict[str, Any], ...] = (
     {"indent": 2, "ensure_ascii": False},
     {"separators": (",", ":"), "ensure_ascii": False},
     {"separators": (",", ":"), "ensure_ascii": True},
 )
-"""How a tokenizer.json may be written, by number: as the tokenizers library does for people, as it does for programs, and in ASCII."""
+"""How a tokenizer.json may be written, by number.
+
+As the tokenizers library does for people, as it does for programs, and in ASCII.
+"""
 
 
 def tokenizer_section(tokenizer: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -42,11 +52,12 @@ def tokenizer_section(tokenizer: dict[str, Any]) -> tuple[dict[str, Any], bytes]
     Parameters
     ----------
     tokenizer
-        {"kind", "data"} with the contents of the file for the kinds "tokenizers" and "sentencepiece"; any other has no section.
+        {"kind", "data"} with the contents of the file for the kinds "tokenizers" and
+        "sentencepiece"; any other has no section.
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is too large.
     """
     kind = tokenizer["kind"]
@@ -65,24 +76,33 @@ def tokenizer_section(tokenizer: dict[str, Any]) -> tuple[dict[str, Any], bytes]
 
 
 def section_bytes(entry: Any) -> int:
-    """Size of the section that a manifest's entry announces; ValueError if it is no entry."""
+    """Size of the section that a manifest's entry announces; InputError if it is no entry."""
     if not isinstance(entry, dict):
-        raise ValueError(f"tokenizer: expected an object, got {type(entry).__name__}")
+        raise InputError(f"tokenizer: expected an object, got {type(entry).__name__}")
     if entry in ({"kind": "none"}, {"kind": "bytes"}):
         return 0
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in SUBWORD_KINDS:
-        raise ValueError(f"tokenizer: kind must be {', '.join(SUBWORD_KINDS)}, or bytes or none with nothing beside them, got {kind!r}")
+        raise InputError(
+            f"tokenizer: kind must be {', '.join(SUBWORD_KINDS)}, or bytes or none with nothing"
+            f" beside them, got {kind!r}"
+        )
     if set(entry) != {"kind", "form", "bytes"} or entry["form"] not in (COLUMNS, FILE):
-        raise ValueError(f"tokenizer: kind {kind} needs form ({COLUMNS} or {FILE}) and bytes, and nothing else: export the model again")
+        raise InputError(
+            f"tokenizer: kind {kind} needs form ({COLUMNS} or {FILE}) and bytes, and nothing else:"
+            " export the model again"
+        )
     size = entry["bytes"]
     if type(size) is not int or not 1 <= size <= LARGEST_BYTES:
-        raise ValueError(f"tokenizer: bytes must be an integer in 1..{LARGEST_BYTES}, got {size!r}")
+        raise InputError(f"tokenizer: bytes must be an integer in 1..{LARGEST_BYTES}, got {size!r}")
     return size
 
 
 def tokenizer_of_section(entry: dict[str, Any], section: bytes) -> dict[str, Any]:
-    """Inverse of ``tokenizer_section``, for an entry that ``section_bytes`` accepts; ValueError if the section is damaged."""
+    """Inverse of ``tokenizer_section``, for an entry that ``section_bytes`` accepts.
+
+    InputError if the section is damaged.
+    """
     kind = entry.get("kind")
     if kind not in SUBWORD_KINDS:
         return entry
@@ -91,7 +111,7 @@ def tokenizer_of_section(entry: dict[str, Any], section: bytes) -> dict[str, Any
         if entry["form"] == COLUMNS:
             contents = _FORMS[kind][1](_split_columns(contents))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"tokenizer: its section is damaged: {error}") from None
+        raise InputError(f"tokenizer: its section is damaged: {error}") from None
     return {"kind": kind, "data": contents}
 
 
@@ -105,14 +125,14 @@ def _split_columns(data: bytes) -> list[bytes]:
         start = at + 4
         at = start + int.from_bytes(data[at:start], "little")
         if at > len(data) or start > len(data):
-            raise ValueError("a column is cut off")
+            raise InputError("a column is cut off")
         columns.append(data[start:at])
     return columns
 
 
 def _take(columns: list[bytes], count: int) -> list[bytes]:
     if len(columns) != count:
-        raise ValueError(f"{len(columns)} columns, not {count}")
+        raise InputError(f"{len(columns)} columns, not {count}")
     return columns
 
 
@@ -122,33 +142,46 @@ def _pack_pieces(pieces: list[bytes]) -> bytes:
 
 def _unpack_pieces(data: bytes) -> list[bytes]:
     if (found := data.count(_END)) > _MOST_ENTRIES:
-        raise ValueError(f"{found:,} pieces, at most {_MOST_ENTRIES:,} can be")
+        raise InputError(f"{found:,} pieces, at most {_MOST_ENTRIES:,} can be")
     *pieces, rest = data.split(_END)
     if rest:
-        raise ValueError("the last piece is cut off")
+        raise InputError("the last piece is cut off")
     return pieces
 
 
 def _pack_numbers(values: NDArray[np.uint32]) -> bytes:
-    """Differences modulo 2^32 between one number and the next, the lowest bytes of all first: what grows evenly compresses to nearly nothing."""
+    """Differences modulo 2^32 between one number and the next, the lowest bytes of all first.
+
+    What grows evenly compresses to nearly nothing.
+    """
     differences = np.diff(values, prepend=np.uint32(0)).astype("<u4")
     return differences.view(np.uint8).reshape(-1, 4).T.tobytes()
 
 
 def _unpack_numbers(data: bytes) -> NDArray[np.uint32]:
     if len(data) % 4 or len(data) > 4 * _MOST_ENTRIES:
-        raise ValueError(f"{len(data):,} bytes of numbers, not 4 for each of at most {_MOST_ENTRIES:,}")
-    differences = np.ascontiguousarray(np.frombuffer(data, dtype=np.uint8).reshape(4, -1).T).view("<u4")[:, 0]
+        raise InputError(
+            f"{len(data):,} bytes of numbers, not 4 for each of at most {_MOST_ENTRIES:,}"
+        )
+    differences = np.ascontiguousarray(np.frombuffer(data, dtype=np.uint8).reshape(4, -1).T).view(
+        "<u4"
+    )[:, 0]
     return np.cumsum(differences, dtype=np.uint32)
 
 
 def _same_length(*columns: Any) -> None:
     if len({len(column) for column in columns}) != 1:
-        raise ValueError(f"columns of {', '.join(str(len(column)) for column in columns)} entries, which belong together")
+        raise InputError(
+            f"columns of {', '.join(str(len(column)) for column in columns)} entries, which belong"
+            " together"
+        )
 
 
 def _split_sentencepiece(file: bytes) -> list[bytes]:
-    """Columns of a model: pieces, types (0: left out), scores, and the bytes behind the pieces; ValueError if it is laid out otherwise."""
+    """Columns of a model: pieces, types (0: left out), scores, and the bytes behind the pieces.
+
+    InputError if it is laid out otherwise.
+    """
     pieces, types, scores, at = [], bytearray(), [], 0
     try:
         while at < len(file) and file[at] == _PIECE:
@@ -158,12 +191,12 @@ def _split_sentencepiece(file: bytes) -> list[bytes]:
             behind = text + length
             tags = (file[start], file[behind], file[behind + 5] if behind + 5 < at else _TYPE)
             if tags != (_TEXT, _SCORE, _TYPE) or at - behind not in (5, 7):
-                raise ValueError("a piece of another layout")
+                raise InputError("a piece of another layout")
             pieces.append(file[text:behind])
             scores.append(file[behind + 1 : behind + 5])
             types.append(file[behind + 6] if at - behind == 7 else 0)
     except IndexError:
-        raise ValueError("a piece is cut off") from None
+        raise InputError("a piece is cut off") from None
     numbers = np.frombuffer(b"".join(scores), dtype="<u4").astype(np.uint32)
     return [_pack_pieces(pieces), bytes(types), _pack_numbers(numbers), file[at:]]
 
@@ -176,7 +209,14 @@ def _join_sentencepiece(columns: list[bytes]) -> bytes:
     parts = []
     for index, (piece, kind) in enumerate(zip(pieces, types, strict=True)):
         score = scores[4 * index : 4 * index + 4]
-        message = bytes([_TEXT]) + _varint(len(piece)) + piece + bytes([_SCORE]) + score + (bytes([_TYPE, kind]) if kind else b"")
+        message = (
+            bytes([_TEXT])
+            + _varint(len(piece))
+            + piece
+            + bytes([_SCORE])
+            + score
+            + (bytes([_TYPE, kind]) if kind else b"")
+        )
         parts.append(bytes([_PIECE]) + _varint(len(message)) + message)
     return b"".join([*parts, rest])
 
@@ -200,27 +240,51 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _split_json(file: bytes) -> list[bytes]:
-    """Columns of a tokenizer.json with a byte-pair encoding: everything else, pieces, ids, and of each merge which piece it makes and the characters of its left part.
+    """Columns of a tokenizer.json with a byte-pair encoding.
 
-    ValueError if it is another model, or written otherwise.
+    Everything else, pieces, ids, and of each merge which piece it makes and the characters of its
+    left part.
+
+    InputError if it is another model, or written otherwise.
     """
     contents = json.loads(file)
     model = contents.get("model") if isinstance(contents, dict) else None
-    if not isinstance(model, dict) or not isinstance(vocabulary := model.get("vocab"), dict) or not isinstance(merges := model.get("merges"), list):
-        raise ValueError("no byte-pair encoding")
-    writing = next((n for n, options in enumerate(_WRITINGS) if json.dumps(contents, **options).encode() == file), None)
-    if writing is None or not all(type(number) is int and 0 <= number < 1 << 32 for number in vocabulary.values()):
-        raise ValueError("another writing")
+    if (
+        not isinstance(model, dict)
+        or not isinstance(vocabulary := model.get("vocab"), dict)
+        or not isinstance(merges := model.get("merges"), list)
+    ):
+        raise InputError("no byte-pair encoding")
+    writing = next(
+        (
+            n
+            for n, options in enumerate(_WRITINGS)
+            if json.dumps(contents, **options).encode() == file
+        ),
+        None,
+    )
+    if writing is None or not all(
+        type(number) is int and 0 <= number < 1 << 32 for number in vocabulary.values()
+    ):
+        raise InputError("another writing")
     in_pairs = not (merges and isinstance(merges[0], str))
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
     places = {piece: place for place, piece in enumerate(vocabulary)}
     wholes, cuts = [], bytearray()
     for pair in pairs:
-        if not isinstance(pair, list) or [type(part) for part in pair] != [str, str] or (place := places.get("".join(pair))) is None:
-            raise ValueError("a merge of another layout")
+        if (
+            not isinstance(pair, list)
+            or [type(part) for part in pair] != [str, str]
+            or (place := places.get("".join(pair))) is None
+        ):
+            raise InputError("a merge of another layout")
         wholes.append(place)
         cuts.append(len(pair[0]))  # ValueError beyond 255
-    head = {"writing": writing, "pairs": in_pairs, "contents": contents | {"model": model | {"vocab": None, "merges": None}}}
+    head = {
+        "writing": writing,
+        "pairs": in_pairs,
+        "contents": contents | {"model": model | {"vocab": None, "merges": None}},
+    }
     return [
         json.dumps(head, ensure_ascii=False).encode(),
         _pack_pieces([piece.encode() for piece in vocabulary]),
@@ -237,19 +301,32 @@ def _join_json(columns: list[bytes]) -> bytes:
     ids, wholes = _unpack_numbers(numbers).tolist(), _unpack_numbers(made).tolist()
     _same_length(pieces, ids)
     _same_length(wholes, cuts)
-    if max(wholes, default=-1) >= len(pieces) or sum(len(pieces[whole]) for whole in wholes) > LARGEST_BYTES:
-        raise ValueError("merges of pieces that are not there, or too long")
+    if (
+        max(wholes, default=-1) >= len(pieces)
+        or sum(len(pieces[whole]) for whole in wholes) > LARGEST_BYTES
+    ):
+        raise InputError("merges of pieces that are not there, or too long")
     try:
         head = json.loads(first)
-        if set(head) != {"writing", "pairs", "contents"} or type(writing := head["writing"]) is not int or writing < 0 or len(set(pieces)) < len(pieces):
-            raise ValueError("its first column is not as it should be, or a piece stands there twice")
+        if (
+            set(head) != {"writing", "pairs", "contents"}
+            or type(writing := head["writing"]) is not int
+            or writing < 0
+            or len(set(pieces)) < len(pieces)
+        ):
+            raise InputError(
+                "its first column is not as it should be, or a piece stands there twice"
+            )
         contents, model, options = head["contents"], head["contents"]["model"], _WRITINGS[writing]
         in_pairs = head["pairs"]
-        pairs = ((pieces[whole][:cut], pieces[whole][cut:]) for whole, cut in zip(wholes, cuts, strict=True))
+        pairs = (
+            (pieces[whole][:cut], pieces[whole][cut:])
+            for whole, cut in zip(wholes, cuts, strict=True)
+        )
         model["vocab"] = dict(zip(pieces, ids, strict=True))
         model["merges"] = [list(pair) if in_pairs else " ".join(pair) for pair in pairs]
     except (KeyError, TypeError, IndexError):
-        raise ValueError("its first column is not as it should be") from None
+        raise InputError("its first column is not as it should be") from None
     return json.dumps(contents, **options).encode()
 
 

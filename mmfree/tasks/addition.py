@@ -7,6 +7,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.errors import InputError
 from mmfree.text.batch import Batch
 from mmfree.text.task_tokenizers import AdditionTokenizer
 
@@ -21,10 +22,11 @@ def draw_sums(
 ) -> tuple[Digits, Digits]:
     """``count`` pairs of numbers of ``digits`` columns, [count, digits], least significant first.
 
-    "random": every digit uniform. "chains": the first column carries, and every other sums to 9, so that one carry runs through all columns.
+    "random": every digit uniform. "chains": the first column carries, and every other sums to 9, so
+    that one carry runs through all columns.
     """
     if kind not in SUM_KINDS:
-        raise ValueError(f"kind of sums must be one of {', '.join(SUM_KINDS)}, got {kind!r}")
+        raise InputError(f"kind of sums must be one of {', '.join(SUM_KINDS)}, got {kind!r}")
     a = rng.integers(0, 10, (count, digits))
     if kind == "random":
         return a, rng.integers(0, 10, (count, digits))
@@ -66,7 +68,8 @@ def sum_ids(a: Digits, b: Digits) -> NDArray[np.int64]:
 def training_sums(rng: np.random.Generator, batch_size: int, max_digits: int) -> Batch:
     """A batch of sums of one length, 1..max_digits columns drawn anew for each batch.
 
-    In half of the sums, BOOSTED_SHARE of the columns sum to 9: these let a carry pass, and chance makes long runs of them too rare to learn to hold it without a leak.
+    In half of the sums, BOOSTED_SHARE of the columns sum to 9: these let a carry pass, and chance
+    makes long runs of them too rare to learn to hold it without a leak.
     """
     digits = int(rng.integers(1, max_digits + 1))
     a, b = draw_sums(rng, "random", digits, batch_size)
@@ -92,7 +95,10 @@ def _sums(a: Digits, b: Digits, totals: Digits) -> Batch:
 
 
 def _carry_sums(a: Digits, b: Digits) -> Digits:
-    """Digits of the sums by carrying, column after column: fast for many short sums (``add_digits`` is the check)."""
+    """Digits of the sums by carrying, column after column.
+
+    Fast for many short sums (``add_digits`` is the check).
+    """
     count, digits = a.shape
     sums = np.zeros((count, digits + 1), dtype=np.int64)
     carry = np.zeros(count, dtype=np.int64)

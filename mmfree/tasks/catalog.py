@@ -55,10 +55,18 @@ def _pairs(rng: Rng, length: int, examples: int | None) -> Batch:
 
 TASKS = {
     "addition": Task(
-        tokenizer="addition", unit="digits", length=100, examples=1000, draw=partial(_sums, "random")
+        tokenizer="addition",
+        unit="digits",
+        length=100,
+        examples=1000,
+        draw=partial(_sums, "random"),
     ),
     "addition-chains": Task(
-        tokenizer="addition", unit="digits", length=100, examples=1000, draw=partial(_sums, "chains")
+        tokenizer="addition",
+        unit="digits",
+        length=100,
+        examples=1000,
+        draw=partial(_sums, "chains"),
     ),
     "parity": Task(tokenizer="parity", unit="bits", length=512, examples=1000, draw=_parities),
     "modular-addition": Task(
@@ -79,7 +87,10 @@ def training_batch(task: str, rng: Rng, batch_size: int, length: int) -> Batch:
 
 
 def followed_examples(task: str) -> tuple[Batch, Batch] | None:
-    """For a task of few examples: all for training and all held out, to be scored along the way; else None."""
+    """For a task of few examples: all for training and all held out, to be scored along the way.
+
+    Else None.
+    """
     if task != "modular-addition":
         return None
     training, held_out = split_pairs()

@@ -1,10 +1,15 @@
-"""Addition modulo 97: few pairs, of which most are held out, so that learning the rule shows apart from learning by heart (grokking)."""
+"""Addition modulo 97.
+
+Few pairs, of which most are held out, so that learning the rule shows apart from learning by heart
+(grokking).
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.errors import InputError
 from mmfree.text.batch import Batch
 from mmfree.text.task_tokenizers import MODULUS, ModularTokenizer
 
@@ -13,7 +18,10 @@ _SPLIT_SEED = 97
 
 
 def split_pairs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All pairs (a, b), [n, 2]: those for training and those held out. The split is the same for every run."""
+    """All pairs (a, b), [n, 2]: those for training and those held out.
+
+    The split is the same for every run.
+    """
     a, b = np.divmod(np.random.default_rng(_SPLIT_SEED).permutation(MODULUS**2), MODULUS)
     pairs = np.stack([a, b], axis=1)
     cut = int(TRAINING_SHARE * len(pairs))
@@ -43,5 +51,7 @@ def held_out_pairs(rng: np.random.Generator, count: int | None) -> Batch:
     if count is None:
         return examined_pairs(pairs)
     if count > len(pairs):
-        raise ValueError(f"--examples must be at most {len(pairs)}, the number of held-out pairs, got {count}")
+        raise InputError(
+            f"--examples must be at most {len(pairs)}, the number of held-out pairs, got {count}"
+        )
     return examined_pairs(pairs[rng.choice(len(pairs), count, replace=False)])

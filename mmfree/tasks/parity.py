@@ -1,4 +1,7 @@
-"""Running parity of bits: a state that turns its sign at every 1, which a gate in [0, 1] cannot do."""
+"""Running parity of bits.
+
+a state that turns its sign at every 1, which a gate in [0, 1] cannot do.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from mmfree.text.task_tokenizers import ParityTokenizer
 
 
 def parities(rng: np.random.Generator, bits: int, count: int) -> Batch:
-    """``count`` sequences of ``bits`` random bits; at each the parity of the bits so far is asked."""
+    """``count`` sequences of ``bits`` random bits.
+
+    At each the parity of the bits so far is asked.
+    """
     drawn = rng.integers(0, 2, (count, bits))
     ids = np.full((count, bits + 1), ParityTokenizer.start, dtype=np.int64)
     ids[:, 1:] = drawn

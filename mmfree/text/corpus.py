@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.errors import InputError
 from mmfree.text.sources import (
     DEFAULT_FIELD,
     Document,
@@ -69,21 +70,21 @@ def read_text(path: Path) -> bytes:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is missing, empty or not UTF-8; the message names it.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if not data:
-        raise ValueError(f"{path}: the file is empty; text is needed")
+        raise InputError(f"{path}: the file is empty; text is needed")
     if (place := data.find(0)) >= 0:
-        raise ValueError(f"{path}: byte 0 at offset {place}: no text holds it")
+        raise InputError(f"{path}: byte 0 at offset {place}: no text holds it")
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: not UTF-8 text: byte {data[error.start]:#04x} at offset {error.start}; "
             "convert the file first"
         ) from None
@@ -91,7 +92,10 @@ def read_text(path: Path) -> bytes:
 
 
 def python_documentation() -> bytes:
-    """CPython's own language reference, as its ``help()`` shows it: about 466 kB that come with every Python."""
+    """CPython's own language reference, as its ``help()`` shows it.
+
+    About 466 kB that come with every Python.
+    """
     from pydoc_data.topics import topics
 
     return "\n\n".join(topics[name].strip() for name in sorted(topics)).encode()
@@ -123,7 +127,7 @@ class Text:
 
     @classmethod
     def of(cls, paths: list[Path], field: str = DEFAULT_FIELD) -> Text:
-        """Files and folders of files; ValueError as ``expand``."""
+        """Files and folders of files; InputError as ``expand``."""
         return cls(tuple(expand(paths)), field)
 
     @property
@@ -133,7 +137,9 @@ class Text:
 
     @property
     def is_one(self) -> bool:
-        """Whether it is one text (plain files, joined by line feeds), whose end is held out, and not documents."""
+        """Whether it is one text (plain files, joined by line feeds), whose end is held out, and
+        not documents.
+        """
         return are_plain(list(self.files))
 
     @property
@@ -148,10 +154,15 @@ class Text:
     def pieces(self) -> Iterator[Piece]:
         """All of it in order, split.
 
-        One text: the last tenth of its bytes is held out, from the start of a character on. Documents: one in ten is, by its own first piece: where the first 8 bytes of
-        its sha256, as a number, are less than a tenth of 2^64. So a document's side depends on nothing but itself.
+        One text: the last tenth of its bytes is held out, from the start of a character on.
+        Documents: one in ten is, by its own first piece: where the first 8 bytes of its sha256, as
+        a number, are less than a tenth of 2^64. So a document's side depends on nothing but itself.
         """
-        return self._split_at() if self.is_one else _split_by_hash(documents(list(self.files), self.field))
+        return (
+            self._split_at()
+            if self.is_one
+            else _split_by_hash(documents(list(self.files), self.field))
+        )
 
     def _split_at(self) -> Iterator[Piece]:
         total = self.num_bytes
@@ -190,11 +201,16 @@ def _split_by_hash(found: Iterable[Document]) -> Iterator[Piece]:
 def tokenize(
     pieces: Iterable[Piece], tokenizer: TextTokenizer, *, begin: bool
 ) -> Iterator[tuple[Piece, NDArray[np.integer]]]:
-    """Each piece with its token ids; with ``begin`` a document's begin with the tokenizer's start token."""
+    """Each piece with its token ids.
+
+    With ``begin`` a document's begin with the tokenizer's start token.
+    """
     waiting: list[Piece] = []
 
     def flush() -> Iterator[tuple[Piece, NDArray[np.integer]]]:
-        for piece, ids in zip(waiting, tokenizer.encode_texts([p.text for p in waiting]), strict=True):
+        for piece, ids in zip(
+            waiting, tokenizer.encode_texts([p.text for p in waiting]), strict=True
+        ):
             first = [tokenizer.start] if begin and not piece.continues else []
             yield piece, np.concatenate([np.array(first, dtype=ids.dtype), ids])
         waiting.clear()
@@ -204,13 +220,3 @@ def tokenize(
         if len(waiting) == BATCH_PIECES:
             yield from flush()
     yield from flush()
-
-
-
-
-
-
-
-
-
-

@@ -1,4 +1,7 @@
-"""A corpus from whatever holds it: files, folders, data sets by name, token shards, or the built-in text."""
+"""A corpus from whatever holds it.
+
+Files, folders, data sets by name, token shards, or the built-in text.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.errors import InputError
 from mmfree.text.corpus import Corpus, Text, tokenize
 from mmfree.text.shards import open_shards
 from mmfree.text.sources import DEFAULT_FIELD, is_shards
@@ -14,14 +18,21 @@ from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
 
 
 def load_corpus(
-    paths: list[Path], tokenizer: TextTokenizer | None = None, *, minimum: int = 1, field: str = DEFAULT_FIELD
+    paths: list[Path],
+    tokenizer: TextTokenizer | None = None,
+    *,
+    minimum: int = 1,
+    field: str = DEFAULT_FIELD,
 ) -> Corpus:
-    """The text of ``paths``, or the built-in one if there are none, tokenized in memory; or a folder of shards.
+    """The text of ``paths``, or the built-in one if there are none, tokenized in memory.
+
+    Or a folder of shards.
 
     Parameters
     ----------
     paths
-        Files, folders and names of data sets (``mmfree.text.sources``), or one folder that ``mmfree tokenize`` wrote.
+        Files, folders and names of data sets (``mmfree.text.sources``), or one folder that ``mmfree
+        tokenize`` wrote.
     tokenizer
         None: bytes.
     minimum
@@ -31,8 +42,9 @@ def load_corpus(
 
     Raises
     ------
-    ValueError
-        If a file cannot be used, the shards are of another tokenizer, or either side of the split is too short.
+    InputError
+        If a file cannot be used, the shards are of another tokenizer, or either side of the split
+        is too short.
     """
     tokenizer = tokenizer if tokenizer is not None else ByteTokenizer()
     if len(paths) == 1 and is_shards(paths[0]):
@@ -41,9 +53,10 @@ def load_corpus(
         corpus = _read(Text.of(paths, field), tokenizer)
     shortest = min(len(corpus.training), len(corpus.validation))
     if shortest < minimum:
-        raise ValueError(
-            f"{corpus.name}: too short: {len(corpus.training):,} tokens for training and {len(corpus.validation):,} "
-            f"held out (a tenth), but a sequence has {minimum:,}: give more text, or a recipe of a shorter length"
+        raise InputError(
+            f"{corpus.name}: too short: {len(corpus.training):,} tokens for training and"
+            f" {len(corpus.validation):,} held out (a tenth), but a sequence has {minimum:,}: give"
+            " more text, or a recipe of a shorter length"
         )
     return corpus
 

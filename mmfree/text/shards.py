@@ -1,4 +1,7 @@
-"""Token shards: a tokenized corpus as a folder of memory-mapped files with a manifest (docs/data.md)."""
+"""Token shards.
+
+a tokenized corpus as a folder of memory-mapped files with a manifest (docs/data.md).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
 from mmfree.text.corpus import Corpus, Piece, Text, tokenize
 from mmfree.text.sources import FORMAT, MANIFEST_NAME, is_shards
@@ -31,7 +35,10 @@ VERSION = 1
 _SHARD_NAME = re.compile(r"(shard|held_out)_\d+\.bin")
 TRAINING_SHARD_TOKENS = 1 << 26
 HELD_OUT_SHARD_TOKENS = 1 << 18
-"""A shard is closed behind the piece of text with which it reaches so many tokens. Those held out are small: the first one scores a fresh checkpoint."""
+"""A shard is closed behind the piece of text with which it reaches so many tokens.
+
+Those held out are small: the first one scores a fresh checkpoint.
+"""
 
 _DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 _SIDES = ("training", "validation")
@@ -49,7 +56,12 @@ class Shard:
 
 def _is_sound(shard: Shard) -> bool:
     names = isinstance(shard.file, str) and isinstance(shard.sha256, str)
-    return names and type(shard.tokens) is int and type(shard.bytes) is int and min(shard.tokens, shard.bytes) > 0
+    return (
+        names
+        and type(shard.tokens) is int
+        and type(shard.bytes) is int
+        and min(shard.tokens, shard.bytes) > 0
+    )
 
 
 @dataclass(frozen=True)
@@ -94,34 +106,48 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """JSON."""
-        return (json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1) + "\n").encode()
+        return (
+            json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1) + "\n"
+        ).encode()
 
     @classmethod
     def from_json(cls, data: Any, source: str) -> Manifest:
-        """Check and build; ValueError names ``source`` and the field."""
+        """Check and build; InputError names ``source`` and the field."""
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise ValueError(f"{source}: no manifest of token shards")
+            raise InputError(f"{source}: no manifest of token shards")
         if data.get("version") != VERSION:
-            raise ValueError(f"{source}: version {data.get('version')!r}, but this mmfree reads {VERSION}: tokenize again")
+            raise InputError(
+                f"{source}: version {data.get('version')!r}, but this mmfree reads {VERSION}:"
+                " tokenize again"
+            )
         values = {key: value for key, value in data.items() if key not in ("format", "version")}
-        kinds = {"vocab_size": int, "documents": int, "sources": list, "training": list, "validation": list}
+        kinds = {
+            "vocab_size": int,
+            "documents": int,
+            "sources": list,
+            "training": list,
+            "validation": list,
+        }
         for field in fields(cls):
             if not isinstance(values.get(field.name), kinds.get(field.name, str)):
-                raise ValueError(f"{source}: {field.name} is missing or malformed; tokenize again")
+                raise InputError(f"{source}: {field.name} is missing or malformed; tokenize again")
         if values["dtype"] not in _DTYPES:
-            raise ValueError(f"{source}: dtype must be uint16 or uint32, got {values['dtype']!r}")
+            raise InputError(f"{source}: dtype must be uint16 or uint32, got {values['dtype']!r}")
         try:
             for side in _SIDES:
                 values[side] = tuple(Shard(**shard) for shard in values[side])
                 if not values[side] or not all(map(_is_sound, values[side])):
-                    raise ValueError(f"{source}: {side} is malformed; tokenize again")
+                    raise InputError(f"{source}: {side} is malformed; tokenize again")
             return cls(**values | {"sources": tuple(values["sources"])})
         except TypeError as error:
-            raise ValueError(f"{source}: malformed: {error}; tokenize again") from None
+            raise InputError(f"{source}: malformed: {error}; tokenize again") from None
 
 
 class ShardedTokens:
-    """Tokens of several memory-mapped files as one row. Reading a window touches its pages alone."""
+    """Tokens of several memory-mapped files as one row.
+
+    Reading a window touches its pages alone.
+    """
 
     def __init__(self, files: list[Path], dtype: np.dtype[Any]) -> None:
         self._maps = [np.memmap(path, dtype=dtype, mode="r") for path in files]
@@ -143,15 +169,24 @@ class ShardedTokens:
 
 @dataclass(frozen=True)
 class ShardedCorpus(Corpus):
-    """A corpus of shards. ``validation`` is the first held-out shard; ``all_held_out`` gives the whole."""
+    """A corpus of shards.
+
+    ``validation`` is the first held-out shard; ``all_held_out`` gives the whole.
+    """
 
     folder: Path
     manifest: Manifest
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of what a run learns from: the tokenizer's and those of the training shards, wherever the text came from."""
-        parts = [self.manifest.tokenizer_sha256, *(shard.sha256 for shard in self.manifest.training)]
+        """sha256 of what a run learns from.
+
+        The tokenizer's and those of the training shards, wherever the text came from.
+        """
+        parts = [
+            self.manifest.tokenizer_sha256,
+            *(shard.sha256 for shard in self.manifest.training),
+        ]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def all_held_out(self) -> tuple[NDArray[np.integer], int]:
@@ -168,16 +203,23 @@ def read_tokenizer(folder: Path) -> TextTokenizer:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}; tokenize again") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}; tokenize again") from None
     if hashlib.sha256(data).hexdigest() != manifest.tokenizer_sha256:
-        raise ValueError(f"{path}: not the tokenizer that made the shards (its sha256 differs from the manifest's)")
+        raise InputError(
+            f"{path}: not the tokenizer that made the shards (its sha256 differs from the"
+            " manifest's)"
+        )
     tokenizer = tokenizer_from_dict(json.loads(data))
     if not reads_text(tokenizer):
-        raise ValueError(f"{path}: a tokenizer of kind {tokenizer.kind} does not read text; tokenize again")
+        raise InputError(
+            f"{path}: a tokenizer of kind {tokenizer.kind} does not read text; tokenize again"
+        )
     return tokenizer
 
 
-def open_shards(folder: Path, tokenizer: TextTokenizer | None = None, *, verify: bool = False) -> ShardedCorpus:
+def open_shards(
+    folder: Path, tokenizer: TextTokenizer | None = None, *, verify: bool = False
+) -> ShardedCorpus:
     """Open a folder that ``write_shards`` wrote; nothing is read before it is asked for.
 
     Parameters
@@ -191,27 +233,40 @@ def open_shards(folder: Path, tokenizer: TextTokenizer | None = None, *, verify:
 
     Raises
     ------
-    ValueError
-        If the manifest is malformed, a shard is missing or altered, or the tokenizer is another one; the message names the file.
+    InputError
+        If the manifest is malformed, a shard is missing or altered, or the tokenizer is another
+        one; the message names the file.
     """
     manifest = _read_manifest(folder)
-    if tokenizer is not None and _tokenizer_bytes(tokenizer) != _tokenizer_bytes(read_tokenizer(folder)):
-        raise ValueError(
-            f"{folder}: made with another tokenizer (of {manifest.vocab_size} ids) than the model's "
-            f"(of {tokenizer.vocab_size}): take shards of its own tokenizer, or tokenize again"
+    if tokenizer is not None and _tokenizer_bytes(tokenizer) != _tokenizer_bytes(
+        read_tokenizer(folder)
+    ):
+        raise InputError(
+            f"{folder}: made with another tokenizer (of {manifest.vocab_size} ids) than the model's"
+            f" (of {tokenizer.vocab_size}): take shards of its own tokenizer, or tokenize again"
         )
     itemsize = _DTYPES[manifest.dtype].itemsize
     for shard in (*manifest.training, *manifest.validation):
         path = folder / shard.file
         size = path.stat().st_size if path.is_file() else None
         if size != shard.tokens * itemsize:
-            found = "it is missing" if size is None else f"it has {size} bytes, not {shard.tokens * itemsize}"
-            raise ValueError(f"{path}: {found}; tokenize again")
+            found = (
+                "it is missing"
+                if size is None
+                else f"it has {size} bytes, not {shard.tokens * itemsize}"
+            )
+            raise InputError(f"{path}: {found}; tokenize again")
         if verify and _sha256(path) != shard.sha256:
-            raise ValueError(f"{path}: altered: its sha256 differs from the manifest's; tokenize again")
-    training = ShardedTokens([folder / shard.file for shard in manifest.training], _DTYPES[manifest.dtype])
+            raise InputError(
+                f"{path}: altered: its sha256 differs from the manifest's; tokenize again"
+            )
+    training = ShardedTokens(
+        [folder / shard.file for shard in manifest.training], _DTYPES[manifest.dtype]
+    )
     first = manifest.validation[0]
-    return ShardedCorpus(str(folder), training, _map(folder, first, manifest), first.bytes, folder, manifest)
+    return ShardedCorpus(
+        str(folder), training, _map(folder, first, manifest), first.bytes, folder, manifest
+    )
 
 
 def _map(folder: Path, shard: Shard, manifest: Manifest) -> NDArray[np.integer]:
@@ -262,7 +317,9 @@ class _Writer:
         if not self._tokens:
             (self._folder / self._name).unlink()
         else:
-            self.shards.append(Shard(self._name, self._tokens, self._bytes, self._digest.hexdigest()))
+            self.shards.append(
+                Shard(self._name, self._tokens, self._bytes, self._digest.hexdigest())
+            )
         self._tokens = self._bytes = 0
 
 
@@ -275,12 +332,15 @@ def write_shards(
     shard_tokens: int = TRAINING_SHARD_TOKENS,
     held_out_tokens: int = HELD_OUT_SHARD_TOKENS,
 ) -> Manifest:
-    """Tokenize ``text`` into a folder, which is there only when it is whole. The same text gives the same bytes.
+    """Tokenize ``text`` into a folder, which is there only when it is whole.
+
+    The same text gives the same bytes.
 
     Raises
     ------
-    ValueError
-        If the folder exists and ``force`` is not given, it is something else than shards, the text cannot be used, or one side of the split is empty.
+    InputError
+        If the folder exists and ``force`` is not given, it is something else than shards, the text
+        cannot be used, or one side of the split is empty.
     """
     check_output(folder, force)
     dtype = np.dtype(token_dtype(tokenizer.vocab_size))
@@ -300,7 +360,10 @@ def write_shards(
         training, validation = (tuple(writer.shards) for writer in writers)
         if not training or not validation:
             side = "training" if not training else "validation"
-            raise ValueError(f"{text.name}: {count} documents leave none for {side}: give more of them, or plain text")
+            raise InputError(
+                f"{text.name}: {count} documents leave none for {side}: give more of them, or plain"
+                " text"
+            )
         description = _tokenizer_bytes(tokenizer)
         manifest = Manifest(
             tokenizer_sha256=hashlib.sha256(description).hexdigest(),
@@ -322,13 +385,17 @@ def check_output(folder: Path, force: bool) -> None:
     if not folder.exists():
         return
     if not force:
-        raise ValueError(f"{folder}: exists already; --force overwrites it")
+        raise InputError(f"{folder}: exists already; --force overwrites it")
     if not is_shards(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder}: exists and holds no token shards; --force replaces nothing else")
+        raise InputError(
+            f"{folder}: exists and holds no token shards; --force replaces nothing else"
+        )
     own = (MANIFEST_NAME, TOKENIZER_NAME)
     for path in sorted(folder.iterdir()):
         if path.name not in own and not _SHARD_NAME.fullmatch(path.name):
-            raise ValueError(f"{folder}: holds {path.name} besides token shards; --force replaces nothing else")
+            raise InputError(
+                f"{folder}: holds {path.name} besides token shards; --force replaces nothing else"
+            )
 
 
 def _watched(text: Text) -> Iterator[Piece]:
@@ -340,7 +407,10 @@ def _watched(text: Text) -> Iterator[Piece]:
 
 @contextmanager
 def _whole_or_nothing(folder: Path) -> Iterator[Path]:
-    """A folder beside ``folder``, to be filled, that takes its place at the end. What a killed run left there is removed first."""
+    """A folder beside ``folder``, to be filled, that takes its place at the end.
+
+    What a killed run left there is removed first.
+    """
     partial = folder.parent / f".{folder.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -351,5 +421,3 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-

@@ -1,4 +1,8 @@
-"""Sources of text: files and folders (plain text, JSONL, Parquet) and data sets by name, as a stream of documents that is never held whole."""
+"""Sources of text.
+
+Files and folders (plain text, JSONL, Parquet) and data sets by name, as a stream of documents that
+is never held whole.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmfree.errors import InputError
+
 PIECE_BYTES = 1 << 18
-"""A plain text file is handed out in pieces of at most so many bytes, each ending behind a line where there is one."""
+"""A plain text file is handed out in pieces of at most so many bytes, each ending behind a line
+where there is one.
+"""
 
 PLAIN_SUFFIXES = ("", ".txt", ".text", ".md", ".rst", ".tokens", ".raw")
 JSONL_SUFFIXES = (".jsonl", ".ndjson")
@@ -39,11 +47,12 @@ def is_shards(path: Path) -> bool:
 
 
 def expand(paths: list[Path]) -> list[Path]:
-    """``paths`` with folders replaced by the files in them that have a known suffix, sorted by path.
+    """``paths`` with folders replaced by the files in them that have a known suffix, sorted by
+    path.
 
     Raises
     ------
-    ValueError
+    InputError
         If a file is missing or has an unknown suffix, or a folder holds no file of text.
     """
     files: list[Path] = []
@@ -51,24 +60,35 @@ def expand(paths: list[Path]) -> list[Path]:
         if is_name(path):
             files.append(path)
         elif is_shards(path):
-            raise ValueError(f"{path}: a folder of token shards stands alone, and is not tokenized again")
+            raise InputError(
+                f"{path}: a folder of token shards stands alone, and is not tokenized again"
+            )
         elif path.is_dir():
             files += _files_in(path)
         elif not path.exists():
-            raise ValueError(f"{path}: cannot be read: No such file or directory")
+            raise InputError(f"{path}: cannot be read: No such file or directory")
         elif path.suffix.lower() in (*PLAIN_SUFFIXES, *JSONL_SUFFIXES, *PARQUET_SUFFIXES):
             files.append(path)
         else:
-            raise ValueError(f"{path}: unknown suffix {path.suffix!r}; {_known_suffixes()}; rename plain text to .txt")
+            raise InputError(
+                f"{path}: unknown suffix {path.suffix!r}; {_known_suffixes()}; rename plain text to"
+                " .txt"
+            )
     return files
 
 
 def _files_in(folder: Path) -> list[Path]:
     known = (*PLAIN_SUFFIXES[1:], *JSONL_SUFFIXES, *PARQUET_SUFFIXES)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in known)
-    files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    files = sorted(
+        path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in known
+    )
+    files = [
+        path
+        for path in files
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
     if not files:
-        raise ValueError(f"{folder}: no file of text in this folder; {_known_suffixes()}")
+        raise InputError(f"{folder}: no file of text in this folder; {_known_suffixes()}")
     return files
 
 
@@ -89,21 +109,23 @@ def are_plain(files: list[Path]) -> bool:
 def documents(files: list[Path], field: str = DEFAULT_FIELD) -> Iterator[Document]:
     """The documents of ``files`` (as ``expand`` gives them), in order.
 
-    A plain file is one document; a line of JSONL, a row of Parquet and an example of a data set are one each, in their ``field``.
+    A plain file is one document; a line of JSONL, a row of Parquet and an example of a data set are
+    one each, in their ``field``.
 
     Raises
     ------
-    ValueError
-        If a file is empty, damaged or not UTF-8, or a document is missing or is no text; the message names file and place.
+    InputError
+        If a file is empty, damaged or not UTF-8, or a document is missing or is no text; the
+        message names file and place.
     """
     for path in files:
         count = 0
         for count, document in enumerate(_documents_of(path, field), 1):
             if "\0" in document.text:
-                raise ValueError(f"{path}: document {count} holds a NUL character: not text")
+                raise InputError(f"{path}: document {count} holds a NUL character: not text")
             yield document
         if not count:
-            raise ValueError(f"{path}: the file is empty; text is needed")
+            raise InputError(f"{path}: the file is empty; text is needed")
 
 
 def _documents_of(path: Path, field: str) -> Iterator[Document]:
@@ -128,7 +150,7 @@ def _plain(path: Path) -> Iterator[Document]:
                 yield Document(_decode(path, block[:cut], offset), continues=offset > 0)
                 offset, rest = offset + cut, block[cut:]
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if rest:
         yield Document(_decode(path, rest, offset), continues=offset > 0)
 
@@ -137,9 +159,9 @@ def _decode(path: Path, data: bytes, offset: int) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: not UTF-8 text: byte {data[error.start]:#04x} at offset {offset + error.start}; "
-            "convert the file first"
+        raise InputError(
+            f"{path}: not UTF-8 text: byte {data[error.start]:#04x} at offset"
+            f" {offset + error.start}; convert the file first"
         ) from None
 
 
@@ -157,7 +179,7 @@ def _jsonl(path: Path, field: str) -> Iterator[Document]:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line number, value) of every line that is not blank; ValueError names file and line."""
+    """(line number, value) of every line that is not blank; InputError names file and line."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -165,19 +187,25 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
                     try:
                         value = json.loads(line)
                     except ValueError as error:  # not JSON, or not UTF-8
-                        raise ValueError(f"{path}, line {number}: not valid JSON: {error}") from None
+                        raise InputError(
+                            f"{path}, line {number}: not valid JSON: {error}"
+                        ) from None
                     yield number, value
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _text_of(record: Any, field: str, place: str) -> str:
     if not isinstance(record, dict) or field not in record:
-        found = f"fields {sorted(record)}" if isinstance(record, dict) else f"no object but {type(record).__name__}"
-        raise ValueError(f"{place}: no field {field!r}; found {found}")
+        found = (
+            f"fields {sorted(record)}"
+            if isinstance(record, dict)
+            else f"no object but {type(record).__name__}"
+        )
+        raise InputError(f"{place}: no field {field!r}; found {found}")
     text = record[field]
     if not isinstance(text, str):
-        raise ValueError(f"{place}: field {field!r} must be text, got {type(text).__name__}")
+        raise InputError(f"{place}: field {field!r} must be text, got {type(text).__name__}")
     return text
 
 
@@ -188,7 +216,9 @@ def _parquet(path: Path, field: str) -> Iterator[Document]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             if field not in file.schema_arrow.names:
-                raise ValueError(f"{path}: no column {field!r}; found {', '.join(file.schema_arrow.names)}")
+                raise InputError(
+                    f"{path}: no column {field!r}; found {', '.join(file.schema_arrow.names)}"
+                )
             row = 0
             for batch in file.iter_batches(batch_size=1024, columns=[field]):
                 for text in batch.column(0).to_pylist():
@@ -196,9 +226,9 @@ def _parquet(path: Path, field: str) -> Iterator[Document]:
                     row += 1
     except (pyarrow.ArrowException, OSError) as error:
         if getattr(error, "errno", None) is not None:
-            raise ValueError(f"{path}: cannot be read: {_first_line(error)}") from None
+            raise InputError(f"{path}: cannot be read: {_first_line(error)}") from None
         # The library reports what it cannot decode as either.
-        raise ValueError(f"{path}: damaged, or no Parquet file: {_first_line(error)}") from None
+        raise InputError(f"{path}: damaged, or no Parquet file: {_first_line(error)}") from None
 
 
 def _named(name: str, field: str) -> Iterator[Document]:
@@ -210,15 +240,17 @@ def _named(name: str, field: str) -> Iterator[Document]:
     config, _, split = rest.partition(":")
     place = NAME_PREFIX + name
     try:
-        stream = datasets.load_dataset(repository, config or None, split=split or "train", streaming=True)
+        stream = datasets.load_dataset(
+            repository, config or None, split=split or "train", streaming=True
+        )
         for number, record in enumerate(stream):
             yield Document(_text_of(record, field, f"{place}, example {number}"))
     except (OSError, datasets.exceptions.DatasetsError) as error:
-        raise ValueError(f"{place}: the data set cannot be had: {_first_line(error)}") from None
+        raise InputError(f"{place}: the data set cannot be had: {_first_line(error)}") from None
     except ValueError as error:
         if str(error).startswith(place):
             raise
-        raise ValueError(f"{place}: the data set cannot be had: {_first_line(error)}") from None
+        raise InputError(f"{place}: the data set cannot be had: {_first_line(error)}") from None
 
 
 def _first_line(error: Exception) -> str:

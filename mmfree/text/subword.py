@@ -1,6 +1,10 @@
-"""Subword tokenizers: any ``tokenizer.json``, SentencePiece models, GPT-2's two files, and byte-pair encodings trained here.
+"""Subword tokenizers.
 
-What a tokenizer makes of a text is data: no text becomes a control token, even if it spells one. A model's tokenizer travels whole, compressed, in its checkpoint and its tape.
+Any ``tokenizer.json``, SentencePiece models, GPT-2's two files, and byte-pair encodings trained
+here.
+
+What a tokenizer makes of a text is data: no text becomes a control token, even if it spells one. A
+model's tokenizer travels whole, compressed, in its checkpoint and its tape.
 """
 
 from __future__ import annotations
@@ -13,10 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.errors import InputError
 from mmfree.files.compressed import check_size, pack_text, unpack_text
 from mmfree.text.tokenizer import TextTokenizer
 
-START_TOKENS = ("<s>", "<|begin_of_text|>", "<bos>", "[BOS]", "<|endoftext|>", "<|startoftext|>", "[CLS]")
+START_TOKENS = (
+    "<s>",
+    "<|begin_of_text|>",
+    "<bos>",
+    "[BOS]",
+    "<|endoftext|>",
+    "<|startoftext|>",
+    "[CLS]",
+)
 """Names that a start token bears, in the order in which they are looked for."""
 
 TRAINED_START = "<|endoftext|>"
@@ -29,19 +42,20 @@ SMALLEST_TRAINED = 257
 class JsonTokenizer:
     """A tokenizer of the ``tokenizers`` library.
 
-    ``start`` is the token that its post-processor puts in front of an empty text; else the first of ``START_TOKENS`` that it knows; else one more id behind its own, so
-    that no text makes it.
+    ``start`` is the token that its post-processor puts in front of an empty text; else the first of
+    ``START_TOKENS`` that it knows; else one more id behind its own, so that no text makes it.
 
     Parameters
     ----------
     text
         Contents of a ``tokenizer.json``.
     data
-        The same as ``to_dict`` gave it, to be kept as it is; None: made from ``text`` when it is asked for.
+        The same as ``to_dict`` gave it, to be kept as it is; None: made from ``text`` when it is
+        asked for.
 
     Raises
     ------
-    ValueError
+    InputError
         If the text is no ``tokenizer.json``, or too long to be carried.
     """
 
@@ -54,7 +68,7 @@ class JsonTokenizer:
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"no tokenizer.json of the tokenizers library: {error}") from None
+            raise InputError(f"no tokenizer.json of the tokenizers library: {error}") from None
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -102,11 +116,12 @@ class SentencePieceTokenizer:
     model
         Contents of the model file.
     data
-        The same as ``to_dict`` gave it, to be kept as it is; None: made from ``model`` when it is asked for.
+        The same as ``to_dict`` gave it, to be kept as it is; None: made from ``model`` when it is
+        asked for.
 
     Raises
     ------
-    ValueError
+    InputError
         If the bytes are no SentencePiece model, or too many to be carried.
     """
 
@@ -120,7 +135,7 @@ class SentencePieceTokenizer:
         try:
             self._processor.LoadFromSerializedProto(model)
         except (RuntimeError, TypeError) as error:
-            raise ValueError(f"no SentencePiece model: {error}") from None
+            raise InputError(f"no SentencePiece model: {error}") from None
         check_size(model)
         self._model, self._data = model, data
         self._own_ids: int = self._processor.vocab_size()
@@ -155,25 +170,24 @@ def token_dtype(vocab_size: int) -> type[np.unsignedinteger[Any]]:
 
 
 def subword_from_dict(data: dict[str, Any]) -> TextTokenizer:
-    """The tokenizer that ``to_dict`` described, or whose ``data`` is the file itself (bytes); ValueError if its data is damaged."""
+    """The tokenizer that ``to_dict`` described, or whose ``data`` is the file itself (bytes).
+
+    InputError if its data is damaged.
+    """
     found = data.get("data")
     packed = found if isinstance(found, str) else None
     try:
         if packed is not None:
             found = unpack_text(packed)
         if not isinstance(found, bytes):
-            raise ValueError(f"expected text or bytes, got {type(found).__name__}")
+            raise InputError(f"expected text or bytes, got {type(found).__name__}")
         if data["kind"] == JsonTokenizer.kind:
             return JsonTokenizer(found.decode("utf-8"), packed)
         return SentencePieceTokenizer(found, packed)
     except ValueError as error:
-        raise ValueError(f"tokenizer: the data of kind {data['kind']} is damaged: {error}") from None
-
-
-
-
-
-
+        raise InputError(
+            f"tokenizer: the data of kind {data['kind']} is damaged: {error}"
+        ) from None
 
 
 def load_pair(vocabulary: Path, merges: Path) -> JsonTokenizer:
@@ -184,10 +198,14 @@ def load_pair(vocabulary: Path, merges: Path) -> JsonTokenizer:
     try:
         model = models.BPE.from_file(str(vocabulary), str(merges))
     except Exception as error:  # the library raises nothing narrower
-        raise ValueError(f"{vocabulary.name} and {merges.name} are no byte-pair encoding: {error}") from None
+        raise InputError(
+            f"{vocabulary.name} and {merges.name} are no byte-pair encoding: {error}"
+        ) from None
     tokenizer = tokenizers.Tokenizer(model)
     _make_byte_level(tokenizer)
-    tokenizer.add_special_tokens([name for name in START_TOKENS if tokenizer.token_to_id(name) is not None])
+    tokenizer.add_special_tokens(
+        [name for name in START_TOKENS if tokenizer.token_to_id(name) is not None]
+    )
     return JsonTokenizer(tokenizer.to_str())
 
 
@@ -199,18 +217,23 @@ def _make_byte_level(tokenizer: Any) -> None:
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
-    """A byte-level BPE learned from ``texts``: the same from the same texts. It loses nothing of any text.
+    """A byte-level BPE learned from ``texts``: the same from the same texts.
+
+    It loses nothing of any text.
 
     Raises
     ------
-    ValueError
-        If ``vocab_size`` is below 257 (all bytes and the start token), or the texts do not hold that many pairs.
+    InputError
+        If ``vocab_size`` is below 257 (all bytes and the start token), or the texts do not hold
+        that many pairs.
     """
     import tokenizers
     from tokenizers import models, pre_tokenizers, trainers
 
     if vocab_size < SMALLEST_TRAINED:
-        raise ValueError(f"a byte-pair vocabulary has at least {SMALLEST_TRAINED} tokens, got {vocab_size}")
+        raise InputError(
+            f"a byte-pair vocabulary has at least {SMALLEST_TRAINED} tokens, got {vocab_size}"
+        )
     tokenizer = tokenizers.Tokenizer(models.BPE())
     _make_byte_level(tokenizer)
     trainer = trainers.BpeTrainer(
@@ -221,5 +244,8 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     if (found := tokenizer.get_vocab_size()) != vocab_size:
-        raise ValueError(f"the text is too short for {vocab_size} tokens: it gives {found}; ask for at most so many")
+        raise InputError(
+            f"the text is too short for {vocab_size} tokens: it gives {found}; ask for at most so"
+            " many"
+        )
     return JsonTokenizer(tokenizer.to_str())

@@ -1,16 +1,24 @@
-"""Tokenizers of the checkable tasks: a problem to token ids, and the rows of the head to its answer."""
+"""Tokenizers of the checkable tasks.
+
+a problem to token ids, and the rows of the head to its answer.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+from mmfree.errors import InputError
+
 
 class AdditionTokenizer:
-    """Streaming addition: ``123+456`` becomes BOS a0 b0 a1 b1 ... 0 0, least significant digit first.
+    """Streaming addition.
 
-    The last column, (0, 0), is there for the last carry. Digits of a are ids 0-9, of b 10-19; ids 20-29 are kept for sum digits, which this layout never feeds;
-    BOS is 30. The head's ten rows are digits; the sum is read at the positions of b.
+    ``123+456`` becomes BOS a0 b0 a1 b1 ... 0 0, least significant digit first.
+
+    The last column, (0, 0), is there for the last carry. Digits of a are ids 0-9, of b 10-19; ids
+    20-29 are kept for sum digits, which this layout never feeds; BOS is 30. The head's ten rows are
+    digits; the sum is read at the positions of b.
     """
 
     kind = "addition"
@@ -24,12 +32,12 @@ class AdditionTokenizer:
 
         Raises
         ------
-        ValueError
+        InputError
             If the text is not two decimal numbers joined by "+".
         """
         match = re.fullmatch(r"([0-9]+)\+([0-9]+)", text.strip())
         if match is None:
-            raise ValueError(
+            raise InputError(
                 f"a prompt for addition is two decimal numbers such as 123+456, got {text[:40]!r}"
             )
         a, b = (number[::-1] for number in match.groups())
@@ -50,7 +58,10 @@ class AdditionTokenizer:
 
 
 class ParityTokenizer:
-    """Bits ``0110`` as ids 0 and 1 behind BOS (2). The head's two rows are the parity of the bits so far; the last one is the answer."""
+    """Bits ``0110`` as ids 0 and 1 behind BOS (2).
+
+    The head's two rows are the parity of the bits so far; the last one is the answer.
+    """
 
     kind = "parity"
     vocab_size, head_size = 3, 2
@@ -58,9 +69,11 @@ class ParityTokenizer:
     start = 2
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a string of bits; ValueError if it is none."""
+        """Ids of a string of bits; InputError if it is none."""
         if not re.fullmatch(r"[01]+", text.strip()):
-            raise ValueError(f"a prompt for parity is a string of bits such as 0110, got {text[:40]!r}")
+            raise InputError(
+                f"a prompt for parity is a string of bits such as 0110, got {text[:40]!r}"
+            )
         return [self.start, *(int(bit) for bit in text.strip())]
 
     def decode(self, rows: list[int]) -> str:
@@ -78,7 +91,8 @@ MODULUS = 97
 class ModularTokenizer:
     """``a+b`` modulo 97: ids a, 97 + b and "=" (194); the head's row at "=" is the sum.
 
-    With one set of ids for both operands the sum's symmetry is given away, and a model learns the rule without weight decay.
+    With one set of ids for both operands the sum's symmetry is given away, and a model learns the
+    rule without weight decay.
     """
 
     kind = "modular-addition"
@@ -87,12 +101,13 @@ class ModularTokenizer:
     b_offset, equals = MODULUS, 2 * MODULUS
 
     def encode(self, text: str) -> list[int]:
-        """Ids of ``a+b``; ValueError if these are not two numbers below 97."""
+        """Ids of ``a+b``; InputError if these are not two numbers below 97."""
         match = re.fullmatch(r"([0-9]+)\+([0-9]+)", text.strip())
         numbers = [int(number) for number in match.groups()] if match else []
         if not numbers or max(numbers) >= MODULUS:
-            raise ValueError(
-                f"a prompt for modular addition is two numbers below {MODULUS} such as 12+96, got {text[:40]!r}"
+            raise InputError(
+                f"a prompt for modular addition is two numbers below {MODULUS} such as 12+96, got"
+                f" {text[:40]!r}"
             )
         a, b = numbers
         return [a, b + self.b_offset, self.equals]

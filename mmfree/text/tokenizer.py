@@ -7,6 +7,8 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.errors import InputError
+
 
 class Tokenizer(Protocol):
     """What every tokenizer offers. A tape carries its ``to_dict``."""
@@ -37,7 +39,10 @@ class TextTokenizer(Tokenizer, Protocol):
     """The id that begins a sequence, and a document. No text makes it."""
 
     def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
-        """Ids of each text by itself, without ``start``; uint8, uint16 or uint32, as the vocabulary needs."""
+        """Ids of each text by itself, without ``start``.
+
+        Uint8, uint16 or uint32, as the vocabulary needs.
+        """
         ...
 
 
@@ -47,9 +52,9 @@ def reads_text(tokenizer: Tokenizer) -> TypeGuard[TextTokenizer]:
 
 
 def text_tokenizer(tokenizer: Tokenizer) -> TextTokenizer:
-    """``tokenizer``, which must be for text; ValueError if it is for a task."""
+    """``tokenizer``, which must be for text; InputError if it is for a task."""
     if not reads_text(tokenizer):
-        raise ValueError(f"a model for {tokenizer.kind}, not for text")
+        raise InputError(f"a model for {tokenizer.kind}, not for text")
     return tokenizer
 
 
@@ -76,18 +81,3 @@ class ByteTokenizer:
     def to_dict(self) -> dict[str, Any]:
         """{"kind": "bytes"}."""
         return {"kind": self.kind}
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfree.contract.tokenizers import SUBWORD_KINDS
+from mmfree.errors import InputError
 from mmfree.text.corpus import Text
 from mmfree.text.subword import (
     JsonTokenizer,
@@ -28,7 +29,10 @@ _TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
 
 
 def tokenizer_from_dict(data: Any) -> Tokenizer:
-    """The tokenizer that ``data`` describes; ValueError if it describes none, or its data is damaged."""
+    """The tokenizer that ``data`` describes.
+
+    InputError if it describes none, or its data is damaged.
+    """
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(kind, str):
         kind = None
@@ -36,7 +40,7 @@ def tokenizer_from_dict(data: Any) -> Tokenizer:
         return subword_from_dict(data)
     if kind not in _TOKENIZERS:
         known = ", ".join(sorted((*_TOKENIZERS, *SUBWORD_KINDS)))
-        raise ValueError(f"tokenizer: kind must be one of {known}, got {kind!r}")
+        raise InputError(f"tokenizer: kind must be one of {known}, got {kind!r}")
     return _TOKENIZERS[kind]()
 
 
@@ -54,12 +58,13 @@ def load_tokenizer(name: str) -> TextTokenizer:
     Parameters
     ----------
     name
-        "bytes"; a ``tokenizer.json`` (of the ``tokenizers`` library, or a checkpoint's own); a SentencePiece ``.model``; or a folder that holds one of these, or
-        ``vocab.json`` and ``merges.txt`` as GPT-2 has them.
+        "bytes"; a ``tokenizer.json`` (of the ``tokenizers`` library, or a checkpoint's own); a
+        SentencePiece ``.model``; or a folder that holds one of these, or ``vocab.json`` and
+        ``merges.txt`` as GPT-2 has them.
 
     Raises
     ------
-    ValueError
+    InputError
         If there is no such file, or it is no tokenizer for text; the message names it.
     """
     if name == ByteTokenizer.kind:
@@ -72,13 +77,14 @@ def load_tokenizer(name: str) -> TextTokenizer:
             return SentencePieceTokenizer(path.read_bytes())
         return _load_json(path)
     except FileNotFoundError:
-        raise ValueError(
-            f"{name}: no such file; a tokenizer is bytes, bpe:SIZE, a tokenizer.json, a .model file or a folder with one"
+        raise InputError(
+            f"{name}: no such file; a tokenizer is bytes, bpe:SIZE, a tokenizer.json, a .model file"
+            " or a folder with one"
         ) from None
     except OSError as error:
-        raise ValueError(f"{name}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise InputError(f"{name}: {error}") from None
 
 
 def _load_from_folder(folder: Path) -> TextTokenizer:
@@ -90,7 +96,10 @@ def _load_from_folder(folder: Path) -> TextTokenizer:
     if len(models) == 1:
         return SentencePieceTokenizer(models[0].read_bytes())
     found = f"{len(models)} .model files" if models else "none"
-    raise ValueError(f"a folder needs a tokenizer.json, one .model file, or vocab.json and merges.txt; found {found}")
+    raise InputError(
+        "a folder needs a tokenizer.json, one .model file, or vocab.json and merges.txt; found"
+        f" {found}"
+    )
 
 
 def _load_json(path: Path) -> TextTokenizer:
@@ -98,11 +107,13 @@ def _load_json(path: Path) -> TextTokenizer:
         text = path.read_bytes().decode("utf-8")
         data = json.loads(text)
     except ValueError:
-        raise ValueError("no tokenizer: neither JSON (tokenizer.json) nor named .model (SentencePiece)") from None
+        raise InputError(
+            "no tokenizer: neither JSON (tokenizer.json) nor named .model (SentencePiece)"
+        ) from None
     if isinstance(data, dict) and "kind" in data:
         tokenizer = tokenizer_from_dict(data)
         if not reads_text(tokenizer):
-            raise ValueError(f"a tokenizer for {tokenizer.kind}, not for text")
+            raise InputError(f"a tokenizer for {tokenizer.kind}, not for text")
         return tokenizer
     return JsonTokenizer(text)
 
@@ -115,22 +126,26 @@ LEARNED_BYTES = 64 << 20
 
 
 def find_tokenizer(name: str, text: Text) -> TextTokenizer:
-    """The tokenizer that ``--tokenizer`` names: bytes, a file, or a byte-pair vocabulary learned from the text's training part.
+    """The tokenizer that ``--tokenizer`` names.
+
+    Bytes, a file, or a byte-pair vocabulary learned from the text's training part.
 
     Raises
     ------
-    ValueError
+    InputError
         If it is none of these, or the text is too short for the vocabulary.
     """
     if not name.startswith(BPE_PREFIX):
         return load_tokenizer(name)
     size = name.removeprefix(BPE_PREFIX)
     if not (size.isascii() and size.isdigit()):
-        raise ValueError(f"--tokenizer bpe:SIZE needs a number of tokens such as bpe:4096, got {name!r}")
+        raise InputError(
+            f"--tokenizer bpe:SIZE needs a number of tokens such as bpe:4096, got {name!r}"
+        )
     try:
         return train_bpe(_learned_from(text), int(size))
     except ValueError as error:
-        raise ValueError(f"--tokenizer {name}: {error}") from None
+        raise InputError(f"--tokenizer {name}: {error}") from None
 
 
 def _learned_from(text: Text) -> Iterator[str]:

@@ -11,21 +11,35 @@ from mmfree.text.tokenizer import ByteTokenizer
 
 
 def training_windows(
-    rng: np.random.Generator, tokens: Tokens, batch_size: int, length: int, *, start: int = ByteTokenizer.start
+    rng: np.random.Generator,
+    tokens: Tokens,
+    batch_size: int,
+    length: int,
+    *,
+    start: int = ByteTokenizer.start,
 ) -> Batch:
-    """``batch_size`` windows of ``length`` tokens from random places, each as the start of a sequence."""
+    """``batch_size`` windows of ``length`` tokens from random places, each as the start of a
+    sequence.
+    """
     places = rng.integers(0, len(tokens) - length + 1, batch_size)
     targets = tokens[places[:, None] + np.arange(length)].astype(np.int64)
     return Batch(inputs_of(targets, start), targets, np.ones(targets.shape, dtype=bool))
 
 
 def streams(
-    tokens: NDArray[np.integer], *, shortest: int = 1024, most: int = 64, start: int = ByteTokenizer.start
+    tokens: NDArray[np.integer],
+    *,
+    shortest: int = 1024,
+    most: int = 64,
+    start: int = ByteTokenizer.start,
 ) -> Batch:
-    """All of ``tokens`` as parallel sequences: consecutive pieces of equal length, the last one padded (and masked).
+    """All of ``tokens`` as parallel sequences.
 
-    There are as many pieces as leave each at least ``shortest`` tokens, and at most ``most``. Every backend evaluates the same pieces, so figures compare; each piece
-    starts without context, which costs a little. Start tokens between documents are read, but not scored: they are no text.
+    Consecutive pieces of equal length, the last one padded (and masked).
+
+    There are as many pieces as leave each at least ``shortest`` tokens, and at most ``most``. Every
+    backend evaluates the same pieces, so figures compare; each piece starts without context, which
+    costs a little. Start tokens between documents are read, but not scored: they are no text.
     """
     count = max(1, min(most, len(tokens) // shortest))
     length = -(-len(tokens) // count)

@@ -1,7 +1,9 @@
-"""Checkpoints: a folder with config.json, model.safetensors and tokenizer.json, and what a resumed run needs.
+"""Checkpoints: a folder with config.json, model.safetensors and tokenizer.json, and what a resumed
+run needs.
 
-Every file is replaced atomically, and each is complete by itself: ``training.safetensors`` holds its own copy of the weights beside the optimizer's state, so
-whenever a run is killed, evaluation finds a whole model and ``--resume`` a whole state, if from different steps.
+Every file is replaced atomically, and each is complete by itself: ``training.safetensors`` holds
+its own copy of the weights beside the optimizer's state, so whenever a run is killed, evaluation
+finds a whole model and ``--resume`` a whole state, if from different steps.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
 from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.text.tokenizer import Tokenizer
@@ -27,7 +30,7 @@ ACCURACY_NAME = "accuracy.csv"
 _NUMBERS = ("step", "steps", "seed", "processes", "sharded")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint folder is incomplete, damaged or of another model."""
 
 
@@ -42,7 +45,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What exact resumption needs: steps done and planned, the seed, the number of processes and whether they shared the model (``mmfree.training.sharding``), the sha256 of the training text ("" without one), weights, and the optimizer's moments by parameter name."""
+    """What exact resumption needs.
+
+    Steps done and planned, the seed, the number of processes and whether they shared the model
+    (``mmfree.training.sharding``), the sha256 of the training text ("" without one), weights, and
+    the optimizer's moments by parameter name.
+    """
 
     step: int
     steps: int
@@ -64,8 +72,13 @@ def build_model(config: RunConfig) -> nn.Module:
 
 
 def begin_checkpoint(folder: Path, config: RunConfig) -> None:
-    """Write what does not change during a run. Weights of another config go first: a model is never without its own config."""
-    if (folder / CONFIG_NAME).exists() and (folder / CONFIG_NAME).read_bytes() != _json(config.to_dict()):
+    """Write what does not change during a run.
+
+    Weights of another config go first: a model is never without its own config.
+    """
+    if (folder / CONFIG_NAME).exists() and (folder / CONFIG_NAME).read_bytes() != _json(
+        config.to_dict()
+    ):
         for name in (CONFIG_NAME, TRAINING_NAME, MODEL_NAME, TOKENIZER_NAME):
             (folder / name).unlink(missing_ok=True)
     _write_json(folder / CONFIG_NAME, config.to_dict())
@@ -77,13 +90,17 @@ def save_checkpoint(folder: Path, state: TrainingState) -> None:
     tensors = {f"weights.{name}": tensor for name, tensor in state.weights.items()}
     for name, moments in state.moments.items():
         tensors |= {f"moments.{name}:{key}": tensor for key, tensor in moments.items()}
-    metadata = {name: str(int(getattr(state, name))) for name in _NUMBERS} | {"corpus": state.corpus}
+    metadata = {name: str(int(getattr(state, name))) for name in _NUMBERS} | {
+        "corpus": state.corpus
+    }
     write_atomically(folder / TRAINING_NAME, save(tensors, metadata | {"format": "pt"}))
     write_atomically(folder / MODEL_NAME, save(state.weights, {"format": "pt"}))
 
 
 def write_model(folder: Path, config: RunConfig, model: MatMulFreeLM, tokenizer: Tokenizer) -> None:
-    """Write a checkpoint that can be played and exported, but holds nothing to resume training from."""
+    """Write a checkpoint that can be played and exported, but holds nothing to resume training
+    from.
+    """
     _write_json(folder / CONFIG_NAME, config.to_dict())
     _write_json(folder / TOKENIZER_NAME, tokenizer.to_dict())
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
@@ -96,13 +113,17 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If a file is missing or damaged, or a tensor is missing, unexpected or of another shape; the message names it.
+        If a file is missing or damaged, or a tensor is missing, unexpected or of another shape; the
+        message names it.
     """
     config = load_config(folder)
     tensors = _load_tensors(folder / MODEL_NAME)
     model = build_model(config)
     if not isinstance(model, MatMulFreeLM):
-        raise CheckpointError(f"{folder}: a {config.architecture}, the baseline: it can be trained and compared, not played or exported")
+        raise CheckpointError(
+            f"{folder}: a {config.architecture}, the baseline: it can be trained and compared, not"
+            " played or exported"
+        )
     check_weights(folder / MODEL_NAME, tensors, model)
     model.load_state_dict(tensors)
     try:
@@ -119,14 +140,20 @@ def load_config(folder: Path) -> RunConfig:
     try:
         data = read_json(folder / CONFIG_NAME)
         if isinstance(data, dict) and data.get("model_type") == "mmfree":
-            raise ValueError(f"{folder}: a Hugging Face folder: `mmfree export {folder} --format checkpoint --out RUN` makes a checkpoint of it")
+            raise InputError(
+                f"{folder}: a Hugging Face folder: `mmfree export {folder} --format checkpoint"
+                " --out RUN` makes a checkpoint of it"
+            )
         return RunConfig.from_dict(data, str(folder / CONFIG_NAME))
     except ValueError as error:
         raise CheckpointError(str(error)) from None
 
 
 def load_training_state(folder: Path) -> TrainingState:
-    """What ``save_checkpoint`` stored for resumption; CheckpointError if it is missing or damaged."""
+    """What ``save_checkpoint`` stored for resumption.
+
+    CheckpointError if it is missing or damaged.
+    """
     path = folder / TRAINING_NAME
     tensors = _load_tensors(path)
     header_bytes = int.from_bytes(path.read_bytes()[:8], "little")
@@ -145,20 +172,35 @@ def load_training_state(folder: Path) -> TrainingState:
             parameter, _, key = rest.rpartition(":")
             moments.setdefault(parameter, {})[key] = tensor
     step, steps, seed, processes, sharded = (int(metadata[name]) for name in _NUMBERS)
-    return TrainingState(step, steps, seed, processes, bool(sharded), corpus=metadata["corpus"], weights=weights, moments=moments)
+    return TrainingState(
+        step,
+        steps,
+        seed,
+        processes,
+        bool(sharded),
+        corpus=metadata["corpus"],
+        weights=weights,
+        moments=moments,
+    )
 
 
 def check_weights(path: Path, tensors: dict[str, Tensor], model: nn.Module) -> None:
     """Compare names and shapes with the model's."""
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if missing := sorted(set(wanted) - set(tensors)):
-        raise CheckpointError(f"{path}: tensor {missing[0]} of shape {wanted[missing[0]]} is missing")
+        raise CheckpointError(
+            f"{path}: tensor {missing[0]} of shape {wanted[missing[0]]} is missing"
+        )
     if unexpected := sorted(set(tensors) - set(wanted)):
         name = unexpected[0]
-        raise CheckpointError(f"{path}: unexpected tensor {name} of shape {tuple(tensors[name].shape)}")
+        raise CheckpointError(
+            f"{path}: unexpected tensor {name} of shape {tuple(tensors[name].shape)}"
+        )
     for name, shape in wanted.items():
         if (got := tuple(tensors[name].shape)) != shape:
-            raise CheckpointError(f"{path}: tensor {name} has shape {got}, the config needs {shape}")
+            raise CheckpointError(
+                f"{path}: tensor {name} has shape {got}, the config needs {shape}"
+            )
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:

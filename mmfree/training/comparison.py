@@ -1,4 +1,5 @@
-"""A MatMul-free model and a Transformer++ of the same size, on the same text, each at its best learning rate, with seeds.
+"""A MatMul-free model and a Transformer++ of the same size, on the same text, each at its best
+learning rate, with seeds.
 
 Every run is a checkpoint folder of its own, so an interrupted comparison goes on where it stood.
 """
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
 from mmfree.text.corpus import Corpus
 from mmfree.text.loading import load_corpus
@@ -34,7 +36,10 @@ from mmfree.training.throughput import Contestant, race
 from mmfree.training.train import train
 
 RATES = {"matmul-free": (2e-3, 4e-3, 8e-3, 1.6e-2), "transformer": (3e-4, 6e-4, 1.2e-3, 2.4e-3)}
-"""Learning rates that are tried, by architecture: ternary weights want about ten times a Transformer's."""
+"""Learning rates that are tried, by architecture.
+
+Ternary weights want about ten times a Transformer's.
+"""
 
 
 WINDOWS = 256
@@ -69,7 +74,9 @@ def shown_rate(rate: float) -> str:
 
 
 def _own(config: RunConfig, architecture: str, rate: float) -> RunConfig:
-    return replace(config, architecture=architecture, recipe=replace(config.recipe, learning_rate=rate))
+    return replace(
+        config, architecture=architecture, recipe=replace(config.recipe, learning_rate=rate)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +101,16 @@ def compare(
 
     Raises
     ------
-    ValueError
+    InputError
         If the task is not text, a number is out of range, or a rate is given twice.
     """
     if seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, got {seeds}")
+        raise InputError(f"--seeds must be at least 1, got {seeds}")
     if seed < 0:
-        raise ValueError(f"--seed must be 0 or more, got {seed}")
+        raise InputError(f"--seed must be 0 or more, got {seed}")
     for name, asked in rates.items():
         if len({shown_rate(rate) for rate in asked}) < len(asked):
-            raise ValueError(
-                f"a rate of {name} is given twice: {' '.join(map(shown_rate, asked))}"
-            )
+            raise InputError(f"a rate of {name} is given twice: {' '.join(map(shown_rate, asked))}")
     for architecture in ARCHITECTURES:
         for rate in rates[architecture]:
             _own(config, architecture, rate)  # refuses what cannot be trained before anything is
@@ -141,7 +146,10 @@ def _run(shared: _Comparison, architecture: str, rate: float, seed: int) -> Trai
     print(f"{folder.name} ...", file=sys.stderr)
     begun = (folder / CONFIG_NAME).is_file()
     if begun and load_config(folder) != own:
-        raise ValueError(f"{folder}: a run of another config; give another --out (--force replaces the comparison's own files, never a run)")
+        raise InputError(
+            f"{folder}: a run of another config; give another --out (--force replaces the"
+            " comparison's own files, never a run)"
+        )
     # Of another text it is refused; what is finished has no steps left.
     train(own, folder, data=shared.data, seed=seed, resume=begun)
     if (folder / _RESULT_NAME).is_file():
@@ -161,13 +169,21 @@ def _run(shared: _Comparison, architecture: str, rate: float, seed: int) -> Trai
 
 
 def held_out_bits(model: torch.nn.Module, config: RunConfig, corpus: Corpus) -> float:
-    """Bits per byte on WINDOWS held-out windows: of a MatMul-free model in the chip's arithmetic."""
+    """Bits per byte on WINDOWS held-out windows.
+
+    Of a MatMul-free model in the chip's arithmetic.
+    """
     start = text_tokenizer(config.tokenizer).start
-    batch = training_windows(np.random.default_rng(0), corpus.validation, WINDOWS, config.recipe.length, start=start)
+    batch = training_windows(
+        np.random.default_rng(0), corpus.validation, WINDOWS, config.recipe.length, start=start
+    )
     nats = 0.0
     with torch.no_grad():
         for row in range(0, WINDOWS, _ROWS_AT_ONCE):
-            ids, targets = (torch.from_numpy(array[row : row + _ROWS_AT_ONCE]) for array in (batch.ids, batch.targets))
+            ids, targets = (
+                torch.from_numpy(array[row : row + _ROWS_AT_ONCE])
+                for array in (batch.ids, batch.targets)
+            )
             logits, _ = model(ids, mode="fakequant")
             nats += float(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum"))
     bytes_per_token = corpus.validation_bytes / len(corpus.validation)
@@ -177,9 +193,15 @@ def held_out_bits(model: torch.nn.Module, config: RunConfig, corpus: Corpus) -> 
 def _speeds(config: RunConfig) -> dict[str, float]:
     """Training tokens per second of each architecture, steps in turns, with random tokens."""
     recipe = config.recipe
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    device = (
+        torch.accelerator.current_accelerator()
+        if torch.accelerator.is_available()
+        else torch.device("cpu")
+    )
     shape = (max(1, recipe.batch_size // recipe.accumulate), recipe.length)
-    ids, targets = (torch.randint(0, config.model.head_size, shape, device=device) for _ in range(2))
+    ids, targets = (
+        torch.randint(0, config.model.head_size, shape, device=device) for _ in range(2)
+    )
     print("speed, steps in turns ...", file=sys.stderr)
     contestants = {
         architecture: Contestant(
@@ -193,7 +215,10 @@ def _speeds(config: RunConfig) -> dict[str, float]:
         for architecture in ARCHITECTURES
     }
     race(list(contestants.values()), TIMED_STEPS)
-    return {architecture: contestant.tokens_per_second for architecture, contestant in contestants.items()}
+    return {
+        architecture: contestant.tokens_per_second
+        for architecture, contestant in contestants.items()
+    }
 
 
 def _best(runs: list[Trained]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from mmfree.contract.pow2 import (
     sigmoid_table,
     silu_table,
 )
+from mmfree.errors import InputError
 from mmfree.models.bitlinear import BitLinear
 from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.models.quantize import quantize_bias, quantize_embedding, quantize_ternary
@@ -37,8 +38,9 @@ def export_tape(model: MatMulFreeLM, tokenizer: dict[str, Any]) -> Tape:
 
     Raises
     ------
-    ValueError
-        If a parameter holds NaN or infinity, or the scale of a matrix cannot be stored on a tape; the message names the tensor.
+    InputError
+        If a parameter holds NaN or infinity, or the scale of a matrix cannot be stored on a tape;
+        the message names the tensor.
     """
     rows, shift = quantize_embedding(_finite("embedding.weight", model.embedding.weight))
     return Tape(
@@ -81,12 +83,14 @@ def _export_matrix(name: str, module: BitLinear) -> Matrix:
 
 
 def _check_scale(name: str, weight: Tensor, fraction_bits: int) -> None:
-    """Refuse a scale out of the tape's range before its exact computation, which far beyond it would overflow."""
+    """Refuse a scale out of the tape's range before its exact computation, which far beyond it
+    would overflow.
+    """
     scale = float(weight.to(torch.float64).abs().mean()) * math.sqrt(weight.shape[1])
     low = 2.0 ** (9 - fraction_bits - SHIFT_BASE_MAX - 1)
     high = 2.0 ** (9 - fraction_bits - SHIFT_BASE_MIN)
     if scale != 0 and not low <= scale < high:
-        raise ValueError(
+        raise InputError(
             f"{name}: mean absolute weight * sqrt(fan-in) must be 0 or in [{low:g}, {high:g}), "
             f"got {scale:.3g}: rescale the matrix, or train again with a lower learning rate"
         )
@@ -95,7 +99,7 @@ def _check_scale(name: str, weight: Tensor, fraction_bits: int) -> None:
 def _finite(name: str, tensor: Tensor) -> Tensor:
     if not bool(torch.isfinite(tensor).all()):
         count = int((~torch.isfinite(tensor)).sum())
-        raise ValueError(
+        raise InputError(
             f"{name}: every value must be finite, got {count} NaN or infinite of {tensor.numel()}: "
             "train again with a lower learning rate"
         )

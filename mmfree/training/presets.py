@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmfree.contract.shape import ModelConfig
+from mmfree.errors import InputError
 from mmfree.files.atomic import read_json
 from mmfree.text.corpus import Text
 from mmfree.text.shards import read_tokenizer
@@ -50,7 +51,12 @@ def parity_model(gate: str = "signed") -> ModelConfig:
 def modular_model(gate: str = "hard") -> ModelConfig:
     """One layer of d = 128 for addition modulo 97: a, b and "="."""
     return ModelConfig(
-        vocab_size=195, head_size=97, hidden_size=128, intermediate_size=256, num_layers=1, gate=gate
+        vocab_size=195,
+        head_size=97,
+        hidden_size=128,
+        intermediate_size=256,
+        num_layers=1,
+        gate=gate,
     )
 
 
@@ -73,7 +79,10 @@ def parity(gate: str = "signed") -> RunConfig:
 
 
 def modular_addition(gate: str = "hard") -> RunConfig:
-    """Addition modulo 97 from 40 % of the pairs: weight decay makes it learn the rule, long after the pairs; about 70 CPU seconds."""
+    """Addition modulo 97 from 40 % of the pairs.
+
+    Weight decay makes it learn the rule, long after the pairs; about 70 CPU seconds.
+    """
     recipe = Recipe(
         task="modular-addition",
         steps=1400,
@@ -102,7 +111,7 @@ def load_run_config(
 
     Raises
     ------
-    ValueError
+    InputError
         If it is neither, the file is not valid, or the tokenizer does not fit.
     """
     if name in PRESETS:
@@ -110,15 +119,21 @@ def load_run_config(
         if tokenizer is None:
             return config
         if config.recipe.task != "text":
-            raise ValueError(f"{name}: --tokenizer is for text; task {config.recipe.task} has its own")
-        model = replace(config.model, vocab_size=tokenizer.vocab_size, head_size=tokenizer.head_size)
+            raise InputError(
+                f"{name}: --tokenizer is for text; task {config.recipe.task} has its own"
+            )
+        model = replace(
+            config.model, vocab_size=tokenizer.vocab_size, head_size=tokenizer.head_size
+        )
         return replace(config, model=model, subword=subword_description(tokenizer))
     if not name.endswith(".json"):
         presets = ", ".join(sorted(PRESETS))
-        raise ValueError(f"{name}: neither a preset ({presets}) nor a .json file")
+        raise InputError(f"{name}: neither a preset ({presets}) nor a .json file")
     config = RunConfig.from_dict(read_json(Path(name)), name, tokenizer=tokenizer)
     if gate is not None and gate != config.model.gate:
-        raise ValueError(f"{name}: its gate is {config.model.gate}; change the file, not the option")
+        raise InputError(
+            f"{name}: its gate is {config.model.gate}; change the file, not the option"
+        )
     return config
 
 
@@ -150,7 +165,7 @@ def run_config(
 
     Raises
     ------
-    ValueError
+    InputError
         If preset or file is not valid, or the tokenizer's vocabulary is not the file's.
     """
     if tokenizer is not None and name in PRESETS:
@@ -158,13 +173,13 @@ def run_config(
     return load_run_config(name, gate, _asked_for(tokenizer, data or [], resumed))
 
 
-def _asked_for(
-    name: str | None, data: list[Path], resumed: Path | None
-) -> TextTokenizer | None:
+def _asked_for(name: str | None, data: list[Path], resumed: Path | None) -> TextTokenizer | None:
     shards = [path for path in data if is_shards(path)]
     if name is not None:
         if shards and name.startswith(BPE_PREFIX):
-            raise ValueError(f"{shards[0]}: holds tokens, so no vocabulary can be learned; leave --tokenizer out")
+            raise InputError(
+                f"{shards[0]}: holds tokens, so no vocabulary can be learned; leave --tokenizer out"
+            )
         return find_tokenizer(name, Text.of([] if shards else data))
     if len(data) == 1 and shards:
         return read_tokenizer(data[0])

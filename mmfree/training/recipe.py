@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfree.contract.shape import ModelConfig
+from mmfree.errors import InputError
 from mmfree.text.task_tokenizers import AdditionTokenizer, ModularTokenizer, ParityTokenizer
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer, Tokenizer
 from mmfree.text.tokenizers import tokenizer_from_dict
@@ -31,7 +32,10 @@ TOKENIZER_NAME, TRAINING_NAME = "tokenizer.json", "training.safetensors"
 PRECISIONS = ("fp32", "bf16")
 
 ARCHITECTURES = ("matmul-free", "transformer")
-"""What can be trained; a transformer is the baseline (mmfree/models/transformer.py), and cannot be exported."""
+"""What can be trained.
+
+a transformer is the baseline (mmfree/models/transformer.py), and cannot be exported.
+"""
 
 
 def _linear(done: float) -> float:
@@ -43,16 +47,24 @@ def _two_phases(done: float) -> float:
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {"linear": _linear, "two-phase": _two_phases}
-"""Learning rate against the share of the steps that are done: "two-phase" is a cosine that is halved midway, as the published models were trained (arXiv 2406.02528)."""
+"""Learning rate against the share of the steps that are done.
+
+"two-phase" is a cosine that is halved midway, as the published models were trained (arXiv
+2406.02528).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train (AdamW; the learning rate rises over ``warmup_steps``, and then falls to 0 at ``steps``: see SCHEDULES).
+    """How to train (AdamW.
 
-    ``length``: most columns of a sum, most bits, or tokens of a text window (modular addition has one length). ``clip``: largest norm of the gradient.
-    ``precision``: "bf16" makes the products of the way back of a MatMul-free model, and a Transformer's of both ways, in bfloat16. ``accumulate``: parts that a batch is cut into, one after another, to save memory.
-    ``compile``: with torch.compile.
+    The learning rate rises over ``warmup_steps``, and then falls to 0 at ``steps``: see SCHEDULES).
+
+    ``length``: most columns of a sum, most bits, or tokens of a text window (modular addition has
+    one length). ``clip``: largest norm of the gradient. ``precision``: "bf16" makes the products of
+    the way back of a MatMul-free model, and a Transformer's of both ways, in bfloat16.
+    ``accumulate``: parts that a batch is cut into, one after another, to save memory. ``compile``:
+    with torch.compile.
     """
 
     task: str
@@ -69,28 +81,41 @@ class Recipe:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (("task", RUN_TASKS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
+        for name, known in (
+            ("task", RUN_TASKS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+        ):
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in known:
-                raise ValueError(f"recipe: {name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+                raise InputError(
+                    f"recipe: {name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
         if type(self.compile) is not bool:
-            raise ValueError(f"recipe: compile must be true or false, got {self.compile!r}")
+            raise InputError(f"recipe: compile must be true or false, got {self.compile!r}")
         for name in ("steps", "batch_size", "length", "warmup_steps", "accumulate"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise ValueError(f"recipe: {name} must be a positive integer, got {value!r}")
+                raise InputError(f"recipe: {name} must be a positive integer, got {value!r}")
         for name in ("learning_rate", "clip", "weight_decay"):
             value = getattr(self, name)
             low = 0 if name == "weight_decay" else 1e-12
-            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < math.inf:
-                raise ValueError(f"recipe: {name} must be a positive number, got {value!r}")
+            if (
+                not isinstance(value, int | float)
+                or isinstance(value, bool)
+                or not low <= value < math.inf
+            ):
+                raise InputError(f"recipe: {name} must be a positive number, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A model and a recipe that fit together.
 
-    ``architecture``: of ARCHITECTURES, left out of the JSON if it is the first. ``subword``: description (``to_dict``) of the tokenizer of a text model; None: the task's own. As JSON it is a file's name, relative to the config's folder, and the
-    description's sha256: {"tokenizer": {"file": "tokenizer.json", "sha256": ...}}. A config may name any file that ``mmfree.text.subword.load_tokenizer`` reads, without sha256.
+    ``architecture``: of ARCHITECTURES, left out of the JSON if it is the first. ``subword``:
+    description (``to_dict``) of the tokenizer of a text model; None: the task's own. As JSON it is
+    a file's name, relative to the config's folder, and the description's sha256: {"tokenizer":
+    {"file": "tokenizer.json", "sha256": ...}}. A config may name any file that
+    ``mmfree.text.subword.load_tokenizer`` reads, without sha256.
     """
 
     model: ModelConfig
@@ -100,16 +125,26 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.architecture, str) or self.architecture not in ARCHITECTURES:
-            raise ValueError(f"config: architecture must be one of {', '.join(ARCHITECTURES)}, got {self.architecture!r}")
+            raise InputError(
+                f"config: architecture must be one of {', '.join(ARCHITECTURES)}, got"
+                f" {self.architecture!r}"
+            )
         if self.architecture == "transformer" and self.model.hidden_size % 2:
-            raise ValueError(f"config: hidden_size of a transformer must be even, for rotary positions, got {self.model.hidden_size}")
+            raise InputError(
+                "config: hidden_size of a transformer must be even, for rotary positions, got"
+                f" {self.model.hidden_size}"
+            )
         if self.subword is not None and self.recipe.task != "text":
-            raise ValueError(f"config: task {self.recipe.task} has a tokenizer of its own; leave tokenizer out")
+            raise InputError(
+                f"config: task {self.recipe.task} has a tokenizer of its own; leave tokenizer out"
+            )
         tokens, rows = self.tokenizer.vocab_size, self.tokenizer.head_size
         if (self.model.vocab_size, self.model.head_size) != (tokens, rows):
             what = f"task {self.recipe.task}" if self.subword is None else "the tokenizer"
-            remedy = "; change them, or name another tokenizer" if self.recipe.task == "text" else ""
-            raise ValueError(
+            remedy = (
+                "; change them, or name another tokenizer" if self.recipe.task == "text" else ""
+            )
+            raise InputError(
                 f"config: {what} needs vocab_size {tokens} and head_size {rows}, "
                 f"got {self.model.vocab_size} and {self.model.head_size}{remedy}"
             )
@@ -117,7 +152,11 @@ class RunConfig:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""
-        return RUN_TASKS[self.recipe.task]() if self.subword is None else tokenizer_from_dict(self.subword)
+        return (
+            RUN_TASKS[self.recipe.task]()
+            if self.subword is None
+            else tokenizer_from_dict(self.subword)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -129,31 +168,41 @@ class RunConfig:
         return data
 
     @classmethod
-    def from_dict(cls, data: Any, source: str = "config", *, tokenizer: TextTokenizer | None = None) -> RunConfig:
-        """Build from a JSON object with "model", "recipe" and perhaps "tokenizer"; errors name ``source`` and the field.
+    def from_dict(
+        cls, data: Any, source: str = "config", *, tokenizer: TextTokenizer | None = None
+    ) -> RunConfig:
+        """Build from a JSON object with "model", "recipe" and perhaps "tokenizer".
 
-        ``source`` is the file, beside which the tokenizer's is; ``tokenizer`` is used instead of that if it is given.
+        Errors name ``source`` and the field.
+
+        ``source`` is the file, beside which the tokenizer's is; ``tokenizer`` is used instead of
+        that if it is given.
         """
-        if not isinstance(data, dict) or set(data) - {"tokenizer", "architecture"} != {"model", "recipe"}:
-            raise ValueError(f'{source}: expected a JSON object with "model" and "recipe"')
+        if not isinstance(data, dict) or set(data) - {"tokenizer", "architecture"} != {
+            "model",
+            "recipe",
+        }:
+            raise InputError(f'{source}: expected a JSON object with "model" and "recipe"')
         model = ModelConfig.from_dict(data["model"], source)
         values = data["recipe"]
         known = {item.name for item in fields(Recipe)}
         if not isinstance(values, dict) or (unknown := sorted(set(values) - known)):
             what = f"unknown field {unknown[0]!r}" if isinstance(values, dict) else "no JSON object"
-            raise ValueError(f"{source}: recipe: {what}; known: {sorted(known)}")
+            raise InputError(f"{source}: recipe: {what}; known: {sorted(known)}")
         required = {item.name for item in fields(Recipe) if item.default is MISSING}
         if missing := sorted(required - set(values)):
-            raise ValueError(f"{source}: recipe: missing field {missing[0]!r}")
+            raise InputError(f"{source}: recipe: missing field {missing[0]!r}")
         if tokenizer is not None:
             subword = subword_description(tokenizer)
         else:
             subword = _read_subword(data["tokenizer"], source) if "tokenizer" in data else None
         try:
             architecture = data.get("architecture", "matmul-free")
-            return cls(model=model, recipe=Recipe(**values), subword=subword, architecture=architecture)
+            return cls(
+                model=model, recipe=Recipe(**values), subword=subword, architecture=architecture
+            )
         except ValueError as error:
-            raise ValueError(f"{source}: {error}") from None
+            raise InputError(f"{source}: {error}") from None
 
 
 def _sha256(description: dict[str, Any]) -> str:
@@ -161,7 +210,10 @@ def _sha256(description: dict[str, Any]) -> str:
 
 
 def subword_description(tokenizer: TextTokenizer) -> dict[str, Any] | None:
-    """As ``RunConfig.subword`` has it: None for bytes, which text models read unless told otherwise."""
+    """As ``RunConfig.subword`` has it.
+
+    None for bytes, which text models read unless told otherwise.
+    """
     return None if tokenizer.kind == ByteTokenizer.kind else tokenizer.to_dict()
 
 
@@ -169,24 +221,18 @@ def _read_subword(entry: Any, source: str) -> dict[str, Any] | None:
     """The description of the tokenizer that a config names."""
     if isinstance(entry, str):
         entry = {"file": entry}
-    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or set(entry) - {"file", "sha256"}:
-        raise ValueError(f'{source}: tokenizer must be a file name, or {{"file": ..., "sha256": ...}}')
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("file"), str)
+        or set(entry) - {"file", "sha256"}
+    ):
+        raise InputError(
+            f'{source}: tokenizer must be a file name, or {{"file": ..., "sha256": ...}}'
+        )
     from mmfree.text.tokenizers import load_tokenizer
 
     path = Path(source).parent / entry["file"]
     tokenizer = load_tokenizer(str(path))
     if entry.get("sha256", found := _sha256(tokenizer.to_dict())) != found:
-        raise ValueError(f"{path}: not the tokenizer of {source}: its sha256 differs")
+        raise InputError(f"{path}: not the tokenizer of {source}: its sha256 differs")
     return subword_description(tokenizer)
-
-
-
-
-
-
-
-
-
-
-
-

@@ -1,7 +1,10 @@
-"""Sharding: weights, gradients and moments spread over processes (FSDP2), and put together again for a checkpoint.
+"""Sharding: weights, gradients and moments spread over processes (FSDP2), and put together again
+for a checkpoint.
 
-The unit is a layer. Inside a layer modules read each other's weights, and a ternary matrix depends on the mean of the whole latent one; so a layer's weights are gathered before it runs,
-and given up behind it. Embedding and head are one more unit. Nothing else is ever whole: gradients are added up into shares, and the optimizer sees shares alone.
+The unit is a layer. Inside a layer modules read each other's weights, and a ternary matrix depends
+on the mean of the whole latent one; so a layer's weights are gathered before it runs, and given up
+behind it. Embedding and head are one more unit. Nothing else is ever whole: gradients are added up
+into shares, and the optimizer sees shares alone.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from mmfree.errors import InputError
 from mmfree.training.checkpoint import TrainingState
 
 
@@ -24,15 +28,22 @@ def join_processes(*, shard: bool) -> Accelerator:
 
     Raises
     ------
-    ValueError
-        If a model shall be sharded and there is one process, or accelerate is told to shard in a way of its own.
+    InputError
+        If a model shall be sharded and there is one process, or accelerate is told to shard in a
+        way of its own.
     """
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
-        raise ValueError("accelerate's own FSDP settings (--use_fsdp, or its config file) are not used: leave them out, and give --shard to mmfree train")
+        raise InputError(
+            "accelerate's own FSDP settings (--use_fsdp, or its config file) are not used: leave"
+            " them out, and give --shard to mmfree train"
+        )
     # Without a GPU accelerate joins processes only if it is told that CPUs are meant.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     if shard and accelerator.num_processes < 2:
-        raise ValueError("--shard spreads a model over processes, and this run has one: start it with torchrun --nproc-per-node N")
+        raise InputError(
+            "--shard spreads a model over processes, and this run has one: start it with torchrun"
+            " --nproc-per-node N"
+        )
     return accelerator
 
 
@@ -50,18 +61,30 @@ def shard_model(model: nn.Module, accelerator: Accelerator) -> None:
     layers = model.layers
     assert isinstance(layers, nn.ModuleList)
     for unit in (*layers, model):
-        # Behind a forward pass without a backward one, too: what is saved or stepped next must be shares.
+        # Behind a forward pass without a backward one, too: what is saved or stepped next must be
+        # shares.
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)
 
 
-def gather(model: nn.Module, optimizer: torch.optim.Optimizer, *, keep: bool) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
-    """Whole weights, and moments by parameter name, in main memory; nothing for a process that does not ``keep`` them.
+def gather(
+    model: nn.Module, optimizer: torch.optim.Optimizer, *, keep: bool
+) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+    """Whole weights, and moments by parameter name, in main memory.
 
-    If the model is sharded, all processes must call this at once: tensors are put together one after another.
+    Nothing for a process that does not ``keep`` them.
+
+    If the model is sharded, all processes must call this at once: tensors are put together one
+    after another.
     """
-    parameters = [(name, parameter) for name, parameter in model.named_parameters() if parameter in optimizer.state]
+    parameters = [
+        (name, parameter)
+        for name, parameter in model.named_parameters()
+        if parameter in optimizer.state
+    ]
     weights = _whole(model.state_dict().items(), keep)
-    return weights, {name: _whole(optimizer.state[parameter].items(), keep) for name, parameter in parameters}
+    return weights, {
+        name: _whole(optimizer.state[parameter].items(), keep) for name, parameter in parameters
+    }
 
 
 def _whole(tensors: Iterable[tuple[str, Tensor]], keep: bool) -> dict[str, Tensor]:
@@ -74,11 +97,15 @@ def _whole(tensors: Iterable[tuple[str, Tensor]], keep: bool) -> dict[str, Tenso
     return found
 
 
-def restore_moments(state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def restore_moments(
+    state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
     """Put moments back, bit for bit: this process's share of them."""
     for name, parameter in model.named_parameters():
         if name in state.moments:
-            optimizer.state[parameter] = {key: _share(moment, parameter) for key, moment in state.moments[name].items()}
+            optimizer.state[parameter] = {
+                key: _share(moment, parameter) for key, moment in state.moments[name].items()
+            }
 
 
 def _share(whole: Tensor, parameter: Tensor) -> Tensor:
@@ -87,15 +114,20 @@ def _share(whole: Tensor, parameter: Tensor) -> Tensor:
         return whole.clone()
     if whole.shape != parameter.shape:
         return whole.to(parameter.device, copy=True)
-    # All processes have read the same: nothing is sent. A copy, or the share would keep the whole alive.
-    share = distribute_tensor(whole.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None)
+    # All processes have read the same: nothing is sent. A copy, or the share would keep the whole
+    # alive.
+    share = distribute_tensor(
+        whole.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
+    )
     return torch.zeros_like(parameter).copy_(share).detach()
 
 
 def held_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Bytes of weights and moments that this process holds between two steps."""
     moments = [moment for values in optimizer.state.values() for moment in values.values()]
-    return sum(_local(tensor).untyped_storage().nbytes() for tensor in (*model.parameters(), *moments))
+    return sum(
+        _local(tensor).untyped_storage().nbytes() for tensor in (*model.parameters(), *moments)
+    )
 
 
 def _local(tensor: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Training speed of models side by side: whole steps in turns, so that whatever else the machine does meets all of them."""
+"""Training speed of models side by side.
+
+Whole steps in turns, so that whatever else the machine does meets all of them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,16 @@ class Contestant:
         Passes over the batch for one step of the optimizer.
     """
 
-    def __init__(self, model: nn.Module, ids: Tensor, targets: Tensor, *, bf16: bool, compiled: bool, parts: int = 1) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        ids: Tensor,
+        targets: Tensor,
+        *,
+        bf16: bool,
+        compiled: bool,
+        parts: int = 1,
+    ) -> None:
         self.model, self.ids, self.targets, self.bf16, self.parts = model, ids, targets, bf16, parts
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
         self.mean_loss = torch.compile(self._mean_loss) if compiled else self._mean_loss

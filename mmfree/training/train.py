@@ -1,6 +1,8 @@
 """Training: one process or many, exactly resumable, killable at any moment.
 
-Processes come from `torchrun` or `accelerate launch`. Every process makes the whole batch of a step, which depends on seed and step alone, and takes its own rows; gradients are added up (DDP, or FSDP2: ``mmfree.training.sharding``), so the loss is that of the whole batch.
+Processes come from `torchrun` or `accelerate launch`. Every process makes the whole batch of a
+step, which depends on seed and step alone, and takes its own rows; gradients are added up (DDP, or
+FSDP2: ``mmfree.training.sharding``), so the loss is that of the whole batch.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mmfree.errors import InputError
 from mmfree.tasks.catalog import followed_examples, training_batch
 from mmfree.text.batch import Batch
 from mmfree.text.corpus import Corpus
@@ -59,7 +62,11 @@ MEASURED_STEPS = 20
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended: steps done and planned, the mean loss of the last steps in nats, its speed, bytes of weights and moments that this process holds, and whether it is the one that reports."""
+    """How a run ended.
+
+    Steps done and planned, the mean loss of the last steps in nats, its speed, bytes of weights and
+    moments that this process holds, and whether it is the one that reports.
+    """
 
     step: int
     steps: int
@@ -89,13 +96,15 @@ def train(
     config
         Model and recipe.
     folder
-        The checkpoint; metrics.csv in it holds step, loss and learning rate, accuracy.csv (modular addition) accuracy on training and held-out pairs.
+        The checkpoint; metrics.csv in it holds step, loss and learning rate, accuracy.csv (modular
+        addition) accuracy on training and held-out pairs.
     data
         Text files; None or empty: the built-in corpus. Only for text.
     seed
         Of weights and batches. A batch depends on seed and step alone.
     minutes
-        Plan only as many steps as fit in this time on this machine (measured over the first 20), so that the learning rate still falls to 0.
+        Plan only as many steps as fit in this time on this machine (measured over the first 20), so
+        that the learning rate still falls to 0.
     resume
         Go on where the checkpoint stands; the result equals that of a run that was never stopped.
     force
@@ -110,43 +119,60 @@ def train(
     Raises
     ------
     CheckpointError
-        If the folder holds a checkpoint and neither ``resume`` nor ``force`` is given, or resumption finds none, or one of another config, text or number of processes, or one that was sharded if this run is not.
-    ValueError
+        If the folder holds a checkpoint and neither ``resume`` nor ``force`` is given, or
+        resumption finds none, or one of another config, text or number of processes, or one that
+        was sharded if this run is not.
+    InputError
         If the data cannot be used, or training diverges.
     """
     if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
-        raise ValueError(f"--minutes must be positive, got {minutes}")
+        raise InputError(f"--minutes must be positive, got {minutes}")
     if minutes is not None and resume:
-        raise ValueError("--minutes plans a run from its start; leave it out with --resume")
+        raise InputError("--minutes plans a run from its start; leave it out with --resume")
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder}: a file; a checkpoint is a folder")
+        raise InputError(f"{folder}: a file; a checkpoint is a folder")
     corpus = _corpus(config, data or [])
     accelerator = join_processes(shard=shard)
     processes = accelerator.num_processes
     if (parts := processes * config.recipe.accumulate) > config.recipe.batch_size:
-        raise ValueError(f"batch_size {config.recipe.batch_size} cannot be cut into {parts} parts ({processes} processes, accumulate {config.recipe.accumulate})")
+        raise InputError(
+            f"batch_size {config.recipe.batch_size} cannot be cut into {parts} parts ({processes}"
+            f" processes, accumulate {config.recipe.accumulate})"
+        )
     if resume:
         _check_resumable(folder, config)
         state = load_training_state(folder)
         if state.corpus != _digest(corpus):
             raise CheckpointError(
-                f"{folder}: the checkpoint was trained on another text, or on the same by another way (shards, or plain); resume with the same --data"
+                f"{folder}: the checkpoint was trained on another text, or on the same by another"
+                " way (shards, or plain); resume with the same --data"
             )
         if seed not in (0, state.seed):
-            raise CheckpointError(f"{folder}: trained with seed {state.seed}, not {seed}; leave --seed out")
+            raise CheckpointError(
+                f"{folder}: trained with seed {state.seed}, not {seed}; leave --seed out"
+            )
         if state.processes != processes:
             raise CheckpointError(
-                f"{folder}: the checkpoint was trained by {state.processes} processes, this run has {processes}: sums would differ; resume with as many"
+                f"{folder}: the checkpoint was trained by {state.processes} processes, this run has"
+                f" {processes}: sums would differ; resume with as many"
             )
         if state.sharded != shard:
-            begun, remedy = ("sharded", "with") if state.sharded else ("without sharding", "without")
-            raise CheckpointError(f"{folder}: the checkpoint was trained {begun}: sums would differ; resume {remedy} --shard")
+            begun, remedy = (
+                ("sharded", "with") if state.sharded else ("without sharding", "without")
+            )
+            raise CheckpointError(
+                f"{folder}: the checkpoint was trained {begun}: sums would differ; resume {remedy}"
+                " --shard"
+            )
     else:
         if (folder / CONFIG_NAME).exists() and not force:
             raise CheckpointError(
-                f"{folder}: holds a checkpoint already; --resume goes on with it, --force replaces it"
+                f"{folder}: holds a checkpoint already; --resume goes on with it, --force"
+                " replaces it"
             )
-        state = TrainingState(0, config.recipe.steps, seed, processes, shard, _digest(corpus), {}, {})
+        state = TrainingState(
+            0, config.recipe.steps, seed, processes, shard, _digest(corpus), {}, {}
+        )
     torch.manual_seed(seed)
     model = build_model(config)
     if resume:
@@ -196,7 +222,9 @@ class _Run:
         started = saved = time.monotonic()
         tokens, losses = 0, []
         main = self.accelerator.is_main_process
-        with tqdm(total=self.steps, initial=self.step, unit="step", disable=None if main else True) as bar:
+        with tqdm(
+            total=self.steps, initial=self.step, unit="step", disable=None if main else True
+        ) as bar:
             while self.step < self.steps:
                 batch = self._batch()
                 loss = self._train_step(batch)
@@ -228,7 +256,9 @@ class _Run:
         speed = tokens / max(time.monotonic() - started, 1e-9)
         recent = losses[-50:] or [row[1] for row in self.rows[-50:]]
         loss = sum(recent) / len(recent) if recent else math.nan
-        return TrainingResult(self.step, self.steps, loss, speed, held_bytes(self.own_model, self.own_optimizer), main)
+        return TrainingResult(
+            self.step, self.steps, loss, speed, held_bytes(self.own_model, self.own_optimizer), main
+        )
 
     def _planned_steps(self, seconds: float) -> int:
         assert self.minutes is not None
@@ -243,11 +273,17 @@ class _Run:
         if self.corpus is None:
             return training_batch(recipe.task, rng, recipe.batch_size, recipe.length)
         start = text_tokenizer(self.config.tokenizer).start
-        return training_windows(rng, self.corpus.training, recipe.batch_size, recipe.length, start=start)
+        return training_windows(
+            rng, self.corpus.training, recipe.batch_size, recipe.length, start=start
+        )
 
     def _learning_rate(self) -> float:
         rising = min(1.0, (self.step + 1) / self.recipe.warmup_steps)
-        return self.recipe.learning_rate * rising * SCHEDULES[self.recipe.schedule](self.step / self.steps)
+        return (
+            self.recipe.learning_rate
+            * rising
+            * SCHEDULES[self.recipe.schedule](self.step / self.steps)
+        )
 
     def _train_step(self, batch: Batch) -> float:
         rate = self._learning_rate()
@@ -257,7 +293,8 @@ class _Run:
         total = torch.zeros((), device=self.device)
         parts = self._own_parts(batch)
         for number, rows in enumerate(parts):
-            # Gradients of processes are added up once, with the last part; if sharded with every part, so that none is ever whole.
+            # Gradients of processes are added up once, with the last part; if sharded with every
+            # part, so that none is ever whole.
             waits = number < len(parts) - 1 and not self.sharded
             with self.accelerator.no_sync(self.model) if waits else nullcontext():
                 loss = self._part_loss(batch, rows)
@@ -268,7 +305,7 @@ class _Run:
         self.optimizer.step()
         value = float(self.accelerator.reduce(total, "sum"))
         if not math.isfinite(value):
-            raise ValueError(f"the loss became {value} at step {self.step}: lower learning_rate")
+            raise InputError(f"the loss became {value} at step {self.step}: lower learning_rate")
         self.rows.append((self.step, value, rate))
         return value
 
@@ -281,8 +318,13 @@ class _Run:
 
     def _part_loss(self, batch: Batch, rows: Any) -> Tensor:
         """The part's share of the mean over the whole batch's scored positions, in nats."""
-        ids, targets, mask = (torch.from_numpy(array[rows]).to(self.device) for array in (batch.ids, batch.targets, batch.mask))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+        ids, targets, mask = (
+            torch.from_numpy(array[rows]).to(self.device)
+            for array in (batch.ids, batch.targets, batch.mask)
+        )
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"
+        ):
             mean = self.loss(self.model, ids, targets, mask if not batch.mask.all() else None)
         share = batch.mask[rows].sum() / batch.mask.sum()
         return mean * float(share)
@@ -290,7 +332,9 @@ class _Run:
     def _accuracy(self, batch: Batch) -> float:
         """Share of exact examples, in the contract's arithmetic."""
         with torch.no_grad():
-            logits, _ = self.own_model(torch.from_numpy(batch.ids).to(self.device), mode="fakequant")
+            logits, _ = self.own_model(
+                torch.from_numpy(batch.ids).to(self.device), mode="fakequant"
+            )
         return batch.num_exact(logits.argmax(dim=-1).cpu().numpy()) / len(batch.ids)
 
     def _is_time_to_save(self, seconds: float) -> bool:
@@ -302,13 +346,23 @@ class _Run:
         return due[0] and self.accelerator.is_main_process
 
     def _save(self) -> None:
-        """By the first process; if the model is sharded all of them call this, and give their shares."""
+        """By the first process.
+
+        If the model is sharded all of them call this, and give their shares.
+        """
         writes = self.accelerator.is_main_process
         weights, moments = gather(self.own_model, self.own_optimizer, keep=writes)
         if not writes:
             return
         state = TrainingState(
-            self.step, self.steps, self.seed, self.processes, self.sharded, _digest(self.corpus), weights, moments
+            self.step,
+            self.steps,
+            self.seed,
+            self.processes,
+            self.sharded,
+            _digest(self.corpus),
+            weights,
+            moments,
         )
         if not self.begun:
             begin_checkpoint(self.folder, self.config)
@@ -326,7 +380,11 @@ def _loss(model: Callable[..., Any], ids: Tensor, targets: Tensor, mask: Tensor 
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
     if torch.compiler.is_compiling():
         # Shapes that do not depend on the mask.
-        return F.cross_entropy(logits.flatten(0, 1).float(), targets.masked_fill(~mask, -100).flatten(), ignore_index=-100)
+        return F.cross_entropy(
+            logits.flatten(0, 1).float(),
+            targets.masked_fill(~mask, -100).flatten(),
+            ignore_index=-100,
+        )
     return F.cross_entropy(logits[mask].float(), targets[mask])
 
 
@@ -335,7 +393,9 @@ def _events(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ValueError("--tensorboard: the package is missing: pip install 'mmfree[tensorboard]'") from None
+        raise InputError(
+            "--tensorboard: the package is missing: pip install 'mmfree[tensorboard]'"
+        ) from None
     return SummaryWriter(str(folder / "tensorboard"))
 
 
@@ -343,7 +403,7 @@ def _corpus(config: RunConfig, paths: list[Path]) -> Corpus | None:
     if config.recipe.task == "text":
         return load_corpus(paths, text_tokenizer(config.tokenizer), minimum=config.recipe.length)
     if paths:
-        raise ValueError(f"--data is for text; task {config.recipe.task} makes its own examples")
+        raise InputError(f"--data is for text; task {config.recipe.task} makes its own examples")
     return None
 
 
@@ -355,8 +415,8 @@ def _digest(corpus: Corpus | None) -> str:
 def _check_resumable(folder: Path, config: RunConfig) -> None:
     if load_config(folder) != config:
         raise CheckpointError(
-            f"{folder}: the checkpoint was made with another config; resume with the same preset or "
-            "file, or train into another folder"
+            f"{folder}: the checkpoint was made with another config; resume with the same preset or"
+            " file, or train into another folder"
         )
 
 

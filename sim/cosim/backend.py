@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.chip.design import design_for
+from mmfree.errors import CheckFailed
 from mmfree.golden.pow2 import Golden
 from mmfree.tape.pow2 import Tape
 from mmfree.text.tokenizers import tokenizer_from_dict
 from sim.cosim.run import CosimResult, Sequence, cosim
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(CheckFailed):
     """Chip and golden model differ."""
 
 
@@ -36,7 +37,10 @@ class RtlBackend:
         return Golden(self.tape).state(batch)
 
     def run(self, ids: NDArray[np.integer], state: Any) -> tuple[NDArray[np.float32], Any]:
-        """See ``mmfree.inference.backends.Backend``: one simulation, the sequences one after another."""
+        """See ``mmfree.inference.backends.Backend``.
+
+        One simulation, the sequences one after another.
+        """
         sequences = [
             Sequence(prompt=row.tolist(), state=state[:, index]) for index, row in enumerate(ids)
         ]

@@ -42,7 +42,10 @@ class Divergence:
 
     @classmethod
     def outside_vectors(cls) -> Divergence:
-        """Every vector write agrees: what differs is how state, logits, next token or counters are read out."""
+        """Every vector write agrees.
+
+        What differs is how state, logits, next token or counters are read out.
+        """
         return cls(segment="none", vector="read-out", index=0, expected=None, got=None, cycle=None)
 
 
@@ -89,7 +92,8 @@ def first_divergence(
 ) -> Divergence | None:
     """Compare the writes of one token with the golden model's trace of it.
 
-    ``trace``: intermediate name -> vector. Returns None if every write agrees and every element was written. The state's index counts within its layer.
+    ``trace``: intermediate name -> vector. Returns None if every write agrees and every element was
+    written. The state's index counts within its layer.
     """
     missing = {key: set(range(len(values))) for key, values in _expected(trace, tape).items()}
     height = -(-tape.config.hidden_size // design.rows) * design.rows
@@ -103,7 +107,9 @@ def first_divergence(
         if write.vector == "state":
             index -= (tape.segments[write.segment - 1].layer or 0) * height
         expected = trace.get(key)
-        if expected is None or (write.vector == "x" and write.segment == 0 and index >= len(expected)):
+        if expected is None or (
+            write.vector == "x" and write.segment == 0 and index >= len(expected)
+        ):
             continue  # padding of the embedding's last word
         if not 0 <= index < len(expected) or int(expected[index]) != write.value:
             wanted = int(expected[index]) if 0 <= index < len(expected) else None
@@ -137,7 +143,13 @@ def _key(segment: Segment, vector: str) -> str:
 
 def _expected(trace: dict[str, NDArray[Any]], tape: Tape) -> dict[str, NDArray[Any]]:
     """The traced vectors that the chip writes to a memory, in order."""
-    written = {"gates": ("h", "u"), "output": ("x",), "glu": ("u",), "down": ("x",), "head": ("logits",)}
+    written = {
+        "gates": ("h", "u"),
+        "output": ("x",),
+        "glu": ("u",),
+        "down": ("x",),
+        "head": ("logits",),
+    }
     keys = ["embedding"]
     keys += [f"{s.name}/{vector}" for s in tape.segments for vector in written[s.kind]]
     return {key: trace[key] for key in keys}

@@ -46,7 +46,10 @@ class Fault:
 
 
 class Driver:
-    """Sends requests, takes results, and reads the chip's state, logits and counters; drives at falling edges, so that every rising edge sees steady inputs."""
+    """Sends requests, takes results, and reads the chip's state, logits and counters.
+
+    Drives at falling edges, so that every rising edge sees steady inputs.
+    """
 
     def __init__(self, dut: Any, design: Design, run: Run) -> None:
         self._dut, self._design, self._run = dut, design, run
@@ -68,7 +71,13 @@ class Driver:
         dut.rst.value = 0
 
     async def send(
-        self, token: int, begin: bool, *, temperature: int = 0, limit: int = 1, stop: int | None = None
+        self,
+        token: int,
+        begin: bool,
+        *,
+        temperature: int = 0,
+        limit: int = 1,
+        stop: int | None = None,
     ) -> None:
         """Send a request to an idle chip. Ends at the falling edge behind its acceptance."""
         dut, run = self._dut, self._run
@@ -109,7 +118,9 @@ class Driver:
         if int(dut.fault__valid.value):
             payload = int(dut.fault__payload.value)
             memory_bits = _bits(len(LOADED_MEMORIES))
-            return Fault(LOADED_MEMORIES[payload & ((1 << memory_bits) - 1)], payload >> memory_bits)
+            return Fault(
+                LOADED_MEMORIES[payload & ((1 << memory_bits) - 1)], payload >> memory_bits
+            )
         payload = int(dut.result__payload.value)
         return payload & ((1 << self._row_bits) - 1), bool(payload >> self._row_bits)
 
@@ -157,7 +168,8 @@ class Driver:
         if differing := [name for name in mine if mine[name] != other[name]]:
             name = differing[0]
             raise LoadRefusedError(
-                f"the image was laid out for another design: {name} of {other[name]}, but the chip has {mine[name]}"
+                f"the image was laid out for another design: {name} of {other[name]}, but the chip"
+                f" has {mine[name]}"
             )
         await self.load(image.writes())
 
@@ -192,7 +204,9 @@ class Driver:
         if write is not None and int(self._dut.load_refused.value):
             memory, word = write
             why = "a token is being played" if int(self._dut.playing.value) else "it does not exist"
-            raise LoadRefusedError(f"the chip refused to write word {word} of {LOADED_MEMORIES[memory]}: {why}")
+            raise LoadRefusedError(
+                f"the chip refused to write word {word} of {LOADED_MEMORIES[memory]}: {why}"
+            )
 
     async def read_words(self, address: Any, output: Any, count: int) -> NDArray[np.int16]:
         """``count`` words of P values through a read port, as int16 [count * P]."""

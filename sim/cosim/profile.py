@@ -13,7 +13,8 @@ from hdl.control.counters import CYCLE_COUNTERS
 class Profiler:
     """Attributes the growth of the cycle counters to the segment in progress.
 
-    ``cycles[name]`` holds, for each segment of the tape and for "embedding", its cycles by cause, summed over the tokens played.
+    ``cycles[name]`` holds, for each segment of the tape and for "embedding", its cycles by cause,
+    summed over the tokens played.
     """
 
     def __init__(self, dut: Any, names: list[str], read: Callable[[], dict[str, int]]) -> None:

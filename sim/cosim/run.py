@@ -23,6 +23,7 @@ from hdl.toolchain.emit import TOP, VERILOG_NAME, convert_rtlil, convert_verilog
 from mmfree.chip.design import LOADED_MEMORIES, Design
 from mmfree.chip.layout import layout
 from mmfree.contract.pow2 import TEMPERATURE_MAX
+from mmfree.errors import InputError
 from mmfree.golden.sampling import seed_registers
 from mmfree.tape.pow2 import Tape
 from sim.cosim.run_folder import (
@@ -35,19 +36,23 @@ from sim.cosim.run_folder import (
     write_tapes,
 )
 from sim.simulators.icarus import WAVEFORM_NAME
-from sim.simulators.runner import build, run
-from sim.simulators.verilator import SimulatorError
+from sim.simulators.runner import SimulationFailed, build, run
 
-CELLS = Path(__file__).parent / "ecp5_cells.v"
+CELLS = Path(__file__).parents[1] / "simulators" / "ecp5_cells.v"
 """Models of the cells of the ECP5 that are placed by hand."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sequence:
-    """Tokens to play from a fresh state: a prompt, then ``generate`` - 1 more positions, each fed the chip's own choice of the position before.
+    """Tokens to play from a fresh state.
 
-    So ``generate`` tokens are chosen after the prompt, the first by the prompt's last position: the likeliest, or with ``temperature`` (in 64ths) drawn, from ``seed``.
-    ``stop`` ends the sequence when it is chosen. ``state`` (int16 [L, d]) instead of a fresh one is written into the chip. ``model``: number of the tape.
+    a prompt, then ``generate`` - 1 more positions, each fed the chip's own choice of the position
+    before.
+
+    So ``generate`` tokens are chosen after the prompt, the first by the prompt's last position: the
+    likeliest, or with ``temperature`` (in 64ths) drawn, from ``seed``. ``stop`` ends the sequence
+    when it is chosen. ``state`` (int16 [L, d]) instead of a fresh one is written into the chip.
+    ``model``: number of the tape.
     """
 
     prompt: list[int]
@@ -65,7 +70,11 @@ class Sequence:
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """Disturbance of the interfaces, for tests: probability per cycle that a token is held back, a result is not taken, weights are not available."""
+    """Disturbance of the interfaces, for tests.
+
+    Probability per cycle that a token is held back, a result is not taken, weights are not
+    available.
+    """
 
     idle: float = 0.0
     back_pressure: float = 0.0
@@ -97,8 +106,9 @@ class CosimResult:
     simulated_hz
         Clock cycles simulated per second of wall time, the golden model's time included.
     divergence
-        If not bit_exact: segment, vector and index of the first value that differs, and both values; or the segment and the memory ("fault") whose check failed, if the
-        chip withheld a token.
+        If not bit_exact: segment, vector and index of the first value that differs, and both
+        values; or the segment and the memory ("fault") whose check failed, if the chip withheld a
+        token.
     waveform
         VCD file around the divergence, if asked for.
     profile
@@ -141,8 +151,8 @@ def cosim(
     Parameters
     ----------
     tape, design
-        The model, and an accelerator that it fits; or several models: the first is in the chip's memories from the start, and others are loaded when a sequence asks
-        for them.
+        The model, and an accelerator that it fits; or several models: the first is in the chip's
+        memories from the start, and others are loaded when a sequence asks for them.
     sequences
         Each starts from a fresh state.
     loaded
@@ -158,7 +168,8 @@ def cosim(
     simulator
         "verilator", or "icarus" (some fifty times slower).
     technology
-        GENERIC, or ECP5: the chip in the cells that are placed by hand for that part (sim/simulators/ecp5_cells.v models them), its memories filled by their own initial values.
+        GENERIC, or ECP5: the chip in the cells that are placed by hand for that part
+        (sim/simulators/ecp5_cells.v models them), its memories filled by their own initial values.
 
     array
         Makes the chip's array: another one than the ternary is for experiments.
@@ -167,10 +178,12 @@ def cosim(
     ------
     LayoutError
         If the tape does not fit the design.
-    ValueError
+    InputError
         If a sequence is empty or a token id is not in the vocabulary.
-    SimulatorError
-        If the simulator or a compiler is missing, or the simulation itself fails.
+    ToolMissing
+        If the simulator or a compiler is not installed.
+    SimulationFailed
+        If the chip hangs.
     """
     tapes = tape if isinstance(tape, list) else [tape]
     check_sequences(sequences, tapes)
@@ -187,35 +200,43 @@ def cosim(
         write_chip(folder, tapes, design, loaded=loaded, technology=technology, array=array)
         result = _simulate(folder, asked, simulator)
         logits, states = read_values(folder, result.positions)
-        if result.divergence is not None and "fault" not in result.divergence and waveform is not None:
+        if (
+            result.divergence is not None
+            and "fault" not in result.divergence
+            and waveform is not None
+        ):
             _record(folder, asked, result.divergence, waveform, simulator)
     return _outcome(design, result, logits, states, waveform)
 
 
 def check_sequences(sequences: list[Sequence], tapes: list[Tape]) -> None:
-    """ValueError for the first sequence that cannot be played."""
+    """InputError for the first sequence that cannot be played."""
     for sequence in sequences:
         _check_sequence(sequence, tapes)
 
 
 def _check_sequence(sequence: Sequence, tapes: list[Tape]) -> None:
     if not sequence.prompt:
-        raise ValueError("a prompt must hold at least one token")
+        raise InputError("a prompt must hold at least one token")
     if not 0 <= sequence.model < len(tapes):
-        raise ValueError(f"there is no model {sequence.model}: {len(tapes)} were given")
+        raise InputError(f"there is no model {sequence.model}: {len(tapes)} were given")
     tape = tapes[sequence.model]
     vocab_size, head_size = tape.config.vocab_size, tape.config.head_size
     if not 0 <= sequence.temperature <= TEMPERATURE_MAX:
-        raise ValueError(f"temperature must lie in 0..{TEMPERATURE_MAX} 64ths, got {sequence.temperature}")
+        raise InputError(
+            f"temperature must lie in 0..{TEMPERATURE_MAX} 64ths, got {sequence.temperature}"
+        )
     seed_registers(sequence.seed)
     if not 0 <= sequence.generate < 1 << LIMIT_BITS:
-        raise ValueError(f"generate must lie in 0..{(1 << LIMIT_BITS) - 1}, got {sequence.generate}")
+        raise InputError(
+            f"generate must lie in 0..{(1 << LIMIT_BITS) - 1}, got {sequence.generate}"
+        )
     if sequence.stop is not None and not 0 <= sequence.stop < head_size:
-        raise ValueError(f"stop token {sequence.stop} is not in the vocabulary of {head_size}")
+        raise InputError(f"stop token {sequence.stop} is not in the vocabulary of {head_size}")
     if bad := [token for token in sequence.prompt if not 0 <= token < vocab_size]:
-        raise ValueError(f"token {bad[0]} is not in the vocabulary of {vocab_size}")
+        raise InputError(f"token {bad[0]} is not in the vocabulary of {vocab_size}")
     if sequence.generate > 1 and tape.config.head_size > vocab_size:
-        raise ValueError("the head's rows are not tokens of this vocabulary: nothing to feed back")
+        raise InputError("the head's rows are not tokens of this vocabulary: nothing to feed back")
 
 
 def write_chip(
@@ -227,17 +248,28 @@ def write_chip(
     technology: Technology = Technology.GENERIC,
     array: ArrayOf = TernaryArray,
 ) -> None:
-    """Verilog, memory files and tapes, as a simulation of them needs; ``loaded``: the memories are empty."""
+    """Verilog, memory files and tapes, as a simulation of them needs.
+
+    ``loaded``: the memories are empty.
+    """
     images = [layout(tape, design) for tape in tapes]
     image = images[0]
     if loaded:
-        image = replace(image, words={name: [0] * len(words) for name, words in image.words.items()})
+        image = replace(
+            image, words={name: [0] * len(words) for name, words in image.words.items()}
+        )
     write_memory_files(image, design, folder)
     if technology is Technology.ECP5:
         # Memories deep enough for block RAM hold their words as parameters of its cells.
-        files = [name for name in LOADED_MEMORIES[1:] if design.loaded_shape(name).depth <= DISTRIBUTED_DEPTH]
+        files = [
+            name
+            for name in LOADED_MEMORIES[1:]
+            if design.loaded_shape(name).depth <= DISTRIBUTED_DEPTH
+        ]
         files += design.weight_memories if design.weight_words <= DISTRIBUTED_DEPTH else ()
-        verilog = convert_verilog(convert_rtlil(Accelerator(design, image, array=array), technology), files)
+        verilog = convert_verilog(
+            convert_rtlil(Accelerator(design, image, array=array), technology), files
+        )
         verilog += CELLS.read_text()
     else:
         verilog = convert_verilog(convert_rtlil(Accelerator(design, array=array)), design.memories)
@@ -253,7 +285,7 @@ def _simulate(folder: Path, asked: Run, simulator: str, trace: str = "") -> Resu
     with _progress_bar(folder, positions):
         try:
             run(model, "sim.cosim.testbench", folder)
-        except SimulatorError:
+        except SimulationFailed:
             # A difference fails the test, after it has reported what it found.
             if (result := read_result(folder)) is None:
                 raise
@@ -286,7 +318,7 @@ def _progress_bar(folder: Path, positions: int) -> Iterator[None]:
 def _record(
     folder: Path, asked: Run, divergence: dict[str, Any], waveform: Path, simulator: str
 ) -> None:
-    """Play the differing token once more, alone, from the state before it, and keep the waveform."""
+    """Play the differing token again, alone, from the state before it, and keep the waveform."""
     state = None if divergence["begin"] else divergence["state"]
     model = asked.sequences[divergence["sequence"]]["model"]
     sequences = [Sequence(prompt=[divergence["token"]], model=model).to_dict() | {"state": state}]

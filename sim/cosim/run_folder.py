@@ -1,4 +1,7 @@
-"""The folder in which a co-simulation runs: what both sides of the simulator's wall write and read there."""
+"""The folder in which a co-simulation runs.
+
+What both sides of the simulator's wall write and read there.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ def tape_name(model: int) -> str:
 class Run:
     """What is asked for.
 
-    ``sequences``: ``sim.cosim.run.Sequence`` as plain JSON types. ``loaded``: the memories hold no tape at first; every tape comes through the load port. ``checked``: the golden model plays beside. ``idle``, ``back_pressure``, ``pause``: probabilities per cycle of a token held back, a result not taken, weights not available.
+    ``sequences``: ``sim.cosim.run.Sequence`` as plain JSON types. ``loaded``: the memories hold no
+    tape at first; every tape comes through the load port. ``checked``: the golden model plays
+    beside. ``idle``, ``back_pressure``, ``pause``: probabilities per cycle of a token held back, a
+    result not taken, weights not available.
     """
 
     design: dict[str, Any]
@@ -91,8 +97,12 @@ def read_result(folder: Path) -> Result | None:
     return Result(**json.loads(path.read_text())) if path.exists() else None
 
 
-def read_values(folder: Path, positions: int) -> tuple[list[NDArray[np.int16]], list[NDArray[np.int16]]]:
-    """Logits [rows] of the chip at every position, and its state [L, d] behind every sequence that was played to its end."""
+def read_values(
+    folder: Path, positions: int
+) -> tuple[list[NDArray[np.int16]], list[NDArray[np.int16]]]:
+    """Logits [rows] of the chip at every position, and its state [L, d] behind every sequence that
+    was played to its end.
+    """
     path = folder / _VALUES_NAME
     arrays = []
     with path.open("rb") as file:
@@ -109,7 +119,10 @@ def write_tapes(folder: Path, tapes: list[Tape]) -> None:
 
 def read_tapes(folder: Path) -> list[Tape]:
     """What ``write_tapes`` wrote."""
-    return [read_tape(folder / tape_name(model)) for model in range(len(list(folder.glob("model*.tape"))))]
+    return [
+        read_tape(folder / tape_name(model))
+        for model in range(len(list(folder.glob("model*.tape"))))
+    ]
 
 
 def note_position(folder: Path) -> None:

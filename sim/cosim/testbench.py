@@ -1,6 +1,7 @@
 """The cocotb side of a co-simulation: driver, monitor, model and scoreboard.
 
-Runs inside the simulator, in the run's folder: reads what is asked for and the tape, and writes what ``sim/cosim/run_folder.py`` names. ``sim/cosim/run.py`` prepares the folder and starts it.
+Runs inside the simulator, in the run's folder: reads what is asked for and the tape, and writes
+what ``sim/cosim/run_folder.py`` names. ``sim/cosim/run.py`` prepares the folder and starts it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Model:
 
 
 class Testbench:
-    """Plays a run on chip and model, and compares every logit, state word, chosen row and saturation count."""
+    """Plays a run on chip and model, and compares every logit, state word, chosen row and
+    saturation count.
+    """
 
     def __init__(self, dut: Any, run: Run, tapes: list[Tape]) -> None:
         self.dut, self.run, self.tapes = dut, run, tapes
@@ -122,7 +125,10 @@ class Testbench:
     async def _compare(
         self, token: int, begin: bool, temperature: int, *, last: bool, stop: int | None = None
     ) -> int:
-        """Compare everything about the token being played with the model's; returns the chip's row."""
+        """Compare everything about the token being played with the model's.
+
+        Returns the chip's row.
+        """
         before = self.model.state
         answer = await self.driver.wait()
         note_position(FOLDER)
@@ -222,7 +228,10 @@ class Testbench:
 
 @cocotb.test()
 async def play(dut: Any) -> None:
-    """Play what the run's folder asks for and report there; fails if chip and model differ anywhere."""
+    """Play what the run's folder asks for and report there.
+
+    Fails if chip and model differ anywhere.
+    """
     run = read_run(FOLDER)
     testbench = Testbench(dut, run, read_tapes(FOLDER))
     await testbench.play_all()

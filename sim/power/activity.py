@@ -16,6 +16,7 @@ from hdl.array.ternary_array import ArrayOf, TernaryArray
 from hdl.toolchain.emit import TOP, VERILOG_NAME, convert_rtlil, write_memory_files
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
+from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
 from mmfree.tape.pow2 import Tape
 from sim.cosim.driver import CLOCK_NS
@@ -32,7 +33,10 @@ _COUNT_LIMIT = 1 << 63
 _MODULE = re.compile(r"^module (\S+)\n(.*?)^end$", re.MULTILINE | re.DOTALL)
 _CELL = re.compile(r"^  cell \\(\S+) \\(\S+)$", re.MULTILINE)
 _REGISTER = re.compile(r"^  cell \$dff \S+\n(?:.*\n)*?    connect \\Q (.+)$", re.MULTILINE)
-_READ = re.compile(r"^  cell \$memrd_v2 \S+\n(?:    .*\n)*?    connect \\EN (.+)\n(?:    .*\n)*?  end$", re.MULTILINE)
+_READ = re.compile(
+    r"^  cell \$memrd_v2 \S+\n(?:    .*\n)*?    connect \\EN (.+)\n(?:    .*\n)*?  end$",
+    re.MULTILINE,
+)
 _DATA = re.compile(r"^    connect \\DATA (.+)$", re.MULTILINE)
 _NAME = re.compile(r"(?:\\|(?=\$))([^\s\]}]+)")
 """Of a wire: a public name without its backslash, or a private one, $ and all."""
@@ -40,7 +44,11 @@ _NAME = re.compile(r"(?:\\|(?=\$))([^\s\]}]+)")
 
 @dataclass(frozen=True, kw_only=True)
 class BlockActivity:
-    """A block of the accelerator, with all that it holds: bits of its registers and of what its memories read, how often these changed in the run, and how often a bit was read (``reads``: bits times cycles in which their memory was enabled)."""
+    """A block of the accelerator, with all that it holds.
+
+    Bits of its registers and of what its memories read, how often these changed in the run, and how
+    often a bit was read (``reads``: bits times cycles in which their memory was enabled).
+    """
 
     registers: int = 0
     register_toggles: int = 0
@@ -49,7 +57,10 @@ class BlockActivity:
     reads: int = 0
 
     def toggle_rate(self, cycles: int, otherwise: float) -> float:
-        """Toggles per register and cycle in a run of ``cycles``; ``otherwise`` if there is no register."""
+        """Toggles per register and cycle in a run of ``cycles``.
+
+        ``otherwise`` if there is no register.
+        """
         return self.register_toggles / self.registers / cycles if self.registers else otherwise
 
     def read_share(self, cycles: int) -> float:
@@ -59,10 +70,13 @@ class BlockActivity:
 
 @dataclass(frozen=True, kw_only=True)
 class Activity:
-    """What switched in a run of ``tokens`` tokens on ``cycles`` cycles, by block ("top": what stands in none).
+    """What switched in a run of ``tokens`` tokens on ``cycles`` cycles, by block ("top".
 
-    Zero-delay simulation of the RTL: every register changes at most once a cycle, and glitches do not show.
-    ``text``: where the tokens came from. ``tape_sha256`` and ``design``: what was played on what.
+    What stands in none).
+
+    Zero-delay simulation of the RTL: every register changes at most once a cycle, and glitches do
+    not show. ``text``: where the tokens came from. ``tape_sha256`` and ``design``: what was played
+    on what.
     """
 
     tape_sha256: str
@@ -81,26 +95,34 @@ class Activity:
     def toggle_rate(self) -> float:
         """Toggles per register and cycle, of all blocks."""
         registers = sum(block.registers for block in self.blocks.values())
-        return sum(block.register_toggles for block in self.blocks.values()) / registers / self.cycles
+        return (
+            sum(block.register_toggles for block in self.blocks.values()) / registers / self.cycles
+        )
 
     def write(self, path: Path) -> None:
         """As JSON."""
-        write_atomically(path, (json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n").encode())
+        write_atomically(
+            path, (json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n").encode()
+        )
 
     def check(self, tape: Tape, design: Design, source: str) -> None:
-        """ValueError if the activity is of another tape or another design."""
+        """InputError if the activity is of another tape or another design."""
         if self.tape_sha256 != tape.sha256:
-            raise ValueError(
-                f"{source}: activity of another tape ({self.tape_sha256[:12]}, not {tape.sha256[:12]}); measure this one without --activity"
+            raise InputError(
+                f"{source}: activity of another tape ({self.tape_sha256[:12]}, not"
+                f" {tape.sha256[:12]}); measure this one without --activity"
             )
         if self.design != design.to_dict():
             own = design.to_dict()
-            name = next(name for name in (*own, *self.design) if self.design.get(name) != own.get(name))
-            raise ValueError(
-                f"{source}: activity of another design ({name} {self.design.get(name)!r}, not {own.get(name)!r}); give its --lanes and --bits, or measure this one"
+            name = next(
+                name for name in (*own, *self.design) if self.design.get(name) != own.get(name)
+            )
+            raise InputError(
+                f"{source}: activity of another design ({name} {self.design.get(name)!r}, not"
+                f" {own.get(name)!r}); give its --lanes and --bits, or measure this one"
             )
         if missing := sorted(_NEEDED - self.blocks.keys()):
-            raise ValueError(f"{source}: no activity of block {missing[0]}")
+            raise InputError(f"{source}: no activity of block {missing[0]}")
 
 
 def read_activity(path: Path) -> Activity:
@@ -108,29 +130,44 @@ def read_activity(path: Path) -> Activity:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is not such a one.
     """
     values = read_json(path)
     if not isinstance(values, dict) or values.pop("schema", None) != SCHEMA:
-        raise ValueError(f"{path}: not an activity file of schema {SCHEMA}")
+        raise InputError(f"{path}: not an activity file of schema {SCHEMA}")
     try:
         blocks = {name: BlockActivity(**block) for name, block in values.pop("blocks").items()}
         activity = Activity(blocks=blocks, **values)
     except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path}: not an activity file: {error}") from None
-    if not (isinstance(activity.tape_sha256, str) and isinstance(activity.design, dict) and isinstance(activity.text, str)):
-        raise ValueError(f"{path}: not an activity file: tape_sha256 and text must be strings, design an object")
+        raise InputError(f"{path}: not an activity file: {error}") from None
+    if not (
+        isinstance(activity.tape_sha256, str)
+        and isinstance(activity.design, dict)
+        and isinstance(activity.text, str)
+    ):
+        raise InputError(
+            f"{path}: not an activity file: tape_sha256 and text must be strings, design an object"
+        )
     counts = {"tokens": activity.tokens, "cycles": activity.cycles}
-    counts |= {f"{name}.{key}": value for name, block in blocks.items() for key, value in asdict(block).items()}
+    counts |= {
+        f"{name}.{key}": value
+        for name, block in blocks.items()
+        for key, value in asdict(block).items()
+    }
     for name, value in counts.items():
         if type(value) is not int or not ("." not in name) <= value < _COUNT_LIMIT:
-            raise ValueError(f"{path}: {name}: counts must be integers, and positive, got {value!r:.40}")
+            raise InputError(
+                f"{path}: {name}: counts must be integers, and positive, got {value!r:.40}"
+            )
     for name, block in blocks.items():
-        if block.register_toggles > block.registers * activity.cycles or max(block.reads, block.read_toggles) > block.read_bits * activity.cycles:
-            raise ValueError(f"{path}: {name}: nothing changes, or is read, more than once a cycle")
+        if (
+            block.register_toggles > block.registers * activity.cycles
+            or max(block.reads, block.read_toggles) > block.read_bits * activity.cycles
+        ):
+            raise InputError(f"{path}: {name}: nothing changes, or is read, more than once a cycle")
     if not any(block.registers for block in blocks.values()):
-        raise ValueError(f"{path}: no block has a register")
+        raise InputError(f"{path}: no block has a register")
     return activity
 
 
@@ -150,10 +187,12 @@ def measure_activity(
 
     Raises
     ------
-    ValueError
+    InputError
         If the prompt is empty or holds a token that is not in the vocabulary.
-    SimulatorError
-        If the simulator or a compiler is missing, or the chip chose another token than the golden model.
+    ToolMissing
+        If the simulator or a compiler is not installed.
+    SimulationFailed
+        If the chip chose another token than the golden model.
     """
     sequence = Sequence(prompt=prompt)
     check_sequences([sequence], [tape])
@@ -166,12 +205,20 @@ def measure_activity(
         cycles, nets = count_toggles(folder, asked)
     blocks = by_block(nets, watched_nets(convert_rtlil(Accelerator(design, array=array))), cycles)
     return Activity(
-        tape_sha256=tape.sha256, design=design.to_dict(), text=text, tokens=len(prompt), cycles=cycles, blocks=blocks
+        tape_sha256=tape.sha256,
+        design=design.to_dict(),
+        text=text,
+        tokens=len(prompt),
+        cycles=cycles,
+        blocks=blocks,
     )
 
 
 def count_toggles(folder: Path, asked: Run) -> tuple[int, list[NetToggles]]:
-    """Simulate the chip in ``folder`` without reading anything back between tokens: cycles, and every net."""
+    """Simulate the chip in ``folder`` without reading anything back between tokens.
+
+    Cycles, and every net.
+    """
     write_run(folder, asked)
     model = build([folder / VERILOG_NAME], TOP, trace="saif")
     run(model, "sim.power.activity_bench", folder)
@@ -181,7 +228,10 @@ def count_toggles(folder: Path, asked: Run) -> tuple[int, list[NetToggles]]:
 
 @dataclass(frozen=True)
 class Watched:
-    """Names of a module instance's registers, and of what its memories read: with the name of the flag that enables it, or "" if it is always enabled."""
+    """Names of a module instance's registers, and of what its memories read.
+
+    With the name of the flag that enables it, or "" if it is always enabled.
+    """
 
     registers: frozenset[str]
     reads: Mapping[str, str]
@@ -216,10 +266,16 @@ def _names(signals: Iterable[str]) -> list[str]:
     return [name for signal in signals for name in _NAME.findall(signal)]
 
 
-def by_block(nets: list[NetToggles], watched: dict[tuple[str, ...], Watched], cycles: int) -> dict[str, BlockActivity]:
+def by_block(
+    nets: list[NetToggles], watched: dict[tuple[str, ...], Watched], cycles: int
+) -> dict[str, BlockActivity]:
     """Counts of the blocks that stand in the top module, in a run of ``cycles``."""
     blocks: dict[str, BlockActivity] = defaultdict(BlockActivity)
-    enabled = {(net.scope, net.name): round(net.high_ps / (1000 * CLOCK_NS)) for net in nets if net.bits == 1}
+    enabled = {
+        (net.scope, net.name): round(net.high_ps / (1000 * CLOCK_NS))
+        for net in nets
+        if net.bits == 1
+    }
     for net in nets:
         if (names := watched.get(net.scope)) is None:
             continue
@@ -243,5 +299,8 @@ def by_block(nets: list[NetToggles], watched: dict[tuple[str, ...], Watched], cy
 
 
 def block_of(scope: tuple[str, ...]) -> str:
-    """Name of the block of the top module that a scope lies in; Amaranth adds $N to names that clash."""
+    """Name of the block of the top module that a scope lies in.
+
+    Amaranth adds $N to names that clash.
+    """
     return scope[1].partition("$")[0] if len(scope) > 1 else "top"

@@ -1,6 +1,9 @@
-"""The cocotb side of a measurement of activity: the chip alone, one token after another, its choices compared with the golden model's.
+"""The cocotb side of a measurement of activity.
 
-Runs inside the simulator, in the run's folder. Nothing is read back between tokens, for that would switch what no token switches.
+The chip alone, one token after another, its choices compared with the golden model's.
+
+Runs inside the simulator, in the run's folder. Nothing is read back between tokens, for that would
+switch what no token switches.
 """
 
 from __future__ import annotations
@@ -32,5 +35,7 @@ async def play(dut: Any) -> None:
             assert not isinstance(answer, Fault), answer
             if run.checked:
                 _, expected, _ = model.play(token, begin)
-                assert answer[0] == expected, f"the chip chose row {answer[0]}, the golden model {expected}"
+                assert answer[0] == expected, (
+                    f"the chip chose row {answer[0]}, the golden model {expected}"
+                )
             begin = False

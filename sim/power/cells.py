@@ -1,4 +1,7 @@
-"""What a token's matrices take in bare cells of a chip of one's own: additions against multiplications, and weights out of SRAM."""
+"""What a token's matrices take in bare cells of a chip of one's own.
+
+Additions against multiplications, and weights out of SRAM.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ _INT8_BITS = 7
 
 @dataclass(frozen=True, kw_only=True)
 class CellEnergy:
-    """Joules per token of all matrices in cells of a node: arithmetic, and every weight read from SRAM once."""
+    """Joules per token of all matrices in cells of a node.
+
+    Arithmetic, and every weight read from SRAM once.
+    """
 
     node: str
     weights_are: str
@@ -27,7 +33,9 @@ class CellEnergy:
 def cell_energies(ternary_weights: int, design: Design) -> list[CellEnergy]:
     """Of ternary weights in a design's code, and of as many int8 weights, at each node.
 
-    A ternary weight, a zero too, adds an activation to an accumulator of the design's width; an int8 weight multiplies, and adds to as many bits more as its product has. An addition's energy is taken to be linear in its bits.
+    A ternary weight, a zero too, adds an activation to an accumulator of the design's width; an
+    int8 weight multiplies, and adds to as many bits more as its product has. An addition's energy
+    is taken to be linear in its bits.
     """
     code_bits = design.num_groups * design.group_bits / design.lanes
 
@@ -38,10 +46,23 @@ def cell_energies(ternary_weights: int, design: Design) -> list[CellEnergy]:
     for node in NODES:
         for name, bits, arithmetic in (
             ("ternary", code_bits, lambda values: _add(values, design.accumulator_bits)),
-            ("int8", 8, lambda values: values["multiply_8"] + _add(values, design.accumulator_bits + _INT8_BITS)),
+            (
+                "int8",
+                8,
+                lambda values: (
+                    values["multiply_8"] + _add(values, design.accumulator_bits + _INT8_BITS)
+                ),
+            ),
         ):
             memory = per_weight(_read(bits), node)
-            found.append(CellEnergy(node=node, weights_are=name, arithmetic=per_weight(arithmetic, node), weight_memory=memory))
+            found.append(
+                CellEnergy(
+                    node=node,
+                    weights_are=name,
+                    arithmetic=per_weight(arithmetic, node),
+                    weight_memory=memory,
+                )
+            )
     return found
 
 

@@ -1,4 +1,6 @@
-"""Technology files: what a part's cells and memories take, each number with its source, its label and its uncertainty.
+"""Technology files.
+
+What a part's cells and memories take, each number with its source, its label and its uncertainty.
 
 Labels: V read in the primary source, S quoted by another source, D derived from such, K recalled.
 """
@@ -12,12 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from hdl.toolchain.families import FAMILIES
+from mmfree.errors import InputError
 
 TECHNOLOGY = Path(__file__).parent / "technology"
 FAMILY_FILES = ("ice40", "ecp5", "artix7", "ultrascale_plus")
 LABELS = "VSDK"
-REQUIRED = ("pll", "lut_toggle", "net_toggle", "ff_clock", "ff_toggle", "lutram_cycle", "ram_access", "dsp_op", "dsp_8_bits", "scale")
-"""Coefficients that every family has; ``clock_net`` (of the clock's own net, per cycle) and ``uram_access`` are 0 without."""
+REQUIRED = (
+    "pll",
+    "lut_toggle",
+    "net_toggle",
+    "ff_clock",
+    "ff_toggle",
+    "lutram_cycle",
+    "ram_access",
+    "dsp_op",
+    "dsp_8_bits",
+    "scale",
+)
+"""Coefficients that every family has.
+
+``clock_net`` (of the clock's own net, per cycle) and ``uram_access`` are 0 without.
+"""
 
 CELLS = ("luts", "flip_flops", "ram_blocks", "dsp")
 """Kinds of cells that a part's capacity tells."""
@@ -41,15 +58,17 @@ class Quantity:
     def __post_init__(self) -> None:
         numbers = (self.low, self.value, self.high)
         if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
-            raise ValueError("value, low and high must be numbers")
+            raise InputError("value, low and high must be numbers")
         if not all(isinstance(text, str) for text in (self.unit, self.label, self.source)):
-            raise ValueError("unit, label and source must be strings")
+            raise InputError("unit, label and source must be strings")
         if not 0 <= self.low <= self.value <= self.high:
-            raise ValueError(f"must be 0 <= low <= value <= high, got {self.low}, {self.value}, {self.high}")
+            raise InputError(
+                f"must be 0 <= low <= value <= high, got {self.low}, {self.value}, {self.high}"
+            )
         if self.label not in LABELS or len(self.label) != 1:
-            raise ValueError(f"label must be one of {', '.join(LABELS)}, got {self.label!r}")
+            raise InputError(f"label must be one of {', '.join(LABELS)}, got {self.label!r}")
         if not self.source:
-            raise ValueError("source must say where the number comes from")
+            raise InputError("source must say where the number comes from")
 
 
 ZERO = Quantity(0, 0, 0, "pJ", "V", "the part has none")
@@ -57,7 +76,9 @@ ZERO = Quantity(0, 0, 0, "pJ", "V", "the part has none")
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part: ``family`` (of hdl/toolchain/families.py), what it holds (``capacity``), and its coefficients, ``static`` included."""
+    """A part: ``family`` (of hdl/toolchain/families.py), what it holds (``capacity``), and its
+    coefficients, ``static`` included.
+    """
 
     name: str
     device: str
@@ -77,15 +98,19 @@ def load_part(name: str, technology: Path | None = None) -> Part:
 
     Raises
     ------
-    ValueError
+    InputError
         If there is no such part, or its file is not sound.
     """
-    paths = [technology] if technology is not None else [TECHNOLOGY / f"{file}.toml" for file in FAMILY_FILES]
+    paths = (
+        [technology]
+        if technology is not None
+        else [TECHNOLOGY / f"{file}.toml" for file in FAMILY_FILES]
+    )
     parts: dict[str, Part] = {}
     for path in paths:
         parts |= load_parts(path)
     if name not in parts:
-        raise ValueError(f"there is no part {name!r}: {', '.join(parts)}")
+        raise InputError(f"there is no part {name!r}: {', '.join(parts)}")
     return parts[name]
 
 
@@ -94,44 +119,60 @@ def load_parts(path: Path) -> dict[str, Part]:
 
     Raises
     ------
-    ValueError
+    InputError
         If a coefficient is missing, negative, or without label or source; the message names it.
     """
     table = _read(path)
     common = quantities(table.get("coefficients"), f"{path}: coefficients")
     for name in REQUIRED:
         if name not in common:
-            raise ValueError(f"{path}: coefficients.{name} is missing")
+            raise InputError(f"{path}: coefficients.{name} is missing")
     for name, quantity in common.items():
         if name not in (*REQUIRED, *_OPTIONAL):
-            raise ValueError(f"{path}: coefficients.{name} is unknown; known: {', '.join((*REQUIRED, *_OPTIONAL))}")
+            raise InputError(
+                f"{path}: coefficients.{name} is unknown; known:"
+                f" {', '.join((*REQUIRED, *_OPTIONAL))}"
+            )
         if quantity.unit != (unit := _UNITS.get(name, "pJ")):
-            raise ValueError(f"{path}: coefficients.{name}: unit must be {unit}, got {quantity.unit}")
+            raise InputError(
+                f"{path}: coefficients.{name}: unit must be {unit}, got {quantity.unit}"
+            )
     if table.get("family") not in FAMILIES:
-        raise ValueError(f"{path}: family must be one of {', '.join(FAMILIES)}, got {table.get('family')!r}")
+        raise InputError(
+            f"{path}: family must be one of {', '.join(FAMILIES)}, got {table.get('family')!r}"
+        )
     if not isinstance(table.get("name"), str):
-        raise ValueError(f"{path}: name is missing")
+        raise InputError(f"{path}: name is missing")
     if not (isinstance(table.get("parts"), dict) and table["parts"]):
-        raise ValueError(f"{path}: parts is missing")
-    return {name: _part(name, part, table, common, f"{path}: parts.{name}") for name, part in table["parts"].items()}
+        raise InputError(f"{path}: parts is missing")
+    return {
+        name: _part(name, part, table, common, f"{path}: parts.{name}")
+        for name, part in table["parts"].items()
+    }
 
 
-def _part(name: str, entry: Any, table: dict[str, Any], common: dict[str, Quantity], where: str) -> Part:
+def _part(
+    name: str, entry: Any, table: dict[str, Any], common: dict[str, Quantity], where: str
+) -> Part:
     """A part of a technology file, checked."""
     if not isinstance(entry, dict):
-        raise ValueError(f"{where} must be a table")
+        raise InputError(f"{where} must be a table")
     for field in ("static", "capacity", "device"):
         if field not in entry:
-            raise ValueError(f"{where}.{field} is missing")
+            raise InputError(f"{where}.{field} is missing")
     capacity = entry["capacity"]
     for cell in CELLS:
-        if not isinstance(capacity, dict) or type(capacity.get(cell)) is not int or capacity[cell] < 0:
-            raise ValueError(f"{where}.capacity: {cell} must be a number of cells")
+        if (
+            not isinstance(capacity, dict)
+            or type(capacity.get(cell)) is not int
+            or capacity[cell] < 0
+        ):
+            raise InputError(f"{where}.capacity: {cell} must be a number of cells")
     if not isinstance(entry["device"], str):
-        raise ValueError(f"{where}.device must be a string")
+        raise InputError(f"{where}.device must be a string")
     own = quantities({"static": entry["static"]}, where)
     if own["static"].unit != "W":
-        raise ValueError(f"{where}.static: unit must be W, got {own['static'].unit}")
+        raise InputError(f"{where}.static: unit must be W, got {own['static'].unit}")
     return Part(
         name=name,
         device=entry["device"],
@@ -149,17 +190,17 @@ def load_quantities(file: str, section: str) -> dict[str, Quantity]:
 
 
 def quantities(table: Any, where: str) -> dict[str, Quantity]:
-    """Quantities by name; ValueError names the first that is not sound."""
+    """Quantities by name; InputError names the first that is not sound."""
     if not isinstance(table, dict):
-        raise ValueError(f"{where} is missing")
+        raise InputError(f"{where} is missing")
     found, names = {}, {item.name for item in fields(Quantity)}
     for name, entry in table.items():
         if not isinstance(entry, dict) or set(entry) != names:
-            raise ValueError(f"{where}.{name} must have {', '.join(sorted(names))}")
+            raise InputError(f"{where}.{name} must have {', '.join(sorted(names))}")
         try:
             found[name] = Quantity(**entry)
         except ValueError as error:
-            raise ValueError(f"{where}.{name}: {error}") from None
+            raise InputError(f"{where}.{name}: {error}") from None
     return found
 
 
@@ -167,6 +208,6 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}") from None

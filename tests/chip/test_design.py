@@ -22,6 +22,7 @@ from mmfree.chip.design import (
 )
 from mmfree.chip.weight_codes import WEIGHT_CODES
 from mmfree.contract.shape import ModelConfig
+from mmfree.errors import InputError
 from mmfree.tape.pow2 import Tape
 from mmfree.training.presets import addition_model
 from tests.support.random_tapes import random_tape
@@ -37,7 +38,8 @@ DESIGN = design_for(ADDITION, 64)
 
 def test_addition_design() -> None:
     assert (DESIGN.rows, DESIGN.columns, DESIGN.post_width, DESIGN.lanes) == (4, 16, 2, 64)
-    # Per layer 3 * 64 * 64 + 64 * 64 + 2 * 128 * 64 + 64 * 128 weights; ten head rows are three blocks of four.
+    # Per layer 3 * 64 * 64 + 64 * 64 + 2 * 128 * 64 + 64 * 128 weights; ten head rows are three
+    # blocks of four.
     words = 2 * (4 * 64 * 64 + 3 * 64 * 128) // 64 + 3 * 4 + 9
     assert DESIGN.weight_words == weight_words(ADDITION.config, 4, 16) == words
     assert (DESIGN.max_tiles, DESIGN.embedding_tiles, DESIGN.max_blocks) == (8, 4, 32)
@@ -49,8 +51,14 @@ def test_addition_design() -> None:
 def test_the_counters_of_saturations_have_room_for_every_value_of_a_token(lanes: int) -> None:
     """Every element of every vector that is quantized, every output of every matrix."""
     vectors = sum(segment.matrices[0].trits.shape[1] for segment in ADDITION.segments)
-    outputs = sum(matrix.trits.shape[0] for segment in ADDITION.segments for matrix in segment.matrices)
-    assert max(vectors, outputs) <= design_for(ADDITION, lanes).max_site_values < 8 * max(vectors, outputs)
+    outputs = sum(
+        matrix.trits.shape[0] for segment in ADDITION.segments for matrix in segment.matrices
+    )
+    assert (
+        max(vectors, outputs)
+        <= design_for(ADDITION, lanes).max_site_values
+        < 8 * max(vectors, outputs)
+    )
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16, 64, 256, 1024, 4096])
@@ -61,7 +69,10 @@ def test_every_lane_count_gives_a_design(lanes: int) -> None:
 
 
 def test_the_post_processing_is_as_wide_as_the_array_needs() -> None:
-    """An output takes hidden_size / columns cycles of a row: P are taken as fast, with a quarter to spare, and without need no wider."""
+    """An output takes hidden_size / columns cycles of a row.
+
+    P are taken as fast, with a quarter to spare, and without need no wider.
+    """
     for lanes in (64, 256, 1024, 4096):
         design = design_for(ADDITION, lanes)
         needed = 1.25 * lanes / 64
@@ -72,7 +83,9 @@ def test_the_post_processing_is_as_wide_as_the_array_needs() -> None:
 @pytest.mark.parametrize("code", sorted(WEIGHT_CODES))
 @pytest.mark.parametrize(("rows", "groups"), [(1, 1), (2, 1), (4, 1), (8, 2), (64, 16)])
 def test_groups_of_rows_share_a_word(rows: int, groups: int, code: str) -> None:
-    """Each group's share holds its rows or a check word, and is written by whole parts of the load port."""
+    """Each group's share holds its rows or a check word, and is written by whole parts of the load
+    port.
+    """
     design = replace(DESIGN, rows=rows, post_width=1, weight_code=code)
     assert (design.num_groups, design.group_rows * groups) == (groups, rows)
     assert design.word_bits == groups * design.group_bits
@@ -89,9 +102,17 @@ def test_groups_of_rows_share_a_word(rows: int, groups: int, code: str) -> None:
 
 @pytest.mark.parametrize(
     ("bits", "parity", "parts", "part_bits"),
-    [(17, True, 1, 18), (18, False, 1, 18), (18, True, 2, 10), (36, False, 2, 18), (128, True, 8, 17)],
+    [
+        (17, True, 1, 18),
+        (18, False, 1, 18),
+        (18, True, 2, 10),
+        (36, False, 2, 18),
+        (128, True, 8, 17),
+    ],
 )
-def test_words_are_written_in_equal_parts(bits: int, parity: bool, parts: int, part_bits: int) -> None:
+def test_words_are_written_in_equal_parts(
+    bits: int, parity: bool, parts: int, part_bits: int
+) -> None:
     shape = LoadedShape(bits, 4, parity=parity)
     assert (shape.parts, shape.part_bits) == (parts, part_bits)
     assert shape.with_parity(0b111) == (0b111 | parity << bits)
@@ -100,7 +121,9 @@ def test_words_are_written_in_equal_parts(bits: int, parity: bool, parts: int, p
 
 @pytest.mark.parametrize("lanes", [0, 3, 48, 2**21, -4])
 def test_other_lane_counts_are_refused(lanes: int) -> None:
-    with pytest.raises(ValueError, match=f"lanes must be a power of two in 4..1048576, got {lanes}"):
+    with pytest.raises(
+        InputError, match=f"lanes must be a power of two in 4..1048576, got {lanes}"
+    ):
         array_shape(ADDITION.config, lanes)
 
 
@@ -125,16 +148,16 @@ def test_json_round_trip() -> None:
     ],
 )
 def test_bad_limits_are_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         Design.from_dict({**DESIGN.to_dict(), **change}, "limits")
 
 
 def test_limits_that_are_incomplete_or_no_object_are_refused() -> None:
     limits = DESIGN.to_dict()
     del limits["rows"]
-    with pytest.raises(ValueError, match="limits: missing field 'rows'"):
+    with pytest.raises(InputError, match="limits: missing field 'rows'"):
         Design.from_dict(limits, "limits")
-    with pytest.raises(ValueError, match="limits: expected a JSON object, got list"):
+    with pytest.raises(InputError, match="limits: expected a JSON object, got list"):
         Design.from_dict([], "limits")
 
 

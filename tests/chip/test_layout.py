@@ -28,13 +28,18 @@ LANES = (4, 16, 64, 512)
 
 
 def lane_weights(word: int, design: Design) -> NDArray[np.int32]:
-    """The weights of a word of the image, [R, C]; lane (r, c) of a group of rows is number r C + c of its share."""
+    """The weights of a word of the image, [R, C].
+
+    Lane (r, c) of a group of rows is number r C + c of its share.
+    """
     code = WEIGHT_CODES[design.weight_code]
     trits_of = {number: trits for trits, number in code.codes.items()}
     lanes = design.group_rows * design.columns
     rows = []
     for share in shares(word, design):
-        codes = [share >> n & ((1 << code.bits) - 1) for n in range(0, code.word_bits(lanes), code.bits)]
+        codes = [
+            share >> n & ((1 << code.bits) - 1) for n in range(0, code.word_bits(lanes), code.bits)
+        ]
         assert share >> code.word_bits(lanes) == 0
         values = np.array([trit for number in codes for trit in trits_of[number]], dtype=np.int32)
         assert not values[lanes:].any()
@@ -46,7 +51,10 @@ def shares(word: int, design: Design) -> list[int]:
     """The shares of the groups of rows in a word."""
     bits = design.group_bits
     assert word < 1 << design.word_bits
-    return [word >> group * bits & ((1 << bits) - 1) for group in range(design.rows // design.group_rows)]
+    return [
+        word >> group * bits & ((1 << bits) - 1)
+        for group in range(design.rows // design.group_rows)
+    ]
 
 
 def fold(word: int, design: Design) -> int:
@@ -104,7 +112,9 @@ def test_image_holds_the_weights_in_the_order_of_use(lanes: int, code: str) -> N
     rng = np.random.default_rng(lanes)
     for segment in TAPE.segments:
         q = rng.integers(-128, 128, segment.fan_in).astype(np.int32)
-        for matrix, sums in zip(segment.matrices, play_segment(words, segment, q, design), strict=True):
+        for matrix, sums in zip(
+            segment.matrices, play_segment(words, segment, q, design), strict=True
+        ):
             assert np.array_equal(sums, ternary_product(matrix.trits, q))
     assert next(words, None) is None
 
@@ -237,13 +247,24 @@ def test_a_smaller_tape_fits_a_larger_design() -> None:
 
 @pytest.mark.parametrize(
     "limit",
-    ["max_width", "max_rows", "weight_words", "header_words", "embedding_rows", "embedding_width", "bias_words", "state_words"],
+    [
+        "max_width",
+        "max_rows",
+        "weight_words",
+        "header_words",
+        "embedding_rows",
+        "embedding_width",
+        "bias_words",
+        "state_words",
+    ],
 )
 def test_a_tape_that_is_too_large_is_refused_by_name(limit: str) -> None:
     design = design_for(TAPE, 16)
     need = getattr(design, limit)
     small = replace(design, **{limit: need - 1})
-    message = f"the tape needs {limit} of {need}, but the design has {need - 1}: generate a larger design"
+    message = (
+        f"the tape needs {limit} of {need}, but the design has {need - 1}: generate a larger design"
+    )
     with pytest.raises(LayoutError, match=message):
         layout(TAPE, small)
 

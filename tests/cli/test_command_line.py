@@ -1,4 +1,7 @@
-"""The command line: its frozen surface, its JSON, its exit codes, and one clear line for every bad input."""
+"""The command line.
+
+Its frozen surface, its JSON, its exit codes, and one clear line for every bad input.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +28,26 @@ from tests.support.models import SMALL_ADDITION, SMALL_TEXT, forget_module, tape
 
 SURFACE = {
     "tokenize": "data --tokenizer --field --out --force",
-    "train": "config --gate --data --tokenizer --minutes --resume --shard --tensorboard --out --force",
+    "train": (
+        "config --gate --data --tokenizer --minutes --resume --shard --tensorboard --out --force"
+    ),
     "compare": "config --data --tokenizer --rates --baseline-rates --seeds --out --force",
-    "evaluate": "model --data --words --choices --task --digits --examples --ranges --backend --lanes",
+    "evaluate": (
+        "model --data --words --choices --task --digits --examples --ranges --backend --lanes"
+    ),
     "export": "checkpoint --data --allow-saturation --format --out --force",
     "inspect": "tape",
     "generate": "model --prompt --tokens --temperature --stop --backend --lanes",
     "verilog": "source --lanes --bits --out --force",
     "build": "tape --board --clock --allow-slow --lanes --bits --out --force",
-    "cosim": "tape --prompt --tokens --temperature --stop --profile --waveform --simulator --lanes --bits",
-    "power": "model --part --technology --clock --build --activity --prompt --validate --lanes --bits --out --force",
+    "cosim": (
+        "tape --prompt --tokens --temperature --stop --profile --waveform --simulator --lanes"
+        " --bits"
+    ),
+    "power": (
+        "model --part --technology --clock --build --activity --prompt --validate --lanes --bits"
+        " --out --force"
+    ),
     "demo": "preset --lanes --out --force",
     "report": "run --out",
 }
@@ -97,10 +110,19 @@ def test_train_and_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert results[0]["examples"] == 20
         assert results[0]["accuracy"] == results[1]["accuracy"]
         assert [r["backend"] for r in results] == ["golden", "fakequant"]
-        together = run_json(capsys, "evaluate", tmp_path / "run", *arguments, "--backend", "golden,fakequant")
+        together = run_json(
+            capsys, "evaluate", tmp_path / "run", *arguments, "--backend", "golden,fakequant"
+        )
         assert together["results"] == results
-        assert together["differences"] == [{"backend": "fakequant", "less": "golden", "accuracy": 0.0}]
-    assert main(["evaluate", str(tmp_path / "run"), "--examples", "5", "--backend", "golden,fakequant"]) == 0
+        assert together["differences"] == [
+            {"backend": "fakequant", "less": "golden", "accuracy": 0.0}
+        ]
+    assert (
+        main(
+            ["evaluate", str(tmp_path / "run"), "--examples", "5", "--backend", "golden,fakequant"]
+        )
+        == 0
+    )
     table = capsys.readouterr().out.splitlines()
     assert (table[0], table[1].split()) == ("addition, 5 examples", ["backend", "accuracy"])
 
@@ -114,15 +136,25 @@ def test_train_and_evaluate_text(tmp_path: Path, capsys: pytest.CaptureFixture[s
     result = run_json(capsys, "evaluate", tmp_path / "run", "--data", data)
     assert set(result) == {"backend", "bits_per_byte", "bytes", "tokens", "token_perplexity"}
     assert result["bytes"] == result["tokens"] == data.stat().st_size
-    assert run_json(capsys, "train", config, "--data", data, "--out", tmp_path / "run", "--resume")["steps"] == 25
+    assert (
+        run_json(capsys, "train", config, "--data", data, "--out", tmp_path / "run", "--resume")[
+            "steps"
+        ]
+        == 25
+    )
     config.write_text(json.dumps(SMALL_TEXT.to_dict() | {"architecture": "transformer"}))
     baseline = run_json(capsys, "train", config, "--data", data, "--out", tmp_path / "baseline")
     assert baseline["steps"] == 25
     assert main(["export", str(tmp_path / "baseline"), "--out", str(tmp_path / "b.tape")]) == 2
-    assert "a transformer, the baseline: it can be trained and compared, not played" in capsys.readouterr().err
+    assert (
+        "a transformer, the baseline: it can be trained and compared, not played"
+        in capsys.readouterr().err
+    )
 
 
-def test_export_and_inspect(addition: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_and_inspect(
+    addition: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "a.tape"
     values = run_json(capsys, "export", addition, "--out", out)
     assert values["bytes"] == out.stat().st_size
@@ -135,21 +167,30 @@ def test_export_and_inspect(addition: Path, tmp_path: Path, capsys: pytest.Captu
     assert "layer 1 down" in capsys.readouterr().out
 
 
-def test_ranges(addition: Path, tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ranges(
+    addition: Path, tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "a.tape"
     exported = run_json(capsys, "export", addition, "--out", out)["ranges"]
     arguments = ["evaluate", tape, "--digits", 2, "--examples", 2, "--ranges"]
     assert run_json(capsys, *arguments)["ranges"] == exported
     assert {found["segment"] for found in exported} >= {"embedding", "layer 0 gates", "head"}
     message = "--ranges: backend fakequant does not show them; use golden"
-    assert message in error_of(capsys, "evaluate", addition, "--digits", 2, "--examples", 2, "--ranges")
+    assert message in error_of(
+        capsys, "evaluate", addition, "--digits", 2, "--examples", 2, "--ranges"
+    )
     message = "--data: a model for addition makes its own examples"
-    assert message in error_of(capsys, "export", addition, "--out", tmp_path / "b.tape", "--data", tape)
+    assert message in error_of(
+        capsys, "export", addition, "--out", tmp_path / "b.tape", "--data", tape
+    )
     assert not (tmp_path / "b.tape").exists()
 
 
 def test_a_tape_that_saturates_is_refused(
-    addition: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    addition: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import mmfree.cli.commands
 
@@ -161,20 +202,32 @@ def test_a_tape_that_saturates_is_refused(
     out = tmp_path / "loud.tape"
     assert "head, logits: " in error_of(capsys, "export", addition, "--out", out)
     assert not out.exists()
-    assert run_json(capsys, "export", addition, "--out", out, "--allow-saturation")["sha256"] == loud_tape.sha256
+    assert (
+        run_json(capsys, "export", addition, "--out", out, "--allow-saturation")["sha256"]
+        == loud_tape.sha256
+    )
 
 
-def test_generate(addition: Path, text: Path, tape: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate(
+    addition: Path, text: Path, tape: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     values = run_json(capsys, "generate", tape, "--prompt", "12+34")
     assert values["text"].isdigit()
     assert len(values["ids"]) == 7
-    values = run_json(capsys, "generate", text, "--prompt", "The ", "--tokens", 9, "--backend", "golden")
+    values = run_json(
+        capsys, "generate", text, "--prompt", "The ", "--tokens", 9, "--backend", "golden"
+    )
     assert len(values["ids"]) == 9
-    assert main(["generate", str(text), "--prompt", "The ", "--tokens", "9", "--backend", "golden"]) == 0
+    assert (
+        main(["generate", str(text), "--prompt", "The ", "--tokens", "9", "--backend", "golden"])
+        == 0
+    )
     assert capsys.readouterr().out == values["text"] + "\n"
 
 
-def test_verilog_of_a_tape_and_of_its_limits(tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verilog_of_a_tape_and_of_its_limits(
+    tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     values = run_json(capsys, "verilog", tape, "--out", tmp_path / "a", "--lanes", 16)
     assert values["multipliers"] == 0
     assert values["tape_sha256"] == read_tape(tape).sha256
@@ -192,25 +245,58 @@ def test_build(
     import hdl.toolchain.build
 
     asked: list[hdl.toolchain.build.Request] = []
-    found = {"clock_hz": 131.2e6, "clock_asked_hz": 140e6, "pll_hz": 140e6, "clock_met": False, "lanes": 16, "dsp": 0}
+    found = {
+        "clock_hz": 131.2e6,
+        "clock_asked_hz": 140e6,
+        "pll_hz": 140e6,
+        "clock_met": False,
+        "lanes": 16,
+        "dsp": 0,
+    }
     found["padding_share"] = 0.125
     found |= {"lut": 900, "ff": 800, "memory_blocks": 7, "bitstream": "mmfree.bit"}
-    found["utilisation"] = {"TRELLIS_COMB": (900, 83640), "TRELLIS_FF": (800, 83640), "DP16KD": (7, 208)}
+    found["utilisation"] = {
+        "TRELLIS_COMB": (900, 83640),
+        "TRELLIS_FF": (800, 83640),
+        "DP16KD": (7, 208),
+    }
 
     def run(request: hdl.toolchain.build.Request, out: Path, progress: Any) -> dict[str, Any]:
         asked.append(request)
         return found
 
     monkeypatch.setattr(hdl.toolchain.build, "build", run)
-    arguments = ["build", tape, "--board", "ulx3s-85f", "--lanes", 16, "--bits", "1.6", "--clock", 140, "--seed", 3]
+    arguments = [
+        "build",
+        tape,
+        "--board",
+        "ulx3s-85f",
+        "--lanes",
+        16,
+        "--bits",
+        "1.6",
+        "--clock",
+        140,
+        "--seed",
+        3,
+    ]
     values = run_json(capsys, *arguments, "--out", tmp_path / "out", "--allow-slow")
-    assert values == json.loads(json.dumps(found | {"bitstream": str(tmp_path / "out" / "mmfree.bit")}))
+    assert values == json.loads(
+        json.dumps(found | {"bitstream": str(tmp_path / "out" / "mmfree.bit")})
+    )
     request = asked[0]
     assert (request.clock_hz, request.seed, request.allow_slow) == (140e6, 3, True)
-    assert (request.design.lanes, request.design.weight_code, request.tape.sha256) == (16, "1.6", read_tape(tape).sha256)
+    assert (request.design.lanes, request.design.weight_code, request.tape.sha256) == (
+        16,
+        "1.6",
+        read_tape(tape).sha256,
+    )
     assert main([*map(str, arguments), "--out", str(tmp_path / "out")]) == 0
     output = capsys.readouterr().out
-    assert "131.2 MHz routed, runs at 140 MHz (asked for 140): TOO SLOW, kept by --allow-slow" in output
+    assert (
+        "131.2 MHz routed, runs at 140 MHz (asked for 140): TOO SLOW, kept by --allow-slow"
+        in output
+    )
     assert "7 of 208" in output
     assert "16; 12.5 % of the lanes' work is padding" in output
 
@@ -224,7 +310,10 @@ def test_build(
             raise error
 
         monkeypatch.setattr(hdl.toolchain.build, "build", fail)
-        assert error_of(capsys, *arguments, "--out", tmp_path / "out", code=code) == f"mmfree: error: {error}"
+        assert (
+            error_of(capsys, *arguments, "--out", tmp_path / "out", code=code)
+            == f"mmfree: error: {error}"
+        )
 
 
 def test_cosim(tape: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,7 +351,20 @@ def test_a_chip_that_differs_fails(
     assert waveform.exists()
     assert main(["cosim", str(tape), "--lanes", "16"]) == 1
     assert "NOT bit-exact; the first difference: sequence 0, position 0" in capsys.readouterr().out
-    error_of(capsys, "evaluate", tape, "--backend", "rtl", "--lanes", 16, "--digits", 1, "--examples", 1, code=1)
+    error_of(
+        capsys,
+        "evaluate",
+        tape,
+        "--backend",
+        "rtl",
+        "--lanes",
+        16,
+        "--digits",
+        1,
+        "--examples",
+        1,
+        code=1,
+    )
 
 
 def test_bad_input_is_one_line(
@@ -283,52 +385,127 @@ def test_bad_input_is_one_line(
     cases: list[tuple[list[object], str]] = [
         (["cosim", tmp_path / "cut.tape"], "checksum mismatch: the tape is truncated or altered"),
         (["cosim", tmp_path / "flipped.tape"], "checksum mismatch"),
-        (["verilog", tmp_path / "other.tape", *out], "tape version 7, but this mmfree reads version 1"),
+        (
+            ["verilog", tmp_path / "other.tape", *out],
+            "tape version 7, but this mmfree reads version 1",
+        ),
         (["inspect", tmp_path / "none.tape"], "no such file"),
         (["inspect", addition], "a folder, not a tape file"),
-        (["train", tmp_path / "bad.json", *out], "hidden_size must be an integer in 1..65535, got -1"),
+        (
+            ["train", tmp_path / "bad.json", *out],
+            "hidden_size must be an integer in 1..65535, got -1",
+        ),
         (["train", "addition", *out, "--data", tmp_path / "empty.txt"], "--data is for text"),
-        (["train", "addition", *out, "--tokenizer", "bpe:300"], "--tokenizer is for text; task addition has its own"),
-        (["train", "text", *out, "--tokenizer", "bpe:many"], "needs a number of tokens such as bpe:4096, got 'bpe:many'"),
-        (["train", "text", *out, "--tokenizer", tmp_path / "bad.json"], "bad.json: no tokenizer.json of the tokenizers library"),
+        (
+            ["train", "addition", *out, "--tokenizer", "bpe:300"],
+            "--tokenizer is for text; task addition has its own",
+        ),
+        (
+            ["train", "text", *out, "--tokenizer", "bpe:many"],
+            "needs a number of tokens such as bpe:4096, got 'bpe:many'",
+        ),
+        (
+            ["train", "text", *out, "--tokenizer", tmp_path / "bad.json"],
+            "bad.json: no tokenizer.json of the tokenizers library",
+        ),
         (["tokenize", tmp_path / "latin.txt", *out], "not UTF-8 text: byte 0xff at offset 0"),
-        (["tokenize", tmp_path / "bad.json", *out], "bad.json: unknown suffix '.json'; known are .txt"),
-        (["tokenize", tmp_path / "empty.txt", "--out", tmp_path], "exists already; --force overwrites it"),
-        (["tokenize", tmp_path / "empty.txt", "--out", tmp_path, "--force"], "holds no token shards; --force replaces nothing else"),
+        (
+            ["tokenize", tmp_path / "bad.json", *out],
+            "bad.json: unknown suffix '.json'; known are .txt",
+        ),
+        (
+            ["tokenize", tmp_path / "empty.txt", "--out", tmp_path],
+            "exists already; --force overwrites it",
+        ),
+        (
+            ["tokenize", tmp_path / "empty.txt", "--out", tmp_path, "--force"],
+            "holds no token shards; --force replaces nothing else",
+        ),
         (["evaluate", text, "--choices", tmp_path / "bad.json"], "line 1: a question is"),
-        (["evaluate", text, "--choices", tmp_path / "empty.txt"], "the file is empty; questions are needed"),
-        (["evaluate", addition, "--choices", tmp_path / "empty.txt"], "a model for addition: use --task"),
+        (
+            ["evaluate", text, "--choices", tmp_path / "empty.txt"],
+            "the file is empty; questions are needed",
+        ),
+        (
+            ["evaluate", addition, "--choices", tmp_path / "empty.txt"],
+            "a model for addition: use --task",
+        ),
         (["evaluate", text, "--choices", "x", "--data", "y"], "give --data or --choices, not both"),
-        (["train", "text", *out, "--data", tmp_path / "empty.txt"], "the file is empty; text is needed"),
-        (["train", "text", *out, "--data", tmp_path / "latin.txt"], "not UTF-8 text: byte 0xff at offset 0"),
-        (["train", "sorting", *out], "neither a preset (addition, modular-addition, parity, text) nor a .json file"),
+        (
+            ["train", "text", *out, "--data", tmp_path / "empty.txt"],
+            "the file is empty; text is needed",
+        ),
+        (
+            ["train", "text", *out, "--data", tmp_path / "latin.txt"],
+            "not UTF-8 text: byte 0xff at offset 0",
+        ),
+        (
+            ["train", "sorting", *out],
+            "neither a preset (addition, modular-addition, parity, text) nor a .json file",
+        ),
         (["train", "text", *out, "--resume"], "no checkpoint: config.json is missing"),
         (["train", "addition", *out, "--shard"], "this run has one: start it with torchrun"),
         (["train", "addition", "--out", addition], "--resume goes on with it, --force replaces it"),
-        (["evaluate", addition, "--task", "sorting"], "--task must be one of addition, addition-chains, parity, modular-addition, got 'sorting'"),
-        (["evaluate", addition, "--task", "addition", "--data", "x"], "give --data or --task, not both"),
+        (
+            ["evaluate", addition, "--task", "sorting"],
+            (
+                "--task must be one of addition, addition-chains, parity, modular-addition, got"
+                " 'sorting'"
+            ),
+        ),
+        (
+            ["evaluate", addition, "--task", "addition", "--data", "x"],
+            "give --data or --task, not both",
+        ),
         (["evaluate", addition, "--data", tape], "a model for addition: use --task"),
         (["evaluate", text, "--task", "addition"], "--task addition: the model is for bytes"),
-        (["evaluate", text, "--digits", 3], "a model for text: --digits and --examples belong to --task"),
+        (
+            ["evaluate", text, "--digits", 3],
+            "a model for text: --digits and --examples belong to --task",
+        ),
         (["evaluate", text, "--data", tmp_path / "none"], "cannot be read"),
         (["evaluate", tape, "--backend", "fakequant"], "needs the checkpoint folder"),
         (["evaluate", addition, "--digits", 0], "--digits and --examples must be at least 1"),
         (["export", tape, *out], "not a checkpoint folder"),
         (["export", tmp_path, *out], "no checkpoint: config.json is missing"),
         (["export", addition, "--out", tape], "exists already; --force overwrites it"),
-        (["generate", tape, "--prompt", "hello"], "two decimal numbers such as 123+456, got 'hello'"),
+        (
+            ["generate", tape, "--prompt", "hello"],
+            "two decimal numbers such as 123+456, got 'hello'",
+        ),
         (["generate", text, "--prompt", "a", "--tokens", 0], "--tokens must be at least 1, got 0"),
-        (["generate", text, "--prompt", "a", "--temperature", -1], "--temperature must lie in 0..3.98, got -1"),
-        (["generate", text, "--prompt", "a", "--stop", 999], "--stop 999 is not in the vocabulary of 256"),
-        (["generate", text, "--prompt", "a", "--seed", -1], "--seed must lie in 0..2^64-1 to sample, got -1"),
+        (
+            ["generate", text, "--prompt", "a", "--temperature", -1],
+            "--temperature must lie in 0..3.98, got -1",
+        ),
+        (
+            ["generate", text, "--prompt", "a", "--stop", 999],
+            "--stop 999 is not in the vocabulary of 256",
+        ),
+        (
+            ["generate", text, "--prompt", "a", "--seed", -1],
+            "--seed must lie in 0..2^64-1 to sample, got -1",
+        ),
         (["cosim", tape, "--temperature", 1], "--temperature and --stop need --tokens"),
-        (["verilog", tape, *out, "--lanes", 48], "lanes must be a power of two in 4..1048576, got 48"),
+        (
+            ["verilog", tape, *out, "--lanes", 48],
+            "lanes must be a power of two in 4..1048576, got 48",
+        ),
         (["verilog", tmp_path / "bad.json", *out], "unknown field 'model'"),
         (["build", tape, "--board", "ulx4", *out], "--board must be one of ulx3s-85f, got 'ulx4'"),
-        (["build", tape, "--board", "ulx3s-85f", "--out", tmp_path], "exists already; --force overwrites it"),
+        (
+            ["build", tape, "--board", "ulx3s-85f", "--out", tmp_path],
+            "exists already; --force overwrites it",
+        ),
         (["build", tape, "--board", "ulx3s-85f", "--out", tape, "--force"], "not a folder"),
-        (["build", tape, "--board", "ulx3s-85f", *out, "--clock", 500], "--clock must lie in 3.125..400 MHz, got 500"),
-        (["build", tape, "--board", "ulx3s-85f", *out, "--lanes", 48], "lanes must be a power of two"),
+        (
+            ["build", tape, "--board", "ulx3s-85f", *out, "--clock", 500],
+            "--clock must lie in 3.125..400 MHz, got 500",
+        ),
+        (
+            ["build", tape, "--board", "ulx3s-85f", *out, "--lanes", 48],
+            "lanes must be a power of two",
+        ),
         (["cosim", tape, "--tokens", -1], "--tokens must be 0 or more, got -1"),
         (["cosim", tape, "--tokens", 3], "reads out its answer and generates nothing"),
         (["cosim", tape, "--prompt", ""], "two decimal numbers"),
@@ -369,15 +546,22 @@ def test_a_missing_extra_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in list(sys.modules):
-        own = name.startswith(("mmfree.training.train", "mmfree.training.recipe", "hdl", "sim.")) or name == "sim"
+        own = (
+            name.startswith(("mmfree.training.train", "mmfree.training.recipe", "hdl", "sim."))
+            or name == "sim"
+        )
         if own or name.partition(".")[0] == package:
             forget_module(monkeypatch, name)
     monkeypatch.setitem(sys.modules, package, None)
     filled = [{"TAPE": str(tape), "OUT": str(tmp_path / "out")}.get(a, a) for a in arguments]
-    assert f"{package} is not installed; `pip install 'mmfree[{extra}]'` does that" in error_of(capsys, *filled)
+    assert f"{package} is not installed; `pip install 'mmfree[{extra}]'` does that" in error_of(
+        capsys, *filled
+    )
 
 
-def test_interruption_ends_in_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interruption_ends_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(options: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
@@ -386,7 +570,14 @@ def test_interruption_ends_in_one_line(capsys: pytest.CaptureFixture[str], monke
 
 
 def test_unknown_verbs_and_options_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["fly"], ["inspect"], ["inspect", "a", "--fast"], ["evaluate", "a", "--backend", "gpu"], ["evaluate", "a", "--backend", "golden,golden"]):
+    for arguments in (
+        [],
+        ["fly"],
+        ["inspect"],
+        ["inspect", "a", "--fast"],
+        ["evaluate", "a", "--backend", "gpu"],
+        ["evaluate", "a", "--backend", "golden,golden"],
+    ):
         with pytest.raises(SystemExit) as error:
             main(arguments)
         assert error.value.code == 2

@@ -1,4 +1,7 @@
-"""Comparing with a Transformer: both tuned, both with seeds, resumable, scored as the golden model scores."""
+"""Comparing with a Transformer.
+
+Both tuned, both with seeds, resumable, scored as the golden model scores.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,9 @@ def values_of(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return values
 
 
-def test_both_are_tuned_then_repeated(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_are_tuned_then_repeated(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*arguments, "--json"]) == 0
     values = values_of(capsys)
     for name in ARCHITECTURES:
@@ -49,11 +54,20 @@ def test_both_are_tuned_then_repeated(arguments: list[str], tmp_path: Path, caps
         assert len(tuned) == 2
         best = values["best"][name]
         assert best["learning_rate"] == min(tuned, key=lambda rate: tuned[rate])
-        again = [run["bits_per_byte"] for run in runs if run["learning_rate"] == best["learning_rate"]]
+        again = [
+            run["bits_per_byte"] for run in runs if run["learning_rate"] == best["learning_rate"]
+        ]
         assert len(again) == best["seeds"] == 2
         assert best["bits_per_byte"] == pytest.approx(sum(again) / 2)
         assert best["at_the_edge"]
-    assert abs(values["best"]["matmul-free"]["parameters"] / values["best"]["transformer"]["parameters"] - 1) < 0.02
+    assert (
+        abs(
+            values["best"]["matmul-free"]["parameters"]
+            / values["best"]["transformer"]["parameters"]
+            - 1
+        )
+        < 0.02
+    )
     curves = (tmp_path / "out" / CURVES_NAME).read_text()
     assert all(word in curves for word in ("tokens", "seconds of training", *ARCHITECTURES))
 
@@ -68,7 +82,9 @@ def test_a_finished_comparison_is_read_again_and_a_cut_one_goes_on(
     (tmp_path / "out" / "matmul-free-0.001-seed0" / "result.json").unlink()
     assert main([*arguments, "--force", "--json"]) == 0
     second = values_of(capsys)
-    assert [run["bits_per_byte"] for run in second["runs"]] == [run["bits_per_byte"] for run in first["runs"]]
+    assert [run["bits_per_byte"] for run in second["runs"]] == [
+        run["bits_per_byte"] for run in first["runs"]
+    ]
     assert main([*arguments, "--force"]) == 0
     text = capsys.readouterr().out
     assert "difference:" in text
@@ -78,7 +94,9 @@ def test_a_finished_comparison_is_read_again_and_a_cut_one_goes_on(
     assert "the checkpoint was trained on another text" in capsys.readouterr().err
 
 
-def test_what_cannot_be_trained_is_refused_before_anything_is(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_trained_is_refused_before_anything_is(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     odd = replace(CONFIG, model=replace(CONFIG.model, hidden_size=33))
     (tmp_path / "config.json").write_text(json.dumps(odd.to_dict()))
     assert main(arguments) == 2
@@ -86,7 +104,9 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(arguments: list[st
     assert not (tmp_path / "out").exists()
 
 
-def test_another_config_needs_another_folder(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_config_needs_another_folder(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == 0
     other = replace(CONFIG, recipe=replace(CONFIG.recipe, steps=7))
     (tmp_path / "config.json").write_text(json.dumps(other.to_dict()))
@@ -99,14 +119,18 @@ def test_held_out_bits_are_those_of_the_golden_model(tmp_path: Path) -> None:
     corpus = load_corpus([tmp_path / "data.txt"])
     torch.manual_seed(0)
     model = build_model(CONFIG)
-    batch = training_windows(np.random.default_rng(0), corpus.validation, WINDOWS, CONFIG.recipe.length)
+    batch = training_windows(
+        np.random.default_rng(0), corpus.validation, WINDOWS, CONFIG.recipe.length
+    )
     golden = Golden(export_tape(model, {"kind": "bytes"}))  # type: ignore[arg-type]
     state, nats = golden.state(WINDOWS), 0.0
     for ids, targets in zip(batch.ids.T, batch.targets.T, strict=True):
         logits, state = golden.step(ids, state)
         real = logits.astype(np.float64) / 512
         nats += float((np.log(np.exp(real).sum(axis=1)) - real[np.arange(WINDOWS), targets]).sum())
-    assert held_out_bits(model, CONFIG, corpus) == pytest.approx(nats / math.log(2) / batch.targets.size, rel=1e-6)
+    assert held_out_bits(model, CONFIG, corpus) == pytest.approx(
+        nats / math.log(2) / batch.targets.size, rel=1e-6
+    )
 
 
 def test_only_text_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,15 +34,21 @@ def run(folder: Path) -> Path:
     return folder / "run"
 
 
-def test_bits_per_byte_count_the_bytes_of_the_text(run: Path, folder: Path, shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bits_per_byte_count_the_bytes_of_the_text(
+    run: Path, folder: Path, shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The held-out text as shards and as a file, by every backend, in one table."""
     held_out = python_documentation()[54_000:60_000]
     (folder / "held_out.txt").write_bytes(held_out)
-    results = run_json(capsys, "evaluate", run, "--data", shards, "--backend", "float,fakequant,golden")["results"]
+    results = run_json(
+        capsys, "evaluate", run, "--data", shards, "--backend", "float,fakequant,golden"
+    )["results"]
     assert [result["backend"] for result in results] == ["float", "fakequant", "golden"]
     assert results[1]["bits_per_byte"] == results[2]["bits_per_byte"] != results[0]["bits_per_byte"]
     assert {result["bytes"] for result in results} == {6000}
-    golden = run_json(capsys, "evaluate", run, "--data", folder / "held_out.txt", "--backend", "golden", "--words")
+    golden = run_json(
+        capsys, "evaluate", run, "--data", folder / "held_out.txt", "--backend", "golden", "--words"
+    )
     assert golden["bits_per_byte"] == results[2]["bits_per_byte"]
     nats = golden["bits_per_byte"] * np.log(2) * 6000
     assert golden["token_perplexity"] == pytest.approx(np.exp(nats / golden["tokens"]))
@@ -53,16 +59,29 @@ def test_bits_per_byte_count_the_bytes_of_the_text(run: Path, folder: Path, shar
     table = capsys.readouterr().out.splitlines()
     assert table[0] == f"6,000 bytes of text, {results[0]['tokens']:,} tokens"
     assert table[1].split() == ["backend", "bits", "per", "byte", "token", "perplexity"]
-    assert [line[:20].strip() for line in table[2:]] == ["fakequant", "golden", "golden - fakequant"]
+    assert [line[:20].strip() for line in table[2:]] == [
+        "fakequant",
+        "golden",
+        "golden - fakequant",
+    ]
     assert table[4].split()[3:] == ["+0.0000", "+0.0000"]
-    differences = run_json(capsys, "evaluate", run, "--data", shards, "--backend", "float,fakequant,golden")["differences"]
-    assert [(d["backend"], d["less"]) for d in differences] == [("fakequant", "float"), ("golden", "float")]
+    differences = run_json(
+        capsys, "evaluate", run, "--data", shards, "--backend", "float,fakequant,golden"
+    )["differences"]
+    assert [(d["backend"], d["less"]) for d in differences] == [
+        ("fakequant", "float"),
+        ("golden", "float"),
+    ]
     for name in ("bits_per_byte", "token_perplexity"):
         assert differences[1][name] == results[2][name] - results[0][name] != 0
-    assert "--words needs the text" in error_of(capsys, "evaluate", run, "--data", shards, "--words")
+    assert "--words needs the text" in error_of(
+        capsys, "evaluate", run, "--data", shards, "--words"
+    )
 
 
-def test_documents_are_scored_without_their_start_tokens(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_documents_are_scored_without_their_start_tokens(
+    run: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     texts = ["one document. " * 9, "another, quite different one. " * 7]
     path = folder / "documents.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
@@ -73,22 +92,30 @@ def test_documents_are_scored_without_their_start_tokens(run: Path, folder: Path
     assert result["words"] == sum(len(text.split()) + 1 for text in texts)
 
 
-def test_multiple_choice_in_one_table(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_multiple_choice_in_one_table(
+    run: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = folder / "questions.jsonl"
     question = {"query": "The statement is", "choices": ["executed", "never", "a cat"], "gold": 0}
     path.write_text((json.dumps(question) + "\n") * 3)
     arguments = ["evaluate", run, "--choices", path]
-    results = run_json(capsys, *arguments, "--examples", 2, "--backend", "float,fakequant,golden")["results"]
+    results = run_json(capsys, *arguments, "--examples", 2, "--backend", "float,fakequant,golden")[
+        "results"
+    ]
     assert {result["examples"] for result in results} == {2}
     assert results[1]["accuracy_by_byte"] == results[2]["accuracy_by_byte"]
     assert run_json(capsys, *arguments, "--backend", "golden")["examples"] == 3
     assert main([*map(str, arguments), "--backend", "fakequant,golden"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0] == "3 questions, 33.3 % by chance"
-    assert table[-1].split() == ["golden", "-", "fakequant", "+0.0000", "+0.0000"], "no difference of errors"
+    assert table[-1].split() == ["golden", "-", "fakequant", "+0.0000", "+0.0000"], (
+        "no difference of errors"
+    )
 
 
-def test_what_does_not_go_together_is_one_line(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_does_not_go_together_is_one_line(
+    run: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = folder / "q.jsonl"
     path.write_text(json.dumps({"query": "x", "choices": ["a", "b"], "gold": 0}) + "\n")
     cases: list[tuple[list[object], str]] = [
@@ -96,7 +123,10 @@ def test_what_does_not_go_together_is_one_line(run: Path, folder: Path, capsys: 
         (["--choices", path, "--digits", 3], "--digits and --words do not belong to --choices"),
         (["--choices", path, "--task", "parity"], "give --task or --choices, not both"),
         (["--choices", path, "--examples", 0], "--examples must be at least 1, got 0"),
-        (["--ranges", "--backend", "float,fakequant"], "--ranges: backend float does not show them; use golden"),
+        (
+            ["--ranges", "--backend", "float,fakequant"],
+            "--ranges: backend float does not show them; use golden",
+        ),
         (["--examples", 3], "--digits and --examples belong to --task"),
     ]
     for options, message in cases:
@@ -104,5 +134,7 @@ def test_what_does_not_go_together_is_one_line(run: Path, folder: Path, capsys: 
 
 
 def test_ranges_stand_with_the_golden_one(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = run_json(capsys, "evaluate", run, "--ranges", "--backend", "fakequant,golden")["results"]
+    results = run_json(capsys, "evaluate", run, "--ranges", "--backend", "fakequant,golden")[
+        "results"
+    ]
     assert ["ranges" in result for result in results] == [False, True]

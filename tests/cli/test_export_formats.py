@@ -30,14 +30,18 @@ def export(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, 
     return values
 
 
-def test_a_hugging_face_folder_and_back(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hugging_face_folder_and_back(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("transformers", reason="extra hf is not installed")
     values = export(capsys, run, "--format", "hf", "--out", tmp_path / "hf")
     assert values == {"folder": str(tmp_path / "hf"), "format": "hf", "sha256": tape_of(run).sha256}
     assert values["sha256"] in (tmp_path / "hf" / "README.md").read_text()
     values = export(capsys, tmp_path / "hf", "--format", "checkpoint", "--out", tmp_path / "back")
     assert values["parameters"] == SMALL_TEXT.model.num_parameters
-    assert (tmp_path / "back" / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+    assert (tmp_path / "back" / "model.safetensors").read_bytes() == (
+        run / "model.safetensors"
+    ).read_bytes()
     assert main(["export", str(run), "--format", "hf", "--out", str(tmp_path / "other")]) == 0
     assert "AutoModelForCausalLM" in capsys.readouterr().out
 
@@ -52,7 +56,9 @@ def test_packed_trits(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "four to a byte" in capsys.readouterr().out
 
 
-def test_what_cannot_be_done_is_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_done_is_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("transformers", reason="extra hf is not installed")
     out = ["--out", tmp_path / "out"]
     there = tmp_path / "there"
@@ -60,13 +66,22 @@ def test_what_cannot_be_done_is_one_line(run: Path, tmp_path: Path, capsys: pyte
     for arguments, message in [
         ([run, "--format", "checkpoint", *out], "model_type must be 'mmfree', got None"),
         ([run, "--format", "hf", "--allow-saturation", *out], "belong to --format tape"),
-        ([run, "--format", "bitnet", "--data", run / "config.json", *out], "belong to --format tape"),
+        (
+            [run, "--format", "bitnet", "--data", run / "config.json", *out],
+            "belong to --format tape",
+        ),
         ([run, "--format", "hf", "--out", there], "exists already; --force overwrites it"),
         ([run, "--format", "bitnet", "--out", there], "exists already; --force overwrites it"),
         ([run, "--format", "hf", "--out", run / "config.json", "--force"], "not a folder"),
         ([run / "config.json", "--format", "hf", *out], "not a checkpoint folder"),
-        ([run, "--format", "hf", "--out", run, "--force"], "the folder that is read; give another --out"),
-        ([run, "--format", "bitnet", "--out", run / ".." / run.name, "--force"], "the folder that is read"),
+        (
+            [run, "--format", "hf", "--out", run, "--force"],
+            "the folder that is read; give another --out",
+        ),
+        (
+            [run, "--format", "bitnet", "--out", run / ".." / run.name, "--force"],
+            "the folder that is read",
+        ),
     ]:
         assert main(["export", *map(str, arguments)]) == 2
         captured = capsys.readouterr()
@@ -75,7 +90,9 @@ def test_what_cannot_be_done_is_one_line(run: Path, tmp_path: Path, capsys: pyte
     assert list(tmp_path.iterdir()) == [there]
 
 
-def test_a_training_run_is_not_written_over(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_run_is_not_written_over(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = tmp_path / "other"
     shutil.copytree(run, other)
     before = {path.name: path.read_bytes() for path in other.iterdir()}
@@ -92,5 +109,8 @@ def test_the_missing_extra_is_named(
             forget_module(monkeypatch, name)
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert main(["export", str(run), "--format", "hf", "--out", str(tmp_path / "out")]) == 2
-    assert "transformers is not installed; `pip install 'mmfree[hf]'` does that" in capsys.readouterr().err
+    assert (
+        "transformers is not installed; `pip install 'mmfree[hf]'` does that"
+        in capsys.readouterr().err
+    )
     export(capsys, run, "--format", "bitnet", "--out", tmp_path / "bitnet")

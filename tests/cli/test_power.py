@@ -17,7 +17,10 @@ from sim.power.activity import Activity, BlockActivity
 from tests.support.sim.shapes import ODD
 
 TAPE: Tape = ODD.tape(1, wild=False)
-AREAS = {"array": Area(luts=234, flip_flops=333), "post": Area(luts=1051, flip_flops=1757, lut_rams=52, ram_blocks=2)}
+AREAS = {
+    "array": Area(luts=234, flip_flops=333),
+    "post": Area(luts=1051, flip_flops=1757, lut_rams=52, ram_blocks=2),
+}
 
 
 @pytest.fixture
@@ -27,11 +30,18 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_tape(TAPE, tmp_path / "model.tape")
     blocks = {
         "array": BlockActivity(registers=333, register_toggles=774_783),
-        "post": BlockActivity(registers=2030, register_toggles=2_348_245, read_bits=26, read_toggles=36_594),
+        "post": BlockActivity(
+            registers=2030, register_toggles=2_348_245, read_bits=26, read_toggles=36_594
+        ),
     }
     design = design_for(TAPE, ODD.lanes)
     activity = Activity(
-        tape_sha256=TAPE.sha256, design=design.to_dict(), text="a test", tokens=20, cycles=10_122, blocks=blocks
+        tape_sha256=TAPE.sha256,
+        design=design.to_dict(),
+        text="a test",
+        tokens=20,
+        cycles=10_122,
+        blocks=blocks,
     )
     activity.write(tmp_path / "activity.json")
     return tmp_path
@@ -55,11 +65,15 @@ def test_an_estimate_for_scripts(files: Path, capsys: pytest.CaptureFixture[str]
     assert values["label"] == "estimated"
     assert values["part"] == "ecp5-85"
     assert values["clock_label"].startswith("projected")
-    assert values["watts"]["best"] == pytest.approx(values["joules_per_token"]["best"] * values["tokens_per_second"])
+    assert values["watts"]["best"] == pytest.approx(
+        values["joules_per_token"]["best"] * values["tokens_per_second"]
+    )
     assert set(values["by_segment"]) == {"embedding", *(segment.name for segment in TAPE.segments)}
 
 
-def test_an_estimate_for_people_has_label_and_interval(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_estimate_for_people_has_label_and_interval(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(power(files)) == 0
     text = capsys.readouterr().out
     assert "energy per token" in text
@@ -68,14 +82,22 @@ def test_an_estimate_for_people_has_label_and_interval(files: Path, capsys: pyte
     assert "no glitches seen" in text
 
 
-def test_files_and_a_page_that_needs_nothing_else(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_and_a_page_that_needs_nothing_else(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = files / "out"
     assert main(power(files, "--out", str(out))) == 0
     assert {path.name for path in out.iterdir()} == {"power.json", "activity.json", "power.html"}
     page = (out / "power.html").read_text()
-    for section in ("Estimate", "Joules by block", "Against others", "Lanes and clock", "Coefficients"):
+    for section in (
+        "Estimate",
+        "Joules by block",
+        "Against others",
+        "Lanes and clock",
+        "Coefficients",
+    ):
         assert f"<h2>{section}</h2>" in page
-    assert not any(text in page for text in ("url(http", "src=\"http", "href=\"http"))
+    assert not any(text in page for text in ("url(http", 'src="http', 'href="http'))
     assert "bitnet-kv260" in page
     capsys.readouterr()
     for name in ("power.json", "activity.json", "power.html"):
@@ -89,7 +111,9 @@ def test_files_and_a_page_that_needs_nothing_else(files: Path, capsys: pytest.Ca
     assert "a file; --out needs a folder" in capsys.readouterr().err
 
 
-def test_another_part_has_its_own_clock_and_label(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_part_has_its_own_clock_and_label(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(power(files, "--part", "xc7a35t", "--json")) == 0
     values = values_of(capsys)
     assert values["clock_hz"] == 100e6
@@ -119,7 +143,9 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert not (files / "out").exists()
 
 
-def test_activity_of_another_tape_is_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_activity_of_another_tape_is_refused(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_tape(ODD.tape(2, wild=False), files / "model.tape")
     assert main(power(files)) == 2
     assert "activity of another tape" in capsys.readouterr().err
@@ -152,10 +178,15 @@ def test_a_build_gives_design_and_clock(files: Path, capsys: pytest.CaptureFixtu
     [
         ("{", "build.json: not valid JSON"),
         ("[]", "build.json: not the description of a build"),
-        ('{"device": {"device": "x"}, "tape_sha256": "0"}', "build.json: not the description of a build: 'design'"),
+        (
+            '{"device": {"device": "x"}, "tape_sha256": "0"}',
+            "build.json: not the description of a build: 'design'",
+        ),
     ],
 )
-def test_a_build_that_is_none(files: Path, capsys: pytest.CaptureFixture[str], text: str, message: str) -> None:
+def test_a_build_that_is_none(
+    files: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
     (files / "build.json").write_text(text)
     assert main(power(files, "--build", str(files))) == 2
     assert message in capsys.readouterr().err
@@ -181,7 +212,10 @@ def test_validation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["power", "--validate", "--json"]) == 0
     systems = values_of(capsys)["systems"]
     assert len(systems) >= 12
-    assert all(set(system) >= {"name", "held_out", "low", "best", "high", "published"} for system in systems)
+    assert all(
+        set(system) >= {"name", "held_out", "low", "best", "high", "published"}
+        for system in systems
+    )
     assert main(["power", "--validate"]) == 0
     text = capsys.readouterr().out
     assert "OUTSIDE" in text, "what misses is said"

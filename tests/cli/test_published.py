@@ -1,4 +1,7 @@
-"""The command line on published checkpoints: export, inspect, play, and the verbs that need an accelerator."""
+"""The command line on published checkpoints.
+
+Export, inspect, play, and the verbs that need an accelerator.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 
 from mmfree.cli.main import main
+from mmfree.errors import InputError
 from mmfree.golden.absmax import AbsmaxGolden
 from mmfree.inference.backends import (
     AbsmaxGoldenBackend,
@@ -37,7 +41,9 @@ SHAPE = Shape(vocab_size=256, hidden_size=24, num_layers=2)
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("published") / "model", SHAPE, checkpoint_tensors(SHAPE), shards=2)
+    return write_checkpoint(
+        tmp_path_factory.mktemp("published") / "model", SHAPE, checkpoint_tensors(SHAPE), shards=2
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,9 @@ def tape(checkpoint: Path) -> Path:
     return path
 
 
-def test_export_and_inspect(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_and_inspect(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "a.tape"
     values = run_json(capsys, "export", checkpoint, "--out", out)
     assert values["bytes"] == out.stat().st_size
@@ -59,19 +67,25 @@ def test_export_and_inspect(checkpoint: Path, tmp_path: Path, capsys: pytest.Cap
     assert inspected["sha256"] == values["sha256"]
     assert inspected["arithmetic"] == "absmax"
     assert (inspected["weights"], inspected["state_words"]) == (values["weights"], 48)
-    assert inspected["parameters"] == sum(tensor.numel() for tensor in checkpoint_tensors(SHAPE).values())
+    assert inspected["parameters"] == sum(
+        tensor.numel() for tensor in checkpoint_tensors(SHAPE).values()
+    )
     assert [s["name"] for s in inspected["segments"]][:2] == ["layer 0 gates", "layer 0 output"]
     assert inspected["tokenizer"] == {"kind": "none", "bytes": 0}
     assert main(["inspect", str(out)]) == 0
     text = capsys.readouterr().out
     assert "layer 1 down" in text
     assert "absmax arithmetic (a published checkpoint)" in text
-    assert "exists already; --force overwrites it" in error_of(capsys, "export", checkpoint, "--out", out)
+    assert "exists already; --force overwrites it" in error_of(
+        capsys, "export", checkpoint, "--out", out
+    )
     assert main(["export", str(checkpoint), "--out", str(out), "--force"]) == 0
     assert values["sha256"] in capsys.readouterr().out
 
 
-def test_generate_and_evaluate(tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate_and_evaluate(
+    tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     values = run_json(capsys, "generate", tape, "--prompt", "ab", "--tokens", 5)
     golden = AbsmaxGolden(AbsmaxTape(tape))
     ids = [0, *b"ab"]
@@ -100,7 +114,9 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_text_checkpoint(tmp_path_factory.mktemp("published") / "model")
 
 
-def test_float_and_golden_in_one_table(text_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_float_and_golden_in_one_table(
+    text_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A folder as it was published, a text, and what the tape's arithmetic costs."""
     data = tmp_path / "data.txt"
     text = TEXT[:600]
@@ -118,9 +134,16 @@ def test_float_and_golden_in_one_table(text_model: Path, tmp_path: Path, capsys:
     assert run_json(capsys, *arguments) == floating, "float is what plays a published folder"
     assert main([*map(str, arguments), "--backend", "float,golden"]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert [line[:20].strip() for line in table[1:]] == ["backend", "float", "golden", "golden - float"]
+    assert [line[:20].strip() for line in table[1:]] == [
+        "backend",
+        "float",
+        "golden",
+        "golden - float",
+    ]
     assert float(table[-1].split()[3]) == pytest.approx(difference["bits_per_byte"], abs=6e-5)
-    assert sorted(path.name for path in text_model.iterdir()) == files, "nothing is left in the folder"
+    assert sorted(path.name for path in text_model.iterdir()) == files, (
+        "nothing is left in the folder"
+    )
     tape = tmp_path / "a.tape"
     assert main(["export", str(text_model), "--out", str(tape)]) == 0
     capsys.readouterr()
@@ -128,7 +151,10 @@ def test_float_and_golden_in_one_table(text_model: Path, tmp_path: Path, capsys:
 
 
 def test_float_is_scored_as_the_reading_is(text_model: Path) -> None:
-    """Bits per byte from the formulas alone: the start token that the config names, then the text's own pieces."""
+    """Bits per byte from the formulas alone.
+
+    The start token that the config names, then the text's own pieces.
+    """
     backend, text = load_backend(text_model, "float"), "the old cat sees a red bird. " * 3
     assert isinstance(backend, PublishedTorchBackend)
     ids = backend.tokenizer.encode(text)
@@ -142,7 +168,7 @@ def test_float_is_scored_as_the_reading_is(text_model: Path) -> None:
 
 
 def test_only_the_embedding_makes_float_and_golden_differ_much(text_model: Path) -> None:
-    """With the tape's 8-bit embedding in the float model, too, their logits are ten times closer."""
+    """With the tape's 8-bit embedding in the float model, their logits are ten times closer."""
     floating, golden = load_backend(text_model, "float"), load_backend(text_model, "golden")
     assert isinstance(floating, PublishedTorchBackend)
     assert isinstance(golden, AbsmaxGoldenBackend)
@@ -159,22 +185,43 @@ def test_only_the_embedding_makes_float_and_golden_differ_much(text_model: Path)
     assert error() < apart / 10 < 0.01
 
 
-def test_multiple_choice_and_generation_from_a_folder(text_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_multiple_choice_and_generation_from_a_folder(
+    text_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     questions = tmp_path / "q.jsonl"
-    questions.write_text(json.dumps({"query": "the cat", "choices": ["sees", "never runs"], "gold": 0}) + "\n")
-    results = run_json(capsys, "evaluate", text_model, "--choices", questions, "--backend", "float,golden")["results"]
+    questions.write_text(
+        json.dumps({"query": "the cat", "choices": ["sees", "never runs"], "gold": 0}) + "\n"
+    )
+    results = run_json(
+        capsys, "evaluate", text_model, "--choices", questions, "--backend", "float,golden"
+    )["results"]
     assert [result["examples"] for result in results] == [1, 1]
     reading = FloatReading(checkpoint_tensors(TEXT_SHAPE))
     for backend in ("float", "golden"):
-        values = run_json(capsys, "generate", text_model, "--prompt", "the old", "--tokens", 4, "--backend", backend)
+        values = run_json(
+            capsys,
+            "generate",
+            text_model,
+            "--prompt",
+            "the old",
+            "--tokens",
+            4,
+            "--backend",
+            backend,
+        )
         assert values["backend"] == backend
         if backend == "float":
             ids = load_backend(text_model, "float").tokenizer.encode("the old")
             for row in values["ids"]:
                 assert row == reading.play(np.array(ids))[-1].argmax()
                 ids.append(row)
-    assert run_json(capsys, "generate", text_model, "--prompt", "the old", "--tokens", 1)["backend"] == "float"
-    assert "ranges are for models trained here" in error_of(capsys, "evaluate", text_model, "--ranges", "--backend", "float,golden")
+    assert (
+        run_json(capsys, "generate", text_model, "--prompt", "the old", "--tokens", 1)["backend"]
+        == "float"
+    )
+    assert "ranges are for models trained here" in error_of(
+        capsys, "evaluate", text_model, "--ranges", "--backend", "float,golden"
+    )
 
 
 def test_a_tokenizer_json_begins_with_the_token_that_the_config_names(tmp_path: Path) -> None:
@@ -187,7 +234,9 @@ def test_a_tokenizer_json_begins_with_the_token_that_the_config_names(tmp_path: 
         assert tokenizer.decode(tokenizer.encode("a cat")[1:]) == "a cat"
 
 
-def test_what_needs_an_accelerator_is_refused(tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_needs_an_accelerator_is_refused(
+    tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = ["--out", tmp_path / "out"]
     for arguments in (
         ["verilog", tape, *out],
@@ -196,9 +245,15 @@ def test_what_needs_an_accelerator_is_refused(tape: Path, tmp_path: Path, capsys
         ["power", tape],
         ["generate", tape, "--prompt", "a", "--backend", "rtl"],
     ):
-        assert "absmax arithmetic), which the accelerator does not have yet" in error_of(capsys, *arguments)
-    assert "backend float needs the checkpoint folder" in error_of(capsys, "evaluate", tape, "--backend", "float")
-    assert "ranges are for models trained here" in error_of(capsys, "evaluate", tape, "--ranges", "--data", __file__)
+        assert "absmax arithmetic), which the accelerator does not have yet" in error_of(
+            capsys, *arguments
+        )
+    assert "backend float needs the checkpoint folder" in error_of(
+        capsys, "evaluate", tape, "--backend", "float"
+    )
+    assert "ranges are for models trained here" in error_of(
+        capsys, "evaluate", tape, "--ranges", "--data", __file__
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -207,18 +262,31 @@ def test_folders_and_tapes_that_cannot_be_played(
 ) -> None:
     for backend in ("float", "golden"):
         message = error_of(capsys, "evaluate", checkpoint, "--backend", backend)
-        assert f"{checkpoint}: no tokenizer: put tokenizer.json or tokenizer.model of the model into the folder" in message
-    for backend, reason in (("rtl", "the accelerator does not have the arithmetic"), ("fakequant", "float has the released arithmetic")):
+        assert (
+            f"{checkpoint}: no tokenizer: put tokenizer.json or tokenizer.model of the model into"
+            " the folder" in message
+        )
+    for backend, reason in (
+        ("rtl", "the accelerator does not have the arithmetic"),
+        ("fakequant", "float has the released arithmetic"),
+    ):
         message = error_of(capsys, "evaluate", checkpoint, "--backend", backend)
         assert f"is played by float or golden, not by {backend}: {reason}" in message
-    with pytest.raises(ValueError, match="a published checkpoint: `mmfree export` makes a tape of it"):
+    with pytest.raises(
+        InputError, match="a published checkpoint: `mmfree export` makes a tape of it"
+    ):
         load_tape_or_export(checkpoint)
     export_published(checkpoint, tmp_path / "a.tape")
     message = error_of(capsys, "generate", tmp_path / "a.tape", "--prompt", "a")
-    assert "the tape has no tokenizer: put tokenizer.json or tokenizer.model into the checkpoint's folder" in message
+    assert (
+        "the tape has no tokenizer: put tokenizer.json or tokenizer.model into the checkpoint's"
+        " folder" in message
+    )
 
 
-def test_weights_too_large_for_float_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_too_large_for_float_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tensors = checkpoint_tensors(TEXT_SHAPE)
     tensors["model.norm.weight"] = torch.full_like(tensors["model.norm.weight"], 3e38)
     write_text_checkpoint(tmp_path)
@@ -230,7 +298,10 @@ def test_weights_too_large_for_float_are_one_line(tmp_path: Path, capsys: pytest
     assert f"{tmp_path}: model.norm.weight: gains must stay below" in message
 
 
-@pytest.mark.parametrize(("kind", "message"), [("tokenizers", "no tokenizer.json"), ("sentencepiece", "no SentencePiece model")])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("tokenizers", "no tokenizer.json"), ("sentencepiece", "no SentencePiece model")],
+)
 def test_a_tape_whose_tokenizer_is_none_is_one_line(
     kind: str, message: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -238,17 +309,26 @@ def test_a_tape_whose_tokenizer_is_none_is_one_line(
     export_published(checkpoint, path, tokenizer={"kind": kind, "data": b"no such file"})
     found = error_of(capsys, "generate", path, "--prompt", "a")
     assert f"{path}: tokenizer: the data of kind {kind} is damaged: {message}" in found
-    assert run_json(capsys, "inspect", path)["tokenizer"] == {"kind": kind, "bytes": AbsmaxTape(path).tokenizer_bytes}
+    assert run_json(capsys, "inspect", path)["tokenizer"] == {
+        "kind": kind,
+        "bytes": AbsmaxTape(path).tokenizer_bytes,
+    }
 
 
-def test_bad_folders_are_one_line(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_folders_are_one_line(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Nothing is written."""
     before = sorted(tmp_path.rglob("*"))
     folders: dict[str, str] = {
-        json.dumps({"model_type": "bitnet"}): "model_type 'bitnet' cannot become a tape: its attention multiplies",
+        json.dumps(
+            {"model_type": "bitnet"}
+        ): "model_type 'bitnet' cannot become a tape: its attention multiplies",
         json.dumps({"model_type": "hgrn_bit"}): "missing field 'hidden_size'",
         "{": "config.json: not valid JSON",
-        (checkpoint / "config.json").read_text(): "neither model.safetensors nor model.safetensors.index.json",
+        (
+            checkpoint / "config.json"
+        ).read_text(): "neither model.safetensors nor model.safetensors.index.json",
     }
     for number, (config, message) in enumerate(folders.items()):
         folder = tmp_path / f"folder{number}"
@@ -257,9 +337,13 @@ def test_bad_folders_are_one_line(tmp_path: Path, checkpoint: Path, capsys: pyte
         assert message in error_of(capsys, "export", folder, "--out", tmp_path / "a.tape")
         if "safetensors" not in message:
             assert message in error_of(capsys, "evaluate", folder, "--backend", "float")
-            assert message in error_of(capsys, "generate", folder, "--prompt", "a", "--backend", "golden")
+            assert message in error_of(
+                capsys, "generate", folder, "--prompt", "a", "--backend", "golden"
+            )
         (folder / "config.json").unlink()
         folder.rmdir()
     message = "--data and --allow-saturation are for models trained here"
-    assert message in error_of(capsys, "export", checkpoint, "--out", tmp_path / "a.tape", "--allow-saturation")
+    assert message in error_of(
+        capsys, "export", checkpoint, "--out", tmp_path / "a.tape", "--allow-saturation"
+    )
     assert sorted(tmp_path.rglob("*")) == before

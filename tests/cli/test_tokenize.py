@@ -1,4 +1,7 @@
-"""``mmfree tokenize``, and subword models from text to tape: trained, resumed, scored, exported, and read again."""
+"""``mmfree tokenize``, and subword models from text to tape.
+
+Trained, resumed, scored, exported, and read again.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,12 @@ def test_a_vocabulary_is_learned_from_what_is_for_training(folder: Path, shards:
     assert find_tokenizer("bpe:400", text).to_dict() == expected.to_dict()
 
 
-def test_tokenize_says_what_it_wrote(folder: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    values = run_json(capsys, "tokenize", folder / "text.txt", "--tokenizer", shards, "--out", tmp_path / "again")
+def test_tokenize_says_what_it_wrote(
+    folder: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = run_json(
+        capsys, "tokenize", folder / "text.txt", "--tokenizer", shards, "--out", tmp_path / "again"
+    )
     assert values["bytes"] == 60_000
     assert values["vocab_size"] == 400
     assert values["megabytes_per_second"] > 0
@@ -61,12 +68,21 @@ def test_tokenize_says_what_it_wrote(folder: Path, shards: Path, tmp_path: Path,
     assert "held out (the last tenth), vocabulary 400" in capsys.readouterr().out
 
 
-def test_a_checkpoint_carries_its_tokenizer(run: Path, shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert json.loads((run / "tokenizer.json").read_text()) == json.loads((shards / "tokenizer.json").read_text())
+def test_a_checkpoint_carries_its_tokenizer(
+    run: Path, shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert json.loads((run / "tokenizer.json").read_text()) == json.loads(
+        (shards / "tokenizer.json").read_text()
+    )
     entry = json.loads((run / "config.json").read_text())["tokenizer"]
     assert entry["file"] == "tokenizer.json"
     assert load_backend(run, "float").tokenizer.vocab_size == 400
-    assert run_json(capsys, "train", run / "config.json", "--data", shards, "--out", run, "--resume")["steps"] == 25
+    assert (
+        run_json(capsys, "train", run / "config.json", "--data", shards, "--out", run, "--resume")[
+            "steps"
+        ]
+        == 25
+    )
 
 
 def test_training_learns_the_same_from_shards_and_from_text(
@@ -74,11 +90,15 @@ def test_training_learns_the_same_from_shards_and_from_text(
 ) -> None:
     arguments = ["--data", folder / "text.txt", "--tokenizer", "bpe:400", "--out", tmp_path / "run"]
     values = run_json(capsys, "train", folder / "config.json", *arguments)
-    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (
+        run / "model.safetensors"
+    ).read_bytes()
     assert 0 < values["bits_per_byte"] < 8
 
 
-def test_the_tape_generates_and_shows_ranges(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tape_generates_and_shows_ranges(
+    run: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tape = folder / "model.tape"
     exported = run_json(capsys, "export", run, "--out", tape)
     assert read_tape(tape).tokenizer["kind"] == "tokenizers"
@@ -98,11 +118,29 @@ def test_a_tokenizer_that_disagrees_with_the_vocabulary_is_one_error(
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     out = ["--out", tmp_path / "out"]
     cases: list[tuple[list[object], str]] = [
-        (["train", folder / "config.json", *out], "config.json: config: task text needs vocab_size 256 and head_size 256, got 400 and 400; change them"),
-        (["train", folder / "config.json", "--tokenizer", "bpe:300", *out], "the tokenizer needs vocab_size 300 and head_size 300, got 400"),
-        (["train", "text", "--tokenizer", "bytes", "--data", shards, *out], "made with another tokenizer (of 400 ids) than the model's (of 256)"),
-        (["train", "text", "--tokenizer", "bpe:300", "--data", shards, *out], "holds tokens, so no vocabulary can be learned"),
-        (["train", "text", "--data", shards, folder / "text.txt", *out], "a folder of token shards stands alone"),
+        (
+            ["train", folder / "config.json", *out],
+            (
+                "config.json: config: task text needs vocab_size 256 and head_size 256, got 400 and"
+                " 400; change them"
+            ),
+        ),
+        (
+            ["train", folder / "config.json", "--tokenizer", "bpe:300", *out],
+            "the tokenizer needs vocab_size 300 and head_size 300, got 400",
+        ),
+        (
+            ["train", "text", "--tokenizer", "bytes", "--data", shards, *out],
+            "made with another tokenizer (of 400 ids) than the model's (of 256)",
+        ),
+        (
+            ["train", "text", "--tokenizer", "bpe:300", "--data", shards, *out],
+            "holds tokens, so no vocabulary can be learned",
+        ),
+        (
+            ["train", "text", "--data", shards, folder / "text.txt", *out],
+            "a folder of token shards stands alone",
+        ),
         (["train", "text", "--data", shards, "--out", run, "--resume"], "made with another config"),
     ]
     for arguments, message in cases:
@@ -116,19 +154,35 @@ def test_a_tokenizer_that_disagrees_with_the_vocabulary_is_one_error(
         (run / "tokenizer.json").write_bytes(before["tokenizer.json"])
 
 
-def test_a_text_shorter_than_a_sequence_is_one_error(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_text_shorter_than_a_sequence_is_one_error(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "short.txt").write_text("short " * 20)
-    message = error_of(capsys, "train", "text", "--data", tmp_path / "short.txt", "--out", tmp_path / "out")
-    assert "short.txt: too short: 108 tokens for training and 12 held out (a tenth), but a sequence has 128" in message
+    message = error_of(
+        capsys, "train", "text", "--data", tmp_path / "short.txt", "--out", tmp_path / "out"
+    )
+    assert (
+        "short.txt: too short: 108 tokens for training and 12 held out (a tenth), but a sequence"
+        " has 128" in message
+    )
     assert not (tmp_path / "out").exists()
 
 
 def test_a_preset_follows_the_tokenizer(folder: Path, shards: Path) -> None:
     options = argparse.Namespace(
-        config="text", gate="sigmoid", tokenizer=None, data=[shards], resume=False, out=folder / "none"
+        config="text",
+        gate="sigmoid",
+        tokenizer=None,
+        data=[shards],
+        resume=False,
+        out=folder / "none",
     )
     config: RunConfig = run_config(options)
-    assert (config.model.vocab_size, config.model.head_size, config.model.gate) == (400, 400, "sigmoid")
+    assert (config.model.vocab_size, config.model.head_size, config.model.gate) == (
+        400,
+        400,
+        "sigmoid",
+    )
     options.data = None
     assert run_config(options).model.vocab_size == 256
 

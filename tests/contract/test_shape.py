@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmfree.contract.shape import ModelConfig
+from mmfree.errors import InputError
 from mmfree.files.atomic import read_json
 from mmfree.training.presets import addition_model, text_model
 
@@ -58,28 +59,28 @@ def test_text_preset_is_over_bytes() -> None:
     ],
 )
 def test_sizes_out_of_range_are_refused_by_name(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"{field} must be an integer in 1.."):
+    with pytest.raises(InputError, match=f"{field} must be an integer in 1.."):
         ModelConfig.from_dict({**TINY, field: value})
 
 
 def test_unknown_gate_is_refused() -> None:
-    with pytest.raises(ValueError, match="gate must be one of sigmoid, hard, signed, got 'tanh'"):
+    with pytest.raises(InputError, match="gate must be one of sigmoid, hard, signed, got 'tanh'"):
         ModelConfig.from_dict({**TINY, "gate": "tanh"})
 
 
 def test_errors_name_the_source() -> None:
-    with pytest.raises(ValueError, match=r"a\.json: expected a JSON object, got list"):
+    with pytest.raises(InputError, match=r"a\.json: expected a JSON object, got list"):
         ModelConfig.from_dict([], source="a.json")
-    with pytest.raises(ValueError, match=r"a\.json: unknown field 'depth'"):
+    with pytest.raises(InputError, match=r"a\.json: unknown field 'depth'"):
         ModelConfig.from_dict({**TINY, "depth": 3}, source="a.json")
-    with pytest.raises(ValueError, match=r"a\.json: missing field 'head_size'"):
+    with pytest.raises(InputError, match=r"a\.json: missing field 'head_size'"):
         ModelConfig.from_dict({k: v for k, v in TINY.items() if k != "head_size"}, "a.json")
 
 
 def test_read_json_says_what_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(InputError, match="no such file"):
         read_json(tmp_path / "missing.json")
     bad = tmp_path / "bad.json"
     bad.write_text("{")
-    with pytest.raises(ValueError, match=r"bad\.json: not valid JSON"):
+    with pytest.raises(InputError, match=r"bad\.json: not valid JSON"):
         read_json(bad)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mmfree.errors import InputError
 from mmfree.files.atomic import new_folder, write_atomically
 
 
@@ -58,11 +59,11 @@ def test_a_folder_is_overwritten_only_when_asked(tmp_path: Path) -> None:
     out.mkdir()
     (out / "a").write_text("old")
     (out / "mine").write_text("mine")
-    with pytest.raises(ValueError, match="exists already; --force overwrites it"), new_folder(out):
+    with pytest.raises(InputError, match="exists already; --force overwrites it"), new_folder(out):
         pass
     with new_folder(out, force=True) as folder:
         (folder / "a").write_text("new")
     assert {path.name: path.read_text() for path in out.iterdir()} == {"a": "new", "mine": "mine"}
-    with pytest.raises(ValueError, match="not a folder"), new_folder(out / "a", force=True):
+    with pytest.raises(InputError, match="not a folder"), new_folder(out / "a", force=True):
         pass
     assert os.listdir(tmp_path) == ["out"]

@@ -1,4 +1,7 @@
-"""Compressed data: it comes back as it was, and nothing that is damaged, cut off or too large is unpacked."""
+"""Compressed data.
+
+It comes back as it was, and nothing that is damaged, cut off or too large is unpacked.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmfree.errors import InputError
 from mmfree.files.compressed import LARGEST_BYTES, pack_bytes, pack_text, unpack_bytes, unpack_text
 
 
@@ -25,15 +29,18 @@ def test_every_cut_and_every_flipped_byte_is_one_error_or_the_same_data() -> Non
     data = bytes(range(256)) * 3
     packed, text = pack_bytes(data), base64.b64decode(pack_text(data))
     for end in range(len(packed)):
-        with pytest.raises(ValueError, match="cannot be unpacked"):
+        with pytest.raises(InputError, match="cannot be unpacked"):
             unpack_bytes(packed[:end])
     for end in range(len(text)):
-        with pytest.raises(ValueError, match="cannot be unpacked"):
+        with pytest.raises(InputError, match="cannot be unpacked"):
             unpack_text(base64.b64encode(text[:end]).decode())
     refused = 0
     for place in range(len(packed)):
         try:
-            assert unpack_bytes(packed[:place] + bytes([packed[place] ^ 0xFF]) + packed[place + 1 :]) == data
+            assert (
+                unpack_bytes(packed[:place] + bytes([packed[place] ^ 0xFF]) + packed[place + 1 :])
+                == data
+            )
         except ValueError:
             refused += 1
     for place in range(len(text)):
@@ -57,28 +64,37 @@ def test_every_cut_and_every_flipped_byte_is_one_error_or_the_same_data() -> Non
     ],
 )
 def test_text_that_is_none_of_ours(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         unpack_text(text)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [(b"", "cut off"), (b"not bzip2's", "cannot be unpacked"), (bz2.compress(b"a") + b"b", "something follows")],
+    [
+        (b"", "cut off"),
+        (b"not bzip2's", "cannot be unpacked"),
+        (bz2.compress(b"a") + b"b", "something follows"),
+    ],
 )
 def test_bytes_that_are_none_of_ours(data: bytes, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         unpack_bytes(data)
 
 
 def test_a_few_bytes_that_would_become_many_are_refused() -> None:
     """Both stop at the limit; neither fills the memory first."""
     zeros = bytes(LARGEST_BYTES)
-    assert len(unpack_bytes(pack_bytes(zeros))) == len(unpack_text(pack_text(zeros))) == LARGEST_BYTES
+    assert (
+        len(unpack_bytes(pack_bytes(zeros))) == len(unpack_text(pack_text(zeros))) == LARGEST_BYTES
+    )
     too_many = zeros + b"\0"
     for pack in (pack_bytes, pack_text):
-        with pytest.raises(ValueError, match=r"has 67,108,865 bytes; a model carries at most 67,108,864 of a tokenizer"):
+        with pytest.raises(
+            InputError,
+            match=r"has 67,108,865 bytes; a model carries at most 67,108,864 of a tokenizer",
+        ):
             pack(too_many)
-    with pytest.raises(ValueError, match="cannot be unpacked: more than 67,108,864 bytes"):
+    with pytest.raises(InputError, match="cannot be unpacked: more than 67,108,864 bytes"):
         unpack_bytes(bz2.compress(too_many, 9))
-    with pytest.raises(ValueError, match="cannot be unpacked: more than 67,108,864 bytes"):
+    with pytest.raises(InputError, match="cannot be unpacked: more than 67,108,864 bytes"):
         unpack_text(base64.b64encode(zlib.compress(too_many, 9)).decode())

@@ -1,4 +1,7 @@
-"""The golden model of published checkpoints: its integers by hand, and every stage and whole models against an independent float64 reading."""
+"""The golden model of published checkpoints.
+
+Its integers by hand, and every stage and whole models against an independent float64 reading.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ Wide = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class Model:
-    """A golden model, and the float64 reading of its checkpoint with the embedding as the tape has it."""
+    """A golden model, and the float64 reading of its checkpoint with the embedding as the tape has
+    it.
+    """
 
     golden: AbsmaxGolden
     reading: FloatReading
@@ -59,7 +64,9 @@ def model(folder: Path, shape: Shape, seed: int = 0, quiet: bool = False, **conf
                 tensors[name] *= 2.0**-10
     if config.get("use_lower_bound") is False:
         del tensors["model.lower_bounds"]
-    write_checkpoint(folder / "c", shape, tensors, intermediate_size=shape.intermediate_size, **config)
+    write_checkpoint(
+        folder / "c", shape, tensors, intermediate_size=shape.intermediate_size, **config
+    )
     export_published(folder / "c", folder / "a.tape")
     golden = AbsmaxGolden(AbsmaxTape(folder / "a.tape"))
     rows = golden.embed(np.arange(shape.vocab_size)) * 2.0**-18
@@ -122,7 +129,9 @@ def test_the_reciprocal_root_is_within_2_to_the_minus_22(mantissa: int, exponent
 def test_the_factor_of_a_matrix(mantissa: int, root: int, m: int) -> None:
     f, exponent = factor(wide(root), mantissa, wide(m))
     assert 2**23 <= f.item() <= 2**24
-    assert float(f.item()) * 2.0 ** exponent.item() == pytest.approx(float(mantissa) * root * m, rel=2.0**-21)
+    assert float(f.item()) * 2.0 ** exponent.item() == pytest.approx(
+        float(mantissa) * root * m, rel=2.0**-21
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,13 +148,17 @@ def test_the_factor_of_a_matrix(mantissa: int, root: int, m: int) -> None:
         (1 << 23, 1 << 24, -9000, 1 << 55),
     ],
 )
-def test_requantization_at_both_ends_of_the_shift(acc: int, f: int, shift: int, expected: int) -> None:
+def test_requantization_at_both_ends_of_the_shift(
+    acc: int, f: int, shift: int, expected: int
+) -> None:
     assert requantize(wide(acc), wide(f), wide(shift)).tolist() == [[expected]]
 
 
 def test_the_sigmoid_is_within_3e_7_and_symmetric() -> None:
     table = sigmoid_values().astype(np.int64)
-    z = np.concatenate([np.arange(-20 << 20, 20 << 20, 9973), [0, 16 << 20, (16 << 20) - 1, 2**29, -(2**29)]])
+    z = np.concatenate(
+        [np.arange(-20 << 20, 20 << 20, 9973), [0, 16 << 20, (16 << 20) - 1, 2**29, -(2**29)]]
+    )
     found = sigmoid(z, table, 20)
     assert np.abs(found * 2.0**-24 - 1 / (1 + np.exp(-z * 2.0**-20))).max() < 3e-7
     assert np.array_equal(sigmoid(-z, table, 20), (1 << 24) - found)
@@ -157,17 +170,28 @@ def test_the_sigmoid_is_within_3e_7_and_symmetric() -> None:
 def test_sums_of_squares_of_any_size() -> None:
     for scale in (1, 1 << 20, 1 << 54):
         values = np.array([[3 * scale, -4 * scale, 0]])
-        assert float(real(sum_of_squares(values, 10))) == pytest.approx(25 * scale**2 / 2**20, rel=1e-5)
+        assert float(real(sum_of_squares(values, 10))) == pytest.approx(
+            25 * scale**2 / 2**20, rel=1e-5
+        )
     assert real(sum_of_squares(wide(0, 0), 3)) == 0
     values, shift = fit(wide(1 << 40, -5), 30)
     assert (values.tolist(), shift.item()) == ([[1 << 29, 0]], 11)
     assert float(real(scalar_constant(1e-6))) == pytest.approx(1e-6, rel=1e-9)
 
 
-@pytest.mark.parametrize("changes", [{}, {"rms_norm_eps": 1.0, "quiet": True}, {"use_lower_bound": False}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"rms_norm_eps": 1.0, "quiet": True}, {"use_lower_bound": False}]
+)
 def test_every_stage_equals_float64_when_fed_by_it(changes: dict[str, Any], tmp_path: Path) -> None:
-    """All stages of all layers, 24 tokens at once, inputs from the float64 reading: an error cannot hide behind a later one."""
-    m = model(tmp_path, Shape(vocab_size=128, hidden_size=64, intermediate_size=160, num_layers=4), **changes)
+    """All stages of all layers, 24 tokens at once, inputs from the float64 reading.
+
+    An error cannot hide behind a later one.
+    """
+    m = model(
+        tmp_path,
+        Shape(vocab_size=128, hidden_size=64, intermediate_size=160, num_layers=4),
+        **changes,
+    )
     shares = shares_of_close_vectors(m.golden, m.reading, m.ids)
     # What feeds a quantizer through a rounded sum (head, o) may flip an activation now and then.
     assert min(shares.values()) >= 0.95, shares
@@ -176,7 +200,10 @@ def test_every_stage_equals_float64_when_fed_by_it(changes: dict[str, Any], tmp_
 
 @pytest.mark.parametrize("seed", range(3))
 def test_whole_models_play_as_float64_does(seed: int, tmp_path: Path) -> None:
-    """A random model multiplies any difference, so the bound is loose; most positions are equal within 1e-4."""
+    """A random model multiplies any difference, so the bound is loose.
+
+    Most positions are equal within 1e-4.
+    """
     m = model(tmp_path, Shape(), seed)
     logits = m.golden.play(m.ids) * 2.0**-m.golden.logit_fb
     expected = m.reading.play(m.ids)
@@ -194,7 +221,8 @@ WRONG: dict[str, Callable[[FloatReading], None]] = {
     ),
     "without g_norm's gains": lambda r: r.w["model.layers.0.attn.g_norm.weight"].fill(1),
     "gate and up exchanged": lambda r: r.w.__setitem__(
-        "model.layers.0.mlp.gate_proj.weight", np.roll(r.w["model.layers.0.mlp.gate_proj.weight"], 256, axis=0)
+        "model.layers.0.mlp.gate_proj.weight",
+        np.roll(r.w["model.layers.0.mlp.gate_proj.weight"], 256, axis=0),
     ),
     "without the last norm's gains": lambda r: r.w["model.norm.weight"].fill(1),
 }
@@ -227,7 +255,14 @@ def test_both_epsilons_are_felt_where_the_gains_are_small(tmp_path: Path) -> Non
 
 
 def test_round_half_away_of_the_reading() -> None:
-    assert round_half_away(np.array([0.5, 1.5, -0.5, -2.5, 0.49, 2.0])).tolist() == [1, 2, -1, -3, 0, 2]
+    assert round_half_away(np.array([0.5, 1.5, -0.5, -2.5, 0.49, 2.0])).tolist() == [
+        1,
+        2,
+        -1,
+        -3,
+        0,
+        2,
+    ]
 
 
 def test_a_batch_is_its_sequences_and_the_state_carries(tmp_path: Path) -> None:
@@ -256,7 +291,10 @@ def test_the_trace_shows_every_stage_in_order(tmp_path: Path) -> None:
 
 
 def test_saturation_is_counted_and_never_wraps(tmp_path: Path) -> None:
-    """An embedding near the largest allowed, a head of huge gains: values stop at the ends of int32."""
+    """An embedding near the largest allowed, a head of huge gains.
+
+    Values stop at the ends of int32.
+    """
     shape = Shape(num_layers=1)
     tensors = checkpoint_tensors(shape)
     tensors["lm_head.norm.weight"] *= 2.0**20
@@ -295,7 +333,9 @@ def test_fewer_bits_are_further_away(tmp_path: Path) -> None:
     i, f, h = (rng.normal(size=(1, 32)) for _ in range(3))
     errors = []
     for bits in (12, 16, 20):
-        export_published(tmp_path / "c", tmp_path / f"{bits}.tape", formats=AbsmaxFormats(forget_fb=bits))
+        export_published(
+            tmp_path / "c", tmp_path / f"{bits}.tape", formats=AbsmaxFormats(forget_fb=bits)
+        )
         golden = AbsmaxGolden(AbsmaxTape(tmp_path / f"{bits}.tape"))
         words = [np.rint(v * 2.0**20).astype(np.int64) for v in (i, f, i, h)]
         found, _ = golden.mix(1, *words)

@@ -1,4 +1,7 @@
-"""The golden model and the quantizers against docs/arithmetic.md: its worked vectors, and exact rational arithmetic."""
+"""The golden model and the quantizers against docs/arithmetic.md.
+
+Its worked vectors, and exact rational arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -128,9 +131,7 @@ def test_gate_vectors() -> None:
         z = ints(vector["z"] + vector["bias"])
         if vector["gate"] == "sigmoid":
             z = np.clip(z, -128, 127)
-        f = golden.forget_gate(
-            z, vector["gate"], sigmoid_table().astype(np.int32), DEFAULT_FORMATS
-        )
+        f = golden.forget_gate(z, vector["gate"], sigmoid_table().astype(np.int32), DEFAULT_FORMATS)
         assert f[0] == vector["f"], vector
 
 

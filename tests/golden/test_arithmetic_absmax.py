@@ -53,7 +53,9 @@ def test_root() -> None:
         root, found = reciprocal_root(Scalar(row(mantissa), row(exponent)))
         assert (root.item(), found.item()) == (expected, shift)
         drop = 1 if exponent % 2 else 2
-        assert expected == math.isqrt(((1 << 62) // (mantissa >> drop)) << 14), "the text in Python integers"
+        assert expected == math.isqrt(((1 << 62) // (mantissa >> drop)) << 14), (
+            "the text in Python integers"
+        )
 
 
 def test_requantize_and_functions() -> None:

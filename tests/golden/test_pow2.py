@@ -1,4 +1,6 @@
-"""The golden model against a slow, literal reading of docs/arithmetic.md, one value at a time in Python integers."""
+"""The golden model against a slow, literal reading of docs/arithmetic.md, one value at a time in
+Python integers.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ class Literal:
         m = (r * matrix.multiplier + 64) >> 7
         acc = sum(int(t) * value for t, value in zip(matrix.trits[row], q, strict=True))
         by_table = self.tape.config.gate == "sigmoid"
-        fraction_bits = {"f": 4 if by_table else 6, "o": 9, "down": 9, "head": 9}.get(matrix.role, 4)
+        fraction_bits = {"f": 4 if by_table else 6, "o": 9, "down": 9, "head": 9}.get(
+            matrix.role, 4
+        )
         bits = 16 if matrix.role in ("f", "o", "down", "head") else 8
         site = "logit" if matrix.role == "head" else "projection"
         return self.sat(site, rnd(acc * m, 9 - matrix.exponent - fraction_bits + k), bits)

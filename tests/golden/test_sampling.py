@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmfree.contract.pow2 import gumbel_table
+from mmfree.errors import InputError
 from mmfree.golden.sampling import SEED_MAX, Sampler, seed_registers, temperature_code
 from tests.support.vectors import VECTORS
 
@@ -71,7 +72,9 @@ def power(matrix: list[int], exponent: int) -> list[int]:
         (63, (62, 61), (7, 73, 127, 337, 92737, 649657)),
     ],
 )
-def test_registers_have_the_longest_period(bits: int, taps: tuple[int, ...], primes: tuple[int, ...]) -> None:
+def test_registers_have_the_longest_period(
+    bits: int, taps: tuple[int, ...], primes: tuple[int, ...]
+) -> None:
     period = (1 << bits) - 1
     rest = period
     for prime in primes:
@@ -121,20 +124,22 @@ def test_temperature_zero_takes_the_largest_logit_and_draws_nothing() -> None:
     assert sampler.words(2).tolist() == Sampler(3).words(2).tolist()
 
 
-@pytest.mark.parametrize(("temperature", "code"), [(0, 0), (1, 64), (0.5, 32), (0.001, 1), (255 / 64, 255)])
+@pytest.mark.parametrize(
+    ("temperature", "code"), [(0, 0), (1, 64), (0.5, 32), (0.001, 1), (255 / 64, 255)]
+)
 def test_temperatures_are_64ths(temperature: float, code: int) -> None:
     assert temperature_code(temperature) == code
 
 
 @pytest.mark.parametrize("temperature", [-0.1, 4, float("nan"), float("inf")])
 def test_other_temperatures_are_refused(temperature: float) -> None:
-    with pytest.raises(ValueError, match=r"--temperature must lie in 0\.\.3\.98, got"):
+    with pytest.raises(InputError, match=r"--temperature must lie in 0\.\.3\.98, got"):
         temperature_code(temperature)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_seeds_out_of_range_are_refused(seed: int) -> None:
-    with pytest.raises(ValueError, match=r"--seed must lie in 0\.\.2\^64-1 to sample"):
+    with pytest.raises(InputError, match=r"--seed must lie in 0\.\.2\^64-1 to sample"):
         seed_registers(seed)
 
 

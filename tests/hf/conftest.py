@@ -1,4 +1,7 @@
-"""A small trained text model, as a checkpoint and as a Hugging Face folder; and an addition model."""
+"""A small trained text model, as a checkpoint and as a Hugging Face folder.
+
+And an addition model.
+"""
 
 from __future__ import annotations
 

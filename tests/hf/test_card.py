@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mmfree.errors import InputError
+
 pytest.importorskip("transformers", reason="extra hf is not installed")
 from huggingface_hub import ModelCard
 
@@ -18,7 +20,10 @@ from mmfree.inference.backends import load_tape_or_export
 def test_the_front_matter_is_valid_and_leaves_the_licence_to_the_user(folder: Path) -> None:
     card = ModelCard.load(folder / "README.md")
     data = card.data.to_dict()
-    assert data == {"library_name": "mmfree", "tags": ["mmfree", "matmul-free", "ternary", "text-generation"]}
+    assert data == {
+        "library_name": "mmfree",
+        "tags": ["mmfree", "matmul-free", "ternary", "text-generation"],
+    }
     assert "# license: yours to choose" in (folder / "README.md").read_text()
     assert "## Licence\n\nNot chosen yet." in card.content
 
@@ -31,10 +36,16 @@ def test_every_figure_is_the_checkpoints(folder: Path, run: Path) -> None:
     assert tape.sha256 in text
     assert f"{tape.config.num_parameters:,} parameters" in text
     assert f"| Ternary weights | {tape.num_ternary_weights:,}, 1.6 bits each on a tape |" in text
-    assert f"| Tape | {len(tape.data):,} bytes, {8 * len(tape.data) / tape.config.num_parameters:.2f} bits per parameter" in text
+    assert (
+        f"| Tape | {len(tape.data):,} bytes, {8 * len(tape.data) / tape.config.num_parameters:.2f}"
+        " bits per parameter" in text
+    )
     assert "Recipe: task text, steps 25, batch_size 4, length 32, learning_rate 0.006" in text
     mean = sum(losses) / len(losses)
-    assert f"{len(losses)} steps were done; the loss of the last one was {losses[-1]:.4f} nats, and {mean:.4f} on average over the last {len(losses)}" in text
+    assert (
+        f"{len(losses)} steps were done; the loss of the last one was {losses[-1]:.4f} nats, and"
+        f" {mean:.4f} on average over the last {len(losses)}" in text
+    )
     assert "{" not in text.replace("{#", ""), "no field was left open"
 
 
@@ -66,5 +77,7 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
     assert (record.steps, record.last_loss, record.recent) == (60, 29.5, 50)
     assert record.mean_loss == pytest.approx(sum(n / 2 for n in range(10, 60)) / 50)
     path.write_text("step,error\n1,2\n")
-    with pytest.raises(ValueError, match=r"metrics\.csv: not a table with the columns step and loss"):
+    with pytest.raises(
+        InputError, match=r"metrics\.csv: not a table with the columns step and loss"
+    ):
         read_training_record(path)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from mmfree.errors import InputError
+
 pytest.importorskip("transformers", reason="extra hf is not installed")
 from transformers import AutoConfig
 
@@ -21,13 +23,22 @@ MODEL = ModelConfig(
 
 def test_a_saved_config_is_the_same(tmp_path: Path) -> None:
     config = MatMulFreeConfig(
-        mode="float", recipe={"task": "text", "steps": 3}, tokenizer={"kind": "bytes"}, bos_token_id=0, **MODEL.to_dict()
+        mode="float",
+        recipe={"task": "text", "steps": 3},
+        tokenizer={"kind": "bytes"},
+        bos_token_id=0,
+        **MODEL.to_dict(),
     )
     config.save_pretrained(tmp_path)
     loaded = AutoConfig.from_pretrained(tmp_path)
     assert type(loaded) is MatMulFreeConfig
     assert loaded.model_config() == MODEL
-    assert (loaded.mode, loaded.recipe, loaded.tokenizer, loaded.bos_token_id) == ("float", config.recipe, {"kind": "bytes"}, 0)
+    assert (loaded.mode, loaded.recipe, loaded.tokenizer, loaded.bos_token_id) == (
+        "float",
+        config.recipe,
+        {"kind": "bytes"},
+        0,
+    )
     assert loaded.num_hidden_layers == loaded.num_layers == 3, "the name that transformers uses"
 
 
@@ -48,5 +59,5 @@ def test_defaults_are_the_text_preset_in_the_chips_arithmetic() -> None:
     ],
 )
 def test_bad_fields_are_refused(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         MatMulFreeConfig(**values)

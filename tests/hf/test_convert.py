@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from mmfree.errors import InputError
+
 pytest.importorskip("transformers", reason="extra hf is not installed")
 import torch
 from safetensors.torch import load_file
@@ -69,17 +71,28 @@ def test_bad_folders_are_refused(run: Path, folder: Path, tmp_path: Path) -> Non
     cases = [
         (run, r"config\.json: model_type must be 'mmfree', got None"),
         (tmp_path, r"config\.json: no such file"),
-        (change_config(folder, tmp_path / "a", model_type="llama"), "model_type must be 'mmfree', got 'llama'"),
-        (change_config(folder, tmp_path / "b", recipe=None), "recipe is missing: set model.config.recipe"),
-        (change_config(folder, tmp_path / "c", tokenizer={"kind": "words"}), r"tokenizer: kind must be 'bytes', got 'words'"),
+        (
+            change_config(folder, tmp_path / "a", model_type="llama"),
+            "model_type must be 'mmfree', got 'llama'",
+        ),
+        (
+            change_config(folder, tmp_path / "b", recipe=None),
+            "recipe is missing: set model.config.recipe",
+        ),
+        (
+            change_config(folder, tmp_path / "c", tokenizer={"kind": "words"}),
+            r"tokenizer: kind must be 'bytes', got 'words'",
+        ),
         (change_config(folder, tmp_path / "d", recipe={"task": "text"}), "recipe: missing field"),
         (change_config(folder, tmp_path / "e", num_layers=2), r"missing tensor model\.layers\.1\."),
     ]
     before = sorted(tmp_path.iterdir())
     for source, message in cases:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(InputError, match=message):
             to_checkpoint(source, out)
-    with pytest.raises(CheckpointError, match=r"a Hugging Face folder: `mmfree export .* --format checkpoint"):
+    with pytest.raises(
+        CheckpointError, match=r"a Hugging Face folder: `mmfree export .* --format checkpoint"
+    ):
         to_hugging_face(folder, out)
     assert sorted(tmp_path.iterdir()) == before, "nothing half-written"
 
@@ -89,7 +102,7 @@ def test_nothing_is_overwritten_unasked(run: Path, tmp_path: Path) -> None:
     to_hugging_face(run, out)
     (out / "notes.txt").write_text("mine")
     (out / "README.md").write_text("old")
-    with pytest.raises(ValueError, match="exists already; --force overwrites it"):
+    with pytest.raises(InputError, match="exists already; --force overwrites it"):
         to_hugging_face(run, out)
     assert (out / "README.md").read_text() == "old"
     to_hugging_face(run, out, force=True)

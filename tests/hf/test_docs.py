@@ -21,11 +21,15 @@ BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE.read_text(encoding="utf-8"
 
 # What lm-eval-harness and the libraries that it loads warn of is not ours.
 @pytest.mark.filterwarnings("ignore::Warning")
-def test_every_example_runs(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_example_runs(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(run, tmp_path / "runs" / "text")
     write_text_checkpoint(tmp_path / "MMfreeLM-370M")
     (tmp_path / "test.txt").write_text("the old cat sees a red bird. " * 3)
-    (tmp_path / "questions.jsonl").write_text('{"query": "the cat", "choices": ["sees", "never"], "gold": 0}\n')
+    (tmp_path / "questions.jsonl").write_text(
+        '{"query": "the cat", "choices": ["sees", "never"], "gold": 0}\n'
+    )
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     assert {language for language, _ in BLOCKS} == {"sh", "python"}

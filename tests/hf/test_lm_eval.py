@@ -1,4 +1,8 @@
-"""lm-eval-harness: log-likelihoods are those of mmfree's own evaluation, with the golden model and with the fake-quantized one alike."""
+"""lm-eval-harness.
+
+Log-likelihoods are those of mmfree's own evaluation, with the golden model and with the
+fake-quantized one alike.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +32,20 @@ from mmfree.inference.scoring import evaluate_text
 from mmfree.tape.pow2 import write_tape
 from tests.support.published_checkpoints import write_text_checkpoint
 
-PAIRS = [("The quick", " brown fox"), ("", "no context"), ("a", "b"), ("ends in a space ", "x"), ("é" * 140, "ü"), ("abc", "")]
+PAIRS = [
+    ("The quick", " brown fox"),
+    ("", "no context"),
+    ("a", "b"),
+    ("ends in a space ", "x"),
+    ("é" * 140, "ü"),
+    ("abc", ""),
+]
 
 
 def requests(kind: str, arguments: list[tuple[Any, ...]]) -> list[Instance]:
-    return [Instance(request_type=kind, doc={}, arguments=one, idx=i) for i, one in enumerate(arguments)]
+    return [
+        Instance(request_type=kind, doc={}, arguments=one, idx=i) for i, one in enumerate(arguments)
+    ]
 
 
 def log_likelihood(backend: Backend, text: str, scored: int) -> tuple[float, bool]:
@@ -57,7 +70,9 @@ def test_log_likelihoods(name: str, batch_size: int, run: Path) -> None:
     for (context, continuation), (value, greedy) in zip(PAIRS, found, strict=True):
         # The harness moves spaces at the end of a context into the continuation.
         moved = len(context) - len(context.rstrip())
-        wanted, wanted_greedy = log_likelihood(backend, context + continuation, len(continuation.encode()) + moved)
+        wanted, wanted_greedy = log_likelihood(
+            backend, context + continuation, len(continuation.encode()) + moved
+        )
         assert value == pytest.approx(wanted, rel=1e-5 if name == "float" else 1e-12, abs=1e-9)
         assert greedy == wanted_greedy
 
@@ -65,8 +80,14 @@ def test_log_likelihoods(name: str, batch_size: int, run: Path) -> None:
 def test_golden_and_fakequant_are_equal(run: Path, tmp_path: Path) -> None:
     tape = tmp_path / "model.tape"
     write_tape(load_tape_or_export(run), tape)
-    models = [MatMulFreeEvalLM(run, "golden"), MatMulFreeEvalLM(run, "fakequant"), MatMulFreeEvalLM(tape)]
-    found = [model.loglikelihood(requests("loglikelihood", PAIRS), disable_tqdm=True) for model in models]
+    models = [
+        MatMulFreeEvalLM(run, "golden"),
+        MatMulFreeEvalLM(run, "fakequant"),
+        MatMulFreeEvalLM(tape),
+    ]
+    found = [
+        model.loglikelihood(requests("loglikelihood", PAIRS), disable_tqdm=True) for model in models
+    ]
     assert found[0] == found[1] == found[2]
     assert [model.model.name for model in models] == ["golden", "fakequant", "golden"]
 
@@ -76,7 +97,9 @@ def test_rolling_log_likelihood_is_that_of_evaluate(run: Path) -> None:
     texts = ["a small text. " * 30, "b", ""]
     backend = load_backend(run, "golden")
     model = MatMulFreeEvalLM(run, "golden", batch_size=2)
-    found = model.loglikelihood_rolling(requests("loglikelihood_rolling", [(text,) for text in texts]), disable_tqdm=True)
+    found = model.loglikelihood_rolling(
+        requests("loglikelihood_rolling", [(text,) for text in texts]), disable_tqdm=True
+    )
     for text, value in zip(texts, found, strict=True):
         if text:
             bits = evaluate_text(backend, text.encode()).bits_per_byte * len(text)
@@ -88,7 +111,9 @@ def test_rolling_log_likelihood_is_that_of_evaluate(run: Path) -> None:
 @pytest.mark.parametrize("name", ["float", "golden"])
 def test_a_published_folder_is_scored(name: str, tmp_path: Path) -> None:
     folder, text = write_text_checkpoint(tmp_path / "published"), "the old cat sees a red bird."
-    (value,) = MatMulFreeEvalLM(folder, name).loglikelihood_rolling(requests("loglikelihood_rolling", [(text,)]), disable_tqdm=True)
+    (value,) = MatMulFreeEvalLM(folder, name).loglikelihood_rolling(
+        requests("loglikelihood_rolling", [(text,)]), disable_tqdm=True
+    )
     bits = evaluate_text(load_backend(folder, name), text.encode()).bits_per_byte * len(text)
     assert -value / math.log(2) == pytest.approx(bits, rel=1e-2 if name == "float" else 1e-12)
 
@@ -109,7 +134,9 @@ def test_generation_stops_where_it_is_told(run: Path) -> None:
     whole = "".join(text for text, _ in generate(load_backend(run, "golden"), "The ", 40))
 
     def written(**options: Any) -> str:
-        (text,) = model.generate_until(requests("generate_until", [("The ", options)]), disable_tqdm=True)
+        (text,) = model.generate_until(
+            requests("generate_until", [("The ", options)]), disable_tqdm=True
+        )
         return text
 
     # The text may end within a character of several bytes.
@@ -119,8 +146,12 @@ def test_generation_stops_where_it_is_told(run: Path) -> None:
     assert written(until=["never seen", stop], max_gen_toks=40) == whole[: whole.index(stop)]
     drawn = written(until=[], max_gen_toks=40, do_sample=True, temperature=1.5)
     assert drawn != whole
-    assert drawn == written(until=[], max_gen_toks=40, do_sample=True, temperature=1.5), "from one seed"
-    assert written(until=[], max_gen_toks=40, do_sample=False, temperature=1.5) == written(until=[], max_gen_toks=40)
+    assert drawn == written(until=[], max_gen_toks=40, do_sample=True, temperature=1.5), (
+        "from one seed"
+    )
+    assert written(until=[], max_gen_toks=40, do_sample=False, temperature=1.5) == written(
+        until=[], max_gen_toks=40
+    )
 
 
 def test_bad_arguments_are_refused(run: Path, addition_run: Path) -> None:
@@ -140,7 +171,10 @@ QUESTIONS_AND_ANSWERS = [
     ("The sky is", ["b", "blue", "red as a rose"], 1),
     ("Ice is", ["hot", "cold"], 1),
 ]
-QUESTIONS = [{"question": question, "choices": choices, "answer": answer} for question, choices, answer in QUESTIONS_AND_ANSWERS]
+QUESTIONS = [
+    {"question": question, "choices": choices, "answer": answer}
+    for question, choices, answer in QUESTIONS_AND_ANSWERS
+]
 TASK = """\
 task: three_questions
 dataset_path: json
@@ -172,7 +206,10 @@ def accuracy(run: Path) -> float:
     backend = load_backend(run, "golden")
     right = 0
     for question, choices, answer in QUESTIONS_AND_ANSWERS:
-        values = [log_likelihood(backend, f"{question} {choice}", len(choice) + 1)[0] for choice in choices]
+        values = [
+            log_likelihood(backend, f"{question} {choice}", len(choice) + 1)[0]
+            for choice in choices
+        ]
         right += int(np.argmax(values)) == answer
     return right / len(QUESTIONS)
 
@@ -187,7 +224,11 @@ def test_the_harness_scores_a_task(run: Path, tasks: Path) -> None:
     for backend in ("golden", "fakequant"):
         arguments = {"path": str(run), "backend": backend}
         found = simple_evaluate(
-            model="mmfree", model_args=arguments, tasks=["three_questions"], task_manager=manager, bootstrap_iters=0
+            model="mmfree",
+            model_args=arguments,
+            tasks=["three_questions"],
+            task_manager=manager,
+            bootstrap_iters=0,
         )
         assert found["results"]["three_questions"]["acc,none"] == pytest.approx(accuracy(run))
 
@@ -195,10 +236,29 @@ def test_the_harness_scores_a_task(run: Path, tasks: Path) -> None:
 @pytest.mark.slow  # the harness reads the descriptions of all its tasks: 15 seconds
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_the_command_line_of_the_harness(
-    run: Path, tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Path,
+    tasks: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arguments = ["run", "--model", "mmfree", "--model_args", f"path={run},backend=golden", "--include_path", tasks]
-    arguments += ["--tasks", "three_questions", "--output_path", tmp_path / "out", "--batch_size", "2"]
+    arguments = [
+        "run",
+        "--model",
+        "mmfree",
+        "--model_args",
+        f"path={run},backend=golden",
+        "--include_path",
+        tasks,
+    ]
+    arguments += [
+        "--tasks",
+        "three_questions",
+        "--output_path",
+        tmp_path / "out",
+        "--batch_size",
+        "2",
+    ]
     monkeypatch.setattr(sys, "argv", ["lm_eval", *map(str, arguments)])
     main()
     (path,) = (tmp_path / "out").rglob("results_*.json")

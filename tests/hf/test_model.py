@@ -1,4 +1,7 @@
-"""The model under transformers: the golden model's logits, one token per step, padding, loss, and what is refused."""
+"""The model under transformers.
+
+The golden model's logits, one token per step, padding, loss, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from mmfree.errors import InputError
 
 pytest.importorskip("transformers", reason="extra hf is not installed")
 import torch
@@ -76,7 +81,9 @@ def test_one_token_per_step_equals_the_whole(model: MatMulFreeForCausalLM) -> No
     assert model(ids, use_cache=False).state is None
 
 
-def test_generate_feeds_one_token_per_step(model: MatMulFreeForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generate_feeds_one_token_per_step(
+    model: MatMulFreeForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lengths = []
     forward = MatMulFreeForCausalLM.forward
 
@@ -112,7 +119,10 @@ def test_a_sequence_goes_on_from_its_state(model: MatMulFreeForCausalLM) -> None
     ids = ids_of(TEXT)
     wanted = model.generate(ids, max_new_tokens=5, do_sample=False)
     state = model(ids[:, :-1]).state
-    assert torch.equal(model.generate(ids[:, -1:], state=state, max_new_tokens=5, do_sample=False)[0, 1:], wanted[0, -5:])
+    assert torch.equal(
+        model.generate(ids[:, -1:], state=state, max_new_tokens=5, do_sample=False)[0, 1:],
+        wanted[0, -5:],
+    )
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -138,14 +148,19 @@ def test_padding_changes_nothing(model: MatMulFreeForCausalLM, side: str) -> Non
             alone = model.generate(ids_of(text), max_new_tokens=4, do_sample=False)
             assert torch.equal(written[row, -4:], alone[0, -4:])
     else:
-        with pytest.raises(ValueError, match="pad prompts on the left"):
+        with pytest.raises(InputError, match="pad prompts on the left"):
             model.generate(ids, attention_mask=mask, max_new_tokens=4)
 
 
 def test_without_a_mask_the_start_token_counts(model: MatMulFreeForCausalLM) -> None:
     """transformers would take it for padding, once a token to pad with is named."""
     ids = ids_of("a")
-    options: dict[str, Any] = {"max_new_tokens": 1, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    options: dict[str, Any] = {
+        "max_new_tokens": 1,
+        "do_sample": False,
+        "output_logits": True,
+        "return_dict_in_generate": True,
+    }
     found = model.generate(ids, pad_token_id=0, **options)
     assert torch.equal(found.logits[0], model(ids).logits[:, -1])
     assert not torch.equal(found.logits[0], model(ids[:, 1:]).logits[:, -1])
@@ -162,7 +177,9 @@ def test_the_loss_is_the_mean_over_predicted_tokens(model: MatMulFreeForCausalLM
     padded = torch.nn.functional.pad(ids, (2, 0), value=9)
     mask = torch.nn.functional.pad(torch.ones_like(ids), (2, 0))
     whole = model(ids, labels=ids).loss.item()
-    assert model(padded, attention_mask=mask, labels=padded).loss.item() == pytest.approx(whole, rel=1e-6)
+    assert model(padded, attention_mask=mask, labels=padded).loss.item() == pytest.approx(
+        whole, rel=1e-6
+    )
 
 
 def test_it_can_be_trained(folder: Path) -> None:
@@ -184,7 +201,13 @@ def test_the_trainer_of_transformers_trains_it(folder: Path, tmp_path: Path) -> 
 
     ids = ids_of(TEXT)[0]
     options = TrainingArguments(
-        tmp_path, max_steps=3, per_device_train_batch_size=2, save_steps=3, report_to="none", use_cpu=True, disable_tqdm=True
+        tmp_path,
+        max_steps=3,
+        per_device_train_batch_size=2,
+        save_steps=3,
+        report_to="none",
+        use_cpu=True,
+        disable_tqdm=True,
     )
     examples = [{"input_ids": ids, "labels": ids}] * 6
     trainer = Trainer(load(folder), options, train_dataset=examples)  # type: ignore[arg-type]
@@ -201,9 +224,13 @@ def test_a_fresh_model_is_that_of_mmfree(tmp_path: Path) -> None:
     wanted = MatMulFreeLM(config.model_config()).state_dict()
     torch.manual_seed(3)
     fresh = AutoModelForCausalLM.from_config(config)
-    assert all(torch.equal(tensor, wanted[name]) for name, tensor in fresh.model.state_dict().items())
+    assert all(
+        torch.equal(tensor, wanted[name]) for name, tensor in fresh.model.state_dict().items()
+    )
     fresh.save_pretrained(tmp_path)
-    assert "does not say how it was trained" in (tmp_path / "README.md").read_text(), "every folder has a card"
+    assert "does not say how it was trained" in (tmp_path / "README.md").read_text(), (
+        "every folder has a card"
+    )
     (tmp_path / "README.md").write_text("mine")
     fresh.save_pretrained(tmp_path)
     assert (tmp_path / "README.md").read_text() == "mine"
@@ -212,26 +239,31 @@ def test_a_fresh_model_is_that_of_mmfree(tmp_path: Path) -> None:
 def test_what_is_not_supported_is_refused(model: MatMulFreeForCausalLM, folder: Path) -> None:
     ids = ids_of("abc")
     hole = torch.tensor([[1, 0, 1, 1]])
-    with pytest.raises(ValueError, match="padding between tokens is not supported"):
+    with pytest.raises(InputError, match="padding between tokens is not supported"):
         model(ids, attention_mask=hole)
-    with pytest.raises(ValueError, match=r"attention_mask must be \[batch, time\] = \[1, at least 4\], got shape \(1, 3\)"):
+    with pytest.raises(
+        InputError,
+        match=r"attention_mask must be \[batch, time\] = \[1, at least 4\], got shape \(1, 3\)",
+    ):
         model(ids, attention_mask=hole[:, 1:])
-    with pytest.raises(ValueError, match="give input_ids"):
+    with pytest.raises(InputError, match="give input_ids"):
         model(ids, inputs_embeds=torch.zeros(1, 4, 16))
-    with pytest.raises(ValueError, match="only supports"):
+    with pytest.raises(InputError, match="only supports"):
         model.generate(ids, num_beams=2)
-    with pytest.raises(ValueError, match="the vocabulary of a model is fixed"):
+    with pytest.raises(InputError, match="the vocabulary of a model is fixed"):
         model.resize_token_embeddings(300)
-    with pytest.raises(ValueError, match=r"weights must be float32, got torch\.bfloat16"):
+    with pytest.raises(InputError, match=r"weights must be float32, got torch\.bfloat16"):
         load(folder, dtype=torch.bfloat16)(ids)
 
 
 def test_a_model_that_reads_out_an_answer_predicts_no_tokens() -> None:
-    model = MatMulFreeForCausalLM(MatMulFreeConfig(vocab_size=31, head_size=10, hidden_size=8, intermediate_size=8))
+    model = MatMulFreeForCausalLM(
+        MatMulFreeConfig(vocab_size=31, head_size=10, hidden_size=8, intermediate_size=8)
+    )
     ids = torch.tensor([[30, 1, 12]])
     assert model(ids).logits.shape == (1, 3, 10)
     for call in (lambda: model(ids, labels=ids), lambda: model.generate(ids)):
-        with pytest.raises(ValueError, match="the head's 10 rows are not the 31 token ids"):
+        with pytest.raises(InputError, match="the head's 10 rows are not the 31 token ids"):
             call()
 
 
@@ -247,5 +279,7 @@ def test_weights_of_another_model_are_an_error(damage: str, folder: Path, tmp_pa
         tensors["model.head.weight"] = head[:-1].contiguous()
     save_file(tensors, path, {"format": "pt"})
     name = "model.extra" if damage == "unexpected" else "model.head.weight"
-    with pytest.raises((ValueError, RuntimeError), match=name if damage != "mismatched" else "mismatch"):
+    with pytest.raises(
+        (ValueError, RuntimeError), match=name if damage != "mismatched" else "mismatch"
+    ):
         load(tmp_path / "bad")

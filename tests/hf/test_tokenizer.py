@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmfree.errors import InputError
+
 pytest.importorskip("transformers", reason="extra hf is not installed")
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -42,7 +44,9 @@ def test_any_bytes_are_decoded_as_mmfree_does(data: bytes) -> None:
 def test_every_byte_is_its_id() -> None:
     assert sorted(BYTES.get_vocab().values()) == list(range(256))
     assert (BYTES.bos_token_id, BYTES.pad_token_id, BYTES.eos_token_id) == (0, 0, None)
-    assert BYTES(["a", "abc"], padding=True).attention_mask == [[0, 0, 1, 1], [1, 1, 1, 1]], "on the left"
+    assert BYTES(["a", "abc"], padding=True).attention_mask == [[0, 0, 1, 1], [1, 1, 1, 1]], (
+        "on the left"
+    )
 
 
 def test_a_saved_folder_needs_no_code_of_ours(tmp_path: Path) -> None:
@@ -53,7 +57,10 @@ def test_a_saved_folder_needs_no_code_of_ours(tmp_path: Path) -> None:
 
 
 class Trained:
-    """A byte-pair encoding as mmfree carries one: the whole ``tokenizer.json``, and a start token that no text makes."""
+    """A byte-pair encoding as mmfree carries one.
+
+    The whole ``tokenizer.json``, and a start token that no text makes.
+    """
 
     kind = "tokenizers"
 
@@ -87,7 +94,10 @@ def test_trained_tokenizers() -> None:
     for text in ("the quick fox", "Ünïcode\n 12", "a <|endoftext|> b"):
         assert converted(text).input_ids == trained.encode(text)
     assert converted.bos_token == "<|endoftext|>"
-    assert converted.decode(trained.encode("the quick fox"), skip_special_tokens=True) == "the quick fox"
+    assert (
+        converted.decode(trained.encode("the quick fox"), skip_special_tokens=True)
+        == "the quick fox"
+    )
 
 
 def test_a_start_token_behind_the_vocabulary_gets_a_name() -> None:
@@ -97,7 +107,9 @@ def test_a_start_token_behind_the_vocabulary_gets_a_name() -> None:
     assert converted is not None
     assert converted("the fox").input_ids == trained.encode("the fox")
     assert (converted.bos_token, converted.bos_token_id) == ("<|start|>", size)
-    with pytest.raises(ValueError, match=f"id {size + 1} starts a sequence, but the next free id is {size}"):
+    with pytest.raises(
+        InputError, match=f"id {size + 1} starts a sequence, but the next free id is {size}"
+    ):
         hugging_face_tokenizer(Trained([], size + 1))
 
 
@@ -105,7 +117,7 @@ def test_a_conversion_that_would_differ_is_refused() -> None:
     trained = Trained(["<|endoftext|>"], 0)
     # As if mmfree wrote everything in small letters, and transformers did not.
     trained.encode = lambda text: Trained.encode(trained, text.lower())  # type: ignore[method-assign]
-    with pytest.raises(ValueError, match="transformers would encode 'The 12 quick"):
+    with pytest.raises(InputError, match="transformers would encode 'The 12 quick"):
         hugging_face_tokenizer(trained)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmfree.contract.pow2 import GATES
+from mmfree.errors import InputError
 from mmfree.inference.backends import GoldenBackend, TorchBackend, load_backend
 from mmfree.tape.pow2 import write_tape
 from mmfree.tasks.addition import draw_sums, sum_ids
@@ -26,7 +27,9 @@ def inputs(config: RunConfig) -> np.ndarray:
 
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("config", [SMALL_ADDITION, SMALL_TEXT], ids=["addition", "text"])
-def test_every_logit_of_fakequant_equals_golden(config: RunConfig, gate: str, tmp_path: Path) -> None:
+def test_every_logit_of_fakequant_equals_golden(
+    config: RunConfig, gate: str, tmp_path: Path
+) -> None:
     folder = trained(config, tmp_path, gate)
     ids = inputs(config)
     golden, fakequant = load_backend(folder, "golden"), load_backend(folder, None)
@@ -60,10 +63,12 @@ def test_a_tape_is_played_by_golden(tmp_path: Path) -> None:
     backend = load_backend(tmp_path / "a.tape", None)
     assert isinstance(backend, GoldenBackend)
     assert backend.tape.sha256 == tape_of(folder).sha256
-    with pytest.raises(ValueError, match=r"a\.tape: backend float needs the checkpoint folder"):
+    with pytest.raises(InputError, match=r"a\.tape: backend float needs the checkpoint folder"):
         load_backend(tmp_path / "a.tape", "float")
 
 
 def test_unknown_backends_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--backend must be one of float, fakequant, golden, rtl, got 'gpu'"):
+    with pytest.raises(
+        InputError, match="--backend must be one of float, fakequant, golden, rtl, got 'gpu'"
+    ):
         load_backend(tmp_path, "gpu")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmfree.errors import InputError
 from mmfree.inference.choices import Question, evaluate_choices, read_questions
 from mmfree.text.task_tokenizers import AdditionTokenizer
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
@@ -23,7 +24,9 @@ class Successor:
 
     def __init__(self, tokenizer: TextTokenizer, seed: int) -> None:
         self.tokenizer = tokenizer
-        self.logits = np.random.default_rng(seed).normal(0, 2, (tokenizer.vocab_size,) * 2).astype(np.float32)
+        self.logits = (
+            np.random.default_rng(seed).normal(0, 2, (tokenizer.vocab_size,) * 2).astype(np.float32)
+        )
         self.most_columns = 0
 
     def state(self, batch: int) -> Any:
@@ -36,7 +39,9 @@ class Successor:
     def log_likelihood(self, ids: list[int], last: int) -> float:
         """Of the last ``last`` ids, in nats, one at a time."""
         wide = self.logits.astype(np.float64)
-        return float(sum(wide[a, b] - np.log(np.exp(wide[a]).sum()) for a, b in list(pairwise(ids))[-last:]))
+        return float(
+            sum(wide[a, b] - np.log(np.exp(wide[a]).sum()) for a, b in list(pairwise(ids))[-last:])
+        )
 
 
 def questions(count: int, seed: int) -> list[Question]:
@@ -46,7 +51,9 @@ def questions(count: int, seed: int) -> list[Question]:
         return " ".join(rng.choice(WORDS, words))
 
     return [
-        Question(text(4), tuple(text(rng.integers(1, 5)) for _ in range(2 + number % 3)), number % 2)
+        Question(
+            text(4), tuple(text(rng.integers(1, 5)) for _ in range(2 + number % 3)), number % 2
+        )
         for number in range(count)
     ]
 
@@ -71,16 +78,23 @@ def test_the_likeliest_answer_is_chosen(tokenizer: TextTokenizer) -> None:
     assert result.accuracy == plain / 150
     assert result.accuracy_by_byte == by_byte / 150
     assert plain != by_byte, "or the test would not tell them apart"
-    assert result.accuracy_error == pytest.approx(np.std([1] * plain + [0] * (150 - plain), ddof=1) / 150**0.5)
+    assert result.accuracy_error == pytest.approx(
+        np.std([1] * plain + [0] * (150 - plain), ddof=1) / 150**0.5
+    )
     assert result.chance == pytest.approx((1 / 2 + 1 / 3 + 1 / 4) / 3)
 
 
 def test_a_token_across_the_border_is_scored_whole() -> None:
-    """The blank that ends the query and the answer's first letters are one token: scored from there on."""
+    """The blank that ends the query and the answer's first letters are one token.
+
+    Scored from there on.
+    """
     tokenizer = bpe()
     backend = Successor(tokenizer, 1)
     question = Question("see the ", ("cat", "dog and never"), 0)
-    query, both = (tokenizer.encode(text) for text in (question.query, question.query + question.choices[0]))
+    query, both = (
+        tokenizer.encode(text) for text in (question.query, question.query + question.choices[0])
+    )
     assert both[: len(query)] != query
     shared = next(i for i, (a, b) in enumerate(zip(query, both, strict=False)) if a != b)
     expected = [
@@ -96,7 +110,7 @@ def test_a_model_for_a_task_answers_nothing() -> None:
     class Adder:
         name, tokenizer = "adder", AdditionTokenizer()
 
-    with pytest.raises(ValueError, match="a model for addition, not for text"):
+    with pytest.raises(InputError, match="a model for addition, not for text"):
         evaluate_choices(Adder(), questions(1, 1))  # type: ignore[arg-type]
 
 
@@ -112,7 +126,7 @@ def test_questions_are_read(tmp_path: Path) -> None:
     path = write(tmp_path / "q.jsonl", GOOD, GOOD | {"gold": 1, "id": 7}, GOOD)
     assert [question.gold for question in read_questions(path)] == [0, 1, 0]
     assert len(read_questions(path, 2)) == 2
-    with pytest.raises(ValueError, match="--examples must be at least 1, got 0"):
+    with pytest.raises(InputError, match="--examples must be at least 1, got 0"):
         read_questions(path, 0)
 
 
@@ -128,6 +142,8 @@ def test_questions_are_read(tmp_path: Path) -> None:
         (GOOD | {"gold": True}, r"line 2: gold must lie in 0\.\.1, got True"),
     ],
 )
-def test_lines_that_are_no_questions_are_named(record: object, message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=rf"q\.jsonl, {message}"):
+def test_lines_that_are_no_questions_are_named(
+    record: object, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=rf"q\.jsonl, {message}"):
         read_questions(write(tmp_path / "q.jsonl", GOOD, record))

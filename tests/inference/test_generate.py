@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmfree.errors import InputError
 from mmfree.inference.backends import GoldenBackend
 from mmfree.inference.generate import generate
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
@@ -85,7 +86,11 @@ def test_a_sum_comes_at_once(tmp_path: Path) -> None:
 
 
 def test_a_stop_token_ends_the_text(text_backend: GoldenBackend) -> None:
-    rows = [row for _, chosen in generate(text_backend, "a", 30, temperature=1.0, seed=3) for row in chosen]
+    rows = [
+        row
+        for _, chosen in generate(text_backend, "a", 30, temperature=1.0, seed=3)
+        for row in chosen
+    ]
     stop = next(row for row in rows[2:] if row not in rows[:2])
     pieces = generate(text_backend, "a", 30, temperature=1.0, seed=3, stop=stop)
     assert [row for _, chosen in pieces for row in chosen] == rows[: rows.index(stop) + 1]
@@ -104,11 +109,13 @@ def test_a_stop_token_ends_the_text(text_backend: GoldenBackend) -> None:
 def test_bad_options_are_refused(
     text_backend: GoldenBackend, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         list(generate(text_backend, "a", **{"tokens": 3, **options}))
 
 
 def test_a_model_that_reads_out_its_answer_is_not_sampled(tmp_path: Path) -> None:
     backend = GoldenBackend(tape_of(trained(SMALL_ADDITION, tmp_path)))
-    with pytest.raises(ValueError, match="--temperature and --stop are for text: a model for addition"):
+    with pytest.raises(
+        InputError, match="--temperature and --stop are for text: a model for addition"
+    ):
         list(generate(backend, "1+1", 1, temperature=1.0))

@@ -22,7 +22,13 @@ from tests.support.models import SMALL_ADDITION, tape_of, trained
 from tests.support.random_tapes import random_tape
 from tests.support.subwords import TEXT, bpe
 
-SHAPE = {"hidden_size": 9, "intermediate_size": 13, "num_layers": 2, "vocab_size": 6, "head_size": 4}
+SHAPE = {
+    "hidden_size": 9,
+    "intermediate_size": 13,
+    "num_layers": 2,
+    "vocab_size": 6,
+    "head_size": 4,
+}
 
 
 def test_largest_values_and_shares_are_those_of_the_trace() -> None:
@@ -31,7 +37,9 @@ def test_largest_values_and_shares_are_those_of_the_trace() -> None:
     golden, state = Golden(tape), Golden(tape).state(3)
     seen: dict[str, list[np.ndarray]] = {}
     for column in ids.T:
-        _, state = golden.step(column, state, trace=lambda n, v: seen.setdefault(n, []).append(v.copy()))
+        _, state = golden.step(
+            column, state, trace=lambda n, v: seen.setdefault(n, []).append(v.copy())
+        )
     found = {f"{r.segment}/{r.name}": r for r in measure_ranges(tape, ids)}
     for name in ("layer 0 gates/i", "layer 1 glu/up", "layer 1 down/x", "head/logits", "head/acc"):
         values = np.concatenate(seen[name]).astype(int)
@@ -41,7 +49,15 @@ def test_largest_values_and_shares_are_those_of_the_trace() -> None:
             assert found[name].share_at_limit == at_limit.mean()
     assert found["head/acc"].limit == 128 * 9
     assert found["embedding/embedding"].limit == 32768
-    assert describe_ranges(list(found.values()))[0].split() == ["segment", "value", "largest", "limit", "use", "at", "limit"]
+    assert describe_ranges(list(found.values()))[0].split() == [
+        "segment",
+        "value",
+        "largest",
+        "limit",
+        "use",
+        "at",
+        "limit",
+    ]
 
 
 def test_trained_models_pass_and_saturating_ones_are_refused(tmp_path: Path) -> None:
@@ -52,7 +68,9 @@ def test_trained_models_pass_and_saturating_ones_are_refused(tmp_path: Path) -> 
     *segments, head = tape.segments
     loudest = replace(head, matrices=(replace(head.matrices[0], exponent=5, multiplier=256),))
     loud = replace(tape, segments=(*segments, loudest))
-    with pytest.raises(SaturationError, match=r"head, logits: .* % of the values lie at the limit 32768"):
+    with pytest.raises(
+        SaturationError, match=r"head, logits: .* % of the values lie at the limit 32768"
+    ):
         refuse_saturation(measure_ranges(loud, ids))
 
 

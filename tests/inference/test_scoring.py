@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import mmfree.inference.scoring
+from mmfree.errors import InputError
 from mmfree.inference.scoring import count_words, evaluate_task, evaluate_text
 from mmfree.tasks.addition import add_digits, draw_sums
 from mmfree.tasks.modular import split_pairs
@@ -37,7 +38,10 @@ class Table:
 
 
 class Adder:
-    """A backend that adds, by carrying in its state; wrong in the digits above ``limit`` columns."""
+    """A backend that adds, by carrying in its state.
+
+    Wrong in the digits above ``limit`` columns.
+    """
 
     name = "adder"
     tokenizer = AdditionTokenizer()
@@ -85,11 +89,14 @@ def test_perplexity_is_per_token_and_per_word() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("a b\n", 3), ("a b", 3), ("\n", 1), ("", 1), (" a \n \n", 3), ("a\u00a0b\n", 3)]
+    ("text", "words"),
+    [("a b\n", 3), ("a b", 3), ("\n", 1), ("", 1), (" a \n \n", 3), ("a\u00a0b\n", 3)],
 )
 def test_words_and_ends_of_lines_are_counted(text: str, words: int) -> None:
     assert count_words(text) == words
-    assert count_words(text) == sum(len([*line.split(), "<eos>"]) for line in text.removesuffix("\n").split("\n"))
+    assert count_words(text) == sum(
+        len([*line.split(), "<eos>"]) for line in text.removesuffix("\n").split("\n")
+    )
 
 
 def test_a_large_vocabulary_is_played_in_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +125,10 @@ def test_an_adder_is_exact(task: str, digits: int) -> None:
 
 
 def test_one_wrong_digit_is_not_exact() -> None:
-    """The last carry alone is lost: chains are all wrong, random sums right where nothing is carried out."""
+    """The last carry alone is lost.
+
+    Chains are all wrong, random sums right where nothing is carried out.
+    """
     assert evaluate_task(Adder(20), "addition-chains", digits=20, examples=9).exact == 0
     random = evaluate_task(Adder(20), "addition", digits=20, examples=200, seed=4)
     a, b = draw_sums(np.random.default_rng(4), "random", 20, 200)
@@ -128,14 +138,14 @@ def test_one_wrong_digit_is_not_exact() -> None:
 
 @pytest.mark.parametrize(("digits", "examples"), [(0, 1), (1, 0)])
 def test_nothing_to_evaluate_is_refused(digits: int, examples: int) -> None:
-    with pytest.raises(ValueError, match="--digits and --examples must be at least 1"):
+    with pytest.raises(InputError, match="--digits and --examples must be at least 1"):
         evaluate_task(Adder(1), "addition", digits=digits, examples=examples)
 
 
 def test_a_task_examines_its_own_models_only() -> None:
-    with pytest.raises(ValueError, match="--task parity: the model is for addition"):
+    with pytest.raises(InputError, match="--task parity: the model is for addition"):
         evaluate_task(Adder(1), "parity")
-    with pytest.raises(ValueError, match=r"--task must be one of addition, .*, got 'chess'"):
+    with pytest.raises(InputError, match=r"--task must be one of addition, .*, got 'chess'"):
         evaluate_task(Adder(1), "chess")
 
 
@@ -174,7 +184,9 @@ def test_modular_addition_examines_every_held_out_pair() -> None:
     wrong = (split_pairs()[1].sum(axis=1) % MODULUS == 5).sum()
     assert result.exact == result.examples - wrong
     assert evaluate_task(Modular(0), "modular-addition", examples=50).examples == 50
-    with pytest.raises(ValueError, match="--examples must be at most 5646"):
+    with pytest.raises(InputError, match="--examples must be at most 5646"):
         evaluate_task(Modular(0), "modular-addition", examples=6000)
-    with pytest.raises(ValueError, match="--digits: the examples of task modular-addition have one length"):
+    with pytest.raises(
+        InputError, match="--digits: the examples of task modular-addition have one length"
+    ):
         evaluate_task(Modular(0), "modular-addition", digits=3)

@@ -1,4 +1,7 @@
-"""The ``bitnet`` packing: equal to that of the ``transformers`` package, bit for bit, and readable by its own layer."""
+"""The ``bitnet`` packing.
+
+Equal to that of the ``transformers`` package, bit for bit, and readable by its own layer.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
+from mmfree.errors import InputError
 from mmfree.interchange.bitnet import (
     bitnet_config,
     bitnet_tensors,
@@ -24,11 +28,29 @@ from tests.support.random_tapes import random_tape
 
 bitnet = pytest.importorskip("transformers.integrations.bitnet", reason="extra hf is not installed")
 
-SHAPES = [(4, 1), (8, 3), (64, 20), (256, 33), (1, 5), (2, 4), (3, 2), (5, 7), (6, 1), (7, 9), (9, 4), (10, 16), (15, 2)]
+SHAPES = [
+    (4, 1),
+    (8, 3),
+    (64, 20),
+    (256, 33),
+    (1, 5),
+    (2, 4),
+    (3, 2),
+    (5, 7),
+    (6, 1),
+    (7, 9),
+    (9, 4),
+    (10, 16),
+    (15, 2),
+]
 
 
 def random_trits(rows: int, columns: int, seed: int = 0) -> NDArray[np.int8]:
-    return np.random.default_rng([seed, rows, columns]).integers(-1, 2, (rows, columns)).astype(np.int8)
+    return (
+        np.random.default_rng([seed, rows, columns])
+        .integers(-1, 2, (rows, columns))
+        .astype(np.int8)
+    )
 
 
 def test_a_hand_worked_byte() -> None:
@@ -36,7 +58,10 @@ def test_a_hand_worked_byte() -> None:
     assert pack_trits(np.array([[1], [0], [-1], [1]])).tolist() == [[134]]
     rows = np.array([[1], [-1], [0], [0], [-1], [1], [1], [-1]])
     # Two packed rows: the first holds rows 0, 2, 4, 6, the second 1, 3, 5, 7.
-    assert pack_trits(rows).tolist() == [[2 + 4 * 1 + 16 * 0 + 64 * 2], [0 + 4 * 1 + 16 * 2 + 64 * 0]]
+    assert pack_trits(rows).tolist() == [
+        [2 + 4 * 1 + 16 * 0 + 64 * 2],
+        [0 + 4 * 1 + 16 * 2 + 64 * 0],
+    ]
 
 
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
@@ -53,7 +78,11 @@ def test_packing_equals_that_of_transformers(rows: int, columns: int) -> None:
 @pytest.mark.parametrize(("rows", "columns"), [shape for shape in SHAPES if shape[0] % 4 == 0])
 @pytest.mark.parametrize("value", [None, -1, 0, 1])
 def test_transformers_unpacks_what_we_pack(rows: int, columns: int, value: int | None) -> None:
-    trits = random_trits(rows, columns) if value is None else np.full((rows, columns), value, dtype=np.int8)
+    trits = (
+        random_trits(rows, columns)
+        if value is None
+        else np.full((rows, columns), value, dtype=np.int8)
+    )
     # Their unpacker compiles itself; uncompiled it needs no C++ compiler.
     with torch.compiler.set_stance("force_eager"):
         theirs = bitnet.unpack_weights(torch.from_numpy(pack_trits(trits)), dtype=torch.int8)
@@ -62,24 +91,32 @@ def test_transformers_unpacks_what_we_pack(rows: int, columns: int, value: int |
 
 def test_bad_input_is_refused() -> None:
     trits, packed = random_trits(6, 2), pack_trits(random_trits(6, 2))
-    with pytest.raises(ValueError, match=r"trits must be -1, 0 or 1, got values in 0\.\.2"):
+    with pytest.raises(InputError, match=r"trits must be -1, 0 or 1, got values in 0\.\.2"):
         pack_trits(np.array([[0, 2]]))
-    with pytest.raises(ValueError, match=r"trits must be \[rows >= 1, columns\], got shape \(6,\)"):
+    with pytest.raises(InputError, match=r"trits must be \[rows >= 1, columns\], got shape \(6,\)"):
         pack_trits(trits[:, 0])
-    with pytest.raises(ValueError, match=r"packed trits must be uint8 \[rows / 4, columns\], got int8 \(6, 2\)"):
+    with pytest.raises(
+        InputError, match=r"packed trits must be uint8 \[rows / 4, columns\], got int8 \(6, 2\)"
+    ):
         unpack_trits(trits)  # type: ignore[arg-type]
     for rows in (4, 9):
-        with pytest.raises(ValueError, match=rf"2 packed rows hold 5\.\.8 rows, got rows {rows}"):
+        with pytest.raises(InputError, match=rf"2 packed rows hold 5\.\.8 rows, got rows {rows}"):
             unpack_trits(packed, rows)
-    with pytest.raises(ValueError, match="code 3 stands for no trit"):
+    with pytest.raises(InputError, match="code 3 stands for no trit"):
         unpack_trits(packed | np.uint8(3), 6)
-    with pytest.raises(ValueError, match="bits behind row 5 are set"):
+    with pytest.raises(InputError, match="bits behind row 5 are set"):
         unpack_trits(pack_trits(np.ones((6, 2), dtype=np.int8)), 5)
 
 
 def tape_with(gate: str) -> Tape:
     """Rows of the head are no multiple of four."""
-    sizes = {"hidden_size": 12, "intermediate_size": 20, "num_layers": 2, "vocab_size": 9, "head_size": 10}
+    sizes = {
+        "hidden_size": 12,
+        "intermediate_size": 20,
+        "num_layers": 2,
+        "vocab_size": 9,
+        "head_size": 10,
+    }
     return random_tape(np.random.default_rng(3), gate=gate, **sizes)
 
 
@@ -99,7 +136,9 @@ def test_a_file_holds_the_whole_tape(tape: Tape, tmp_path: Path) -> None:
     for name, facts in config["matrices"].items():
         layer = int(name.split(".")[1]) if name != "head" else None
         matrix = matrices.pop((layer, name.rpartition(".")[2]))
-        assert np.array_equal(unpack_trits(tensors[f"{name}.weight"].numpy(), facts["rows"]), matrix.trits)
+        assert np.array_equal(
+            unpack_trits(tensors[f"{name}.weight"].numpy(), facts["rows"]), matrix.trits
+        )
         assert (facts["multiplier"], facts["exponent"]) == (matrix.multiplier, matrix.exponent)
         scale = facts["multiplier"] / 256 * 2.0 ** facts["exponent"] / facts["fan_in"] ** 0.5
         assert tensors[f"{name}.weight_scale"].tolist() == [np.float32(scale)]
@@ -115,7 +154,9 @@ def test_biases_are_in_real_units(gate: str) -> None:
     tensors = bitnet_tensors(tape)
     bias = tape.segments[0].matrices[1].bias
     assert bias is not None
-    assert np.array_equal(tensors["layers.0.mixer.f.bias"] * (16 if gate == "sigmoid" else 64), bias)
+    assert np.array_equal(
+        tensors["layers.0.mixer.f.bias"] * (16 if gate == "sigmoid" else 64), bias
+    )
 
 
 def test_a_layer_of_transformers_computes_with_our_trits_and_scale(tape: Tape) -> None:
@@ -134,5 +175,7 @@ def test_a_layer_of_transformers_computes_with_our_trits_and_scale(tape: Tape) -
         layer.weight = torch.nn.Parameter(weight)
         layer.weight_scale = torch.from_numpy(tensors["layers.0.mixer.o.weight_scale"])
         y = layer(x)
-    wanted = (x.numpy().astype(np.float64) @ matrix.trits.T.astype(np.float64)) * matrix_scale(matrix)
+    wanted = (x.numpy().astype(np.float64) @ matrix.trits.T.astype(np.float64)) * matrix_scale(
+        matrix
+    )
     assert np.allclose(y.numpy(), wanted, rtol=1e-5, atol=1e-5)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmfree.contract.pow2 import GATES
+from mmfree.errors import InputError
 from mmfree.models.bitlinear import BitLinear, project
 from mmfree.models.quantize import quantize_ternary
 
@@ -164,5 +165,5 @@ def test_weights_out_of_range_give_finite_outputs_and_gradients() -> None:
 
 
 def test_fan_in_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"matrix o: fan-in must be in 1\.\.65535, got 65536"):
+    with pytest.raises(InputError, match=r"matrix o: fan-in must be in 1\.\.65535, got 65536"):
         BitLinear("o", 65536, 1, "hard")

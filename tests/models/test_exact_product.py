@@ -12,8 +12,12 @@ from mmfree.models import exact_product
 @pytest.mark.parametrize("int8", [True, False])
 @pytest.mark.parametrize("fan_in", [1, 7, 6912])
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float32, torch.float64])
-def test_products_are_exact(int8: bool, fan_in: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With and without a processor's int8 products, up to the widest published matrix with everything at its largest; more rows than one block."""
+def test_products_are_exact(
+    int8: bool, fan_in: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without a processor's int8 products, up to the widest published matrix with
+    everything at its largest; more rows than one block.
+    """
     monkeypatch.setattr(exact_product, "INT8_PRODUCTS", int8)
     monkeypatch.setattr(exact_product, "_BLOCK_WEIGHTS", 20 * fan_in)
     rng = np.random.default_rng(0)

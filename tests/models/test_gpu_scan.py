@@ -1,7 +1,9 @@
 """The scan by flash-linear-attention's kernels against the naive recurrence: no GPU is needed.
 
-The kernels themselves run in Triton's interpreter, where fla-core and triton are installed (triton is large, and comes with torch's CUDA builds alone: `make test-kernels` fetches both). Everywhere else, and wherever this process itself needs kernels, a stand-in in torch has their contract; the interpreter
-holds it to them.
+The kernels themselves run in Triton's interpreter, where fla-core and triton are installed (triton
+is large, and comes with torch's CUDA builds alone: `make test-kernels` fetches both). Everywhere
+else, and wherever this process itself needs kernels, a stand-in in torch has their contract; the
+interpreter holds it to them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmfree.errors import InputError
 from mmfree.models import gpu_scan
 from mmfree.models import matmul_free as model
 from mmfree.models.scan import fast_scan, naive_scan
@@ -104,7 +107,11 @@ if INSTALLED:
     def test_kernels_in_the_interpreter_equal_the_naive_scan() -> None:
         code = "from tests.models.test_gpu_scan import check_in_the_interpreter as check; check()"
         result = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=os.environ | {"TRITON_INTERPRET": "1"}
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"TRITON_INTERPRET": "1"},
         )
         assert result.stdout == "checked\n", result.stderr
 
@@ -141,13 +148,17 @@ def test_it_is_one_operation_to_the_compiler() -> None:
         return graph
 
     torch._dynamo.reset()
-    compiled = torch.compile(lambda f, c, h0: fast_scan(f, c, h0, kernels=True), backend=keep, fullgraph=True)
+    compiled = torch.compile(
+        lambda f, c, h0: fast_scan(f, c, h0, kernels=True), backend=keep, fullgraph=True
+    )
     got = torch.autograd.grad(compiled(*inputs).square().sum(), inputs)
     expected = torch.autograd.grad(naive_scan(*inputs).square().sum(), inputs)
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a, b)
     (graph,) = graphs
-    assert [node.target for node in graph.graph.nodes if node.op == "call_function"] == [torch.ops.mmfree.scan.default]
+    assert [node.target for node in graph.graph.nodes if node.op == "call_function"] == [
+        torch.ops.mmfree.scan.default
+    ]
 
 
 class _ScanCalls(TorchDispatchMode):
@@ -165,14 +176,19 @@ class _ScanCalls(TorchDispatchMode):
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[_ScanCalls]:
-    """Calls of the scan, with the kernels installed; tensors have shapes and devices, and no values."""
+    """Calls of the scan, with the kernels installed.
+
+    Tensors have shapes and devices, and no values.
+    """
     monkeypatch.setattr(gpu_scan, "AVAILABLE", True)
     with FakeTensorMode(), _ScanCalls() as seen:
         yield seen
 
 
 def _scan_on(device: str, gate: str, mode: model.Mode, dtype: torch.dtype = torch.float32) -> None:
-    f, c, h0 = (torch.empty(shape, device=device, dtype=dtype) for shape in ((3, 1, 2), (3, 1, 2), (1, 2)))
+    f, c, h0 = (
+        torch.empty(shape, device=device, dtype=dtype) for shape in ((3, 1, 2), (3, 1, 2), (1, 2))
+    )
     model.scan(f, c, h0, gate, mode)
 
 
@@ -192,13 +208,17 @@ def test_everything_else_takes_torch(calls: _ScanCalls, monkeypatch: pytest.Monk
     assert calls.options == [(False, False), (True, False), *[(False, False)] * 3]
 
 
-def test_kernels_are_available_where_installed_unless_switched_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_kernels_are_available_where_installed_unless_switched_off(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv(gpu_scan.SWITCH, raising=False)
     if not INSTALLED:
         assert not gpu_scan._available()
         for name in ("fla", "triton"):
             (tmp_path / name).mkdir()
-            (tmp_path / name / "__init__.py").write_text("raise AssertionError('must not be imported')\n", encoding="utf-8")
+            (tmp_path / name / "__init__.py").write_text(
+                "raise AssertionError('must not be imported')\n", encoding="utf-8"
+            )
         monkeypatch.syspath_prepend(tmp_path)
     assert gpu_scan._available()
     monkeypatch.setenv(gpu_scan.SWITCH, "torch")
@@ -207,7 +227,9 @@ def test_kernels_are_available_where_installed_unless_switched_off(monkeypatch: 
 
 def test_an_unknown_choice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(gpu_scan.SWITCH, "fla")
-    with pytest.raises(ValueError, match="environment variable MMFREE_SCAN must be torch, or not be set, got 'fla'"):
+    with pytest.raises(
+        InputError, match="environment variable MMFREE_SCAN must be torch, or not be set, got 'fla'"
+    ):
         gpu_scan._available()
 
 
@@ -215,5 +237,11 @@ def test_a_broken_installation_is_one_clear_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "fla", None)
     gpu_scan._kernels.cache_clear()
     inputs = scan_inputs((1, 1, 1), dtype=torch.float32)
-    with pytest.raises(ValueError, match=r"flash-linear-attention cannot be imported .*install mmfree\[gpu\], or set MMFREE_SCAN=torch"):
+    with pytest.raises(
+        InputError,
+        match=(
+            r"flash-linear-attention cannot be imported .*install mmfree\[gpu\], or set"
+            r" MMFREE_SCAN=torch"
+        ),
+    ):
         fast_scan(*inputs, kernels=True)

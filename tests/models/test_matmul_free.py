@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmfree.contract.pow2 import GATES
 from mmfree.contract.shape import ModelConfig
+from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
 from mmfree.models.matmul_free import (
     MatMulFreeLM,
@@ -135,7 +136,8 @@ def test_modes_differ_by_rounding_only(gate: str) -> None:
     with torch.no_grad():
         logits = {mode: model(ids, mode=mode)[0] for mode in ("train", "fakequant", "float")}
     spread = logits["float"].std()
-    # Measured over eight models: at most 0.066 and 0.160; steps of 1/16 before SiLU dominate the latter.
+    # Measured over eight models: at most 0.066 and 0.160; steps of 1/16 before SiLU dominate the
+    # latter.
     assert (logits["train"] - logits["fakequant"]).square().mean().sqrt() < 0.1 * spread
     assert (logits["float"] - logits["fakequant"]).square().mean().sqrt() < 0.25 * spread
     assert not torch.equal(logits["float"], logits["train"])
@@ -188,7 +190,8 @@ def test_parameters_are_counted_by_the_config_and_named_by_role() -> None:
 
 def test_silu_table_worked_by_hand() -> None:
     x = torch.tensor([0.0, 1.0, -1.0, 7.9375, 8.5, -8.5, 1 / 32, -1 / 32])
-    # 2048 * silu: 1 gives 1497.2, -1 gives -550.8, 127/16 gives 16250.2; 1/32 rounds up to index 1, -1/32 to 0.
+    # 2048 * silu: 1 gives 1497.2, -1 gives -550.8, 127/16 gives 16250.2; 1/32 rounds up to index 1,
+    # -1/32 to 0.
     expected = [0, 1497, -551, 16250, 16250, -5, 66, 0]
     assert (lookup(x, "silu") * 2048).tolist() == expected
 
@@ -248,20 +251,20 @@ def test_product_rounds_halves_up() -> None:
 
 def test_unknown_mode_is_refused() -> None:
     model = _model("hard", num_layers=1)
-    with pytest.raises(ValueError, match="mode must be one of train, fakequant, float, got 'int8'"):
+    with pytest.raises(InputError, match="mode must be one of train, fakequant, float, got 'int8'"):
         model(_ids(model, 1, 1), mode="int8")
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 0), (1, 2, 3)])
 def test_ids_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     model = _model("hard", num_layers=1)
-    with pytest.raises(ValueError, match=r"ids must be \[batch, time >= 1\], got shape"):
+    with pytest.raises(InputError, match=r"ids must be \[batch, time >= 1\], got shape"):
         model(torch.zeros(shape, dtype=torch.long))
 
 
 def test_state_of_another_shape_is_refused() -> None:
     model = _model("hard", num_layers=1)
-    with pytest.raises(ValueError, match=r"state must be .* = \(1, 2, 33\), got \(1, 3, 33\)"):
+    with pytest.raises(InputError, match=r"state must be .* = \(1, 2, 33\), got \(1, 3, 33\)"):
         model(_ids(model, 2, 1), model.initial_state(3))
 
 
@@ -283,14 +286,21 @@ def test_computed_entries_equal_the_table_with_the_same_gradient(name: str, bits
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("gate", GATES)
 def test_what_the_compiler_traces_is_the_same_function(gate: str) -> None:
-    """Masks are bytes there, tables are computed, saturation has its own way back: traced, and run without C++."""
-    config = ModelConfig(vocab_size=64, head_size=64, hidden_size=48, intermediate_size=80, num_layers=2, gate=gate)
+    """Masks are bytes there, tables are computed, saturation has its own way back.
+
+    Traced, and run without C++.
+    """
+    config = ModelConfig(
+        vocab_size=64, head_size=64, hidden_size=48, intermediate_size=80, num_layers=2, gate=gate
+    )
     torch.manual_seed(3)
     model = MatMulFreeLM(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # Large enough that outputs of every width, gates and the residual saturate somewhere.
-            parameter.mul_(30.0 if name.endswith(("o.weight", "down.weight", "embedding.weight")) else 4.0)
+            parameter.mul_(
+                30.0 if name.endswith(("o.weight", "down.weight", "embedding.weight")) else 4.0
+            )
     ids, targets = (torch.randint(0, 64, (3, 20)) for _ in range(2))
 
     def loss() -> Tensor:

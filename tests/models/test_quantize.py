@@ -1,4 +1,6 @@
-"""Quantizers of matrices, embedding and biases against hand-worked values and exact rational arithmetic."""
+"""Quantizers of matrices, embedding and biases against hand-worked values and exact rational
+arithmetic.
+"""
 
 from __future__ import annotations
 

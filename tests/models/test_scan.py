@@ -1,4 +1,6 @@
-"""The fast scan against the naive recurrence, forward and gradients, at odd sizes and at both ends of the gate."""
+"""The fast scan against the naive recurrence, forward and gradients, at odd sizes and at both ends
+of the gate.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ SIZES = [(1, 1, 1), (3, 1, 3), (1, 3, 63), (63, 3, 1), (63, 2, 65)]
 def scan_inputs(
     shape: tuple[int, int, int], dtype: torch.dtype = torch.float64, signed: bool = False
 ) -> tuple[Tensor, ...]:
-    """f, c, h0 with a third of f exactly 0 and a third exactly 1; ``signed``: half of f negative."""
+    """f, c, h0 with a third of f exactly 0 and a third exactly 1.
+
+    ``signed``: half of f negative.
+    """
     generator = torch.Generator().manual_seed(sum(shape))
     f = torch.rand(shape, generator=generator, dtype=dtype)
     kind = torch.randint(0, 3, shape, generator=generator)
@@ -71,7 +76,8 @@ def test_gate_of_one_holds_and_gate_of_zero_loads_exactly(scan: type) -> None:
 
 
 @pytest.mark.parametrize(
-    "scan", [partial(naive_scan, signed=True), partial(fast_scan, signed=True), rounded_scan],
+    "scan",
+    [partial(naive_scan, signed=True), partial(fast_scan, signed=True), rounded_scan],
 )
 def test_gate_of_minus_one_turns_the_sign_exactly(scan: Callable[..., Tensor]) -> None:
     c = torch.randint(-570, 16251, (63, 1, 5), generator=torch.Generator().manual_seed(3)) / 2048

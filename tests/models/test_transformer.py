@@ -9,7 +9,9 @@ from mmfree.contract.shape import ModelConfig
 from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.models.transformer import HEAD_CHANNELS, Transformer, rotate
 
-CONFIG = ModelConfig(vocab_size=40, head_size=40, hidden_size=128, intermediate_size=344, num_layers=2)
+CONFIG = ModelConfig(
+    vocab_size=40, head_size=40, hidden_size=128, intermediate_size=344, num_layers=2
+)
 
 
 def parameters(model: torch.nn.Module) -> int:
@@ -39,12 +41,16 @@ def test_rotation_keeps_lengths_and_tells_distances() -> None:
     assert torch.allclose(turned.norm(dim=-1), q.norm(dim=-1), rtol=1e-5)
     scores = (turned @ turned.transpose(-1, -2))[0, 0]
     for distance in range(8):
-        assert torch.allclose(scores.diagonal(distance), scores[0, distance].expand(8 - distance), rtol=1e-3)
+        assert torch.allclose(
+            scores.diagonal(distance), scores[0, distance].expand(8 - distance), rtol=1e-3
+        )
 
 
 @pytest.mark.parametrize("hidden_size", [64, 96, 20])
 def test_any_even_width_has_heads(hidden_size: int) -> None:
-    config = ModelConfig(vocab_size=9, head_size=5, hidden_size=hidden_size, intermediate_size=24, num_layers=1)
+    config = ModelConfig(
+        vocab_size=9, head_size=5, hidden_size=hidden_size, intermediate_size=24, num_layers=1
+    )
     logits, state = Transformer(config)(torch.zeros(1, 3, dtype=torch.int64))
     assert logits.shape == (1, 3, 5)
     assert state is None

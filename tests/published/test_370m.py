@@ -1,4 +1,8 @@
-"""The full 370M shape: memory, time and size of the import, time per token of golden and float model, memory of the latter, and every stage against float64."""
+"""The full 370M shape.
+
+Memory, time and size of the import, time per token of golden and float model, memory of the latter,
+and every stage against float64.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,8 @@ LLAMA_2_BYTES = 95_954
 """Section of the Llama 2 tokenizer (sha256 9e556afd...), measured: docs/tape.md."""
 
 ROOT = Path(__file__).parents[2]
-# The kernel's own high-water mark: what getrusage says of a fresh process begins at its parent's size.
+# The kernel's own high-water mark: what getrusage says of a fresh process begins at its parent's
+# size.
 EXPORT = """
 import json, sys, time
 from pathlib import Path
@@ -58,8 +63,10 @@ for token in (450, 7483, 310, 3444):
     logits, state = golden.step(np.array([token]), state)
 end = time.perf_counter()
 peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
-print(json.dumps({"load_s": loaded - start, "token_s": (end - first) / 4, "peak_bytes": 1024 * peak,
-                  "finite": bool(np.abs(logits).max() < 2**31 - 1), "saturations": golden.saturations}))
+found = {"load_s": loaded - start, "token_s": (end - first) / 4, "peak_bytes": 1024 * peak}
+found["finite"] = bool(np.abs(logits).max() < 2**31 - 1)
+found["saturations"] = golden.saturations
+print(json.dumps(found))
 """
 
 FLOAT = """
@@ -87,8 +94,10 @@ with torch.no_grad():
     del model
     exact = load_published(Path(sys.argv[1]), torch.float64)(ids[None])[0][0]
 error = ((whole - exact).square().mean(-1) / exact.square().mean(-1)).sqrt()
-print(json.dumps({"load_s": loaded - start, "token_s": (end - first) / 4, "batch_tokens_per_s": 512 / (batch - end), "model_bytes": held,
-                  "before_bytes": before, "peak_bytes": peak, "error_by_token": error.tolist()}))
+found = {"load_s": loaded - start, "token_s": (end - first) / 4, "model_bytes": held}
+found["batch_tokens_per_s"] = 512 / (batch - end)
+found |= {"before_bytes": before, "peak_bytes": peak, "error_by_token": error.tolist()}
+print(json.dumps(found))
 """
 
 
@@ -114,7 +123,11 @@ def measured(code: str, *arguments: Path) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_the_370m_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """At most 3 GB and 5 minutes to import; 1.6 bits per weight and an 8-bit embedding within 1 %, with a tokenizer of 32,000 pieces; at most 1 s per token."""
+    """At most 3 GB and 5 minutes to import.
+
+    1.6 bits per weight and an 8-bit embedding within 1 %, with a tokenizer of 32,000 pieces; at
+    most 1 s per token.
+    """
     folder, tape = tmp_path / "370M", tmp_path / "370M.tape"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config_of(SHAPE_370M)))
@@ -140,16 +153,24 @@ def test_the_370m_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     with capsys.disabled():
         print(f"\nimport {exported}; golden {played}")
         for name, without in (("tape", 0), ("without its tokenizer", tokenizer_bytes)):
-            print(f"{name}: {size - without:,} bytes, {100 * ((size - without) / ideal - 1):.2f} % over")
+            print(
+                f"{name}: {size - without:,} bytes, {100 * ((size - without) / ideal - 1):.2f} %"
+                " over"
+            )
     floating = measured(FLOAT, folder)
     with capsys.disabled():
         print(f"float {floating}")
     assert floating["token_s"] < 1
     # A byte for each ternary weight, and four for every other parameter.
-    assert floating["model_bytes"] == config.num_ternary_weights + 4 * (config.num_parameters - config.num_ternary_weights)
+    assert floating["model_bytes"] == config.num_ternary_weights + 4 * (
+        config.num_parameters - config.num_ternary_weights
+    )
     # While it is read: the head's trits twice, and a block of floats.
     head, block = config.vocab_size * config.hidden_size, 16e6
-    assert floating["peak_bytes"] - floating["before_bytes"] < floating["model_bytes"] + 2 * head + 4 * block
+    assert (
+        floating["peak_bytes"] - floating["before_bytes"]
+        < floating["model_bytes"] + 2 * head + 4 * block
+    )
 
     golden, reading = AbsmaxGolden(AbsmaxTape(tape)), FloatReading(Shards(folder))
     shares = shares_of_close_vectors(golden, reading, np.array([1, 450, 7483]))

@@ -1,4 +1,7 @@
-"""Export of published checkpoints: the same trits, scales, gains and bounds as the released formulas, whole files or none."""
+"""Export of published checkpoints.
+
+The same trits, scales, gains and bounds as the released formulas, whole files or none.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmfree.errors import InputError
 from mmfree.files.compressed import LARGEST_BYTES
 from mmfree.inference.backends import AbsmaxGoldenBackend
 from mmfree.published.export import (
@@ -32,7 +36,9 @@ def exported(folder: Path, tensors: dict[str, torch.Tensor], shards: int = 1) ->
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_trits_and_scales_are_those_of_the_released_quantizer(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_trits_and_scales_are_those_of_the_released_quantizer(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
     tensors = checkpoint_tensors(SHAPE, dtype=dtype)
     tape = exported(tmp_path, tensors)
     names = {"i": "attn.i_proj", "f": "attn.f_proj", "g": "attn.g_proj", "o": "attn.o_proj"}
@@ -40,7 +46,11 @@ def test_trits_and_scales_are_those_of_the_released_quantizer(dtype: torch.dtype
     seen = 0
     for segment in tape.segments:
         for matrix in segment.matrices:
-            name = "lm_head" if segment.layer is None else f"model.layers.{segment.layer}.{names[matrix.role]}"
+            name = (
+                "lm_head"
+                if segment.layer is None
+                else f"model.layers.{segment.layer}.{names[matrix.role]}"
+            )
             weight = tensors[f"{name}.weight"].double()
             scale = 1 / weight.abs().mean().clamp(min=1e-5)
             trits = (weight * scale).round().clamp(-1, 1)
@@ -58,22 +68,34 @@ def test_gains_bounds_and_embedding(tmp_path: Path) -> None:
     assert glu.norm is not None
     before = tensors["model.layers.0.mlp_norm.weight"].double().numpy()
     own = tensors["model.layers.0.mlp.gate_proj.norm.weight"].double().numpy()
-    assert np.allclose(glu.norm.values * 2.0**-glu.norm.fraction_bits, before, atol=2.0**-15 * np.abs(before).max())
+    assert np.allclose(
+        glu.norm.values * 2.0**-glu.norm.fraction_bits, before, atol=2.0**-15 * np.abs(before).max()
+    )
     gain = glu.matrices[0].gain
-    assert np.allclose(gain.values * 2.0**-gain.fraction_bits, before * own, atol=2.0**-23 * np.abs(before * own).max())
+    assert np.allclose(
+        gain.values * 2.0**-gain.fraction_bits,
+        before * own,
+        atol=2.0**-23 * np.abs(before * own).max(),
+    )
     down = tape.segments[3]
     assert down.norm is None
     gain = down.matrices[0].gain
     assert np.array_equal(
-        gain.values * 2.0**-gain.fraction_bits, tensors["model.layers.0.mlp.down_proj.norm.weight"].double().numpy()
+        gain.values * 2.0**-gain.fraction_bits,
+        tensors["model.layers.0.mlp.down_proj.norm.weight"].double().numpy(),
     ), "a bf16 gain alone is exact"
     shares = tensors["model.lower_bounds"].double().softmax(0)
     bounds = (shares.cumsum(0) - shares[0]).numpy()
     assert np.abs(tape.array("lower_bounds") * 2.0**-20 - bounds).max() <= 2.0**-21 + 1e-12
     assert not tape.array("lower_bounds")[0].any()
     table = tensors["model.embeddings.weight"].double().numpy()
-    rows = tape.array("embedding/rows") * (tape.array("embedding/scale") * 2.0**-tape.embedding_fb)[:, None]
-    assert (np.abs(rows - table) <= np.abs(table).max(axis=1, keepdims=True) / 253).all(), "8 bits for each row"
+    rows = (
+        tape.array("embedding/rows")
+        * (tape.array("embedding/scale") * 2.0**-tape.embedding_fb)[:, None]
+    )
+    assert (np.abs(rows - table) <= np.abs(table).max(axis=1, keepdims=True) / 253).all(), (
+        "8 bits for each row"
+    )
 
 
 def test_shards_make_no_difference(tmp_path: Path) -> None:
@@ -92,7 +114,10 @@ def test_rows_of_very_different_size_keep_their_precision(tmp_path: Path) -> Non
     tensors["model.embeddings.weight"][5] = 0
     tape = exported(tmp_path, tensors)
     table = tensors["model.embeddings.weight"].double().numpy()
-    rows = tape.array("embedding/rows") * (tape.array("embedding/scale") * 2.0**-tape.embedding_fb)[:, None]
+    rows = (
+        tape.array("embedding/rows")
+        * (tape.array("embedding/scale") * 2.0**-tape.embedding_fb)[:, None]
+    )
     assert np.abs(rows[3] - table[3]).max() <= np.abs(table[3]).max() / 240
     assert not rows[5].any()
 
@@ -153,10 +178,22 @@ def test_constants() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("model.embeddings.weight", 1e30, r"model\.embeddings\.weight: values must stay below 4064, found"),
+        (
+            "model.embeddings.weight",
+            1e30,
+            r"model\.embeddings\.weight: values must stay below 4064, found",
+        ),
         ("model.layers.1.attn.o_proj.weight", 5000.0, "weights must stay within 1024, found 4992"),
-        ("model.layers.2.mlp.down_proj.weight", float("nan"), "tensor model.layers.2.mlp.down_proj.weight: every value"),
-        ("lm_head.norm.weight", float("inf"), r"tensor lm_head\.norm\.weight: every value must be finite"),
+        (
+            "model.layers.2.mlp.down_proj.weight",
+            float("nan"),
+            "tensor model.layers.2.mlp.down_proj.weight: every value",
+        ),
+        (
+            "lm_head.norm.weight",
+            float("inf"),
+            r"tensor lm_head\.norm\.weight: every value must be finite",
+        ),
     ],
 )
 def test_what_cannot_be_exported_leaves_everything_as_it_was(
@@ -221,18 +258,31 @@ def test_tokenizers_travel_with_the_tape(tmp_path: Path) -> None:
 def test_a_tokenizer_that_cannot_be_carried_is_refused(tmp_path: Path) -> None:
     text = tokenizers_file(tmp_path, 40)
     (tmp_path / "tokenizer.json").write_bytes(text + b" " * LARGEST_BYTES)
-    with pytest.raises(PublishedError, match=r"tokenizer\.json: .*has 67,1\d\d,\d\d\d bytes; a model carries at most 67,108,864"):
+    with pytest.raises(
+        PublishedError,
+        match=r"tokenizer\.json: .*has 67,1\d\d,\d\d\d bytes; a model carries at most 67,108,864",
+    ):
         read_tokenizer(tmp_path, 40)
 
 
 def test_a_tokenizer_that_disagrees_is_refused(tmp_path: Path) -> None:
     sentencepiece_file(tmp_path, 39)
-    with pytest.raises(PublishedError, match=r"tokenizer\.model: has 39 tokens, but vocab_size of config\.json is 40"):
+    with pytest.raises(
+        PublishedError,
+        match=r"tokenizer\.model: has 39 tokens, but vocab_size of config\.json is 40",
+    ):
         read_tokenizer(tmp_path, 40)
     tokenizers_file(tmp_path, 41)
-    with pytest.raises(PublishedError, match=r"tokenizer\.json: has 41 tokens, but vocab_size of config\.json is 40"):
+    with pytest.raises(
+        PublishedError,
+        match=r"tokenizer\.json: has 41 tokens, but vocab_size of config\.json is 40",
+    ):
         read_tokenizer(tmp_path, 40)
-    for name, content in (("tokenizer.json", json.dumps({"a": 1})), ("tokenizer.json", "\udcff"), ("tokenizer.model", "x")):
+    for name, content in (
+        ("tokenizer.json", json.dumps({"a": 1})),
+        ("tokenizer.json", "\udcff"),
+        ("tokenizer.model", "x"),
+    ):
         (tmp_path / "tokenizer.json").unlink(missing_ok=True)
         (tmp_path / name).write_bytes(content.encode("utf-8", "surrogateescape"))
         with pytest.raises(PublishedError, match=rf"{name}: not a tokenizer"):
@@ -248,12 +298,20 @@ def test_a_model_without_lower_bounds(tmp_path: Path) -> None:
 
 
 def test_ids_beyond_the_vocabulary_are_refused(tmp_path: Path) -> None:
-    """A gap in the ids, or a start token that no file names, would read beyond the embedding; unless the checkpoint names one."""
+    """A gap in the ids, or a start token that no file names, would read beyond the embedding.
+
+    Unless the checkpoint names one.
+    """
     tokenizers_file(tmp_path, 40)
     data = json.loads((tmp_path / "tokenizer.json").read_text())
     data["model"]["vocab"]["word38"] = 500
     (tmp_path / "tokenizer.json").write_text(json.dumps(data))
-    with pytest.raises(PublishedError, match=r"its ids, with that of a start token, reach 500, but vocab_size of config\.json is 40"):
+    with pytest.raises(
+        PublishedError,
+        match=(
+            r"its ids, with that of a start token, reach 500, but vocab_size of config\.json is 40"
+        ),
+    ):
         read_tokenizer(tmp_path, 40, 1)
     tokenizers_file(tmp_path, 40)
     text = (tmp_path / "tokenizer.json").read_text().replace("<s>", "<x>")
@@ -267,7 +325,13 @@ def test_a_tape_whose_tokenizer_has_more_ids_than_its_model_is_refused(tmp_path:
     write_checkpoint(tmp_path, SHAPE, checkpoint_tensors(SHAPE))
     data = tokenizers_file(tmp_path, SHAPE.vocab_size + 5)
     export_published(tmp_path, tmp_path / "a.tape", tokenizer={"kind": "tokenizers", "data": data})
-    with pytest.raises(ValueError, match=rf"a\.tape: its tokenizer has ids up to {SHAPE.vocab_size + 4}, its model {SHAPE.vocab_size} words"):
+    with pytest.raises(
+        InputError,
+        match=(
+            rf"a\.tape: its tokenizer has ids up to {SHAPE.vocab_size + 4}, its model"
+            rf" {SHAPE.vocab_size} words"
+        ),
+    ):
         AbsmaxGoldenBackend(AbsmaxTape(tmp_path / "a.tape"))
 
 
@@ -277,5 +341,11 @@ def test_sequences_begin_as_the_checkpoint_says(tmp_path: Path) -> None:
     for name, changes in (("a", {}), ("b", {"bos_token_id": 7}), ("c", {"bos_token_id": None})):
         write_checkpoint(tmp_path, SHAPE, checkpoint_tensors(SHAPE), **changes)
         export_published(tmp_path, tmp_path / f"{name}.tape")
-        starts.append(AbsmaxGoldenBackend(AbsmaxTape(tmp_path / f"{name}.tape")).tokenizer.encode("word3")[0])
-    assert starts == [1, 7, SHAPE.vocab_size - 1], "the config's default, another, and the tokenizer's own <s>"
+        starts.append(
+            AbsmaxGoldenBackend(AbsmaxTape(tmp_path / f"{name}.tape")).tokenizer.encode("word3")[0]
+        )
+    assert starts == [
+        1,
+        7,
+        SHAPE.vocab_size - 1,
+    ], "the config's default, another, and the tokenizer's own <s>"

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mmfree.errors import InputError
 from mmfree.published.hgrn_bit import (
     PublishedError,
     Tensors,
@@ -45,7 +46,13 @@ def config_folder(folder: Path, **changes: Any) -> Path:
     ids=["370M", "1.3B", "2.7B"],
 )
 def test_the_three_published_shapes(
-    hidden: int, layers: int, intermediate: int, ternary: int, parameters: int, state: int, tmp_path: Path
+    hidden: int,
+    layers: int,
+    intermediate: int,
+    ternary: int,
+    parameters: int,
+    state: int,
+    tmp_path: Path,
 ) -> None:
     """Sizes follow from config.json as the released code derives them."""
     config_folder(tmp_path, hidden_size=hidden, num_hidden_layers=layers, vocab_size=32000)
@@ -69,16 +76,38 @@ def test_expected_tensors_are_those_of_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_config_fields(tmp_path: Path) -> None:
-    config = read_config(config_folder(tmp_path, rms_norm_eps=1e-5, intermediate_size=40, bos_token_id=None))
-    assert (config.norm_eps, config.intermediate_size, config.bos_token_id, config.eos_token_id) == (1e-5, 40, None, 2)
+    config = read_config(
+        config_folder(tmp_path, rms_norm_eps=1e-5, intermediate_size=40, bos_token_id=None)
+    )
+    assert (
+        config.norm_eps,
+        config.intermediate_size,
+        config.bos_token_id,
+        config.eos_token_id,
+    ) == (1e-5, 40, None, 2)
 
 
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("bitnet", "model_type 'bitnet' cannot become a tape: its attention multiplies activations with activations"),
-        ("llama", "model_type 'llama' cannot become a tape: its attention multiplies activations with activations"),
-        ("gpt2", "model_type 'gpt2' cannot .* multiply activations with activations; only 'hgrn_bit'"),
+        (
+            "bitnet",
+            (
+                "model_type 'bitnet' cannot become a tape: its attention multiplies activations"
+                " with activations"
+            ),
+        ),
+        (
+            "llama",
+            (
+                "model_type 'llama' cannot become a tape: its attention multiplies activations with"
+                " activations"
+            ),
+        ),
+        (
+            "gpt2",
+            "model_type 'gpt2' cannot .* multiply activations with activations; only 'hgrn_bit'",
+        ),
     ],
 )
 def test_other_model_types_are_refused_by_name(kind: str, message: str, tmp_path: Path) -> None:
@@ -97,14 +126,19 @@ def test_other_model_types_are_refused_by_name(kind: str, message: str, tmp_path
         ({"hidden_size": "8"}, "hidden_size must be an integer, got '8'"),
         ({"hidden_size": 0}, r"hidden_size must be an integer in 1\.\.65535, got 0"),
         ({"hidden_ratio": -1}, r"hidden_ratio must be an integer in 1\.\.64, got -1"),
-        ({"intermediate_size": 2.5}, r"intermediate_size must be an integer in 1\.\.65535, got 2\.5"),
+        (
+            {"intermediate_size": 2.5},
+            r"intermediate_size must be an integer in 1\.\.65535, got 2\.5",
+        ),
         ({"rms_norm_eps": None}, "rms_norm_eps must be a number, got None"),
         ({"rms_norm_eps": 0}, "norm_eps must be a number in 1e-12"),
         ({"eos_token_id": 12}, r"eos_token_id must be null or in 0\.\.11, got 12"),
         ({"eos_token_id": [2]}, r"eos_token_id must be null or in 0\.\.11, got \[2\]"),
     ],
 )
-def test_configs_that_no_tape_holds_are_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_configs_that_no_tape_holds_are_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(PublishedError, match=rf"config\.json: .*{message}"):
         read_config(config_folder(tmp_path, **changes))
 
@@ -121,9 +155,13 @@ def test_model_type_of_folders(tmp_path: Path) -> None:
     with pytest.raises(PublishedError, match=r"no checkpoint: config\.json is missing"):
         model_type(tmp_path)
     (tmp_path / "config.json").write_text("{broken")
-    with pytest.raises(ValueError, match=r"config\.json: not valid JSON"):
+    with pytest.raises(InputError, match=r"config\.json: not valid JSON"):
         model_type(tmp_path)
-    for text in ('{"model": {}, "recipe": {}}', "[]", '{"model": {}, "recipe": {}, "model_type": "x"}'):
+    for text in (
+        '{"model": {}, "recipe": {}}',
+        "[]",
+        '{"model": {}, "recipe": {}, "model_type": "x"}',
+    ):
         (tmp_path / "config.json").write_text(text)
         assert model_type(tmp_path) is None
     assert model_type(config_folder(tmp_path)) == "hgrn_bit"
@@ -160,11 +198,16 @@ def test_tensors_that_differ_are_named_with_their_shapes(shards: int, tmp_path: 
     for number, (changes, message) in enumerate(
         (
             ({key: None}, rf"tensor {key} of shape \(8, 8\) is missing"),
-            ({key: torch.zeros(8, 9)}, rf"tensor {key} has shape \(8, 9\), the config needs \(8, 8\)"),
+            (
+                {key: torch.zeros(8, 9)},
+                rf"tensor {key} has shape \(8, 9\), the config needs \(8, 8\)",
+            ),
             ({"model.extra": torch.zeros(3)}, r"unexpected tensor model\.extra of shape \(3,\)"),
         )
     ):
-        folder = write_checkpoint(tmp_path / str(number), SHAPE, changed(tensors, **changes), shards=shards)
+        folder = write_checkpoint(
+            tmp_path / str(number), SHAPE, changed(tensors, **changes), shards=shards
+        )
         with pytest.raises(PublishedError, match=message):
             Tensors(folder).check(expected)
 
@@ -174,16 +217,23 @@ def test_values_that_are_not_finite_are_counted(tmp_path: Path) -> None:
         tensors = checkpoint_tensors(SHAPE)
         tensors["lm_head.weight"][3, 2] = value
         read = Tensors(write_checkpoint(tmp_path / str(number), SHAPE, tensors))
-        message = r"tensor lm_head\.weight: every value must be finite, found 1 NaN or infinite in rows 0\.\.11"
+        message = (
+            r"tensor lm_head\.weight: every value must be finite, found 1 NaN or infinite in rows"
+            r" 0\.\.11"
+        )
         with pytest.raises(PublishedError, match=message):
             list(read.blocks("lm_head.weight"))
 
 
 def test_pickles_are_not_opened(tmp_path: Path) -> None:
-    with pytest.raises(PublishedError, match=r"neither model\.safetensors nor model\.safetensors\.index\.json$"):
+    with pytest.raises(
+        PublishedError, match=r"neither model\.safetensors nor model\.safetensors\.index\.json$"
+    ):
         Tensors(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch hacked'\ntR.")
-    with pytest.raises(PublishedError, match=r"pytorch_model\.bin is a pickle, which can run any code: convert it"):
+    with pytest.raises(
+        PublishedError, match=r"pytorch_model\.bin is a pickle, which can run any code: convert it"
+    ):
         Tensors(tmp_path)
 
 
@@ -201,14 +251,18 @@ def test_an_index_that_does_not_hold(tmp_path: Path) -> None:
         return str(error.value)
 
     name = next(iter(tensors))
-    assert "names the file 'model-3.safetensors', which is missing" in error_with({name: "model-3.safetensors"})
+    assert "names the file 'model-3.safetensors', which is missing" in error_with(
+        {name: "model-3.safetensors"}
+    )
     assert "names the file '../x', which is missing" in error_with({name: "../x"})
     assert "expected an object with weight_map" in error_with([1])
     assert "expected an object with weight_map" in error_with({name: 3})
-    assert f"places tensor ghost in {first}, which does not hold it" in error_with(index["weight_map"] | {"ghost": first})
+    assert f"places tensor ghost in {first}, which does not hold it" in error_with(
+        index["weight_map"] | {"ghost": first}
+    )
     assert f"holds tensor {name}, which" in error_with(index["weight_map"] | {name: second})
     index_path.write_text("{")
-    with pytest.raises(ValueError, match="not valid JSON"):
+    with pytest.raises(InputError, match="not valid JSON"):
         Tensors(folder)
 
 
@@ -235,8 +289,12 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         assert "not a safetensors file, or truncated" in error_with(content)
     assert "damaged safetensors header" in error_with(data[:8] + b"}" * size + data[8 + size :])
     assert "damaged safetensors header" in error_with(with_header([1]))
-    assert "damaged safetensors header: KeyError" in error_with(with_header({name: {"dtype": "F32"}}))
+    assert "damaged safetensors header: KeyError" in error_with(
+        with_header({name: {"dtype": "F32"}})
+    )
     other = header | {name: header[name] | {"dtype": "F64"}}
-    assert f"tensor {name} is of type F64; only BF16, F16, F32 are read" in error_with(with_header(other))
+    assert f"tensor {name} is of type F64; only BF16, F16, F32 are read" in error_with(
+        with_header(other)
+    )
     other = header | {name: header[name] | {"shape": [9]}}
     assert "its data of 18 bytes is not within the file" in error_with(with_header(other))

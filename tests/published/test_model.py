@@ -1,7 +1,11 @@
-"""The published model under torch: against an independent float64 reading, tie by tie, batched, in pieces, and what it refuses.
+"""The published model under torch.
 
-In float64 nothing is near enough to a tie for two orders of addition to fall on either side of it, so there the model must be the reading to the last digits. In float32 an activation may
-lie so near to a half that it rounds the other way; then every later value differs by up to some percent. Both are looked at.
+Against an independent float64 reading, tie by tie, batched, in pieces, and what it refuses.
+
+In float64 nothing is near enough to a tie for two orders of addition to fall on either side of it,
+so there the model must be the reading to the last digits. In float32 an activation may lie so near
+to a half that it rounds the other way; then every later value differs by up to some percent. Both
+are looked at.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from mmfree.errors import InputError
 from mmfree.models import exact_product
 from mmfree.published.export import export_published
 from mmfree.published.hgrn_bit import PublishedError
@@ -35,7 +40,9 @@ LARGER = Shape(vocab_size=80, hidden_size=48, intermediate_size=112, num_layers=
 
 
 def written(folder: Path, shape: Shape, tensors: dict[str, Tensor], **config: Any) -> Path:
-    return write_checkpoint(folder, shape, tensors, intermediate_size=shape.intermediate_size, **config)
+    return write_checkpoint(
+        folder, shape, tensors, intermediate_size=shape.intermediate_size, **config
+    )
 
 
 def ids_of(shape: Shape, *size: int) -> Tensor:
@@ -44,7 +51,9 @@ def ids_of(shape: Shape, *size: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return written(tmp_path_factory.mktemp("published") / "model", LARGER, checkpoint_tensors(LARGER), shards=3)
+    return written(
+        tmp_path_factory.mktemp("published") / "model", LARGER, checkpoint_tensors(LARGER), shards=3
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +73,12 @@ def exact(folder: Path) -> PublishedLM:
     ids=["bfloat16", "shards", "eps", "one column", "no lower bounds"],
 )
 @pytest.mark.parametrize("quiet", [False, True])
-def test_in_float64_it_is_the_reading(shape: Shape, config: dict[str, Any], dtype: torch.dtype, quiet: bool, tmp_path: Path) -> None:
-    """``quiet``: outer gains of about 1/1000, so that every epsilon is felt, and rows of zeros, where the least of scales is."""
+def test_in_float64_it_is_the_reading(
+    shape: Shape, config: dict[str, Any], dtype: torch.dtype, quiet: bool, tmp_path: Path
+) -> None:
+    """``quiet``: outer gains of about 1/1000, so that every epsilon is felt, and rows of zeros,
+    where the least of scales is.
+    """
     tensors = checkpoint_tensors(shape, 3, dtype)
     if config.get("use_lower_bound") is False:
         del tensors["model.lower_bounds"]
@@ -83,7 +96,10 @@ def test_in_float64_it_is_the_reading(shape: Shape, config: dict[str, Any], dtyp
 
 
 def test_in_float32_it_is_the_reading_until_a_tie_flips(tmp_path: Path) -> None:
-    """Of five small models most meet no tie; all of their logits are within 1e-5. Where one does, errors are of another size altogether."""
+    """Of five small models most meet no tie; all of their logits are within 1e-5.
+
+    Where one does, errors are of another size altogether.
+    """
     whole = 0
     for seed in range(5):
         shape, tensors = Shape(), checkpoint_tensors(Shape(), seed)
@@ -99,9 +115,14 @@ def test_in_float32_it_is_the_reading_until_a_tie_flips(tmp_path: Path) -> None:
 
 
 def test_an_activation_rounds_the_other_way_only_at_a_tie(folder: Path, exact: PublishedLM) -> None:
-    """Every projection in float32, fed with what float64 feeds it: the same integers but for halves, and outputs within 1e-5 where integers are the same."""
+    """Every projection in float32, fed with what float64 feeds it.
+
+    The same integers but for halves, and outputs within 1e-5 where integers are the same.
+    """
     model = load_published(folder)
-    singles = {name: module for name, module in model.named_modules() if isinstance(module, TernaryLinear)}
+    singles = {
+        name: module for name, module in model.named_modules() if isinstance(module, TernaryLinear)
+    }
     assert len(singles) == 6 * LARGER.num_layers + 1
     seen, flips = 0, 0
     handles = []
@@ -122,7 +143,9 @@ def test_an_activation_rounds_the_other_way_only_at_a_tie(folder: Path, exact: P
 
     for name, module in exact.named_modules():
         if isinstance(module, TernaryLinear):
-            handles.append(module.register_forward_hook(lambda m, x, y, name=name: compare(name, m, x[0], y)))
+            handles.append(
+                module.register_forward_hook(lambda m, x, y, name=name: compare(name, m, x[0], y))
+            )
     exact(ids_of(LARGER, 4, 50))
     for handle in handles:
         handle.remove()
@@ -142,7 +165,10 @@ def test_a_batch_is_its_sequences(exact: PublishedLM) -> None:
 
 
 def test_state_carries(exact: PublishedLM) -> None:
-    """Pieces of 1, 7 and 12 positions, and single steps, are one pass; a state that is not carried is noticed."""
+    """Pieces of 1, 7 and 12 positions, and single steps, are one pass.
+
+    a state that is not carried is noticed.
+    """
     ids = ids_of(LARGER, 3, 20)
     whole, last = exact(ids)
     state, parts = exact.initial_state(3), []
@@ -162,10 +188,17 @@ def test_state_carries(exact: PublishedLM) -> None:
     assert not torch.allclose(forgotten, whole[:, 8:], rtol=0.01)
 
 
-def test_trits_and_scales_are_those_of_the_tape(folder: Path, exact: PublishedLM, tmp_path: Path) -> None:
+def test_trits_and_scales_are_those_of_the_tape(
+    folder: Path, exact: PublishedLM, tmp_path: Path
+) -> None:
     export_published(folder, tmp_path / "a.tape", tokenizer={"kind": "none"})
     segments = {segment.name: segment for segment in AbsmaxTape(tmp_path / "a.tape").segments}
-    matrices = {"layer 2 gates": ("i_proj", "f_proj", "g_proj"), "layer 2 output": ("o_proj",), "layer 2 glu": ("gate_proj",), "layer 2 down": ("down_proj",)}
+    matrices = {
+        "layer 2 gates": ("i_proj", "f_proj", "g_proj"),
+        "layer 2 output": ("o_proj",),
+        "layer 2 glu": ("gate_proj",),
+        "layer 2 down": ("down_proj",),
+    }
     layer = exact.model.layers[2]
     for name, modules in matrices.items():
         for module, matrix in zip(modules, segments[name].matrices, strict=True):
@@ -205,7 +238,9 @@ def test_a_vector_is_scaled_by_its_largest_but_at_most_by_the_released_limit() -
     assert scale[:, 0].tolist() == pytest.approx([63.5, 127e5, 127e5])
 
 
-def test_it_computes_the_same_without_int8_products(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_computes_the_same_without_int8_products(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, ids = load_published(folder), ids_of(LARGER, 2, 9)
     monkeypatch.setattr(exact_product, "INT8_PRODUCTS", True)
     fast, _ = model(ids)
@@ -217,26 +252,38 @@ def test_it_computes_the_same_without_int8_products(folder: Path, monkeypatch: p
 def test_calls_that_do_not_fit_are_refused(exact: PublishedLM, folder: Path) -> None:
     ids = torch.zeros(2, 3, dtype=torch.int64)
     for mode in ("fakequant", "train", "golden"):
-        with pytest.raises(ValueError, match=f"mode must be float for a published checkpoint, got '{mode}'"):
+        with pytest.raises(
+            InputError, match=f"mode must be float for a published checkpoint, got '{mode}'"
+        ):
             exact(ids, mode=mode)
-        with pytest.raises(ValueError, match="mode must be float"):
+        with pytest.raises(InputError, match="mode must be float"):
             exact.step(ids[:, 0], exact.initial_state(2), mode)
-    with pytest.raises(ValueError, match=r"ids must be \[batch, time >= 1\], got shape \(2, 0\)"):
+    with pytest.raises(InputError, match=r"ids must be \[batch, time >= 1\], got shape \(2, 0\)"):
         exact(ids[:, :0])
-    with pytest.raises(ValueError, match=r"state must be \[layers, batch, hidden\] = \(4, 2, 48\), got \(4, 3, 48\)"):
+    with pytest.raises(
+        InputError,
+        match=r"state must be \[layers, batch, hidden\] = \(4, 2, 48\), got \(4, 3, 48\)",
+    ):
         exact(ids, exact.initial_state(3))
-    with pytest.raises(ValueError, match=r"dtype must be torch.float32 or torch.float64, got torch.float16"):
+    with pytest.raises(
+        InputError, match=r"dtype must be torch.float32 or torch.float64, got torch.float16"
+    ):
         load_published(folder, torch.float16)
 
 
 def test_folders_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     shape, tensors = Shape(num_layers=1), checkpoint_tensors(Shape(num_layers=1))
     for kind in ("bitnet", "llama"):
-        with pytest.raises(PublishedError, match=f"model_type '{kind}' cannot become a tape: its attention multiplies"):
+        with pytest.raises(
+            PublishedError,
+            match=f"model_type '{kind}' cannot become a tape: its attention multiplies",
+        ):
             load_published(written(tmp_path / kind, shape, tensors, model_type=kind))
     name = "model.layers.0.mlp.down_proj.norm.weight"
     with pytest.raises(PublishedError, match=f"tensor {name} of shape .* is missing"):
-        load_published(written(tmp_path / "a", shape, {n: t for n, t in tensors.items() if n != name}))
+        load_published(
+            written(tmp_path / "a", shape, {n: t for n, t in tensors.items() if n != name})
+        )
     tensors[name] = tensors[name].clone()
     tensors[name][3] = float("nan")
     with pytest.raises(PublishedError, match=f"tensor {name}: every value must be finite, found 1"):

@@ -1,4 +1,6 @@
-"""What refactoring must not change, measured: hashes of Verilog and tapes, cycles, cells, the command line's surface.
+"""What refactoring must not change, measured.
+
+Hashes of Verilog and tapes, cycles, cells, the command line's surface.
 
     python -m tests.support.baseline
 
@@ -54,7 +56,7 @@ SIMULATED_TOKENS = 3
 
 
 def verilog_hashes() -> dict[str, str]:
-    """sha256 of the Verilog of each design of DESIGNS, and of the RTLIL in each part's own cells."""
+    """sha256 of the Verilog of each of DESIGNS, and of the RTLIL in each part's own cells."""
     found = {}
     for name, sizes in DESIGNS.items():
         design = _design(*sizes)
@@ -67,7 +69,9 @@ def verilog_hashes() -> dict[str, str]:
 
 
 def tape_hashes() -> dict[str, str]:
-    """sha256 of a tape of each version, exported from weights of a fixed seed, and of an image's memory files."""
+    """sha256 of a tape of each version, exported from weights of a fixed seed, and of an image's
+    memory files.
+    """
     model = MatMulFreeLM(ODD.config)
     rng = np.random.default_rng(0)
     with torch.no_grad():

@@ -1,4 +1,7 @@
-"""Calls of the command line that tests share: what succeeds prints one JSON object, what fails one line."""
+"""Calls of the command line that tests share.
+
+What succeeds prints one JSON object, what fails one line.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ import pytest
 from mmfree.cli.main import main
 
 
-def run_json(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> dict[str, Any]:
+def run_json(
+    capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0
+) -> dict[str, Any]:
     assert main([*map(str, arguments), "--json"]) == code
     output = capsys.readouterr().out
     assert output.count("\n") == 1, "one JSON object, and nothing else, on stdout"

@@ -1,6 +1,9 @@
-"""The published model in float64: the released formulas read once more, apart from export and golden model.
+"""The published model in float64.
 
-Facts: github.com/ridgerchu/matmulfreellm (mmfreelm: models/hgrn_bit, layers/hgrn_bit.py, ops/fusedbitnet.py, modules/layernorm.py). Nothing of mmfree is used here.
+The released formulas read once more, apart from export and golden model.
+
+Facts: github.com/ridgerchu/matmulfreellm (mmfreelm: models/hgrn_bit, layers/hgrn_bit.py,
+ops/fusedbitnet.py, modules/layernorm.py). Nothing of mmfree is used here.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ def round_half_away(x: Floats) -> Floats:
 
 
 def bit_linear(x: Floats, weight: Floats, gain: Floats, eps: float = 1e-6) -> Floats:
-    """Norm, int8 activations by their largest, ternary weights by their mean, product, and both scales."""
+    """Norm, int8 activations by their largest, ternary weights by their mean, product, and both
+    scales.
+    """
     y = rms_norm(x, gain, eps)
     scale = 127 / np.maximum(np.abs(y).max(axis=-1, keepdims=True), 1e-5)
     q = np.clip(round_half_away(y * scale), -128, 127)
@@ -45,7 +50,9 @@ def bit_linear(x: Floats, weight: Floats, gain: Floats, eps: float = 1e-6) -> Fl
 
 
 class Shards(Mapping[str, Any]):
-    """The tensors of a folder of safetensors files as float64 arrays, each read when it is asked for."""
+    """The tensors of a folder of safetensors files as float64 arrays, each read when it is asked
+    for.
+    """
 
     def __init__(self, folder: Path) -> None:
         files = [safe_open(path, "pt") for path in sorted(folder.glob("*.safetensors"))]
@@ -62,15 +69,28 @@ class Shards(Mapping[str, Any]):
 
 
 class FloatReading:
-    """Plays a checkpoint: a dict of tensors, or another mapping, to float64 arrays; every stage can be called by itself. ``stored``: what becomes of the residual and of h when they are stored (float64: nothing)."""
+    """Plays a checkpoint: a dict of tensors, or another mapping, to float64 arrays.
+
+    Every stage can be called by itself. ``stored``: what becomes of the residual and of h when they
+    are stored (float64: nothing).
+    """
 
     def __init__(
-        self, tensors: dict[str, Tensor] | Mapping[str, Any], eps: float = 1e-6, stored: Callable[[Floats], Floats] = np.asarray
+        self,
+        tensors: dict[str, Tensor] | Mapping[str, Any],
+        eps: float = 1e-6,
+        stored: Callable[[Floats], Floats] = np.asarray,
     ) -> None:
         self.stored = stored
-        self.w = {n: t.double().numpy() for n, t in tensors.items()} if isinstance(tensors, dict) else tensors
+        self.w = (
+            {n: t.double().numpy() for n, t in tensors.items()}
+            if isinstance(tensors, dict)
+            else tensors
+        )
         self.eps, self.projection_eps = eps, 1e-6
-        self.layers = 1 + max(int(name.split(".")[2]) for name in self.w if name.startswith("model.layers."))
+        self.layers = 1 + max(
+            int(name.split(".")[2]) for name in self.w if name.startswith("model.layers.")
+        )
         self.bounds = np.zeros((self.layers, 1))
         if "model.lower_bounds" in self.w:
             e = np.exp(self.w["model.lower_bounds"])
@@ -78,7 +98,9 @@ class FloatReading:
             self.bounds = np.cumsum(share, axis=0) - share[0]
 
     def linear(self, name: str, x: Floats) -> Floats:
-        return bit_linear(x, self.w[f"{name}.weight"], self.w[f"{name}.norm.weight"], self.projection_eps)
+        return bit_linear(
+            x, self.w[f"{name}.weight"], self.w[f"{name}.norm.weight"], self.projection_eps
+        )
 
     def norm(self, name: str, x: Floats) -> Floats:
         return rms_norm(x, self.w[f"{name}.weight"], self.eps)
@@ -102,7 +124,9 @@ class FloatReading:
         return self.linear(f"model.layers.{layer}.attn.o_proj", o)
 
     def glu(self, layer: int, x: Floats) -> tuple[Floats, Floats]:
-        both = self.linear(f"model.layers.{layer}.mlp.gate_proj", self.norm(f"model.layers.{layer}.mlp_norm", x))
+        both = self.linear(
+            f"model.layers.{layer}.mlp.gate_proj", self.norm(f"model.layers.{layer}.mlp_norm", x)
+        )
         half = both.shape[-1] // 2
         return both[..., :half], both[..., half:]
 

@@ -15,11 +15,15 @@ from mmfree.training.recipe import Recipe, RunConfig
 from mmfree.training.train import train
 
 SMALL_ADDITION = RunConfig(
-    model=ModelConfig(vocab_size=31, head_size=10, hidden_size=20, intermediate_size=28, num_layers=2),
+    model=ModelConfig(
+        vocab_size=31, head_size=10, hidden_size=20, intermediate_size=28, num_layers=2
+    ),
     recipe=Recipe(task="addition", steps=25, batch_size=8, length=6, learning_rate=6e-3),
 )
 SMALL_TEXT = RunConfig(
-    model=ModelConfig(vocab_size=256, head_size=256, hidden_size=16, intermediate_size=24, num_layers=1),
+    model=ModelConfig(
+        vocab_size=256, head_size=256, hidden_size=16, intermediate_size=24, num_layers=1
+    ),
     recipe=Recipe(task="text", steps=25, batch_size=4, length=32, learning_rate=6e-3),
 )
 
@@ -36,7 +40,10 @@ def tape_of(folder: Path) -> Tape:
 
 
 def forget_module(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Import a module anew when it is wanted; behind the test the old one is back, also where its package names it."""
+    """Import a module anew when it is wanted.
+
+    Behind the test the old one is back, also where its package names it.
+    """
     package, _, own = name.rpartition(".")
     if package in sys.modules and hasattr(sys.modules[package], own):
         monkeypatch.setattr(sys.modules[package], own, getattr(sys.modules[package], own))

@@ -1,4 +1,6 @@
-"""Checkpoints of the published layout, with the exact names and shapes of the tensors, made of random weights."""
+"""Checkpoints of the published layout, with the exact names and shapes of the tensors, made of
+random weights.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ SHAPE_370M = Shape(vocab_size=32000, hidden_size=1024, intermediate_size=2816, n
 
 
 def config_of(shape: Shape, **changes: Any) -> dict[str, Any]:
-    """A config.json as the published ones are (``intermediate_size`` null: it follows from hidden_ratio)."""
+    """A config.json as the published ones are (``intermediate_size`` null.
+
+    It follows from hidden_ratio).
+    """
     config: dict[str, Any] = {
         "architectures": ["HGRNBitForCausalLM"],
         "attn_mode": "fused_recurrent",
@@ -63,7 +68,10 @@ def layer_tensors(shape: Shape, layer: int, generator: torch.Generator) -> dict[
     """The tensors of one layer, float32."""
     d, i = shape.hidden_size, shape.intermediate_size
     prefix = f"model.layers.{layer}."
-    tensors = {f"{prefix}{name}.weight": _gain(d, generator) for name in ("attn_norm", "mlp_norm", "attn.g_norm")}
+    tensors = {
+        f"{prefix}{name}.weight": _gain(d, generator)
+        for name in ("attn_norm", "mlp_norm", "attn.g_norm")
+    }
     for name, rows, fan_in in (
         ("attn.i_proj", d, d),
         ("attn.f_proj", d, d),
@@ -97,7 +105,9 @@ def _matrix(rows: int, fan_in: int, generator: torch.Generator) -> Tensor:
     return torch.randn(rows, fan_in, generator=generator) * (2.0 / fan_in**0.5)
 
 
-def checkpoint_tensors(shape: Shape, seed: int = 0, dtype: torch.dtype = torch.bfloat16) -> dict[str, Tensor]:
+def checkpoint_tensors(
+    shape: Shape, seed: int = 0, dtype: torch.dtype = torch.bfloat16
+) -> dict[str, Tensor]:
     """All tensors of a small checkpoint."""
     generator = torch.Generator().manual_seed(seed)
     tensors = outer_tensors(shape, generator)
@@ -114,19 +124,26 @@ def write_checkpoint(
     shards: int = 1,
     **config: Any,
 ) -> Path:
-    """A checkpoint folder; with several shards the tensors go round among them. ``config``: changes of config.json."""
+    """A checkpoint folder; with several shards the tensors go round among them.
+
+    ``config``: changes of config.json.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config_of(shape, **config)))
     if shards == 1:
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
         return folder
-    parts = ({name: tensors[name] for name in list(tensors)[part::shards]} for part in range(shards))
+    parts = (
+        {name: tensors[name] for name in list(tensors)[part::shards]} for part in range(shards)
+    )
     write_shards(folder, parts, shards)
     return folder
 
 
 def write_text_checkpoint(folder: Path) -> Path:
-    """A checkpoint of ``TEXT_SHAPE`` in two shards, with a Llama-style ``tokenizer.model`` of 400 pieces."""
+    """A checkpoint of ``TEXT_SHAPE`` in two shards, with a Llama-style ``tokenizer.model`` of 400
+    pieces.
+    """
     write_checkpoint(folder, TEXT_SHAPE, checkpoint_tensors(TEXT_SHAPE), shards=2)
     (folder / "tokenizer.model").write_bytes(sentencepiece_model())
     return folder

@@ -1,4 +1,7 @@
-"""Golden model against float64 reading, stage by stage: each is fed with the reading's own values, so an error cannot hide behind a later one."""
+"""Golden model against float64 reading, stage by stage.
+
+Each is fed with the reading's own values, so an error cannot hide behind a later one.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,14 @@ from mmfree.golden.absmax import AbsmaxGolden, Wide
 from tests.support.float_reading import FloatReading, Floats, silu
 
 CLOSE = 1e-5
-"""Largest difference of a stage from float64, as a share of the vector's largest, where no activation rounds the other way."""
+"""Largest difference of a stage from float64, as a share of the vector's largest, where no
+activation rounds the other way.
+"""
 
 
-def shares_of_close_vectors(golden: AbsmaxGolden, reading: FloatReading, ids: NDArray[np.int64]) -> dict[str, float]:
+def shares_of_close_vectors(
+    golden: AbsmaxGolden, reading: FloatReading, ids: NDArray[np.int64]
+) -> dict[str, float]:
     """By stage: the share of vectors, over all layers and ids at once, that are within CLOSE."""
     x_fb, a_fb = golden.tape.formats.residual_fb, golden.tape.formats.activation_fb
     verdicts: dict[str, list[NDArray[Any]]] = {}

@@ -30,8 +30,9 @@ def random_tape(
 ) -> Tape:
     """A valid tape of the given shape.
 
-    Tame: scales, biases and tables as trained models have them. ``wild``: scales up to the largest allowed, biases over all of int16, tables of random int16, an
-    embedding at full scale, so that every saturation that docs/arithmetic.md calls reachable is reached within a few tokens.
+    Tame: scales, biases and tables as trained models have them. ``wild``: scales up to the largest
+    allowed, biases over all of int16, tables of random int16, an embedding at full scale, so that
+    every saturation that docs/arithmetic.md calls reachable is reached within a few tokens.
     """
     config = ModelConfig(
         vocab_size=vocab_size,
@@ -58,7 +59,11 @@ def random_tape(
         embedding=rng.integers(-128, 128, (vocab_size, hidden_size)).astype(np.int8),
         embedding_shift=8 if wild else 3,
         sigmoid=_random_table(rng, 0, 256) if wild else sigmoid_table(),
-        silu=_random_table(rng, -32767 if gate == "signed" else -32768, 32767) if wild else silu_table(),
+        silu=(
+            _random_table(rng, -32767 if gate == "signed" else -32768, 32767)
+            if wild
+            else silu_table()
+        ),
     )
 
 
@@ -66,7 +71,8 @@ def _random_matrix(
     rng: np.random.Generator, role: str, rows: int, fan_in: int, gate: str, wild: bool
 ) -> Matrix:
     fraction_bits = ROLES[role].fraction_bits(gate)
-    # e is 9 - a - fb: the smallest e is the largest scale. Half of the wild matrices keep a tame scale.
+    # e is 9 - a - fb: the smallest e is the largest scale. Half of the wild matrices keep a tame
+    # scale.
     largest = 9 - fraction_bits - SHIFT_BASE_MIN
     exponent = int(rng.integers(-1, 2))
     if wild and rng.random() < 0.5:

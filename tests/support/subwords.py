@@ -21,12 +21,37 @@ from mmfree.text.subword import JsonTokenizer, SentencePieceTokenizer, train_bpe
 from tests.support.models import SMALL_TEXT
 
 WORDS = [
-    *("the", "a", "cat", "dog", "bird", "river", "house", "stone", "old", "red", "small", "under", "over", "behind"),
+    *(
+        "the",
+        "a",
+        "cat",
+        "dog",
+        "bird",
+        "river",
+        "house",
+        "stone",
+        "old",
+        "red",
+        "small",
+        "under",
+        "over",
+        "behind",
+    ),
     *("sees", "runs", "sleeps", "Zürich", "naïve", "東京", "🙂", "and", "then", "never"),
 ]
 LINES = [" ".join(WORDS[(i * j + j) % len(WORDS)] for j in range(1, 9)) + "." for i in range(120)]
 TEXT = "\n".join(LINES) + "\n"
-ODD_TEXTS = ["", " ", "a", " a  b ", "tab\tline\n\nend\n", "naïve 東京 🙂🙂", "never seen: Жук \u0301", "\ufffd", "<|endoftext|><s></s>"]
+ODD_TEXTS = [
+    "",
+    " ",
+    "a",
+    " a  b ",
+    "tab\tline\n\nend\n",
+    "naïve 東京 🙂🙂",
+    "never seen: Жук \u0301",
+    "\ufffd",
+    "<|endoftext|><s></s>",
+]
 
 
 @cache
@@ -59,10 +84,17 @@ def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
 
 
 def sentencepiece_of_llama_size() -> bytes:
-    """A Llama-style model of 32,000 pieces, learned in a second from random words: its pieces are no easier to compress than those of Llama 2."""
+    """A Llama-style model of 32,000 pieces, learned in a second from random words.
+
+    Its pieces are no easier to compress than those of Llama 2.
+    """
     random = Random(0)
-    words = ["".join(random.choices(ascii_lowercase, k=random.randint(2, 8))) for _ in range(15_000)]
-    return _train_sentencepiece((" ".join(random.choices(words, k=20)) for _ in range(5_000)), 32_000)
+    words = [
+        "".join(random.choices(ascii_lowercase, k=random.randint(2, 8))) for _ in range(15_000)
+    ]
+    return _train_sentencepiece(
+        (" ".join(random.choices(words, k=20)) for _ in range(5_000)), 32_000
+    )
 
 
 @cache
@@ -87,15 +119,21 @@ def write_gpt2_files(folder: Path) -> None:
     model = json.loads(bpe().json)["model"]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    (folder / "merges.txt").write_text(
+        "#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8"
+    )
 
 
 def train_subword(folder: Path) -> None:
-    """Text, a config file, shards of 400 tokens and a checkpoint trained on them, by the command line."""
+    """Text, a config file, shards of 400 tokens and a checkpoint trained on them, by the command
+    line.
+    """
     (folder / "text.txt").write_bytes(python_documentation()[:60_000])
     model = replace(SMALL_TEXT.model, vocab_size=400, head_size=400)
     data = {"model": model.to_dict(), "recipe": SMALL_TEXT.to_dict()["recipe"]}
     (folder / "config.json").write_text(json.dumps(data))
     shards, config = str(folder / "shards"), str(folder / "config.json")
-    assert main(["tokenize", str(folder / "text.txt"), "--tokenizer", "bpe:400", "--out", shards]) == 0
+    assert (
+        main(["tokenize", str(folder / "text.txt"), "--tokenizer", "bpe:400", "--out", shards]) == 0
+    )
     assert main(["train", config, "--data", shards, "--out", str(folder / "run")]) == 0

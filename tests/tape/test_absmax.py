@@ -1,4 +1,7 @@
-"""Tapes of published checkpoints: the format on disk, and that no damaged or forged file is ever read as a model."""
+"""Tapes of published checkpoints.
+
+The format on disk, and that no damaged or forged file is ever read as a model.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +43,16 @@ def manifest_of(data: bytes) -> Any:
     return json.loads(data[16 : 16 + size])
 
 
-def forge(data: bytes, manifest: Any = None, change: tuple[int, bytes] | None = None, rest: bytes | None = None) -> bytes:
-    """Another manifest, other bytes at an offset behind it, or another payload; under a digest that holds."""
+def forge(
+    data: bytes,
+    manifest: Any = None,
+    change: tuple[int, bytes] | None = None,
+    rest: bytes | None = None,
+) -> bytes:
+    """Another manifest, other bytes at an offset behind it, or another payload.
+
+    Under a digest that holds.
+    """
     size = struct.unpack_from("<I", data, 12)[0]
     text = data[16 : 16 + size]
     if manifest is not None:
@@ -56,7 +67,9 @@ def forge(data: bytes, manifest: Any = None, change: tuple[int, bytes] | None = 
 def offset_of(name: str) -> int:
     """Where a field begins, behind the manifest."""
     offset = 0
-    for field in tape_fields(AbsmaxConfig(vocab_size=6, hidden_size=5, intermediate_size=7, num_layers=2)):
+    for field in tape_fields(
+        AbsmaxConfig(vocab_size=6, hidden_size=5, intermediate_size=7, num_layers=2)
+    ):
         if field.name == name:
             return offset
         offset += field.num_bytes
@@ -78,7 +91,13 @@ def error_of(data: bytes, folder: Path) -> str:
 def test_format_on_disk_is_that_of_the_text(data: bytes, tmp_path: Path) -> None:
     """docs/tape.md, version 2: prefix, manifest, then every field in its order, digest."""
     assert data[:12] == b"MMFTAPE\0" + struct.pack("<I", 2)
-    assert set(manifest_of(data)) == {"arithmetic", "config", "formats", "tokenizer", "embedding_fb"}
+    assert set(manifest_of(data)) == {
+        "arithmetic",
+        "config",
+        "formats",
+        "tokenizer",
+        "embedding_fb",
+    }
     tape = opened(data, tmp_path)
     assert (tape.bytes, tape.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     offset = 16 + struct.unpack_from("<I", data, 12)[0]
@@ -90,7 +109,9 @@ def test_format_on_disk_is_that_of_the_text(data: bytes, tmp_path: Path) -> None
     assert (np.abs(rows).max(axis=1) >= 126).all()
     assert scale.max() > 1 << 15
     offset += 12 + 30
-    bounds = [int.from_bytes(data[place : place + 3], "little") for place in range(offset, offset + 30, 3)]
+    bounds = [
+        int.from_bytes(data[place : place + 3], "little") for place in range(offset, offset + 30, 3)
+    ]
     assert not any(bounds[:5])
     assert all(0 < bound <= 1 << 20 for bound in bounds[5:])
     assert tape.array("lower_bounds").ravel().tolist() == bounds
@@ -116,11 +137,22 @@ def test_format_on_disk_is_that_of_the_text(data: bytes, tmp_path: Path) -> None
 
 def test_kinds_of_segments(data: bytes, tmp_path: Path) -> None:
     tape = opened(data, tmp_path)
-    assert [segment.name for segment in tape.segments][3:6] == ["layer 0 down", "layer 1 gates", "layer 1 output"]
-    assert [[m.role for m in s.matrices] for s in tape.segments[:4]] == [["i", "f", "g"], ["o"], ["gate_up"], ["down"]]
+    assert [segment.name for segment in tape.segments][3:6] == [
+        "layer 0 down",
+        "layer 1 gates",
+        "layer 1 output",
+    ]
+    assert [[m.role for m in s.matrices] for s in tape.segments[:4]] == [
+        ["i", "f", "g"],
+        ["o"],
+        ["gate_up"],
+        ["down"],
+    ]
     assert (tape.segments[2].matrices[0].rows, tape.segments[3].fan_in) == (14, 7)
     assert tape.num_ternary_weights == 2 * (4 * 25 + 3 * 35) + 30
-    assert tape.trit_bytes == sum(-(-m.rows * m.fan_in // 5) for s in tape.segments for m in s.matrices)
+    assert tape.trit_bytes == sum(
+        -(-m.rows * m.fan_in // 5) for s in tape.segments for m in s.matrices
+    )
 
 
 def test_any_damage_is_an_error(data: bytes, tmp_path: Path) -> None:
@@ -142,16 +174,30 @@ def test_any_damage_is_an_error(data: bytes, tmp_path: Path) -> None:
         (("config", "hidden_size"), 5.0, r"hidden_size must be an integer in 1\.\.65535, got 5\.0"),
         (("config", "gate"), "hard", "manifest is malformed: TypeError"),
         (("formats", "forget_fb"), 23, r"formats\.forget_fb must be an integer in 8\.\.22, got 23"),
-        (("formats", "residual_fb"), 40, r"formats\.residual_fb must be an integer in 8\.\.24, got 40"),
+        (
+            ("formats", "residual_fb"),
+            40,
+            r"formats\.residual_fb must be an integer in 8\.\.24, got 40",
+        ),
         (("embedding_fb",), 10, r"embedding_fb must lie in 11\.\.40, got 10"),
         (("embedding_fb",), None, "embedding_fb must lie"),
         (("tokenizer",), [], "tokenizer: expected an object, got list"),
-        (("tokenizer",), {"kind": "tokenizers", "data": "AAAA"}, "tokenizer: kind tokenizers needs form .* export the model again"),
-        (("tokenizer",), {"kind": "tokenizers", "form": "file", "bytes": 3}, r"the manifest asks for \d+ bytes, the file has \d+"),
+        (
+            ("tokenizer",),
+            {"kind": "tokenizers", "data": "AAAA"},
+            "tokenizer: kind tokenizers needs form .* export the model again",
+        ),
+        (
+            ("tokenizer",),
+            {"kind": "tokenizers", "form": "file", "bytes": 3},
+            r"the manifest asks for \d+ bytes, the file has \d+",
+        ),
         (("extra",), 1, "not canonical"),
     ],
 )
-def test_forged_manifests(path: tuple[str, ...], value: Any, message: str, data: bytes, tmp_path: Path) -> None:
+def test_forged_manifests(
+    path: tuple[str, ...], value: Any, message: str, data: bytes, tmp_path: Path
+) -> None:
     manifest = manifest_of(data)
     place = manifest
     for key in path[:-1]:
@@ -163,10 +209,14 @@ def test_forged_manifests(path: tuple[str, ...], value: Any, message: str, data:
 
 
 @pytest.mark.parametrize("value", [None, 3, -1.5, "x", {}, [1], True])
-def test_a_manifest_of_anything_is_a_tape_error_or_a_canonical_tape(value: Any, data: bytes, tmp_path: Path) -> None:
+def test_a_manifest_of_anything_is_a_tape_error_or_a_canonical_tape(
+    value: Any, data: bytes, tmp_path: Path
+) -> None:
     """Every field in turn, those of config and formats too, replaced or removed."""
     manifest = manifest_of(data)
-    fields = [(key,) for key in manifest] + [(key, inner) for key in ("config", "formats") for inner in manifest[key]]
+    fields = [(key,) for key in manifest] + [
+        (key, inner) for key in ("config", "formats") for inner in manifest[key]
+    ]
     accepted = set()
     for path in fields:
         for remove in (False, True):
@@ -191,12 +241,26 @@ def test_a_manifest_of_anything_is_a_tape_error_or_a_canonical_tape(value: Any, 
         ("sigmoid", struct.pack("<i", -1), r"sigmoid: entries must lie in 0\.\.16777216"),
         ("lower_bounds", b"\x01\x00\x10", r"lower_bounds: must lie in 0\.\.1048576, got 1048577"),
         ("lower_bounds", b"\xff\xff\xff", r"lower_bounds: must lie in 0\.\.1048576, got -1"),
-        ("layer 0 gates/norm_fb", struct.pack("<i", 39), r"layer 0 gates: fraction bits of a gain must lie in -14\.\.38, got 39"),
-        ("layer 1 glu/gate_up/constants", struct.pack("<3i", 20, 1, 0), r"layer 1 glu, matrix gate_up: mantissa must lie in"),
-        ("head/head/constants", struct.pack("<3i", 20, 1 << 23, 17), r"head, matrix head: exponent must lie in -64\.\.16, got 17"),
+        (
+            "layer 0 gates/norm_fb",
+            struct.pack("<i", 39),
+            r"layer 0 gates: fraction bits of a gain must lie in -14\.\.38, got 39",
+        ),
+        (
+            "layer 1 glu/gate_up/constants",
+            struct.pack("<3i", 20, 1, 0),
+            r"layer 1 glu, matrix gate_up: mantissa must lie in",
+        ),
+        (
+            "head/head/constants",
+            struct.pack("<3i", 20, 1 << 23, 17),
+            r"head, matrix head: exponent must lie in -64\.\.16, got 17",
+        ),
     ],
 )
-def test_contents_are_checked(field: str, value: bytes, message: str, data: bytes, tmp_path: Path) -> None:
+def test_contents_are_checked(
+    field: str, value: bytes, message: str, data: bytes, tmp_path: Path
+) -> None:
     (tmp_path / "b.tape").write_bytes(forge(data, change=(offset_of(field), value)))
     with pytest.raises(TapeError, match=message):
         AbsmaxTape(tmp_path / "b.tape")
@@ -204,21 +268,32 @@ def test_contents_are_checked(field: str, value: bytes, message: str, data: byte
 
 def test_codes_are_checked_when_they_are_decoded(data: bytes, tmp_path: Path) -> None:
     tape = opened(forge(data, change=(offset_of("layer 0 down/down/trits"), b"\xff")), tmp_path)
-    with pytest.raises(TapeError, match="layer 0 down, matrix down: weights: byte 255 is no code of 5 trits"):
+    with pytest.raises(
+        TapeError, match="layer 0 down, matrix down: weights: byte 255 is no code of 5 trits"
+    ):
         tape.segments[3].matrices[0].trits()
 
 
 def with_tokenizer(data: bytes, entry: dict[str, Any], section: bytes) -> bytes:
     """The tape, with another entry of the manifest and a section behind it."""
     size = struct.unpack_from("<I", data, 12)[0]
-    return forge(data, manifest_of(data) | {"tokenizer": entry}, rest=section + data[16 + size : -32])
+    return forge(
+        data, manifest_of(data) | {"tokenizer": entry}, rest=section + data[16 + size : -32]
+    )
 
 
 def test_a_tokenizer_stands_behind_the_manifest(data: bytes, tmp_path: Path) -> None:
     entry, section = tokenizer_section({"kind": "sentencepiece", "data": sentencepiece_model()})
     tape = opened(with_tokenizer(data, entry, section), tmp_path)
     assert tape.tokenizer == {"kind": "sentencepiece", "data": sentencepiece_model()}
-    assert tape.tokenizer_bytes == len(section) == tape.bytes - len(data) - len(json.dumps(entry, separators=(",", ":"))) + len('{"kind":"none"}')
+    assert (
+        tape.tokenizer_bytes
+        == len(section)
+        == tape.bytes
+        - len(data)
+        - len(json.dumps(entry, separators=(",", ":")))
+        + len('{"kind":"none"}')
+    )
     plain = opened(data, tmp_path)
     assert (plain.tokenizer, plain.tokenizer_bytes) == ({"kind": "none"}, 0)
 
@@ -233,17 +308,27 @@ def test_a_tokenizer_stands_behind_the_manifest(data: bytes, tmp_path: Path) -> 
         (bz2.compress(b"123"), "a column is cut off"),
     ],
 )
-def test_a_damaged_tokenizer_is_one_error(kind: str, section: bytes, message: str, data: bytes, tmp_path: Path) -> None:
+def test_a_damaged_tokenizer_is_one_error(
+    kind: str, section: bytes, message: str, data: bytes, tmp_path: Path
+) -> None:
     """When the tape is opened: not first when it is to play."""
     entry = {"kind": kind, "form": "columns", "bytes": len(section)}
-    assert f"tokenizer: its section is damaged: {message}" in error_of(with_tokenizer(data, entry, section), tmp_path)
+    assert f"tokenizer: its section is damaged: {message}" in error_of(
+        with_tokenizer(data, entry, section), tmp_path
+    )
 
 
 def test_the_accelerator_does_not_read_them(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "b.tape"
     path.write_bytes(data)
     assert is_absmax(path)
-    with pytest.raises(TapeError, match=r"b\.tape: the tape of a published checkpoint \(absmax arithmetic\), which the accelerator does not have"):
+    with pytest.raises(
+        TapeError,
+        match=(
+            r"b\.tape: the tape of a published checkpoint \(absmax arithmetic\), which the"
+            r" accelerator does not have"
+        ),
+    ):
         read_tape(path)
     assert not is_absmax(tmp_path)
     (tmp_path / "short").write_bytes(b"MMF")
@@ -252,13 +337,17 @@ def test_the_accelerator_does_not_read_them(data: bytes, tmp_path: Path) -> None
 
 def test_a_tape_that_is_not_finished_never_appears(tmp_path: Path) -> None:
     config = AbsmaxConfig(vocab_size=6, hidden_size=5, intermediate_size=7, num_layers=1)
-    with pytest.raises(AssertionError, match="the tape is not complete"), write_absmax_tape(
-        tmp_path / "a.tape", config, {"kind": "none"}, 20, AbsmaxFormats()
-    ) as writer:
+    with (
+        pytest.raises(AssertionError, match="the tape is not complete"),
+        write_absmax_tape(
+            tmp_path / "a.tape", config, {"kind": "none"}, 20, AbsmaxFormats()
+        ) as writer,
+    ):
         writer.write("sigmoid", np.zeros(4097, dtype=np.int32))
-    with pytest.raises(AssertionError, match="sigmoid is next, not lower_bounds"), write_absmax_tape(
-        tmp_path / "a.tape", config, {"kind": "none"}, 20
-    ) as writer:
+    with (
+        pytest.raises(AssertionError, match="sigmoid is next, not lower_bounds"),
+        write_absmax_tape(tmp_path / "a.tape", config, {"kind": "none"}, 20) as writer,
+    ):
         writer.write("lower_bounds", np.zeros((1, 5), dtype=np.int32))
     assert not list(tmp_path.iterdir())
 
@@ -267,4 +356,6 @@ def test_a_tape_that_is_not_finished_never_appears(tmp_path: Path) -> None:
 def test_24_bits(values: list[int]) -> None:
     data = to_24_bits(np.array(values, dtype=np.int32))
     assert from_24_bits(data).tolist() == values
-    assert [int.from_bytes(data[3 * j : 3 * j + 3], "little", signed=True) for j in range(len(values))] == values
+    assert [
+        int.from_bytes(data[3 * j : 3 * j + 3], "little", signed=True) for j in range(len(values))
+    ] == values

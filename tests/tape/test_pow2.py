@@ -1,4 +1,4 @@
-"""The tape: round trips, its identity, and that no damaged or forged file is ever read as a model."""
+"""The tape: round trips, identity, and no damaged or forged file is ever read as a model."""
 
 from __future__ import annotations
 
@@ -133,7 +133,9 @@ def test_arbitrary_bytes_are_an_error(data: bytes) -> None:
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
@@ -141,7 +143,13 @@ JSON_VALUES = st.recursive(
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths of everything in a JSON value."""
     found = [path] if path else []
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, inner in items:
         found += places(inner, (*path, key))
     return found
@@ -195,8 +203,14 @@ def test_a_malformed_manifest_is_one_clear_error(text: bytes, message: str) -> N
         (3, "data must be text, got int"),
         (None, "data must be text, got NoneType"),
         ("AAA", "data is damaged: cannot be unpacked: not base64"),
-        (pack_text(bytes(100))[:-4], "data is damaged: cannot be unpacked: the compressed data is cut off"),
-        (base64.b64encode(zlib.compress(bytes(1 << 27))).decode(), "data is damaged: cannot be unpacked: more than 67,108,864 bytes"),
+        (
+            pack_text(bytes(100))[:-4],
+            "data is damaged: cannot be unpacked: the compressed data is cut off",
+        ),
+        (
+            base64.b64encode(zlib.compress(bytes(1 << 27))).decode(),
+            "data is damaged: cannot be unpacked: more than 67,108,864 bytes",
+        ),
     ],
     ids=["number", "nothing", "text", "cut off", "too much"],
 )
@@ -226,7 +240,9 @@ def test_weights_that_are_no_code_are_an_error() -> None:
 
 def test_another_version_is_named() -> None:
     other = DATA[:8] + struct.pack("<I", 2) + DATA[12:]
-    with pytest.raises(TapeError, match=r"tape version 2, but this mmfree reads version 1: export the model again"):
+    with pytest.raises(
+        TapeError, match=r"tape version 2, but this mmfree reads version 1: export the model again"
+    ):
         decode_tape(other)
 
 
@@ -266,7 +282,10 @@ def change_matrix(**changes: Any) -> Tape:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"multiplier": 127}, r"layer 0 gates, matrix i: multiplier must lie in 128\.\.256, got 127"),
+        (
+            {"multiplier": 127},
+            r"layer 0 gates, matrix i: multiplier must lie in 128\.\.256, got 127",
+        ),
         ({"multiplier": 200.0}, r"multiplier must be an integer, got 200\.0"),
         ({"exponent": True}, "exponent must be an integer, got True"),
         ({"exponent": 11}, r"exponent must lie in -8\.\.10, got 11"),
@@ -288,7 +307,10 @@ def test_contents_are_checked(change: dict[str, Any], message: str) -> None:
         ({"embedding_shift": 9}, r"embedding_shift must lie in 0\.\.8, got 9"),
         ({"sigmoid": np.full(256, 257, np.int16)}, r"entries must lie in 0\.\.256"),
         ({"silu": np.zeros(255, np.int16)}, r"tables\.silu: expected int16 \(256,\)"),
-        ({"embedding": np.zeros((6, 5), np.int16)}, r"embedding: expected int8 \(6, 5\), got int16"),
+        (
+            {"embedding": np.zeros((6, 5), np.int16)},
+            r"embedding: expected int8 \(6, 5\), got int16",
+        ),
         ({"tokenizer": []}, "tokenizer: expected an object"),
         ({"segments": TAPE.segments[:-1]}, "config asks for 9 segments, got 8"),
         ({"segments": TAPE.segments[::-1]}, "expected gates of layer 0 here"),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmfree.errors import InputError
 from mmfree.tasks.addition import (
     BOOSTED_SHARE,
     add_digits,
@@ -74,7 +75,8 @@ def test_training_sums_are_right_and_scored_at_b_alone() -> None:
 def test_half_of_the_training_sums_have_more_columns_of_nine() -> None:
     batches = [training_sums(np.random.default_rng(seed), 64, 20) for seed in range(40)]
     nines = [
-        (batch.ids[:, 1:-2:2] + batch.ids[:, 2:-2:2] - AdditionTokenizer.b_offset == 9) for batch in batches
+        (batch.ids[:, 1:-2:2] + batch.ids[:, 2:-2:2] - AdditionTokenizer.b_offset == 9)
+        for batch in batches
     ]
     boosted = np.concatenate([part[:32].ravel() for part in nines]).mean()
     plain = np.concatenate([part[32:].ravel() for part in nines]).mean()
@@ -95,5 +97,5 @@ def test_exact_means_every_digit() -> None:
 
 
 def test_unknown_kinds_are_refused() -> None:
-    with pytest.raises(ValueError, match="must be one of random, chains, got 'odd'"):
+    with pytest.raises(InputError, match="must be one of random, chains, got 'odd'"):
         draw_sums(np.random.default_rng(0), "odd", 1, 1)

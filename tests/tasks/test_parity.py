@@ -20,5 +20,7 @@ def test_targets_are_the_parity_of_the_bits_so_far() -> None:
 
 
 def test_training_lengths_reach_from_one_to_the_most() -> None:
-    lengths = {training_parities(np.random.default_rng(s), 2, 5).ids.shape[1] - 1 for s in range(60)}
+    lengths = {
+        training_parities(np.random.default_rng(s), 2, 5).ids.shape[1] - 1 for s in range(60)
+    }
     assert lengths == {1, 2, 3, 4, 5}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mmfree.text.sources
+from mmfree.errors import InputError
 from mmfree.text.corpus import python_documentation, read_text
 from mmfree.text.loading import load_corpus
 from mmfree.text.windows import streams, training_windows
@@ -34,20 +35,24 @@ def test_the_last_tenth_is_held_out(tmp_path: Path) -> None:
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9 au lait")
-    with pytest.raises(ValueError, match=r"empty\.txt: the file is empty; text is needed"):
+    with pytest.raises(InputError, match=r"empty\.txt: the file is empty; text is needed"):
         read_text(tmp_path / "empty.txt")
-    with pytest.raises(ValueError, match=r"latin\.txt: not UTF-8 text: byte 0xe9 at offset 3; convert"):
+    with pytest.raises(
+        InputError, match=r"latin\.txt: not UTF-8 text: byte 0xe9 at offset 3; convert"
+    ):
         read_text(tmp_path / "latin.txt")
-    with pytest.raises(ValueError, match=r"none\.txt: cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"none\.txt: cannot be read: No such file"):
         read_text(tmp_path / "none.txt")
-    with pytest.raises(ValueError, match=r"cannot be read: Is a directory"):
+    with pytest.raises(InputError, match=r"cannot be read: Is a directory"):
         read_text(tmp_path)
 
 
 def test_a_text_too_short_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 99)
-    message = r"a: too short: 90 tokens for training and 9 held out \(a tenth\), but a sequence has 10"
-    with pytest.raises(ValueError, match=message):
+    message = (
+        r"a: too short: 90 tokens for training and 9 held out \(a tenth\), but a sequence has 10"
+    )
+    with pytest.raises(InputError, match=message):
         load_corpus([tmp_path / "a"], minimum=10)
     load_corpus([tmp_path / "a"], minimum=9)
 
@@ -84,7 +89,9 @@ def test_the_cut_is_at_a_character(tmp_path: Path) -> None:
     assert corpus.validation_bytes == 4
 
 
-def test_pieces_of_a_text_are_the_text_whatever_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_of_a_text_are_the_text_whatever_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in "ab":
         (tmp_path / f"{name}.txt").write_text(TEXT, encoding="utf-8")
     paths = [tmp_path / "a.txt", tmp_path / "b.txt"]

@@ -1,4 +1,7 @@
-"""Token shards: what is written is what is read, whole or not at all, and refused when it was altered."""
+"""Token shards.
+
+What is written is what is read, whole or not at all, and refused when it was altered.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmfree.errors import InputError
 from mmfree.text.corpus import Text
 from mmfree.text.loading import load_corpus
 from mmfree.text.shards import open_shards, read_tokenizer, write_shards
@@ -29,7 +33,9 @@ def plain(tmp_path: Path) -> Path:
 @pytest.fixture
 def jsonl(tmp_path: Path) -> Path:
     path = tmp_path / "text.jsonl"
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in DOCUMENTS), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in DOCUMENTS), encoding="utf-8"
+    )
     return path
 
 
@@ -39,8 +45,13 @@ def test_shards_hold_what_is_read_without_them(
     tokenizer: TextTokenizer, source: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     path = request.getfixturevalue(source)
-    manifest = write_shards(Text.of([path]), tokenizer, tmp_path / "out", shard_tokens=300, held_out_tokens=50)
-    shards, memory = open_shards(tmp_path / "out", tokenizer, verify=True), load_corpus([path], tokenizer)
+    manifest = write_shards(
+        Text.of([path]), tokenizer, tmp_path / "out", shard_tokens=300, held_out_tokens=50
+    )
+    shards, memory = (
+        open_shards(tmp_path / "out", tokenizer, verify=True),
+        load_corpus([path], tokenizer),
+    )
     assert np.array_equal(shards.training[np.arange(len(shards.training))], memory.training[:])
     tokens, num_bytes = shards.all_held_out()
     assert np.array_equal(tokens, memory.validation)
@@ -68,7 +79,11 @@ def test_documents_begin_with_the_start_token(jsonl: Path, tmp_path: Path) -> No
     corpus = open_shards(tmp_path / "out")
     tokens = corpus.training[np.arange(len(corpus.training))].tolist()
     texts = [text for text in bpe().decode(tokens).split("<|endoftext|>") if text]
-    held_out = [text for text in bpe().decode(corpus.all_held_out()[0].tolist()).split("<|endoftext|>") if text]
+    held_out = [
+        text
+        for text in bpe().decode(corpus.all_held_out()[0].tolist()).split("<|endoftext|>")
+        if text
+    ]
     assert sorted(texts + held_out) == sorted(DOCUMENTS)
     assert 0 < len(held_out) < 40
 
@@ -78,11 +93,16 @@ def test_the_side_of_a_document_depends_on_itself_alone(jsonl: Path, tmp_path: P
         return {piece.text for piece in Text.of([path]).pieces() if piece.held_out}
 
     expected = {
-        text for text in DOCUMENTS if int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) < 2**64 / 10
+        text
+        for text in DOCUMENTS
+        if int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) < 2**64 / 10
     }
     assert held_out(jsonl) == expected
     half = tmp_path / "half.jsonl"
-    half.write_text("".join(reversed(jsonl.read_text(encoding="utf-8").splitlines(keepends=True)[::2])), encoding="utf-8")
+    half.write_text(
+        "".join(reversed(jsonl.read_text(encoding="utf-8").splitlines(keepends=True)[::2])),
+        encoding="utf-8",
+    )
     assert held_out(half) == expected & set(DOCUMENTS[::2])
 
 
@@ -91,7 +111,10 @@ def test_the_same_text_gives_the_same_bytes(jsonl: Path, tmp_path: Path) -> None
         write_shards(Text.of([jsonl]), bpe(), tmp_path / name)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == ["held_out_00000.bin", "manifest.json", "shard_00000.bin", "tokenizer.json"]
-    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
+    assert all(
+        (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        for name in names
+    )
     assert open_shards(tmp_path / "a").digest == open_shards(tmp_path / "b").digest
     assert read_tokenizer(tmp_path / "a").to_dict() == bpe().to_dict()
 
@@ -102,16 +125,21 @@ def test_a_text_that_fails_leaves_what_was_there(jsonl: Path, plain: Path, tmp_p
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     with jsonl.open("a") as file:
         file.write('{"body": "no text"}\n')
-    with pytest.raises(ValueError, match="line 121: no field 'text'"):
+    with pytest.raises(InputError, match="line 121: no field 'text'"):
         write_shards(Text.of([jsonl]), bpe(), out, force=True)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert not list(tmp_path.glob(".*")), "no partial folder"
-    with pytest.raises(ValueError, match="exists already; --force overwrites it"):
+    with pytest.raises(InputError, match="exists already; --force overwrites it"):
         write_shards(Text.of([plain]), bpe(), out)
 
 
-def test_what_a_killed_run_left_is_replaced(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill runs no cleaning: the partial folder stays, is no corpus, and the next run starts anew."""
+def test_what_a_killed_run_left_is_replaced(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill runs no cleaning.
+
+    The partial folder stays, is no corpus, and the next run starts anew.
+    """
     partial = tmp_path / ".out.partial"
     partial.mkdir()
     (partial / "shard_00099.bin").write_bytes(b"half")
@@ -124,7 +152,7 @@ def test_what_a_killed_run_left_is_replaced(plain: Path, tmp_path: Path, monkeyp
 def test_force_replaces_shards_alone(plain: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="holds no token shards; --force replaces nothing else"):
+    with pytest.raises(InputError, match="holds no token shards; --force replaces nothing else"):
         write_shards(Text.of([plain]), bpe(), tmp_path / "mine", force=True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
@@ -132,7 +160,9 @@ def test_force_replaces_shards_alone(plain: Path, tmp_path: Path) -> None:
 def test_few_documents_may_leave_a_side_empty(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_text(json.dumps({"text": "a single document"}) + "\n")
-    with pytest.raises(ValueError, match=r"one\.jsonl: 1 documents leave none for (training|validation): give more"):
+    with pytest.raises(
+        InputError, match=r"one\.jsonl: 1 documents leave none for (training|validation): give more"
+    ):
         write_shards(Text.of([path]), bpe(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -143,23 +173,30 @@ def test_altered_shards_are_named(jsonl: Path, tmp_path: Path) -> None:
     shard = out / "shard_00001.bin"
     data = shard.read_bytes()
     shard.write_bytes(data[:-1])
-    with pytest.raises(ValueError, match=rf"shard_00001\.bin: it has {len(data) - 1} bytes, not {len(data)}; tokenize again"):
+    with pytest.raises(
+        InputError,
+        match=rf"shard_00001\.bin: it has {len(data) - 1} bytes, not {len(data)}; tokenize again",
+    ):
         open_shards(out)
     shard.write_bytes(bytes([data[0] ^ 1]) + data[1:])
     open_shards(out)
-    with pytest.raises(ValueError, match=r"shard_00001\.bin: altered: its sha256 differs"):
+    with pytest.raises(InputError, match=r"shard_00001\.bin: altered: its sha256 differs"):
         open_shards(out, verify=True)
     shard.unlink()
-    with pytest.raises(ValueError, match=r"shard_00001\.bin: it is missing; tokenize again"):
+    with pytest.raises(InputError, match=r"shard_00001\.bin: it is missing; tokenize again"):
         open_shards(out)
 
 
 def test_another_tokenizer_is_refused(plain: Path, tmp_path: Path) -> None:
     write_shards(Text.of([plain]), bpe(), tmp_path / "out")
-    with pytest.raises(ValueError, match=r"made with another tokenizer \(of 400 ids\) than the model's \(of 256\)"):
+    with pytest.raises(
+        InputError, match=r"made with another tokenizer \(of 400 ids\) than the model's \(of 256\)"
+    ):
         load_corpus([tmp_path / "out"])
     (tmp_path / "out" / "tokenizer.json").write_text(json.dumps(pieces().to_dict()))
-    with pytest.raises(ValueError, match=r"tokenizer\.json: not the tokenizer that made the shards"):
+    with pytest.raises(
+        InputError, match=r"tokenizer\.json: not the tokenizer that made the shards"
+    ):
         load_corpus([tmp_path / "out"], bpe())
 
 
@@ -175,26 +212,30 @@ def test_another_tokenizer_is_refused(plain: Path, tmp_path: Path) -> None:
         ({"surplus": 3}, "malformed: .*surplus"),
     ],
 )
-def test_a_manifest_that_is_none_is_named(change: dict[str, object], message: str, plain: Path, tmp_path: Path) -> None:
+def test_a_manifest_that_is_none_is_named(
+    change: dict[str, object], message: str, plain: Path, tmp_path: Path
+) -> None:
     write_shards(Text.of([plain]), bpe(), tmp_path / "out")
     path = tmp_path / "out" / MANIFEST_NAME
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(ValueError, match=rf"manifest\.json: {message}"):
+    with pytest.raises(InputError, match=rf"manifest\.json: {message}"):
         open_shards(tmp_path / "out")
 
 
 def test_force_replaces_token_shards_alone(plain: Path, tmp_path: Path) -> None:
-    """A folder with a manifest of something else, or with more in it than shards, is left as it is."""
+    """A folder with another manifest, or with more in it than shards, is left as it is."""
     other = tmp_path / "project"
     other.mkdir()
     (other / MANIFEST_NAME).write_text("{}")
     assert not is_shards(other)
-    with pytest.raises(ValueError, match="holds no token shards; --force replaces nothing else"):
+    with pytest.raises(InputError, match="holds no token shards; --force replaces nothing else"):
         write_shards(Text.of([plain]), ByteTokenizer(), other, force=True)
     out = tmp_path / "out"
     write_shards(Text.of([plain]), ByteTokenizer(), out)
     (out / "notes.txt").write_text("precious")
-    with pytest.raises(ValueError, match=r"holds notes.txt besides token shards; --force replaces nothing else"):
+    with pytest.raises(
+        InputError, match=r"holds notes.txt besides token shards; --force replaces nothing else"
+    ):
         write_shards(Text.of([plain]), ByteTokenizer(), out, force=True)
     assert (out / "notes.txt").read_text() == "precious"
     (out / "notes.txt").unlink()

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mmfree.text.sources
+from mmfree.errors import InputError
 from mmfree.text.sources import are_plain, character_start, documents, expand
 
 TEXTS = ["one\ntwo", "naïve 東京", ""]
@@ -52,7 +53,15 @@ def test_blank_lines_of_jsonl_are_no_documents(tmp_path: Path) -> None:
 def test_a_folder_gives_its_files_sorted_hidden_and_unknown_ones_left_out(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / ".git").mkdir()
-    for name in ("b.txt", "a.md", "sub/c.text", ".hidden.txt", "picture.png", "LICENSE", ".git/d.txt"):
+    for name in (
+        "b.txt",
+        "a.md",
+        "sub/c.text",
+        ".hidden.txt",
+        "picture.png",
+        "LICENSE",
+        ".git/d.txt",
+    ):
         (tmp_path / name).write_text(name)
     assert texts(tmp_path) == ["a.md", "b.txt", "sub/c.text"]
     assert are_plain(expand([tmp_path]))
@@ -76,13 +85,28 @@ def test_pieces_of_a_file_are_the_file(text: str, size: int) -> None:
 
 def test_a_character_is_not_cut() -> None:
     data = "aé東🙂".encode()
-    assert [character_start(data, place) for place in range(len(data))] == [0, 1, 1, 3, 3, 3, 6, 6, 6, 6]
+    assert [character_start(data, place) for place in range(len(data))] == [
+        0,
+        1,
+        1,
+        3,
+        3,
+        3,
+        6,
+        6,
+        6,
+        6,
+    ]
 
 
-def test_the_offset_of_a_wrong_byte_is_that_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_offset_of_a_wrong_byte_is_that_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(mmfree.text.sources, "PIECE_BYTES", 8)
     (tmp_path / "a.txt").write_bytes(b"line one\nline two\ncaf\xe9\n")
-    with pytest.raises(ValueError, match=r"a\.txt: not UTF-8 text: byte 0xe9 at offset 21; convert the file first"):
+    with pytest.raises(
+        InputError, match=r"a\.txt: not UTF-8 text: byte 0xe9 at offset 21; convert the file first"
+    ):
         texts(tmp_path / "a.txt")
 
 
@@ -91,36 +115,55 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         "empty.txt": (b"", r"empty\.txt: the file is empty; text is needed"),
         "empty.jsonl": (b"\n", r"empty\.jsonl: the file is empty"),
         "nul.txt": (b"a\0b", r"nul\.txt: document 1 holds a NUL character: not text"),
-        "a.jsonl": (b'{"text": "x"}\n{"body": "y"}\n', r"a\.jsonl, line 2: no field 'text'; found fields \['body'\]"),
-        "b.jsonl": (b'{"text": "x"}\n\n{"text": 3}\n', r"b\.jsonl, line 3: field 'text' must be text, got int"),
+        "a.jsonl": (
+            b'{"text": "x"}\n{"body": "y"}\n',
+            r"a\.jsonl, line 2: no field 'text'; found fields \['body'\]",
+        ),
+        "b.jsonl": (
+            b'{"text": "x"}\n\n{"text": 3}\n',
+            r"b\.jsonl, line 3: field 'text' must be text, got int",
+        ),
         "c.jsonl": (b'{"text": "x"}\n{"text": \n', r"c\.jsonl, line 2: not valid JSON"),
         "d.jsonl": (b'["x"]\n', r"d\.jsonl, line 1: no field 'text'; found no object but list"),
-        "e.jsonl": (b'{"text": "caf\xe9"}\n', r"e\.jsonl, line 1: not valid JSON: 'utf-8' codec can't decode"),
+        "e.jsonl": (
+            b'{"text": "caf\xe9"}\n',
+            r"e\.jsonl, line 1: not valid JSON: 'utf-8' codec can't decode",
+        ),
         "a.parquet": (b"PAR1 is not enough", r"a\.parquet: damaged, or no Parquet file"),
-        "a.docx": (b"x", r"a\.docx: unknown suffix '\.docx'; known are \.txt.*\.parquet; rename plain text to \.txt"),
+        "a.docx": (
+            b"x",
+            (
+                r"a\.docx: unknown suffix '\.docx'; known are \.txt.*\.parquet; rename plain text"
+                r" to \.txt"
+            ),
+        ),
     }
     for name, (data, message) in cases.items():
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(InputError, match=message):
             texts(tmp_path / name)
-    with pytest.raises(ValueError, match=r"none\.txt: cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"none\.txt: cannot be read: No such file"):
         texts(tmp_path / "none.txt")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match=r"folder: no file of text in this folder; known are"):
+    with pytest.raises(InputError, match=r"folder: no file of text in this folder; known are"):
         texts(tmp_path / "folder")
 
 
 def test_parquet_of_other_columns_or_damaged_within_is_named(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", {"body": ["x"], "id": [1]})
-    with pytest.raises(ValueError, match=r"a\.parquet: no column 'text'; found body, id"):
+    with pytest.raises(InputError, match=r"a\.parquet: no column 'text'; found body, id"):
         texts(path)
-    with pytest.raises(ValueError, match=r"b\.parquet, row 1: field 'text' must be text, got NoneType"):
+    with pytest.raises(
+        InputError, match=r"b\.parquet, row 1: field 'text' must be text, got NoneType"
+    ):
         texts(write_parquet(tmp_path / "b.parquet", {"text": ["x", None]}))
-    path = write_parquet(tmp_path / "c.parquet", {"text": [str(number) * 50 for number in range(500)]})
+    path = write_parquet(
+        tmp_path / "c.parquet", {"text": [str(number) * 50 for number in range(500)]}
+    )
     data = bytearray(path.read_bytes())
     data[4:400] = b"\xaa" * 396
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"c\.parquet: damaged, or no Parquet file"):
+    with pytest.raises(InputError, match=r"c\.parquet: damaged, or no Parquet file"):
         texts(path)
 
 
@@ -137,15 +180,25 @@ for name in sys.argv[1:]:
 
 
 def test_data_sets_by_name_are_streamed(tmp_path: Path) -> None:
-    """In a process that may not go online; a local folder stands for one of the hub's: the library reads both alike."""
+    """In a process that may not go online.
+
+    a local folder stands for one of the hub's: the library reads both alike.
+    """
     (tmp_path / "stories").mkdir()
     write_jsonl(tmp_path / "stories" / "train.jsonl", [{"text": "one"}, {"text": "two"}])
     write_jsonl(tmp_path / "stories" / "test.jsonl", [{"text": "three"}])
     names = ["hf:stories", "hf:stories::test", "hf:stories::none", "hf:nobody/nothing"]
     root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(root),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(tmp_path),
+    }
     command = [sys.executable, "-c", NAMED, *names]
-    output = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    ).stdout
     lines = output.splitlines()
     assert lines[:2] == ["['one', 'two']", "['three']"]
     assert lines[2].startswith("hf:stories::none: the data set cannot be had: ")

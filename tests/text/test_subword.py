@@ -1,4 +1,7 @@
-"""Subword tokenizers: nothing is lost, no text becomes a control token, and files that are none are named."""
+"""Subword tokenizers.
+
+Nothing is lost, no text becomes a control token, and files that are none are named.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmfree.errors import InputError
 from mmfree.files import compressed
 from mmfree.text.subword import JsonTokenizer, SentencePieceTokenizer, train_bpe
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
@@ -82,8 +86,16 @@ def test_the_start_token_is_the_one_that_is_named_or_one_more() -> None:
 def test_what_a_post_processor_puts_in_front_comes_first() -> None:
     data = words(["<s>", "[CLS]"])
     special = {"[CLS]": {"id": "[CLS]", "ids": [7], "tokens": ["[CLS]"]}}
-    single = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
-    data["post_processor"] = {"type": "TemplateProcessing", "single": single, "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": special}
+    single = [
+        {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+    ]
+    data["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": special,
+    }
     tokenizer = JsonTokenizer(json.dumps(data))
     assert tokenizer.start == 7
     assert tokenizer.encode("bc") == [7, 1, 2]
@@ -132,7 +144,7 @@ def test_files_that_are_no_tokenizer_are_named(tmp_path: Path) -> None:
         "pair": r"pair: vocab\.json and merges\.txt are no byte-pair encoding",
         "none.json": r"none\.json: no such file; a tokenizer is bytes, bpe:SIZE",
     }.items():
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(InputError, match=message):
             load_tokenizer(str(tmp_path / name))
 
 
@@ -141,20 +153,31 @@ def test_files_that_are_no_tokenizer_are_named(tmp_path: Path) -> None:
     "data", [None, 3, "", "not base64!", "AAAA", base64.b64encode(zlib.compress(b"{}")).decode()]
 )
 def test_damaged_data_is_refused(kind: str, data: object) -> None:
-    with pytest.raises(ValueError, match=f"the data of kind {kind} is damaged"):
+    with pytest.raises(InputError, match=f"the data of kind {kind} is damaged"):
         tokenizer_from_dict({"kind": kind, "data": data})
 
 
 @BOTH
-def test_what_no_model_could_carry_is_refused_at_once(make: Callable[[], TextTokenizer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_model_could_carry_is_refused_at_once(
+    make: Callable[[], TextTokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not first when a trained model is to be written."""
     make()
     monkeypatch.setattr(compressed, "LARGEST_BYTES", 1000)
-    with pytest.raises(ValueError, match=r"has [\d,]+ bytes; a model carries at most 1,000 of a tokenizer"):
-        SentencePieceTokenizer(sentencepiece_model()) if make is pieces else JsonTokenizer(bpe().json)
+    with pytest.raises(
+        InputError, match=r"has [\d,]+ bytes; a model carries at most 1,000 of a tokenizer"
+    ):
+        (
+            SentencePieceTokenizer(sentencepiece_model())
+            if make is pieces
+            else JsonTokenizer(bpe().json)
+        )
 
 
-TRAIN = "from mmfree.text.subword import train_bpe; import sys; from tests.support.subwords import TEXT; sys.stdout.write(train_bpe([TEXT], 330).json)"
+TRAIN = (
+    "from mmfree.text.subword import train_bpe; import sys; from tests.support.subwords import"
+    " TEXT; sys.stdout.write(train_bpe([TEXT], 330).json)"
+)
 
 
 def test_training_is_reproducible() -> None:
@@ -174,19 +197,24 @@ def test_training_is_reproducible() -> None:
 
 
 def test_a_vocabulary_that_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 257 tokens, got 256"):
+    with pytest.raises(InputError, match="at least 257 tokens, got 256"):
         train_bpe([TEXT], 256)
-    with pytest.raises(ValueError, match=r"too short for 5000 tokens: it gives \d+; ask for at most so many"):
+    with pytest.raises(
+        InputError, match=r"too short for 5000 tokens: it gives \d+; ask for at most so many"
+    ):
         train_bpe([TEXT], 5000)
     assert train_bpe(["ab"], 257).vocab_size == 257
 
 
 def test_a_sentencepiece_model_without_a_start_token_gets_one() -> None:
 
-
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(TEXT.splitlines()), model_writer=model, vocab_size=40, bos_id=-1, minloglevel=2
+        sentence_iterator=iter(TEXT.splitlines()),
+        model_writer=model,
+        vocab_size=40,
+        bos_id=-1,
+        minloglevel=2,
     )
     tokenizer = SentencePieceTokenizer(model.getvalue())
     assert (tokenizer.start, tokenizer.vocab_size) == (40, 41)

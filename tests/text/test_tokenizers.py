@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmfree.errors import InputError
 from mmfree.text.task_tokenizers import AdditionTokenizer, ModularTokenizer, ParityTokenizer
 from mmfree.text.tokenizer import ByteTokenizer, reads_text, text_tokenizer
 from mmfree.text.tokenizers import describe_tokenizer, tokenizer_from_dict
@@ -40,7 +41,7 @@ def test_the_sum_is_read_at_the_positions_of_b(a: int, b: int) -> None:
 
 @pytest.mark.parametrize("prompt", ["", "12", "1+", "+1", "1+2+3", "-1+2", "a+b", "1 + 2", "١+٢"])
 def test_other_prompts_are_refused(prompt: str) -> None:
-    with pytest.raises(ValueError, match=r"two decimal numbers such as 123\+456, got "):
+    with pytest.raises(InputError, match=r"two decimal numbers such as 123\+456, got "):
         AdditionTokenizer().encode(prompt)
 
 
@@ -54,26 +55,35 @@ def test_parity_and_modular_prompts() -> None:
     assert ParityTokenizer().decode([0, 1, 0, 1]) == "1"
     assert ModularTokenizer().encode("12+96") == [12, 193, 194]
     assert ModularTokenizer().decode([3, 4, 11]) == "11"
-    with pytest.raises(ValueError, match="a string of bits such as 0110, got '012'"):
+    with pytest.raises(InputError, match="a string of bits such as 0110, got '012'"):
         ParityTokenizer().encode("012")
     for prompt in ("97+1", "1", "1-1", ""):
-        with pytest.raises(ValueError, match=r"two numbers below 97 such as 12\+96, got"):
+        with pytest.raises(InputError, match=r"two numbers below 97 such as 12\+96, got"):
             ModularTokenizer().encode(prompt)
 
 
 @pytest.mark.parametrize("data", [{}, {"kind": "bpe"}, None, [], "bytes"])
 def test_unknown_tokenizers_are_refused(data: object) -> None:
-    with pytest.raises(ValueError, match="kind must be one of addition, bytes, modular-addition, parity, sentencepiece, tokenizers, got"):
+    with pytest.raises(
+        InputError,
+        match=(
+            "kind must be one of addition, bytes, modular-addition, parity, sentencepiece,"
+            " tokenizers, got"
+        ),
+    ):
         tokenizer_from_dict(data)
 
 
 def test_what_is_long_is_described_by_its_length() -> None:
     assert describe_tokenizer({"kind": "bytes"}) == {"kind": "bytes"}
-    assert describe_tokenizer({"kind": "x", "data": "A" * 1234}) == {"kind": "x", "data": "1,234 characters"}
+    assert describe_tokenizer({"kind": "x", "data": "A" * 1234}) == {
+        "kind": "x",
+        "data": "1,234 characters",
+    }
 
 
 def test_a_task_reads_no_text() -> None:
     assert reads_text(ByteTokenizer())
     assert text_tokenizer(ByteTokenizer()).start == 0
-    with pytest.raises(ValueError, match="a model for parity, not for text"):
+    with pytest.raises(InputError, match="a model for parity, not for text"):
         text_tokenizer(ParityTokenizer())

@@ -1,4 +1,7 @@
-"""The array of multipliers that the ternary one is compared with: exact, and known to be what it is."""
+"""The array of multipliers that the ternary one is compared with.
+
+Exact, and known to be what it is.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ def test_the_largest_sums_fit(code: str, weight: int, value: int) -> None:
 def test_one_is_made_of_adders_and_the_other_of_dsp_blocks() -> None:
     for code, expected in (("int8 lut", 0), ("int8 dsp", 16)):
         design = small_design(4, 4, 64, weight_code=code)
-        text = rtlil.convert(MultiplyingArray(design), name="array", emit_src=False, platform=Technology.ECP5)
+        text = rtlil.convert(
+            MultiplyingArray(design), name="array", emit_src=False, platform=Technology.ECP5
+        )
         assert len(forbidden_cells(text)) == expected
         cells = ecp5_cells({"array.il": text}, "array")
         assert sum(cells.get(kind, 0) for kind in ECP5_DSP_CELLS) == expected
@@ -70,5 +75,10 @@ def test_the_product_does_not_offer_it(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_chip_with_it_plays_a_tape_bit_for_bit(code: str) -> None:
     """Trits are int8 numbers as well: the whole chip around the array is the same."""
     tape = ODD.tape(1, wild=True)
-    result = cosim(tape, design_for(tape, ODD.lanes, code), random_tokens(ODD.config, 20, seed=2), array=MultiplyingArray)
+    result = cosim(
+        tape,
+        design_for(tape, ODD.lanes, code),
+        random_tokens(ODD.config, 20, seed=2),
+        array=MultiplyingArray,
+    )
     assert result.bit_exact, result.divergence

@@ -1,4 +1,7 @@
-"""The list of mutants: enough of them, each applicable, each with tests to catch it (`make mutants` runs them)."""
+"""The list of mutants.
+
+Enough of them, each applicable, each with tests to catch it (`make mutants` runs them).
+"""
 
 from __future__ import annotations
 

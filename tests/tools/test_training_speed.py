@@ -1,4 +1,7 @@
-"""What training speed is measured against: the unfused model is the same model, and the tool counts what autograd keeps."""
+"""What training speed is measured against.
+
+The unfused model is the same model, and the tool counts what autograd keeps.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,22 @@ from tools.experiments import unfused
 from tools.experiments.unfused import UnfusedLM
 from tools.measure.training_speed import SHAPES, Weighed, main
 
-TINY = ["--batch", "2", "--length", "5", "--hidden", "16", "--intermediate", "24", "--layers", "1", "--vocab", "11", "--threads", "1"]
+TINY = [
+    "--batch",
+    "2",
+    "--length",
+    "5",
+    "--hidden",
+    "16",
+    "--intermediate",
+    "24",
+    "--layers",
+    "1",
+    "--vocab",
+    "11",
+    "--threads",
+    "1",
+]
 
 
 def test_unfused_projection_agrees_with_the_fused_one_to_rounding() -> None:
@@ -32,7 +50,8 @@ def test_unfused_projection_agrees_with_the_fused_one_to_rounding() -> None:
         results.append((outputs, gradients))
     (fused, fused_gradients), (plain, plain_gradients) = results
     for matrix, a, b in zip(matrices, fused, plain, strict=True):
-        # The norm of the contract is a table of eight bits for sums in bins of 1/64: half a bin's root, half a bit of it, half a bit of the scale; and one step of the output.
+        # The norm of the contract is a table of eight bits for sums in bins of 1/64: half a bin's
+        # root, half a bit of it, half a bit of the scale; and one step of the output.
         bound = a.abs() / 64 + 2.0**-matrix.fraction_bits
         assert ((a - b).abs() <= bound).all()
     for c, d in zip(fused_gradients, plain_gradients, strict=True):
@@ -47,14 +66,18 @@ def test_unfused_lookup_has_the_values_of_the_table(name: str) -> None:
 
 @pytest.mark.parametrize("gate", ["hard", "sigmoid", "signed"])
 def test_unfused_model_learns_the_same_way(gate: str) -> None:
-    config = ModelConfig(vocab_size=64, head_size=64, hidden_size=48, intermediate_size=80, num_layers=2, gate=gate)
+    config = ModelConfig(
+        vocab_size=64, head_size=64, hidden_size=48, intermediate_size=80, num_layers=2, gate=gate
+    )
     ids = torch.randint(0, 64, (3, 20), generator=torch.Generator().manual_seed(1))
     gradients: list[dict[str, Tensor]] = []
     for model_class in (MatMulFreeLM, UnfusedLM):
         torch.manual_seed(0)
         model = model_class(config)
         F.cross_entropy(model(ids)[0][:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
-        gradients.append({name: p.grad.flatten() for name, p in model.named_parameters() if p.grad is not None})
+        gradients.append(
+            {name: p.grad.flatten() for name, p in model.named_parameters() if p.grad is not None}
+        )
     fused, plain = gradients
     assert fused.keys() == plain.keys()
     for name in fused:
@@ -72,9 +95,14 @@ def test_saved_bytes_are_counted_once_and_without_parameters() -> None:
             return x * x, None
 
     contestant = Weighed(
-        Squares(), torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.int64), bf16=False, compiled=False
+        Squares(),
+        torch.zeros(2, 3, dtype=torch.int64),
+        torch.zeros(2, 3, dtype=torch.int64),
+        bf16=False,
+        compiled=False,
     )
-    # 24 floats each: the constant, x (twice in x * x, kept once) and the logarithm of the softmax; targets; the loss's total weight.
+    # 24 floats each: the constant, x (twice in x * x, kept once) and the logarithm of the softmax;
+    # targets; the loss's total weight.
     assert contestant.saved_bytes() == 3 * 24 * 4 + 6 * 8 + 4
 
 
@@ -99,7 +127,11 @@ def test_without_steps_it_measures_memory_alone(capsys: pytest.CaptureFixture[st
 def test_the_370m_shape_has_the_ternary_weights_of_the_published_model() -> None:
     shape = SHAPES["370m"]
     config = ModelConfig(
-        vocab_size=shape["vocab"], head_size=shape["vocab"], hidden_size=shape["hidden"], intermediate_size=shape["intermediate"], num_layers=shape["layers"]
+        vocab_size=shape["vocab"],
+        head_size=shape["vocab"],
+        hidden_size=shape["hidden"],
+        intermediate_size=shape["intermediate"],
+        num_layers=shape["layers"],
     )
     assert config.num_ternary_weights == 341_049_344
 

@@ -31,7 +31,13 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_holds_what_the_readme_says(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["config.json", "metrics.csv", "model.safetensors", "tokenizer.json", "training.safetensors"]
+    assert names == [
+        "config.json",
+        "metrics.csv",
+        "model.safetensors",
+        "tokenizer.json",
+        "training.safetensors",
+    ]
     assert json.loads((folder / CONFIG_NAME).read_text()) == TINY.to_dict()
     assert json.loads((folder / TOKENIZER_NAME).read_text()) == {"kind": "addition"}
     assert load_checkpoint(folder).config == TINY
@@ -74,13 +80,17 @@ def test_tensors_that_do_not_fit_are_named(folder: Path) -> None:
     name = "head.weight"
     assert name in tensors
     path.write_bytes(save({key: value for key, value in tensors.items() if key != name}))
-    with pytest.raises(CheckpointError, match=r"tensor head\.weight of shape \(10, 12\) is missing"):
+    with pytest.raises(
+        CheckpointError, match=r"tensor head\.weight of shape \(10, 12\) is missing"
+    ):
         load_checkpoint(folder)
     path.write_bytes(save({**tensors, "extra": torch.zeros(2)}))
     with pytest.raises(CheckpointError, match=r"unexpected tensor extra of shape \(2,\)"):
         load_checkpoint(folder)
     path.write_bytes(save({**tensors, name: torch.zeros(10, 13)}))
-    with pytest.raises(CheckpointError, match=r"head\.weight has shape \(10, 13\), the config needs \(10, 12\)"):
+    with pytest.raises(
+        CheckpointError, match=r"head\.weight has shape \(10, 13\), the config needs \(10, 12\)"
+    ):
         load_checkpoint(folder)
 
 
@@ -92,10 +102,15 @@ def test_a_config_of_another_shape_is_refused(folder: Path) -> None:
 
 
 def test_weights_go_before_the_config_of_another_model_comes(folder: Path) -> None:
-    """A kill right behind the new config finds no old weights beside it; the same config leaves them."""
+    """A kill right behind the new config finds no old weights beside it.
+
+    The same config leaves them.
+    """
     begin_checkpoint(folder, TINY)
     load_checkpoint(folder)
     other = replace(TINY, recipe=replace(TINY.recipe, steps=99))
     begin_checkpoint(folder, other)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: missing; the checkpoint is incomplete"):
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors: missing; the checkpoint is incomplete"
+    ):
         load_checkpoint(folder)

@@ -1,4 +1,7 @@
-"""Training by several processes (gloo on one machine), and in parts: the same loss, exact resumption; the same with a sharded model."""
+"""Training by several processes (gloo on one machine), and in parts.
+
+The same loss, exact resumption; the same with a sharded model.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from mmfree.errors import InputError
 from mmfree.training.checkpoint import METRICS_NAME, MODEL_NAME, load_training_state
 from mmfree.training.presets import modular_model
 from mmfree.training.recipe import TRAINING_NAME, RunConfig
@@ -40,18 +44,27 @@ for name, (config, options) in json.load(open(sys.argv[1])).items():
         values = {"error": str(error)}
     folder.with_name(f"{name}.{os.environ['RANK']}.json").write_text(json.dumps(values))
 """
-"""Runs, one after another: config and options of ``train`` by name, and where both processes are killed."""
+"""Runs, one after another.
+
+Config and options of ``train`` by name, and where both processes are killed.
+"""
 
 FIVE_ROWS = replace(TINY, recipe=replace(TINY.recipe, steps=12, batch_size=5))
 UNCLIPPED = RunConfig(
-    model=replace(TINY.model, hidden_size=32, intermediate_size=32, num_layers=2), recipe=replace(FIVE_ROWS.recipe, clip=1e9)
+    model=replace(TINY.model, hidden_size=32, intermediate_size=32, num_layers=2),
+    recipe=replace(FIVE_ROWS.recipe, clip=1e9),
 )
-"""A share of each tensor is a multiple of 16 elements: the last ones of another number are rounded otherwise by AdamW's kernel."""
+"""A share of each tensor is a multiple of 16 elements.
+
+The last ones of another number are rounded otherwise by AdamW's kernel.
+"""
 
 IN_PARTS = replace(FIVE_ROWS, recipe=replace(FIVE_ROWS.recipe, accumulate=2, precision="bf16"))
 FOLLOWED = RunConfig(
     model=replace(modular_model(), hidden_size=32, intermediate_size=32),
-    recipe=replace(UNCLIPPED.recipe, task="modular-addition", length=1, batch_size=8, steps=FOLLOW_STEPS),
+    recipe=replace(
+        UNCLIPPED.recipe, task="modular-addition", length=1, batch_size=8, steps=FOLLOW_STEPS
+    ),
 )
 """Saved right behind a score, which has a way forward and none back."""
 
@@ -69,7 +82,10 @@ PAIRS = {
 BEGUN: Runs = (
     {name: (config, {}) for name, config in PAIRS.items()}
     | {f"sharded {name}": (config, {"shard": True}) for name, config in PAIRS.items()}
-    | {"parts": (FIVE_ROWS, {"stop_at": 5}), "sharded parts": (FIVE_ROWS, {"shard": True, "killed_at": 7})}
+    | {
+        "parts": (FIVE_ROWS, {"stop_at": 5}),
+        "sharded parts": (FIVE_ROWS, {"shard": True, "killed_at": 7}),
+    }
 )
 RESUMED: Runs = {
     "shares of what was whole": (FIVE_ROWS, {"folder": "parts", "resume": True, "shard": True}),
@@ -114,7 +130,9 @@ def told(runs: Path, name: str, value: str) -> list[Any]:
 
 
 def losses(folder: Path) -> list[float]:
-    return [float(line.split(",")[1]) for line in (folder / METRICS_NAME).read_text().splitlines()[1:]]
+    return [
+        float(line.split(",")[1]) for line in (folder / METRICS_NAME).read_text().splitlines()[1:]
+    ]
 
 
 @pytest.mark.parametrize("sharded", ["", "sharded "])
@@ -124,7 +142,11 @@ def test_two_processes_resume_bit_for_bit(runs: Path, sharded: str) -> None:
     for name in (MODEL_NAME, METRICS_NAME):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     whole, parts = (load_training_state(folder) for folder in (one, other))
-    assert (whole.step, whole.processes, whole.sharded) == (parts.step, parts.processes, parts.sharded) == (12, 2, bool(sharded))
+    assert (
+        (whole.step, whole.processes, whole.sharded)
+        == (parts.step, parts.processes, parts.sharded)
+        == (12, 2, bool(sharded))
+    )
     assert set(whole.moments) == set(whole.weights)
     for name, moments in whole.moments.items():
         assert set(moments) == {"step", "exp_avg", "exp_avg_sq"}
@@ -136,7 +158,7 @@ def test_two_processes_learn_as_one_does(runs: Path, tmp_path: Path) -> None:
     train(FIVE_ROWS, tmp_path / "one", seed=3)
     for name in ("whole", "sharded whole"):
         assert losses(runs / name) == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
-    with pytest.raises(ValueError, match="trained by 2 processes, this run has 1"):
+    with pytest.raises(InputError, match="trained by 2 processes, this run has 1"):
         train(FIVE_ROWS, runs / "parts", seed=3, resume=True)
 
 
@@ -162,23 +184,49 @@ def test_a_sharded_run_clips_and_accumulates(runs: Path) -> None:
 @pytest.mark.parametrize("name", ["whole", "parts"])
 def test_each_process_holds_about_half(runs: Path, name: str) -> None:
     """Weights and two moments of each; the counts of steps are with both."""
-    (whole, same), shares = told(runs, name, "held_bytes"), told(runs, f"sharded {name}", "held_bytes")
-    assert whole == same == 4 * sum(3 * weight.numel() + 1 for weight in load_training_state(runs / name).weights.values())
+    (whole, same), shares = (
+        told(runs, name, "held_bytes"),
+        told(runs, f"sharded {name}", "held_bytes"),
+    )
+    assert (
+        whole
+        == same
+        == 4
+        * sum(
+            3 * weight.numel() + 1 for weight in load_training_state(runs / name).weights.values()
+        )
+    )
     assert all(0.48 < share / whole < 0.53 for share in shares)
 
 
 def test_sharded_and_whole_runs_do_not_go_on_with_each_other(runs: Path) -> None:
     for error in told(runs, "shares of what was whole", "error"):
-        assert "parts: the checkpoint was trained without sharding: sums would differ; resume without --shard" in error
+        assert (
+            "parts: the checkpoint was trained without sharding: sums would differ; resume without"
+            " --shard" in error
+        )
     for error in told(runs, "whole of what was shared", "error"):
-        assert "sharded parts: the checkpoint was trained sharded: sums would differ; resume with --shard" in error
+        assert (
+            "sharded parts: the checkpoint was trained sharded: sums would differ; resume with"
+            " --shard" in error
+        )
 
 
-def test_sharding_needs_processes_and_its_own_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="--shard spreads a model over processes, and this run has one: start it with torchrun"):
+def test_sharding_needs_processes_and_its_own_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        InputError,
+        match=(
+            "--shard spreads a model over processes, and this run has one: start it with torchrun"
+        ),
+    ):
         train(TINY, tmp_path / "run", shard=True)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(ValueError, match=r"accelerate's own FSDP settings .* are not used: leave them out, and give --shard"):
+    with pytest.raises(
+        InputError,
+        match=r"accelerate's own FSDP settings .* are not used: leave them out, and give --shard",
+    ):
         train(TINY, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -194,13 +242,18 @@ def test_a_batch_in_parts_is_the_same_batch(tmp_path: Path, accumulate: int) -> 
 
 def test_more_parts_than_rows_are_refused(tmp_path: Path) -> None:
     config = replace(TINY, recipe=replace(TINY.recipe, batch_size=2, accumulate=3))
-    with pytest.raises(ValueError, match=r"batch_size 2 cannot be cut into 3 parts .1 processes, accumulate 3"):
+    with pytest.raises(
+        InputError, match=r"batch_size 2 cannot be cut into 3 parts .1 processes, accumulate 3"
+    ):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_bfloat16_changes_gradients_alone(tmp_path: Path) -> None:
-    """The first loss is of the same forward pass; the second step's weights differ, and learning goes on."""
+    """The first loss is of the same forward pass.
+
+    The second step's weights differ, and learning goes on.
+    """
     low = replace(TINY, recipe=replace(TINY.recipe, precision="bf16"))
     train(TINY, tmp_path / "fp32")
     train(low, tmp_path / "bf16")
@@ -217,7 +270,9 @@ def transformer() -> RunConfig:
 def test_the_baseline_trains_with_the_same_loop(tmp_path: Path) -> None:
     easy = replace(transformer(), recipe=replace(TINY.recipe, steps=150, batch_size=32, length=1))
     assert train(easy, tmp_path / "run").loss < 1.2
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["architecture"] == "transformer"
+    assert (
+        json.loads((tmp_path / "run" / "config.json").read_text())["architecture"] == "transformer"
+    )
     train(transformer(), tmp_path / "whole")
     for stop_at in (4, None):
         train(transformer(), tmp_path / "parts", resume=stop_at is None, stop_at=stop_at)
@@ -226,7 +281,9 @@ def test_the_baseline_trains_with_the_same_loop(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:Dynamo detected:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:torch", "ignore:Dynamo detected:UserWarning"
+)
 def test_a_compiled_model_learns_the_same(tmp_path: Path) -> None:
     """Forward is exact compiled, too; gradients differ in their last bits."""
     recipe = replace(TINY.recipe, steps=8)

@@ -1,4 +1,6 @@
-"""Export: the tape holds what the model's own quantizers give, and what cannot be stored is refused by name."""
+"""Export: the tape holds what the model's own quantizers give, and what cannot be stored is refused
+by name.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import torch
 
 from mmfree.contract.pow2 import GATES, sigmoid_table, silu_table
 from mmfree.contract.shape import ModelConfig
+from mmfree.errors import InputError
 from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.models.quantize import quantize_bias, quantize_embedding, quantize_ternary
 from mmfree.tape.pow2 import decode_tape
@@ -91,7 +94,7 @@ def test_scales_that_a_tape_cannot_hold_are_refused(scale: float) -> None:
     with torch.no_grad():
         model.get_parameter("layers.1.glu.down.weight").fill_(scale)
     match = r"layers\.1\.glu\.down\.weight: mean absolute weight .* must be 0 or in \[6.1\S+, 32\)"
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(InputError, match=match):
         export_tape(model, TOKENIZER)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mmfree.contract.pow2 import GATES
+from mmfree.errors import InputError
 from mmfree.training.presets import PRESETS, load_run_config
 from mmfree.training.recipe import SCHEDULES, RunConfig
 from tests.support.subwords import bpe, pieces
@@ -37,20 +38,29 @@ def changed(part: str, **values: Any) -> Any:
     [
         ([], 'run.json: expected a JSON object with "model" and "recipe"'),
         ({"model": {}}, 'run.json: expected a JSON object with "model" and "recipe"'),
-        (changed("recipe", task="chess"), "task must be one of addition, text, parity, modular-addition, got 'chess'"),
+        (
+            changed("recipe", task="chess"),
+            "task must be one of addition, text, parity, modular-addition, got 'chess'",
+        ),
         (changed("recipe", steps=0), "run.json: recipe: steps must be a positive integer, got 0"),
         (changed("recipe", batch_size=1.5), "batch_size must be a positive integer, got 1.5"),
         (changed("recipe", learning_rate=-1), "learning_rate must be a positive number, got -1"),
-        (changed("recipe", learning_rate="fast"), "learning_rate must be a positive number, got 'fast'"),
+        (
+            changed("recipe", learning_rate="fast"),
+            "learning_rate must be a positive number, got 'fast'",
+        ),
         (changed("recipe", clip=float("nan")), "clip must be a positive number, got nan"),
         (changed("recipe", colour="red"), "run.json: recipe: unknown field 'colour'"),
         (changed("model", hidden_size=0), "hidden_size must be an integer in 1..65535, got 0"),
-        (changed("model", vocab_size=40), "task addition needs vocab_size 31 and head_size 10, got 40 and 10"),
+        (
+            changed("model", vocab_size=40),
+            "task addition needs vocab_size 31 and head_size 10, got 40 and 10",
+        ),
         ({**changed("model"), "recipe": 3}, "run.json: recipe: no JSON object"),
     ],
 )
 def test_bad_configs_name_file_and_field(data: Any, message: str) -> None:
-    with pytest.raises(ValueError) as error:  # noqa: PT011 (the text is compared below)
+    with pytest.raises(InputError) as error:
         RunConfig.from_dict(data, "run.json")
     assert message in str(error.value)
     assert str(error.value).startswith(("run.json", "config", "recipe"))
@@ -59,31 +69,39 @@ def test_bad_configs_name_file_and_field(data: Any, message: str) -> None:
 def test_a_missing_field_is_named() -> None:
     data = load_run_config("addition").to_dict()
     del data["recipe"]["steps"]
-    with pytest.raises(ValueError, match=r"run\.json: recipe: missing field 'steps'"):
+    with pytest.raises(InputError, match=r"run\.json: recipe: missing field 'steps'"):
         RunConfig.from_dict(data, "run.json")
 
 
 def test_what_is_neither_preset_nor_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"adition: neither a preset \(addition, modular-addition, parity, text\) nor a \.json file"):
+    with pytest.raises(
+        InputError,
+        match=(
+            r"adition: neither a preset \(addition, modular-addition, parity, text\) nor a \.json"
+            r" file"
+        ),
+    ):
         load_run_config("adition")
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(InputError, match="no such file"):
         load_run_config(str(tmp_path / "none.json"))
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(ValueError, match=r"bad\.json: not valid JSON"):
+    with pytest.raises(InputError, match=r"bad\.json: not valid JSON"):
         load_run_config(str(tmp_path / "bad.json"))
 
 
 def test_the_gate_of_a_file_stands_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(load_run_config("addition").to_dict()))
-    with pytest.raises(ValueError, match="its gate is hard; change the file, not the option"):
+    with pytest.raises(InputError, match="its gate is hard; change the file, not the option"):
         load_run_config(str(path), "sigmoid")
 
 
 def subword_config() -> RunConfig:
     text = load_run_config("text")
     return RunConfig(
-        model=replace(text.model, vocab_size=400, head_size=400), recipe=text.recipe, subword=bpe().to_dict()
+        model=replace(text.model, vocab_size=400, head_size=400),
+        recipe=text.recipe,
+        subword=bpe().to_dict(),
     )
 
 
@@ -101,18 +119,24 @@ def test_a_config_names_its_tokenizers_file_and_sha256(tmp_path: Path) -> None:
 
 def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     data, source = subword_config().to_dict(), str(tmp_path / "config.json")
-    with pytest.raises(ValueError, match=r"tokenizer\.json: no such file"):
+    with pytest.raises(InputError, match=r"tokenizer\.json: no such file"):
         RunConfig.from_dict(data, source)
     (tmp_path / "tokenizer.json").write_text(json.dumps(pieces().to_dict()))
-    with pytest.raises(ValueError, match=r"tokenizer\.json: not the tokenizer of .*config\.json: its sha256 differs"):
+    with pytest.raises(
+        InputError,
+        match=r"tokenizer\.json: not the tokenizer of .*config\.json: its sha256 differs",
+    ):
         RunConfig.from_dict(data, source)
-    with pytest.raises(ValueError, match="tokenizer must be a file name, or"):
+    with pytest.raises(InputError, match="tokenizer must be a file name, or"):
         RunConfig.from_dict({**data, "tokenizer": 3}, source)
     data["model"]["vocab_size"] = 401
-    with pytest.raises(ValueError, match="the tokenizer needs vocab_size 400 and head_size 400, got 401 and 400; change them"):
+    with pytest.raises(
+        InputError,
+        match="the tokenizer needs vocab_size 400 and head_size 400, got 401 and 400; change them",
+    ):
         RunConfig.from_dict(data, source, tokenizer=bpe())
     addition = load_run_config("addition")
-    with pytest.raises(ValueError, match="task addition has a tokenizer of its own"):
+    with pytest.raises(InputError, match="task addition has a tokenizer of its own"):
         replace(addition, subword=bpe().to_dict())
 
 
@@ -129,7 +153,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 )
 def test_fields_of_a_recipe_are_checked(changes: dict[str, Any], message: str) -> None:
     data = load_run_config("text").to_dict()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         RunConfig.from_dict({**data, "recipe": data["recipe"] | changes})
 
 
@@ -138,10 +162,14 @@ def test_the_baseline_is_one_word_away() -> None:
     assert "architecture" not in data
     baseline = RunConfig.from_dict(data | {"architecture": "transformer"})
     assert RunConfig.from_dict(baseline.to_dict()) == baseline
-    with pytest.raises(ValueError, match=r"architecture must be one of matmul-free, transformer, got \['x'\]"):
+    with pytest.raises(
+        InputError, match=r"architecture must be one of matmul-free, transformer, got \['x'\]"
+    ):
         RunConfig.from_dict(data | {"architecture": ["x"]})
     data["model"]["hidden_size"] = 33
-    with pytest.raises(ValueError, match="hidden_size of a transformer must be even, for rotary positions, got 33"):
+    with pytest.raises(
+        InputError, match="hidden_size of a transformer must be even, for rotary positions, got 33"
+    ):
         RunConfig.from_dict(data | {"architecture": "transformer"})
 
 
@@ -153,7 +181,11 @@ def test_two_phases_fall_by_half_in_the_middle() -> None:
     assert SCHEDULES["linear"](0.25) == 0.75
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "docs" / "recipes").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    sorted((Path(__file__).parents[2] / "docs" / "recipes").glob("*.json")),
+    ids=lambda path: path.stem,
+)
 def test_configs_of_the_docs_can_be_trained(path: Path) -> None:
     config = load_run_config(str(path))
     assert config.recipe.task == "text"

@@ -1,4 +1,7 @@
-"""The presets for parity and modular addition, trained as users train them, and what they reach: on the golden model, and a sample on the chip."""
+"""The presets for parity and modular addition, trained as users train them, and what they reach.
+
+On the golden model, and a sample on the chip.
+"""
 
 from __future__ import annotations
 

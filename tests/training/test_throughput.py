@@ -24,7 +24,9 @@ class _Counting(nn.Module):
 def test_steps_are_taken_in_turns_and_train() -> None:
     calls: list[str] = []
     ids = torch.randint(0, 5, (2, 3))
-    contestants = [Contestant(_Counting(name, calls), ids, ids, bf16=False, compiled=False) for name in "ab"]
+    contestants = [
+        Contestant(_Counting(name, calls), ids, ids, bf16=False, compiled=False) for name in "ab"
+    ]
     race(contestants, 3)
     assert "".join(calls) == "aabb" + "ababab"
     for contestant in contestants:

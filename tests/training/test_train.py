@@ -1,4 +1,6 @@
-"""Training: batches that depend on the step alone, exact resumption, and checkpoints that a kill cannot break."""
+"""Training: batches that depend on the step alone, exact resumption, and checkpoints that a kill
+cannot break.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ import torch
 
 import mmfree.training.train
 from mmfree.contract.shape import ModelConfig
+from mmfree.errors import InputError
 from mmfree.tasks.catalog import training_batch
 from mmfree.text.batch import Batch
 from mmfree.training.checkpoint import (
@@ -32,11 +35,15 @@ from mmfree.training.recipe import Recipe, RunConfig
 from mmfree.training.train import train
 
 TINY = RunConfig(
-    model=ModelConfig(vocab_size=31, head_size=10, hidden_size=12, intermediate_size=16, num_layers=1),
+    model=ModelConfig(
+        vocab_size=31, head_size=10, hidden_size=12, intermediate_size=16, num_layers=1
+    ),
     recipe=Recipe(task="addition", steps=30, batch_size=4, length=5, learning_rate=5e-3),
 )
 TINY_TEXT = RunConfig(
-    model=ModelConfig(vocab_size=256, head_size=256, hidden_size=8, intermediate_size=12, num_layers=1),
+    model=ModelConfig(
+        vocab_size=256, head_size=256, hidden_size=8, intermediate_size=12, num_layers=1
+    ),
     recipe=Recipe(task="text", steps=12, batch_size=2, length=16, learning_rate=5e-3),
 )
 
@@ -74,7 +81,10 @@ def test_seeds_give_different_models_and_the_same_seed_the_same(tmp_path: Path) 
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    """Single columns without a carry chain: the loss falls well below that of guessing (2.30 nats)."""
+    """Single columns without a carry chain.
+
+    The loss falls well below that of guessing (2.30 nats).
+    """
     easy = replace(TINY, recipe=replace(TINY.recipe, steps=250, batch_size=32, length=1))
     result = train(easy, tmp_path / "run")
     assert result.step == result.steps == 250
@@ -91,7 +101,9 @@ def test_resuming_a_finished_run_does_nothing(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
     train(TINY, tmp_path, stop_at=2)
-    with pytest.raises(CheckpointError, match="holds a checkpoint already; --resume goes on with it, --force"):
+    with pytest.raises(
+        CheckpointError, match="holds a checkpoint already; --resume goes on with it, --force"
+    ):
         train(TINY, tmp_path)
     train(TINY, tmp_path, force=True, stop_at=1)
     assert load_training_state(tmp_path).step == 1
@@ -114,13 +126,13 @@ def test_options_that_contradict_a_run_are_refused(tmp_path: Path) -> None:
     train(TINY, tmp_path / "run", seed=3, stop_at=2)
     with pytest.raises(CheckpointError, match="trained with seed 3, not 7; leave --seed out"):
         train(TINY, tmp_path / "run", seed=7, resume=True)
-    with pytest.raises(ValueError, match="--minutes plans a run from its start"):
+    with pytest.raises(InputError, match="--minutes plans a run from its start"):
         train(TINY, tmp_path / "run", seed=3, resume=True, minutes=1)
     for minutes in (-1, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="--minutes must be positive"):
+        with pytest.raises(InputError, match="--minutes must be positive"):
             train(TINY, tmp_path / "new", minutes=minutes)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ValueError, match="file: a file; a checkpoint is a folder"):
+    with pytest.raises(InputError, match="file: a file; a checkpoint is a folder"):
         train(TINY, tmp_path / "file")
     assert load_training_state(tmp_path / "run").step == 2
 
@@ -131,19 +143,24 @@ def test_a_resumed_finished_run_tells_its_loss(tmp_path: Path) -> None:
 
 
 def test_data_is_for_text(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--data is for text; task addition makes its own examples"):
+    with pytest.raises(
+        InputError, match="--data is for text; task addition makes its own examples"
+    ):
         train(TINY, tmp_path, data=[tmp_path / "a"])
 
 
 def test_another_config_never_stands_beside_old_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Forced anew with another model, and ended before its first save: the old checkpoint is whole."""
+    """Forced anew with another model, and ended before its first save.
+
+    The old checkpoint is whole.
+    """
     train(TINY, tmp_path, stop_at=1)
     wider = replace(TINY, model=replace(TINY.model, hidden_size=16))
     with monkeypatch.context() as patch:
         patch.setattr(mmfree.training.train.F, "cross_entropy", lambda x, y: x.sum() * float("nan"))
-        with pytest.raises(ValueError, match="the loss became nan at step 0: lower learning_rate"):
+        with pytest.raises(InputError, match="the loss became nan at step 0: lower learning_rate"):
             train(wider, tmp_path, force=True)
     assert load_checkpoint(tmp_path).config == TINY
     train(wider, tmp_path, force=True, stop_at=1)
@@ -151,7 +168,10 @@ def test_another_config_never_stands_beside_old_weights(
 
 
 def test_minutes_plan_the_number_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """20 measured steps of 0.5 s: two minutes hold 240, and the learning rate falls to 0 over these."""
+    """20 measured steps of 0.5 s.
+
+    Two minutes hold 240, and the learning rate falls to 0 over these.
+    """
     clock = iter(range(10**6))
     monkeypatch.setattr(mmfree.training.train.time, "monotonic", lambda: 0.25 * next(clock))
     monkeypatch.setattr(mmfree.training.train, "SAVE_SECONDS", 1e9)
@@ -165,7 +185,9 @@ def test_minutes_plan_the_number_of_steps(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_learning_rate_rises_and_falls(tmp_path: Path) -> None:
     train(TINY, tmp_path)
-    rates = [float(line.split(",")[2]) for line in (tmp_path / METRICS_NAME).read_text().splitlines()[1:]]
+    rates = [
+        float(line.split(",")[2]) for line in (tmp_path / METRICS_NAME).read_text().splitlines()[1:]
+    ]
     assert len(rates) == 30
     assert rates[0] == pytest.approx(5e-3 / 20)
     assert rates[29] == pytest.approx(5e-3 / 30)
@@ -185,7 +207,10 @@ mmfree.training.train.train(config, Path(sys.argv[1]), seed=3)
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    """A run that saves after every step is killed at arbitrary moments; each time it can be loaded and resumed to the same end."""
+    """A run that saves after every step is killed at arbitrary moments.
+
+    Each time it can be loaded and resumed to the same end.
+    """
     config = replace(TINY, recipe=replace(TINY.recipe, steps=150))
     argument = json.dumps(config.to_dict())
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -194,7 +219,9 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     for attempt, delay in enumerate((0.0, 0.17)):
         folder = tmp_path / str(attempt)
         process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(folder), argument], env=environment, stderr=subprocess.DEVNULL
+            [sys.executable, "-c", KILLED, str(folder), argument],
+            env=environment,
+            stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 60
         while not (folder / MODEL_NAME).exists():

@@ -1,10 +1,16 @@
-"""The claim itself: the same accelerator with ternary lanes, and with int8 lanes that multiply in LUTs or in DSP blocks. Same tape sizes, lanes, clock and cycles but for the array's own latency.
+"""The claim itself.
+
+The same accelerator with ternary lanes, and with int8 lanes that multiply in LUTs or in DSP blocks.
+Same tape sizes, lanes, clock and cycles but for the array's own latency.
 
     python tools/experiments/multiplying.py runs/addition/model.tape --lanes 64 --clock 100
 
-Estimated: cells by Yosys, activity simulated (zero-delay), energies of sim/technology. Weights of the int8 chips are drawn from the normal distribution whose absmean quantization has the tape's signs; requantization is
-moved by as many bits as they are larger. None is routed: that all reach the same clock favours the multipliers. Yosys leaves the DSP blocks' own registers and adders unused: ``dsp_joules``, their operations alone, is the floor of an array that
-used them for everything.
+Estimated: cells by Yosys, activity simulated (zero-delay), energies of sim/technology. Weights of
+the int8 chips are drawn from the normal distribution whose absmean quantization has the tape's
+signs; requantization is moved by as many bits as they are larger. None is routed: that all reach
+the same clock favours the multipliers. Yosys leaves the DSP blocks' own registers and adders
+unused: ``dsp_joules``, their operations alone, is the floor of an array that used them for
+everything.
 """
 
 from __future__ import annotations
@@ -52,7 +58,10 @@ def int8_weights(rng: np.random.Generator, trits: NDArray[np.int8]) -> NDArray[n
 def int8_image(tape: Tape, design: Design) -> Image:
     """The tape's image with int8 weights in the place of its trits."""
     rng = np.random.default_rng(0)
-    matrices = [[int8_weights(rng, matrix.trits) for matrix in segment.matrices] for segment in tape.segments]
+    matrices = [
+        [int8_weights(rng, matrix.trits) for matrix in segment.matrices]
+        for segment in tape.segments
+    ]
     image = layout(_scaled(tape), design)
     return replace(image, words=image.words | {"weights": list(arrange_weights(matrices, design))})
 
@@ -60,7 +69,8 @@ def int8_image(tape: Tape, design: Design) -> Image:
 def _scaled(tape: Tape) -> Tape:
     """Requantization by SIGMA_BITS further: the sums are as many bits longer."""
     segments = tuple(
-        replace(s, matrices=tuple(replace(m, exponent=m.exponent - SIGMA_BITS) for m in s.matrices)) for s in tape.segments
+        replace(s, matrices=tuple(replace(m, exponent=m.exponent - SIGMA_BITS) for m in s.matrices))
+        for s in tape.segments
     )
     return replace(tape, segments=segments)
 
@@ -78,7 +88,9 @@ def array_of(design: Design) -> ArrayOf:
     return MultiplyingArray if design.multiplies else TernaryArray
 
 
-def compare(tape: Tape, lanes: int, part_name: str, clock_hz: float, tokens: int) -> list[dict[str, Any]]:
+def compare(
+    tape: Tape, lanes: int, part_name: str, clock_hz: float, tokens: int
+) -> list[dict[str, Any]]:
     """One entry for each kind of lane."""
     part = load_part(part_name)
     prompt = np.random.default_rng(0).integers(0, tape.config.vocab_size, tokens).tolist()
@@ -96,7 +108,10 @@ def compare(tape: Tape, lanes: int, part_name: str, clock_hz: float, tokens: int
         )
         array, source = power.by_block["array"], power.by_block["source"]
         dynamic = power.joules_per_token.best - power.by_kind["static"].best
-        total = {name: sum(getattr(area, name) for area in areas.values()) for name in asdict(areas["array"])}
+        total = {
+            name: sum(getattr(area, name) for area in areas.values())
+            for name in asdict(areas["array"])
+        }
         found.append(
             {
                 "lanes_are": "ternary" if code == "2" else code,
@@ -112,7 +127,11 @@ def compare(tape: Tape, lanes: int, part_name: str, clock_hz: float, tokens: int
                 "dynamic_joules_without_weight_memory": dynamic - source.best,
             }
         )
-        print(f"{code}: {_microjoules(power.joules_per_token)} per token, array {_microjoules(array)}", file=sys.stderr)
+        print(
+            f"{code}: {_microjoules(power.joules_per_token)} per token, array"
+            f" {_microjoules(array)}",
+            file=sys.stderr,
+        )
     return found
 
 
@@ -122,7 +141,9 @@ def _microjoules(found: Interval) -> str:
 
 def main() -> None:
     """Print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tape", type=Path, metavar="TAPE")
     parser.add_argument("--lanes", type=int, default=64, metavar="N")
     parser.add_argument("--part", default="ecp5-85", metavar="NAME")

@@ -1,4 +1,7 @@
-"""The array that the ternary one is compared with: int8 weights, multiplied. In no accelerator but those of ``tools/experiments/multiplying.py``."""
+"""The array that the ternary one is compared with: int8 weights, multiplied.
+
+In no accelerator but those of ``tools/experiments/multiplying.py``.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,20 @@ PRODUCT_LATENCY = product_latency(signed(8))
 
 
 def multiplying_latency(columns: int) -> int:
-    """Cycles from a tile to the first group's sums: products, a level of the tree each, the accumulator."""
+    """Cycles from a tile to the first group's sums.
+
+    Products, a level of the tree each, the accumulator.
+    """
     return PRODUCT_LATENCY + (columns - 1).bit_length() + 1
 
 
 class MultiplyingArray(wiring.Component):
     """acc[r] = sum over the tiles of a block, and over c, of w[r, c] * x[c], weights int8.
 
-    The same ports and the same rows in groups as ``hdl.array.ternary_array.TernaryArray``, with ``w`` of 8 bits per lane; every sum is registered, as there. Products are made by the
-    shift-and-add unit of the rest of the chip, whose adders are placed in the part's own carry cells, or by what synthesis makes of a multiplication: a DSP block.
+    The same ports and the same rows in groups as ``hdl.array.ternary_array.TernaryArray``, with
+    ``w`` of 8 bits per lane; every sum is registered, as there. Products are made by the
+    shift-and-add unit of the rest of the chip, whose adders are placed in the part's own carry
+    cells, or by what synthesis makes of a multiplication: a DSP block.
     """
 
     def __init__(self, design: Design) -> None:
@@ -36,7 +44,8 @@ class MultiplyingArray(wiring.Component):
         design = self._design
         x: list[Value] = [self.x[c] for c in range(design.columns)]
         flags: list[Value] = [
-            delay(m, flag, self.latency - 1, reset=True) for flag in (self.valid, self.first, self.last)
+            delay(m, flag, self.latency - 1, reset=True)
+            for flag in (self.valid, self.first, self.last)
         ]
         for group in range(design.num_groups):
             if group:
@@ -45,7 +54,10 @@ class MultiplyingArray(wiring.Component):
             valid, first, last = flags
             for row in range(design.group_rows):
                 low = 8 * design.columns * row
-                weights = [self.w[group][low + 8 * c : low + 8 * c + 8].as_signed() for c in range(design.columns)]
+                weights = [
+                    self.w[group][low + 8 * c : low + 8 * c + 8].as_signed()
+                    for c in range(design.columns)
+                ]
                 nodes = [self._product(m, a, w) for a, w in zip(x, weights, strict=True)]
                 while len(nodes) > 1:
                     nodes = [_sum(m, *nodes[n : n + 2]) for n in range(0, len(nodes), 2)]

@@ -1,6 +1,11 @@
-"""The MatMul-free model as it is written first: the same quantizers at the same places, one operation of autograd after another.
+"""The MatMul-free model as it is written first.
 
-What the fused operations of ``mmfree.models.bitlinear``, ``mmfree.models.matmul_free`` and ``mmfree.models.scan`` are measured against (tools/measure/training_speed.py). Each BitLinear normalizes and quantizes its input anew, as separate layers do; norm and scale are floats instead of tables, so values agree with the fused model to rounding.
+The same quantizers at the same places, one operation of autograd after another.
+
+What the fused operations of ``mmfree.models.bitlinear``, ``mmfree.models.matmul_free`` and
+``mmfree.models.scan`` are measured against (tools/measure/training_speed.py). Each BitLinear
+normalizes and quantizes its input anew, as separate layers do; norm and scale are floats instead of
+tables, so values agree with the fused model to rounding.
 """
 
 from __future__ import annotations
@@ -58,5 +63,7 @@ class UnfusedLM(MatMulFreeLM):
 
     def forward(self, *arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
         """As ``MatMulFreeLM.forward``."""
-        with patch.multiple("mmfree.models.matmul_free", project=_project, lookup=_lookup, scan=_scan):
+        with patch.multiple(
+            "mmfree.models.matmul_free", project=_project, lookup=_lookup, scan=_scan
+        ):
             return super().forward(*arguments, **options)

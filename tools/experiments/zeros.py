@@ -1,8 +1,12 @@
-"""What zero weights save: toggles of the array and of the whole chip against the share of zeros, on the same tokens.
+"""What zero weights save.
+
+Toggles of the array and of the whole chip against the share of zeros, on the same tokens.
 
     python tools/experiments/zeros.py a.tape --lanes 64 [--shares 0.1 0.3 0.5 0.7 0.9]
 
-Simulated (zero-delay). The tape's weights are drawn anew with each share of zeros, signs even; all else stays. A lane with weight 0 adds nothing: its operand ends in the adder's own gate, and only the sum of its neighbours passes.
+Simulated (zero-delay). The tape's weights are drawn anew with each share of zeros, signs even; all
+else stays. A lane with weight 0 adds nothing: its operand ends in the adder's own gate, and only
+the sum of its neighbours passes.
 """
 
 from __future__ import annotations
@@ -33,7 +37,10 @@ def with_zeros(tape: Tape, share: float) -> Tape:
         replace(
             segment,
             matrices=tuple(
-                replace(m, trits=rng.choice(np.array([-1, 0, 1], dtype=np.int8), m.trits.shape, p=odds)) for m in segment.matrices
+                replace(
+                    m, trits=rng.choice(np.array([-1, 0, 1], dtype=np.int8), m.trits.shape, p=odds)
+                )
+                for m in segment.matrices
             ),
         )
         for segment in tape.segments
@@ -42,7 +49,13 @@ def with_zeros(tape: Tape, share: float) -> Tape:
 
 
 def measure(
-    tape: Tape, design: Design, part: Part, areas: dict[str, Area], clock_hz: float, share: float, tokens: int
+    tape: Tape,
+    design: Design,
+    part: Part,
+    areas: dict[str, Area],
+    clock_hz: float,
+    share: float,
+    tokens: int,
 ) -> dict[str, Any]:
     """Toggles per lane and tile of the array, and energy per token, at a share of zeros."""
     other = with_zeros(tape, share)
@@ -54,7 +67,9 @@ def measure(
     tiles = tokens * sum(segment.beats for segment in segments)
     return {
         "zeros": share,
-        "array_toggles_per_lane_and_tile": activity.blocks["array"].register_toggles / tiles / design.lanes,
+        "array_toggles_per_lane_and_tile": activity.blocks["array"].register_toggles
+        / tiles
+        / design.lanes,
         "array_nanojoules": 1e9 * power.by_block["array"].best,
         "dynamic_nanojoules": 1e9 * (power.joules_per_token.best - power.by_kind["static"].best),
     }
@@ -62,21 +77,31 @@ def measure(
 
 def main() -> None:
     """Print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tape", type=Path, metavar="TAPE")
     parser.add_argument("--lanes", type=int, default=64, metavar="N")
     parser.add_argument("--part", default="ecp5-85", metavar="NAME")
     parser.add_argument("--clock", type=float, default=100, metavar="MHZ")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.3, 0.5, 0.7, 0.9], metavar="S")
+    parser.add_argument(
+        "--shares", type=float, nargs="+", default=[0.1, 0.3, 0.5, 0.7, 0.9], metavar="S"
+    )
     parser.add_argument("--tokens", type=int, default=20, metavar="N", help="random ones")
     options = parser.parse_args()
     tape = read_tape(options.tape)
     design, part = design_for(tape, options.lanes), load_part(options.part)
     areas = area_by_block(design, part.family)
     rows = [
-        measure(tape, design, part, areas, options.clock * 1e6, share, options.tokens) for share in options.shares
+        measure(tape, design, part, areas, options.clock * 1e6, share, options.tokens)
+        for share in options.shares
     ]
-    print(json.dumps({"label": "estimated", "part": options.part, "lanes": options.lanes, "rows": rows}, indent=1))
+    print(
+        json.dumps(
+            {"label": "estimated", "part": options.part, "lanes": options.lanes, "rows": rows},
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

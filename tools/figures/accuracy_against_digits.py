@@ -1,6 +1,9 @@
-"""Accuracy of streaming addition against the number of digits, for both gates: docs/figures/accuracy_against_digits.svg, and its data, which reports show beside a model.
+"""Accuracy of streaming addition against the number of digits, for both gates.
 
-    python tools/figures/accuracy_against_digits.py            # trains 6 models (2 gates, 3 seeds), about 15 minutes, then plays them, about 20
+Docs/figures/accuracy_against_digits.svg, and its data, which reports show beside a model.
+
+    python tools/figures/accuracy_against_digits.py            # trains 6 models (2 gates, 3 seeds),
+    about 15 minutes, then plays them, about 20
 
 Measured on the golden model. Models that are in the folder already are not trained again.
 """
@@ -47,7 +50,9 @@ def measure(folder: Path, seeds: int) -> list[dict[str, Any]]:
                     result = evaluate_task(backend, KINDS[kind], digits=digits, examples=examples)
                     row = {"gate": gate, "seed": seed, "sha256": tape.sha256, "kind": kind}
                     rows.append({**row, **asdict(result)})
-                    print(f"{gate} {seed} {kind} {digits}: {result.exact} of {examples}", flush=True)
+                    print(
+                        f"{gate} {seed} {kind} {digits}: {result.exact} of {examples}", flush=True
+                    )
     return rows
 
 
@@ -76,7 +81,9 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
                 )
         axis.axvspan(1, 20, color="0.92")
         axis.text(1.2, 6, "trained\non", color="0.4", fontsize=9)
-        axis.set(title=titles[kind], xscale="log", xlabel="digits", xlim=(1, 14_000), ylim=(-4, 104))
+        axis.set(
+            title=titles[kind], xscale="log", xlabel="digits", xlim=(1, 14_000), ylim=(-4, 104)
+        )
     axes[0].set_ylabel("exact sums, %")
     axes[1].legend(loc="center left", frameon=False)
     figure.savefig(path, metadata={"Date": None})
@@ -84,8 +91,12 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     """Measure and plot."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, default=Path("runs/accuracy"), help="folder of the models")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--models", type=Path, default=Path("runs/accuracy"), help="folder of the models"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="models per gate")
     parser.add_argument("--out", type=Path, default=FIGURES, help="folder of the figure")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of its data")

@@ -1,6 +1,8 @@
-"""Addition modulo 97, with and without weight decay: accuracy along the way, and every pair on the golden model; docs/figures/grokking.{json,svg}.
+"""Addition modulo 97, with and without weight decay.
 
-    python tools/figures/grokking.py        # trains two models, about 3 minutes
+Accuracy along the way, and every pair on the golden model; docs/figures/grokking.{json,svg}.
+
+python tools/figures/grokking.py        # trains two models, about 3 minutes
 """
 
 from __future__ import annotations
@@ -47,11 +49,17 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
     """A panel for each model."""
     matplotlib.use("svg")
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "mmfree", "font.size": 10})
-    figure, axes = plt.subplots(1, len(results), figsize=(9, 3.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(results), figsize=(9, 3.2), sharey=True, layout="constrained"
+    )
     for axis, result in zip(axes, results, strict=True):
         steps, training, held_out = zip(*result["curve"], strict=True)
-        axis.plot(steps, [100 * value for value in training], color="#94a3b8", label="training pairs")
-        axis.plot(steps, [100 * value for value in held_out], color="#0b6e4f", label="held-out pairs")
+        axis.plot(
+            steps, [100 * value for value in training], color="#94a3b8", label="training pairs"
+        )
+        axis.plot(
+            steps, [100 * value for value in held_out], color="#0b6e4f", label="held-out pairs"
+        )
         axis.set(title=f"weight decay {result['weight_decay']:g}", xlabel="step", ylim=(-3, 103))
     axes[0].set_ylabel("exact sums modulo 97, %")
     axes[0].legend(loc="center right", frameon=False)
@@ -60,9 +68,15 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     """Measure and plot."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, default=Path("runs/grokking"), help="folder of the models")
-    parser.add_argument("--out", type=Path, default=FIGURES, help="folder of the figure and its data")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--models", type=Path, default=Path("runs/grokking"), help="folder of the models"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=FIGURES, help="folder of the figure and its data"
+    )
     options = parser.parse_args()
     results = [measure(options.models / f"decay{decay:g}", decay) for decay in (1.0, 0.0)]
     for result in results:

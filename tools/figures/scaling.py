@@ -1,8 +1,11 @@
-"""How the accelerator scales: lanes against hidden size. Writes docs/figures/scaling.json and scaling.svg.
+"""How the accelerator scales: lanes against hidden size.
+
+Writes docs/figures/scaling.json and scaling.svg.
 
     python tools/figures/scaling.py
 
-Cycles are exact (hdl/toolchain/cost.py equals the chip's counters); LUTs are estimates by regression over syntheses, without memories for weights and embedding; clocks are post-route results
+Cycles are exact (hdl/toolchain/cost.py equals the chip's counters); LUTs are estimates by
+regression over syntheses, without memories for weights and embedding; clocks are post-route results
 where there are any.
 """
 
@@ -49,7 +52,8 @@ def study() -> list[dict[str, Any]]:
         config = model(width)
         for lanes in LANES:
             design = design_for_model(config, lanes)
-            # Weights and embedding come from elsewhere: no multiplexers between the banks of a memory that no chip of this kind has.
+            # Weights and embedding come from elsewhere: no multiplexers between the banks of a
+            # memory that no chip of this kind has.
             taken = resources(replace(design, weight_words=512, embedding_rows=64))
             utilization = lane_utilization(config, design)
             clock = clock_hz(lanes)
@@ -82,15 +86,29 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     for axis, (key, scale, label) in zip(axes, panels, strict=False):
         for width, color in zip(WIDTHS, COLORS, strict=True):
             part = [row for row in rows if row["hidden_size"] == width]
-            axis.plot([r["lanes"] for r in part], [scale * r[key] for r in part], color=color, marker=".", label=f"d = {width}")
+            axis.plot(
+                [r["lanes"] for r in part],
+                [scale * r[key] for r in part],
+                color=color,
+                marker=".",
+                label=f"d = {width}",
+            )
         axis.set(xscale="log", xlabel="lanes", ylabel=label)
     axes[1].set(yscale="log")
     axes[0].legend(frameon=False, fontsize=8)
     routed = routed_rows()
     axes[3].plot(
-        [row["lanes"] for row in routed], [row["clock_hz"] / 1e6 for row in routed], "o", color="#0b6e4f"
+        [row["lanes"] for row in routed],
+        [row["clock_hz"] / 1e6 for row in routed],
+        "o",
+        color="#0b6e4f",
     )
-    axes[3].set(xscale="log", xlabel="lanes", ylabel="clock, MHz (post-route, median of seeds)", ylim=(0, None))
+    axes[3].set(
+        xscale="log",
+        xlabel="lanes",
+        ylabel="clock, MHz (post-route, median of seeds)",
+        ylim=(0, None),
+    )
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
@@ -105,7 +123,9 @@ def main() -> None:
     lines = ",\n".join(json.dumps(row) for row in rows)
     (ROOT / "docs" / "figures" / "scaling.json").write_text(f"[\n{lines}\n]\n")
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mmfree"}):
-        draw(rows).savefig(ROOT / "docs" / "figures" / "scaling.svg", metadata={"Date": None, "Creator": None})
+        draw(rows).savefig(
+            ROOT / "docs" / "figures" / "scaling.svg", metadata={"Date": None, "Creator": None}
+        )
 
 
 if __name__ == "__main__":

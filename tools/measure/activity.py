@@ -1,8 +1,11 @@
-"""Activity of the RTL against that of the synthesized netlist, on the same tokens: how well the estimate of power knows what switches.
+"""Activity of the RTL against that of the synthesized netlist, on the same tokens.
+
+How well the estimate of power knows what switches.
 
     python tools/measure/activity.py a.tape --lanes 16 [--tokens 20]
 
-Simulated, zero-delay, ECP5 cells: neither sees glitches. The netlist's simulation takes minutes to build.
+Simulated, zero-delay, ECP5 cells: neither sees glitches. The netlist's simulation takes minutes to
+build.
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ from sim.power.netlist import NetlistBlock, netlist_activity, predicted_toggles
 
 def main() -> None:
     """Print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tape", type=Path, metavar="TAPE")
     parser.add_argument("--lanes", type=int, default=16, metavar="N")
     parser.add_argument("--bits", choices=tuple(WEIGHT_CODES), default="2")
@@ -52,9 +57,15 @@ def main() -> None:
 
 def _rate(blocks: dict[str, NetlistBlock]) -> float:
     """Toggles per LUT output over toggles per flip-flop, of the whole netlist."""
-    luts, flip_flops = (sum(getattr(b, name) for b in blocks.values()) for name in ("luts", "flip_flops"))
+    luts, flip_flops = (
+        sum(getattr(b, name) for b in blocks.values()) for name in ("luts", "flip_flops")
+    )
     lut_toggles = sum(block.lut_toggles for block in blocks.values())
-    return lut_toggles / luts / (sum(block.flip_flop_toggles for block in blocks.values()) / flip_flops)
+    return (
+        lut_toggles
+        / luts
+        / (sum(block.flip_flop_toggles for block in blocks.values()) / flip_flops)
+    )
 
 
 if __name__ == "__main__":

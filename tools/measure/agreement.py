@@ -1,7 +1,9 @@
-"""How far the three readings of a checkpoint agree: fake-quantized with golden (every logit), and the fast scan of training with the sequential one.
+"""How far the three readings of a checkpoint agree.
 
-    python tools/measure/agreement.py runs/addition/checkpoint
-    python tools/measure/agreement.py runs/text/checkpoint --data book.txt --bytes 50000
+Fake-quantized with golden (every logit), and the fast scan of training with the sequential one.
+
+python tools/measure/agreement.py runs/addition/checkpoint
+python tools/measure/agreement.py runs/text/checkpoint --data book.txt --bytes 50000
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ def held_out(data: Path | None, size: int) -> bytes:
     return text[:size].decode("utf-8", errors="ignore").encode("utf-8")
 
 
-def bits_per_byte(logits: np.ndarray, targets: np.ndarray, mask: np.ndarray, num_bytes: int) -> float:
+def bits_per_byte(
+    logits: np.ndarray, targets: np.ndarray, mask: np.ndarray, num_bytes: int
+) -> float:
     """Cross-entropy in bits of the scored positions, per byte of their text."""
     tensors = torch.from_numpy(logits[mask]).double(), torch.from_numpy(targets[mask])
     return float(F.cross_entropy(*tensors, reduction="sum")) / math.log(2) / num_bytes
@@ -75,9 +79,15 @@ def compare(folder: Path, data: Path | None, size: int) -> dict[str, Any]:
 
 def main() -> None:
     """Print the comparison as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--data", type=Path, help="text that the model was not trained on; default: what training held out")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="text that the model was not trained on; default: what training held out",
+    )
     parser.add_argument("--bytes", type=int, default=50_000, help="of it, at most")
     options = parser.parse_args()
     print(json.dumps(compare(options.checkpoint, options.data, options.bytes), indent=1))

@@ -1,7 +1,9 @@
 # amaranth: UnusedElaboratable=no
-"""LUTs and flip-flops of the ternary array per lane, on the ECP5 and the UltraScale+: a Yosys estimate, neither placed nor routed.
+"""LUTs and flip-flops of the ternary array per lane, on the ECP5 and the UltraScale+.
 
-    python tools/measure/array_area.py --rows 16 --columns 32 --max-width 1024
+a Yosys estimate, neither placed nor routed.
+
+python tools/measure/array_area.py --rows 16 --columns 32 --max-width 1024
 """
 
 from __future__ import annotations
@@ -71,11 +73,18 @@ def per_lane(area: Mapping[str, int], lanes: int) -> dict[str, float]:
 
 def main() -> None:
     """Print the counts as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=16, help="rows of lanes (default %(default)s)")
-    parser.add_argument("--columns", type=int, default=32, help="lanes of a row (default %(default)s)")
     parser.add_argument(
-        "--max-width", type=int, default=1024, help="elements of the widest vector (default %(default)s)"
+        "--columns", type=int, default=32, help="lanes of a row (default %(default)s)"
+    )
+    parser.add_argument(
+        "--max-width",
+        type=int,
+        default=1024,
+        help="elements of the widest vector (default %(default)s)",
     )
     options = parser.parse_args()
     design = array_design(options.rows, options.columns, options.max_width)

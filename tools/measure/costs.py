@@ -1,6 +1,7 @@
-"""Synthesizes accelerators of many sizes for the ECP5 and writes what they take to hdl/toolchain/measured/ecp5.json, from which hdl/toolchain/cost.py predicts others.
+"""Synthesizes accelerators of many sizes for the ECP5 and writes what they take to
+hdl/toolchain/measured/ecp5.json, from which hdl/toolchain/cost.py predicts others.
 
-    python tools/measure/costs.py [--only NAME] [--missing]
+python tools/measure/costs.py [--only NAME] [--missing]
 """
 
 from __future__ import annotations
@@ -54,7 +55,12 @@ def design_of(configuration: tuple[int, int, int, int, int, str]) -> Design:
     """The accelerator for a configuration."""
     d, i, layers, vocabulary, lanes, code = configuration
     config = ModelConfig(
-        vocab_size=vocabulary, head_size=vocabulary, hidden_size=d, intermediate_size=i, num_layers=layers, gate="hard"
+        vocab_size=vocabulary,
+        head_size=vocabulary,
+        hidden_size=d,
+        intermediate_size=i,
+        num_layers=layers,
+        gate="hard",
     )
     return design_for_model(config, lanes, code)
 
@@ -74,9 +80,15 @@ def measure(design: Design) -> dict[str, int]:
 
 def main() -> None:
     """Measure, and write after each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="TEXT", help="configurations whose JSON holds this")
-    parser.add_argument("--missing", action="store_true", help="only those that are not in the file")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="configurations whose JSON holds this"
+    )
+    parser.add_argument(
+        "--missing", action="store_true", help="only those that are not in the file"
+    )
     options = parser.parse_args()
     path = Path(MEASURED)
     rows: dict[str, Any] = {}
@@ -88,7 +100,11 @@ def main() -> None:
             continue
         start = time.monotonic()
         design = design_of(configuration)
-        rows[key] = {"configuration": list(configuration), "design": design.to_dict(), **measure(design)}
+        rows[key] = {
+            "configuration": list(configuration),
+            "design": design.to_dict(),
+            **measure(design),
+        }
         print(f"{key}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
         ordered = [rows[k] for k in map(json.dumps, CONFIGURATIONS) if k in rows]
         lines = ",\n".join(json.dumps(row) for row in ordered)

@@ -1,6 +1,6 @@
 """LUT4 per weight of decoders for ternary codes, on the ECP5: a Yosys estimate.
 
-    python tools/measure/decoders.py
+python tools/measure/decoders.py
 """
 
 from __future__ import annotations

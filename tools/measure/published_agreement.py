@@ -1,10 +1,15 @@
-"""How close the golden model of published checkpoints comes to a float64 reading of them, and what the difference is made of.
+"""How close the golden model of published checkpoints comes to a float64 reading of them, and what
+the difference is made of.
 
-    python -m tools.measure.published_agreement                    # random checkpoints of the published layout
-    python -m tools.measure.published_agreement --folder DIR       # a checkpoint, ids drawn at random
+    python -m tools.measure.published_agreement                    # random checkpoints of the
+    published layout python -m tools.measure.published_agreement --folder DIR       # a checkpoint,
+    ids drawn at random
 
-Printed for each: relative error (root mean square over all logits) and agreement of the likeliest token, against float64 with the tape's embedding (so that only the arithmetic
-differs) and with the checkpoint's own; of the float backend, the same formulas in float32; and, as a control, of float64 itself when only the residual and h are rounded to float32, float16 and bfloat16, as released code stores them.
+Printed for each: relative error (root mean square over all logits) and agreement of the likeliest
+token, against float64 with the tape's embedding (so that only the arithmetic differs) and with the
+checkpoint's own; of the float backend, the same formulas in float32; and, as a control, of float64
+itself when only the residual and h are rounded to float32, float16 and bfloat16, as released code
+stores them.
 """
 
 from __future__ import annotations
@@ -60,7 +65,11 @@ def measure(folder: Path, tensors: dict[str, Tensor] | Shards, tokens: int, seed
     own: Any = ChainMap({EMBEDDING: rows}, tensors)
     if isinstance(tensors, dict):
         own = tensors | {EMBEDDING: torch.from_numpy(rows)}
-    compare("golden, against float64 with the tape's embedding", logits, FloatReading(own, eps).play(ids))
+    compare(
+        "golden, against float64 with the tape's embedding",
+        logits,
+        FloatReading(own, eps).play(ids),
+    )
     reference = FloatReading(tensors, eps).play(ids)
     compare("golden, against float64", logits, reference)
     compare("float64 with the tape's embedding", FloatReading(own, eps).play(ids), reference)
@@ -69,7 +78,9 @@ def measure(folder: Path, tensors: dict[str, Tensor] | Shards, tokens: int, seed
     compare("backend float, against float64", floating[0].double().numpy(), reference)
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         stored = FloatReading(tensors, eps, rounded_to(dtype)).play(ids)
-        compare(f"float64, residual and h in {str(dtype).removeprefix('torch.')}", stored, reference)
+        compare(
+            f"float64, residual and h in {str(dtype).removeprefix('torch.')}", stored, reference
+        )
     print(f"  saturations: {sum(golden.saturations.values())}")
 
 

@@ -1,6 +1,6 @@
 """Clock of a tape's accelerator on a board: one synthesis, placed and routed with several seeds.
 
-    python tools/measure/route.py a.tape --lanes 256 --bits 1.6 --seeds 5 --freq 140
+python tools/measure/route.py a.tape --lanes 256 --bits 1.6 --seeds 5 --freq 140
 """
 
 from __future__ import annotations
@@ -44,11 +44,20 @@ def main() -> None:
     parser.add_argument("--freq", type=float, default=140, metavar="MHZ", help="clock to ask for")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 1 to N")
     parser.add_argument("--first-seed", type=int, default=1, metavar="K")
-    parser.add_argument("--yosys", default="", metavar="OPTIONS", help="of synth_ecp5, in one string")
-    parser.add_argument("--nextpnr", default="", metavar="OPTIONS", help="of nextpnr-ecp5, in one string")
+    parser.add_argument(
+        "--yosys", default="", metavar="OPTIONS", help="of synth_ecp5, in one string"
+    )
+    parser.add_argument(
+        "--nextpnr", default="", metavar="OPTIONS", help="of nextpnr-ecp5, in one string"
+    )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave all files there")
     parser.add_argument("--reuse", action="store_true", help="take the netlist that is in FOLDER")
-    parser.add_argument("--slow", type=float, metavar="NS", help="list all registers that values reach later than that")
+    parser.add_argument(
+        "--slow",
+        type=float,
+        metavar="NS",
+        help="list all registers that values reach later than that",
+    )
     options = parser.parse_args()
 
     tape = read_tape(options.tape)
@@ -72,14 +81,20 @@ def main() -> None:
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             start = time.monotonic()
             extra = options.nextpnr.split() + ([DETAILED] if options.slow is not None else [])
-            routed = route(folder, board.target, seed=seed, constraints=planned.constraints, options=extra)
+            routed = route(
+                folder, board.target, seed=seed, constraints=planned.constraints, options=extra
+            )
             print(
-                f"seed {seed}: {routed.fmax_hz / 1e6:.1f} MHz, {time.monotonic() - start:.0f} s\n{describe_path(routed.path)}",
+                f"seed {seed}: {routed.fmax_hz / 1e6:.1f} MHz, {time.monotonic() - start:.0f}"
+                f" s\n{describe_path(routed.path)}",
                 file=sys.stderr,
             )
             if options.slow is not None:
                 for end in slow_ends(json.loads((folder / REPORT).read_text()), options.slow):
-                    text = f"{end.arrival_ns:6.2f} ns x {end.count:<4} {end.driver} -> {end.cell}  (net {end.net})"
+                    text = (
+                        f"{end.arrival_ns:6.2f} ns x {end.count:<4} {end.driver} -> {end.cell} "
+                        f" (net {end.net})"
+                    )
                     print(text, file=sys.stderr)
             runs.append(routed)
     clocks = [routed.fmax_hz for routed in runs]
@@ -100,7 +115,12 @@ def main() -> None:
         "cells": cells,
         "utilisation": {kind: used for kind, used in runs[0].utilisation.items() if used[0]},
         "seeds": [
-            {"seed": r.seed, "clock_hz": r.fmax_hz, "met": r.met, "critical_path": [vars(h) for h in r.path]}
+            {
+                "seed": r.seed,
+                "clock_hz": r.fmax_hz,
+                "met": r.met,
+                "critical_path": [vars(h) for h in r.path],
+            }
             for r in runs
         ],
     }

@@ -1,6 +1,8 @@
-"""Cells of an accelerator on the ECP5, whole, per lane, and by block: a Yosys estimate, neither placed nor routed.
+"""Cells of an accelerator on the ECP5, whole, per lane, and by block.
 
-    python tools/measure/synthesis.py runs/addition/model.tape --lanes 64 [--by-block]
+a Yosys estimate, neither placed nor routed.
+
+python tools/measure/synthesis.py runs/addition/model.tape --lanes 64 [--by-block]
 """
 
 from __future__ import annotations
@@ -37,18 +39,26 @@ def describe(cells: dict[str, int], lanes: int) -> dict[str, Any]:
 
 def main() -> None:
     """Print the counts as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tape", type=Path)
     parser.add_argument("--lanes", type=int, default=64)
-    parser.add_argument("--bits", choices=tuple(WEIGHT_CODES), default="2", help="storage of a weight")
-    parser.add_argument("--by-block", action="store_true", help="also each block, synthesized apart")
+    parser.add_argument(
+        "--bits", choices=tuple(WEIGHT_CODES), default="2", help="storage of a weight"
+    )
+    parser.add_argument(
+        "--by-block", action="store_true", help="also each block, synthesized apart"
+    )
     options = parser.parse_args()
     design = design_for(read_tape(options.tape), options.lanes, options.bits)
     text = rtlil.convert(Accelerator(design), name=TOP, emit_src=False, platform=Technology.ECP5)
     result = describe(ecp5_cells({f"{TOP}.il": text}, TOP), design.lanes)
     if options.by_block:
         blocks = cells_by_block(text, TOP)
-        result["blocks"] = {name: describe(cells, design.lanes) for name, cells in sorted(blocks.items())}
+        result["blocks"] = {
+            name: describe(cells, design.lanes) for name, cells in sorted(blocks.items())
+        }
     print(json.dumps(result, indent=1))
 
 

@@ -1,10 +1,17 @@
-"""Training speed and memory beside a Transformer++ of the same size: same batch, precision, threads and compile setting, steps in turns.
+"""Training speed and memory beside a Transformer++ of the same size.
 
-    python -m tools.measure.training_speed [--compile] [--precision bf16] [--threads 2] [--steps 10] [--unfused]
-    python -m tools.measure.training_speed --shape 370m --precision bf16 --compile --unfused        # on a GPU
+Same batch, precision, threads and compile setting, steps in turns.
 
-Measured, with random tokens: tokens per second of the fastest step of each (forward, backward, clipping, AdamW); bytes of the tensors that autograd saves on the way forward, without parameters; on a CUDA device also the most memory a model has allocated with all it needs: parameters, moments, gradients,
-activations. Unless told otherwise d = 256, 6 layers, 4.95 M parameters, batch 16 x 256. --unfused adds the MatMul-free model as one operation of autograd after another, never compiled (tools/experiments/unfused.py).
+    python -m tools.measure.training_speed [--compile] [--precision bf16] [--threads 2] [--steps 10]
+    [--unfused] python -m tools.measure.training_speed --shape 370m --precision bf16 --compile
+    --unfused        # on a GPU
+
+Measured, with random tokens: tokens per second of the fastest step of each (forward, backward,
+clipping, AdamW); bytes of the tensors that autograd saves on the way forward, without parameters;
+on a CUDA device also the most memory a model has allocated with all it needs: parameters, moments,
+gradients, activations. Unless told otherwise d = 256, 6 layers, 4.95 M parameters, batch 16 x 256.
+--unfused adds the MatMul-free model as one operation of autograd after another, never compiled
+(tools/experiments/unfused.py).
 """
 
 from __future__ import annotations
@@ -41,7 +48,10 @@ class Weighed(Contestant):
     peak_bytes = 0
 
     def timed_step(self) -> None:
-        """A step, with its time and, on a CUDA device, its peak; no gradients of another model are held meanwhile."""
+        """A step, with its time and, on a CUDA device, its peak.
+
+        No gradients of another model are held meanwhile.
+        """
         device = self.ids.device
         if device.type != "cuda":
             super().timed_step()
@@ -54,7 +64,9 @@ class Weighed(Contestant):
         self.peak_bytes = max(self.peak_bytes, _bytes_of(self.model.parameters()) + moments + more)
 
     def saved_bytes(self) -> int:
-        """Storage that autograd keeps from the way forward to the way back, each once, without that of the parameters."""
+        """Storage that autograd keeps from the way forward to the way back, each once, without that
+        of the parameters.
+        """
         parameters = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
         kept: dict[int, int] = {}
 
@@ -81,15 +93,29 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         intermediate_size=options.intermediate,
         num_layers=options.layers,
     )
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    device = (
+        torch.accelerator.current_accelerator()
+        if torch.accelerator.is_available()
+        else torch.device("cpu")
+    )
     assert device is not None
-    ids, targets = (torch.randint(0, options.vocab, (options.batch, options.length), device=device) for _ in range(2))
-    models: dict[str, nn.Module] = {"matmul-free": MatMulFreeLM(config), "transformer": Transformer(config)}
+    ids, targets = (
+        torch.randint(0, options.vocab, (options.batch, options.length), device=device)
+        for _ in range(2)
+    )
+    models: dict[str, nn.Module] = {
+        "matmul-free": MatMulFreeLM(config),
+        "transformer": Transformer(config),
+    }
     if options.unfused:
         models["unfused"] = UnfusedLM(config)
     contestants = {
         name: Weighed(
-            model.to(device), ids, targets, bf16=options.precision == "bf16", compiled=options.compile and name != "unfused"
+            model.to(device),
+            ids,
+            targets,
+            bf16=options.precision == "bf16",
+            compiled=options.compile and name != "unfused",
         )
         for name, model in models.items()
     }
@@ -98,7 +124,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         race(list(contestants.values()), options.steps)
         speed = {name: contestant.tokens_per_second for name, contestant in contestants.items()}
         measured["tokens_per_second"] = {name: round(value, 1) for name, value in speed.items()}
-        measured["ratio"] = {name: round(speed["matmul-free"] / value, 3) for name, value in speed.items() if name != "matmul-free"}
+        measured["ratio"] = {
+            name: round(speed["matmul-free"] / value, 3)
+            for name, value in speed.items()
+            if name != "matmul-free"
+        }
         if device.type == "cuda":
             measured["peak_bytes"] = {name: c.peak_bytes for name, c in contestants.items()}
     measured["saved_bytes"] = {name: c.saved_bytes() for name, c in contestants.items()}
@@ -113,22 +143,39 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "batch": options.batch,
         "length": options.length,
         "config": config.to_dict(),
-        "parameters": {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()},
+        "parameters": {
+            name: sum(p.numel() for p in model.parameters()) for name, model in models.items()
+        },
         **measured,
     }
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--unfused", action="store_true", help="also the MatMul-free model without fused operations")
+    parser.add_argument(
+        "--unfused", action="store_true", help="also the MatMul-free model without fused operations"
+    )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--threads", type=int, default=2, metavar="N")
-    parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed steps of each; 0: only what autograd saves")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=10,
+        metavar="N",
+        help="timed steps of each; 0: only what autograd saves",
+    )
     parser.add_argument("--batch", type=int, default=16, metavar="N")
     parser.add_argument("--length", type=int, default=256, metavar="N")
-    parser.add_argument("--shape", choices=SHAPES, default="small", help="sizes that are not named by the options below (%(default)s)")
+    parser.add_argument(
+        "--shape",
+        choices=SHAPES,
+        default="small",
+        help="sizes that are not named by the options below (%(default)s)",
+    )
     for name, metavar in (("hidden", "D"), ("intermediate", "I"), ("layers", "L"), ("vocab", "V")):
         parser.add_argument(f"--{name}", type=int, metavar=metavar)
     options = parser.parse_args(arguments)

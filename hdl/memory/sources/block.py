@@ -16,11 +16,15 @@ from mmfree.chip.design import Design
 
 
 class BlockSource(wiring.Component):
-    """Weights in block RAM, always available; ``pause`` holds them back (for tests of slower sources).
+    """Weights in block RAM, always available.
 
-    A memory and an address for each group of rows; orders pass from each group to the next, one cycle later.
+    ``pause`` holds them back (for tests of slower sources).
 
-    Ports: ``words`` (WeightSource, seen from the source), ``pause``, ``load``. After reset the next word is the first.
+    A memory and an address for each group of rows; orders pass from each group to the next, one
+    cycle later.
+
+    Ports: ``words`` (WeightSource, seen from the source), ``pause``, ``load``. After reset the next
+    word is the first.
     """
 
     def __init__(self, design: Design, contents: Mapping[str, Sequence[int]] | None = None) -> None:
@@ -28,7 +32,9 @@ class BlockSource(wiring.Component):
         words = contents or {}
         shape = design.loaded_shape("weights")
         self.weights = [
-            LoadedMemory(name, design.group_shape, fabric_registers=True, contents=words.get(name, ()))
+            LoadedMemory(
+                name, design.group_shape, fabric_registers=True, contents=words.get(name, ())
+            )
             for name in design.weight_memories
         ]
         assert self.weights[0].latency == LATENCY
@@ -49,7 +55,8 @@ class BlockSource(wiring.Component):
                 m.d.sync += address.eq(0)
             with m.Elif(take):
                 m.d.sync += address.eq(address + 1)
-            # Parts of the groups follow each other. A write takes a cycle from group to group, and is numbered from each one's first part.
+            # Parts of the groups follow each other. A write takes a cycle from group to group, and
+            # is numbered from each one's first part.
             previous, load = load, load_write(design.loaded_shape("weights")).create()
             part, own = Signal.like(load.part, name=f"part_{group}"), Signal(name=f"own_{group}")
             m.d.comb += part.eq(previous.part - (parts if group else 0))

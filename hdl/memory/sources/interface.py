@@ -15,8 +15,9 @@ LATENCY = 5
 class WeightSource(wiring.Signature):
     """Interface of a source, seen from the reader.
 
-    ``available``: the next word may be taken in this cycle. ``take``: do so (only when available); the share of group g in that word is ``data[g]`` LATENCY + g cycles later,
-    for one cycle. ``restart``: the next word is the image's first again; not in the same cycle as ``take``.
+    ``available``: the next word may be taken in this cycle. ``take``: do so (only when available);
+    the share of group g in that word is ``data[g]`` LATENCY + g cycles later, for one cycle.
+    ``restart``: the next word is the image's first again; not in the same cycle as ``take``.
     """
 
     def __init__(self, design: Design) -> None:

@@ -16,11 +16,15 @@ class AddOrSubtract(wiring.Component):
     """o = a + b, or a - b."""
 
     def __init__(self) -> None:
-        super().__init__({"a": In(signed(4)), "b": In(signed(3)), "negative": In(1), "o": Out(signed(6))})
+        super().__init__(
+            {"a": In(signed(4)), "b": In(signed(3)), "negative": In(1), "o": Out(signed(6))}
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.d.comb += self.o.eq(add_with_carry(self.a, negate_if(self.negative, self.b), self.negative))
+        m.d.comb += self.o.eq(
+            add_with_carry(self.a, negate_if(self.negative, self.b), self.negative)
+        )
         m.d.sync += Signal().eq(0)
         return m
 

@@ -1,4 +1,6 @@
-"""The choice of the next token against its golden twin and the worked vectors, with idle cycles between items."""
+"""The choice of the next token against its golden twin and the worked vectors, with idle cycles
+between items.
+"""
 
 from __future__ import annotations
 

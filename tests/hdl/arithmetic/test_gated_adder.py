@@ -1,4 +1,7 @@
-"""Adders with a gated operand: the generic body exhaustively, the ECP5's carry cells proven equal to it."""
+"""Adders with a gated operand.
+
+The generic body exhaustively, the ECP5's carry cells proven equal to it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,11 @@ class Sum(wiring.Component):
 
     def __init__(self, a_bits: int, b_bits: int, bits: int, gates: tuple[str, ...]) -> None:
         self.gates, self._bits = gates, bits
-        ports: dict[str, Any] = {"a": In(signed(a_bits)), "b": In(signed(b_bits)), "o": Out(signed(bits))}
+        ports: dict[str, Any] = {
+            "a": In(signed(a_bits)),
+            "b": In(signed(b_bits)),
+            "o": Out(signed(bits)),
+        }
         super().__init__(ports | dict.fromkeys(gates, In(1)))
 
     def elaborate(self, platform: object) -> Module:
@@ -45,19 +52,29 @@ class Pair(wiring.Component):
     def __init__(self, a_shape: Shape, *, subtract: bool) -> None:
         self.a_shape, self.subtract = a_shape, subtract
         out_bits = a_shape.width + 2 + (not a_shape.signed)
-        super().__init__({"a": In(a_shape), "low": In(1), "high": In(1), "o": Out(signed(out_bits))})
+        super().__init__(
+            {"a": In(a_shape), "low": In(1), "high": In(1), "o": Out(signed(out_bits))}
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         a = Value.cast(self.a)
-        pair = gated_pair(m, technology_of(platform), a, self.low, self.high, subtract=self.subtract)
+        pair = gated_pair(
+            m, technology_of(platform), a, self.low, self.high, subtract=self.subtract
+        )
         assert pair.shape() == self.o.shape()
         m.d.comb += self.o.eq(pair)
         m.d.sync += Signal().eq(0)
         return m
 
 
-GATES = [(), ("carry",), ("negative", "enable"), ("enable", "carry"), ("negative", "enable", "carry")]
+GATES = [
+    (),
+    ("carry",),
+    ("negative", "enable"),
+    ("enable", "carry"),
+    ("negative", "enable", "carry"),
+]
 WIDTHS = [(4, 3, 5), (3, 4, 6), (2, 2, 2), (1, 3, 4)]
 
 
@@ -69,8 +86,13 @@ def wrapped(value: int, bits: int) -> int:
 
 @pytest.mark.parametrize("gates", GATES, ids="-".join)
 @pytest.mark.parametrize(("a_bits", "b_bits", "bits"), WIDTHS)
-def test_generic_sums_are_exact(a_bits: int, b_bits: int, bits: int, gates: tuple[str, ...]) -> None:
-    """Without a carry given, a negative operand is subtracted; one that is left out may be anything."""
+def test_generic_sums_are_exact(
+    a_bits: int, b_bits: int, bits: int, gates: tuple[str, ...]
+) -> None:
+    """Without a carry given, a negative operand is subtracted.
+
+    One that is left out may be anything.
+    """
     block = Sum(a_bits, b_bits, bits, gates)
 
     async def bench(ctx: Any) -> None:
@@ -94,7 +116,9 @@ def test_generic_pairs_are_exact(a_shape: Shape, subtract: bool) -> None:
     least = -(1 << a_shape.width - 1) if a_shape.signed else 0
 
     async def bench(ctx: Any) -> None:
-        for a, low, high in itertools.product(range(least, least + (1 << a_shape.width)), (0, 1), (0, 1)):
+        for a, low, high in itertools.product(
+            range(least, least + (1 << a_shape.width)), (0, 1), (0, 1)
+        ):
             for name, value in {"a": a, "low": low, "high": high}.items():
                 ctx.set(getattr(block, name), value)
             expected = low * a + (-2 if subtract else 2) * high * a
@@ -104,7 +128,9 @@ def test_generic_pairs_are_exact(a_shape: Shape, subtract: bool) -> None:
 
 
 def prove_equal(pairs: dict[str, tuple[Any, Any]], folder: Path) -> None:
-    """Prove that the ECP5 body of each pair's second block does what the generic body of the first does."""
+    """Prove that the ECP5 body of each pair's second block does what the generic body of the first
+    does.
+    """
     commands = [f"read_verilog {CARRY_CELLS}"]
     for name, (block, other) in pairs.items():
         gold = rtlil.convert(block, name=f"gold_{name}", emit_src=False)

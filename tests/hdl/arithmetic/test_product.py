@@ -1,4 +1,7 @@
-"""The shift-and-add product: exhaustive at small widths, corners and random values at those in use."""
+"""The shift-and-add product.
+
+Exhaustive at small widths, corners and random values at those in use.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ def extent(shape: Shape) -> range:
     return range(low, low + (1 << shape.width))
 
 
-def check(a_shape: Shape, b_shape: Shape, addend_bits: int, triples: list[tuple[int, int, int]]) -> None:
+def check(
+    a_shape: Shape, b_shape: Shape, addend_bits: int, triples: list[tuple[int, int, int]]
+) -> None:
     product = Product(a_shape, b_shape, addend_bits)
     names = ("a", "b", "addend")[: 3 if addend_bits else 2]
     items = [dict(zip(names, triple, strict=False)) for triple in triples]

@@ -41,7 +41,12 @@ def test_requantize(idle: float) -> None:
     rng = np.random.default_rng(1)
     block = Requantize(17, 2)
     cases = [
-        (v["acc"], v["M"], ROLES[v["role"]].shift_base(v["exponent"], "hard") + v["k"], v["role"] == "o")
+        (
+            v["acc"],
+            v["M"],
+            ROLES[v["role"]].shift_base(v["exponent"], "hard") + v["k"],
+            v["role"] == "o",
+        )
         for v in VECTORS["requantize"]
     ]
     for _ in range(500):
@@ -49,7 +54,8 @@ def test_requantize(idle: float) -> None:
         scale = int(rng.choice([128, 510, int(rng.integers(128, 511))]))
         cases.append((acc, scale, int(rng.integers(1, 29)), bool(rng.integers(2))))
     items: list[Item] = [
-        {"acc": [acc, -acc], "scale": scale, "shift": shift, "wide": wide} for acc, scale, shift, wide in cases
+        {"acc": [acc, -acc], "scale": scale, "shift": shift, "wide": wide}
+        for acc, scale, shift, wide in cases
     ]
     outputs, early = ["z", "saturated"], {"shift": 1}
     results = play(block, with_idle(items, idle), block.latency, outputs, early=early)

@@ -22,8 +22,13 @@ def test_every_code_of_every_place(name: str) -> None:
     for index in range(len(entries)):
         words, decoded = [], []
         for group in range(design.num_groups):
-            chosen = [entries[(index + 7 * (group * places + place)) % len(entries)] for place in range(places)]
-            words.append(sum(number << code.bits * place for place, (_, number) in enumerate(chosen)))
+            chosen = [
+                entries[(index + 7 * (group * places + place)) % len(entries)]
+                for place in range(places)
+            ]
+            words.append(
+                sum(number << code.bits * place for place, (_, number) in enumerate(chosen))
+            )
             trits = [trit for entry, _ in chosen for trit in entry][:lanes]
             decoded.append(sum((trit & 3) << 2 * lane for lane, trit in enumerate(trits)))
         items.append({"words": words})

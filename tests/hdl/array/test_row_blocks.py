@@ -46,16 +46,24 @@ class Bench:
         self.left_at: list[int] = []
 
     def expect(self, kind: str, blocks: int, tail_rows: int, exponent: int) -> list[np.ndarray]:
-        """Accumulators of a segment's row blocks in the order of arrival, and what must become of them."""
+        """Accumulators of a segment's row blocks in the order of arrival, and what must become of
+        them.
+        """
         design, arrivals = self.design, []
-        width, slots, half = design.post_width, design.groups_per_block, 1 << design.accumulator_bits - 1
+        width, slots, half = (
+            design.post_width,
+            design.groups_per_block,
+            1 << design.accumulator_bits - 1,
+        )
         for block in range(blocks):
             for matrix, role in enumerate(ROLES[kind]):
                 values = self.rng.integers(-half, half, design.rows)
                 arrivals.append(values)
                 for slot in range(slots):
                     rows = range(slot * width, (slot + 1) * width)
-                    keep = sum((block < blocks - 1 or r < tail_rows) << p for p, r in enumerate(rows))
+                    keep = sum(
+                        (block < blocks - 1 or r < tail_rows) << p for p, r in enumerate(rows)
+                    )
                     last = (block, matrix, slot) == (blocks - 1, len(ROLES[kind]) - 1, slots - 1)
                     place = (role, slot, block * slots + slot, keep, int(last))
                     scale = (MULTIPLIERS[matrix], int(role in WIDE), BASES[matrix] + exponent)
@@ -73,7 +81,9 @@ class Bench:
         for group, accumulators in enumerate(self.under_way):
             if accumulators is not None:
                 flags |= 1 << group
-                values[group * rows : (group + 1) * rows] = accumulators[group * rows : (group + 1) * rows]
+                values[group * rows : (group + 1) * rows] = accumulators[
+                    group * rows : (group + 1) * rows
+                ]
         ctx.set(block.block_valid, flags)
         ctx.set(block.block, values.tolist())
         await ctx.tick()
@@ -88,7 +98,9 @@ class Bench:
             self.left_at.append(self.cycle)
         self.early_shift = ctx.get(block.shift)
 
-    async def play(self, ctx: Any, kind: str, blocks: int, tail_rows: int, scale_after: int) -> None:
+    async def play(
+        self, ctx: Any, kind: str, blocks: int, tail_rows: int, scale_after: int
+    ) -> None:
         """A segment; its scale is known when ``scale_after`` row blocks have come."""
         block, exponent = self.block, int(self.rng.integers(6, 16))
         arrivals = self.expect(kind, blocks, tail_rows, exponent)
@@ -97,7 +109,10 @@ class Bench:
         await self.tick(ctx)
         ctx.set(block.load, 0)
         bases = {f"base{m}": base for m, base in enumerate(BASES)}
-        ctx.set(block.header, {"kind": KIND_CODES[kind], "blocks": blocks, "tail_rows": tail_rows, **bases})
+        ctx.set(
+            block.header,
+            {"kind": KIND_CODES[kind], "blocks": blocks, "tail_rows": tail_rows, **bases},
+        )
         for _ in range(SETTLE):
             await self.tick(ctx)
         sent = 0
@@ -107,7 +122,11 @@ class Bench:
             ctx.set(block.scale, MULTIPLIERS if done else self.rng.integers(512, size=3).tolist())
             ctx.set(block.exponent, exponent if done else int(self.rng.integers(16)))
             arriving = None
-            if sent < len(arrivals) and self.waiting < RESULT_BLOCKS and self.rng.random() >= self.idle:
+            if (
+                sent < len(arrivals)
+                and self.waiting < RESULT_BLOCKS
+                and self.rng.random() >= self.idle
+            ):
                 arriving, sent = arrivals[sent], sent + 1
             await self.tick(ctx, arriving)
             assert self.cycle < 10000, "values are missing"
@@ -122,7 +141,12 @@ def test_values_leave_in_order_with_what_they_are(rows: int, width: int, idle: f
 
     async def run(ctx: Any) -> None:
         for kind, blocks, scale_after in (
-            ("gates", 9, RESULT_BLOCKS), ("output", 1, 1), ("glu", 7, 3), ("down", 2, 0), ("gates", 1, 2), ("head", 5, 5)
+            ("gates", 9, RESULT_BLOCKS),
+            ("output", 1, 1),
+            ("glu", 7, 3),
+            ("down", 2, 0),
+            ("gates", 1, 2),
+            ("head", 5, 5),
         ):
             for tail_rows in {1, rows, max(1, rows - 3)}:
                 await bench.play(ctx, kind, blocks, tail_rows, scale_after)
@@ -133,7 +157,10 @@ def test_values_leave_in_order_with_what_they_are(rows: int, width: int, idle: f
 
 
 def test_a_waiting_scale_delays_values_by_no_more_than_the_queue() -> None:
-    """The first values leave LATENCY cycles after the arrival of the last group; those that waited, without a gap."""
+    """The first values leave LATENCY cycles after the arrival of the last group.
+
+    Those that waited, without a gap.
+    """
     design = small_design(8, 4, 37, post_width=2, max_rows=9 * 8)
     bench = Bench(design, 0.0)
 
@@ -141,9 +168,13 @@ def test_a_waiting_scale_delays_values_by_no_more_than_the_queue() -> None:
         await bench.play(ctx, "head", 9, 8, 0)
         start = bench.left_at[0] - LATENCY - (design.num_groups - 1)
         assert start == 1 + SETTLE
-        assert bench.left_at == list(range(bench.left_at[0], bench.left_at[0] + 9 * design.groups_per_block))
+        assert bench.left_at == list(
+            range(bench.left_at[0], bench.left_at[0] + 9 * design.groups_per_block)
+        )
         del bench.left_at[:]
         await bench.play(ctx, "gates", 5, 8, 15)
-        assert bench.left_at == list(range(bench.left_at[0], bench.left_at[0] + 15 * design.groups_per_block))
+        assert bench.left_at == list(
+            range(bench.left_at[0], bench.left_at[0] + 15 * design.groups_per_block)
+        )
 
     simulate(bench.block, run)

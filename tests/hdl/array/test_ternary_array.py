@@ -48,7 +48,9 @@ def test_vector() -> None:
 
 @pytest.mark.parametrize(("rows", "columns"), [(4, 2 * CHAIN), (8, CHAIN // 2)])
 def test_one_adder_for_each_lane_and_no_multiplier(rows: int, columns: int) -> None:
-    text = rtlil.convert(TernaryArray(small_design(rows, columns, 64)), name="array", emit_src=False)
+    text = rtlil.convert(
+        TernaryArray(small_design(rows, columns, 64)), name="array", emit_src=False
+    )
     assert not forbidden_cells(text)
     assert text.count("cell $add ") == rows * columns
     assert "cell $sub " not in text

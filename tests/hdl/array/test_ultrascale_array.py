@@ -1,5 +1,8 @@
 # amaranth: UnusedElaboratable=no
-"""The ternary array in UltraScale+ cells: the cycles of the generic body, and the cells it takes."""
+"""The ternary array in UltraScale+ cells.
+
+The cycles of the generic body, and the cells it takes.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from hdl.toolchain.audit import forbidden_cells
 from hdl.toolchain.ultrascale_audit import ultrascale_area, ultrascale_cells
 from hdl.toolchain.yosys import YosysError
 from mmfree.chip.design import Design
-from sim.simulators.verilator import SimulatorError
+from sim.simulators.runner import SimulationFailed
 from tests.hdl.toolchain.test_audit import Multiplier
 from tests.support.hdl import bench
 from tests.support.hdl.ultrascale import prove_equal, replay
@@ -31,7 +34,10 @@ Cycle = dict[str, Any]
 
 
 def random_cycles(design: Design, num_cycles: int) -> Iterator[Cycle]:
-    """Tiles of any values, with and without idle cycles; blocks of any length, and of none: flags in any order."""
+    """Tiles of any values, with and without idle cycles.
+
+    Blocks of any length, and of none: flags in any order.
+    """
     rng = np.random.default_rng(design.lanes)
     for n in range(num_cycles):
         corners = rng.choice([-128, -127, -1, 0, 1, 127], design.columns)
@@ -39,7 +45,9 @@ def random_cycles(design: Design, num_cycles: int) -> Iterator[Cycle]:
             "valid": n < num_cycles // 3 or rng.random() < 0.5,
             "first": n == 0 or rng.random() < 0.3,
             "last": rng.random() < 0.3,
-            "x": np.where(rng.random(design.columns) < 0.5, corners, rng.integers(-128, 128, design.columns)),
+            "x": np.where(
+                rng.random(design.columns) < 0.5, corners, rng.integers(-128, 128, design.columns)
+            ),
             "trits": rng.integers(-1, 2, (design.rows, design.columns)),
         }
 
@@ -48,11 +56,23 @@ def largest_sums(design: Design) -> Iterator[Cycle]:
     """Blocks of the widest vector, with equal values and equal weights; alternating, too."""
     tiles, shape = design.max_tiles, (design.rows, design.columns)
     alternating = np.resize([1, -1], shape)
-    for trits in (np.full(shape, -1), np.full(shape, 0), np.full(shape, 1), alternating, -alternating):
+    for trits in (
+        np.full(shape, -1),
+        np.full(shape, 0),
+        np.full(shape, 1),
+        alternating,
+        -alternating,
+    ):
         for value in (-128, 127, 0, -1):
             for tile in range(tiles):
                 x = np.full(design.columns, value)
-                yield {"valid": 1, "first": tile == 0, "last": tile == tiles - 1, "x": x, "trits": trits}
+                yield {
+                    "valid": 1,
+                    "first": tile == 0,
+                    "last": tile == tiles - 1,
+                    "x": x,
+                    "trits": trits,
+                }
 
 
 def code(trits: NDArray[Any]) -> int:
@@ -61,10 +81,19 @@ def code(trits: NDArray[Any]) -> int:
 
 
 def play(design: Design, cycles: list[Cycle]) -> None:
-    """Tiles into the generic body; each group's weights as many cycles later as they must be. What is left in the pipeline comes out."""
+    """Tiles into the generic body; each group's weights as many cycles later as they must be.
+
+    What is left in the pipeline comes out.
+    """
     array = TernaryArray(design)
     rows = design.group_rows
-    idle = {"valid": 0, "first": 1, "last": 1, "x": np.full(design.columns, 5), "trits": cycles[0]["trits"]}
+    idle = {
+        "valid": 0,
+        "first": 1,
+        "last": 1,
+        "x": np.full(design.columns, 5),
+        "trits": cycles[0]["trits"],
+    }
     cycles = [*cycles, *[idle] * (array.latency + design.num_groups)]
 
     async def testbench(ctx: Any) -> None:
@@ -103,7 +132,11 @@ def test_every_cycle_is_that_of_the_generic_body(
 
 @pytest.mark.parametrize("columns", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_row_is_proven_equal_for_all_inputs(columns: int, tmp_path: Path) -> None:
-    """A pair of lanes with its accumulator: every pair of weights, of activations, and of their successors; with four lanes the tree, too (a minute)."""
+    """A pair of lanes with its accumulator.
+
+    Every pair of weights, of activations, and of their successors; with four lanes the tree, too (a
+    minute).
+    """
     prove_equal(TernaryArray(small_design(1, columns, columns)), tmp_path, clocked=True)
 
 
@@ -123,10 +156,14 @@ def test_a_wrong_pair_would_be_found(
         prove_equal(TernaryArray(small_design(1, 2, 2)), tmp_path, clocked=True)
 
 
-def test_a_wrong_sign_in_the_tree_would_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hdl.array.lane_pairs._inverted_signs", lambda ca, pa, cb, pb: (ca ^ pa, cb ^ pb))
+def test_a_wrong_sign_in_the_tree_would_be_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "hdl.array.lane_pairs._inverted_signs", lambda ca, pa, cb, pb: (ca ^ pa, cb ^ pb)
+    )
     recording = recorded(small_design(2, 4, 12), monkeypatch)
-    with pytest.raises(SimulatorError, match=r"cycle [0-9]+: o is "):
+    with pytest.raises(SimulationFailed, match=r"cycle [0-9]+: o is "):
         replay(recording, tmp_path)
 
 
@@ -136,7 +173,9 @@ def test_a_pair_of_lanes_is_a_slice() -> None:
     design = small_design(rows, columns, 1024)
     text = array_rtlil(design, Technology.ULTRASCALE_PLUS)
     tree = sum((columns >> level) * (7 + level) for level in range(2, 5))
-    assert text.count(r"cell \LUT6_2 ") == rows * (8 * columns // 2 + tree + design.accumulator_bits)
+    assert text.count(r"cell \LUT6_2 ") == rows * (
+        8 * columns // 2 + tree + design.accumulator_bits
+    )
     chains = columns // 2 + 2 * (columns // 2 - 1) + -(-design.accumulator_bits // 8)
     assert text.count(r"cell \CARRY8 ") == rows * chains
     assert "cell $add " not in text
@@ -171,7 +210,17 @@ def test_a_multiplier_becomes_a_dsp_block() -> None:
 
 
 def test_cells_are_counted_by_the_luts_they_take() -> None:
-    cells = {"LUT6_2": 3, "LUT2": 2, "INV": 1, "SRL16E": 4, "RAM64M8": 2, "CARRY8": 5, "FDRE": 6, "FDSE": 1, "BUFG": 1}
+    cells = {
+        "LUT6_2": 3,
+        "LUT2": 2,
+        "INV": 1,
+        "SRL16E": 4,
+        "RAM64M8": 2,
+        "CARRY8": 5,
+        "FDRE": 6,
+        "FDSE": 1,
+        "BUFG": 1,
+    }
     assert ultrascale_area(cells) == {
         "lut": 6,
         "shift_register_lut": 4,

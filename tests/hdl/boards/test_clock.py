@@ -1,4 +1,7 @@
-"""PLL settings: within what the device takes, never above the clock asked for, and at most 1 % below."""
+"""PLL settings.
+
+Within what the device takes, never above the clock asked for, and at most 1 % below.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from hdl.boards.clock import (
     ECP5Clock,
     pll_for,
 )
+from mmfree.errors import InputError
 
 
 def check(pll: PLL) -> None:
@@ -66,22 +70,29 @@ def test_no_setting_comes_nearer() -> None:
 
 
 def test_impossible_clocks_are_refused() -> None:
-    with pytest.raises(ValueError, match=re.escape("--clock must lie in 3.125..400 MHz, got 500")):
+    with pytest.raises(InputError, match=re.escape("--clock must lie in 3.125..400 MHz, got 500")):
         pll_for(25e6, 500e6)
-    with pytest.raises(ValueError, match=re.escape("--clock must lie in 3.125..400 MHz, got 1")):
+    with pytest.raises(InputError, match=re.escape("--clock must lie in 3.125..400 MHz, got 1")):
         pll_for(25e6, 1e6)
-    with pytest.raises(ValueError, match=re.escape("a PLL takes 8..400 MHz, got 5")):
+    with pytest.raises(InputError, match=re.escape("a PLL takes 8..400 MHz, got 5")):
         pll_for(5e6, 100e6)
-    with pytest.raises(ValueError, match=re.escape("no PLL setting makes 3.125 MHz, or up to 1 % less, from 27 MHz")):
+    with pytest.raises(
+        InputError,
+        match=re.escape("no PLL setting makes 3.125 MHz, or up to 1 % less, from 27 MHz"),
+    ):
         pll_for(27e6, 3.125e6)
 
 
 def test_the_instance_has_these_settings() -> None:
-    """The output is outside the loop, and the lock drives the global reset, by registers that this does not hold."""
+    """The output is outside the loop, and the lock drives the global reset, by registers that this
+    does not hold.
+    """
 
     text = rtlil.convert(ECP5Clock(pll_for(25e6, 140e6)), name="top", emit_src=False)
     parameters = dict(re.findall(r"parameter (?:signed )?\\(\w+) (\S+)", text))
-    assert {name: int(parameters[name]) for name in ("CLKI_DIV", "CLKFB_DIV", "CLKOP_DIV", "CLKOS_DIV")} == {
+    assert {
+        name: int(parameters[name]) for name in ("CLKI_DIV", "CLKFB_DIV", "CLKOP_DIV", "CLKOS_DIV")
+    } == {
         "CLKI_DIV": 1,
         "CLKFB_DIV": 14,
         "CLKOP_DIV": 2,

@@ -1,4 +1,7 @@
-"""A whole small accelerator over its serial line: what a host sees is what the golden model says."""
+"""A whole small accelerator over its serial line.
+
+What a host sees is what the golden model says.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,11 @@ def play(scene: Callable[[System, SerialHost, Any], Coroutine[Any, Any, None]]) 
 async def ask(host: SerialHost, token: int, begin: bool, temperature: int = 0) -> dict[str, int]:
     """Play a token, and take the result."""
     await host.write_fields(
-        "request.payload", token__id=token, token__begin=int(begin), temperature=temperature, limit=1
+        "request.payload",
+        token__id=token,
+        token__begin=int(begin),
+        temperature=temperature,
+        limit=1,
     )
     await host.write("request")
     while not await host.read("result.valid"):

@@ -14,8 +14,13 @@ from tests.support.hdl.values import small_design
 DESIGN = small_design(8, 4, 4)
 
 
-async def run(ctx: Any, block: Requests, request: dict[str, int], rows: list[int], abort_at: int = -1) -> list[tuple[int, int, int, int]]:
-    """Send a request, and answer each token with the next of ``rows``, after a while; returns (id, begin, row, last) of every token."""
+async def run(
+    ctx: Any, block: Requests, request: dict[str, int], rows: list[int], abort_at: int = -1
+) -> list[tuple[int, int, int, int]]:
+    """Send a request, and answer each token with the next of ``rows``, after a while.
+
+    Returns (id, begin, row, last) of every token.
+    """
     rng, seen = random.Random(3), []
     assert ctx.get(block.request.ready) == 0
     ctx.set(block.play.ready, 1)
@@ -73,7 +78,10 @@ REQUEST = {"id": 1, "begin": 1, "limit": 3, "stop": 0, "stops": 0}
     ],
 )
 def test_requests_end_where_they_should(
-    change: dict[str, int], rows: list[int], abort_at: int, expected: list[tuple[int, int, int, int]]
+    change: dict[str, int],
+    rows: list[int],
+    abort_at: int,
+    expected: list[tuple[int, int, int, int]],
 ) -> None:
     block = Requests(DESIGN)
 

@@ -1,4 +1,7 @@
-"""The register map: complete for the accelerator, and derived from any signature by the same rules."""
+"""The register map.
+
+Complete for the accelerator, and derived from any signature by the same rules.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from hdl.accelerator import Accelerator
 from hdl.control.counters import COUNTER_BITS, COUNTERS
 from hdl.link.register_map import register_map
 from mmfree.chip.registers import MAX_REGISTERS, Register, RegisterMap
+from mmfree.errors import InputError
 from tests.support.sim.shapes import ADDITION, ODD, Shape
 
 ORDER = data.StructLayout({"item": data.StructLayout({"id": 40, "new": 1}), "count": 5})
@@ -69,16 +73,24 @@ def test_every_kind_of_port() -> None:
         "busy": ("flag", (6,), 2, 1),
         "refused": ("flag", (6,), 3, 1),
     }
-    assert found.write["order.payload"].fields == {"item.id": (0, 40), "item.new": (40, 1), "count": (41, 5)}
+    assert found.write["order.payload"].fields == {
+        "item.id": (0, 40),
+        "item.new": (40, 1),
+        "count": (41, 5),
+    }
     assert found.read["parcel.payload"].fields == {"row": (0, 7), "last": (7, 1)}
 
 
 def test_frames_and_values() -> None:
     found = register_map(EVERY_KIND)
-    assert found.write["key"].write_frames(0x0102030405060708090A) == bytes.fromhex("850a090807 8606050403 8702010000")
+    assert found.write["key"].write_frames(0x0102030405060708090A) == bytes.fromhex(
+        "850a090807 8606050403 8702010000"
+    )
     assert found.write["order"].write_frames(0) == bytes([0x82, 0, 0, 0, 0])
     assert found.read["level"].read_frames() == bytes([2, 3, 4])
-    assert found.read["level"].value_of(bytes(range(12))) == int.from_bytes(bytes(range(10)), "little")
+    assert found.read["level"].value_of(bytes(range(12))) == int.from_bytes(
+        bytes(range(10)), "little"
+    )
     assert found.read["busy"].value_of(bytes([0b100, 0, 0, 0])) == 1
     assert found.read["refused"].value_of(bytes([0b10111, 0, 0, 0])) == 0
 
@@ -95,9 +107,18 @@ def test_a_host_reaches_every_port_of_the_accelerator(shape: Shape) -> None:
             assert payload.bits == BitShape.cast(member.signature.members["payload"].shape).width
             assert name in found.write
         else:
-            assert (found.write if member.flow == In else found.read)[name].bits == BitShape.cast(member.shape).width
-    assert {r.name for r in found.write.values() if r.kind == "strobe"} == {"abort", "seed_enable", "load_enable", "state_enable"}
-    assert {"token.id", "token.begin", "limit", "temperature"} < set(found.write["request.payload"].fields)
+            assert (found.write if member.flow == In else found.read)[name].bits == BitShape.cast(
+                member.shape
+            ).width
+    assert {r.name for r in found.write.values() if r.kind == "strobe"} == {
+        "abort",
+        "seed_enable",
+        "load_enable",
+        "state_enable",
+    }
+    assert {"token.id", "token.begin", "limit", "temperature"} < set(
+        found.write["request.payload"].fields
+    )
     assert found.read["counters"].bits == COUNTER_BITS * len(COUNTERS)
     for registers in (found.write, found.read):
         taken = [n for r in registers.values() if r.kind != "flag" for n in r.numbers]
@@ -110,7 +131,10 @@ def test_builds_differ_in_their_identity() -> None:
         return register_map(Signature({"a": In(4), **ports}), "x").identity
 
     assert identity() == register_map(Signature({"a": In(4)}), "x").identity
-    assert len({identity(), identity(b=In(1)), register_map(Signature({"a": In(4)}), "y").identity}) == 3
+    assert (
+        len({identity(), identity(b=In(1)), register_map(Signature({"a": In(4)}), "y").identity})
+        == 3
+    )
 
 
 def test_it_is_json() -> None:
@@ -123,7 +147,13 @@ def test_it_is_json() -> None:
 
 def test_too_many_registers_are_refused() -> None:
     register_map(Signature({"wide": In(32 * MAX_REGISTERS)}))
-    with pytest.raises(ValueError, match="a host would need 129 registers to write, and a frame can name 128: a smaller post_width"):
+    with pytest.raises(
+        InputError,
+        match=(
+            "a host would need 129 registers to write, and a frame can name 128: a smaller"
+            " post_width"
+        ),
+    ):
         register_map(Signature({"wide": In(32 * MAX_REGISTERS + 1)}))
-    with pytest.raises(ValueError, match="a host would need 129 registers to read"):
+    with pytest.raises(InputError, match="a host would need 129 registers to read"):
         register_map(Signature({"wide": Out(32 * MAX_REGISTERS)}))

@@ -1,4 +1,7 @@
-"""The register port: every kind of register, one transfer for each send and take, and frames that are cut off."""
+"""The register port.
+
+Every kind of register, one transfer for each send and take, and frames that are cut off.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ class Host:
         self.parcels: list[int] = []
 
     async def tick(self) -> None:
-        """One cycle; the component takes an order if ``ready``, and offers the first of ``parcels``."""
+        """One cycle; the component takes an order if ``ready``, and offers the first of
+        ``parcels``.
+        """
         ctx, target = self._ctx, self._port.target
         ctx.set(target.order.ready, self.ready)
         ctx.set(target.parcel.valid, bool(self.parcels))
@@ -102,7 +107,9 @@ def test_values_are_written(idle: float) -> None:
         assert ctx.get(target.key) == key
         assert ctx.get(target.mode) == 0
         await host.write("mode", 1)
-        await host.send(MAP.write["key"].write_frames(0x55 << 32)[WORD_BYTES + 1 :][: WORD_BYTES + 1])
+        await host.send(
+            MAP.write["key"].write_frames(0x55 << 32)[WORD_BYTES + 1 :][: WORD_BYTES + 1]
+        )
         assert ctx.get(target.key) == 0x2A_0000005589ABCDEF
         assert ctx.get(target.mode) == 1
         assert host.strobes == {"abort": 0, "key_enable": 0}
@@ -204,7 +211,9 @@ def test_a_broken_byte_drops_its_frame() -> None:
 def test_the_port_of_a_whole_accelerator_is_small() -> None:
     """No multiplier; its LUTs and registers are counted, so that growth is seen."""
     signature = signature_of(ADDITION)
-    text = rtlil.convert(RegisterPort(signature, register_map(signature)), name="port", emit_src=False)
+    text = rtlil.convert(
+        RegisterPort(signature, register_map(signature)), name="port", emit_src=False
+    )
     assert not forbidden_cells(text)
     cells = ecp5_cells({"port.il": text}, "port")
     assert luts(cells) < 800, luts(cells)

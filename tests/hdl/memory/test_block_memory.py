@@ -1,5 +1,8 @@
 # amaranth: UnusedElaboratable=no
-"""Block memories: plans of banks, and the same cycles on the plain body, on the ECP5's, and on Yosys' own mapping."""
+"""Block memories.
+
+Plans of banks, and the same cycles on the plain body, on the ECP5's, and on Yosys' own mapping.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,11 @@ from hdl.memory.block_memory import BlockMemory
 from hdl.toolchain.audit import ecp5_cells
 from hdl.toolchain.emit import convert_verilog
 from hdl.toolchain.yosys import run_yosys
+from mmfree.errors import InputError
 from sim.simulators.runner import build, run
 from tests.support.hdl.bench import simulate
 
-CELL_MODELS = Path(__file__).parents[3] / "sim" / "ecp5_cells.v"
+CELL_MODELS = Path(__file__).parents[3] / "sim" / "simulators" / "ecp5_cells.v"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,10 @@ class Cycle:
 
 
 def traffic(shape: Shape, num_cycles: int = 600, seed: int = 0) -> list[Cycle]:
-    """Part-wise writes, idle cycles, and reads of words written a little earlier, of the banks' ends, and of any; reads that collide or are not enabled come, but nothing is promised of them."""
+    """Part-wise writes, idle cycles, and reads of words written a little earlier, of the banks'
+    ends, and of any; reads that collide or are not enabled come, but nothing is promised of
+    them.
+    """
     rng = random.Random(seed)
     words = shape.initial()
     words += [0] * (shape.depth - len(words))
@@ -177,7 +184,12 @@ def test_memories_of_the_ecp5_do_the_same(shape: Shape, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    [Shape(13, 5, 300), Shape(18, 3, 2797), Shape(18, 3, 2797, fabric_registers=True), Shape(18, 1, 2797, reads=2)],
+    [
+        Shape(13, 5, 300),
+        Shape(18, 3, 2797),
+        Shape(18, 3, 2797, fabric_registers=True),
+        Shape(18, 1, 2797, reads=2),
+    ],
     ids=str,
 )
 def test_blocks_rest_unless_their_own_bank_is_read(shape: Shape, tmp_path: Path) -> None:
@@ -195,9 +207,14 @@ def test_blocks_rest_unless_their_own_bank_is_read(shape: Shape, tmp_path: Path)
         for port in range(shape.reads)
         if cycle.inputs[f"enable_{port}"]
     ]
-    expected = sum(bank.blocks * sum(bank.start <= word < bank.start + bank.depth for word in reads) for bank in banks)
+    expected = sum(
+        bank.blocks * sum(bank.start <= word < bank.start + bank.depth for word in reads)
+        for bank in banks
+    )
     assert json.loads((tmp_path / "enabled.json").read_text()) == expected
-    of_all = sum(bank.blocks * min(bank.depth, shape.depth - bank.start) for bank in banks) / shape.depth
+    of_all = (
+        sum(bank.blocks * min(bank.depth, shape.depth - bank.start) for bank in banks) / shape.depth
+    )
     # A copy serves two ports: of a read's blocks, those of the other banks rest.
     assert block.resting_blocks() == pytest.approx(block.blocks() - of_all)
     assert bool(block.resting_blocks()) == (len(banks) > 1)
@@ -209,10 +226,16 @@ def test_blocks_rest_unless_their_own_bank_is_read(shape: Shape, tmp_path: Path)
 def test_the_cell_models_agree_with_what_yosys_makes_of_a_memory(
     shape: Shape, tmp_path: Path
 ) -> None:
-    """Initial values, addresses, write enables and halves of words: the plain body, mapped by Yosys, on the same models."""
+    """Initial values, addresses, write enables and halves of words.
+
+    The plain body, mapped by Yosys, on the same models.
+    """
     text = rtlil.convert(shape.block(), name="block", emit_src=False)
-    # A word that is read while it is written may be anything: Yosys then adds no logic that keeps the old one.
-    text, ports = re.subn(r"(COLLISION_X_MASK )(\d+)'[01]+", lambda m: f"{m[1]}{m[2]}'{'1' * int(m[2])}", text)
+    # A word that is read while it is written may be anything: Yosys then adds no logic that keeps
+    # the old one.
+    text, ports = re.subn(
+        r"(COLLISION_X_MASK )(\d+)'[01]+", lambda m: f"{m[1]}{m[2]}'{'1' * int(m[2])}", text
+    )
     assert ports == 1
     (tmp_path / "block.il").write_text(text)
     commands = [
@@ -323,5 +346,5 @@ def test_banks_hold_the_memory_in_the_fewest_blocks(
     ],
 )
 def test_what_no_memory_can_be_is_refused(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         BlockMemory("words", **arguments)

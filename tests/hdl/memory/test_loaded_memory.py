@@ -32,7 +32,9 @@ def test_words_are_written_and_read(bits: int, parity: bool, fabric_registers: b
     assert shape.parts * shape.part_bits >= bits + parity
     initial = [shape.with_parity(word) for word in (3, 1, 2, 0, 7)]
     reads = 1 if fabric_registers else 2
-    block = LoadedMemory("words", shape, reads=reads, fabric_registers=fabric_registers, contents=initial)
+    block = LoadedMemory(
+        "words", shape, reads=reads, fabric_registers=fabric_registers, contents=initial
+    )
     assert block.latency == 2 + 3 * fabric_registers
     rng = random.Random(bits)
     values = [rng.getrandbits(bits) for _ in range(5)]
@@ -47,7 +49,9 @@ def test_words_are_written_and_read(bits: int, parity: bool, fabric_registers: b
                 ctx.set(getattr(block, f"address_{port}"), 4 - 4 * port)
         data = [int(ctx.get(getattr(block, f"data_{port}"))) for port in range(reads)]
         await ctx.tick()
-        return [(word, int(ctx.get(getattr(block, f"wrong_{port}")))) for port, word in enumerate(data)]
+        return [
+            (word, int(ctx.get(getattr(block, f"wrong_{port}")))) for port, word in enumerate(data)
+        ]
 
     async def bench(ctx: Any) -> None:
         assert await read(ctx, *(1, 4)[:reads]) == [(1, 0), (7, 0)][:reads]

@@ -12,10 +12,17 @@ from tests.support.hdl.bench import simulate, to_python
 from tests.support.hdl.values import IDLE
 
 
-@pytest.mark.parametrize(("columns", "width", "words"), [(2, 1, 3), (4, 4, 5), (8, 2, 1), (4, 1, 8)])
+@pytest.mark.parametrize(
+    ("columns", "width", "words"), [(2, 1, 3), (4, 4, 5), (8, 2, 1), (4, 1, 8)]
+)
 @pytest.mark.parametrize("idle", IDLE)
-def test_groups_are_written_and_words_are_read(columns: int, width: int, words: int, idle: float) -> None:
-    """Whole groups, padding and all, whatever ``keep`` says; a read of the cycle after a write sees it."""
+def test_groups_are_written_and_words_are_read(
+    columns: int, width: int, words: int, idle: float
+) -> None:
+    """Whole groups, padding and all, whatever ``keep`` says.
+
+    a read of the cycle after a write sees it.
+    """
     memory, rng = VectorMemory(columns, width, words), random.Random(words)
     groups = words * columns // width
     held = [0] * words * columns
@@ -31,7 +38,10 @@ def test_groups_are_written_and_words_are_read(columns: int, width: int, words: 
             if number >= groups and not (enable and word == group * width // columns):
                 due[number + memory.LATENCY] = held[word * columns : (word + 1) * columns]
             for name, value in {
-                "group": group, "enable": enable, "keep": rng.getrandbits(width), "data": values
+                "group": group,
+                "enable": enable,
+                "keep": rng.getrandbits(width),
+                "data": values,
             }.items():
                 ctx.set(getattr(memory.write, name), value)
             ctx.set(memory.read_address, word)
@@ -44,7 +54,9 @@ def test_groups_are_written_and_words_are_read(columns: int, width: int, words: 
     simulate(memory, bench)
 
 
-@pytest.mark.parametrize(("columns", "width", "words"), [(2, 1, 3), (4, 4, 5), (8, 2, 1), (32, 4, 12)])
+@pytest.mark.parametrize(
+    ("columns", "width", "words"), [(2, 1, 3), (4, 4, 5), (8, 2, 1), (32, 4, 12)]
+)
 @pytest.mark.parametrize("idle", IDLE)
 def test_groups_are_written_and_read(columns: int, width: int, words: int, idle: float) -> None:
     """A read of the cycle after a write sees it; written and read in every cycle, and with gaps."""
@@ -63,7 +75,10 @@ def test_groups_are_written_and_read(columns: int, width: int, words: int, idle:
             if number >= groups and not (enable and group == written):
                 due[number + memory.LATENCY] = held[group]
             for name, value in {
-                "group": written, "enable": enable, "keep": rng.getrandbits(width), "data": values
+                "group": written,
+                "enable": enable,
+                "keep": rng.getrandbits(width),
+                "data": values,
             }.items():
                 ctx.set(getattr(memory.write, name), value)
             ctx.set(memory.group, group)

@@ -1,4 +1,7 @@
-"""The check of the weights against zlib's CRC-32: clean segments pass, every single flipped bit is found."""
+"""The check of the weights against zlib's CRC-32.
+
+Clean segments pass, every single flipped bit is found.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,30 @@ DESIGNS = [
 ]
 
 
-async def check(ctx: Any, block: WeightCheck, design: Design, words: list[int], idle: float, rng: np.random.Generator) -> bool:
-    """Send a segment, its check word last, the share of group g g cycles late; returns the fault flag."""
-    sent = with_idle([{"index": index} for index in range(len(words))], idle, seed=int(rng.integers(1000)))
+async def check(
+    ctx: Any,
+    block: WeightCheck,
+    design: Design,
+    words: list[int],
+    idle: float,
+    rng: np.random.Generator,
+) -> bool:
+    """Send a segment, its check word last, the share of group g g cycles late.
+
+    Returns the fault flag.
+    """
+    sent = with_idle(
+        [{"index": index} for index in range(len(words))], idle, seed=int(rng.integers(1000))
+    )
     cycles = len(sent) + block.latency - 1
     for cycle in range(cycles):
         now = sent[cycle] if cycle < len(sent) else None
         left = len(words) - now["index"] if now is not None else 0
-        for flag, value in ((block.valid, left > 1), (block.last, left == 2), (block.check, left == 1)):
+        for flag, value in (
+            (block.valid, left > 1),
+            (block.last, left == 2),
+            (block.check, left == 1),
+        ):
             ctx.set(flag, value)
         for group in range(design.num_groups):
             then = sent[cycle - group] if 0 <= cycle - group < len(sent) else None
@@ -47,15 +66,27 @@ def segment(design: Design, count: int, rng: np.random.Generator) -> list[int]:
     size = -(-design.word_bits // 8)
     words = rng.integers(0, 256, (count, size)).astype(np.uint8)
     words[:, -1] &= 0xFF >> (-design.word_bits % 8)
-    return [*(int.from_bytes(word.tobytes(), "little") for word in words), check_word(words, design)]
+    return [
+        *(int.from_bytes(word.tobytes(), "little") for word in words),
+        check_word(words, design),
+    ]
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda d: f"{d.num_groups} of {d.group_bits} bits")
 def test_clean_segments_pass_and_flipped_bits_are_found(design: Design) -> None:
-    """Segments shorter and longer than a page, one after another; faults in weights and in the check word."""
+    """Segments shorter and longer than a page, one after another.
+
+    Faults in weights and in the check word.
+    """
     rng = np.random.default_rng(1)
     block = WeightCheck(design)
-    pages = [1, design.page_words - 1, design.page_words, design.page_words + 1, 2 * design.page_words + 3]
+    pages = [
+        1,
+        design.page_words - 1,
+        design.page_words,
+        design.page_words + 1,
+        2 * design.page_words + 3,
+    ]
 
     async def bench(ctx: Any) -> None:
         for count in [max(1, n) for n in pages]:

@@ -20,7 +20,10 @@ COLUMNS = 4
 @pytest.mark.parametrize("reads_u", [0, 1])
 @pytest.mark.parametrize("idle", IDLE)
 def test_every_passing_gives_the_golden_vector(size: int, reads_u: int, idle: float) -> None:
-    """Two vectors of three passings; beyond their end activations are 0, whatever the memory holds there."""
+    """Two vectors of three passings.
+
+    Beyond their end activations are 0, whatever the memory holds there.
+    """
     rng = np.random.default_rng(size)
     tiles = -(-size // COLUMNS)
     block = Activations(small_design(2, COLUMNS, size))
@@ -37,7 +40,9 @@ def test_every_passing_gives_the_golden_vector(size: int, reads_u: int, idle: fl
         waiting, fresh_words = list(beats), list(range(tiles))
         while waiting or due:
             valid = bool(waiting) and rng.random() >= idle
-            fresh, tile = waiting.pop(0) if valid else (bool(rng.integers(2)), int(rng.integers(tiles)))
+            fresh, tile = (
+                waiting.pop(0) if valid else (bool(rng.integers(2)), int(rng.integers(tiles)))
+            )
             flags = {"valid": valid, "first": tile == 0, "last": tile == tiles - 1, "fresh": fresh}
             for name, value in flags.items():
                 ctx.set(block.beat[name], int(value))
@@ -49,7 +54,11 @@ def test_every_passing_gives_the_golden_vector(size: int, reads_u: int, idle: fl
             answers.append(tile if valid and fresh else None)
             other = rng.integers(-32768, 32768, COLUMNS).tolist()
             # Only on the first passing the memory counts.
-            read = other if answer is None else words[answer * COLUMNS : (answer + 1) * COLUMNS].tolist()
+            read = (
+                other
+                if answer is None
+                else words[answer * COLUMNS : (answer + 1) * COLUMNS].tolist()
+            )
             ctx.set(block.u, read if reads_u else other)
             ctx.set(block.x, other if reads_u else read)
             if valid:
@@ -59,13 +68,21 @@ def test_every_passing_gives_the_golden_vector(size: int, reads_u: int, idle: fl
             saturated += ctx.get(block.saturated).bit_count()
             if ctx.get(block.fresh).valid:
                 tile = fresh_words.pop(0)
-                assert to_python(ctx.get(block.q)) == q[tile * COLUMNS : (tile + 1) * COLUMNS].tolist()
-                assert (ctx.get(block.fresh).first, ctx.get(block.fresh).last) == (tile == 0, tile == tiles - 1)
+                assert (
+                    to_python(ctx.get(block.q)) == q[tile * COLUMNS : (tile + 1) * COLUMNS].tolist()
+                )
+                assert (ctx.get(block.fresh).first, ctx.get(block.fresh).last) == (
+                    tile == 0,
+                    tile == tiles - 1,
+                )
             beat = ctx.get(block.o_beat)
             assert beat.valid == (cycle in due)
             if cycle in due:
                 tile, first, last = due.pop(cycle)
-                assert to_python(ctx.get(block.activations)) == q[tile * COLUMNS : (tile + 1) * COLUMNS].tolist()
+                assert (
+                    to_python(ctx.get(block.activations))
+                    == q[tile * COLUMNS : (tile + 1) * COLUMNS].tolist()
+                )
                 assert (beat.first, beat.last) == (first, last)
         assert not fresh_words
 

@@ -1,4 +1,4 @@
-"""The forget gate against its golden twin and the worked vectors, with idle cycles between items."""
+"""The forget gate against its golden twin and the worked vectors, with idle cycles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ LATE = {"entry": -INDEX_LATENCY - TABLE_LATENCY}
 @pytest.mark.parametrize("idle", IDLE)
 @pytest.mark.parametrize("gate", ["hard", "signed"])
 def test_hard_gates(gate: str, idle: float) -> None:
-    """Every second item goes by the table, as i and gate do: that changes nothing for the others."""
+    """Every second item goes by the table, as i and gate do.
+
+    That changes nothing for the others.
+    """
     block, code = ForgetGate(2), GATES.index(gate)
     sums = [(v["z"], v["bias"]) for v in VECTORS["gate"] if v["gate"] == gate]
     ends = [-128, -129, 127, 128, 20, -256, -257, 256, 257]
@@ -40,7 +43,8 @@ def test_table_gate_gives_the_index_then_the_entry() -> None:
     block = ForgetGate(1)
     sums = [(z, bias) for z in [*INT16_CORNERS, 127, 128, -128, -129] for bias in (0, 5, -5)]
     items: list[Item] = [
-        {"z": [z], "bias": [b], "gate": BY_TABLE, "entry": [entry]} for entry, (z, b) in enumerate(sums, -20)
+        {"z": [z], "bias": [b], "gate": BY_TABLE, "entry": [entry]}
+        for entry, (z, b) in enumerate(sums, -20)
     ]
     indices = play(block, items, INDEX_LATENCY, ["index"], early=LATE)
     results = play(block, items, block.latency, ["o", "saturated"], early=LATE)

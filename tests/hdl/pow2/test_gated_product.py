@@ -1,4 +1,4 @@
-"""The gated product against its golden twin and the worked vectors, with idle cycles between items."""
+"""The gated product against its golden twin and the worked vectors, with idle cycles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def test_gated_product(idle: float) -> None:
     block = GatedProduct(2)
     silu = silu_table()
     output, glu = VECTORS["output"], VECTORS["glu"]
-    cases = [(output["g"], int(silu[((output["h"] + 64) >> 7) + 128])), (glu["up"], int(silu[glu["gate"] + 128]))]
+    cases = [
+        (output["g"], int(silu[((output["h"] + 64) >> 7) + 128])),
+        (glu["up"], int(silu[glu["gate"] + 128])),
+    ]
     # Operands of gates are int8, temperatures 0..255: both are of 9 signed bits.
     cases += [(a, b) for a in (-256, -128, -1, 0, 1, 127, 128, 255) for b in INT16_CORNERS]
     cases += [(int(rng.integers(-256, 256)), int(rng.integers(-32768, 32768))) for _ in range(300)]

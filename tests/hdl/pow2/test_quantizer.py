@@ -1,4 +1,6 @@
-"""The quantizer and its shift against their golden twin and the worked vectors, with idle cycles between items."""
+"""The quantizer and its shift against their golden twin and the worked vectors, with idle cycles
+between items.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,19 @@ from tests.support.vectors import VECTORS
 
 
 def quantized(vector: list[int], columns: int, idle: float) -> tuple[list[int], int]:
-    """Quantized vector, and how many elements saturated; the shift is steady from a cycle before the first word."""
+    """Quantized vector, and how many elements saturated.
+
+    The shift is steady from a cycle before the first word.
+    """
     shift = int(golden.quantize(ints(vector))[1][0])
     padded = vector + [0] * (-len(vector) % columns)
     items: list[Item] = [
         {"u": padded[n : n + columns], "shift": shift} for n in range(0, len(padded), columns)
     ]
     spread = [None, *with_idle(items, idle)]
-    results = play(Quantizer(columns), spread, quantizer.LATENCY, ["q", "saturated"], {"shift": shift})
+    results = play(
+        Quantizer(columns), spread, quantizer.LATENCY, ["q", "saturated"], {"shift": shift}
+    )
     q = [value for result in results for value in result["q"]]
     assert not any(q[len(vector) :])
     return q[: len(vector)], sum(result["saturated"].bit_count() for result in results)
@@ -68,7 +75,9 @@ def test_the_shift_is_that_of_the_kept_values() -> None:
     vectors += [[sign << n, 0, 0, (sign << n) - sign] for n in range(15) for sign in (1, -1)]
     vectors += [(rng.integers(-32768, 32768, 4) >> n % 16).tolist() for n in range(100)]
     items: list[Item] = [
-        {"u": vector, "keep": keep} for vector in vectors for keep in (15, 1, 8, int(rng.integers(16)))
+        {"u": vector, "keep": keep}
+        for vector in vectors
+        for keep in (15, 1, 8, int(rng.integers(16)))
     ]
     results = play(VectorShift(), items, 1, ["shift"])
     for item, result in zip(items, results, strict=True):

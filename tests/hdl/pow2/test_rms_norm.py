@@ -20,7 +20,10 @@ SIZES = [(2, 32), (2, 1), (4, 32), (8, 5), (16, 3), (16, 1), (32, 16)]
 
 
 def vectors(columns: int, max_words: int) -> list[np.ndarray]:
-    """Vectors of int8 with sums of squares over the whole range: 0, 4096, powers of two and around, the largest."""
+    """Vectors of int8 with sums of squares over the whole range.
+
+    0, 4096, powers of two and around, the largest.
+    """
     rng = np.random.default_rng(0)
     found = [ints([0, 0]), ints([64, 0]), ints([-128, 0]), ints(VECTORS["quantizer"][0]["q"])]
     found += [ints([-128] * n) for n in (4, 8, 16, 64, columns * max_words)]
@@ -36,7 +39,10 @@ def vectors(columns: int, max_words: int) -> list[np.ndarray]:
 @pytest.mark.parametrize(("columns", "max_words"), SIZES)
 @pytest.mark.parametrize("idle", IDLE)
 def test_scale_and_exponent(columns: int, max_words: int, idle: float) -> None:
-    """They come when they should: a word is taken up behind those before it, in the cycle after it came at the earliest."""
+    """They come when they should.
+
+    a word is taken up behind those before it, in the cycle after it came at the earliest.
+    """
     block = RMSNorm(small_design(1, columns, columns * max_words))
     multipliers = [192, 256, 148]  # 192: halves occur
     rng = np.random.default_rng(1)

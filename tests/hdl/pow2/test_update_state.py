@@ -1,4 +1,4 @@
-"""The state update against its golden twin and the worked vectors, with idle cycles between items."""
+"""The state update against its golden twin and the worked vectors, with idle cycles."""
 
 from __future__ import annotations
 
@@ -25,9 +25,15 @@ def test_update_state(idle: float) -> None:
     # -32768 has no negation: it occurs neither in a state nor in a table where f can be negative.
     corners = [value for value in INT16_CORNERS if value != -32768]
     cases = [tuple(vector[:3]) for vector in VECTORS["state"]]
-    cases += [(f, c, h) for f in (-256, -255, -1, 0, 1, 128, 255, 256) for c in corners for h in corners]
     cases += [
-        (int(rng.integers(-256, 257)), int(rng.integers(-32767, 32768)), int(rng.integers(-32767, 32768)))
+        (f, c, h) for f in (-256, -255, -1, 0, 1, 128, 255, 256) for c in corners for h in corners
+    ]
+    cases += [
+        (
+            int(rng.integers(-256, 257)),
+            int(rng.integers(-32767, 32768)),
+            int(rng.integers(-32767, 32768)),
+        )
         for _ in range(300)
     ]
     cases += [(f, c, h) for f in (1, 255) for c in (-32768, 32767) for h in (-32768, 32767)]

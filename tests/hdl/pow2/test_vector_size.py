@@ -17,7 +17,10 @@ WIDTH = 2
 
 
 def test_the_shift_is_that_of_the_kept_values_of_either_vector() -> None:
-    """Written early or in the last cycle; padding and words that are not written are as large as can be."""
+    """Written early or in the last cycle.
+
+    Padding and words that are not written are as large as can be.
+    """
     rng = np.random.default_rng(3)
     block = VectorSize(group_write(WIDTH, 8), group_write(WIDTH, 8))
 
@@ -31,10 +34,13 @@ def test_the_shift_is_that_of_the_kept_values_of_either_vector() -> None:
                 ctx.set(other.data, [-32768] * WIDTH)
                 ctx.set(write.enable, 1)
                 ctx.set(write.keep, sum(int(k) << p for p, k in enumerate(keep)))
-                ctx.set(write.data, [int(v) if k else -32768 for v, k in zip(row, keep, strict=True)])
+                ctx.set(
+                    write.data, [int(v) if k else -32768 for v, k in zip(row, keep, strict=True)]
+                )
                 await ctx.tick()
             ctx.set(write.enable, 0)
-            # The header comes START_CYCLES - 2 cycles before the last write in the chip; here, after it.
+            # The header comes START_CYCLES - 2 cycles before the last write in the chip; here,
+            # after it.
             ctx.set(block.load, 1)
             await ctx.tick()
             ctx.set(block.load, 0)

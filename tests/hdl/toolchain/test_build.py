@@ -1,4 +1,7 @@
-"""A build for a board: what it writes, what it refuses, and that it leaves nothing behind when it fails."""
+"""A build for a board.
+
+What it writes, what it refuses, and that it leaves nothing behind when it fails.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +33,26 @@ from hdl.toolchain.place_and_route import Hop, ResourceError, Routed, find_tool
 from mmfree.chip.design import LOADED_MEMORIES, Design, design_for
 from mmfree.chip.layout import layout
 from mmfree.cli.main import main
+from mmfree.errors import InputError
 from mmfree.tape.pow2 import write_tape
 from tests.support.random_tapes import random_tape
 from tests.support.sim.shapes import ADDITION, ODD
 
 REQUEST = Request(
-    tape=ODD.tape(1, wild=False), design=ODD.design(), board=BOARDS["ulx3s-85f"], clock_hz=120e6, seed=7
+    tape=ODD.tape(1, wild=False),
+    design=ODD.design(),
+    board=BOARDS["ulx3s-85f"],
+    clock_hz=120e6,
+    seed=7,
 )
 CELLS = {"LUT4": 3680, "CCU2C": 874, "TRELLIS_FF": 5405, "DP16KD": 5}
-PLACED = {"TRELLIS_COMB": (6760, 83640), "TRELLIS_FF": (5405, 83640), "DP16KD": (5, 208), "MULT18X18D": (0, 156), "ALU54B": (0, 78)}
+PLACED = {
+    "TRELLIS_COMB": (6760, 83640),
+    "TRELLIS_FF": (5405, 83640),
+    "DP16KD": (5, 208),
+    "MULT18X18D": (0, 156),
+    "ALU54B": (0, 78),
+}
 ROUTED = Routed(
     seed=7,
     clock="clk",
@@ -53,12 +67,20 @@ ROUTED = Routed(
 @cache
 def planned(tape_seed: int, clock_hz: float) -> Plan:
     """Elaborated once for all tests."""
-    return plan(REQUEST.board, REQUEST.design, layout(ODD.tape(tape_seed, wild=False), REQUEST.design), clock_hz)
+    return plan(
+        REQUEST.board,
+        REQUEST.design,
+        layout(ODD.tape(tape_seed, wild=False), REQUEST.design),
+        clock_hz,
+    )
 
 
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The tools exchanged for what they give; tests change it, and see what the tools were given."""
+    """The tools exchanged for what they give.
+
+    Tests change it, and see what the tools were given.
+    """
     gives: dict[str, Any] = {"cells": CELLS, "fit": None, "routed": ROUTED, "given": {}}
 
     def synthesize(rtlil: str, folder: Path, *, options: Any) -> dict[str, int]:
@@ -81,10 +103,17 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         (folder / name).write_bytes(b"bits")
         return ("ecppack", name)
 
-    for name, function in {"synthesize": synthesize, "check_fit": check_fit, "route": route, "pack": pack}.items():
+    for name, function in {
+        "synthesize": synthesize,
+        "check_fit": check_fit,
+        "route": route,
+        "pack": pack,
+    }.items():
         monkeypatch.setattr(hdl.toolchain.build, name, function)
     monkeypatch.setattr(hdl.toolchain.build, "tool_version", lambda name: f"{name} 1.0")
-    monkeypatch.setattr(hdl.toolchain.build, "plan", lambda board, design, image, clock_hz: planned(1, clock_hz))
+    monkeypatch.setattr(
+        hdl.toolchain.build, "plan", lambda board, design, image, clock_hz: planned(1, clock_hz)
+    )
     return gives
 
 
@@ -96,7 +125,10 @@ def test_a_build_describes_itself(tools: dict[str, Any], tmp_path: Path) -> None
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert (out / "mmfree.bit").read_bytes() == b"bits"
     assert json.loads((out / "build.json").read_text()) == json.loads(json.dumps(description))
-    assert lines == ["synthesizing 16 lanes for ulx3s-85f ...", "placing and routing for 120 MHz ..."]
+    assert lines == [
+        "synthesizing 16 lanes for ulx3s-85f ...",
+        "placing and routing for 120 MHz ...",
+    ]
     wanted = {
         "board": "ulx3s-85f",
         "lanes": 16,
@@ -121,12 +153,20 @@ def test_a_build_describes_itself(tools: dict[str, Any], tmp_path: Path) -> None
     ]
     assert description["commands"][1:] == ["nextpnr-ecp5 --seed 7", "ecppack mmfree.bit"]
     assert "synth_ecp5 -top top" in description["commands"][0]
-    assert set(description["versions"]) == {"yosys", "nextpnr-ecp5", "ecppack", "amaranth", "amaranth-boards"}
+    assert set(description["versions"]) == {
+        "yosys",
+        "nextpnr-ecp5",
+        "ecppack",
+        "amaranth",
+        "amaranth-boards",
+    }
     assert Design.from_dict(description["design"]) == REQUEST.design
     assert description["registers"]["write"]["request"]["kind"] == "send"
 
 
-def test_the_tools_get_the_boards_pins_and_the_tapes_contents(tools: dict[str, Any], tmp_path: Path) -> None:
+def test_the_tools_get_the_boards_pins_and_the_tapes_contents(
+    tools: dict[str, Any], tmp_path: Path
+) -> None:
     build(REQUEST, tmp_path / "out")
     first = dict(tools["given"])
     assert 'LOCATE COMP "uart_0__tx__io" SITE "L4"' in first["constraints"]
@@ -150,19 +190,32 @@ def give(**what: Any) -> Change:
         (
             give(routed=replace(ROUTED, fmax_hz=93.14e6)),
             MissedClockError,
-            "ulx3s-85f: the design is routed for 93.1 MHz, and the clock is 120 MHz: ask for less with --clock, try another --seed, or keep the result with --allow-slow",
+            (
+                "ulx3s-85f: the design is routed for 93.1 MHz, and the clock is 120 MHz: ask for"
+                " less with --clock, try another --seed, or keep the result with --allow-slow"
+            ),
         ),
         (
             give(fit=ResourceError("DP16KD", 1300, 208)),
             DoesNotFitError,
-            "ulx3s-85f: the design needs at least 1,300 DP16KD, and the LFE5U-85F has 208; what needs fewer: fewer lanes (less padding), --bits 1.6, or a smaller model",
+            (
+                "ulx3s-85f: the design needs at least 1,300 DP16KD, and the LFE5U-85F has 208; what"
+                " needs fewer: fewer lanes (less padding), --bits 1.6, or a smaller model"
+            ),
         ),
         (
             give(fit=ResourceError("TRELLIS_COMB", 90000, 83640)),
             DoesNotFitError,
-            "the design needs at least 90,000 TRELLIS_COMB, and the LFE5U-85F has 83,640; what needs fewer: fewer lanes",
+            (
+                "the design needs at least 90,000 TRELLIS_COMB, and the LFE5U-85F has 83,640; what"
+                " needs fewer: fewer lanes"
+            ),
         ),
-        (give(fit=ResourceError("EHXPLLL", 5, 4)), DoesNotFitError, "what needs fewer: a smaller design"),
+        (
+            give(fit=ResourceError("EHXPLLL", 5, 4)),
+            DoesNotFitError,
+            "what needs fewer: a smaller design",
+        ),
         (
             give(cells=CELLS | {"MULT18X18D": 2}),
             MultiplierError,
@@ -190,7 +243,10 @@ def test_a_multiplying_cell_is_refused_before_synthesis(
 ) -> None:
     multiplying = replace(planned(1, 120e6), rtlil="\n  cell $mul $1\n")
     monkeypatch.setattr(hdl.toolchain.build, "plan", lambda *arguments: multiplying)
-    with pytest.raises(MultiplierError, match=re.escape("the design multiplies: $mul $1 (of 1 such cells in the RTLIL)")):
+    with pytest.raises(
+        MultiplierError,
+        match=re.escape("the design multiplies: $mul $1 (of 1 such cells in the RTLIL)"),
+    ):
         build(REQUEST, tmp_path / "out")
     assert tools["given"] == {}
 
@@ -224,7 +280,9 @@ def test_a_model_that_cannot_fit_is_refused_at_once() -> None:
     bits = sum(shape.depth * shape.parts * shape.part_bits for shape in shapes)
     blocks = -(-bits // 18432)
     refuse_more_memory(design, blocks)
-    with pytest.raises(ResourceError, match=f"the design needs {blocks} DP16KD, and the device has {blocks - 1}"):
+    with pytest.raises(
+        ResourceError, match=f"the design needs {blocks} DP16KD, and the device has {blocks - 1}"
+    ):
         refuse_more_memory(design, blocks - 1)
     huge = replace(REQUEST, design=replace(REQUEST.design, weight_words=200_000))
     with pytest.raises(DoesNotFitError, match="DP16KD, and the LFE5U-85F has 208"):
@@ -232,15 +290,17 @@ def test_a_model_that_cannot_fit_is_refused_at_once() -> None:
 
 
 def test_impossible_clocks_are_refused(tools: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=re.escape("--clock must lie in 3.125..400 MHz, got 1000")):
+    with pytest.raises(InputError, match=re.escape("--clock must lie in 3.125..400 MHz, got 1000")):
         build(replace(REQUEST, clock_hz=1e9), tmp_path / "out")
-    with pytest.raises(ValueError, match=re.escape("a clock of 12.5 MHz cannot make 1,000,000 baud")):
+    with pytest.raises(
+        InputError, match=re.escape("a clock of 12.5 MHz cannot make 1,000,000 baud")
+    ):
         build(replace(REQUEST, clock_hz=12.5e6), tmp_path / "out")
 
 
 def test_unknown_boards() -> None:
     assert find_board("ulx3s-85f").target.speed == 6
-    with pytest.raises(ValueError, match="--board must be one of ulx3s-85f, got 'ulx4'"):
+    with pytest.raises(InputError, match="--board must be one of ulx3s-85f, got 'ulx4'"):
         find_board("ulx4")
 
 
@@ -257,21 +317,42 @@ def test_boards_are_what_their_platforms_say() -> None:
 def bits_of_block_rams(text: str, pattern: str) -> int:
     """Ones in all matches of a pattern of hexadecimal or binary digits."""
     base = 16 if "a-f" in pattern else 2
-    return sum(int(word, base).bit_count() for word in re.findall(pattern, text, flags=re.MULTILINE))
+    return sum(
+        int(word, base).bit_count() for word in re.findall(pattern, text, flags=re.MULTILINE)
+    )
 
 
 @pytest.mark.slow
 def test_a_bitstream_holds_the_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A tiny model from the command line to a bitstream, whose block RAMs hold the bits that the design begins with."""
+    """A tiny model from the command line to a bitstream, whose block RAMs hold the bits that the
+    design begins with.
+    """
     tape = random_tape(
-        np.random.default_rng(0), hidden_size=8, intermediate_size=8, num_layers=1, vocab_size=7, head_size=5, gate="hard"
+        np.random.default_rng(0),
+        hidden_size=8,
+        intermediate_size=8,
+        num_layers=1,
+        vocab_size=7,
+        head_size=5,
+        gate="hard",
     )
     write_tape(tape, tmp_path / "a.tape")
     out = tmp_path / "out"
-    arguments = ["build", str(tmp_path / "a.tape"), "--board", "ulx3s-85f", "--out", str(out), "--lanes", "4"]
+    arguments = [
+        "build",
+        str(tmp_path / "a.tape"),
+        "--board",
+        "ulx3s-85f",
+        "--out",
+        str(out),
+        "--lanes",
+        "4",
+    ]
     assert main([*arguments, "--clock", "50", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
-    assert values == json.loads((out / "build.json").read_text()) | {"bitstream": str(out / "mmfree.bit")}
+    assert values == json.loads((out / "build.json").read_text()) | {
+        "bitstream": str(out / "mmfree.bit")
+    }
     assert values["clock_hz"] >= values["clock_asked_hz"] == values["pll_hz"] == 50e6
     assert values["dsp"] == 0
     assert values["lanes"] == 4
@@ -281,10 +362,17 @@ def test_a_bitstream_holds_the_image(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert hashlib.sha256(bitstream).hexdigest() == values["bitstream_sha256"]
     assert b"Part: LFE5U-85F-6CABGA381" in bitstream[:200]
 
-    subprocess.run([find_tool("ecpunpack"), "mmfree.bit", "chip.config"], cwd=out, check=True, capture_output=True)
+    subprocess.run(
+        [find_tool("ecpunpack"), "mmfree.bit", "chip.config"],
+        cwd=out,
+        check=True,
+        capture_output=True,
+    )
     design = design_for(tape, 4)
     rtlil = plan(BOARDS["ulx3s-85f"], design, layout(tape, design), 50e6).rtlil
     configured = (out / "chip.config").read_text()
-    contents = "\n".join(re.findall(r"^\.bram_init \d+\n((?:[0-9a-f ]+\n)+)", configured, flags=re.MULTILINE))
+    contents = "\n".join(
+        re.findall(r"^\.bram_init \d+\n((?:[0-9a-f ]+\n)+)", configured, flags=re.MULTILINE)
+    )
     begun = bits_of_block_rams(rtlil, r"parameter \\INITVAL_\w+ 320'([01]+)$")
     assert bits_of_block_rams(contents, r"[0-9a-f]+") == begun > 100

@@ -1,4 +1,8 @@
-"""The cost model: cycles against hand-counted cases, cells against synthesis. tests/sim/cosim/test_run.py compares cycles with the simulated chip's counters."""
+"""The cost model.
+
+Cycles against hand-counted cases, cells against synthesis. tests/sim/cosim/test_run.py compares
+cycles with the simulated chip's counters.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +63,9 @@ def test_lanes_are_busy_at_d_1024() -> None:
 def test_a_post_processing_that_is_too_narrow_costs_cycles() -> None:
     config = model(256, 704, 1, 64)
     design = design_for_model(config, 1024)
-    narrow = replace(design, post_width=2, bias_words=4 * design.bias_words, state_words=4 * design.state_words)
+    narrow = replace(
+        design, post_width=2, bias_words=4 * design.bias_words, state_words=4 * design.state_words
+    )
     assert cycles_per_token(config, narrow) > 1.5 * cycles_per_token(config, design)
     assert sum(segment.wait_room for segment in segment_cycles(config, narrow)) > 0
 
@@ -98,5 +104,9 @@ def test_clocks_come_from_routed_designs() -> None:
         assert clock_hz(row["lanes"]) == row["clock_hz"]
     first, last = routed_rows()[0], routed_rows()[-1]
     between = clock_hz(2 * first["lanes"] - 1)
-    assert min(r["clock_hz"] for r in routed_rows()) <= between <= max(r["clock_hz"] for r in routed_rows())
+    assert (
+        min(r["clock_hz"] for r in routed_rows())
+        <= between
+        <= max(r["clock_hz"] for r in routed_rows())
+    )
     assert clock_hz(10**6) == last["clock_hz"]

@@ -27,7 +27,9 @@ def test_verilog_is_byte_identical_for_two_tapes(tmp_path: Path) -> None:
     assert {path.name for path in one.iterdir()} == NAMES
     assert (one / VERILOG_NAME).read_bytes() == (other / VERILOG_NAME).read_bytes()
     assert (one / "weights_0.hex").read_bytes() != (other / "weights_0.hex").read_bytes()
-    assert (one / "reciprocal_root.hex").read_bytes() == (other / "reciprocal_root.hex").read_bytes()
+    assert (one / "reciprocal_root.hex").read_bytes() == (
+        other / "reciprocal_root.hex"
+    ).read_bytes()
 
 
 def test_verilog_needs_no_tape(tmp_path: Path) -> None:
@@ -56,7 +58,9 @@ def test_verilog_reads_each_memory_file_once_and_names_no_place(tmp_path: Path) 
         assert verilog.count(f'$readmemh("{name}.hex"') == 1
     assert verilog.count("$readmem") == len(design.memories)
     assert str(Path(__file__).parents[3]) not in verilog
-    assert " * " not in "".join(line.partition("//")[0] for line in verilog.splitlines() if "(*" not in line)
+    assert " * " not in "".join(
+        line.partition("//")[0] for line in verilog.splitlines() if "(*" not in line
+    )
 
 
 def test_design_json_lists_every_product_unit(tmp_path: Path) -> None:
@@ -86,7 +90,8 @@ def test_product_units_of_the_verilog_are_those_of_design_json(tmp_path: Path) -
     description = write_verilog(ODD.design(), tmp_path)
     verilog = (tmp_path / VERILOG_NAME).read_text()
     instances = sum(
-        line.lstrip().startswith(r"\mmfree.") and (".square_" in line or ".product_" in line or ".scaler" in line)
+        line.lstrip().startswith(r"\mmfree.")
+        and (".square_" in line or ".product_" in line or ".scaler" in line)
         for line in verilog.splitlines()
     )
     assert instances == sum(unit["count"] for unit in description["shift_and_add_units"])

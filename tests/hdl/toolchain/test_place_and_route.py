@@ -1,4 +1,8 @@
-"""Placement and routing: what is read from nextpnr's report and log, what is said when a tool fails, and a real run on a few registers."""
+"""Placement and routing.
+
+What is read from nextpnr's report and log, what is said when a tool fails, and a real run on a few
+registers.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +37,16 @@ from hdl.toolchain.place_and_route import (
     synthesize,
     tool_version,
 )
+from mmfree.errors import ToolMissing
 
 
 def step(kind: str, delay: float, cell: str, port: str, net: str | None = None) -> dict[str, Any]:
     """A step of a path as nextpnr writes it."""
-    found: dict[str, Any] = {"delay": delay, "from": {"cell": "x", "loc": [1, 2], "port": "Q"}, "type": kind}
+    found: dict[str, Any] = {
+        "delay": delay,
+        "from": {"cell": "x", "loc": [1, 2], "port": "Q"},
+        "type": kind,
+    }
     found["to"] = {"cell": cell, "loc": [1, 2], "port": port}
     return found | ({} if net is None else {"net": net})
 
@@ -60,10 +69,21 @@ REPORT: dict[str, Any] = {
     "critical_paths": [
         {"from": "<async>", "to": "posedge $glbnet$clk", "path": [step("source", 9.0, "pin", "O")]},
         {"from": "posedge $glbnet$clk", "to": "posedge $glbnet$clk", "path": SLOW_PATH},
-        {"from": "posedge $glbnet$slow", "to": "posedge $glbnet$slow", "path": [step("clk-to-q", 11.0, "c", "Q")]},
-        {"from": "posedge $glbnet$clk", "to": "posedge $glbnet$slow", "path": [step("clk-to-q", 12.0, "c", "Q")]},
+        {
+            "from": "posedge $glbnet$slow",
+            "to": "posedge $glbnet$slow",
+            "path": [step("clk-to-q", 11.0, "c", "Q")],
+        },
+        {
+            "from": "posedge $glbnet$clk",
+            "to": "posedge $glbnet$slow",
+            "path": [step("clk-to-q", 12.0, "c", "Q")],
+        },
     ],
-    "utilization": {"DP16KD": {"available": 208, "used": 5}, "TRELLIS_COMB": {"available": 83640, "used": 6760}},
+    "utilization": {
+        "DP16KD": {"available": 208, "used": 5},
+        "TRELLIS_COMB": {"available": 83640, "used": 6760},
+    },
 }
 LOG = """Info: Logic utilisation before packing:
 Info:     Total LUT4s:     31002/24288   127%
@@ -78,9 +98,16 @@ ERROR: Unable to place cell 'mem1.0.0', no BELs remaining to implement cell type
 
 
 def test_the_report_of_a_missed_clock() -> None:
-    """The clock that is furthest behind what is asked of it decides, and its longest path is the one shown."""
+    """The clock that is furthest behind what is asked of it decides, and its longest path is the
+    one shown.
+    """
     routed = read_report(REPORT, seed=3, command=["nextpnr-ecp5", "--seed", "3"])
-    assert (routed.clock, routed.fmax_hz, routed.constraint_hz, routed.met) == ("$glbnet$clk", 125.5e6, 140e6, False)
+    assert (routed.clock, routed.fmax_hz, routed.constraint_hz, routed.met) == (
+        "$glbnet$clk",
+        125.5e6,
+        140e6,
+        False,
+    )
     assert routed.utilisation == {"DP16KD": (5, 208), "TRELLIS_COMB": (6760, 83640)}
     assert routed.path[1] == Hop("routing", "sum0", "B", "a[0]", 1.0, 1.5)
     assert routed.path[-1] == Hop("setup", "b", "DI", "", 0.0, 4.5)
@@ -111,12 +138,26 @@ def test_a_path_as_text() -> None:
 
 def test_all_late_registers_are_listed_by_block() -> None:
     def net(driver: str, name: str, *ends: tuple[str, float | list[float]]) -> dict[str, object]:
-        return {"driver": driver, "net": name, "endpoints": [{"cell": cell, "delay": delay} for cell, delay in ends]}
+        return {
+            "driver": driver,
+            "net": name,
+            "endpoints": [{"cell": cell, "delay": delay} for cell, delay in ends],
+        }
 
     report = {
         "detailed_net_timings": [
-            net("port.word_1_TRELLIS_FF_Q", "word[1]", ("memory.block_3", 7.5), ("memory.block_12", [2.0, 9.0])),
-            net("port.word_2_TRELLIS_FF_Q_1", "word[2]", ("memory.block_3", 8.0), ("other_TRELLIS_FF_Q", 7.0)),
+            net(
+                "port.word_1_TRELLIS_FF_Q",
+                "word[1]",
+                ("memory.block_3", 7.5),
+                ("memory.block_12", [2.0, 9.0]),
+            ),
+            net(
+                "port.word_2_TRELLIS_FF_Q_1",
+                "word[2]",
+                ("memory.block_3", 8.0),
+                ("other_TRELLIS_FF_Q", 7.0),
+            ),
             net("sum_LUT4_Z", "sum", ("total_TRELLIS_FF_Q_DI", 9.5)),
         ]
     }
@@ -128,7 +169,10 @@ def test_all_late_registers_are_listed_by_block() -> None:
 
 
 def test_a_report_without_a_clock() -> None:
-    with pytest.raises(PlaceAndRouteError, match="nextpnr reports no clock: the design has no path between registers"):
+    with pytest.raises(
+        PlaceAndRouteError,
+        match="nextpnr reports no clock: the design has no path between registers",
+    ):
         read_report(REPORT | {"fmax": {}})
 
 
@@ -152,11 +196,16 @@ def test_the_first_error_of_a_log() -> None:
     assert first_error("") == ""
 
 
-def test_a_missing_tool_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_tool_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    message = "ecppack is missing: install the extra with `pip install 'mmfree[boards]'`, or ecppack itself"
-    with pytest.raises(PlaceAndRouteError, match=re.escape(message)):
+    message = (
+        "ecppack is missing: install the extra with `pip install 'mmfree[boards]'`, or ecppack"
+        " itself"
+    )
+    with pytest.raises(ToolMissing, match=re.escape(message)):
         find_tool("ecppack")
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/ecppack" if name == "ecppack" else None)
     assert find_tool("ecppack") == "/bin/ecppack"
@@ -177,7 +226,12 @@ class Adder(wiring.Component):
         for n in range(self._rams):
             m.submodules[f"ram_{n}"] = ram = memory.Memory(shape=16, depth=1024, init=[])
             read, write = ram.read_port(), ram.write_port()
-            m.d.comb += [read.addr.eq(a), write.addr.eq(total), write.data.eq(value), write.en.eq(a[0])]
+            m.d.comb += [
+                read.addr.eq(a),
+                write.addr.eq(total),
+                write.data.eq(value),
+                write.en.eq(a[0]),
+            ]
             value = read.data
         m.d.sync += self.o.eq(value)
         return m

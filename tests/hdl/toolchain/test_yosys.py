@@ -10,6 +10,7 @@ import pytest
 
 import hdl.toolchain.yosys
 from hdl.toolchain.yosys import YosysError, find_yosys, run_yosys
+from mmfree.errors import ToolMissing
 
 
 def test_output_and_files(tmp_path: Path) -> None:
@@ -23,10 +24,14 @@ def test_a_failing_script_says_why(tmp_path: Path) -> None:
         run_yosys(["read_verilog none.v"], tmp_path)
 
 
-def test_a_missing_yosys_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_yosys_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(YosysError, match=r"yosys is missing: install the extra with `pip install mmfree\[hdl\]`"):
+    with pytest.raises(
+        ToolMissing, match=r"yosys is missing: install the extra with `pip install mmfree\[hdl\]`"
+    ):
         find_yosys()
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/yosys" if name == "yosys" else None)
     assert find_yosys() == "/bin/yosys"

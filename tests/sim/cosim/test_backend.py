@@ -66,5 +66,7 @@ def test_a_chip_that_differs_is_an_error(addition: Tape, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(sim.cosim.run, "layout", faulty)
     rtl = RtlBackend(addition, lanes=16)
-    with pytest.raises(DivergenceError, match=r"chip and golden model differ: .*'segment': 'layer 0 gates'"):
+    with pytest.raises(
+        DivergenceError, match=r"chip and golden model differ: .*'segment': 'layer 0 gates'"
+    ):
         rtl.run(np.array([[30, 3, 12]]), rtl.state(1))

@@ -1,4 +1,7 @@
-"""Faults, loading and abortion on the simulated chip; the tests themselves run inside the simulator (cocotb_chip.py)."""
+"""Faults, loading and abortion on the simulated chip.
+
+The tests themselves run inside the simulator (cocotb_chip.py).
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,22 @@ from sim.cosim.run_folder import Run, write_run
 from sim.simulators.runner import build, run
 from tests.support.sim.shapes import ODD, SLOW_SHAPES, Shape
 
-FEW = {"weights": 60, "headers": 10, "embedding": 5, "biases": 5, "tables": 15, "reciprocal_root": 5}
-MANY = {"weights": 1000, "headers": 50, "embedding": 30, "biases": 30, "tables": 60, "reciprocal_root": 30}
+FEW = {
+    "weights": 60,
+    "headers": 10,
+    "embedding": 5,
+    "biases": 5,
+    "tables": 15,
+    "reciprocal_root": 5,
+}
+MANY = {
+    "weights": 1000,
+    "headers": 50,
+    "embedding": 30,
+    "biases": 30,
+    "tables": 60,
+    "reciprocal_root": 30,
+}
 """200 faults in tables and parameters."""
 
 
@@ -43,6 +60,8 @@ def test_faults_are_found_though_weights_come_slowly(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("shape", "code"), [(ODD, "2"), (SLOW_SHAPES[0], "1.6")], ids=["odd", "three layers"])
+@pytest.mark.parametrize(
+    ("shape", "code"), [(ODD, "2"), (SLOW_SHAPES[0], "1.6")], ids=["odd", "three layers"]
+)
 def test_a_thousand_faults_are_found(shape: Shape, code: str, tmp_path: Path) -> None:
     assert play(shape, code, MANY, tmp_path) == MANY

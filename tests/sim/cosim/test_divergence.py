@@ -24,12 +24,22 @@ HEIGHT = -(-10 // DESIGN.rows) * DESIGN.rows
 def trace_of(token: int) -> dict[str, np.ndarray]:
     trace: dict[str, np.ndarray] = {}
     golden = Golden(TAPE)
-    golden.step(np.array([token]), golden.state(), trace=lambda name, values: trace.update({name: values[0]}))
+    golden.step(
+        np.array([token]),
+        golden.state(),
+        trace=lambda name, values: trace.update({name: values[0]}),
+    )
     return trace
 
 
 TRACE = trace_of(3)
-WRITTEN = {"gates": {"state": "h", "u": "u"}, "output": {"x": "x"}, "glu": {"u": "u"}, "down": {"x": "x"}, "head": {"logits": "logits"}}
+WRITTEN = {
+    "gates": {"state": "h", "u": "u"},
+    "output": {"x": "x"},
+    "glu": {"u": "u"},
+    "down": {"x": "x"},
+    "head": {"logits": "logits"},
+}
 
 
 def writes() -> list[Write]:
@@ -39,7 +49,13 @@ def writes() -> list[Write]:
     def add(segment: int, vector: str, values: Any, base: int = 0) -> None:
         for index, value in enumerate(values):
             found.append(
-                Write(cycle=len(found), segment=segment, vector=vector, index=base + index, value=int(value))
+                Write(
+                    cycle=len(found),
+                    segment=segment,
+                    vector=vector,
+                    index=base + index,
+                    value=int(value),
+                )
             )
 
     add(0, "x", [*TRACE["embedding"], *[0] * (-10 % DESIGN.columns)])
@@ -68,14 +84,23 @@ def test_a_faithful_record_has_no_divergence() -> None:
 )
 def test_a_wrong_value_is_located(segment: int, vector: str, index: int, name: str) -> None:
     record = writes()
-    (place,) = (n for n, w in enumerate(record) if (w.segment, w.vector, w.index) == (segment, vector, index))
+    (place,) = (
+        n
+        for n, w in enumerate(record)
+        if (w.segment, w.vector, w.index) == (segment, vector, index)
+    )
     right = record[place].value
     record[place] = replace(record[place], value=right ^ 1)
     # What comes later is wrong too, as it would be.
     record[place + 1 :] = [replace(w, value=w.value ^ 2) for w in record[place + 1 :]]
     expected_index = index - HEIGHT if (vector, segment) == ("state", 5) else index
     assert first_divergence(record, TRACE, TAPE, DESIGN) == Divergence(
-        segment=name, vector=vector, index=expected_index, expected=right, got=right ^ 1, cycle=place
+        segment=name,
+        vector=vector,
+        index=expected_index,
+        expected=right,
+        got=right ^ 1,
+        cycle=place,
     )
 
 

@@ -30,6 +30,8 @@ def test_mapped_chip_is_bit_exact(wild: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("shape", "code"), [(ADDITION, "1.6"), (SLOW_SHAPES[1], "1.67")], ids=["addition", "many lanes"])
+@pytest.mark.parametrize(
+    ("shape", "code"), [(ADDITION, "1.6"), (SLOW_SHAPES[1], "1.67")], ids=["addition", "many lanes"]
+)
 def test_larger_mapped_chips_are_bit_exact(shape: Shape, code: str) -> None:
     check(shape, wild=True, code=code)

@@ -16,6 +16,7 @@ from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
 from mmfree.contract.pow2 import GATES, SATURATION_SITES
 from mmfree.contract.shape import ModelConfig
+from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
 from mmfree.tape.pow2 import Tape
 from sim.cosim.run import CosimResult, Sequence, Traffic, cosim
@@ -51,7 +52,9 @@ def check_cycles(result: CosimResult, config: ModelConfig, design: Design) -> No
     """The cost model knows every cycle of a token that nothing disturbs, and its cause."""
     segments = segment_cycles(config, design)
     for name in ("cycles", "beats", "wait_room", "wait_drain", "wait_vector", "wait_control"):
-        assert result.counters[name] == result.tokens * sum(getattr(s, name) for s in segments), name
+        assert result.counters[name] == result.tokens * sum(getattr(s, name) for s in segments), (
+            name
+        )
     assert result.counters["wait_weights"] == 0
 
 
@@ -62,9 +65,15 @@ def test_random_tapes_are_bit_exact(shape: Shape, wild: bool) -> None:
 
 
 def test_a_one_word_vector_is_read_back() -> None:
-    """A vector of one word, and segments of several row blocks: written and read in neighbouring cycles. GLU has 20 of a tile each: more than may wait for the scale."""
+    """A vector of one word, and segments of several row blocks.
+
+    Written and read in neighbouring cycles. GLU has 20 of a tile each: more than may wait for the
+    scale.
+    """
     shape = next(shape for shape in SLOW_SHAPES if shape.name == "one tile")
-    result = cosim(shape.tape(1, wild=False), shape.design(), random_tokens(shape.config, 10, seed=2))
+    result = cosim(
+        shape.tape(1, wild=False), shape.design(), random_tokens(shape.config, 10, seed=2)
+    )
     assert result.bit_exact, result.divergence
     assert result.counters["wait_room"] > 0
 
@@ -102,7 +111,10 @@ def test_idle_back_pressure_and_slow_weights_change_nothing_but_time() -> None:
 
 
 def test_addition_design_keeps_its_lanes_busy() -> None:
-    """Simulated cycles are exact: at least 70 % of lanes x cycles are ternary weights of the tape."""
+    """Simulated cycles are exact.
+
+    At least 70 % of lanes x cycles are ternary weights of the tape.
+    """
     tape = ADDITION.tape(1, wild=False)
     result = cosim(tape, ADDITION.design(), [Sequence(prompt=[0, 1])])
     assert result.lane_utilization >= 0.70
@@ -142,7 +154,9 @@ def test_a_stop_token_ends_the_text() -> None:
     rows = everything.rows[0]
     stop = next(row for row in rows[3:] if row not in rows[:3])
     stopped = cosim(
-        tape, ODD.design(), [Sequence(prompt=[3], generate=40, temperature=64, stop=stop), Sequence(prompt=[1])]
+        tape,
+        ODD.design(),
+        [Sequence(prompt=[3], generate=40, temperature=64, stop=stop), Sequence(prompt=[1])],
     )
     assert stopped.bit_exact, stopped.divergence
     assert stopped.rows[0] == rows[: rows.index(stop) + 1]
@@ -177,7 +191,10 @@ def test_the_product_of_gates_codes_sampling_and_sizes(
 
 
 def test_a_post_processing_that_is_too_narrow_makes_the_array_wait() -> None:
-    """Row blocks come faster than they leave: the queue fills, and the cost model knows that too."""
+    """Row blocks come faster than they leave.
+
+    The queue fills, and the cost model knows that too.
+    """
     config = replace(ODD.config, hidden_size=24, intermediate_size=128)
     shape = replace(ODD, config=config, lanes=64)
     tape = shape.tape(1, wild=False)
@@ -190,11 +207,15 @@ def test_a_post_processing_that_is_too_narrow_makes_the_array_wait() -> None:
 
 
 def test_three_models_are_loaded_one_after_another() -> None:
-    """Of other sizes and gates, into one chip whose memories were empty; and the first once more."""
+    """Of other sizes and gates, into one chip whose memories were empty.
+
+    And the first once more.
+    """
     small = replace(ODD, lanes=ADDITION.lanes)
     tapes = [ADDITION.tape(1, wild=False), small.tape(2, wild=True), ADDITION.tape(3, wild=True)]
     sequences = [
-        Sequence(prompt=[1, 2, 3], generate=4, temperature=64, model=model) for model in (0, 1, 2, 0)
+        Sequence(prompt=[1, 2, 3], generate=4, temperature=64, model=model)
+        for model in (0, 1, 2, 0)
     ]
     result = cosim(tapes, ADDITION.design(), sequences, loaded=True)
     assert result.bit_exact, result.divergence
@@ -213,7 +234,12 @@ def test_a_withheld_token_names_segment_and_memory(monkeypatch: pytest.MonkeyPat
     result = cosim(ODD.tape(1, wild=False), ODD.design(), [Sequence(prompt=[1, 2, 3])])
     assert not result.bit_exact
     assert result.rows == [[]]
-    assert result.divergence == {"sequence": 0, "position": 0, "segment": "head", "fault": "weights"}
+    assert result.divergence == {
+        "sequence": 0,
+        "position": 0,
+        "segment": "head",
+        "fault": "weights",
+    }
 
 
 def test_profile_accounts_for_every_cycle() -> None:
@@ -281,9 +307,9 @@ def test_wrong_embedding_is_located(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bad_sequences_are_refused() -> None:
     tape, design = ODD.tape(1, wild=False), ODD.design()
-    with pytest.raises(ValueError, match="at least one token"):
+    with pytest.raises(InputError, match="at least one token"):
         cosim(tape, design, [Sequence(prompt=[])])
-    with pytest.raises(ValueError, match="token 7 is not in the vocabulary of 7"):
+    with pytest.raises(InputError, match="token 7 is not in the vocabulary of 7"):
         cosim(tape, design, [Sequence(prompt=[1, 7])])
     bad = {
         "stop token 5 is not in the vocabulary of 5": {"stop": 5},
@@ -293,11 +319,11 @@ def test_bad_sequences_are_refused() -> None:
         "there is no model 1: 1 were given": {"model": 1},
     }
     for message, fields in bad.items():
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(InputError, match=message):
             cosim(tape, design, [Sequence(prompt=[1], **fields)])
 
 
 def test_design_for_another_width_is_refused() -> None:
     design = design_for(ODD.tape(0, wild=False), ODD.lanes)
-    with pytest.raises(ValueError, match="the tape needs max_width of 128, but the design has 37"):
+    with pytest.raises(InputError, match="the tape needs max_width of 128, but the design has 37"):
         cosim(ADDITION.tape(0, wild=False), design, [Sequence(prompt=[1])])

@@ -17,6 +17,7 @@ from hdl.accelerator import Accelerator
 from hdl.toolchain.cost import segment_cycles
 from hdl.toolchain.emit import TOP, convert_rtlil
 from mmfree.chip.design import design_for
+from mmfree.errors import InputError
 from sim.power.activity import (
     Activity,
     BlockActivity,
@@ -29,7 +30,7 @@ from sim.power.activity import (
 )
 from sim.power.netlist import netlist_activity, predicted_toggles
 from sim.power.saif import NetToggles
-from sim.simulators.verilator import SimulatorError
+from sim.simulators.runner import SimulationFailed
 from tests.support.sim.shapes import ODD
 
 PROMPT = np.random.default_rng(0).integers(0, ODD.config.vocab_size, 20).tolist()
@@ -50,7 +51,9 @@ def test_registers_and_reads_are_found_in_the_rtlil() -> None:
     assert found[(TOP,)].registers == {"count"}
     assert found[(TOP, "inner")].registers == {"wide"}
     (reads,) = (names.reads for names in found.values() if names.reads)
-    assert sorted(map(bool, reads.values())) == [False, True], "one port is always enabled, the other has a flag"
+    assert sorted(map(bool, reads.values())) == [False, True], (
+        "one port is always enabled, the other has a flag"
+    )
 
 
 def test_every_register_of_the_accelerator_is_watched() -> None:
@@ -59,7 +62,12 @@ def test_every_register_of_the_accelerator_is_watched() -> None:
     watched = watched_nets(text)
     cells = len(re.findall(r"^  cell \$dff ", text, re.MULTILINE))
     assert sum(len(names.registers) for names in watched.values()) == cells > 500
-    assert {scope[1].partition("$")[0] for scope in watched if len(scope) > 1} >= {"array", "post", "source", "rms_norm"}
+    assert {scope[1].partition("$")[0] for scope in watched if len(scope) > 1} >= {
+        "array",
+        "post",
+        "source",
+        "rms_norm",
+    }
 
 
 def test_counts_go_to_the_blocks_of_the_top_module() -> None:
@@ -81,7 +89,9 @@ def test_counts_go_to_the_blocks_of_the_top_module() -> None:
     ]
     assert by_block(nets, watched, 100) == {
         "top": BlockActivity(registers=1, register_toggles=2),
-        "x": BlockActivity(registers=5, register_toggles=15, read_bits=10, read_toggles=21, reads=8 * 7 + 2 * 100),
+        "x": BlockActivity(
+            registers=5, register_toggles=15, read_bits=10, read_toggles=21, reads=8 * 7 + 2 * 100
+        ),
     }
     assert block_of(("mmfree", "tables", "memory")) == "tables"
 
@@ -93,7 +103,10 @@ def measured() -> Activity:
 
 
 def test_a_real_run(measured: Activity) -> None:
-    """The busiest registers are where the work is; nothing toggles more than once a cycle; the idle load port does not."""
+    """The busiest registers are where the work is.
+
+    Nothing toggles more than once a cycle; the idle load port does not.
+    """
     assert measured.tokens == len(PROMPT)
     assert measured.cycles_per_token == pytest.approx(506, abs=2)
     for name, block in measured.blocks.items():
@@ -117,21 +130,27 @@ def test_a_real_run(measured: Activity) -> None:
     assert 0.05 < measured.toggle_rate < 0.25
 
 
-def test_a_file_holds_it_all_and_knows_its_tape_and_design(measured: Activity, tmp_path: Path) -> None:
+def test_a_file_holds_it_all_and_knows_its_tape_and_design(
+    measured: Activity, tmp_path: Path
+) -> None:
     path = tmp_path / "activity.json"
     measured.write(path)
     assert read_activity(path) == measured
     tape = ODD.tape(1, wild=False)
     measured.check(tape, design_for(tape, ODD.lanes), "a file")
-    with pytest.raises(ValueError, match="a file: activity of another tape"):
+    with pytest.raises(InputError, match="a file: activity of another tape"):
         measured.check(ODD.tape(2, wild=False), design_for(tape, ODD.lanes), "a file")
-    with pytest.raises(ValueError, match=r"a file: activity of another design .rows"):
+    with pytest.raises(InputError, match=r"a file: activity of another design .rows"):
         measured.check(tape, design_for(tape, 64), "a file")
-    with pytest.raises(ValueError, match=r"a file: activity of another design .lamps 1, not None"):
-        replace(measured, design=measured.design | {"lamps": 1}).check(tape, design_for(tape, ODD.lanes), "a file")
-    with pytest.raises(ValueError, match="a file: no activity of block array"):
-        replace(measured, blocks={"post": measured.blocks["post"]}).check(tape, design_for(tape, ODD.lanes), "a file")
-    with pytest.raises(ValueError, match=r"a file: activity of another design .weight_code"):
+    with pytest.raises(InputError, match=r"a file: activity of another design .lamps 1, not None"):
+        replace(measured, design=measured.design | {"lamps": 1}).check(
+            tape, design_for(tape, ODD.lanes), "a file"
+        )
+    with pytest.raises(InputError, match="a file: no activity of block array"):
+        replace(measured, blocks={"post": measured.blocks["post"]}).check(
+            tape, design_for(tape, ODD.lanes), "a file"
+        )
+    with pytest.raises(InputError, match=r"a file: activity of another design .weight_code"):
         measured.check(tape, replace(design_for(tape, ODD.lanes), weight_code="1.6"), "a file")
 
 
@@ -146,7 +165,10 @@ def test_a_file_holds_it_all_and_knows_its_tape_and_design(measured: Activity, t
         ({"blocks": {"array": {"registers": -1}}}, "array.registers: counts must be integers"),
         ({"blocks": {"array": {"registers": "x"}}}, "array.registers: counts must be integers"),
         ({"blocks": {"array": {"registers": 1, "register_toggles": 2}}}, "array: nothing changes"),
-        ({"blocks": {"array": {"registers": 1, "read_bits": 1, "reads": 2}}}, "array: nothing changes, or is read"),
+        (
+            {"blocks": {"array": {"registers": 1, "read_bits": 1, "reads": 2}}},
+            "array: nothing changes, or is read",
+        ),
         ({"blocks": {}}, "no block has a register"),
         ({"design": [1]}, "not an activity file"),
         ({"tape_sha256": 3}, "not an activity file"),
@@ -157,10 +179,12 @@ def test_a_file_holds_it_all_and_knows_its_tape_and_design(measured: Activity, t
 )
 def test_another_file_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
     path = tmp_path / "activity.json"
-    activity = Activity(tape_sha256="0", design={}, text="", tokens=1, cycles=1, blocks={"array": BlockActivity()})
+    activity = Activity(
+        tape_sha256="0", design={}, text="", tokens=1, cycles=1, blocks={"array": BlockActivity()}
+    )
     activity.write(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         read_activity(path)
 
 
@@ -178,17 +202,22 @@ def test_a_wrong_choice_ends_the_measurement(monkeypatch: pytest.MonkeyPatch) ->
     from sim.cosim.run_folder import write_tapes as activity_tapes
 
     monkeypatch.setattr(activity, "write_chip", swapped)
-    with pytest.raises(SimulatorError, match="the golden model"):
+    with pytest.raises(SimulationFailed, match="the golden model"):
         measure_activity(wild, design_for(tame, ODD.lanes), PROMPT, text="random tokens")
 
 
 @pytest.mark.slow
 def test_the_netlist_toggles_as_predicted_from_the_rtl(measured: Activity) -> None:
-    """Synthesized for the ECP5 and simulated cell by cell, on the same tokens: within 15 % in total. Flip-flops within 1 %: this small chip has hardly any copies."""
+    """Synthesized for the ECP5 and simulated cell by cell, on the same tokens.
+
+    Within 15 % in total. Flip-flops within 1 %: this small chip has hardly any copies.
+    """
     tape = ODD.tape(1, wild=False)
     cycles, blocks = netlist_activity(tape, design_for(tape, ODD.lanes), PROMPT)
     assert cycles == measured.cycles
     counted = sum(block.lut_toggles + block.flip_flop_toggles for block in blocks.values())
     assert predicted_toggles(measured, blocks) == pytest.approx(counted, rel=0.15)
     registers = sum(block.register_toggles for block in measured.blocks.values())
-    assert sum(block.flip_flop_toggles for block in blocks.values()) == pytest.approx(registers, rel=0.01)
+    assert sum(block.flip_flop_toggles for block in blocks.values()) == pytest.approx(
+        registers, rel=0.01
+    )

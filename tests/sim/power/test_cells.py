@@ -22,11 +22,16 @@ def test_additions_by_their_width_and_weights_by_their_bits() -> None:
     assert int8.arithmetic.best == pytest.approx(1e-9 * (0.2 + 0.03 + 0.07 * (width + 7 - 8) / 24))
     assert ternary.weight_memory.best == pytest.approx(1e-9 * 20 * 2 / 64)
     assert int8.weight_memory.best == pytest.approx(4 * ternary.weight_memory.best)
-    assert all(cell.arithmetic.low < cell.arithmetic.best < cell.arithmetic.high for cell in found.values())
+    assert all(
+        cell.arithmetic.low < cell.arithmetic.best < cell.arithmetic.high for cell in found.values()
+    )
 
 
 def test_a_denser_code_reads_fewer_bits() -> None:
-    dense, plain = (cell_energies(1000, design_for(TAPE, 64, code))[0].weight_memory.best for code in ("1.6", "2"))
+    dense, plain = (
+        cell_energies(1000, design_for(TAPE, 64, code))[0].weight_memory.best
+        for code in ("1.6", "2")
+    )
     assert dense == pytest.approx(1.75 / 2 * plain), "seven bits for four weights"
 
 

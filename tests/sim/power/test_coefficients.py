@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hdl.toolchain.families import FAMILIES
+from mmfree.errors import InputError
 from sim.power.coefficients import (
     REQUIRED,
     TECHNOLOGY,
@@ -46,20 +47,51 @@ def test_smaller_parts_take_less() -> None:
         (r"^net_toggle = .*\n", "", "coefficients.net_toggle is missing"),
         (r"low = 0\.18", "low = -0.18", "coefficients.net_toggle: must be 0 <= low"),
         (r"low = 0\.18", "low = 0.5", "coefficients.net_toggle: must be 0 <= low"),
-        (r"low = 0\.18", "low = nan", "coefficients.net_toggle: value, low and high must be numbers"),
+        (
+            r"low = 0\.18",
+            "low = nan",
+            "coefficients.net_toggle: value, low and high must be numbers",
+        ),
         (r"low = 0\.18, ", "", "coefficients.net_toggle must have"),
-        (r"low = 0\.18", "low = true", "coefficients.net_toggle: value, low and high must be numbers"),
-        (r'unit = "pJ", label = "D", source = "28 nm reports times 1.73, f', 'unit = "fJ", label = "D", source = "f', "coefficients.lut_toggle: unit must be pJ, got fJ"),
-        (r'unit = "pJ", label = "D", source = "28 nm reports times 1.73, f', 'unit = "pJ", label = 3, source = "f', "coefficients.lut_toggle: unit, label and source must be strings"),
+        (
+            r"low = 0\.18",
+            "low = true",
+            "coefficients.net_toggle: value, low and high must be numbers",
+        ),
+        (
+            r'unit = "pJ", label = "D", source = "28 nm reports times 1.73, f',
+            'unit = "fJ", label = "D", source = "f',
+            "coefficients.lut_toggle: unit must be pJ, got fJ",
+        ),
+        (
+            r'unit = "pJ", label = "D", source = "28 nm reports times 1.73, f',
+            'unit = "pJ", label = 3, source = "f',
+            "coefficients.lut_toggle: unit, label and source must be strings",
+        ),
         (r"^net_toggle", "nett_toggle", "coefficients.net_toggle is missing"),
-        (r"^ff_toggle", "clock_nett = { value = 1, low = 1, high = 1, unit = 'pJ', label = 'D', source = 'x' }\nff_toggle", "coefficients.clock_nett is unknown"),
-        (r'^family = "ecp5"', 'family = "stratix"', "family must be one of ice40, ecp5, xc7, xcup, got 'stratix'"),
-        (r'^name = .*$', "", "name is missing"),
+        (
+            r"^ff_toggle",
+            (
+                "clock_nett = { value = 1, low = 1, high = 1, unit = 'pJ', label = 'D', source ="
+                " 'x' }\nff_toggle"
+            ),
+            "coefficients.clock_nett is unknown",
+        ),
+        (
+            r'^family = "ecp5"',
+            'family = "stratix"',
+            "family must be one of ice40, ecp5, xc7, xcup, got 'stratix'",
+        ),
+        (r"^name = .*$", "", "name is missing"),
         (r"luts = 24288, ", "", "parts.ecp5-25.capacity: luts must be a number of cells"),
         (r"luts = 24288", "luts = nan", "parts.ecp5-25.capacity: luts must be a number of cells"),
         (r'^device = "LFE5U-25F"', "device = 5", "parts.ecp5-25.device must be a string"),
         (r"^capacity = .*\n", "capacity = 3\n", "parts.ecp5-25.capacity: luts must be"),
-        (r'unit = "pJ", label = "D", source = "clock', 'unit = "pJ", label = "X", source = "clock', "coefficients.ff_clock: label"),
+        (
+            r'unit = "pJ", label = "D", source = "clock',
+            'unit = "pJ", label = "X", source = "clock',
+            "coefficients.ff_clock: label",
+        ),
         (r'source = "one EHXPLLL"', 'source = ""', "coefficients.pll: source"),
         (r"^static = .*\n", "", "parts.ecp5-25.static is missing"),
         (r"^capacity = .*\n", "", "parts.ecp5-25.capacity is missing"),
@@ -67,17 +99,19 @@ def test_smaller_parts_take_less() -> None:
         (r"^family", "family = ", "ecp5.toml"),
     ],
 )
-def test_an_unsound_file_is_refused_by_name(tmp_path: Path, before: str, after: str, message: str) -> None:
+def test_an_unsound_file_is_refused_by_name(
+    tmp_path: Path, before: str, after: str, message: str
+) -> None:
     text, count = re.subn(before, after, ECP5, count=1, flags=re.MULTILINE)
     assert count == 1
     path = tmp_path / "ecp5.toml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(InputError, match=re.escape(message)):
         load_parts(path)
 
 
 def test_an_unknown_part_lists_those_that_are_known() -> None:
-    with pytest.raises(ValueError, match=r"there is no part 'ecp5-12': .*ecp5-25"):
+    with pytest.raises(InputError, match=r"there is no part 'ecp5-12': .*ecp5-25"):
         load_part("ecp5-12")
 
 
@@ -85,5 +119,5 @@ def test_parts_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(ECP5.replace("ecp5-25", "mine"), encoding="utf-8")
     assert load_part("mine", path).coefficients["static"].value == 0.075
-    with pytest.raises(ValueError, match="there is no part"):
+    with pytest.raises(InputError, match="there is no part"):
         load_part("xc7a35t", path)

@@ -9,6 +9,7 @@ import pytest
 
 from hdl.toolchain.cost import SegmentCycles
 from hdl.toolchain.families import Area
+from mmfree.errors import InputError
 from sim.power.activity import BlockActivity
 from sim.power.coefficients import Part, Quantity, load_part, load_quantities
 from sim.power.estimate import KINDS, Interval, Load, Power, estimate, interval
@@ -52,7 +53,9 @@ LOAD = Load(
     activity={
         # 0.25 toggles per register and cycle; 0.125 of what is read: the rate of the coefficients.
         "array": BlockActivity(registers=180, register_toggles=45_000),
-        "post": BlockActivity(registers=10, register_toggles=5_000, read_bits=8, read_toggles=1_000, reads=8_000),
+        "post": BlockActivity(
+            registers=10, register_toggles=5_000, read_bits=8, read_toggles=1_000, reads=8_000
+        ),
     },
     activity_cycles=1000,
     cycles=100,
@@ -79,20 +82,28 @@ def found(part: Part = PART, load: Load = LOAD, clock_hz: float = 50e6) -> Power
 
 def test_energy_is_cells_times_toggles_times_coefficients() -> None:
     model = load_quantities("model", "model")
-    assert (model["lut_rate"].value, model["glitches"].value) == (0.92, 1.2), "the numbers below are of these"
+    assert (model["lut_rate"].value, model["glitches"].value) == (0.92, 1.2), (
+        "the numbers below are of these"
+    )
     power = found()
     cycles = 100
     for kind, picojoules in ARRAY_PICOJOULES.items():
-        expected = 1e-12 * cycles * (picojoules + POST_PICOJOULES[kind] + (5 if kind == "clock" else 0))
+        expected = (
+            1e-12 * cycles * (picojoules + POST_PICOJOULES[kind] + (5 if kind == "clock" else 0))
+        )
         assert power.by_kind[kind].best == pytest.approx(expected)
     assert power.by_kind["static"].best == pytest.approx(0.12 * cycles / 50e6)
-    assert power.by_block["array"].best == pytest.approx(1e-12 * cycles * sum(ARRAY_PICOJOULES.values()))
+    assert power.by_block["array"].best == pytest.approx(
+        1e-12 * cycles * sum(ARRAY_PICOJOULES.values())
+    )
 
 
 def test_blocks_kinds_and_segments_each_add_up() -> None:
     power = found()
     for shares in (power.by_kind, power.by_block, power.by_segment):
-        assert sum(share.best for share in shares.values()) == pytest.approx(power.joules_per_token.best)
+        assert sum(share.best for share in shares.values()) == pytest.approx(
+            power.joules_per_token.best
+        )
     assert set(power.by_kind) == set(KINDS)
     assert power.watts.best == pytest.approx(power.joules_per_token.best * power.tokens_per_second)
     assert power.tokens_per_second == pytest.approx(50e6 / 100)
@@ -155,7 +166,9 @@ def test_independent_coefficients_add_as_squares() -> None:
 def test_the_interval_holds_the_best_and_widens_with_a_coefficient() -> None:
     narrow = found()
     assert narrow.joules_per_token.low < narrow.joules_per_token.best < narrow.joules_per_token.high
-    wide = replace(PART, coefficients=PART.coefficients | {"net_toggle": Quantity(3, 1, 9, "pJ", "D", "x")})
+    wide = replace(
+        PART, coefficients=PART.coefficients | {"net_toggle": Quantity(3, 1, 9, "pJ", "D", "x")}
+    )
     assert found(wide).joules_per_token.high > narrow.joules_per_token.high
     assert found(wide).joules_per_token.low < narrow.joules_per_token.low
 
@@ -176,11 +189,11 @@ def test_real_parts_give_intervals_that_say_something(part: str) -> None:
     ],
 )
 def test_a_design_that_does_not_fit_is_refused(name: str, area: Area) -> None:
-    with pytest.raises(ValueError, match=f"test: the design needs .* {name}, and the part has"):
+    with pytest.raises(InputError, match=f"test: the design needs .* {name}, and the part has"):
         found(load=replace(LOAD, areas={"all": area}))
 
 
 @pytest.mark.parametrize("clock_hz", [0.0, -1.0, math.inf, math.nan])
 def test_the_clock_must_be_positive(clock_hz: float) -> None:
-    with pytest.raises(ValueError, match="the clock must be positive"):
+    with pytest.raises(InputError, match="the clock must be positive"):
         found(clock_hz=clock_hz)

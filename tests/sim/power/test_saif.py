@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mmfree.errors import InputError
 from sim.power.saif import NetToggles, read_saif
 
 TEXT = r"""// Generated
@@ -54,8 +55,9 @@ def test_nets_by_instance_with_their_bits_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("(TIMESCALE 1ps)", "(TIMESCALE 1ns)"), ("(DURATION 5000)", ""), (" )\n)\n", "")]
+    ("before", "after"),
+    [("(TIMESCALE 1ps)", "(TIMESCALE 1ns)"), ("(DURATION 5000)", ""), (" )\n)\n", "")],
 )
 def test_what_is_not_whole_saif_is_refused(tmp_path: Path, before: str, after: str) -> None:
-    with pytest.raises(ValueError, match="SAIF"):
+    with pytest.raises(InputError, match="SAIF"):
         read_saif(write(tmp_path, TEXT.replace(before, after)))

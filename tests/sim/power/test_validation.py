@@ -26,7 +26,9 @@ def test_the_published_value_lies_in_the_interval(prediction: Prediction) -> Non
 
 
 def test_what_is_held_out_is_no_source_of_a_coefficient() -> None:
-    sources = " ".join(q.source for name in part_names() for q in load_part(name).coefficients.values())
+    sources = " ".join(
+        q.source for name in part_names() for q in load_part(name).coefficients.values()
+    )
     for prediction in FOUND:
         if prediction.held_out and "bitnet" not in prediction.name:
             assert prediction.name.split(",")[0].split(" on ")[0] not in sources

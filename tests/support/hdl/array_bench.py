@@ -20,7 +20,11 @@ def _code(weights: np.ndarray, bits: int) -> int:
 
 
 def play_blocks(array: Any, design: Design, blocks: list[Block], idle: float) -> None:
-    """Row blocks one after another: the weights of a group of rows come a cycle later than those of the group before, and so must its results, and no others."""
+    """Row blocks one after another.
+
+    The weights of a group of rows come a cycle later than those of the group before, and so must
+    its results, and no others.
+    """
     rng = np.random.default_rng(2)
     columns, groups, rows = design.columns, design.num_groups, design.group_rows
     tiles: list[tuple[np.ndarray, np.ndarray, bool, bool] | None] = []
@@ -49,7 +53,10 @@ def play_blocks(array: Any, design: Design, blocks: list[Block], idle: float) ->
             for group in range(groups):
                 then = tiles[cycle - group] if 0 <= cycle - group < len(tiles) else None
                 trits = then[0] if then is not None else rng.integers(-1, 2, (design.rows, columns))
-                ctx.set(array.w[group], _code(trits[group * rows : (group + 1) * rows], design.lane_bits))
+                ctx.set(
+                    array.w[group],
+                    _code(trits[group * rows : (group + 1) * rows], design.lane_bits),
+                )
             await ctx.tick()
             valid, sums = ctx.get(array.o_valid), to_python(ctx.get(array.o))
             for group in range(groups):

@@ -49,7 +49,11 @@ def with_idle(items: Sequence[Item], idle: float, seed: int = 0) -> list[Item | 
 
 @dataclass
 class Recording:
-    """A testbench's run, cycle by cycle: the ports' values before each clock edge (inputs) and behind it (outputs), and what filled memories."""
+    """A testbench's run, cycle by cycle.
+
+    The ports' values before each clock edge (inputs) and behind it (outputs), and what filled
+    memories.
+    """
 
     block: Any
     inputs: list[dict[str, int]] = field(default_factory=list)
@@ -58,7 +62,9 @@ class Recording:
 
 
 recordings: list[Recording] | None = None
-"""Where ``simulate`` records, if it should (tests/sim/simulators/test_icarus.py plays it again on another simulator)."""
+"""Where ``simulate`` records, if it should (tests/sim/simulators/test_icarus.py plays it again on
+another simulator).
+"""
 
 
 class _Recorder:
@@ -121,8 +127,9 @@ def play(
 ) -> list[Item]:
     """Outputs of a pipeline, ``latency`` cycles after each item; one item per cycle.
 
-    In idle cycles (None) the ports named in ``idle`` get their values from there, and all others garbage. ``early``: ports that are asked for so many cycles before
-    the rest of an item (less than 0: after it).
+    In idle cycles (None) the ports named in ``idle`` get their values from there, and all others
+    garbage. ``early``: ports that are asked for so many cycles before the rest of an item (less
+    than 0: after it).
     """
     rng = random.Random(1)
     seen: list[Item] = []

@@ -77,4 +77,6 @@ class SerialHost:
         """Read a struct."""
         value = await self.read(name)
         places = self._system.registers.read[name].fields
-        return {field: value >> offset & ((1 << bits) - 1) for field, (offset, bits) in places.items()}
+        return {
+            field: value >> offset & ((1 << bits) - 1) for field, (offset, bits) in places.items()
+        }

@@ -14,11 +14,14 @@ from hdl.toolchain.yosys import run_yosys
 from sim.simulators.runner import build, run
 from tests.support.hdl.bench import Recording
 
-CELL_MODELS = Path(__file__).parents[3] / "sim" / "ultrascale_cells.v"
+CELL_MODELS = Path(__file__).parents[3] / "sim" / "simulators" / "ultrascale_cells.v"
 
 
 def replay(recording: Recording, folder: Path) -> None:
-    """Play a recording again, on Icarus and the UltraScale+ body of its block: every bit of every output must be known and as recorded, in every cycle."""
+    """Play a recording again, on Icarus and the UltraScale+ body of its block.
+
+    Every bit of every output must be known and as recorded, in every cycle.
+    """
     text = rtlil.convert(
         recording.block, name="block", platform=Technology.ULTRASCALE_PLUS, emit_src=False
     )
@@ -31,7 +34,10 @@ def replay(recording: Recording, folder: Path) -> None:
 
 
 def prove_equal(block: Any, folder: Path, *, clocked: bool) -> None:
-    """Prove, for all inputs, that the UltraScale+ body of a block does what its generic body does; if it is ``clocked``, by induction in every cycle from reset."""
+    """Prove, for all inputs, that the UltraScale+ body of a block does what its generic body does.
+
+    If it is ``clocked``, by induction in every cycle from reset.
+    """
     bodies = {"gold": Technology.GENERIC, "gate": Technology.ULTRASCALE_PLUS}
     texts = [
         rtlil.convert(block, name=name, platform=technology, emit_src=False)

@@ -1,4 +1,8 @@
-"""Plays cycles of a memory in another simulator (run by test_block_memory.py): what is promised of its outputs must be known and exact. Counts how often a side of a block RAM is enabled (enabled.json)."""
+"""Plays cycles of a memory in another simulator (run by test_block_memory.py).
+
+What is promised of its outputs must be known and exact. Counts how often a side of a block RAM is
+enabled (enabled.json).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,9 @@ async def play(dut: Any) -> None:
     dut.rst.value = 0
     for name, value in cycles[0]["inputs"].items():
         getattr(dut, name).value = value
-    blocks = [child for child in dut if isinstance(child, HierarchyObject) and "_block_" in child._name]
+    blocks = [
+        child for child in dut if isinstance(child, HierarchyObject) and "_block_" in child._name
+    ]
     enabled = 0
     Clock(dut.clk, 10, unit="ns").start(start_high=False)
     for number, cycle in enumerate(cycles):

@@ -1,4 +1,7 @@
-"""What a host can do to the chip besides playing tokens: aborting, loading at the wrong time, and faults in its memories."""
+"""What a host can do to the chip besides playing tokens.
+
+Aborting, loading at the wrong time, and faults in its memories.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ class Chip:
 
     async def state(self) -> NDArray[np.int16]:
         """All words of the current state."""
-        return await self.driver.read_words(self.dut.state_address, self.dut.state_data, self.design.state_words)
+        return await self.driver.read_words(
+            self.dut.state_address, self.dut.state_data, self.design.state_words
+        )
 
     async def logits(self) -> NDArray[np.int16]:
         """The last logits."""
@@ -75,7 +80,10 @@ async def writing_while_a_token_is_played_is_refused(dut: Any) -> None:
 
 @cocotb.test()
 async def every_write_of_a_token_is_seen_in_its_segment(dut: Any) -> None:
-    """The last of a vector, too, though the next segment has begun by then: a faithful chip has no divergence."""
+    """The last of a vector, too, though the next segment has begun by then.
+
+    a faithful chip has no divergence.
+    """
     chip = Chip(dut)
     await chip.driver.reset()
     monitor = TapMonitor(dut, chip.design)
@@ -84,7 +92,9 @@ async def every_write_of_a_token_is_seen_in_its_segment(dut: Any) -> None:
     watching.cancel()
     trace: dict[str, NDArray[Any]] = {}
     golden = Golden(chip.tape)
-    golden.step(np.array([3]), golden.state(1), trace=lambda name, values: trace.update({name: values[0]}))
+    golden.step(
+        np.array([3]), golden.state(1), trace=lambda name, values: trace.update({name: values[0]})
+    )
     assert first_divergence(monitor.writes, trace, chip.tape, chip.design) is None
 
 
@@ -141,10 +151,14 @@ async def an_aborted_request_ends_with_the_token_in_progress(dut: Any) -> None:
     assert (await chip.logits()).tolist() == logits.tolist()
 
 
-def words_read(tape: Tape, design: Design, token: int, state: NDArray[np.int16]) -> dict[str, list[int]]:
+def words_read(
+    tape: Tape, design: Design, token: int, state: NDArray[np.int16]
+) -> dict[str, list[int]]:
     """Which words of tables and parameters one token reads, from the golden model's trace."""
     trace: dict[str, NDArray[Any]] = {}
-    Golden(tape).step(np.array([token]), state, trace=lambda name, values: trace.update({name: values[0]}))
+    Golden(tape).step(
+        np.array([token]), state, trace=lambda name, values: trace.update({name: values[0]})
+    )
     tables: set[int] = set()
     roots: set[int] = set()
     for name, values in trace.items():
@@ -169,7 +183,10 @@ def words_read(tape: Tape, design: Design, token: int, state: NDArray[np.int16])
 
 @cocotb.test()
 async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) -> None:
-    """Single-bit faults at random places that a token reads: no token, no change of state; then the right one."""
+    """Single-bit faults at random places that a token reads: no token, no change of state.
+
+    Then the right one.
+    """
     chip = Chip(dut)
     asked = json.loads((FOLDER / "faults.json").read_text())
     rng = random.Random(asked["seed"])
@@ -194,7 +211,9 @@ async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) ->
         await chip.write(name, word, value ^ 1 << rng.randrange(shape.bits + shape.parity))
         state = await chip.state()
         answer = await chip.driver.play(token, begin)
-        assert isinstance(answer, Fault), f"trial {trial}: word {word} of {name} was not found, {answer}"
+        assert isinstance(answer, Fault), (
+            f"trial {trial}: word {word} of {name} was not found, {answer}"
+        )
         assert answer.memory == name
         assert names[answer.segment] == expected_segment(chip, name, word, names[answer.segment])
         found[name] += 1
@@ -210,7 +229,10 @@ async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) ->
 
 @cocotb.test()
 async def a_header_that_stays_wrong_is_found_every_time(dut: Any) -> None:
-    """Passes that end early follow each other closely: what is left of one is no fault of the next."""
+    """Passes that end early follow each other closely.
+
+    What is left of one is no fault of the next.
+    """
     chip = Chip(dut)
     await chip.driver.reset()
     for number, value in enumerate(chip.image.words["headers"]):
@@ -223,7 +245,9 @@ async def a_header_that_stays_wrong_is_found_every_time(dut: Any) -> None:
 
 
 @cocotb.test()
-async def a_wrong_entry_of_the_noise_is_found_and_the_same_numbers_are_drawn_again(dut: Any) -> None:
+async def a_wrong_entry_of_the_noise_is_found_and_the_same_numbers_are_drawn_again(
+    dut: Any,
+) -> None:
     """Ten tokens, before each a flipped bit in an entry that it will read."""
     chip = Chip(dut)
     await chip.driver.reset()

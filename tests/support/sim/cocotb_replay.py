@@ -1,4 +1,6 @@
-"""Plays the recording of a block test again, cycle by cycle, in another simulator (run by test_icarus.py)."""
+"""Plays the recording of a block test again, cycle by cycle, in another simulator (run by
+test_icarus.py).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ def differences(value: Any, expected: int) -> tuple[int, int]:
 
 @cocotb.test()
 async def replay(dut: Any) -> None:
-    """Every known bit of every output is as recorded; unknown is only what no test may rely on: a few before the pipeline is full."""
+    """Every known bit of every output is as recorded.
+
+    Unknown is only what no test may rely on: a few before the pipeline is full.
+    """
     recording = json.loads(Path("recording.json").read_text())
     dut.rst.value = 0
     for name, value in recording["inputs"][0].items():
