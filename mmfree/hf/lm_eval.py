@@ -1,4 +1,4 @@
-"""A model of mmfree for lm-eval-harness, played by any backend: float, fakequant or golden.
+r"""A model of mmfree for lm-eval-harness, played by any backend: float, fakequant or golden.
 
 Registered as "mmfree" when this module is imported, which ``lm_eval`` by itself does not do::
 
