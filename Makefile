@@ -1,16 +1,19 @@
-# Everything runs in .venv, which each target makes for itself from pyproject.toml.
+# Everything runs in .venv, which each target creates from pyproject.toml if it has to.
 #
-#   make demo        train, export, emit Verilog, co-simulate, compare
-#   make test        the tests of every push (at most 15 minutes on 2 cores)
-#   make test-slow   the tests that take minutes each
-#   make test-kernels  the scan of a GPU in Triton's interpreter: without a GPU, 200 MB to fetch
-#   make mutants     one-line mistakes, each of which a test must catch (a few minutes)
-#   make lint        ruff and mypy
+#   make demo          train, export, emit Verilog, co-simulate, compare
+#   make test          the tests of every push: at most 12 minutes on 2 cores
+#   make test-slow     the tests that take minutes each
+#   make test-long     soaks and long fault sweeps: what does not fit into either of the above
+#   make test-kernels  the GPU scan in Triton's interpreter: needs no GPU, downloads 200 MB
+#   make mutants       one-line mistakes, each of which a test must catch
+#   make lint          ruff and mypy
+#   make setup         the environment and the second simulator, nothing else
+#   make clean         removes the environment and all caches
 #
-# PYTHON       interpreter the environment is made with (3.11 or newer)
+# PYTHON       interpreter that creates the environment (3.11 or newer)
 # TORCH_INDEX  package index to take torch from; empty: pip's own (README.md says when to set it)
 # WORKERS      test processes
-# ARGS         further arguments of pytest or of the demo
+# ARGS         further arguments of pytest, of the demo or of tools/mutants.py
 
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -19,27 +22,32 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Named by what is installed: an edit of pyproject.toml or another torch index asks for a new install.
+# The name says what is installed: after an edit of pyproject.toml, or with another torch index, it is
+# another name, and make installs again.
 WANTED := $(firstword $(shell { cat pyproject.toml; echo "$(TORCH_INDEX)"; } | cksum))
 STAMP := $(VENV)/installed-$(WANTED)
 
-# Two test processes on two cores: one thread each, or BLAS and torch fight over them.
+# Two test processes on two cores: one thread each, or the threads of BLAS and torch compete for them.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-slow test-kernels mutants lint setup icarus clean
+.PHONY: demo test test-slow test-long test-kernels mutants lint setup icarus clean
 
 demo: $(STAMP)
 	$(BIN)/mmfree demo $(ARGS)
 
 test: $(STAMP) icarus
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow and not long" $(ARGS)
 
-# pytest exits with 5 when no test carries the mark.
+# pytest exits with 5 when no test carries the mark, which is no failure.
 test-slow: $(STAMP) icarus
-	$(PYTEST) -m slow $(ARGS) || test $$? -eq 5
+	$(PYTEST) -m "slow and not long" $(ARGS) || test $$? -eq 5
 
-# The Triton that torch's CUDA builds bring; beside the environment, which other tests use without it.
+test-long: $(STAMP) icarus
+	$(PYTEST) -m long $(ARGS) || test $$? -eq 5
+
+# The Triton that torch's CUDA builds bring. It has a folder of its own, because the other tests run
+# without it.
 test-kernels: $(STAMP)
 	test -d $(VENV)/kernels || $(BIN)/pip install --quiet --no-deps --target $(VENV)/kernels triton==3.7.1
 	PYTHONPATH=$(VENV)/kernels $(PYTEST) -n 0 tests/models/test_gpu_scan.py $(ARGS)
@@ -53,7 +61,7 @@ lint: $(STAMP)
 
 setup: $(STAMP) icarus
 
-# The second simulator: the system's, or from its package into .venv.
+# The second simulator: the system's, or that of the Debian package, unpacked into .venv.
 icarus: $(STAMP)
 	@command -v iverilog >/dev/null || test -x $(BIN)/iverilog || tools/get_icarus.sh $(VENV)
 

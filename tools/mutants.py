@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("mmfree", "hdl", "sim", "tests", "docs", "tools")
-FILES = ("pyproject.toml", "README.md", "Makefile")
+FILES = ("pyproject.toml", "README.md", "CONTRIBUTING.md", "Makefile")
 SECONDS = 600
 """A mutant may make a simulation run for ever; the tests' own limits should end it first."""
 
@@ -68,7 +68,7 @@ def caught_by(mutant: dict[str, Any]) -> str | None:
             "-p",
             "no:cacheprovider",
             "-m",
-            "not slow",
+            "not slow and not long",
         ]
         environment = os.environ | {
             "PYTHONPATH": name,
