@@ -32,7 +32,7 @@ DIGITS = {10: 1000, 20: 1000, 50: 1000, 100: 1000, 300: 300, 1000: 100, 3000: 30
 """Digits -> sums of each kind."""
 
 ROOT = Path(__file__).parents[2]
-FIGURES, DATA = ROOT / "docs" / "figures", ROOT / "mmfree" / "reference"
+FIGURES, DATA = ROOT / "docs" / "figures", ROOT / "mmfree" / "report" / "reference"
 
 
 def measure(folder: Path, seeds: int) -> list[dict[str, Any]]:
