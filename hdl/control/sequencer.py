@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +13,22 @@ from hdl.interface import BEAT, RESULT_BLOCKS, WAITS, header_layout, token_layou
 from hdl.memory.loaded_memory import LoadedMemory, load_write
 from mmfree.chip.design import KIND_CODES, MATRICES_PER_SEGMENT, Design
 from mmfree.contract.pow2 import SEGMENT_ROLES
+
+
+class _Walk(NamedTuple):
+    """Between the state machine and the walk over a segment's tiles."""
+
+    preparing: Signal
+    """In: the header is new, start at its first tile."""
+
+    running: Signal
+    """Set to admit the segment's tiles; the walk clears it with the last one."""
+
+    ended: Signal
+    """Out: the segment's last tile was admitted in the cycle before."""
+
+    draining: Signal
+    """Out: row blocks are in the array, or wait for the post-processing."""
 
 
 class Sequencer(wiring.Component):
@@ -79,116 +96,149 @@ class Sequencer(wiring.Component):
         m = Module()
         m.submodules.header_memory = headers = self.headers
         wiring.connect(m, wiring.flipped(self.load_header), headers.load)
-        header = self.header
-        # The next header waits behind its memory long before it is wanted.
+        # The next header is at its memory's output long before it is needed.
         next_header = Signal(range(self._design.header_words + 1))
         m.d.comb += headers.address_0.eq(next_header)
 
-        preparing, running, ended, draining = Signal(), Signal(), Signal(), Signal()
-        self._walk(m, preparing, running, ended, draining)
+        walk = _Walk(Signal(), Signal(), Signal(), Signal())
+        self._walk(m, walk)
         written, done, ready = Signal(), Signal(), Signal(init=1)
         m.d.comb += self.token.ready.eq(ready & ~self.hold)
+        # Both events last one cycle, and may come before the state that waits for them.
         m.d.sync += [
             written.eq((written | self.vector_done) & ~self.load),
             done.eq((done | self.logits_done) & ~self.load),
         ]
-        # Check words under way: of a slow source's, one may be examined when the next segment has
-        # begun.
+        all_checked = self._count_checks(m)
+
+        m.d.sync += [self.take_check.eq(0), self.embed.eq(0), self.started.eq(0)]
+        with m.FSM():
+            self._accept_token(m, ready)
+            self._load_segment(m, walk, next_header)
+            self._run_segment(m, walk, written, all_checked)
+            self._finish_pass(m, walk, ready, done & all_checked)
+            self._fail_pass(m, ready, all_checked, next_header)
+        return m
+
+    def _count_checks(self, m: Module) -> Signal:
+        """Whether every check word that was taken has been examined.
+
+        Of a slow source's check words, one may be examined when the next segment has begun: they
+        are counted, so that none counts as another segment's.
+        """
         unchecked = Signal(range(16))
         all_checked = Signal(init=1)
         m.d.sync += [
             unchecked.eq(unchecked + self.take_check - self.checked),
             all_checked.eq((unchecked == 0) & ~self.take_check),
         ]
+        return all_checked
 
-        m.d.sync += [self.take_check.eq(0), self.embed.eq(0), self.started.eq(0)]
-        with m.FSM():
-            with m.State("IDLE"), m.If(self.token.valid & self.token.ready):
-                m.d.sync += [
-                    ready.eq(0),
-                    self.started.eq(1),
-                    self.playing.eq(1),
-                    self.embedding_id.eq(self.token.payload.id),
-                    self.begin.eq(self.token.payload.begin),
-                ]
+    def _accept_token(self, m: Module, ready: Signal) -> None:
+        with m.State("IDLE"), m.If(self.token.valid & self.token.ready):
+            m.d.sync += [
+                ready.eq(0),
+                self.started.eq(1),
+                self.playing.eq(1),
+                self.embedding_id.eq(self.token.payload.id),
+                self.begin.eq(self.token.payload.begin),
+            ]
+            m.next = "LOAD"
+
+    def _load_segment(self, m: Module, walk: _Walk, next_header: Signal) -> None:
+        """Two cycles: the header becomes the current one, and is looked at."""
+        headers, header = self.headers, self.header
+        with m.State("LOAD"):
+            m.d.comb += [
+                self.load.eq(1),
+                self.header_wrong.eq(headers.wrong_0),
+                self.waits.control.eq(1),
+            ]
+            m.d.sync += [
+                header.eq(headers.data_0),
+                self.segment.eq(next_header),
+                next_header.eq(next_header + 1),
+            ]
+            m.next = "PREPARE"
+            # A corrupt header must not start the walk.
+            with m.If(headers.wrong_0):
+                m.d.sync += self.playing.eq(0)
+                m.next = "FAILED"
+        with m.State("PREPARE"):
+            m.d.comb += [walk.preparing.eq(1), self.waits.control.eq(1)]
+            with m.If(header.last):
+                # The memory gives the first header by the time the next token comes.
+                m.d.sync += next_header.eq(0)
+            m.d.sync += walk.running.eq(1)
+            m.next = "RUN"
+            with m.If(header.kind == KIND_CODES["embedding"]):
+                m.d.sync += [self.embed.eq(1), walk.running.eq(0)]
+                m.next = "WAIT"
+
+    def _run_segment(self, m: Module, walk: _Walk, written: Signal, all_checked: Signal) -> None:
+        """All tiles, the check word, and then the vector that the next segment reads."""
+        with m.State("RUN"), m.If(walk.ended):
+            m.d.comb += self.waits.drain.eq(1)
+            m.next = "CHECK"
+        with m.State("CHECK"):
+            self._wait_for_values(m, walk)
+            # The head's row may be chosen long before a slow source has this word.
+            m.d.sync += all_checked.eq(0)
+            with m.If(self.available):
+                m.d.sync += self.take_check.eq(1)
+                m.next = "WAIT"
+                with m.If(self.header.last):
+                    m.next = "FINISH"
+        with m.State("WAIT"):
+            self._wait_for_values(m, walk)
+            with m.If(written | self.vector_done):
                 m.next = "LOAD"
-            with m.State("LOAD"):
-                m.d.comb += [
-                    self.load.eq(1),
-                    self.header_wrong.eq(headers.wrong_0),
-                    self.waits.control.eq(1),
-                ]
-                m.d.sync += [
-                    header.eq(headers.data_0),
-                    self.segment.eq(next_header),
-                    next_header.eq(next_header + 1),
-                ]
-                m.next = "PREPARE"
-                with m.If(headers.wrong_0):
-                    m.d.sync += self.playing.eq(0)
-                    m.next = "FAILED"
-            with m.State("PREPARE"):
-                m.d.comb += [preparing.eq(1), self.waits.control.eq(1)]
-                with m.If(header.last):
-                    # The first header stands behind the memory when the next token comes.
-                    m.d.sync += next_header.eq(0)
-                m.d.sync += running.eq(1)
-                m.next = "RUN"
-                with m.If(header.kind == KIND_CODES["embedding"]):
-                    m.d.sync += [self.embed.eq(1), running.eq(0)]
-                    m.next = "WAIT"
-            with m.State("RUN"), m.If(ended):
-                m.d.comb += self.waits.drain.eq(1)
-                m.next = "CHECK"
-            with m.State("CHECK"):
-                m.d.comb += [self.waits.drain.eq(draining), self.waits.vector.eq(~draining)]
-                # The head's row may be chosen long before a slow source has this word.
-                m.d.sync += all_checked.eq(0)
-                with m.If(self.available):
-                    m.d.sync += self.take_check.eq(1)
-                    m.next = "WAIT"
-                    with m.If(header.last):
-                        m.next = "FINISH"
-            with m.State("WAIT"):
-                # The vector that the next segment reads is being written.
-                m.d.comb += [self.waits.drain.eq(draining), self.waits.vector.eq(~draining)]
-                with m.If(written | self.vector_done):
-                    m.next = "LOAD"
-            with m.State("FINISH"):
-                m.d.comb += [self.waits.drain.eq(draining), self.waits.vector.eq(~draining)]
-                with m.If(done & all_checked):
-                    m.d.sync += self.playing.eq(0)
-                    m.next = "FAILED"
-                    with m.If(~self.fault):
-                        m.d.comb += self.pass_done.eq(1)
-                        m.d.sync += self.chosen_valid.eq(1)
-                        m.next = "CHOSEN"
-            with m.State("CHOSEN"):
-                m.d.sync += self.repeat.eq(0)
-                with m.If(self.chosen_ready):
-                    m.d.sync += [ready.eq(1), self.chosen_valid.eq(0)]
-                    m.next = "IDLE"
-            # As many cycles as the first header takes to stand behind its memory again.
-            for cycle in range(headers.latency + 1):
-                with m.State("FAILED" if cycle == 0 else f"FAILED_{cycle}"):
-                    m.d.sync += [next_header.eq(0), self.repeat.eq(1)]
-                    m.next = f"FAILED_{cycle + 1}"
-            with m.State(f"FAILED_{headers.latency + 1}"):
-                # A check word under way must not be examined in the next pass.
-                m.d.comb += self.failed_valid.eq(self.fault & all_checked)
-                with m.If(self.failed_valid & self.failed_ready):
-                    m.d.sync += ready.eq(1)
-                    m.next = "IDLE"
-        return m
 
-    def _walk(
-        self, m: Module, preparing: Signal, running: Signal, ended: Signal, draining: Signal
+    def _finish_pass(self, m: Module, walk: _Walk, ready: Signal, complete: Value) -> None:
+        """The row is chosen and everything is checked: the result, or a fault instead."""
+        with m.State("FINISH"):
+            self._wait_for_values(m, walk)
+            with m.If(complete):
+                m.d.sync += self.playing.eq(0)
+                m.next = "FAILED"
+                with m.If(~self.fault):
+                    m.d.comb += self.pass_done.eq(1)
+                    m.d.sync += self.chosen_valid.eq(1)
+                    m.next = "CHOSEN"
+        with m.State("CHOSEN"):
+            m.d.sync += self.repeat.eq(0)
+            with m.If(self.chosen_ready):
+                m.d.sync += [ready.eq(1), self.chosen_valid.eq(0)]
+                m.next = "IDLE"
+
+    def _fail_pass(
+        self, m: Module, ready: Signal, all_checked: Signal, next_header: Signal
     ) -> None:
-        """Tiles, matrices and row blocks in turn.
+        # As many cycles as it takes until the memory gives the first header again.
+        last = self.headers.latency + 1
+        for cycle in range(last):
+            with m.State("FAILED" if cycle == 0 else f"FAILED_{cycle}"):
+                m.d.sync += [next_header.eq(0), self.repeat.eq(1)]
+                m.next = f"FAILED_{cycle + 1}"
+        with m.State(f"FAILED_{last}"):
+            # A check word under way must not be examined in the next pass.
+            m.d.comb += self.failed_valid.eq(self.fault & all_checked)
+            with m.If(self.failed_valid & self.failed_ready):
+                m.d.sync += ready.eq(1)
+                m.next = "IDLE"
 
-        What a cycle decides about is registered the cycle before.
+    def _wait_for_values(self, m: Module, walk: _Walk) -> None:
+        """Why no tile is admitted after a segment's last."""
+        m.d.comb += [self.waits.drain.eq(walk.draining), self.waits.vector.eq(~walk.draining)]
+
+    def _walk(self, m: Module, walk: _Walk) -> None:
+        """Admits tiles, matrices and row blocks in turn.
+
+        For the clock's sake every decision is made from registers: whether a tile is its row
+        block's last, for instance, is known a cycle before the tile.
         """
         design, header = self._design, self.header
+        preparing, running, ended, draining = walk
         tile, matrix = Signal(range(design.max_tiles)), Signal(range(MATRICES_PER_SEGMENT))
         block = Signal(range(design.max_blocks))
         first_tile, last_tile, last_matrix, last_block, fresh = (
@@ -204,8 +254,8 @@ class Sequencer(wiring.Component):
         )
         last_number = Signal(range(MATRICES_PER_SEGMENT))
 
-        # A row block is begun when there is room for its result. What is known of that is two
-        # cycles old, in which two more may have been promised.
+        # A row block is begun when there is room for its result. What is known of the room is two
+        # cycles old, and in these two cycles two more row blocks may have been begun.
         room = Signal(range(RESULT_BLOCKS + 1), init=RESULT_BLOCKS)
         has_room, go, admit = Signal(init=1), Signal(), Signal()
         m.d.sync += [room.eq(room + self.block_done - (admit & first_tile)), has_room.eq(room > 2)]
@@ -235,7 +285,8 @@ class Sequencer(wiring.Component):
         m.d.sync += ended.eq(admit & at_end)
         with m.If(admit & at_end):
             m.d.sync += running.eq(0)
-        # A new header: a cycle to look at it before the first beat.
+        # A new header has a cycle of its own before the first beat, in which what depends on it is
+        # registered.
         with m.If(preparing):
             m.d.sync += [
                 one_tile.eq(header.tiles == 1),
