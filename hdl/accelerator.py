@@ -18,7 +18,7 @@ from hdl.control.requests import Requests
 from hdl.control.sequencer import Sequencer
 from hdl.fabric.pipeline import delay
 from hdl.interface import OUTPUT, REGISTERS, request_layout, result_layout
-from hdl.memory.block_memory import BlockMemory
+from hdl.memory.block_memory import BlockMemory, MemoryHolder
 from hdl.memory.embedding import Embedding
 from hdl.memory.load_port import LoadPort
 from hdl.memory.loaded_memory import LoadedMemory
@@ -86,7 +86,7 @@ class Accelerator(wiring.Component):
         values = data.ArrayLayout(signed(16), width)
         post = Post(design)
         self._logit_words = range(max(2, design.max_blocks * design.groups_per_block))
-        self.blocks: dict[str, Any] = {
+        self.blocks: dict[str, wiring.Component] = {
             "sequencer": Sequencer(design, contents.get("headers", ())),
             "embedding": Embedding(design, contents.get("embedding", ())),
             "activations": Activations(design),
@@ -153,6 +153,15 @@ class Accelerator(wiring.Component):
                 "tap_logits": Out(post.write_logits.signature),
             }
         )
+
+    @property
+    def memories(self) -> dict[str, tuple[BlockMemory, ...]]:
+        """The block memories of each block that holds some, by the block's name."""
+        return {
+            name: block.memories
+            for name, block in self.blocks.items()
+            if isinstance(block, MemoryHolder)
+        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -47,6 +47,7 @@ class Noise(wiring.Component):
                 for value in gumbel_table()
             ],
         )
+        self.memories = self.table.memories
         super().__init__(
             {
                 "take": In(1),

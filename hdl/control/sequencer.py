@@ -57,6 +57,7 @@ class Sequencer(wiring.Component):
     def __init__(self, design: Design, headers: Sequence[int] = ()) -> None:
         self._design = design
         self.headers = LoadedMemory("headers", design.loaded_shape("headers"), contents=headers)
+        self.memories = self.headers.memories
         super().__init__(
             {
                 "token": In(stream.Signature(token_layout(design))),

@@ -116,11 +116,8 @@ def count_blocks(depth: int, part_bits: int, parts: int, reads: int = 1) -> int:
     return num_copies(reads) * sum(bank.blocks for bank in banks)
 
 
-def resting_blocks(depth: int, part_bits: int, parts: int, reads: int = 1) -> float:
-    """Of those blocks, how many a read leaves at rest, because their bank is not read.
-
-    Mean over all words.
-    """
+def disabled_blocks(depth: int, part_bits: int, parts: int, reads: int = 1) -> float:
+    """How many of those blocks stay disabled during a read of another bank: mean over all words."""
     banks = plan_banks(depth, part_bits, parts, reads)
     return num_copies(reads) * sum(
         bank.blocks * (1 - min(bank.depth, depth - bank.start) / depth) for bank in banks

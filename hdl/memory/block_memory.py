@@ -5,39 +5,28 @@ Expressions for any tool, block RAMs placed by hand on the ECP5.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.ecp5_ram import (
-    DISTRIBUTED_DEPTH,
     LANE_BITS,
     Bank,
     Lane,
     add_block,
     count_blocks,
+    disabled_blocks,
     num_copies,
     plan_banks,
     resized,
-    resting_blocks,
     word_lanes,
 )
 from hdl.fabric.pipeline import copies, delay
 from hdl.fabric.technology import Technology, technology_of
 from mmfree.errors import InputError
-
-__all__ = [
-    "DISTRIBUTED_DEPTH",
-    "MAX_PART_BITS",
-    "BlockMemory",
-    "count_blocks",
-    "memories_of",
-    "plan_banks",
-    "resting_blocks",
-]
 
 MAX_PART_BITS = 18
 """Bits of a word that a block RAM of the ECP5 writes under one enable on either of two ports."""
@@ -103,6 +92,7 @@ class BlockMemory(wiring.Component):
                 f"memory {name}: with fabric registers it has one read port, not {reads}"
             )
         self.name = name
+        self.memories = (self,)
         self._part_bits, self._parts, self._depth, self._reads = part_bits, parts, depth, reads
         self._fabric_registers = fabric_registers
         self.latency = 2 + 3 * fabric_registers
@@ -123,9 +113,9 @@ class BlockMemory(wiring.Component):
         """Block RAMs of the ECP5 body; 0: the memory is kept in LUTs."""
         return count_blocks(self._depth, self._part_bits, self._parts, self._reads)
 
-    def resting_blocks(self) -> float:
+    def disabled_blocks(self) -> float:
         """Of these, how many a read leaves at rest on average."""
-        return resting_blocks(self._depth, self._part_bits, self._parts, self._reads)
+        return disabled_blocks(self._depth, self._part_bits, self._parts, self._reads)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -289,15 +279,11 @@ class BlockMemory(wiring.Component):
         return _multiplexer(delay(m, bank_index, 2 + 2 * self._fabric_registers), words)
 
 
-def memories_of(block: object) -> Iterator[BlockMemory]:
-    """Memories among the attributes of a block, and of its parts."""
-    if isinstance(block, BlockMemory):
-        yield block
-    elif isinstance(block, list):
-        for item in block:
-            yield from memories_of(item)
-    elif isinstance(block, wiring.Component):
-        yield from memories_of(list(vars(block).values()))
+@runtime_checkable
+class MemoryHolder(Protocol):
+    """A block that holds block memories: its own, and those of the blocks in it."""
+
+    memories: tuple[BlockMemory, ...]
 
 
 def _num_reached(blocks: int) -> int:

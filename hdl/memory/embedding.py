@@ -32,6 +32,7 @@ class Embedding(wiring.Component):
         self._design = design
         shape = design.loaded_shape("embedding")
         self.words = LoadedMemory("embedding", shape, fabric_registers=True, contents=contents)
+        self.memories = self.words.memories
         self.latency = LATENCY
         assert self.words.latency == _WORD_LATENCY
         groups = design.embedding_tiles * design.columns // design.post_width

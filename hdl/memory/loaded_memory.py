@@ -66,6 +66,7 @@ class LoadedMemory(wiring.Component):
             init=contents,
             fabric_registers=fabric_registers,
         )
+        self.memories = self.memory.memories
         self.contents = self.memory.contents
         self.latency = self.memory.latency
         ports: dict[str, Any] = {}

@@ -27,6 +27,7 @@ class StateBanks(wiring.Component):
         words = range(max(2, design.state_words))
         values = data.ArrayLayout(signed(16), self._width)
         self._banks = BlockMemory("banks", part_bits=16, parts=self._width, depth=2 * words.stop)
+        self.memories = (self._banks,)
         assert self._banks.latency == self.LATENCY
         super().__init__(
             {

@@ -100,6 +100,7 @@ class GroupMemory(wiring.Component):
         # In block RAM where there are many: choosing from the words of a VectorMemory takes more
         # than a LUT per column.
         self._memory = BlockMemory("groups", part_bits=16, parts=width, depth=groups)
+        self.memories = (self._memory,)
         super().__init__(
             {
                 "write": In(group_write(width, groups)),

@@ -76,6 +76,7 @@ class RMSNorm(wiring.Component):
         )
         contents = [_ROOT.with_parity(int(value) & 0xFF) for value in reciprocal_root_table()]
         self.root = LoadedMemory("reciprocal_root", _ROOT, contents=contents)
+        self.memories = self.root.memories
         self.squares = [Square() for _ in range(num_squares(design.columns))]
         self.parts = take_up_parts(design.columns)
         self.scaler = Product(unsigned(9), unsigned(8), addend_bits=7)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hdl.accelerator import ORDER_CYCLES
 from hdl.array.row_blocks import LATENCY as QUEUE_LATENCY
 from hdl.array.ternary_array import array_latency
-from hdl.fabric.ecp5_ram import count_blocks, plan_banks, resting_blocks
+from hdl.fabric.ecp5_ram import count_blocks, disabled_blocks, plan_banks
 from hdl.interface import RESULT_BLOCKS
 from hdl.memory.embedding import LATENCY as EMBEDDING_LATENCY
 from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
@@ -240,10 +240,10 @@ def memory_blocks(design: Design) -> int:
     )
 
 
-def memory_blocks_at_rest(design: Design) -> float:
-    """Of these, how many rest on average while all memories are read, because other banks are."""
+def disabled_memory_blocks(design: Design) -> float:
+    """How many of these are disabled on average while all memories are read, one bank of each."""
     return sum(
-        count * resting_blocks(depth, part_bits, parts, reads)
+        count * disabled_blocks(depth, part_bits, parts, reads)
         for count, depth, part_bits, parts, reads in _memories(design)
     )
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from hdl.accelerator import Accelerator
 from hdl.array.ternary_array import ArrayOf, TernaryArray
 from hdl.fabric.technology import Technology
-from hdl.memory.block_memory import memories_of
 from hdl.toolchain.audit import ECP5_DSP_CELLS, cells_by_block
 from hdl.toolchain.emit import TOP, convert_rtlil
 from hdl.toolchain.ultrascale_audit import (
@@ -26,15 +25,15 @@ from mmfree.chip.design import Design
 class Area:
     """Cells of a block.
 
-    LUTs that compute, flip-flops, LUTs that are memory, block RAMs (``resting``: of these, how many
-    a read leaves at rest on average), UltraRAMs, DSP blocks.
+    LUTs that compute, flip-flops, LUTs that are memory, block RAMs (``disabled_blocks``: how many
+    of these stay disabled during a read, on average), UltraRAMs, DSP blocks.
     """
 
     luts: int = 0
     flip_flops: int = 0
     lut_rams: int = 0
     ram_blocks: float = 0
-    resting: float = 0
+    disabled_blocks: float = 0
     uram: int = 0
     dsp: int = 0
 
@@ -126,8 +125,7 @@ def area_by_block(design: Design, family: str, *, array: ArrayOf = TernaryArray)
         for name, cells in cells_by_block(text, TOP, chosen.synthesis).items()
     }
     if chosen.technology is Technology.ECP5:
-        for name, block in accelerator.blocks.items():
-            areas[name] = replace(
-                areas[name], resting=sum(memory.resting_blocks() for memory in memories_of(block))
-            )
+        for name, memories in accelerator.memories.items():
+            disabled = sum(memory.disabled_blocks() for memory in memories)
+            areas[name] = replace(areas[name], disabled_blocks=disabled)
     return areas

@@ -98,7 +98,7 @@ class Load:
         rate = block.toggle_rate(self.activity_cycles, self.mean_rate)
         # A block RAM that is not enabled takes nothing; what toggles, toggles in reads.
         read_rate = block.read_toggles / block.reads if block.reads else REPORT_RATE
-        reading = (area.ram_blocks - area.resting) * block.read_share(self.activity_cycles)
+        reading = (area.ram_blocks - area.disabled_blocks) * block.read_share(self.activity_cycles)
         register_toggles = area.flip_flops * rate
         lut_toggles = area.luts * rate * values["lut_rate"] * values["glitches"]
         still = values["ram_still"]

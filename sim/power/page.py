@@ -15,8 +15,8 @@ from matplotlib.patches import Rectangle
 from hdl.toolchain.cost import (
     clock_hz,
     cycles_per_token,
+    disabled_memory_blocks,
     lane_utilization,
-    memory_blocks_at_rest,
     resources,
 )
 from hdl.toolchain.families import Area
@@ -272,7 +272,7 @@ def lanes_study(
             luts=size.luts,
             flip_flops=size.flip_flops,
             ram_blocks=size.blocks,
-            resting=memory_blocks_at_rest(other),
+            disabled_blocks=disabled_memory_blocks(other),
         )
         # Memories are mostly weights: read while lanes are busy.
         busy = round(_STUDY_CYCLES * lane_utilization(tape.config, other))

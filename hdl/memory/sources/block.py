@@ -37,6 +37,7 @@ class BlockSource(wiring.Component):
             )
             for name in design.weight_memories
         ]
+        self.memories = tuple(memory.memory for memory in self.weights)
         assert self.weights[0].latency == LATENCY
         super().__init__(
             {"words": In(WeightSource(design)), "pause": In(1), "load": In(load_write(shape))}

@@ -19,15 +19,17 @@ from amaranth.back import rtlil
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hdl.accelerator import Accelerator
 from hdl.fabric.ecp5_ram import DISTRIBUTED_DEPTH, Bank, count_blocks, plan_banks
 from hdl.fabric.technology import Technology
 from hdl.memory.block_memory import BlockMemory
 from hdl.toolchain.audit import ecp5_cells
-from hdl.toolchain.emit import convert_verilog
+from hdl.toolchain.emit import convert_rtlil, convert_verilog
 from hdl.toolchain.yosys import run_yosys
 from mmfree.errors import InputError
 from sim.simulators.runner import build, run
 from tests.support.hdl.bench import simulate
+from tests.support.sim.shapes import ADDITION
 
 CELL_MODELS = Path(__file__).parents[3] / "sim" / "simulators" / "ecp5_cells.v"
 
@@ -216,8 +218,8 @@ def test_blocks_rest_unless_their_own_bank_is_read(shape: Shape, tmp_path: Path)
         sum(bank.blocks * min(bank.depth, shape.depth - bank.start) for bank in banks) / shape.depth
     )
     # A copy serves two ports: of a read's blocks, those of the other banks rest.
-    assert block.resting_blocks() == pytest.approx(block.blocks() - of_all)
-    assert bool(block.resting_blocks()) == (len(banks) > 1)
+    assert block.disabled_blocks() == pytest.approx(block.blocks() - of_all)
+    assert bool(block.disabled_blocks()) == (len(banks) > 1)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +266,16 @@ def test_synthesis_finds_the_blocks_of_the_plan_and_little_else(shape: Shape) ->
     # A multiplexer per bit where there are two banks; decoders.
     bits = shape.parts * shape.part_bits
     assert cells["LUT4"] <= bits * (shape.depth > 2048) + 16
+
+
+def test_the_accelerator_says_which_memories_it_holds() -> None:
+    """As many blocks as are placed by hand, and every name: no memory is forgotten."""
+    accelerator = Accelerator(ADDITION.design())
+    text = convert_rtlil(accelerator, Technology.ECP5)
+    memories = [memory for held in accelerator.memories.values() for memory in held]
+    assert text.count(r"cell \DP16KD ") == sum(memory.blocks() for memory in memories) > 0
+    written = {"banks", "groups", "logits"}
+    assert {memory.name for memory in memories} == {*ADDITION.design().memories, *written}
 
 
 def test_small_memories_lie_in_luts() -> None:

@@ -142,16 +142,18 @@ def test_a_memory_that_reads_nothing_new_still_takes_its_share() -> None:
     assert memory(8000) == memory(2000) == pytest.approx(22 * (2 - still))
 
 
-def test_memories_take_nothing_while_they_rest() -> None:
-    def memory(reads: int, resting: float = 0) -> float:
+def test_disabled_memories_take_nothing() -> None:
+    def memory(reads: int, disabled_blocks: float = 0) -> float:
         block = replace(LOAD.activity["post"], reads=reads, read_toggles=reads // 8)
-        areas = {**LOAD.areas, "post": replace(LOAD.areas["post"], resting=resting)}
+        areas = {**LOAD.areas, "post": replace(LOAD.areas["post"], disabled_blocks=disabled_blocks)}
         power = found(load=replace(LOAD, areas=areas, activity={**LOAD.activity, "post": block}))
         return power.by_kind["memory"].best / 100e-12 - 4 * 7
 
     assert memory(8_000) == pytest.approx(22)
     assert memory(2_000) == pytest.approx(22 / 4), "read in a quarter of the cycles"
-    assert memory(2_000, resting=1.5) == pytest.approx(22 / 16), "and then a quarter of the blocks"
+    assert memory(2_000, disabled_blocks=1.5) == pytest.approx(22 / 16), (
+        "and then a quarter of the blocks"
+    )
     assert memory(0) == pytest.approx(0)
 
 
