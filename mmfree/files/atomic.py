@@ -1,17 +1,23 @@
-"""Files that are either whole or as they were before, and not overwritten unasked."""
+"""Files that are written whole or not at all, never overwritten unasked, and JSON that is checked
+when it is read.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from mmfree.errors import InputError
+
+LARGEST_INTEGER = (1 << 63) - 1
+"""Integers of a JSON file are at most this far from 0, so that NumPy and float take each of them."""
 
 
 def refuse_to_overwrite(path: Path, force: bool) -> None:
@@ -22,9 +28,10 @@ def refuse_to_overwrite(path: Path, force: bool) -> None:
 
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file in the same folder to write to.
+    """A temporary file in the folder of ``path``, open for writing.
 
-    Flushed to disk and renamed to ``path`` if the block ends without an exception, else removed.
+    It is flushed to disk and renamed to ``path`` if the block ends without an exception, else
+    removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -32,7 +39,9 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
+            # Before the rename: a crash must not leave the new name on data that is not on disk.
             os.fsync(file.fileno())
+        # mkstemp lets nobody else read it.
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
@@ -41,9 +50,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary file in the same folder, flush it to disk, and rename it to
-    ``path``.
-    """
+    """Write ``data`` to ``path``, which is the old file or the whole new one at any moment."""
     with open_atomically(path) as file:
         file.write(data)
 
@@ -52,10 +59,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
     """An empty folder to write to, which becomes ``path`` when the block ends.
 
-    If it raises, nothing is left.
-
-    With ``force`` an existing folder keeps its other files, and its files of the same names are
-    replaced one by one.
+    If the block raises, nothing is left. With ``force`` an existing folder keeps its other files,
+    and its files of the same names are replaced one by one.
 
     Raises
     ------
@@ -82,10 +87,69 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file; one clear InputError when it is missing or malformed."""
+    """The value of a JSON file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, or ``parse_json`` refuses its contents; the message names the file.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from None
+    return parse_json(data, str(path))
+
+
+def parse_json(data: bytes, source: str, *, any_number: bool = False) -> Any:
+    """The value of a JSON text in UTF-8, with or without a byte order mark.
+
+    Parameters
+    ----------
+    data
+        The text.
+    source
+        Where it comes from, for messages.
+    any_number
+        Also take NaN, infinity and integers of any size: in records of other people, of which only
+        a field of text is used.
+
+    Raises
+    ------
+    InputError
+        If the text is not UTF-8, not JSON or nested too deeply, or a number is not finite or beyond
+        ``LARGEST_INTEGER``; the message names ``source``.
+    """
+    checks: dict[str, Any] = {
+        "parse_constant": _refuse_constant,
+        "parse_int": _checked_integer,
+        "parse_float": _checked_float,
+    }
+    try:
+        return json.loads(data.decode("utf-8-sig"), **({} if any_number else checks))
+    except RecursionError:
+        raise InputError(f"{source}: not valid JSON: nested too deeply") from None
+    except ValueError as error:  # what the parser, the decoder and the checks below raise
+        raise InputError(f"{source}: not valid JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number; give a finite one")
+
+
+def _checked_integer(digits: str) -> int:
+    # By its length first: Python refuses to convert thousands of digits.
+    if len(digits) > 20 or abs(int(digits)) > LARGEST_INTEGER:
+        raise ValueError(f"the integer {_shortened(digits)} does not fit in 64 bits")
+    return int(digits)
+
+
+def _checked_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {_shortened(text)} is too large for a float")
+    return value
+
+
+def _shortened(number: str) -> str:
+    return number if len(number) <= 24 else f"{number[:20]}... of {len(number)} characters"

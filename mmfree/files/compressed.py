@@ -1,7 +1,6 @@
-"""Compressed data that travels in files.
+"""Compressed data inside other files: zlib in base64 in JSON, bzip2 in binary sections.
 
-Zlib in base64 where it stands in JSON, bzip2 where bytes can stand. Whatever is wrong with it is
-one InputError.
+Whatever is wrong with such data is one InputError.
 """
 
 from __future__ import annotations
@@ -13,26 +12,23 @@ import zlib
 from mmfree.errors import InputError
 
 LARGEST_BYTES = 1 << 26
-"""What is packed and unpacked here has at most so many bytes.
-
-a few bytes that would unpack to gigabytes are refused.
-"""
+"""Most bytes to pack, and most to unpack: a few bytes that unpack to gigabytes are refused."""
 
 
 def pack_text(data: bytes) -> str:
-    """zlib, then base64, for JSON; InputError beyond ``LARGEST_BYTES``."""
+    """``data`` in zlib and base64, for JSON; InputError beyond ``LARGEST_BYTES``."""
     check_size(data)
     return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
 
 
 def unpack_text(text: str) -> bytes:
-    """Inverse of ``pack_text``.
+    """The bytes that ``pack_text`` packed.
 
     Raises
     ------
     InputError
-        If the text is not base64, what it holds is not zlib's, damaged, cut off or followed by
-        more, or unpacks to more than ``LARGEST_BYTES``.
+        If the text is not base64, or what it holds is not zlib's, is damaged, cut off or followed
+        by more, or unpacks to more than ``LARGEST_BYTES``.
     """
     try:
         data = base64.b64decode(text, validate=True)
@@ -42,19 +38,19 @@ def unpack_text(text: str) -> bytes:
 
 
 def pack_bytes(data: bytes) -> bytes:
-    """bzip2; InputError beyond ``LARGEST_BYTES``."""
+    """``data`` in bzip2; InputError beyond ``LARGEST_BYTES``."""
     check_size(data)
     return bz2.compress(data, 9)
 
 
 def unpack_bytes(data: bytes) -> bytes:
-    """Inverse of ``pack_bytes``.
+    """The bytes that ``pack_bytes`` packed.
 
     Raises
     ------
     InputError
-        If the data is not bzip2's, damaged, cut off or followed by more, or unpacks to more than
-        ``LARGEST_BYTES``.
+        If the data is not bzip2's, is damaged, cut off or followed by more, or unpacks to more
+        than ``LARGEST_BYTES``.
     """
     return _unpack(bz2.BZ2Decompressor(), data)
 
@@ -69,6 +65,7 @@ def check_size(data: bytes) -> None:
 
 def _unpack(decompressor: zlib._Decompress | bz2.BZ2Decompressor, data: bytes) -> bytes:
     try:
+        # One byte more than allowed tells data of the largest size from data beyond it.
         unpacked = decompressor.decompress(data, LARGEST_BYTES + 1)
     except (zlib.error, OSError) as error:
         raise InputError(f"cannot be unpacked: {error}") from None

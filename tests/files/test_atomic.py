@@ -1,4 +1,4 @@
-"""Files are whole or as they were."""
+"""Files are whole or as they were, and JSON that cannot be used is one error that says why."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmfree.errors import InputError
-from mmfree.files.atomic import new_folder, write_atomically
+from mmfree.files.atomic import new_folder, parse_json, read_json, write_atomically
 
 
 def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -67,3 +67,53 @@ def test_a_folder_is_overwritten_only_when_asked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a folder"), new_folder(out / "a", force=True):
         pass
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_json_is_read_with_its_largest_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(
+        f'{{"integers": [{2**63 - 1}, -{2**63 - 1}, -0], "floats": [1.5e308, -0.5, 1E-400]}}'
+    )
+    values = read_json(path)
+    assert values == {"integers": [2**63 - 1, 1 - 2**63, 0], "floats": [1.5e308, -0.5, 0.0]}
+    path.write_bytes(b"\xef\xbb\xbf[1]")
+    assert read_json(path) == [1], "a byte order mark is no part of the text"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"{", r"not valid JSON: Expecting property name"),
+        (b'"\xff"', r"not valid JSON: 'utf-8' codec can't decode byte 0xff"),
+        (b"[" * 100_000, r"not valid JSON: nested too deeply"),
+        (b'{"a":' * 100_000, r"not valid JSON: nested too deeply"),
+        (b"1e999", r"not valid JSON: the number 1e999 is too large for a float"),
+        (b"-1" + b"0" * 400 + b".5", r"the number -1000000000000000000\.\.\. of 404 characters"),
+        (b"9223372036854775808", r"the integer 9223372036854775808 does not fit in 64 bits"),
+        (b"-9223372036854775808", r"the integer -9223372036854775808 does not fit in 64 bits"),
+        (b"1" + b"0" * 5000, r"the integer 10000000000000000000\.\.\. of 5001 characters does"),
+        (b"[NaN]", r"not valid JSON: NaN is not a JSON number; give a finite one"),
+        (b"[-Infinity]", r"not valid JSON: -Infinity is not a JSON number"),
+    ],
+)
+def test_json_that_cannot_be_used_is_an_error_with_its_file(
+    tmp_path: Path, data: bytes, message: str
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=rf"a\.json: .*{message}"):
+        read_json(path)
+    with pytest.raises(InputError, match=r"a\.json, line 3: not valid JSON"):
+        parse_json(data, "a.json, line 3")
+
+
+def test_a_missing_json_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json: no such file"):
+        read_json(tmp_path / "none.json")
+
+
+def test_records_of_other_people_may_hold_any_number() -> None:
+    assert parse_json(b"[NaN, 1e999, 1" + b"0" * 40 + b"]", "a", any_number=True)[2] == 10**40
+    for data in (b"[" * 100_000, b"1" + b"0" * 5000):
+        with pytest.raises(InputError, match="a: not valid JSON"):
+            parse_json(data, "a", any_number=True)
