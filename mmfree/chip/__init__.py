@@ -1,4 +1,1 @@
-"""What a chip is asked to hold: its design, the image of a tape, its registers.
-
-No Amaranth here.
-"""
+"""A chip as software sees it, without Amaranth: its design, the image of a tape, its registers."""

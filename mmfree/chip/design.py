@@ -1,7 +1,4 @@
-"""The sizes of one chip.
-
-Everything that decides its Verilog, and nothing of a model but its limits.
-"""
+"""The sizes of one chip: everything that decides its Verilog, and of a model only the limits."""
 
 from __future__ import annotations
 
@@ -15,20 +12,20 @@ from mmfree.errors import InputError
 from mmfree.tape.pow2 import Tape, segment_shapes
 
 CHECK_BITS, PAGE_BITS, PAGE_WORDS = 32, 4096, 4
-"""Check word of a segment, and the words that are folded to one before the CRC sees them
-(docs/accelerator.md): as many bits, but at least so many words as the CRC takes cycles.
+"""Bits of a segment's check word, and what is folded to one word before the CRC takes it
+(docs/accelerator.md): PAGE_BITS of weights, but at least PAGE_WORDS words, one for each cycle that
+the CRC takes.
 """
 
 LOAD_BITS = 18
-"""Most bits of a part of a word that the load port writes at once.
-
-The width of a block RAM with a write enable of its own.
+"""Most bits of a word that the load port writes at once: the width of a block RAM that has its own
+write enable.
 """
 
 GROUP_ROWS = 4
-"""Rows of the array that share a weight memory.
+"""Rows of the array that share a weight memory (docs/decisions/0010).
 
-Activations and addresses pass from each group of rows to the next.
+Activations and addresses pass from each group of rows to the next, a cycle later.
 """
 
 LOADED_MEMORIES = (
@@ -40,25 +37,25 @@ LOADED_MEMORIES = (
     "reciprocal_root",
     "gumbel",
 )
-"""Memories behind the load port, in the order of its numbers."""
+"""Memories that the load port writes, in the order of their numbers."""
 
 MAX_SIDE = 1024
 """Most rows, and most columns, of an array."""
 
-KIND_CODES = {"embedding": 0, "gates": 1, "output": 2, "down": 2, "glu": 3, "head": 4}
-"""Kind field of a header. o and down are one operation to the chip.
+MAX_WORDS = 1 << 28
+"""Most words of a memory: the weights of the 370M shape at 4 lanes are a third of it."""
 
-Project, add to the residual.
-"""
+KIND_CODES = {"embedding": 0, "gates": 1, "output": 2, "down": 2, "glu": 3, "head": 4}
+"""Kind field of a header. o and down are one operation: project, add to the residual."""
 
 LANES_PER_OUTPUT = 256
-"""Lanes for each of which the post-processing takes an output per cycle at least.
+"""Most lanes for each output per cycle that the post-processing takes.
 
-It also writes the embedding, as many elements per cycle.
+It also writes the embedding, one element per cycle and output, so a larger array needs more.
 """
 
 POST_MARGIN = 1.25
-"""Outputs that the post-processing takes per output that the array delivers, at least.
+"""Least ratio of the outputs that the post-processing can take to those that the array delivers.
 
 Below 1 the array waits for room.
 """
@@ -68,12 +65,18 @@ MATRICES_PER_SEGMENT = max(len(roles) for roles in SEGMENT_ROLES.values())
 
 @dataclass(frozen=True)
 class LoadedShape:
-    """A memory that a host fills: ``bits`` of a word, ``depth`` words.
+    """A memory that the load port fills, ``part_bits`` of a word at once.
 
-    ``parity``: a further bit makes the number of ones even.
-
-    The load port writes words in ``parts`` of ``part_bits``. ``groups`` memories of equal width,
-    each with whole parts, may share a word.
+    Parameters
+    ----------
+    bits
+        Width of a word, without parity.
+    depth
+        Words.
+    parity
+        Whether a further bit makes the number of ones even.
+    groups
+        Memories of equal width that share a word, each with whole parts.
     """
 
     bits: int
@@ -127,11 +130,13 @@ class Design:
         Words of P values: gate biases of all layers, and one bank of the state.
     weight_code
         How weights are stored: "2", "1.67" or "1.6" bits each (mmfree/chip/weight_codes.py).
+    formats
+        Number formats; only the default ones can be built yet.
 
     Raises
     ------
     InputError
-        If a size cannot be built; the message names the field, its limit and what would do.
+        If a size cannot be built; the message names the field, its limit and what would fit.
     """
 
     rows: int
@@ -155,6 +160,8 @@ class Design:
                 type(value) is not int or value < 1
             ):
                 raise InputError(f"design: {item.name} must be a positive integer, got {value!r}")
+            if isinstance(value, int) and value > MAX_WORDS:
+                raise InputError(f"design: {item.name} must be at most {MAX_WORDS}, got {value}")
         for name, low, high in (
             ("rows", 1, MAX_SIDE),
             ("columns", 2, MAX_SIDE),
@@ -172,10 +179,12 @@ class Design:
             )
         for name in ("max_width", "embedding_width"):
             if getattr(self, name) > MAX_FAN_IN:
-                raise InputError(f"design: {name} must be at most {MAX_FAN_IN}")
+                raise InputError(
+                    f"design: {name} must be at most {MAX_FAN_IN}, got {getattr(self, name)}"
+                )
         try:
             find_code(self.weight_code)
-        except ValueError as error:
+        except InputError as error:
             raise InputError(f"design: {error}") from None
         if self.formats != Formats():
             raise InputError(
@@ -199,9 +208,8 @@ class Design:
 
     @property
     def group_bits(self) -> int:
-        """Bits of a group's share of a word of weights: whole parts of the load port.
-
-        a check word must fit.
+        """Bits of a group's share of a word of weights: whole parts of the load port, into which a
+        check word fits, too.
         """
         code = find_code(self.weight_code)
         bits = max(CHECK_BITS, code.word_bits(self.group_rows * self.columns))
@@ -270,9 +278,8 @@ class Design:
 
     @property
     def max_site_values(self) -> int:
-        """Most values that one place can saturate in a token.
-
-        a vector, or the rows of three matrices, in each segment.
+        """Most values that one place can saturate in a token: a vector, or the rows of three
+        matrices, in each segment.
         """
         return self.header_words * max(
             self.max_tiles * self.columns, 3 * self.max_blocks * self.rows
@@ -280,12 +287,12 @@ class Design:
 
     @property
     def accumulator_bits(self) -> int:
-        """Signed width that holds 128 * max_width, of int8 weights 128 times that."""
+        """Signed bits that hold 128 * max_width, and with int8 weights 128 times that."""
         return 9 + self.max_width.bit_length() + 7 * self.multiplies
 
     @property
     def multiplies(self) -> bool:
-        """Whether weights are int8 and the array multiplies: a design for comparison alone."""
+        """Whether weights are int8 and the array multiplies: only to compare such a design."""
         return self.weight_code in MULTIPLYING_CODES
 
     @property
@@ -324,7 +331,13 @@ class Design:
 
     @classmethod
     def from_dict(cls, data: Any, source: str = "design") -> Design:
-        """Build from a JSON object (a LIMITS.json); errors name ``source`` and the field."""
+        """The design that a JSON object describes (a LIMITS.json).
+
+        Raises
+        ------
+        InputError
+            If a field is unknown, missing or out of range; the message names ``source`` and field.
+        """
         if not isinstance(data, dict):
             raise InputError(f"{source}: expected a JSON object, got {type(data).__name__}")
         known = {item.name for item in fields(cls)}
@@ -334,62 +347,22 @@ class Design:
             raise InputError(f"{source}: missing field {missing[0]!r}")
         values = dict(data)
         if "formats" in values:
-            try:
-                values["formats"] = Formats(**values["formats"])
-            except (TypeError, ValueError) as error:
-                raise InputError(f"{source}: formats: {error}") from None
+            values["formats"] = _read_formats(values["formats"], source)
         try:
             return cls(**values)
-        except ValueError as error:
+        except InputError as error:
             raise InputError(f"{source}: {error}") from None
 
 
-def weight_words(config: ModelConfig, rows: int, columns: int) -> int:
-    """Words of R x C weights that a model takes, padding and a check word per segment included."""
-    return sum(
-        len(SEGMENT_ROLES[kind]) * -(-height // rows) * -(-fan_in // columns) + 1
-        for kind, _, height, fan_in in segment_shapes(config)
-    )
-
-
-def padding_share(config: ModelConfig, rows: int, columns: int) -> float:
-    """Share of the weights' places that are padding, because rows or columns do not divide a
-    matrix: lanes that add nothing, 0..1.
-    """
-    weights, segments = 0, 0
-    for kind, _, height, fan_in in segment_shapes(config):
-        weights, segments = weights + len(SEGMENT_ROLES[kind]) * height * fan_in, segments + 1
-    return 1 - weights / ((weight_words(config, rows, columns) - segments) * rows * columns)
-
-
-def describe_padding(share: float) -> str:
-    """What padding costs, in words."""
-    return f"{100 * share:.1f} % of the lanes' work is padding" if share else "no padding"
-
-
-def array_shape(config: ModelConfig, lanes: int) -> tuple[int, int]:
-    """Rows and columns for a lane count.
-
-    The preferred split is 16 columns up to 256 lanes (at least 4 rows, if there are lanes for them)
-    and 16 rows above: more rows mean more cycles of post-processing behind the last word of a
-    segment, more columns a wider quantizer. Another split is taken only where it saves at least 2 %
-    of the tape's words per factor of two.
-    """
-    if lanes < 4 or lanes & (lanes - 1) or lanes > MAX_SIDE * MAX_SIDE:
-        raise InputError(f"lanes must be a power of two in 4..{MAX_SIDE * MAX_SIDE}, got {lanes}")
-    preferred = max(lanes // 16, min(16, lanes // 4), 2)
-    splits = []
-    columns = 2
-    while columns <= min(lanes, MAX_SIDE):
-        rows = lanes // columns
-        if rows <= MAX_SIDE:
-            distance = abs(columns.bit_length() - preferred.bit_length())
-            splits.append(
-                (weight_words(config, rows, columns) * (1 + 0.02 * distance), rows, columns)
-            )
-        columns *= 2
-    _, rows, columns = min(splits)
-    return rows, columns
+def _read_formats(data: Any, source: str) -> Formats:
+    known = {item.name for item in fields(Formats)}
+    if not isinstance(data, dict) or (unknown := sorted(set(data) - known)):
+        what = f"unknown field {unknown[0]!r}" if isinstance(data, dict) else "no JSON object"
+        raise InputError(f"{source}: formats: {what}; known: {sorted(known)}")
+    try:
+        return Formats(**data)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
 
 
 def design_for(tape: Tape, lanes: int, weight_code: str = "2") -> Design:
@@ -406,18 +379,70 @@ def design_for_model(config: ModelConfig, lanes: int, weight_code: str = "2") ->
         POST_MARGIN * lanes / d, lanes / LANES_PER_OUTPUT
     ):
         post_width *= 2
-    groups = -(-d // rows) * rows // post_width * config.num_layers
+    vector_words = -(-d // rows) * rows // post_width * config.num_layers
     return Design(
         rows=rows,
         columns=columns,
         post_width=post_width,
         max_width=max(d, config.intermediate_size),
         max_rows=max(d, config.intermediate_size, config.head_size),
-        weight_words=weight_words(config, rows, columns),
+        weight_words=image_weight_words(config, rows, columns),
         header_words=1 + sum(1 for _ in segment_shapes(config)),
         embedding_rows=config.vocab_size,
         embedding_width=d,
-        bias_words=groups,
-        state_words=groups,
+        bias_words=vector_words,
+        state_words=vector_words,
         weight_code=weight_code,
     )
+
+
+def array_shape(config: ModelConfig, lanes: int) -> tuple[int, int]:
+    """Rows and columns for a lane count.
+
+    The preferred split is 16 columns up to 256 lanes (at least 4 rows, if there are lanes for them)
+    and 16 rows above: more rows mean more cycles of post-processing after the last word of a
+    segment, more columns a wider quantizer. Another split is taken only where it saves at least 2 %
+    of the image's words of weights per factor of two.
+    """
+    if lanes < 4 or lanes & (lanes - 1) or lanes > MAX_SIDE * MAX_SIDE:
+        raise InputError(f"lanes must be a power of two in 4..{MAX_SIDE * MAX_SIDE}, got {lanes}")
+    preferred = max(lanes // 16, min(16, lanes // 4), 2)
+    splits = []
+    columns = 2
+    while columns <= min(lanes, MAX_SIDE):
+        rows = lanes // columns
+        if rows <= MAX_SIDE:
+            distance = abs(columns.bit_length() - preferred.bit_length())
+            words = image_weight_words(config, rows, columns)
+            splits.append((words * (1 + 0.02 * distance), rows, columns))
+        columns *= 2
+    _, rows, columns = min(splits)
+    return rows, columns
+
+
+def image_weight_words(config: ModelConfig, rows: int, columns: int) -> int:
+    """Words of weights in a model's image, rows * columns weights each.
+
+    Padding and one check word per segment are included.
+    """
+    return sum(
+        len(SEGMENT_ROLES[kind]) * -(-height // rows) * -(-fan_in // columns) + 1
+        for kind, _, height, fan_in in segment_shapes(config)
+    )
+
+
+def padding_share(config: ModelConfig, rows: int, columns: int) -> float:
+    """Share of the image's weights that are padding, 0..1: lanes that add nothing, because rows or
+    columns do not divide a matrix.
+    """
+    weights, segments = 0, 0
+    for kind, _, height, fan_in in segment_shapes(config):
+        weights, segments = weights + len(SEGMENT_ROLES[kind]) * height * fan_in, segments + 1
+    # A check word per segment holds no weights.
+    words = image_weight_words(config, rows, columns) - segments
+    return 1 - weights / (words * rows * columns)
+
+
+def describe_padding(share: float) -> str:
+    """What padding costs, in words."""
+    return f"{100 * share:.1f} % of the lanes' work is padding" if share else "no padding"

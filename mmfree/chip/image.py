@@ -15,8 +15,8 @@ class Image:
 
     ``words``: memory (of LOADED_MEMORIES) -> its words as integers, parity included. A word of
     weights is the words of the groups of rows, ``group_bits`` each; in a group, lane (r, c) is
-    number r C + c. Element c of a vector's word stands at bits 8 c or 16 c and up; word t of an
-    embedding row v stands at t * embedding_rows + v.
+    number r C + c. Element c of a vector's word is in bits 8 c or 16 c and up; word t of embedding
+    row v has the address t * embedding_rows + v (docs/decisions/0003).
     """
 
     design: Design
@@ -30,7 +30,7 @@ class Image:
         }
 
     def memories(self) -> dict[str, list[int]]:
-        """Words by memory of the chip.
+        """Memory of the chip -> its words.
 
         As ``words``, but weights by group of rows (``weights_0`` and on).
         """
@@ -51,7 +51,7 @@ class Image:
                 yield from self.word_writes(name, word, value)
 
     def word_writes(self, name: str, word: int, value: int) -> Iterator[tuple[int, int, int, int]]:
-        """The writes of one word."""
+        """What a host sends to write one word, part after part."""
         shape, number = self.design.loaded_shape(name), LOADED_MEMORIES.index(name)
         for part in range(shape.parts):
             data = value >> part * shape.part_bits & ((1 << shape.part_bits) - 1)

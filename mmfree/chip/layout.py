@@ -1,4 +1,4 @@
-"""From a tape to the memory image that one design plays: a pure function."""
+"""From a tape to the memory image of one design: a pure function."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfree.chip.design import CHECK_BITS, KIND_CODES, Design, weight_words
+from mmfree.chip.design import CHECK_BITS, KIND_CODES, Design, image_weight_words
 from mmfree.chip.image import Image, constant_words
 from mmfree.chip.weight_codes import find_code
 from mmfree.contract.pow2 import GATES, ROLES
@@ -17,11 +17,11 @@ from mmfree.tape.pow2 import Tape
 
 
 class LayoutError(InputError):
-    """A tape does not fit a design."""
+    """A tape that does not fit a design."""
 
 
 def layout(tape: Tape, design: Design) -> Image:
-    """Arrange a tape for a design.
+    """The image of a tape in a design's memories.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def _check_fit(tape: Tape, design: Design) -> None:
     needed = {
         "max_width": max(d, i),
         "max_rows": max(d, i, config.head_size),
-        "weight_words": weight_words(config, design.rows, design.columns),
+        "weight_words": image_weight_words(config, design.rows, design.columns),
         "header_words": 1 + len(tape.segments),
         "embedding_rows": config.vocab_size,
         "embedding_width": d,
@@ -76,14 +76,14 @@ def _check_fit(tape: Tape, design: Design) -> None:
 
 
 def gate_words(tape: Tape, design: Design) -> int:
-    """Words of P values that a tape's state takes; row blocks are padded to whole blocks."""
+    """Words of P values that a tape's gate biases take, and its state: whole row blocks."""
     blocks = -(-tape.config.hidden_size // design.rows)
     return tape.config.num_layers * blocks * design.groups_per_block
 
 
 def arrange_weights(segments: Iterable[list[NDArray[np.int8]]], design: Design) -> Iterator[int]:
-    """Words of the weight memory for the matrices [out, in] of every segment, each segment's check
-    word behind it.
+    """Words of the weight memory for the matrices [rows, fan-in] of every segment, each followed by
+    the segment's check word.
     """
     for matrices in segments:
         words = _segment_weights(matrices, design)
@@ -92,9 +92,9 @@ def arrange_weights(segments: Iterable[list[NDArray[np.int8]]], design: Design) 
 
 
 def _segment_weights(matrices: list[NDArray[np.int8]], design: Design) -> NDArray[np.uint8]:
-    """Row blocks of the matrices in turn.
+    """Words of a segment's weights, uint8 [words, word bytes], little-endian.
 
-    Within a block, tile after tile: uint8 [words, word bytes], little-endian.
+    The matrices' row blocks take turns; within a block tile follows tile.
     """
     rows, columns = design.rows, design.columns
     height, fan_in = matrices[0].shape
@@ -112,9 +112,9 @@ def _segment_weights(matrices: list[NDArray[np.int8]], design: Design) -> NDArra
 
 
 def check_word(words: NDArray[np.uint8], design: Design) -> int:
-    """Check of a segment (docs/accelerator.md).
+    """The check word of a segment (docs/accelerator.md).
 
-    Words [n, bytes] folded to 32 bits, XORed to pages, and CRC-32 over these.
+    Its words [n, bytes] are folded to 32 bits and XORed to pages, over which CRC-32 is taken.
     """
     bits = np.unpackbits(words, axis=1, count=design.word_bits, bitorder="little")
     groups = bits.reshape(len(words), design.num_groups, design.group_bits)

@@ -1,7 +1,4 @@
-"""The registers of a board as its host sees them.
-
-Names, numbers, and the frames that write and read them.
-"""
+"""The registers of a board as its host sees them: names, numbers, and the frames to access them."""
 
 from __future__ import annotations
 
@@ -11,10 +8,8 @@ from typing import Any
 WORD_BITS, WORD_BYTES = 32, 4
 """Size of a register."""
 
-
 MAX_REGISTERS = 128
 """Most registers to read, and most to write: a frame has seven bits for the number."""
-
 
 WRITE_FLAG = 0x80
 """Bit of a frame's first byte: the frame writes."""
@@ -22,13 +17,22 @@ WRITE_FLAG = 0x80
 
 @dataclass(frozen=True, kw_only=True)
 class Register:
-    """A name of a RegisterMap.
+    """A value of a RegisterMap, which may take several registers, or share one.
 
-    ``bits`` from bit ``offset`` of the registers ``numbers``, the first of which holds the lowest
-    bits. ``kind``: "value"; "flag" (read; shares its register with others); or, written with any
-    value, "strobe" (a cycle of 1), "send" (the payload is offered until it is taken: one transfer)
-    and "take" (what is offered is taken: one transfer). ``fields`` of a struct: name -> (first bit,
-    bits).
+    Parameters
+    ----------
+    name
+        Of a port of the component.
+    kind
+        "value"; "flag" (to read; it shares its register with others); or, written with any value,
+        "strobe" (a cycle of 1), "send" (the payload is offered until it is taken: one transfer) or
+        "take" (what is offered is taken: one transfer).
+    numbers
+        Registers that hold the value, the first of them its lowest bits.
+    bits, offset
+        Width of the value, and its lowest bit in these registers.
+    fields
+        Of a struct: name -> (first bit, bits).
     """
 
     name: str
@@ -57,10 +61,9 @@ class Register:
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterMap:
-    """Registers of a component by name.
+    """Registers of a component by name: those to ``write`` and those to ``read``, numbered apart.
 
-    Those to ``write`` and those to ``read``, which are numbered apart. ``identity`` is the value of
-    the read register of this name.
+    ``identity`` is what the read register of this name always holds: a host compares it first.
     """
 
     write: dict[str, Register]

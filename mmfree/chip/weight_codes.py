@@ -1,6 +1,6 @@
-"""Weight codes: how trits stand in the words of an image.
+"""Weight codes: how the words of an image hold trits.
 
-A property of the image and its design, not of the tape.
+The code belongs to the image and its design; a tape has its own (docs/decisions/0007).
 """
 
 from __future__ import annotations
@@ -57,17 +57,14 @@ class WeightCode:
 
 
 def _two_bit_codes() -> dict[Trits, int]:
-    """0, 1, 3 for 0, +1, -1.
-
-    Bit 0 says that there is something to add, bit 1 that it is negative.
-    """
+    """0, 1, 3 for 0, +1, -1: bit 0 says that something is added, bit 1 that it is negative."""
     return {(value,): value & 3 for value in _VALUES}
 
 
 def _triple(t0: int, t1: int, t2: int) -> int:
-    """Five bits: two trits as two bits each and a third, 0 or +1, as one.
+    """Five bits: two trits as two bits each and a third, 0 or +1, as one bit.
 
-    What no two bits say (2) marks that it is -1.
+    2 in a place of two bits, which stands for no trit, marks that the third trit is -1.
     """
     two_bits = {0: 0, 1: 1, -1: 3}
     if t2 >= 0:
@@ -80,7 +77,7 @@ def _triple(t0: int, t1: int, t2: int) -> int:
 
 
 def _pair(t0: int, t1: int) -> int | None:
-    """Three bits, in the same way; the ninth pair, (-1, -1), has none."""
+    """Three bits in the same way: a trit as two, one as one; the ninth pair, (-1, -1), has none."""
     if t1 >= 0:
         return {0: 0, 1: 1, -1: 3}[t0] | t1 << 2
     return 2 | t0 << 2 if t0 >= 0 else None
@@ -94,7 +91,7 @@ def _five_in_eight_codes() -> dict[Trits, int]:
     """A pair in bits 0 to 2 and a triple in bits 3 to 7.
 
     No triple has a 2 in its second place and 1 above it: that marks the ninth pair, and the
-    triple's upper three bits then stand in bits 0 to 2.
+    triple's upper three bits are then in bits 0 to 2.
     """
     codes = {}
     for trits in itertools.product(_VALUES, repeat=5):
@@ -119,10 +116,7 @@ WEIGHT_CODES = {
 
 @dataclass(frozen=True)
 class Int8Code(WeightCode):
-    """Weights of eight bits, which must be multiplied: what ternary ones are compared with.
-
-    Not an option of the product.
-    """
+    """Weights of eight bits, which must be multiplied: only to compare ternary ones with them."""
 
     def pack(self, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
         """Words of any int8 [n, lanes] to their bits, two's complement."""
@@ -134,10 +128,7 @@ MULTIPLYING_CODES = {
     name: Int8Code(name, 1, 8, {(value,): value & 0xFF for value in range(-128, 128)})
     for name in ("int8 lut", "int8 dsp")
 }
-"""Multiplied in LUTs, by the shift-and-add unit, or by what synthesis takes for a multiplication.
-
-DSP blocks.
-"""
+"""Multiplied in LUTs, by shift-and-add units, or in the DSP blocks that synthesis infers."""
 
 
 def find_code(name: str) -> WeightCode:
@@ -148,6 +139,8 @@ def find_code(name: str) -> WeightCode:
     InputError
         If there is none.
     """
-    if (code := (WEIGHT_CODES | MULTIPLYING_CODES).get(name)) is None:
+    # A name from a JSON file may be anything, a list among others.
+    known = WEIGHT_CODES | MULTIPLYING_CODES
+    if not isinstance(name, str) or (code := known.get(name)) is None:
         raise InputError(f"weight_code must be one of {', '.join(WEIGHT_CODES)}, got {name!r}")
     return code

@@ -1,4 +1,1 @@
-"""Shapes and number formats of both arithmetics (docs/arithmetic.md).
-
-What every other room agrees on.
-"""
+"""Shapes and number formats of both arithmetics (docs/arithmetic.md), which every room shares."""

@@ -1,5 +1,5 @@
-"""Shapes, formats and constants of the second arithmetic, "absmax", in which published checkpoints
-are played (docs/arithmetic_absmax.md).
+"""Formats, roles and constants of the arithmetic "absmax", that of tapes of published checkpoints
+(docs/arithmetic_absmax.md).
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from mmfree.errors import InputError
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 PROJECTION_EPS = 1e-6
-"""The epsilon inside each projection's own norm.
-
-a constant of the released kernel, not of config.json.
+"""The epsilon inside each projection's own norm: a constant of the released kernel, which no
+config.json sets.
 """
 
 SMALLEST_ABSMEAN = 1e-5
@@ -32,8 +31,10 @@ CONSTANT_BITS = 24
 """Bits of the mantissa of a matrix's constant."""
 
 NORM_GAIN_BITS, GAIN_BITS = 16, 24
-"""Bits of a norm's gains, which only a sum of squares reads, and of the gains that the quantizer
-reads.
+"""Bits of the gains that only a sum of squares reads, and of those that the quantizer reads.
+
+With 16 bits for the latter an activation was rounded the other way in up to 15 % of the vectors,
+with 24 in none looked at (docs/decisions/0015).
 """
 
 ROLES_BY_KIND = {
@@ -43,24 +44,35 @@ ROLES_BY_KIND = {
     "down": ("down",),
     "head": ("head",),
 }
-"""Matrices of each kind of segment. gate and up are one matrix with one gain and one scale.
+"""Matrices of each kind of segment.
 
-Rows 0..I-1 are gate, the rest up.
+gate and up are one matrix with one gain and one scale: rows 0..I-1 are gate, the rest up.
 """
 
 WITHOUT_NORM = "down"
-"""The kind of segment whose matrix has only its own norm.
-
-All others have another norm before it.
-"""
+"""The kind of segment whose matrix has only its own norm; all others have another one before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AbsmaxFormats:
-    """Fraction bits of the 32-bit words: the residual.
+    """Fraction bits of the 32-bit words.
 
-    Activations, candidate and state; logits; and of f and the lower bounds (0..2^forget_fb, in 24
-    bits on the tape).
+    Parameters
+    ----------
+    residual_fb
+        Of the residual: 18, so that it reaches +-8192.
+    activation_fb
+        Of activations, candidate and state.
+    forget_fb
+        Of f and the lower bounds, 0..2^forget_fb. At most 22, for a lower bound takes three bytes
+        on the tape.
+    logit_fb
+        Of the logits.
+
+    Raises
+    ------
+    InputError
+        If a number is not an integer in its range.
     """
 
     residual_fb: int = 18

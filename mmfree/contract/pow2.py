@@ -46,7 +46,13 @@ SATURATION_SITES = ("quantizer", "projection", "gate", "state", "product", "resi
 
 @dataclass(frozen=True, kw_only=True)
 class Formats:
-    """Fraction bits of every format (section 2). A design plays tapes of its own formats only."""
+    """Fraction bits of every format (section 2). A design plays tapes of its own formats only.
+
+    Raises
+    ------
+    InputError
+        If a number is not an integer in 0..15.
+    """
 
     residual_fb: int = 9
     index_fb: int = 4
@@ -108,12 +114,8 @@ SEGMENT_ROLES = {
 LAYER_SEGMENTS = ("gates", "output", "glu", "down")
 """Kinds of the segments of a layer, in the order of use; the head follows the last layer."""
 
-
 SEGMENT_MODULES = {"gates": "mixer", "output": "mixer", "glu": "glu", "down": "glu"}
-"""Where in a layer of a checkpoint the matrices of each kind of segment are.
-
-Each bears its role's name.
-"""
+"""Module of a checkpoint's layer that holds the matrices of a kind of segment, named by role."""
 
 
 def _sigmoid(x: float) -> float:
@@ -143,11 +145,13 @@ def reciprocal_root_table() -> NDArray[np.int16]:
 
 
 def gumbel_table(formats: Formats = DEFAULT_FORMATS) -> NDArray[np.int16]:
-    """Gumbel noise of section 14.
+    """Gumbel noise of section 14: int16 [2048].
 
-    Int16 [2048], 1024 quantiles, then the uppermost of these in 1024 finer ones.
+    1024 quantiles, then the uppermost of these in 1024 finer ones.
     """
     entries = 1 << NOISE_INDEX_BITS
+    # With 1024 plain quantiles no noise exceeds 7.62, and among hundreds of rows ties at the top
+    # are common (docs/decisions/0009).
     middles = [(j + 0.5) / entries for j in range(entries)]
     quantiles = [*middles, *(1 - (1 - middle) / entries for middle in middles)]
     scale = 2**formats.residual_fb

@@ -1,4 +1,4 @@
-"""Model configuration and presets."""
+"""Shapes of models: that of our own, and that of published checkpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmfree.errors import InputError
 
 
 def check_sizes(config: object, limits: dict[str, int]) -> None:
-    """InputError names the first field that is not an integer in 1..limit."""
+    """InputError for the first field of ``limits`` that is not an integer in 1..limit."""
     for name, high in limits.items():
         value = getattr(config, name)
         if type(value) is not int or not 1 <= value <= high:
@@ -36,8 +36,8 @@ class ModelConfig:
     num_layers
         Blocks of MLGRU and GLU.
     gate
-        Activation of the forget gate: "sigmoid", "hard", or "signed", which can also turn the sign
-        of the state.
+        Activation of the forget gate: "sigmoid", "hard", or "signed", which can also change the
+        sign of the state.
 
     Raises
     ------
@@ -66,7 +66,13 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, data: Any, source: str = "config") -> ModelConfig:
-        """Build from a JSON object; unknown and missing fields are errors that name ``source``."""
+        """The config that a JSON object describes.
+
+        Raises
+        ------
+        InputError
+            If a field is unknown, missing or out of range; the message names ``source`` and field.
+        """
         if not isinstance(data, dict):
             raise InputError(f"{source}: expected a JSON object, got {type(data).__name__}")
         known = {f.name for f in fields(cls)}
@@ -77,10 +83,10 @@ class ModelConfig:
             raise InputError(f"{source}: missing field {missing[0]!r}")
         try:
             return cls(**data)
-        except ValueError as error:
+        except InputError as error:
             raise InputError(f"{source}: {error}") from None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, int | str]:
         """Plain JSON types, in field order."""
         return asdict(self)
 
@@ -149,7 +155,7 @@ class AbsmaxConfig:
                     f"config: {name} must be null or in 0..{self.vocab_size - 1}, got {value!r}"
                 )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, int | float | None]:
         """Plain JSON types, in field order."""
         return asdict(self)
 

@@ -133,7 +133,7 @@ def wrap(checkpoint: Checkpoint, mode: str = "fakequant") -> MatMulFreeForCausal
         recipe=checkpoint.config.to_dict()["recipe"],
         tokenizer=kind,
         bos_token_id=start,
-        **checkpoint.config.model.to_dict(),
+        **dict[str, Any](checkpoint.config.model.to_dict()),
     )
     model = MatMulFreeForCausalLM(config)
     model.model.load_state_dict(checkpoint.model.state_dict())

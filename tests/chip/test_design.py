@@ -17,8 +17,8 @@ from mmfree.chip.design import (
     array_shape,
     describe_padding,
     design_for,
+    image_weight_words,
     padding_share,
-    weight_words,
 )
 from mmfree.chip.weight_codes import WEIGHT_CODES
 from mmfree.contract.shape import ModelConfig
@@ -41,7 +41,7 @@ def test_addition_design() -> None:
     # Per layer 3 * 64 * 64 + 64 * 64 + 2 * 128 * 64 + 64 * 128 weights; ten head rows are three
     # blocks of four.
     words = 2 * (4 * 64 * 64 + 3 * 64 * 128) // 64 + 3 * 4 + 9
-    assert DESIGN.weight_words == weight_words(ADDITION.config, 4, 16) == words
+    assert DESIGN.weight_words == image_weight_words(ADDITION.config, 4, 16) == words
     assert (DESIGN.max_tiles, DESIGN.embedding_tiles, DESIGN.max_blocks) == (8, 4, 32)
     assert DESIGN.groups_per_block == 2
     assert DESIGN.accumulator_bits == 17
@@ -139,11 +139,21 @@ def test_json_round_trip() -> None:
         ({"columns": 1}, r"columns must be a power of two in 2\.\.1024, got 1"),
         ({"post_width": 8}, "post_width must divide rows and columns, got 8 for 4 x 16"),
         ({"max_width": 0}, "max_width must be a positive integer, got 0"),
-        ({"max_width": 70000}, "max_width must be at most 65535"),
+        ({"max_width": 70000}, "max_width must be at most 65535, got 70000"),
+        ({"embedding_rows": 2**28 + 1}, "embedding_rows must be at most 268435456, got 268435457"),
         ({"weight_words": 2.5}, r"weight_words must be a positive integer, got 2\.5"),
         ({"formats": {"state_fb": 10}}, "only the default formats"),
-        ({"formats": {"state": 10}}, "limits: formats: "),
+        (
+            {"formats": {"state": 10}},
+            r"limits: formats: unknown field 'state'; known: \['forget_fb",
+        ),
+        ({"formats": [11]}, "limits: formats: no JSON object; known: "),
+        (
+            {"formats": {"state_fb": "11"}},
+            r"limits: formats\.state_fb must be an integer in 0\.\.15",
+        ),
         ({"weight_code": "3"}, r"weight_code must be one of 2, 1\.67, 1\.6, got '3'"),
+        ({"weight_code": ["2"]}, r"weight_code must be one of 2, 1\.67, 1\.6, got \['2'\]"),
         ({"extra": 1}, "limits: unknown field 'extra'"),
     ],
 )
