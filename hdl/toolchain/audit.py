@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,18 @@ ECP5_DSP_CELLS = frozenset({"MULT18X18D", "MULT9X9D", "ALU54B", "ALU24B"})
 
 
 def forbidden_cells(rtlil: str) -> list[str]:
-    """Type and name of every multiplying or dividing cell in RTLIL text."""
-    cells = re.findall(r"^\s*cell (\S+) (\S+)$", rtlil, flags=re.MULTILINE)
-    return [f"{kind} {name}" for kind, name in cells if kind in FORBIDDEN_CELLS]
+    """Type and name of every multiplying or dividing cell in RTLIL text.
+
+    Raises
+    ------
+    ValueError
+        If a cell's line is not ``cell TYPE NAME``: nothing may pass because it was not read.
+    """
+    lines = [line.split() for line in rtlil.splitlines() if line.lstrip().startswith("cell")]
+    for words in lines:
+        if len(words) != 3 or words[0] != "cell":
+            raise ValueError(f"RTLIL: a cell must be `cell TYPE NAME`, got `{' '.join(words)}`")
+    return [f"{kind} {name}" for _, kind, name in lines if kind in FORBIDDEN_CELLS]
 
 
 def ecp5_cells(files: dict[str, str], top: str) -> dict[str, int]:
@@ -34,16 +43,22 @@ def ecp5_cells(files: dict[str, str], top: str) -> dict[str, int]:
 
 
 def cells_by_block(
-    rtlil_text: str, top: str, synthesis: str = "synth_ecp5 -noflatten"
+    rtlil_text: str,
+    top: str,
+    synthesis: str = "synth_ecp5 -noflatten",
+    *,
+    before: Sequence[str] = (),
 ) -> dict[str, dict[str, int]]:
-    """Cells by type of every block that stands in ``top``, with all that it holds.
+    """Cells by type of every block in ``top``, each with all that it holds.
 
-    "top": what stands there itself.
+    "top": the cells of ``top`` itself.
 
     ``synthesis``: a ``synth_*`` command of Yosys that keeps the blocks. Blocks are synthesized
-    apart, so together they take a few percent more than the flattened whole.
+    apart, so together they take a few percent more than the flattened whole. ``before``: commands
+    that Yosys runs before it.
     """
-    modules = _synthesize({f"{top}.il": rtlil_text}, f"{synthesis} -top {top}")["modules"]
+    files = {f"{top}.il": rtlil_text}
+    modules = _synthesize(files, f"{synthesis} -top {top}", before)["modules"]
     modules = {name.removeprefix("\\"): module for name, module in modules.items()}
 
     def total(name: str) -> dict[str, int]:
@@ -66,7 +81,9 @@ def cells_by_block(
     }
 
 
-def _synthesize(files: dict[str, str], synthesis: str) -> dict[str, Any]:
+def _synthesize(
+    files: dict[str, str], synthesis: str, before: Sequence[str] = ()
+) -> dict[str, Any]:
     """Yosys' statistics after a ``synth_*`` command."""
     readers = {".il": "read_rtlil", ".v": "read_verilog"}
     with tempfile.TemporaryDirectory() as name:
@@ -78,7 +95,7 @@ def _synthesize(files: dict[str, str], synthesis: str) -> dict[str, Any]:
             for file_name in files
             if (suffix := Path(file_name).suffix) in readers
         ]
-        run_yosys([*reads, *synthesis_commands(synthesis)], folder)
+        run_yosys([*reads, *before, *synthesis_commands(synthesis)], folder)
         return read_statistics(folder)
 
 

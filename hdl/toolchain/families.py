@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -71,7 +70,8 @@ class Family:
 
 _XILINX_LUTS = dict.fromkeys(LUT_CELLS, 1)
 _XILINX_LUT_RAMS = RAM_LUTS | dict.fromkeys(SHIFT_REGISTERS, 1)
-_DISTRIBUTED = re.compile(r'^ *attribute \\ram_style "distributed"\n', re.MULTILINE)
+_ANY_RAM = "setattr -unset ram_style a:ram_style=distributed"
+"""For a family without distributed RAM: Yosys refuses a memory that asks for it."""
 
 FAMILIES = {
     "ice40": Family(
@@ -118,12 +118,9 @@ def area_by_block(design: Design, family: str, *, array: ArrayOf = TernaryArray)
     """
     chosen, accelerator = FAMILIES[family], Accelerator(design, array=array)
     text = convert_rtlil(accelerator, chosen.technology)
-    if not chosen.lut_rams:
-        text = _DISTRIBUTED.sub("", text)
-    areas = {
-        name: chosen.area(cells)
-        for name, cells in cells_by_block(text, TOP, chosen.synthesis).items()
-    }
+    before = () if chosen.lut_rams else (_ANY_RAM,)
+    found = cells_by_block(text, TOP, chosen.synthesis, before=before)
+    areas = {name: chosen.area(cells) for name, cells in found.items()}
     if chosen.technology is Technology.ECP5:
         for name, memories in accelerator.memories.items():
             disabled = sum(memory.disabled_blocks() for memory in memories)

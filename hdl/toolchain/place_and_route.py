@@ -150,10 +150,17 @@ def read_fit(log: str) -> dict[str, tuple[int, int]]:
     ------
     ResourceError
         If there are too few of a kind.
+    PlaceAndRouteError
+        If the log lists no kind of cell.
     """
     cells = {
         kind: (int(used), int(available)) for kind, used, available in _UTILISATION.findall(log)
     }
+    if not cells:
+        raise PlaceAndRouteError(
+            "nextpnr's log must list the device's cells as `Info: KIND: USED/AVAILABLE N%`, and no"
+            " such line was found"
+        )
     for kind, (used, available) in cells.items():
         if used > available:
             raise ResourceError(kind, used, available)

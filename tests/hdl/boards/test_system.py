@@ -67,7 +67,7 @@ def test_tokens_logits_and_state_are_the_golden_models() -> None:
         for position, (token, drawn) in enumerate(((3, 0), (5, 0), (1, temperature))):
             logits, state = golden.step(np.array([token]), state)
             answer = await ask(host, token, position == 0, drawn)
-            row = Sampler(seed).choose(logits[0], drawn)
+            row = Sampler(seed).choose(logits[0], drawn, 9)
             assert answer == {"row": row, "last": 1}
         width = DESIGN.post_width
         for name, expected in (("logits", logits[0]), ("state", state[0, 0])):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import pytest
@@ -52,6 +53,13 @@ def test_every_forbidden_kind_is_noticed_in_the_accelerator(cell: str) -> None:
     """One addition of the real design, exchanged."""
     text = rtlil_of(ODD).replace("cell $add ", f"cell {cell} ", 1)
     assert len(forbidden_cells(text)) == 1
+
+
+@pytest.mark.parametrize("line", ["cell $mul", "cell $mul $1 # product", "cells $mul $1"])
+def test_a_cell_that_is_not_understood_does_not_pass(line: str) -> None:
+    message = f"RTLIL: a cell must be `cell TYPE NAME`, got `{line}`"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        forbidden_cells(f"module \\top\n  cell $add $1\n  end\n  {line}\n  end\nend\n")
 
 
 def test_a_multiplier_becomes_a_dsp_block() -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hdl.pow2.rms_norm import num_squares
-from hdl.toolchain.emit import VERILOG_NAME, write_verilog
+from hdl.toolchain.emit import (
+    VERILOG_NAME,
+    VerilogFormatError,
+    initialise_memories,
+    trigger_processes,
+    write_verilog,
+)
 from mmfree.chip.design import Design
 from mmfree.chip.layout import LayoutError, layout
 from mmfree.tape.operations import count_operations
@@ -109,3 +116,90 @@ def test_memory_files_are_those_of_the_layout(tmp_path: Path) -> None:
     write_verilog(design, tmp_path, tape)
     for name, text in layout(tape, design).memory_files().items():
         assert (tmp_path / f"{name}.hex").read_text() == text
+
+
+MEMORIES = """  initial $readmemb("design-1.mem", tables );
+  initial $readmemb("design-2.mem", queue_0 );
+"""
+TRIGGER = r"\$auto$verilog_backend.cc:2505:dump_module$3 "
+PROCESSES = f"""module top(a, b);
+  reg {TRIGGER} = 0;
+  wire c;
+  always @* begin
+    if ({TRIGGER}) begin end
+    b = 1'h0;
+  end
+  always @*
+    d[1] = a;
+  always @(posedge clk)
+    e <= a;
+endmodule
+"""
+"""What Yosys writes."""
+
+
+def test_memories_are_initialised_from_their_files_or_not_at_all() -> None:
+    assert (
+        initialise_memories(MEMORIES, ["tables"], 2)
+        == '  initial $readmemh("tables.hex", tables);\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("verilog", "memories", "message"),
+    [
+        (
+            MEMORIES.replace("design-2.mem", "x").replace('$readmemb("x"', '$readmemb( "x"'),
+            ["tables"],
+            "2 memories with $readmemb, got 1",
+        ),
+        (MEMORIES.replace("readmemb", "readmemh"), [], "2 memories with $readmemb, got 0"),
+        (MEMORIES, ["tables", "biases"], "one memory biases, got 0"),
+        (MEMORIES.replace("queue_0", "tables"), ["tables"], "one memory tables, got 2"),
+    ],
+    ids=["one of two", "none", "missing", "twice"],
+)
+def test_memories_of_another_form_are_an_error(
+    verilog: str, memories: list[str], message: str
+) -> None:
+    with pytest.raises(
+        VerilogFormatError,
+        match=re.escape(f"Yosys' Verilog must have {message}: its format has changed; use the"),
+    ):
+        initialise_memories(verilog, memories, 2)
+
+
+def test_every_combinational_process_depends_on_a_trigger_that_is_set_last() -> None:
+    verilog = trigger_processes(PROCESSES)
+    assert verilog.count(f"always @* begin\n    if ({TRIGGER}) begin end\n") == 2
+    assert "    d[1] = a;\n  end\n" in verilog
+    assert f"  reg {TRIGGER};\n" in verilog
+    assert verilog.endswith(f"  initial {TRIGGER} = 1'h0;\nendmodule\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("@*\n    d", "@*  d", "a trigger in each of 2 combinational processes, got 1"),
+        (f"if ({TRIGGER})", "if (x)", "a trigger in each of 2 combinational processes, got 1"),
+        (f"reg {TRIGGER}", "reg x", "a trigger in each of 2 combinational processes, got 1"),
+        (
+            f"  reg {TRIGGER} = 0;\n  wire c;\n  always @*",
+            f"  reg {TRIGGER}= 1'h0;\n  wire c;\n  always @*",
+            "a trigger in each of 2 combinational processes, got 1",
+        ),
+    ],
+    ids=["process", "condition", "name", "declaration"],
+)
+def test_processes_of_another_form_are_an_error(before: str, after: str, message: str) -> None:
+    assert before in PROCESSES
+    with pytest.raises(VerilogFormatError, match=re.escape(message)):
+        trigger_processes(PROCESSES.replace(before, after))
+
+
+def test_a_trigger_that_is_not_set_last_is_an_error() -> None:
+    """Where every process has a trigger of Yosys' own, the declaration alone can be missed."""
+    verilog = PROCESSES.replace("  always @*\n    d[1] = a;\n", "").replace("= 0;", "= 1'h0;")
+    message = f"`reg {TRIGGER} = 0;` in the module that uses it, got none"
+    with pytest.raises(VerilogFormatError, match=re.escape(message)):
+        trigger_processes(verilog)

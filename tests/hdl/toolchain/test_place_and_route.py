@@ -190,6 +190,14 @@ def test_what_does_not_fit_is_found_in_the_log() -> None:
             read_fit(LOG.format(rams=rams, luts=luts))
 
 
+def test_a_log_without_cells_does_not_pass() -> None:
+    message = (
+        "nextpnr's log must list the device's cells as `Info: KIND: USED/AVAILABLE N%`, and no"
+    )
+    with pytest.raises(PlaceAndRouteError, match=re.escape(message)):
+        read_fit("Info: Device utilisation:\nDP16KD 3 of 56\n")
+
+
 def test_the_first_error_of_a_log() -> None:
     assert first_error(LOG).startswith("ERROR: Unable to place cell 'mem1.0.0'")
     assert first_error("one\n\nlast\n") == "last"
