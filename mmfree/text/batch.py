@@ -1,4 +1,4 @@
-"""Sequences with what is asked of them."""
+"""Batches: sequences of token ids with the targets they are scored on."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences: ids and targets int64 [B, T].
+    """Sequences with their targets.
 
-    ``mask`` bool [B, T] marks the positions that are scored.
+    ``ids`` and ``targets``: int64 [B, T]. ``mask``: bool [B, T], True where a position is scored.
     """
 
     ids: NDArray[np.int64]
@@ -20,8 +20,7 @@ class Batch:
     mask: NDArray[np.bool_]
 
     def num_exact(self, rows: NDArray[np.integer]) -> int:
-        """Number of sequences with the target's row at every scored position.
-
-        ``rows``: the head's choices [B, T].
+        """Number of sequences with the target's row at every scored position of ``rows``, the rows
+        that the head chose, [B, T].
         """
         return int(((rows == self.targets) | ~self.mask).all(axis=1).sum())

@@ -1,4 +1,4 @@
-"""Text corpora: what is for training and what is held out, as tokens; and batches of them."""
+"""Text corpora: what is for training and what is held out, as pieces of text and as tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from mmfree.text.sources import (
 from mmfree.text.tokenizer import TextTokenizer
 
 VALIDATION_SHARE = 0.1
+"""Share of a text's bytes, or of its documents, that is held out."""
 
 BUILT_IN = "Python documentation"
 
@@ -32,11 +33,11 @@ BATCH_PIECES = 16
 
 
 class Tokens(Protocol):
-    """Token ids in a row: an array, or shards of a file each."""
+    """Token ids in a row: an array, or several files of them."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, places: Any, /) -> NDArray[np.integer]: ...
+    def __getitem__(self, places: NDArray[np.integer], /) -> NDArray[np.integer]: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Corpus:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of what a run learns from."""
+        """sha256 of what a run learns from, by which a resumed run recognizes its text."""
         assert isinstance(self.training, np.ndarray)
         return hashlib.sha256(self.training.tobytes()).hexdigest()
 
@@ -92,10 +93,7 @@ def read_text(path: Path) -> bytes:
 
 
 def python_documentation() -> bytes:
-    """CPython's own language reference, as its ``help()`` shows it.
-
-    About 466 kB that come with every Python.
-    """
+    """CPython's own language reference as its ``help()`` shows it: 466 kB that come with Python."""
     from pydoc_data.topics import topics
 
     return "\n\n".join(topics[name].strip() for name in sorted(topics)).encode()
@@ -132,19 +130,19 @@ class Text:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """What to call it in messages."""
         return ", ".join(map(str, self.files)) or BUILT_IN
 
     @property
     def is_one(self) -> bool:
-        """Whether it is one text (plain files, joined by line feeds), whose end is held out, and
-        not documents.
+        """Whether it is one text (plain files, joined by line feeds), of which the end is held out,
+        or else documents.
         """
         return are_plain(list(self.files))
 
     @property
     def num_bytes(self) -> int | None:
-        """UTF-8 bytes of one text; None for documents: not known before they are read."""
+        """UTF-8 bytes of one text; None for documents, whose size shows when they are read."""
         if not self.is_one:
             return None
         if not self.files:
@@ -158,13 +156,11 @@ class Text:
         Documents: one in ten is, by its own first piece: where the first 8 bytes of its sha256, as
         a number, are less than a tenth of 2^64. So a document's side depends on nothing but itself.
         """
-        return (
-            self._split_at()
-            if self.is_one
-            else _split_by_hash(documents(list(self.files), self.field))
-        )
+        if self.is_one:
+            return self._split_tail()
+        return _split_by_hash(documents(list(self.files), self.field))
 
-    def _split_at(self) -> Iterator[Piece]:
+    def _split_tail(self) -> Iterator[Piece]:
         total = self.num_bytes
         assert total is not None
         left = total - int(total * VALIDATION_SHARE)
@@ -203,7 +199,7 @@ def tokenize(
 ) -> Iterator[tuple[Piece, NDArray[np.integer]]]:
     """Each piece with its token ids.
 
-    With ``begin`` a document's begin with the tokenizer's start token.
+    With ``begin`` the ids of a document begin with the tokenizer's start token.
     """
     waiting: list[Piece] = []
 

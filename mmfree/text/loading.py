@@ -1,7 +1,4 @@
-"""A corpus from whatever holds it.
-
-Files, folders, data sets by name, token shards, or the built-in text.
-"""
+"""Loading a corpus from files, folders, data sets by name, token shards, or the built-in text."""
 
 from __future__ import annotations
 
@@ -24,9 +21,9 @@ def load_corpus(
     minimum: int = 1,
     field: str = DEFAULT_FIELD,
 ) -> Corpus:
-    """The text of ``paths``, or the built-in one if there are none, tokenized in memory.
+    """A corpus: the text of ``paths`` tokenized in memory, or a folder of shards.
 
-    Or a folder of shards.
+    Without ``paths`` it is the built-in text.
 
     Parameters
     ----------
@@ -38,7 +35,7 @@ def load_corpus(
     minimum
         Tokens that each side of the split must hold: a sequence.
     field
-        Of a record, that holds its text.
+        Name of the field that holds a record's text.
 
     Raises
     ------

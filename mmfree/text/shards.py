@@ -1,7 +1,4 @@
-"""Token shards.
-
-a tokenized corpus as a folder of memory-mapped files with a manifest (docs/data.md).
-"""
+"""Token shards: a tokenized corpus as a folder of memory-mapped files (docs/data.md)."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -22,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mmfree.errors import InputError
-from mmfree.files.atomic import read_json, write_atomically
+from mmfree.files.atomic import parse_json, read_json, write_atomically
 from mmfree.text.corpus import Corpus, Piece, Text, tokenize
 from mmfree.text.sources import FORMAT, MANIFEST_NAME, is_shards
 from mmfree.text.subword import token_dtype
@@ -32,36 +29,25 @@ from mmfree.text.tokenizers import tokenizer_from_dict
 TOKENIZER_NAME = "tokenizer.json"
 VERSION = 1
 
-_SHARD_NAME = re.compile(r"(shard|held_out)_\d+\.bin")
-TRAINING_SHARD_TOKENS = 1 << 26
-HELD_OUT_SHARD_TOKENS = 1 << 18
-"""A shard is closed behind the piece of text with which it reaches so many tokens.
+TRAINING_SHARD_TOKENS, HELD_OUT_SHARD_TOKENS = 1 << 26, 1 << 18
+"""Tokens at which a shard is closed, after the piece of text that reaches them.
 
-Those held out are small: the first one scores a fresh checkpoint.
+Shards of held-out text are small, because the first of them scores a fresh checkpoint.
 """
 
+_SHARD_NAME = re.compile(r"(shard|held_out)_\d+\.bin")
 _DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 _SIDES = ("training", "validation")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One file: its tokens, the UTF-8 bytes of text behind them, and its sha256."""
+    """One file: its tokens, the UTF-8 bytes of the text they encode, and its sha256."""
 
     file: str
     tokens: int
     bytes: int
     sha256: str
-
-
-def _is_sound(shard: Shard) -> bool:
-    names = isinstance(shard.file, str) and isinstance(shard.sha256, str)
-    return (
-        names
-        and type(shard.tokens) is int
-        and type(shard.bytes) is int
-        and min(shard.tokens, shard.bytes) > 0
-    )
 
 
 @dataclass(frozen=True)
@@ -80,6 +66,8 @@ class Manifest:
         "tail" (the last tenth of one text is held out) or "hash" (one in ten documents).
     documents
         Training and held out together.
+    sources
+        Files and data sets that the text came from.
     training, validation
         The shards, in order.
     """
@@ -94,7 +82,7 @@ class Manifest:
     validation: tuple[Shard, ...]
 
     def summary(self) -> dict[str, int]:
-        """Sizes: vocabulary, documents, bytes of text, and tokens of both sides."""
+        """Sizes by name: vocabulary, documents, bytes of text, and tokens of both sides."""
         shards = (*self.training, *self.validation)
         return {
             "vocab_size": self.vocab_size,
@@ -105,14 +93,20 @@ class Manifest:
         }
 
     def to_bytes(self) -> bytes:
-        """JSON."""
+        """The manifest's file: JSON."""
         return (
             json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1) + "\n"
         ).encode()
 
     @classmethod
     def from_json(cls, data: Any, source: str) -> Manifest:
-        """Check and build; InputError names ``source`` and the field."""
+        """The manifest that a JSON value describes.
+
+        Raises
+        ------
+        InputError
+            If a field is missing or malformed; the message names ``source`` and the field.
+        """
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise InputError(f"{source}: no manifest of token shards")
         if data.get("version") != VERSION:
@@ -133,55 +127,79 @@ class Manifest:
                 raise InputError(f"{source}: {field.name} is missing or malformed; tokenize again")
         if values["dtype"] not in _DTYPES:
             raise InputError(f"{source}: dtype must be uint16 or uint32, got {values['dtype']!r}")
-        try:
-            for side in _SIDES:
-                values[side] = tuple(Shard(**shard) for shard in values[side])
-                if not values[side] or not all(map(_is_sound, values[side])):
-                    raise InputError(f"{source}: {side} is malformed; tokenize again")
-            return cls(**values | {"sources": tuple(values["sources"])})
-        except TypeError as error:
-            raise InputError(f"{source}: malformed: {error}; tokenize again") from None
+        if surplus := sorted(values.keys() - {field.name for field in fields(cls)}):
+            raise InputError(f"{source}: unknown field {surplus[0]!r}; tokenize again")
+        for side in _SIDES:
+            if not values[side] or not all(map(_describes_shard, values[side])):
+                raise InputError(f"{source}: {side} is malformed; tokenize again")
+            values[side] = tuple(Shard(**shard) for shard in values[side])
+        return cls(**values | {"sources": tuple(values["sources"])})
+
+
+def _describes_shard(data: Any) -> bool:
+    """Whether a JSON value has the fields of a ``Shard``, of their types and above 0."""
+    if not isinstance(data, dict) or data.keys() != {field.name for field in fields(Shard)}:
+        return False
+    texts, counts = (data["file"], data["sha256"]), (data["tokens"], data["bytes"])
+    return all(isinstance(text, str) for text in texts) and all(
+        type(count) is int and count > 0 for count in counts
+    )
 
 
 class ShardedTokens:
     """Tokens of several memory-mapped files as one row.
 
     Reading a window touches its pages alone.
+
+    Parameters
+    ----------
+    folder, shards
+        The files.
+    dtype
+        Of their tokens.
+    vocab_size
+        What every token must be below.
     """
 
-    def __init__(self, files: list[Path], dtype: np.dtype[Any]) -> None:
-        self._maps = [np.memmap(path, dtype=dtype, mode="r") for path in files]
+    def __init__(
+        self, folder: Path, shards: Sequence[Shard], dtype: np.dtype[Any], vocab_size: int
+    ) -> None:
+        self._folder, self._vocab_size = folder, vocab_size
+        self._maps = [np.memmap(folder / shard.file, dtype=dtype, mode="r") for shard in shards]
         self._ends = np.cumsum([len(one) for one in self._maps], dtype=np.int64)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, places: NDArray[np.integer], /) -> NDArray[np.integer]:
-        """Tokens at ``places`` (any shape, 0 <= place < len), of the same shape."""
+        """Tokens at ``places`` (any shape, 0 <= place < len), of the same shape.
+
+        Raises
+        ------
+        InputError
+            If one is not below ``vocab_size``, because a shard was altered.
+        """
         shards = np.searchsorted(self._ends, places, side="right")
         result = np.empty(places.shape, dtype=self._maps[0].dtype)
         for index in np.unique(shards):
             here = shards == index
             first = self._ends[index] - len(self._maps[index])
             result[here] = self._maps[index][places[here] - first]
+        _check_tokens(result, self._vocab_size, str(self._folder))
         return result
 
 
 @dataclass(frozen=True)
 class ShardedCorpus(Corpus):
-    """A corpus of shards.
-
-    ``validation`` is the first held-out shard; ``all_held_out`` gives the whole.
-    """
+    """A corpus of shards: ``validation`` is the first held-out one, ``all_held_out`` gives all."""
 
     folder: Path
     manifest: Manifest
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of what a run learns from.
-
-        The tokenizer's and those of the training shards, wherever the text came from.
+        """sha256 of what a run learns from, wherever the text came from: taken over those of the
+        tokenizer and of the training shards.
         """
         parts = [
             self.manifest.tokenizer_sha256,
@@ -190,14 +208,20 @@ class ShardedCorpus(Corpus):
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def all_held_out(self) -> tuple[NDArray[np.integer], int]:
-        """Every token held out, and the bytes of its text."""
+        """All tokens held out, and the UTF-8 bytes of their text."""
         shards = self.manifest.validation
-        tokens = [_map(self.folder, shard, self.manifest) for shard in shards]
+        tokens = [_read_shard(self.folder, shard, self.manifest) for shard in shards]
         return np.concatenate(tokens), sum(shard.bytes for shard in shards)
 
 
 def read_tokenizer(folder: Path) -> TextTokenizer:
-    """The tokenizer whose tokens the shards hold."""
+    """The tokenizer whose tokens the shards hold.
+
+    Raises
+    ------
+    InputError
+        If its file is missing, or is not the one that made the shards.
+    """
     manifest = _read_manifest(folder)
     path = folder / TOKENIZER_NAME
     try:
@@ -209,7 +233,12 @@ def read_tokenizer(folder: Path) -> TextTokenizer:
             f"{path}: not the tokenizer that made the shards (its sha256 differs from the"
             " manifest's)"
         )
-    tokenizer = tokenizer_from_dict(json.loads(data))
+    tokenizer = tokenizer_from_dict(parse_json(data, str(path)))
+    if tokenizer.vocab_size != manifest.vocab_size:
+        raise InputError(
+            f"{folder / MANIFEST_NAME}: vocab_size must be the tokenizer's {tokenizer.vocab_size},"
+            f" got {manifest.vocab_size}; tokenize again"
+        )
     if not reads_text(tokenizer):
         raise InputError(
             f"{path}: a tokenizer of kind {tokenizer.kind} does not read text; tokenize again"
@@ -220,16 +249,16 @@ def read_tokenizer(folder: Path) -> TextTokenizer:
 def open_shards(
     folder: Path, tokenizer: TextTokenizer | None = None, *, verify: bool = False
 ) -> ShardedCorpus:
-    """Open a folder that ``write_shards`` wrote; nothing is read before it is asked for.
+    """Open a folder that ``write_shards`` wrote; of its shards the first held-out one is read.
 
     Parameters
     ----------
     folder
-        With its manifest.
+        Holds the manifest, the tokenizer and the shards.
     tokenizer
         The one that is expected; None: whatever the shards were made with.
     verify
-        Compare every shard's sha256, too, not its size alone.
+        Compare every shard's sha256, too, not only its size.
 
     Raises
     ------
@@ -245,32 +274,41 @@ def open_shards(
             f"{folder}: made with another tokenizer (of {manifest.vocab_size} ids) than the model's"
             f" (of {tokenizer.vocab_size}): take shards of its own tokenizer, or tokenize again"
         )
-    itemsize = _DTYPES[manifest.dtype].itemsize
+    dtype = _DTYPES[manifest.dtype]
     for shard in (*manifest.training, *manifest.validation):
         path = folder / shard.file
         size = path.stat().st_size if path.is_file() else None
-        if size != shard.tokens * itemsize:
-            found = (
-                "it is missing"
-                if size is None
-                else f"it has {size} bytes, not {shard.tokens * itemsize}"
-            )
-            raise InputError(f"{path}: {found}; tokenize again")
+        if size is None:
+            raise InputError(f"{path}: it is missing; tokenize again")
+        if size != (needed := shard.tokens * dtype.itemsize):
+            raise InputError(f"{path}: it has {size} bytes, not {needed}; tokenize again")
         if verify and _sha256(path) != shard.sha256:
             raise InputError(
                 f"{path}: altered: its sha256 differs from the manifest's; tokenize again"
             )
-    training = ShardedTokens(
-        [folder / shard.file for shard in manifest.training], _DTYPES[manifest.dtype]
-    )
     first = manifest.validation[0]
     return ShardedCorpus(
-        str(folder), training, _map(folder, first, manifest), first.bytes, folder, manifest
+        name=str(folder),
+        training=ShardedTokens(folder, manifest.training, dtype, manifest.vocab_size),
+        validation=_read_shard(folder, first, manifest),
+        validation_bytes=first.bytes,
+        folder=folder,
+        manifest=manifest,
     )
 
 
-def _map(folder: Path, shard: Shard, manifest: Manifest) -> NDArray[np.integer]:
-    return np.memmap(folder / shard.file, dtype=_DTYPES[manifest.dtype], mode="r")
+def _read_shard(folder: Path, shard: Shard, manifest: Manifest) -> NDArray[np.integer]:
+    tokens = np.memmap(folder / shard.file, dtype=_DTYPES[manifest.dtype], mode="r")
+    _check_tokens(tokens, manifest.vocab_size, str(folder / shard.file))
+    return tokens
+
+
+def _check_tokens(tokens: NDArray[np.integer], vocab_size: int, source: str) -> None:
+    """A token that no model knows would be an index out of range, far from the file it is in."""
+    if tokens.size and (largest := int(tokens.max())) >= vocab_size:
+        raise InputError(
+            f"{source}: altered: tokens must be below {vocab_size}, found {largest}; tokenize again"
+        )
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -332,14 +370,14 @@ def write_shards(
     shard_tokens: int = TRAINING_SHARD_TOKENS,
     held_out_tokens: int = HELD_OUT_SHARD_TOKENS,
 ) -> Manifest:
-    """Tokenize ``text`` into a folder, which is there only when it is whole.
+    """Tokenize ``text`` into a folder, which appears only when it is whole.
 
-    The same text gives the same bytes.
+    The same text and tokenizer give the same bytes.
 
     Raises
     ------
     InputError
-        If the folder exists and ``force`` is not given, it is something else than shards, the text
+        If the folder exists and ``force`` is not given, it holds anything but shards, the text
         cannot be used, or one side of the split is empty.
     """
     check_output(folder, force)
@@ -381,7 +419,7 @@ def write_shards(
 
 
 def check_output(folder: Path, force: bool) -> None:
-    """Refuse a folder that may not be replaced, before anything is computed."""
+    """Raise InputError for a folder that may not be replaced, before anything is computed."""
     if not folder.exists():
         return
     if not force:
@@ -407,7 +445,7 @@ def _watched(text: Text) -> Iterator[Piece]:
 
 @contextmanager
 def _whole_or_nothing(folder: Path) -> Iterator[Path]:
-    """A folder beside ``folder``, to be filled, that takes its place at the end.
+    """An empty folder beside ``folder`` that takes its place when the block ends.
 
     What a killed run left there is removed first.
     """

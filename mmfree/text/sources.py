@@ -1,23 +1,21 @@
-"""Sources of text.
+"""Sources of text: files, folders and data sets by name, as a stream of documents.
 
-Files and folders (plain text, JSONL, Parquet) and data sets by name, as a stream of documents that
-is never held whole.
+Files are plain text, JSONL or Parquet. No source is ever in memory as a whole.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmfree.errors import InputError
+from mmfree.files.atomic import parse_json
+from mmfree.text.tokenizer import utf8_bytes
 
 PIECE_BYTES = 1 << 18
-"""A plain text file is handed out in pieces of at most so many bytes, each ending behind a line
-where there is one.
-"""
+"""Most bytes of a piece of a plain text file, which ends after a line if it holds a line's end."""
 
 PLAIN_SUFFIXES = ("", ".txt", ".text", ".md", ".rst", ".tokens", ".raw")
 JSONL_SUFFIXES = (".jsonl", ".ndjson")
@@ -27,28 +25,26 @@ NAME_PREFIX = "hf:"
 
 DEFAULT_FIELD = "text"
 
+MANIFEST_NAME, FORMAT = "manifest.json", "mmfree token shards"
+"""A folder of token shards has a file of this name, with these words in it."""
+
 
 @dataclass(frozen=True)
 class Document:
-    """A document, or with ``continues`` the next piece of the last one."""
+    """A document, or with ``continues`` the next piece of the document before it."""
 
     text: str
     continues: bool = False
 
 
-MANIFEST_NAME, FORMAT = "manifest.json", "mmfree token shards"
-"""A folder of token shards has such a file, with this word in it."""
-
-
 def is_shards(path: Path) -> bool:
-    """Whether a path is a folder of token shards; a manifest that is damaged still says so."""
+    """Whether a path is a folder of token shards, if only with a damaged manifest."""
     manifest = path / MANIFEST_NAME
     return manifest.is_file() and FORMAT.encode() in manifest.read_bytes()
 
 
 def expand(paths: list[Path]) -> list[Path]:
-    """``paths`` with folders replaced by the files in them that have a known suffix, sorted by
-    path.
+    """``paths`` with each folder replaced by its files of known suffixes, sorted by path.
 
     Raises
     ------
@@ -61,7 +57,8 @@ def expand(paths: list[Path]) -> list[Path]:
             files.append(path)
         elif is_shards(path):
             raise InputError(
-                f"{path}: a folder of token shards stands alone, and is not tokenized again"
+                f"{path}: a folder of token shards cannot be mixed with other text, or tokenized"
+                " again"
             )
         elif path.is_dir():
             files += _files_in(path)
@@ -115,8 +112,8 @@ def documents(files: list[Path], field: str = DEFAULT_FIELD) -> Iterator[Documen
     Raises
     ------
     InputError
-        If a file is empty, damaged or not UTF-8, or a document is missing or is no text; the
-        message names file and place.
+        If a file is empty, damaged or not UTF-8, a data set cannot be loaded, or a document is
+        missing or is no text; the message names file and place.
     """
     for path in files:
         count = 0
@@ -142,6 +139,7 @@ def _plain(path: Path) -> Iterator[Document]:
     offset, rest = 0, b""
     try:
         with path.open("rb") as file:
+            # ``rest`` is what the last block had after its last line: it begins the next piece.
             while block := file.read(PIECE_BYTES - len(rest)):
                 block = rest + block
                 cut = block.rfind(b"\n") + 1 or character_start(block, len(block) - 1)
@@ -184,18 +182,13 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    try:
-                        value = json.loads(line)
-                    except ValueError as error:  # not JSON, or not UTF-8
-                        raise InputError(
-                            f"{path}, line {number}: not valid JSON: {error}"
-                        ) from None
-                    yield number, value
+                    yield number, parse_json(line, f"{path}, line {number}", any_number=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _text_of(record: Any, field: str, place: str) -> str:
+    """The text of a record, which may be anything that a file holds."""
     if not isinstance(record, dict) or field not in record:
         found = (
             f"fields {sorted(record)}"
@@ -206,6 +199,10 @@ def _text_of(record: Any, field: str, place: str) -> str:
     text = record[field]
     if not isinstance(text, str):
         raise InputError(f"{place}: field {field!r} must be text, got {type(text).__name__}")
+    try:
+        utf8_bytes(text)
+    except InputError as error:
+        raise InputError(f"{place}: field {field!r}: {error}") from None
     return text
 
 
@@ -221,7 +218,14 @@ def _parquet(path: Path, field: str) -> Iterator[Document]:
                 )
             row = 0
             for batch in file.iter_batches(batch_size=1024, columns=[field]):
-                for text in batch.column(0).to_pylist():
+                try:
+                    texts = batch.column(0).to_pylist()
+                except (ValueError, OverflowError) as error:  # bytes or dates that Python has not
+                    raise InputError(
+                        f"{path}, rows {row}..{row + len(batch) - 1}: column {field!r} is damaged:"
+                        f" {_first_line(error)}"
+                    ) from None
+                for text in texts:
                     yield Document(_text_of({field: text}, field, f"{path}, row {row}"))
                     row += 1
     except (pyarrow.ArrowException, OSError) as error:
@@ -232,25 +236,25 @@ def _parquet(path: Path, field: str) -> Iterator[Document]:
 
 
 def _named(name: str, field: str) -> Iterator[Document]:
-    """A data set of the ``datasets`` library, streamed."""
+    for number, record in enumerate(_examples(name)):
+        yield Document(_text_of(record, field, f"{NAME_PREFIX}{name}, example {number}"))
+
+
+def _examples(name: str) -> Iterator[Any]:
+    """The examples of a data set of the ``datasets`` library, streamed."""
     import datasets
 
     # A local data set may be a folder: its colons separate, too.
     repository, _, rest = name.partition(":")
     config, _, split = rest.partition(":")
-    place = NAME_PREFIX + name
     try:
-        stream = datasets.load_dataset(
+        yield from datasets.load_dataset(
             repository, config or None, split=split or "train", streaming=True
         )
-        for number, record in enumerate(stream):
-            yield Document(_text_of(record, field, f"{place}, example {number}"))
-    except (OSError, datasets.exceptions.DatasetsError) as error:
-        raise InputError(f"{place}: the data set cannot be had: {_first_line(error)}") from None
-    except ValueError as error:
-        if str(error).startswith(place):
-            raise
-        raise InputError(f"{place}: the data set cannot be had: {_first_line(error)}") from None
+    except Exception as error:  # of the library, the network, or whatever reads the data's format
+        raise InputError(
+            f"{NAME_PREFIX}{name}: the data set cannot be loaded: {_first_line(error)}"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,4 @@
-"""Subword tokenizers.
-
-Any ``tokenizer.json``, SentencePiece models, GPT-2's two files, and byte-pair encodings trained
-here.
+"""Subword tokenizers: ``tokenizer.json``, SentencePiece, GPT-2's files, and BPEs trained here.
 
 What a tokenizer makes of a text is data: no text becomes a control token, even if it spells one. A
 model's tokenizer travels whole, compressed, in its checkpoint and its tape.
@@ -19,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmfree.errors import InputError
 from mmfree.files.compressed import check_size, pack_text, unpack_text
-from mmfree.text.tokenizer import TextTokenizer
+from mmfree.text.tokenizer import TextTokenizer, utf8_bytes
 
 START_TOKENS = (
     "<s>",
@@ -30,20 +27,20 @@ START_TOKENS = (
     "<|startoftext|>",
     "[CLS]",
 )
-"""Names that a start token bears, in the order in which they are looked for."""
+"""Usual names of a start token, in the order in which they are looked for."""
 
 TRAINED_START = "<|endoftext|>"
 """Start token of a tokenizer trained here: id 0."""
 
-SMALLEST_TRAINED = 257
-"""All bytes, and the start token."""
+SMALLEST_TRAINED, LARGEST_TRAINED = 257, 1 << 24
+"""Sizes of a vocabulary learned here: all bytes and the start token; what a model can have."""
 
 
 class JsonTokenizer:
     """A tokenizer of the ``tokenizers`` library.
 
     ``start`` is the token that its post-processor puts in front of an empty text; else the first of
-    ``START_TOKENS`` that it knows; else one more id behind its own, so that no text makes it.
+    ``START_TOKENS`` that it knows; else one more id after its own, so that no text makes it.
 
     Parameters
     ----------
@@ -56,7 +53,7 @@ class JsonTokenizer:
     Raises
     ------
     InputError
-        If the text is no ``tokenizer.json``, or too long to be carried.
+        If the text is not a ``tokenizer.json``, or too long for a tape.
     """
 
     kind = "tokenizers"
@@ -67,8 +64,10 @@ class JsonTokenizer:
 
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(text)
+            in_front: list[int] = self._tokenizer.encode("").ids
         except Exception as error:  # the library raises nothing narrower
             raise InputError(f"no tokenizer.json of the tokenizers library: {error}") from None
+        # A text that spells a control token is encoded as text.
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -78,19 +77,25 @@ class JsonTokenizer:
         self._data = data
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         self._own_ids = max(vocabulary.values(), default=-1) + 1
-        in_front = self._tokenizer.encode("").ids
         named = [vocabulary[name] for name in START_TOKENS if name in vocabulary]
         self.start: int = [*in_front, *named, self._own_ids][0]
         self.vocab_size = self.head_size = max(self._own_ids, self.start + 1)
 
     def encode(self, text: str) -> list[int]:
-        """``start`` and the text's ids; UnicodeEncodeError, a ValueError, if it is not Unicode."""
-        text.encode("utf-8")
+        """``start`` and the text's ids."""
         return [self.start, *self.encode_texts([text])[0].tolist()]
 
     def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
         """See ``TextTokenizer``."""
-        found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        for text in texts:
+            utf8_bytes(text)
+        try:
+            found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        except Exception as error:  # the library raises nothing narrower
+            raise InputError(
+                f"the tokenizer cannot encode this text: {error}; use a tokenizer that knows every"
+                " character, such as a byte-level one"
+            ) from None
         return [np.array(one.ids, dtype=token_dtype(self.vocab_size)) for one in found]
 
     def decode(self, rows: list[int]) -> str:
@@ -109,7 +114,7 @@ class JsonTokenizer:
 class SentencePieceTokenizer:
     """A SentencePiece model, such as Llama's ``tokenizer.model``.
 
-    ``start`` is its begin-of-sequence id; a model without one gets one more id behind its own.
+    ``start`` is its begin-of-sequence id; a model without one gets one more id after its own.
 
     Parameters
     ----------
@@ -122,7 +127,7 @@ class SentencePieceTokenizer:
     Raises
     ------
     InputError
-        If the bytes are no SentencePiece model, or too many to be carried.
+        If the bytes are not a SentencePiece model, or too many for a tape.
     """
 
     kind = "sentencepiece"
@@ -149,6 +154,8 @@ class SentencePieceTokenizer:
 
     def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
         """See ``TextTokenizer``."""
+        for text in texts:
+            utf8_bytes(text)
         dtype = token_dtype(self.vocab_size)
         return [np.array(ids, dtype=dtype) for ids in self._processor.encode(texts)]
 
@@ -165,14 +172,17 @@ class SentencePieceTokenizer:
 
 
 def token_dtype(vocab_size: int) -> type[np.unsignedinteger[Any]]:
-    """uint16 where it holds every id, else uint32."""
+    """uint16 if it holds every id, else uint32."""
     return np.uint16 if vocab_size <= 1 << 16 else np.uint32
 
 
 def subword_from_dict(data: dict[str, Any]) -> TextTokenizer:
     """The tokenizer that ``to_dict`` described, or whose ``data`` is the file itself (bytes).
 
-    InputError if its data is damaged.
+    Raises
+    ------
+    InputError
+        If its data is damaged.
     """
     found = data.get("data")
     packed = found if isinstance(found, str) else None
@@ -182,16 +192,29 @@ def subword_from_dict(data: dict[str, Any]) -> TextTokenizer:
         if not isinstance(found, bytes):
             raise InputError(f"expected text or bytes, got {type(found).__name__}")
         if data["kind"] == JsonTokenizer.kind:
-            return JsonTokenizer(found.decode("utf-8"), packed)
+            return JsonTokenizer(_decoded(found), packed)
         return SentencePieceTokenizer(found, packed)
-    except ValueError as error:
+    except InputError as error:
         raise InputError(
             f"tokenizer: the data of kind {data['kind']} is damaged: {error}"
         ) from None
 
 
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8: {error}") from None
+
+
 def load_pair(vocabulary: Path, merges: Path) -> JsonTokenizer:
-    """GPT-2's form: a byte-level BPE as ids by token and the list of merges."""
+    """A byte-level BPE from GPT-2's two files: ids by token, and the list of merges.
+
+    Raises
+    ------
+    InputError
+        If they are not a byte-pair encoding.
+    """
     import tokenizers
     from tokenizers import models
 
@@ -219,20 +242,20 @@ def _make_byte_level(tokenizer: Any) -> None:
 def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
     """A byte-level BPE learned from ``texts``: the same from the same texts.
 
-    It loses nothing of any text.
+    Its alphabet holds all bytes, so it encodes every text without loss.
 
     Raises
     ------
     InputError
-        If ``vocab_size`` is below 257 (all bytes and the start token), or the texts do not hold
-        that many pairs.
+        If ``vocab_size`` is not in 257..2^24, or the texts do not hold that many pairs.
     """
     import tokenizers
     from tokenizers import models, pre_tokenizers, trainers
 
-    if vocab_size < SMALLEST_TRAINED:
+    if not SMALLEST_TRAINED <= vocab_size <= LARGEST_TRAINED:
         raise InputError(
-            f"a byte-pair vocabulary has at least {SMALLEST_TRAINED} tokens, got {vocab_size}"
+            f"a byte-pair vocabulary has at least {SMALLEST_TRAINED} tokens and at most"
+            f" {LARGEST_TRAINED}, got {vocab_size}"
         )
     tokenizer = tokenizers.Tokenizer(models.BPE())
     _make_byte_level(tokenizer)
@@ -245,7 +268,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
     tokenizer.train_from_iterator(texts, trainer)
     if (found := tokenizer.get_vocab_size()) != vocab_size:
         raise InputError(
-            f"the text is too short for {vocab_size} tokens: it gives {found}; ask for at most so"
-            " many"
+            f"the text is too short for {vocab_size} tokens: it gives {found}; ask for at most"
+            f" {found}"
         )
     return JsonTokenizer(tokenizer.to_str())

@@ -1,7 +1,4 @@
-"""Tokenizers of the checkable tasks.
-
-a problem to token ids, and the rows of the head to its answer.
-"""
+"""Tokenizers of the checkable tasks: a problem to token ids, and the head's rows to its answer."""
 
 from __future__ import annotations
 
@@ -10,15 +7,16 @@ from typing import Any
 
 from mmfree.errors import InputError
 
+MODULUS = 97
+"""Of modular addition."""
+
 
 class AdditionTokenizer:
-    """Streaming addition.
+    """Streaming addition: ``123+456`` becomes BOS a0 b0 a1 b1 ... 0 0.
 
-    ``123+456`` becomes BOS a0 b0 a1 b1 ... 0 0, least significant digit first.
-
-    The last column, (0, 0), is there for the last carry. Digits of a are ids 0-9, of b 10-19; ids
-    20-29 are kept for sum digits, which this layout never feeds; BOS is 30. The head's ten rows are
-    digits; the sum is read at the positions of b.
+    The least significant digits come first, so that the carry is all there is to remember. The last column, (0, 0), takes the last carry. Digits of a are ids 0-9, of b 10-19; ids 20-29
+    are reserved for digits of the sum, which this layout never feeds; BOS is 30. The head's ten
+    rows are digits; the sum is read at the positions of b.
     """
 
     kind = "addition"
@@ -58,9 +56,9 @@ class AdditionTokenizer:
 
 
 class ParityTokenizer:
-    """Bits ``0110`` as ids 0 and 1 behind BOS (2).
+    """Running parity: bits such as ``0110`` become ids 0 and 1 after BOS (2).
 
-    The head's two rows are the parity of the bits so far; the last one is the answer.
+    At each position the head's two rows are the parity of the bits so far; the last is the answer.
     """
 
     kind = "parity"
@@ -85,14 +83,11 @@ class ParityTokenizer:
         return {"kind": self.kind}
 
 
-MODULUS = 97
-
-
 class ModularTokenizer:
     """``a+b`` modulo 97: ids a, 97 + b and "=" (194); the head's row at "=" is the sum.
 
-    With one set of ids for both operands the sum's symmetry is given away, and a model learns the
-    rule without weight decay.
+    Each operand has ids of its own: with one set for both the model is given the symmetry of the
+    sum, and learns the rule without weight decay (docs/log.md).
     """
 
     kind = "modular-addition"
@@ -102,7 +97,8 @@ class ModularTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of ``a+b``; InputError if these are not two numbers below 97."""
-        match = re.fullmatch(r"([0-9]+)\+([0-9]+)", text.strip())
+        # Python converts no thousands of digits: leading zeros first, then at most two digits.
+        match = re.fullmatch(r"0*([0-9]{1,2})\+0*([0-9]{1,2})", text.strip())
         numbers = [int(number) for number in match.groups()] if match else []
         if not numbers or max(numbers) >= MODULUS:
             raise InputError(

@@ -39,9 +39,12 @@ class TextTokenizer(Tokenizer, Protocol):
     """The id that begins a sequence, and a document. No text makes it."""
 
     def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
-        """Ids of each text by itself, without ``start``.
+        """Ids of each text by itself, without ``start``: uint8, uint16 or uint32, as needed.
 
-        Uint8, uint16 or uint32, as the vocabulary needs.
+        Raises
+        ------
+        InputError
+            If a text is not Unicode (``utf8_bytes``), or the tokenizer cannot encode it.
         """
         ...
 
@@ -52,10 +55,28 @@ def reads_text(tokenizer: Tokenizer) -> TypeGuard[TextTokenizer]:
 
 
 def text_tokenizer(tokenizer: Tokenizer) -> TextTokenizer:
-    """``tokenizer``, which must be for text; InputError if it is for a task."""
+    """``tokenizer``, if it is for text; InputError if it is for a task."""
     if not reads_text(tokenizer):
         raise InputError(f"a model for {tokenizer.kind}, not for text")
     return tokenizer
+
+
+def utf8_bytes(text: str) -> bytes:
+    """``text`` in UTF-8.
+
+    Raises
+    ------
+    InputError
+        If it holds half of a surrogate pair, which is no character: Python makes one of a byte of
+        the command line that is not UTF-8, and of an escape such as ``\\ud800`` in JSON.
+    """
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the text is not Unicode: {text[error.start]!r} at character {error.start} is half of"
+            " a surrogate pair; give text in UTF-8"
+        ) from None
 
 
 class ByteTokenizer:
@@ -68,11 +89,11 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Byte 0 and the text's bytes."""
-        return [self.start, *text.encode("utf-8")]
+        return [self.start, *utf8_bytes(text)]
 
     def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
         """The texts' bytes, uint8."""
-        return [np.frombuffer(text.encode("utf-8"), dtype=np.uint8) for text in texts]
+        return [np.frombuffer(utf8_bytes(text), dtype=np.uint8) for text in texts]
 
     def decode(self, rows: list[int]) -> str:
         """Text of bytes; what is not UTF-8 becomes the replacement character."""

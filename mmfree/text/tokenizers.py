@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mmfree.contract.tokenizers import SUBWORD_KINDS
 from mmfree.errors import InputError
+from mmfree.files.atomic import parse_json
 from mmfree.text.corpus import Text
 from mmfree.text.subword import (
     JsonTokenizer,
@@ -18,38 +19,76 @@ from mmfree.text.subword import (
     train_bpe,
 )
 from mmfree.text.task_tokenizers import AdditionTokenizer, ModularTokenizer, ParityTokenizer
-from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer, Tokenizer, reads_text
+from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer, Tokenizer, reads_text, utf8_bytes
 
-_TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
+BPE_PREFIX = "bpe:"
+"""``bpe:SIZE`` is a byte-pair vocabulary of that many tokens, learned from the text."""
+
+LEARNED_BYTES = 64 << 20
+"""Most text that a vocabulary is learned from: the first of what is for training."""
+
+_BUILT_IN: dict[str, Callable[[], Tokenizer]] = {
     ByteTokenizer.kind: ByteTokenizer,
     AdditionTokenizer.kind: AdditionTokenizer,
     ParityTokenizer.kind: ParityTokenizer,
     ModularTokenizer.kind: ModularTokenizer,
 }
+"""Kinds that a tape describes by their name alone."""
 
 
 def tokenizer_from_dict(data: Any) -> Tokenizer:
-    """The tokenizer that ``data`` describes.
+    """The tokenizer that ``data`` describes: the inverse of its ``to_dict``.
 
-    InputError if it describes none, or its data is damaged.
+    Raises
+    ------
+    InputError
+        If it describes none, or its data is damaged.
     """
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(kind, str):
         kind = None
     if kind in SUBWORD_KINDS:
         return subword_from_dict(data)
-    if kind not in _TOKENIZERS:
-        known = ", ".join(sorted((*_TOKENIZERS, *SUBWORD_KINDS)))
+    if kind not in _BUILT_IN:
+        known = ", ".join(sorted((*_BUILT_IN, *SUBWORD_KINDS)))
         raise InputError(f"tokenizer: kind must be one of {known}, got {kind!r}")
-    return _TOKENIZERS[kind]()
+    return _BUILT_IN[kind]()
 
 
 def describe_tokenizer(data: dict[str, Any]) -> dict[str, Any]:
-    """``data`` for people: what is long is replaced by its length."""
+    """``data`` for people: every long text is replaced by its length."""
     return {
         key: f"{len(value):,} characters" if isinstance(value, str) and len(value) > 80 else value
         for key, value in data.items()
     }
+
+
+def find_tokenizer(name: str, text: Text) -> TextTokenizer:
+    """The tokenizer that ``--tokenizer`` names: one to load, or one to learn from ``text``.
+
+    Parameters
+    ----------
+    name
+        ``bpe:SIZE``, or what ``load_tokenizer`` takes.
+    text
+        What a vocabulary is learned from: its training part.
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or the text is too short for the vocabulary.
+    """
+    if not name.startswith(BPE_PREFIX):
+        return load_tokenizer(name)
+    size = name.removeprefix(BPE_PREFIX)
+    if not (size.isascii() and size.isdigit() and len(size) <= 9):
+        raise InputError(
+            f"--tokenizer bpe:SIZE needs a number of tokens such as bpe:4096, got {name!r}"
+        )
+    try:
+        return train_bpe(_learned_from(text), int(size))
+    except InputError as error:
+        raise InputError(f"--tokenizer {name}: {error}") from None
 
 
 def load_tokenizer(name: str) -> TextTokenizer:
@@ -69,13 +108,11 @@ def load_tokenizer(name: str) -> TextTokenizer:
     """
     if name == ByteTokenizer.kind:
         return ByteTokenizer()
+    if not _can_be_a_name(name):
+        raise InputError(f"{name!r}: no name that a file can have")
     path = Path(name)
     try:
-        if path.is_dir():
-            return _load_from_folder(path)
-        if path.suffix == ".model":
-            return SentencePieceTokenizer(path.read_bytes())
-        return _load_json(path)
+        return _load_from_folder(path) if path.is_dir() else _load_file(path)
     except FileNotFoundError:
         raise InputError(
             f"{name}: no such file; a tokenizer is bytes, bpe:SIZE, a tokenizer.json, a .model file"
@@ -83,18 +120,26 @@ def load_tokenizer(name: str) -> TextTokenizer:
         ) from None
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"{name}: {error}") from None
+
+
+def _can_be_a_name(path: str) -> bool:
+    """Whether the system can be asked for a path: one from a JSON file may hold anything."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _load_from_folder(folder: Path) -> TextTokenizer:
     if (folder / "tokenizer.json").is_file():
-        return _load_json(folder / "tokenizer.json")
+        return _load_file(folder / "tokenizer.json")
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         return load_pair(folder / "vocab.json", folder / "merges.txt")
     models = sorted(folder.glob("*.model"))
     if len(models) == 1:
-        return SentencePieceTokenizer(models[0].read_bytes())
+        return _load_file(models[0])
     found = f"{len(models)} .model files" if models else "none"
     raise InputError(
         "a folder needs a tokenizer.json, one .model file, or vocab.json and merges.txt; found"
@@ -102,50 +147,23 @@ def _load_from_folder(folder: Path) -> TextTokenizer:
     )
 
 
-def _load_json(path: Path) -> TextTokenizer:
+def _load_file(path: Path) -> TextTokenizer:
+    contents = path.read_bytes()
+    if path.suffix == ".model":
+        return SentencePieceTokenizer(contents)
     try:
-        text = path.read_bytes().decode("utf-8")
-        data = json.loads(text)
-    except ValueError:
+        # Other people's files: the library that reads them judges their numbers.
+        data = parse_json(contents, path.name, any_number=True)
+    except InputError as error:
         raise InputError(
-            "no tokenizer: neither JSON (tokenizer.json) nor named .model (SentencePiece)"
+            f"no tokenizer: neither named .model (SentencePiece) nor a tokenizer.json: {error}"
         ) from None
     if isinstance(data, dict) and "kind" in data:
         tokenizer = tokenizer_from_dict(data)
         if not reads_text(tokenizer):
             raise InputError(f"a tokenizer for {tokenizer.kind}, not for text")
         return tokenizer
-    return JsonTokenizer(text)
-
-
-BPE_PREFIX = "bpe:"
-
-
-LEARNED_BYTES = 64 << 20
-"""Text that a vocabulary is learned from, at most: the first of what is for training."""
-
-
-def find_tokenizer(name: str, text: Text) -> TextTokenizer:
-    """The tokenizer that ``--tokenizer`` names.
-
-    Bytes, a file, or a byte-pair vocabulary learned from the text's training part.
-
-    Raises
-    ------
-    InputError
-        If it is none of these, or the text is too short for the vocabulary.
-    """
-    if not name.startswith(BPE_PREFIX):
-        return load_tokenizer(name)
-    size = name.removeprefix(BPE_PREFIX)
-    if not (size.isascii() and size.isdigit()):
-        raise InputError(
-            f"--tokenizer bpe:SIZE needs a number of tokens such as bpe:4096, got {name!r}"
-        )
-    try:
-        return train_bpe(_learned_from(text), int(size))
-    except ValueError as error:
-        raise InputError(f"--tokenizer {name}: {error}") from None
+    return JsonTokenizer(contents.decode("utf-8"))
 
 
 def _learned_from(text: Text) -> Iterator[str]:
@@ -153,6 +171,6 @@ def _learned_from(text: Text) -> Iterator[str]:
     for piece in text.pieces():
         if not piece.held_out:
             yield piece.text
-            left -= len(piece.text.encode("utf-8"))
+            left -= len(utf8_bytes(piece.text))
         if left <= 0:
             return

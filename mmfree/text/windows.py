@@ -18,8 +18,9 @@ def training_windows(
     *,
     start: int = ByteTokenizer.start,
 ) -> Batch:
-    """``batch_size`` windows of ``length`` tokens from random places, each as the start of a
-    sequence.
+    """``batch_size`` windows of ``length`` tokens from random places.
+
+    Each is a sequence by itself: its first input is ``start``.
     """
     places = rng.integers(0, len(tokens) - length + 1, batch_size)
     targets = tokens[places[:, None] + np.arange(length)].astype(np.int64)
@@ -33,13 +34,12 @@ def streams(
     most: int = 64,
     start: int = ByteTokenizer.start,
 ) -> Batch:
-    """All of ``tokens`` as parallel sequences.
+    """All of ``tokens`` as parallel sequences of equal length.
 
-    Consecutive pieces of equal length, the last one padded (and masked).
-
-    There are as many pieces as leave each at least ``shortest`` tokens, and at most ``most``. Every
-    backend evaluates the same pieces, so figures compare; each piece starts without context, which
-    costs a little. Start tokens between documents are read, but not scored: they are no text.
+    They are consecutive pieces, the last one padded (and masked). There are as many as leave each
+    at least ``shortest`` tokens, and at most ``most``. Every backend evaluates the same pieces, so
+    figures compare; each piece starts without context, which costs a little. Start tokens between
+    documents are read, but not scored: they are no text.
     """
     count = max(1, min(most, len(tokens) // shortest))
     length = -(-len(tokens) // count)
@@ -49,7 +49,7 @@ def streams(
 
 
 def inputs_of(targets: NDArray[np.int64], start: int) -> NDArray[np.int64]:
-    """Inputs whose next token is the target: the start token first."""
+    """Inputs for targets [B, T]: the start token, then the targets but the last."""
     ids = np.full_like(targets, start)
     ids[:, 1:] = targets[:, :-1]
     return ids

@@ -1,7 +1,4 @@
-"""Token shards.
-
-What is written is what is read, whole or not at all, and refused when it was altered.
-"""
+"""Token shards: what is written is what is read, whole or not at all, and refused when altered."""
 
 from __future__ import annotations
 
@@ -136,10 +133,7 @@ def test_a_text_that_fails_leaves_what_was_there(jsonl: Path, plain: Path, tmp_p
 def test_what_a_killed_run_left_is_replaced(
     plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kill runs no cleaning.
-
-    The partial folder stays, is no corpus, and the next run starts anew.
-    """
+    """A killed run cleans nothing up: its partial folder is not a corpus, and is replaced."""
     partial = tmp_path / ".out.partial"
     partial.mkdir()
     (partial / "shard_00099.bin").write_bytes(b"half")
@@ -182,6 +176,16 @@ def test_altered_shards_are_named(jsonl: Path, tmp_path: Path) -> None:
     open_shards(out)
     with pytest.raises(InputError, match=r"shard_00001\.bin: altered: its sha256 differs"):
         open_shards(out, verify=True)
+    shard.write_bytes(b"\x90\x01" + data[2:])
+    corpus, first = open_shards(out), json.loads((out / MANIFEST_NAME).read_text())["training"][0]
+    with pytest.raises(InputError, match=r"out: altered: tokens must be below 400, found 400"):
+        corpus.training[np.array([first["tokens"]])]
+    held_out = out / "held_out_00000.bin"
+    held_out.write_bytes(held_out.read_bytes()[:-2] + b"\xff\xff")
+    with pytest.raises(
+        InputError, match=r"held_out_00000\.bin: altered: tokens must be below 400, found 65535"
+    ):
+        open_shards(out)
     shard.unlink()
     with pytest.raises(InputError, match=r"shard_00001\.bin: it is missing; tokenize again"):
         open_shards(out)
@@ -208,8 +212,11 @@ def test_another_tokenizer_is_refused(plain: Path, tmp_path: Path) -> None:
         ({"dtype": "int8"}, "dtype must be uint16 or uint32, got 'int8'"),
         ({"dtype": None}, "dtype is missing or malformed"),
         ({"training": 3}, "training is missing or malformed"),
-        ({"training": [{"file": "x"}]}, "malformed: .*; tokenize again"),
-        ({"surplus": 3}, "malformed: .*surplus"),
+        ({"training": [{"file": "x"}]}, "training is malformed; tokenize again"),
+        ({"training": []}, "training is malformed; tokenize again"),
+        ({"validation": [3]}, "validation is malformed; tokenize again"),
+        ({"surplus": 3}, "unknown field 'surplus'; tokenize again"),
+        ({"documents": 10**40}, "not valid JSON: the integer 10000000000000000000"),
     ],
 )
 def test_a_manifest_that_is_none_is_named(
@@ -220,6 +227,22 @@ def test_a_manifest_that_is_none_is_named(
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=rf"manifest\.json: {message}"):
         open_shards(tmp_path / "out")
+
+
+def test_a_tokenizer_that_does_not_belong_to_its_manifest_is_named(
+    plain: Path, tmp_path: Path
+) -> None:
+    write_shards(Text.of([plain]), bpe(), tmp_path / "out")
+    path = tmp_path / "out" / MANIFEST_NAME
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"vocab_size": 401}))
+    with pytest.raises(InputError, match="vocab_size must be the tokenizer's 400, got 401"):
+        read_tokenizer(tmp_path / "out")
+    deep = b"[" * 100_000
+    (tmp_path / "out" / "tokenizer.json").write_bytes(deep)
+    path.write_text(json.dumps(manifest | {"tokenizer_sha256": hashlib.sha256(deep).hexdigest()}))
+    with pytest.raises(InputError, match=r"tokenizer\.json: not valid JSON: nested too deeply"):
+        read_tokenizer(tmp_path / "out")
 
 
 def test_force_replaces_token_shards_alone(plain: Path, tmp_path: Path) -> None:

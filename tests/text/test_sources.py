@@ -50,6 +50,12 @@ def test_blank_lines_of_jsonl_are_no_documents(tmp_path: Path) -> None:
     assert texts(tmp_path / "a.jsonl") == ["x", "y"]
 
 
+def test_records_may_hold_any_number_beside_their_text(tmp_path: Path) -> None:
+    line = f'{{"text": "x", "score": NaN, "id": {10**40}, "limit": 1e999}}\n'
+    (tmp_path / "a.jsonl").write_text(line)
+    assert texts(tmp_path / "a.jsonl") == ["x"]
+
+
 def test_a_folder_gives_its_files_sorted_hidden_and_unknown_ones_left_out(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / ".git").mkdir()
@@ -85,18 +91,8 @@ def test_pieces_of_a_file_are_the_file(text: str, size: int) -> None:
 
 def test_a_character_is_not_cut() -> None:
     data = "aé東🙂".encode()
-    assert [character_start(data, place) for place in range(len(data))] == [
-        0,
-        1,
-        1,
-        3,
-        3,
-        3,
-        6,
-        6,
-        6,
-        6,
-    ]
+    starts = [character_start(data, place) for place in range(len(data))]
+    assert starts == [0, *[1] * 2, *[3] * 3, *[6] * 4]
 
 
 def test_the_offset_of_a_wrong_byte_is_that_in_the_file(
@@ -129,6 +125,11 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
             b'{"text": "caf\xe9"}\n',
             r"e\.jsonl, line 1: not valid JSON: 'utf-8' codec can't decode",
         ),
+        "f.jsonl": (b"[" * 100_000, r"f\.jsonl, line 1: not valid JSON: nested too deeply"),
+        "g.jsonl": (
+            b'{"text": "x"}\n{"text": "a\\ud800"}\n',
+            r"g\.jsonl, line 2: field 'text': the text is not Unicode: '\\ud800' at character 1",
+        ),
         "a.parquet": (b"PAR1 is not enough", r"a\.parquet: damaged, or no Parquet file"),
         "a.docx": (
             b"x",
@@ -157,6 +158,14 @@ def test_parquet_of_other_columns_or_damaged_within_is_named(tmp_path: Path) -> 
         InputError, match=r"b\.parquet, row 1: field 'text' must be text, got NoneType"
     ):
         texts(write_parquet(tmp_path / "b.parquet", {"text": ["x", None]}))
+    # Text that is not UTF-8, and dates that Python has not: the file itself is sound.
+    buffers = [pyarrow.py_buffer(data) for data in (b"\0\0\0\0\2\0\0\0", b"\xff\xfe")]
+    text = pyarrow.Array.from_buffers(pyarrow.string(), 1, [None, *buffers])
+    dates = pyarrow.array([2**62], type=pyarrow.timestamp("ms"))
+    for column in (text, dates):
+        pyarrow.parquet.write_table(pyarrow.table({"text": column}), tmp_path / "d.parquet")
+        with pytest.raises(InputError, match=r"d\.parquet, rows 0\.\.0: column 'text' is damaged"):
+            texts(tmp_path / "d.parquet")
     path = write_parquet(
         tmp_path / "c.parquet", {"text": [str(number) * 50 for number in range(500)]}
     )
@@ -170,11 +179,12 @@ def test_parquet_of_other_columns_or_damaged_within_is_named(tmp_path: Path) -> 
 NAMED = """
 import sys
 from pathlib import Path
+from mmfree.errors import InputError
 from mmfree.text.sources import documents
 for name in sys.argv[1:]:
     try:
         print([document.text for document in documents([Path(name)])])
-    except ValueError as error:
+    except InputError as error:
         print(error)
 """
 
@@ -182,12 +192,16 @@ for name in sys.argv[1:]:
 def test_data_sets_by_name_are_streamed(tmp_path: Path) -> None:
     """In a process that may not go online.
 
-    a local folder stands for one of the hub's: the library reads both alike.
+    A local folder takes the place of a repository of the hub: the library reads both alike.
     """
     (tmp_path / "stories").mkdir()
     write_jsonl(tmp_path / "stories" / "train.jsonl", [{"text": "one"}, {"text": "two"}])
     write_jsonl(tmp_path / "stories" / "test.jsonl", [{"text": "three"}])
+    for folder, line in {"damaged": "[" * 100_000, "half": '{"text": "\\ud800"}'}.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.jsonl").write_text(line + "\n")
     names = ["hf:stories", "hf:stories::test", "hf:stories::none", "hf:nobody/nothing"]
+    names += ["hf:damaged", "hf:half"]
     root = Path(__file__).parents[2]
     environment = {
         **os.environ,
@@ -201,6 +215,8 @@ def test_data_sets_by_name_are_streamed(tmp_path: Path) -> None:
     ).stdout
     lines = output.splitlines()
     assert lines[:2] == ["['one', 'two']", "['three']"]
-    assert lines[2].startswith("hf:stories::none: the data set cannot be had: ")
-    assert lines[3].startswith("hf:nobody/nothing: the data set cannot be had: ")
-    assert len(lines) == 4, "one line each"
+    assert lines[2].startswith("hf:stories::none: the data set cannot be loaded: ")
+    assert lines[3].startswith("hf:nobody/nothing: the data set cannot be loaded: ")
+    assert lines[4].startswith("hf:damaged: the data set cannot be loaded: ")
+    assert lines[5].startswith("hf:half: the data set cannot be loaded: ")
+    assert len(lines) == 6, "one line each"

@@ -127,6 +127,7 @@ def test_every_kind_of_file_is_read(tmp_path: Path) -> None:
 def test_files_that_are_no_tokenizer_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"version": "1.0"}')
     (tmp_path / "b.json").write_bytes(b"\xff\xfe{")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "c.model").write_bytes(b"no protobuf")
     (tmp_path / "d.json").write_text('{"kind": "addition"}')
     (tmp_path / "e.json").write_text('{"kind": "tokenizers", "data": "AAAA"}')
@@ -136,7 +137,10 @@ def test_files_that_are_no_tokenizer_are_named(tmp_path: Path) -> None:
     (tmp_path / "pair" / "merges.txt").write_text("x")
     for name, message in {
         "a.json": r"a\.json: no tokenizer\.json of the tokenizers library",
-        "b.json": r"b\.json: no tokenizer: neither JSON",
+        "b.json": r"b\.json: no tokenizer: neither named \.model .* nor a tokenizer\.json: b\.json",
+        "deep.json": r"deep\.json: no tokenizer: .*nested too deeply",
+        "f\0.json": r"f\\x00\.json': no name that a file can have",
+        "\ud800.json": r"ud800\.json': no name that a file can have",
         "c.model": r"c\.model: no SentencePiece model",
         "d.json": r"d\.json: a tokenizer for addition, not for text",
         "e.json": r"e\.json: tokenizer: the data of kind tokenizers is damaged",
@@ -196,11 +200,29 @@ def test_training_is_reproducible() -> None:
     assert len(found) == 1
 
 
+@BOTH
+def test_text_that_is_not_unicode_is_refused(make: Callable[[], TextTokenizer]) -> None:
+    with pytest.raises(InputError, match=r"not Unicode: '\\udcff' at character 1 is half of"):
+        make().encode("a\udcff")
+    with pytest.raises(InputError, match="the text is not Unicode"):
+        make().encode_texts(["a", "\ud800"])
+
+
+def test_a_tokenizer_that_knows_few_characters_says_so() -> None:
+    """Without a token for what is unknown the library refuses a text that holds it."""
+    data = words([])
+    data["model"] = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "[UNK]"}
+    with pytest.raises(InputError, match=r"cannot encode this text: .*Missing \[UNK\].*byte-level"):
+        JsonTokenizer(json.dumps(data)).encode("b")
+
+
 def test_a_vocabulary_that_cannot_be_is_refused() -> None:
-    with pytest.raises(InputError, match="at least 257 tokens, got 256"):
+    with pytest.raises(InputError, match="at least 257 tokens and at most 16777216, got 256"):
         train_bpe([TEXT], 256)
+    with pytest.raises(InputError, match="at most 16777216, got 100000000000000000000"):
+        train_bpe([TEXT], 10**20)
     with pytest.raises(
-        InputError, match=r"too short for 5000 tokens: it gives \d+; ask for at most so many"
+        InputError, match=r"too short for 5000 tokens: it gives (\d+); ask for at most \1"
     ):
         train_bpe([TEXT], 5000)
     assert train_bpe(["ab"], 257).vocab_size == 257

@@ -34,7 +34,7 @@ def test_the_sum_is_read_at_the_positions_of_b(a: int, b: int) -> None:
     tokenizer = AdditionTokenizer()
     ids = tokenizer.encode(f"{a}+{b}")
     digits = str(a + b)[::-1].ljust((len(ids) - 1) // 2, "0")
-    rows = [7] * len(ids)  # what stands elsewhere does not matter
+    rows = [7] * len(ids)  # the other rows do not matter
     rows[2::2] = [int(digit) for digit in digits]
     assert tokenizer.decode(rows) == str(a + b)
 
@@ -57,7 +57,8 @@ def test_parity_and_modular_prompts() -> None:
     assert ModularTokenizer().decode([3, 4, 11]) == "11"
     with pytest.raises(InputError, match="a string of bits such as 0110, got '012'"):
         ParityTokenizer().encode("012")
-    for prompt in ("97+1", "1", "1-1", ""):
+    assert ModularTokenizer().encode(f"{'0' * 5000}12+096") == [12, 193, 194]
+    for prompt in ("97+1", "1", "1-1", "", f"1+{'1' * 5000}"):
         with pytest.raises(InputError, match=r"two numbers below 97 such as 12\+96, got"):
             ModularTokenizer().encode(prompt)
 
@@ -80,6 +81,13 @@ def test_what_is_long_is_described_by_its_length() -> None:
         "kind": "x",
         "data": "1,234 characters",
     }
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    """As they come from a command line that is not UTF-8."""
+    for encode in (ByteTokenizer().encode, lambda text: ByteTokenizer().encode_texts([text])):
+        with pytest.raises(InputError, match=r"not Unicode: '\\udce9' at character 3 is half of a"):
+            encode("caf\udce9")
 
 
 def test_a_task_reads_no_text() -> None:
