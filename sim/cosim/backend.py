@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Ids
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,36 +22,39 @@ class DivergenceError(CheckFailed):
 class RtlBackend:
     """Plays a tape on the accelerator of ``lanes`` lanes, in co-simulation.
 
-    Raises DivergenceError if anything differs from the golden model.
+    A logit v stands for v / 2^``fraction_bits`` nats. ``run`` and ``generate`` raise
+    DivergenceError if anything differs from the golden model.
     """
 
     name = "rtl"
 
     def __init__(self, tape: Tape, lanes: int = 64) -> None:
         self.tape, self.design = tape, design_for(tape, lanes)
+        self.fraction_bits = tape.formats.residual_fb
         self.tokenizer = tokenizer_from_dict(tape.tokenizer)
 
     def state(self, batch: int) -> NDArray[np.int16]:
         """Zeros, int16 [L, B, d]."""
         return Golden(self.tape).state(batch)
 
-    def run(self, ids: NDArray[np.integer], state: Any) -> tuple[NDArray[np.float32], Any]:
-        """See ``mmfree.inference.backends.Backend``.
+    def run(
+        self, ids: NDArray[np.integer], state: NDArray[np.int16]
+    ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        """Logits [B, T, rows] for ids [B, T], and the state [L, B, d] after them.
 
-        One simulation, the sequences one after another.
+        One simulation plays all sequences, one after another.
         """
         sequences = [
             Sequence(prompt=row.tolist(), state=state[:, index]) for index, row in enumerate(ids)
         ]
         result = self._play(sequences)
-        logits = np.stack(result.logits).reshape(*ids.shape, -1).astype(np.float32)
-        fraction_bits = self.tape.formats.residual_fb
-        return logits * np.float32(2.0**-fraction_bits), np.stack(result.states, axis=1)
+        logits = np.stack(result.logits).reshape(*ids.shape, -1)
+        return logits, np.stack(result.states, axis=1)
 
     def generate(
         self, prompt: Ids[int], tokens: int, *, temperature: int, seed: int, stop: int | None
     ) -> list[int]:
-        """Rows that the chip chooses after a prompt, each fed back; one simulation."""
+        """Rows that the chip itself chooses after a prompt, each fed back; one simulation."""
         sequence = Sequence(
             prompt=list(prompt), generate=tokens, temperature=temperature, seed=seed, stop=stop
         )
@@ -60,7 +62,12 @@ class RtlBackend:
         return result.rows[0][len(prompt) - 1 :]
 
     def _play(self, sequences: list[Sequence]) -> CosimResult:
-        result = cosim(self.tape, self.design, sequences)
+        result = cosim([self.tape], self.design, sequences)
         if not result.bit_exact:
             raise DivergenceError(f"chip and golden model differ: {result.divergence}")
         return result
+
+
+def load(tape: Tape, lanes: int) -> RtlBackend:
+    """The backend "rtl" of the registry in ``mmfree.inference.backends``."""
+    return RtlBackend(tape, lanes)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cocotb.clock import Clock
@@ -13,11 +12,13 @@ from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from numpy.typing import NDArray
 
 from hdl.control.counters import COUNTER_BITS, COUNTERS, SETTLE_CYCLES
-from hdl.interface import LIMIT_BITS, TEMPERATURE_BITS
+from hdl.control.faults import fault_layout
+from hdl.interface import REGISTERS, request_layout, result_layout
 from hdl.memory.load_port import SETTLE_CYCLES as SETTLE_LOAD_CYCLES
-from mmfree.chip.design import LOADED_MEMORIES, Design
+from mmfree.chip.design import LOADED_MEMORIES
 from mmfree.chip.image import Image
 from mmfree.golden.sampling import seed_registers
+from mmfree.host.interface import Chip, Fault, LoadRefusedError, Request, Result
 from sim.cosim.run_folder import Run
 
 CLOCK_NS = 10
@@ -28,36 +29,22 @@ _INPUTS = (
 )
 
 
-def _bits(count: int) -> int:
-    """Bits of a number below ``count``."""
-    return (max(2, count) - 1).bit_length()
-
-
-class LoadRefusedError(RuntimeError):
-    """The chip refused a write through its load port; nothing was changed by it."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A check that failed: in a memory, while this entry of the segment table was in progress."""
-
-    memory: str
-    segment: int
-
-
 class Driver:
-    """Sends requests, takes results, and reads the chip's state, logits and counters.
+    """The simulated chip as its host sees it (``mmfree.host.interface.Chip``).
 
-    Drives at falling edges, so that every rising edge sees steady inputs.
+    Drives at falling edges, so that every rising edge sees stable inputs. Every method ends at a
+    falling edge.
     """
 
-    def __init__(self, dut: Any, design: Design, run: Run) -> None:
+    def __init__(self, dut: Any, run: Run) -> None:
+        design = run.design
         self._dut, self._design, self._run = dut, design, run
         self._random = random.Random(run.seed)
-        # A slow source and a full queue do not cost a hundredth of the speed.
+        # A token takes about a cycle for each word of weights and some for each segment. Paused
+        # weights make it slower, but not a hundred times: after that the chip hangs.
         self._patience = 100 * (design.weight_words + 100 * design.header_words)
-        self._id_bits = _bits(design.embedding_rows)
-        self._row_bits = _bits(design.max_blocks * design.rows)
+        self._request, self._result = request_layout(design), result_layout(design)
+        self._fault = fault_layout(design)
 
     async def reset(self) -> None:
         """Start the clock, and hold reset for two cycles."""
@@ -70,29 +57,25 @@ class Driver:
             await FallingEdge(dut.clk)
         dut.rst.value = 0
 
-    async def send(
-        self,
-        token: int,
-        begin: bool,
-        *,
-        temperature: int = 0,
-        limit: int = 1,
-        stop: int | None = None,
-    ) -> None:
-        """Send a request to an idle chip. Ends at the falling edge behind its acceptance."""
+    async def send(self, request: Request) -> None:
+        """Send a request to an idle chip; ends at the falling edge after its acceptance."""
         dut, run = self._dut, self._run
         await FallingEdge(dut.clk)
-        while self._random.random() < run.idle:
+        while self._random.random() < run.traffic.idle:
             await FallingEdge(dut.clk)
-        fields = [(token, self._id_bits), (int(begin), 1), (temperature, TEMPERATURE_BITS)]
-        fields += [(limit, LIMIT_BITS), (stop or 0, self._row_bits), (int(stop is not None), 1)]
-        payload, offset = 0, 0
-        for value, bits in fields:
-            payload |= value << offset
-            offset += bits
-        dut.request__payload.value = payload
+        payload = self._request.const(
+            {
+                "token": {"id": request.token, "begin": request.begin},
+                "temperature": request.temperature,
+                "limit": request.limit,
+                "stop": request.stop or 0,
+                "stops": request.stop is not None,
+            }
+        )
+        dut.request__payload.value = payload.as_bits()
         dut.request__valid.value = 1
-        for _ in range(SETTLE_LOAD_CYCLES + 2):  # after a write through the load port
+        # After a write through the load port the chip takes no request until the word is stored.
+        for _ in range(SETTLE_LOAD_CYCLES + 2):
             if int(dut.request__ready.value):
                 break
             await FallingEdge(dut.clk)
@@ -100,14 +83,14 @@ class Driver:
         await FallingEdge(dut.clk)
         dut.request__valid.value = 0
 
-    async def wait(self) -> tuple[int, bool] | Fault:
-        """The next result, (row, last), or the fault that comes instead; both wait to be taken."""
-        dut, run = self._dut, self._run
-        if run.pause:
+    async def wait(self) -> Result | Fault:
+        """The next answer; it stays there until it is taken."""
+        dut, pause = self._dut, self._run.traffic.pause
+        if pause:
             for _ in range(self._patience):
                 if self._answered():
                     break
-                dut.pause.value = int(self._random.random() < run.pause)
+                dut.pause.value = int(self._random.random() < pause)
                 await FallingEdge(dut.clk)
             dut.pause.value = 0
         elif not self._answered():
@@ -116,13 +99,10 @@ class Driver:
             await FallingEdge(dut.clk)
         assert self._answered(), f"the chip gave no answer within {self._patience:,} cycles"
         if int(dut.fault__valid.value):
-            payload = int(dut.fault__payload.value)
-            memory_bits = _bits(len(LOADED_MEMORIES))
-            return Fault(
-                LOADED_MEMORIES[payload & ((1 << memory_bits) - 1)], payload >> memory_bits
-            )
-        payload = int(dut.result__payload.value)
-        return payload & ((1 << self._row_bits) - 1), bool(payload >> self._row_bits)
+            fault = self._fault.from_bits(int(dut.fault__payload.value))
+            return Fault(LOADED_MEMORIES[fault.memory], fault.segment)
+        result = self._result.from_bits(int(dut.result__payload.value))
+        return Result(result.row, bool(result.last))
 
     def _answered(self) -> bool:
         return bool(int(self._dut.result__valid.value) or int(self._dut.fault__valid.value))
@@ -131,7 +111,7 @@ class Driver:
         """Take the result or fault that waits."""
         dut = self._dut
         payload = int(dut.result__payload.value)
-        while self._random.random() < self._run.back_pressure:
+        while self._random.random() < self._run.traffic.back_pressure:
             await FallingEdge(dut.clk)
             assert self._answered()
             assert int(dut.result__payload.value) == payload
@@ -139,19 +119,26 @@ class Driver:
         await FallingEdge(dut.clk)
         dut.result__ready.value = dut.fault__ready.value = 0
 
-    async def play(self, token: int, begin: bool) -> tuple[int, bool] | Fault:
-        """Play one token, and take what comes."""
-        await self.send(token, begin)
+    async def play(self, request: Request) -> Result | Fault:
+        """Play a request that ends with its first answer, and take that."""
+        await self.send(request)
         answer = await self.wait()
         await self.take()
         return answer
 
+    async def cancel(self) -> None:
+        """End the request in progress with the token in progress, whose result is the last."""
+        dut = self._dut
+        dut.abort.value = 1
+        await FallingEdge(dut.clk)
+        dut.abort.value = 0
+
     async def seed(self, seed: int) -> None:
-        """Set the registers of the noise."""
+        """Seed the noise of the choices, 0..2^64-1; while a token is played it has no effect."""
         dut = self._dut
         a, b = seed_registers(seed)
         await FallingEdge(dut.clk)
-        dut.seed.value = a | b << 64
+        dut.seed.value = REGISTERS.const({"a": a, "b": b}).as_bits()
         dut.seed_enable.value = 1
         await FallingEdge(dut.clk)
         dut.seed_enable.value = 0
@@ -174,7 +161,7 @@ class Driver:
         await self.load(image.writes())
 
     async def load(self, writes: Iterable[tuple[int, int, int, int]]) -> None:
-        """Write through the load port: (memory, word, part, data).
+        """Write parts of words: (number of the memory, word, part, data), as ``Image.writes``.
 
         Raises
         ------
@@ -208,8 +195,16 @@ class Driver:
                 f"the chip refused to write word {word} of {LOADED_MEMORIES[memory]}: {why}"
             )
 
-    async def read_words(self, address: Any, output: Any, count: int) -> NDArray[np.int16]:
-        """``count`` words of P values through a read port, as int16 [count * P]."""
+    async def read_state(self, words: int) -> NDArray[np.int16]:
+        """The first ``words`` words of the state after the last token, int16 [words * P]."""
+        return await self._read(self._dut.state_address, self._dut.state_data, words)
+
+    async def read_logits(self, words: int) -> NDArray[np.int16]:
+        """The first ``words`` words of the last token's logits, int16 [words * P]."""
+        return await self._read(self._dut.logits_address, self._dut.logits_data, words)
+
+    async def _read(self, address: Any, output: Any, count: int) -> NDArray[np.int16]:
+        """``count`` words of P values through a read port (handles of cocotb), [count * P]."""
         width = self._design.post_width
         data = bytearray()
         # A word comes two cycles after its address.
@@ -221,7 +216,7 @@ class Driver:
         return np.frombuffer(bytes(data), dtype="<i2")
 
     async def write_state(self, words: NDArray[np.int16]) -> None:
-        """Overwrite the current bank: int16 [count, P]."""
+        """Overwrite the first words of the current bank of the state, int16 [words, P]."""
         dut = self._dut
         for address, word in enumerate(words):
             dut.state_address.value = address
@@ -230,13 +225,19 @@ class Driver:
             await FallingEdge(dut.clk)
         dut.state_enable.value = 0
 
-    async def settle(self) -> None:
-        """Wait until the counters hold all of a token that has ended."""
+    async def counters(self) -> dict[str, int]:
+        """The counters of the last token, as soon as they hold all of it."""
         for _ in range(SETTLE_CYCLES):
             await FallingEdge(self._dut.clk)
+        return self.counters_now()
 
-    def counters(self) -> dict[str, int]:
-        """The counters of the last token."""
+    def counters_now(self) -> dict[str, int]:
+        """The counters as they are; while a token is played they lag it by SETTLE_CYCLES."""
         value = int(self._dut.counters.value)
         mask = (1 << COUNTER_BITS) - 1
         return {name: value >> (COUNTER_BITS * i) & mask for i, name in enumerate(COUNTERS)}
+
+
+if TYPE_CHECKING:
+    # mypy compares every method with the interface's.
+    _: type[Chip] = Driver

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections import abc
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +26,11 @@ from mmfree.errors import InputError
 from mmfree.golden.sampling import seed_registers
 from mmfree.tape.pow2 import Tape
 from sim.cosim.run_folder import (
+    Place,
     Result,
     Run,
+    Sequence,
+    Traffic,
     positions_played,
     read_result,
     read_values,
@@ -38,47 +40,18 @@ from sim.cosim.run_folder import (
 from sim.simulators.icarus import WAVEFORM_NAME
 from sim.simulators.runner import SimulationFailed, build, run
 
+__all__ = [
+    "CELLS",
+    "CosimResult",
+    "Sequence",
+    "Traffic",
+    "check_sequences",
+    "cosim",
+    "write_chip",
+]
+
 CELLS = Path(__file__).parents[1] / "simulators" / "ecp5_cells.v"
 """Models of the cells of the ECP5 that are placed by hand."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sequence:
-    """Tokens to play from a fresh state.
-
-    a prompt, then ``generate`` - 1 more positions, each fed the chip's own choice of the position
-    before.
-
-    So ``generate`` tokens are chosen after the prompt, the first by the prompt's last position: the
-    likeliest, or with ``temperature`` (in 64ths) drawn, from ``seed``. ``stop`` ends the sequence
-    when it is chosen. ``state`` (int16 [L, d]) instead of a fresh one is written into the chip.
-    ``model``: number of the tape.
-    """
-
-    prompt: list[int]
-    generate: int = 0
-    temperature: int = 0
-    seed: int = 0
-    stop: int | None = None
-    state: NDArray[np.int16] | None = None
-    model: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return vars(self) | {"state": None if self.state is None else self.state.tolist()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Traffic:
-    """Disturbance of the interfaces, for tests.
-
-    Probability per cycle that a token is held back, a result is not taken, weights are not
-    available.
-    """
-
-    idle: float = 0.0
-    back_pressure: float = 0.0
-    pause: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +71,7 @@ class CosimResult:
     logits
         The chip's logits of every position, int16 [rows] each, 9 fraction bits.
     states
-        The chip's state behind every sequence, int16 [L, d] each, if bit_exact.
+        The chip's state after every sequence, int16 [L, d] each, if bit_exact.
     cycles_per_token
         From a token's acceptance until its result is valid; mean over the positions (simulated).
     counters
@@ -127,15 +100,15 @@ class CosimResult:
     lane_utilization: float
     counters: dict[str, int]
     simulated_hz: float
-    divergence: dict[str, Any] | None = None
+    divergence: Place | None = None
     waveform: Path | None = None
     profile: dict[str, dict[str, int]] | None = None
 
 
 def cosim(
-    tape: Tape | list[Tape],
+    tapes: abc.Sequence[Tape],
     design: Design,
-    sequences: list[Sequence],
+    sequences: abc.Sequence[Sequence],
     *,
     loaded: bool = False,
     seed: int = 0,
@@ -150,11 +123,11 @@ def cosim(
 
     Parameters
     ----------
-    tape, design
-        The model, and an accelerator that it fits; or several models: the first is in the chip's
+    tapes, design
+        One model or several, and an accelerator that all of them fit. The first is in the chip's
         memories from the start, and others are loaded when a sequence asks for them.
     sequences
-        Each starts from a fresh state.
+        Each starts from a fresh state, or from its own.
     loaded
         The chip's memories are empty at first: the first model, too, comes through the load port.
     seed
@@ -170,14 +143,13 @@ def cosim(
     technology
         GENERIC, or ECP5: the chip in the cells that are placed by hand for that part
         (sim/simulators/ecp5_cells.v models them), its memories filled by their own initial values.
-
     array
         Makes the chip's array: another one than the ternary is for experiments.
 
     Raises
     ------
     LayoutError
-        If the tape does not fit the design.
+        If a tape does not fit the design.
     InputError
         If a sequence is empty or a token id is not in the vocabulary.
     ToolMissing
@@ -185,15 +157,14 @@ def cosim(
     SimulationFailed
         If the chip hangs.
     """
-    tapes = tape if isinstance(tape, list) else [tape]
     check_sequences(sequences, tapes)
     asked = Run(
-        design=design.to_dict(),
-        sequences=[sequence.to_dict() for sequence in sequences],
+        design=design,
+        sequences=list(sequences),
         seed=seed,
+        traffic=traffic or Traffic(),
         profile=profile,
         loaded=loaded,
-        **vars(traffic or Traffic()),
     )
     with tempfile.TemporaryDirectory(prefix="mmfree-cosim-") as name:
         folder = Path(name)
@@ -209,13 +180,13 @@ def cosim(
     return _outcome(design, result, logits, states, waveform)
 
 
-def check_sequences(sequences: list[Sequence], tapes: list[Tape]) -> None:
+def check_sequences(sequences: abc.Sequence[Sequence], tapes: abc.Sequence[Tape]) -> None:
     """InputError for the first sequence that cannot be played."""
     for sequence in sequences:
         _check_sequence(sequence, tapes)
 
 
-def _check_sequence(sequence: Sequence, tapes: list[Tape]) -> None:
+def _check_sequence(sequence: Sequence, tapes: abc.Sequence[Tape]) -> None:
     if not sequence.prompt:
         raise InputError("a prompt must hold at least one token")
     if not 0 <= sequence.model < len(tapes):
@@ -241,7 +212,7 @@ def _check_sequence(sequence: Sequence, tapes: list[Tape]) -> None:
 
 def write_chip(
     folder: Path,
-    tapes: list[Tape],
+    tapes: abc.Sequence[Tape],
     design: Design,
     *,
     loaded: bool = False,
@@ -281,8 +252,7 @@ def _simulate(folder: Path, asked: Run, simulator: str, trace: str = "") -> Resu
     """Build (or find built) the simulation, and run it in ``folder``."""
     write_run(folder, asked)
     model = build([folder / VERILOG_NAME], TOP, trace=trace, simulator=simulator)
-    positions = sum(len(s["prompt"]) + max(0, s["generate"] - 1) for s in asked.sequences)
-    with _progress_bar(folder, positions):
+    with _progress_bar(folder, sum(sequence.positions for sequence in asked.sequences)):
         try:
             run(model, "sim.cosim.testbench", folder)
         except SimulationFailed:
@@ -296,7 +266,7 @@ def _simulate(folder: Path, asked: Run, simulator: str, trace: str = "") -> Resu
 
 
 @contextmanager
-def _progress_bar(folder: Path, positions: int) -> Iterator[None]:
+def _progress_bar(folder: Path, positions: int) -> abc.Iterator[None]:
     """Show the positions played on stderr while the simulation runs."""
     done = threading.Event()
 
@@ -315,14 +285,14 @@ def _progress_bar(folder: Path, positions: int) -> Iterator[None]:
         thread.join()
 
 
-def _record(
-    folder: Path, asked: Run, divergence: dict[str, Any], waveform: Path, simulator: str
-) -> None:
+def _record(folder: Path, asked: Run, divergence: Place, waveform: Path, simulator: str) -> None:
     """Play the differing token again, alone, from the state before it, and keep the waveform."""
-    state = None if divergence["begin"] else divergence["state"]
-    model = asked.sequences[divergence["sequence"]]["model"]
-    sequences = [Sequence(prompt=[divergence["token"]], model=model).to_dict() | {"state": state}]
-    _simulate(folder, replace(asked, sequences=sequences, profile=False), simulator, trace="vcd")
+    sequence = Sequence(
+        prompt=[divergence["token"]],
+        state=None if divergence["begin"] else np.array(divergence["state"], dtype=np.int16),
+        model=asked.sequences[divergence["sequence"]].model,
+    )
+    _simulate(folder, replace(asked, sequences=[sequence], profile=False), simulator, trace="vcd")
     waveform.parent.mkdir(parents=True, exist_ok=True)
     waveform.write_bytes((folder / WAVEFORM_NAME).read_bytes())
 
@@ -337,7 +307,8 @@ def _outcome(
     tokens = result.positions
     divergence = result.divergence
     if divergence is not None:
-        divergence = {key: value for key, value in divergence.items() if key != "state"}
+        # The state is for playing the token again; nobody reads thousands of numbers.
+        divergence.pop("state", None)
     cycles = sum(result.cycles)
     return CosimResult(
         bit_exact=result.differences == 0 and result.compared == result.expected,

@@ -1,21 +1,23 @@
 """The folder in which a co-simulation runs.
 
-What both sides of the simulator's wall write and read there.
+Simulator and caller are two processes: here is what one writes there and the other reads.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence as Items
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hdl.control.counters import COUNTERS
+from mmfree.chip.design import Design
 from mmfree.tape.pow2 import Tape, write_tape
-from mmfree.tape.reading import read_tape
+from mmfree.tape.reading import open_chip_tape
 
 _RUN_NAME, _RESULT_NAME, _VALUES_NAME, _PROGRESS_NAME = (
     "run.json",
@@ -30,25 +32,82 @@ def tape_name(model: int) -> str:
     return f"model{model}.tape"
 
 
-@dataclass(kw_only=True)
-class Run:
-    """What is asked for.
+@dataclass(frozen=True, kw_only=True)
+class Sequence:
+    """Tokens to play from a fresh state: a prompt, then what the chip chooses after it.
 
-    ``sequences``: ``sim.cosim.run.Sequence`` as plain JSON types. ``loaded``: the memories hold no
-    tape at first; every tape comes through the load port. ``checked``: the golden model plays
-    beside. ``idle``, ``back_pressure``, ``pause``: probabilities per cycle of a token held back, a
-    result not taken, weights not available.
+    ``generate`` tokens are chosen, the first by the prompt's last position, each but the last fed
+    back: ``generate`` - 1 more positions. The most likely, or with ``temperature`` (in 64ths)
+    drawn, from ``seed``. ``stop`` ends the sequence when it is chosen. ``state`` (int16 [L, d])
+    instead of a fresh one is written into the chip. ``model``: number of the tape.
     """
 
-    design: dict[str, Any]
-    sequences: list[dict[str, Any]]
+    prompt: list[int]
+    generate: int = 0
+    temperature: int = 0
     seed: int = 0
+    stop: int | None = None
+    state: NDArray[np.int16] | None = None
+    model: int = 0
+
+    @property
+    def positions(self) -> int:
+        """Tokens that the chip plays, unless ``stop`` ends the sequence earlier."""
+        return len(self.prompt) + max(0, self.generate - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Disturbance of the interfaces, for tests: probabilities per cycle.
+
+    ``idle``: a token is held back. ``back_pressure``: a result is not taken. ``pause``: weights are
+    not available.
+    """
+
     idle: float = 0.0
     back_pressure: float = 0.0
     pause: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is asked for.
+
+    ``seed``: of the random traffic. ``profile``: attribute cycles to segments and causes.
+    ``loaded``: the memories hold no tape at first; every tape comes through the load port.
+    ``checked``: the chip's choices are compared with the golden model's (a measurement of activity
+    can do without).
+    """
+
+    design: Design
+    sequences: list[Sequence]
+    seed: int = 0
+    traffic: Traffic = Traffic()
     profile: bool = False
     loaded: bool = False
     checked: bool = True
+
+
+class Place(TypedDict, total=False):
+    """Where chip and golden model first differ, as plain JSON types.
+
+    ``sequence``, ``position`` and ``segment`` are always there; ``fault`` (a memory) if the chip
+    withheld the token, else the ``token`` that was played and how, and the first value that differs
+    (``sim.cosim.divergence.Divergence``).
+    """
+
+    sequence: int
+    position: int
+    segment: str
+    fault: str
+    token: int
+    begin: bool
+    state: list[list[int]]
+    vector: str
+    index: int
+    expected: int | None
+    got: int | None
+    cycle: int | None
 
 
 @dataclass
@@ -65,7 +124,7 @@ class Result:
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     seconds: float = 0.0
     simulated_cycles: int = 0
-    divergence: dict[str, Any] | None = None
+    divergence: Place | None = None
     profile: dict[str, dict[str, int]] | None = None
 
 
@@ -73,18 +132,33 @@ def write_run(folder: Path, run: Run) -> None:
     """Ask for a run; removes what an earlier one left."""
     for name in (_RESULT_NAME, _VALUES_NAME, _PROGRESS_NAME):
         (folder / name).unlink(missing_ok=True)
-    (folder / _RUN_NAME).write_text(json.dumps(asdict(run)))
+    values = asdict(run)
+    for sequence in values["sequences"]:
+        if sequence["state"] is not None:
+            sequence["state"] = sequence["state"].tolist()
+    (folder / _RUN_NAME).write_text(json.dumps(values))
 
 
 def read_run(folder: Path) -> Run:
     """What ``write_run`` asked for."""
-    return Run(**json.loads((folder / _RUN_NAME).read_text()))
+    values = json.loads((folder / _RUN_NAME).read_text())
+    return Run(
+        design=Design.from_dict(values.pop("design")),
+        sequences=[_sequence(entry) for entry in values.pop("sequences")],
+        traffic=Traffic(**values.pop("traffic")),
+        **values,
+    )
+
+
+def _sequence(entry: dict[str, Any]) -> Sequence:
+    state = entry.pop("state")
+    return Sequence(**entry, state=None if state is None else np.array(state, dtype=np.int16))
 
 
 def write_result(
     folder: Path, result: Result, logits: list[NDArray[np.int16]], states: list[NDArray[np.int16]]
 ) -> None:
-    """Report the outcome, the logits of every position and the state behind every sequence."""
+    """Report the outcome, the logits of every position and the state after every sequence."""
     with (folder / _VALUES_NAME).open("wb") as file:
         for values in (*logits, *states):
             np.save(file, values)
@@ -92,7 +166,7 @@ def write_result(
 
 
 def read_result(folder: Path) -> Result | None:
-    """What ``write_result`` reported; None if the run ended without."""
+    """What ``write_result`` reported; None if the run ended before it could."""
     path = folder / _RESULT_NAME
     return Result(**json.loads(path.read_text())) if path.exists() else None
 
@@ -100,8 +174,9 @@ def read_result(folder: Path) -> Result | None:
 def read_values(
     folder: Path, positions: int
 ) -> tuple[list[NDArray[np.int16]], list[NDArray[np.int16]]]:
-    """Logits [rows] of the chip at every position, and its state [L, d] behind every sequence that
-    was played to its end.
+    """Logits [rows] of the chip at every position, and its states [L, d] after the sequences.
+
+    A sequence that was not played to its end has no state.
     """
     path = folder / _VALUES_NAME
     arrays = []
@@ -111,7 +186,7 @@ def read_values(
     return arrays[:positions], arrays[positions:]
 
 
-def write_tapes(folder: Path, tapes: list[Tape]) -> None:
+def write_tapes(folder: Path, tapes: Items[Tape]) -> None:
     """The run's tapes."""
     for model, tape in enumerate(tapes):
         write_tape(tape, folder / tape_name(model))
@@ -120,7 +195,7 @@ def write_tapes(folder: Path, tapes: list[Tape]) -> None:
 def read_tapes(folder: Path) -> list[Tape]:
     """What ``write_tapes`` wrote."""
     return [
-        read_tape(folder / tape_name(model))
+        open_chip_tape(folder / tape_name(model))
         for model in range(len(list(folder.glob("model*.tape"))))
     ]
 

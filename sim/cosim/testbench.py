@@ -1,4 +1,4 @@
-"""The cocotb side of a co-simulation: driver, monitor, model and scoreboard.
+"""The cocotb side of a co-simulation: model and scoreboard, and the test that plays a run.
 
 Runs inside the simulator, in the run's folder: reads what is asked for and the tape, and writes
 what ``sim/cosim/run_folder.py`` names. ``sim/cosim/run.py`` prepares the folder and starts it.
@@ -7,7 +7,6 @@ what ``sim/cosim/run_folder.py`` names. ``sim/cosim/run.py`` prepares the folder
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdl.control.counters import CYCLE_COUNTERS
-from mmfree.chip.design import Design
 from mmfree.chip.layout import gate_words, layout
 from mmfree.golden.pow2 import Golden
 from mmfree.golden.sampling import Sampler
+from mmfree.host.interface import Fault, Request
 from mmfree.tape.pow2 import Tape
 from sim.cosim.divergence import Divergence, TapMonitor, first_divergence
-from sim.cosim.driver import CLOCK_NS, Driver, Fault
+from sim.cosim.driver import CLOCK_NS, Driver
 from sim.cosim.profile import Profiler
-from sim.cosim.run_folder import Result, Run, note_position, read_run, read_tapes, write_result
+from sim.cosim.run_folder import (
+    Place,
+    Result,
+    Run,
+    Sequence,
+    note_position,
+    read_run,
+    read_tapes,
+    write_result,
+)
 
 FOLDER = Path()
 """The run's folder: the simulator's working folder."""
@@ -35,6 +43,7 @@ class Model:
 
     def __init__(self, tape: Tape) -> None:
         self.golden = Golden(tape)
+        self.fraction_bits = tape.formats.residual_fb
         self.state = self.golden.state(1)
         self.sampler = Sampler(0)
 
@@ -46,7 +55,7 @@ class Model:
             self.state = self.golden.state(1)
         self.golden.reset_counters()
         logits, self.state = self.golden.step(np.array([token]), self.state)
-        row = self.sampler.choose(logits[0], temperature)
+        row = self.sampler.choose(logits[0], temperature, self.fraction_bits)
         return logits[0], row, dict(self.golden.saturations)
 
 
@@ -56,9 +65,8 @@ class Testbench:
     """
 
     def __init__(self, dut: Any, run: Run, tapes: list[Tape]) -> None:
-        self.dut, self.run, self.tapes = dut, run, tapes
-        self.design = Design.from_dict(run.design)
-        self.driver = Driver(dut, self.design, run)
+        self.dut, self.run, self.tapes, self.design = dut, run, tapes, run.design
+        self.driver = Driver(dut, run)
         self.result = Result()
         self.profiler: Profiler | None = None
         self.logits: list[NDArray[np.int16]] = []
@@ -80,13 +88,13 @@ class Testbench:
         started = time.perf_counter()
         await self.driver.reset()
         for sequence in self.run.sequences:
-            if sequence["model"] != self._loaded:
-                await self.driver.load_image(layout(self.tapes[sequence["model"]], self.design))
-                self._loaded = sequence["model"]
-                self._use(sequence["model"])
+            if sequence.model != self._loaded:
+                await self.driver.load_image(layout(self.tapes[sequence.model], self.design))
+                self._loaded = sequence.model
+                self._use(sequence.model)
             if self.run.profile and self.profiler is None:
                 names = ["embedding", *(segment.name for segment in self.tape.segments)]
-                self.profiler = Profiler(self.dut, names, self.driver.counters)
+                self.profiler = Profiler(self.dut, names, self.driver.counters_now)
                 self.result.profile = self.profiler.cycles
                 cocotb.start_soon(self.profiler.watch())
             await self._play_sequence(sequence)
@@ -97,24 +105,26 @@ class Testbench:
         now = cocotb.utils.get_sim_time(unit="ns")
         self.result.simulated_cycles = int(now / CLOCK_NS)
 
-    async def _play_sequence(self, sequence: dict[str, Any]) -> None:
+    async def _play_sequence(self, sequence: Sequence) -> None:
         """The prompt token by token, the last one with the request to generate."""
         self.result.rows.append([])
-        if sequence["state"] is not None:
-            await self._start(np.array(sequence["state"], dtype=np.int16))
-        if sequence["temperature"]:
-            await self.driver.seed(sequence["seed"])
-        self.model.sampler = Sampler(sequence["seed"])
-        begin, stop = sequence["state"] is None, sequence["stop"]
-        *first, final = sequence["prompt"]
+        if sequence.state is not None:
+            await self._start(sequence.state)
+        if sequence.temperature:
+            await self.driver.seed(sequence.seed)
+        self.model.sampler = Sampler(sequence.seed)
+        begin, stop, temperature = sequence.state is None, sequence.stop, sequence.temperature
+        *first, final = sequence.prompt
         for token in first:
-            await self.driver.send(token, begin)
+            await self.driver.send(Request(token=token, begin=begin))
             await self._compare(token, begin, 0, last=True)
             begin = False
             if self.result.differences:
                 return
-        limit, temperature = max(1, sequence["generate"]), sequence["temperature"]
-        await self.driver.send(final, begin, temperature=temperature, limit=limit, stop=stop)
+        limit = max(1, sequence.generate)
+        await self.driver.send(
+            Request(token=final, begin=begin, temperature=temperature, limit=limit, stop=stop)
+        )
         token = final
         for left in reversed(range(limit)):
             token = await self._compare(token, begin, temperature, last=left == 0, stop=stop)
@@ -137,9 +147,8 @@ class Testbench:
             self.result.divergence = self._withheld(answer)
             await self.driver.take()
             return -1
-        row, is_last = answer
-        await self.driver.settle()
-        counters = self.driver.counters()
+        row = answer.row
+        counters = await self.driver.counters()
         if self.profiler is not None:
             self.profiler.close(counters)
         state, logits = await self._state(), await self._logits()
@@ -154,7 +163,7 @@ class Testbench:
         result.differences += int((logits != expected_logits).sum())
         result.differences += int((state != self.model.state[:, 0]).sum())
         result.differences += int(row != expected_row)
-        result.differences += int(is_last != (last or row == stop))
+        result.differences += int(answer.last != (last or row == stop))
         result.differences += sum(
             counters[f"saturated_{site}"] != count for site, count in saturations.items()
         )
@@ -169,14 +178,12 @@ class Testbench:
 
     async def _state(self) -> NDArray[np.int16]:
         """State of the chip, int16 [L, d]."""
-        dut, config = self.dut, self.tape.config
-        words = gate_words(self.tape, self.design)
-        flat = await self.driver.read_words(dut.state_address, dut.state_data, words)
+        config = self.tape.config
+        flat = await self.driver.read_state(gate_words(self.tape, self.design))
         return flat.reshape(config.num_layers, self._layer_channels)[:, : config.hidden_size]
 
     async def _logits(self) -> NDArray[np.int16]:
-        dut = self.dut
-        flat = await self.driver.read_words(dut.logits_address, dut.logits_data, self._logit_words)
+        flat = await self.driver.read_logits(self._logit_words)
         return flat[: self.tape.config.head_size]
 
     async def _start(self, state: NDArray[np.int16]) -> None:
@@ -187,43 +194,53 @@ class Testbench:
         await self.driver.write_state(padded.reshape(-1, self.design.post_width))
         self.model.state = state[:, None].copy()
 
-    def _place(self) -> dict[str, Any]:
-        return {"sequence": len(self.result.rows) - 1, "position": len(self.result.rows[-1]) - 1}
-
-    def _withheld(self, fault: Fault) -> dict[str, Any]:
+    def _withheld(self, fault: Fault) -> Place:
         """A token that the chip withheld, as a divergence."""
         names = ["embedding", *(segment.name for segment in self.tape.segments)]
-        place = self._place()
-        place["position"] += 1
-        return {**place, "segment": names[fault.segment], "fault": fault.memory}
+        rows = self.result.rows
+        return Place(
+            sequence=len(rows) - 1,
+            # It has no row: as many rows as there were positions before it.
+            position=len(rows[-1]),
+            segment=names[fault.segment],
+            fault=fault.memory,
+        )
 
-    async def _locate(self, token: int, begin: bool, before: NDArray[np.int16]) -> dict[str, Any]:
+    async def _locate(self, token: int, begin: bool, before: NDArray[np.int16]) -> Place:
         """Play the token again from the model's state before it, watching every vector write."""
         dut = self.dut
-        dut.abort.value = 1  # of a request that would go on
+        # A request that generates text would go on.
+        await self.driver.cancel()
         while not int(dut.request__ready.value):
             await self.driver.wait()
             await self.driver.take()
-        dut.abort.value = 0
         await self._start(before[:, 0])
         monitor = TapMonitor(dut, self.design)
         watching = cocotb.start_soon(monitor.watch())
-        await self.driver.play(token, begin)
+        await self.driver.play(Request(token=token, begin=begin))
         watching.cancel()
         start = self.model.golden.state(1) if begin else before
         trace: dict[str, NDArray[Any]] = {}
         self.model.golden.step(
             np.array([token]), start, trace=lambda name, values: trace.update({name: values[0]})
         )
-        found = first_divergence(monitor.writes, trace, self.tape, self.design)
-        place = asdict(found) if found is not None else asdict(Divergence.outside_vectors())
-        return {
-            **self._place(),
-            "token": token,
-            "begin": begin,
-            "state": before[:, 0].tolist(),
-            **place,
-        }
+        found = (
+            first_divergence(monitor.writes, trace, self.tape, self.design)
+            or Divergence.outside_vectors()
+        )
+        return Place(
+            sequence=len(self.result.rows) - 1,
+            position=len(self.result.rows[-1]) - 1,
+            token=token,
+            begin=begin,
+            state=before[:, 0].tolist(),
+            segment=found.segment,
+            vector=found.vector,
+            index=found.index,
+            expected=found.expected,
+            got=found.got,
+            cycle=found.cycle,
+        )
 
 
 @cocotb.test()

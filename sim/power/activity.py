@@ -201,7 +201,7 @@ def measure_activity(
         write_chip(folder, [tape], design, array=array)
         if image is not None:
             write_memory_files(image, design, folder)
-        asked = Run(design=design.to_dict(), sequences=[sequence.to_dict()], checked=image is None)
+        asked = Run(design=design, sequences=[sequence], checked=image is None)
         cycles, nets = count_toggles(folder, asked)
     blocks = by_block(nets, watched_nets(convert_rtlil(Accelerator(design, array=array))), cycles)
     return Activity(

@@ -1,9 +1,7 @@
-"""The cocotb side of a measurement of activity.
+"""The cocotb side of a measurement of activity: the chip plays tokens and nothing else.
 
-The chip alone, one token after another, its choices compared with the golden model's.
-
-Runs inside the simulator, in the run's folder. Nothing is read back between tokens, for that would
-switch what no token switches.
+Runs inside the simulator, in the run's folder. Its choices are compared with the golden model's.
+Nothing is read back between tokens, for that would switch what no token switches.
 """
 
 from __future__ import annotations
@@ -12,8 +10,8 @@ from typing import Any
 
 import cocotb
 
-from mmfree.chip.design import Design
-from sim.cosim.driver import Driver, Fault
+from mmfree.host.interface import Fault, Request
+from sim.cosim.driver import Driver
 from sim.cosim.run_folder import note_position, read_run, read_tapes
 from sim.cosim.testbench import FOLDER, Model
 
@@ -22,20 +20,20 @@ from sim.cosim.testbench import FOLDER, Model
 async def play(dut: Any) -> None:
     """Play the run's sequences; fails if the chip chooses another row than the golden model."""
     run = read_run(FOLDER)
-    driver = Driver(dut, Design.from_dict(run.design), run)
+    driver = Driver(dut, run)
     model = Model(read_tapes(FOLDER)[0])
     await driver.reset()
     for sequence in run.sequences:
         begin = True
-        for token in sequence["prompt"]:
-            await driver.send(token, begin)
+        for token in sequence.prompt:
+            await driver.send(Request(token=token, begin=begin))
             answer = await driver.wait()
             note_position(FOLDER)
             await driver.take()
             assert not isinstance(answer, Fault), answer
             if run.checked:
                 _, expected, _ = model.play(token, begin)
-                assert answer[0] == expected, (
-                    f"the chip chose row {answer[0]}, the golden model {expected}"
+                assert answer.row == expected, (
+                    f"the chip chose row {answer.row}, the golden model {expected}"
                 )
             begin = False

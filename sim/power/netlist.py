@@ -70,7 +70,7 @@ def netlist_activity(
         texts = [path.read_text() for path in (folder / _NETLIST, CELLS, LOGIC_CELLS)]
         (folder / VERILOG_NAME).write_text("\n".join(texts))
         kinds = _kinds(json.loads((folder / _CELLS).read_text()))
-        asked = Run(design=design.to_dict(), sequences=[Sequence(prompt=prompt).to_dict()])
+        asked = Run(design=design, sequences=[Sequence(prompt=prompt)])
         cycles, nets = count_toggles(folder, asked)
     blocks: dict[str, NetlistBlock] = defaultdict(NetlistBlock)
     for net in nets:

@@ -1,7 +1,7 @@
 """Building and running simulations: each design is compiled once and kept.
 
-model = build([Path("mmfree.v")], "mmfree")
-run(model, "sim.cosim.testbench", folder)
+    model = build([Path("mmfree.v")], "mmfree")
+    run(model, "sim.cosim.testbench", folder)
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-
-from cocotb_tools.check_results import get_results
+from xml.etree import ElementTree
 
 from mmfree.errors import CheckFailed, InputError
 from sim.simulators.icarus import ICARUS_ARGS, WAVEFORM_NAME, IcarusRunner, find_icarus
@@ -199,11 +198,15 @@ def run(model: Model, test_module: str, folder: Path) -> None:
     Raises
     ------
     SimulationFailed
-        If a test fails: the chip hangs, or is not what it was compared with.
+        If an assertion of a test fails: the chip hangs, or differs from what it is compared with.
     SimulatorError
-        If the simulation ends without a verdict. Either message ends with the reason.
+        If the simulation ends without a verdict, or a test itself raises something else. Either
+        message ends with the reason.
     """
     results, log = folder / "results.xml", folder / LOG_NAME
+    # A folder may be used again: a simulation that dies must not find an earlier verdict.
+    results.unlink(missing_ok=True)
+    stopped: BaseException | None = None
     try:
         runner = VerilatorRunner() if model.simulator == "verilator" else IcarusRunner()
         runner.test(
@@ -216,14 +219,25 @@ def run(model: Model, test_module: str, folder: Path) -> None:
             waves=bool(model.trace),
             log_file=log,
         )
-        tests, failed = get_results(results)
     except (RuntimeError, SystemExit) as error:
-        raise SimulatorError(f"the simulation failed: {_last_error(log) or error}") from None
-    if not tests:
-        raise SimulatorError(f"the simulation ran no test: {_last_error(log)}")
-    if failed:
-        reason = _last_error(log) or f"{failed} of {tests} tests"
-        raise SimulationFailed(f"the simulation failed: {reason}")
+        # cocotb exits if the simulator does with a code other than 0; under pytest also if a test
+        # failed, which is a verdict.
+        stopped = error
+    if not results.is_file():
+        raise SimulatorError(f"the simulation failed: {_last_error(log) or stopped}") from None
+    tests, failures = _verdicts(results)
+    if failures:
+        kind = SimulationFailed if set(failures) == {"AssertionError"} else SimulatorError
+        raise kind(f"the simulation failed: {_last_error(log) or failures[0]}") from None
+    if stopped is not None or not tests:
+        raise SimulatorError(f"the simulation ran {tests} tests: {_last_error(log)}") from None
+
+
+def _verdicts(results: Path) -> tuple[int, list[str]]:
+    """Number of tests that ran, and the type of the exception of each that failed."""
+    root = ElementTree.parse(results).getroot()
+    failures = [entry.get("type", "") for entry in (*root.iter("failure"), *root.iter("error"))]
+    return len(list(root.iter("testcase"))), failures
 
 
 def _last_error(log: Path) -> str:

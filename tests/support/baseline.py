@@ -97,7 +97,7 @@ def cycles() -> dict[str, int]:
     for name, (*shape, lanes, code) in CYCLES.items():
         found[name] = cycles_per_token(_config(*shape), _design(*shape, lanes, code))
     tape = ADDITION.tape(1, wild=False)
-    result = cosim(tape, ADDITION.design(), [Sequence(prompt=list(range(SIMULATED_TOKENS)))])
+    result = cosim([tape], ADDITION.design(), [Sequence(prompt=list(range(SIMULATED_TOKENS)))])
     assert result.bit_exact, result.divergence
     found["addition, 64 lanes, simulated"] = round(result.cycles_per_token)
     return found

@@ -76,7 +76,7 @@ def test_a_chip_with_it_plays_a_tape_bit_for_bit(code: str) -> None:
     """Trits are int8 numbers as well: the whole chip around the array is the same."""
     tape = ODD.tape(1, wild=True)
     result = cosim(
-        tape,
+        [tape],
         design_for(tape, ODD.lanes, code),
         random_tokens(ODD.config, 20, seed=2),
         array=MultiplyingArray,

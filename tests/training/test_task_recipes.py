@@ -30,7 +30,7 @@ def test_parity_of_512_bits(tmp_path: Path) -> None:
     tape = tape_of(tmp_path)
     assert evaluate_task(GoldenBackend(tape), "parity", digits=512, examples=300).accuracy == 1.0
     batch = parities(np.random.default_rng(5), 512, 1)
-    result = cosim(tape, design_for(tape, 32), [Sequence(prompt=batch.ids[0].tolist())])
+    result = cosim([tape], design_for(tape, 32), [Sequence(prompt=batch.ids[0].tolist())])
     assert result.bit_exact, result.divergence
     assert batch.num_exact(np.array(result.rows)) == 1
 
@@ -50,7 +50,7 @@ def test_modular_addition_is_learned_late(tmp_path: Path) -> None:
     assert max(training - held_out for _, training, held_out in curve) >= 0.30
     batch = held_out_pairs(np.random.default_rng(1), 40)
     sequences = [Sequence(prompt=ids) for ids in batch.ids.tolist()]
-    result = cosim(tape, design_for(tape, 128), sequences)
+    result = cosim([tape], design_for(tape, 128), sequences)
     assert result.bit_exact, result.divergence
     logits, _ = backend.run(batch.ids, backend.state(40))
     assert np.array_equal(np.array(result.rows), logits.argmax(axis=-1))

@@ -1,4 +1,4 @@
-"""Faults, loading and abortion on the simulated chip.
+"""Faults, loading and cancellation on the simulated chip.
 
 The tests themselves run inside the simulator (cocotb_chip.py).
 """
@@ -13,7 +13,7 @@ import pytest
 from hdl.toolchain.emit import TOP, VERILOG_NAME
 from mmfree.chip.design import design_for
 from sim.cosim.run import write_chip
-from sim.cosim.run_folder import Run, write_run
+from sim.cosim.run_folder import Run, Traffic, write_run
 from sim.simulators.runner import build, run
 from tests.support.sim.shapes import ODD, SLOW_SHAPES, Shape
 
@@ -43,14 +43,14 @@ def play(
     tape = shape.tape(1, wild=False)
     design = design_for(tape, shape.lanes, code)
     write_chip(folder, [tape], design)
-    write_run(folder, Run(design=design.to_dict(), sequences=[], pause=pause))
+    write_run(folder, Run(design=design, sequences=[], traffic=Traffic(pause=pause)))
     (folder / "faults.json").write_text(json.dumps({"seed": 1, "faults": faults}))
     run(build([folder / VERILOG_NAME], TOP), "tests.support.sim.cocotb_chip", folder)
     found: dict[str, int] = json.loads((folder / "found.json").read_text())
     return found
 
 
-def test_faults_loading_and_abortion(tmp_path: Path) -> None:
+def test_faults_loading_and_cancellation(tmp_path: Path) -> None:
     assert play(ODD, "2", FEW, tmp_path) == FEW
 
 

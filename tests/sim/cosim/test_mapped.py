@@ -15,7 +15,7 @@ TOKENS = 20
 def check(shape: Shape, wild: bool, code: str = "2") -> None:
     tape = shape.tape(1, wild=wild)
     result = cosim(
-        tape,
+        [tape],
         design_for(tape, shape.lanes, code),
         random_tokens(shape.config, TOKENS, seed=2),
         technology=Technology.ECP5,

@@ -37,7 +37,7 @@ TOKENS = 200
 def check_bit_exact(shape: Shape, tape: Tape, traffic: Traffic | None = None) -> dict[str, int]:
     """200 tokens of ``tape`` without a difference; returns the counters."""
     result = cosim(
-        tape, shape.design(), random_tokens(shape.config, TOKENS, seed=2), traffic=traffic
+        [tape], shape.design(), random_tokens(shape.config, TOKENS, seed=2), traffic=traffic
     )
     assert result.bit_exact, result.divergence
     assert result.tokens == TOKENS
@@ -72,7 +72,7 @@ def test_a_one_word_vector_is_read_back() -> None:
     """
     shape = next(shape for shape in SLOW_SHAPES if shape.name == "one tile")
     result = cosim(
-        shape.tape(1, wild=False), shape.design(), random_tokens(shape.config, 10, seed=2)
+        [shape.tape(1, wild=False)], shape.design(), random_tokens(shape.config, 10, seed=2)
     )
     assert result.bit_exact, result.divergence
     assert result.counters["wait_room"] > 0
@@ -88,7 +88,7 @@ def test_random_tapes_of_more_shapes_are_bit_exact(shape: Shape, wild: bool) -> 
 @pytest.mark.parametrize("gate", GATES)
 def test_trained_tapes_are_bit_exact(gate: str, tmp_path: Path) -> None:
     tape = tape_of(trained(SMALL_ADDITION, tmp_path, gate))
-    result = cosim(tape, design_for(tape, 16), random_tokens(tape.config, TOKENS, seed=5))
+    result = cosim([tape], design_for(tape, 16), random_tokens(tape.config, TOKENS, seed=5))
     assert result.bit_exact, result.divergence
     assert result.compared == TOKENS * (10 + tape.config.num_state_words)
 
@@ -116,14 +116,14 @@ def test_addition_design_keeps_its_lanes_busy() -> None:
     At least 70 % of lanes x cycles are ternary weights of the tape.
     """
     tape = ADDITION.tape(1, wild=False)
-    result = cosim(tape, ADDITION.design(), [Sequence(prompt=[0, 1])])
+    result = cosim([tape], ADDITION.design(), [Sequence(prompt=[0, 1])])
     assert result.lane_utilization >= 0.70
     assert result.weights_per_token == tape.num_ternary_weights
 
 
 def test_chip_feeds_its_own_choice_back() -> None:
     tape = ODD.tape(5, wild=False)
-    result = cosim(tape, ODD.design(), [Sequence(prompt=[3, 1], generate=6)])
+    result = cosim([tape], ODD.design(), [Sequence(prompt=[3, 1], generate=6)])
     golden, state = Golden(tape), Golden(tape).state()
     rows: list[int] = []
     for position in range(7):
@@ -142,7 +142,7 @@ def test_sampled_text_is_bit_exact(shape: Shape) -> None:
         Sequence(prompt=[1, 2], generate=30, temperature=temperature, seed=seed)
         for temperature, seed in ((64, 1), (1, 2), (255, 2**64 - 1))
     ]
-    result = cosim(tape, shape.design(), sequences)
+    result = cosim([tape], shape.design(), sequences)
     assert result.bit_exact, result.divergence
     assert result.tokens == 3 * 31
     assert result.rows[0][1:] != result.rows[2][1:]
@@ -150,11 +150,11 @@ def test_sampled_text_is_bit_exact(shape: Shape) -> None:
 
 def test_a_stop_token_ends_the_text() -> None:
     tape = ODD.tape(5, wild=False)
-    everything = cosim(tape, ODD.design(), [Sequence(prompt=[3], generate=40, temperature=64)])
+    everything = cosim([tape], ODD.design(), [Sequence(prompt=[3], generate=40, temperature=64)])
     rows = everything.rows[0]
     stop = next(row for row in rows[3:] if row not in rows[:3])
     stopped = cosim(
-        tape,
+        [tape],
         ODD.design(),
         [Sequence(prompt=[3], generate=40, temperature=64, stop=stop), Sequence(prompt=[1])],
     )
@@ -166,7 +166,7 @@ def test_a_stop_token_ends_the_text() -> None:
 def test_every_weight_code_is_bit_exact(code: str) -> None:
     tape = ODD.tape(1, wild=True)
     design = design_for(tape, ODD.lanes, code)
-    result = cosim(tape, design, random_tokens(ODD.config, 60, seed=2))
+    result = cosim([tape], design, random_tokens(ODD.config, 60, seed=2))
     assert result.bit_exact, result.divergence
 
 
@@ -200,7 +200,7 @@ def test_a_post_processing_that_is_too_narrow_makes_the_array_wait() -> None:
     tape = shape.tape(1, wild=False)
     words = 4 * shape.design().state_words
     design = replace(shape.design(), post_width=1, bias_words=words, state_words=words)
-    result = cosim(tape, design, [Sequence(prompt=[1, 2, 3, 4])])
+    result = cosim([tape], design, [Sequence(prompt=[1, 2, 3, 4])])
     assert result.bit_exact, result.divergence
     check_cycles(result, config, design)
     assert result.counters["wait_room"] > 0
@@ -231,7 +231,7 @@ def test_a_withheld_token_names_segment_and_memory(monkeypatch: pytest.MonkeyPat
         return image
 
     monkeypatch.setattr(sim.cosim.run, "layout", faulty)
-    result = cosim(ODD.tape(1, wild=False), ODD.design(), [Sequence(prompt=[1, 2, 3])])
+    result = cosim([ODD.tape(1, wild=False)], ODD.design(), [Sequence(prompt=[1, 2, 3])])
     assert not result.bit_exact
     assert result.rows == [[]]
     assert result.divergence == {
@@ -244,7 +244,7 @@ def test_a_withheld_token_names_segment_and_memory(monkeypatch: pytest.MonkeyPat
 
 def test_profile_accounts_for_every_cycle() -> None:
     tape = ODD.tape(1, wild=False)
-    result = cosim(tape, ODD.design(), [Sequence(prompt=[0, 1, 2])], profile=True)
+    result = cosim([tape], ODD.design(), [Sequence(prompt=[0, 1, 2])], profile=True)
     assert result.profile is not None
     assert list(result.profile) == ["embedding", *(s.name for s in tape.segments)]
     for name in ("cycles", "beats", "wait_vector", "wait_control"):
@@ -256,7 +256,7 @@ def test_one_design_plays_another_tape_of_its_limits() -> None:
     """A smaller model on the addition design, both gates."""
     small = replace(ODD, lanes=ADDITION.lanes)
     result = cosim(
-        small.tape(7, wild=False), ADDITION.design(), random_tokens(small.config, 60, seed=4)
+        [small.tape(7, wild=False)], ADDITION.design(), random_tokens(small.config, 60, seed=4)
     )
     assert result.bit_exact, result.divergence
 
@@ -280,7 +280,7 @@ def test_first_divergence_is_located(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     tape, design = ODD.tape(1, wild=False), ODD.design()
     monkeypatch.setattr(sim.cosim.run, "layout", faulty_layout(flip_weight))
     waveform = tmp_path / "wave.vcd"
-    result = cosim(tape, design, random_tokens(ODD.config, 40, seed=1), waveform=waveform)
+    result = cosim([tape], design, random_tokens(ODD.config, 40, seed=1), waveform=waveform)
     assert not result.bit_exact
     assert result.divergence is not None
     place = {key: result.divergence[key] for key in ("segment", "vector", "index")}
@@ -298,7 +298,7 @@ def test_wrong_embedding_is_located(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(tape, embedding=embedding)
 
     monkeypatch.setattr(sim.cosim.run, "layout", faulty_layout(change))
-    result = cosim(tape, design, [Sequence(prompt=[1, 2, 3])])
+    result = cosim([tape], design, [Sequence(prompt=[1, 2, 3])])
     assert result.divergence is not None
     assert result.divergence["position"] == 1
     place = {key: result.divergence[key] for key in ("segment", "vector", "index")}
@@ -308,9 +308,9 @@ def test_wrong_embedding_is_located(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_sequences_are_refused() -> None:
     tape, design = ODD.tape(1, wild=False), ODD.design()
     with pytest.raises(InputError, match="at least one token"):
-        cosim(tape, design, [Sequence(prompt=[])])
+        cosim([tape], design, [Sequence(prompt=[])])
     with pytest.raises(InputError, match="token 7 is not in the vocabulary of 7"):
-        cosim(tape, design, [Sequence(prompt=[1, 7])])
+        cosim([tape], design, [Sequence(prompt=[1, 7])])
     bad = {
         "stop token 5 is not in the vocabulary of 5": {"stop": 5},
         r"temperature must lie in 0\.\.255 64ths, got -1": {"temperature": -1},
@@ -320,10 +320,10 @@ def test_bad_sequences_are_refused() -> None:
     }
     for message, fields in bad.items():
         with pytest.raises(InputError, match=message):
-            cosim(tape, design, [Sequence(prompt=[1], **fields)])
+            cosim([tape], design, [Sequence(prompt=[1], **fields)])
 
 
 def test_design_for_another_width_is_refused() -> None:
     design = design_for(ODD.tape(0, wild=False), ODD.lanes)
     with pytest.raises(InputError, match="the tape needs max_width of 128, but the design has 37"):
-        cosim(ADDITION.tape(0, wild=False), design, [Sequence(prompt=[1])])
+        cosim([ADDITION.tape(0, wild=False)], design, [Sequence(prompt=[1])])

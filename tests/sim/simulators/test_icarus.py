@@ -53,7 +53,7 @@ def test_a_small_model_is_bit_exact_on_icarus() -> None:
     """Prompt, sampled text and traffic; the memories hold nothing before they are loaded."""
     tape = ODD.tape(2, wild=True)
     result = cosim(
-        tape,
+        [tape],
         ODD.design(),
         [Sequence(prompt=[1, 2, 3]), Sequence(prompt=[4], generate=3, temperature=64, seed=3)],
         traffic=Traffic(idle=0.3, back_pressure=0.3, pause=0.1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -60,6 +61,13 @@ def test_a_failing_test_is_a_failing_run(tmp_path: Path, cache: Path) -> None:
         run(broken, "tests.support.sim.cocotb_counter", tmp_path)
     with pytest.raises(SimulatorError, match="the simulation failed"):
         run(broken, "tests.sim.no_such_module", tmp_path)
+
+
+def test_a_bug_of_a_test_is_no_verdict(tmp_path: Path, cache: Path) -> None:
+    """Only a failed assertion says something about the chip."""
+    other = build(source(tmp_path, re.sub(r"\bcount\b", "number", COUNTER)), "counter")
+    with pytest.raises(SimulatorError, match=r"the simulation failed: .*AttributeError"):
+        run(other, "tests.support.sim.cocotb_counter", tmp_path)
 
 
 def test_a_traced_build_leaves_a_waveform(tmp_path: Path, cache: Path) -> None:

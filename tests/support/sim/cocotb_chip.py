@@ -1,6 +1,6 @@
-"""What a host can do to the chip besides playing tokens.
+"""What a host can do to the chip besides playing tokens: cancelling, loading, breaking memories.
 
-Aborting, loading at the wrong time, and faults in its memories.
+cocotb tests, run by test_chip.py (not by pytest).
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
 from mmfree.golden.pow2 import Golden
 from mmfree.golden.sampling import Sampler
+from mmfree.host.interface import Fault, LoadRefusedError, Request, Result
 from mmfree.tape.pow2 import Tape
 from sim.cosim.divergence import TapMonitor, first_divergence
-from sim.cosim.driver import Driver, Fault, LoadRefusedError
+from sim.cosim.driver import Driver
 from sim.cosim.run_folder import read_run, read_tapes
 from sim.cosim.testbench import FOLDER, Model
 
@@ -35,21 +36,18 @@ class Chip:
 
     def __init__(self, dut: Any) -> None:
         run = read_run(FOLDER)
-        self.dut, self.design = dut, Design.from_dict(run.design)
-        self.driver = Driver(dut, self.design, run)
+        self.dut, self.design, self.driver = dut, run.design, Driver(dut, run)
         self.tape: Tape = read_tapes(FOLDER)[0]
         self.image: Image = layout(self.tape, self.design)
 
     async def state(self) -> NDArray[np.int16]:
         """All words of the current state."""
-        return await self.driver.read_words(
-            self.dut.state_address, self.dut.state_data, self.design.state_words
-        )
+        return await self.driver.read_state(self.design.state_words)
 
     async def logits(self) -> NDArray[np.int16]:
         """The last logits."""
         words = -(-self.tape.config.head_size // self.design.post_width)
-        flat = await self.driver.read_words(self.dut.logits_address, self.dut.logits_data, words)
+        flat = await self.driver.read_logits(words)
         return flat[: self.tape.config.head_size]
 
     async def write(self, name: str, word: int, value: int) -> None:
@@ -65,30 +63,31 @@ async def writing_while_a_token_is_played_is_refused(dut: Any) -> None:
     model = Model(chip.tape)
     value = chip.image.words["weights"][0]
     for position, token in enumerate(TOKENS):
-        await chip.driver.send(token, position == 0)
+        await chip.driver.send(Request(token=token, begin=position == 0))
         with pytest.raises(LoadRefusedError, match=r"word 0 of weights: a token is being played"):
             await chip.write("weights", 0, value ^ 1)
-        dut.seed_enable.value = 1  # a seed, too, waits for the end
+        # A seed is ignored until the token has ended.
+        dut.seed_enable.value = 1
         await FallingEdge(dut.clk)
         dut.seed_enable.value = 0
         answer = await chip.driver.wait()
         await chip.driver.take()
         logits, row, _ = model.play(token, position == 0)
-        assert answer == (row, True)
+        assert answer == Result(row, True)
         assert (await chip.logits()).tolist() == logits.tolist()
 
 
 @cocotb.test()
 async def every_write_of_a_token_is_seen_in_its_segment(dut: Any) -> None:
-    """The last of a vector, too, though the next segment has begun by then.
+    """Also the last of a vector, though the next segment has begun by then.
 
-    a faithful chip has no divergence.
+    So a chip that works has no divergence.
     """
     chip = Chip(dut)
     await chip.driver.reset()
     monitor = TapMonitor(dut, chip.design)
     watching = cocotb.start_soon(monitor.watch())
-    await chip.driver.play(3, True)
+    await chip.driver.play(Request(token=3, begin=True))
     watching.cancel()
     trace: dict[str, NDArray[Any]] = {}
     golden = Golden(chip.tape)
@@ -100,54 +99,52 @@ async def every_write_of_a_token_is_seen_in_its_segment(dut: Any) -> None:
 
 @cocotb.test()
 async def an_image_for_another_design_is_refused(dut: Any) -> None:
-    """Before anything is sent: the next token is as it was."""
+    """Nothing is sent: the next token is as if it had not been tried."""
     chip = Chip(dut)
     await chip.driver.reset()
     other = layout(chip.tape, replace(chip.design, embedding_rows=chip.design.embedding_rows + 1))
     with pytest.raises(LoadRefusedError, match="laid out for another design: embedding_rows of "):
         await chip.driver.load_image(other)
     _, row, _ = Model(chip.tape).play(1, True)
-    assert await chip.driver.play(1, True) == (row, True)
+    assert await chip.driver.play(Request(token=1, begin=True)) == Result(row, True)
 
 
 @cocotb.test()
 async def words_beyond_the_memory_are_refused(dut: Any) -> None:
-    """As those of an image that was laid out for another design."""
+    """An image that was laid out for another design has such words."""
     chip = Chip(dut)
     await chip.driver.reset()
     shape = chip.design.loaded_shape("headers")
     for place in ((1, shape.depth, 0, 0), (1, 0, shape.parts, 0)):
         with pytest.raises(LoadRefusedError, match="of headers: it does not exist"):
             await chip.driver.load([place])
-    assert not isinstance(await chip.driver.play(1, True), Fault)
+    assert not isinstance(await chip.driver.play(Request(token=1, begin=True)), Fault)
 
 
 @cocotb.test()
-async def an_aborted_request_ends_with_the_token_in_progress(dut: Any) -> None:
-    """The state is that behind the last result, and the next request goes on from there."""
+async def a_cancelled_request_ends_with_the_token_in_progress(dut: Any) -> None:
+    """The state is that after the last result, and the next request goes on from there."""
     chip = Chip(dut)
     await chip.driver.reset()
     model = Model(chip.tape)
-    await chip.driver.send(2, True, limit=50)
+    await chip.driver.send(Request(token=2, begin=True, limit=50))
     token, lasts = 2, []
     for position in range(4):
         if position == 3:
-            dut.abort.value = 1
-            await FallingEdge(dut.clk)
-            dut.abort.value = 0
+            await chip.driver.cancel()
         answer = await chip.driver.wait()
         await chip.driver.take()
         assert not isinstance(answer, Fault)
         _, row, _ = model.play(token, position == 0)
-        assert answer[0] == row
+        assert answer.row == row
         token = row
-        lasts.append(answer[1])
+        lasts.append(answer.last)
     assert lasts == [False, False, False, True]
     for _ in range(50):
         await FallingEdge(dut.clk)
         assert not int(dut.playing.value)
     logits, row, _ = model.play(1, False)
-    assert await chip.driver.play(1, False) == (row, True)
+    assert await chip.driver.play(Request(token=1, begin=False)) == Result(row, True)
     assert (await chip.logits()).tolist() == logits.tolist()
 
 
@@ -185,7 +182,7 @@ def words_read(
 async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) -> None:
     """Single-bit faults at random places that a token reads: no token, no change of state.
 
-    Then the right one.
+    With the bit flipped back, the same request gives the right token.
     """
     chip = Chip(dut)
     asked = json.loads((FOLDER / "faults.json").read_text())
@@ -210,7 +207,7 @@ async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) ->
         value = chip.image.words[name][word]
         await chip.write(name, word, value ^ 1 << rng.randrange(shape.bits + shape.parity))
         state = await chip.state()
-        answer = await chip.driver.play(token, begin)
+        answer = await chip.driver.play(Request(token=token, begin=begin))
         assert isinstance(answer, Fault), (
             f"trial {trial}: word {word} of {name} was not found, {answer}"
         )
@@ -221,7 +218,7 @@ async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) ->
             assert (await chip.state() == state).all()
         await chip.write(name, word, value)
         logits, row, _ = model.play(token, begin)
-        assert await chip.driver.play(token, begin) == (row, True)
+        assert await chip.driver.play(Request(token=token, begin=begin)) == Result(row, True)
         assert (await chip.logits()).tolist() == logits.tolist()
         begin = False
     (FOLDER / "found.json").write_text(json.dumps(found))
@@ -229,19 +226,16 @@ async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) ->
 
 @cocotb.test()
 async def a_header_that_stays_wrong_is_found_every_time(dut: Any) -> None:
-    """Passes that end early follow each other closely.
-
-    What is left of one is no fault of the next.
-    """
+    """Passes that end early follow each other closely; nothing of one is a fault of the next."""
     chip = Chip(dut)
     await chip.driver.reset()
     for number, value in enumerate(chip.image.words["headers"]):
         await chip.write("headers", number, value ^ 4)
         for _ in range(5):
-            assert await chip.driver.play(1, True) == Fault("headers", number)
+            assert await chip.driver.play(Request(token=1, begin=True)) == Fault("headers", number)
         await chip.write("headers", number, value)
         _, row, _ = Model(chip.tape).play(1, True)
-        assert await chip.driver.play(1, True) == (row, True)
+        assert await chip.driver.play(Request(token=1, begin=True)) == Result(row, True)
 
 
 @cocotb.test()
@@ -260,13 +254,14 @@ async def a_wrong_entry_of_the_noise_is_found_and_the_same_numbers_are_drawn_aga
         entry = word >> 10 if word >> 10 < 1023 else 1024 + word % 1024
         value = chip.image.words["gumbel"][entry]
         await chip.write("gumbel", entry, value ^ 1 << rng.randrange(shape.bits + 1))
-        await chip.driver.send(2, position == 0, temperature=200)
+        request = Request(token=2, begin=position == 0, temperature=200)
+        await chip.driver.send(request)
         assert await chip.driver.wait() == Fault("gumbel", len(chip.tape.segments))
         await chip.driver.take()
         await chip.write("gumbel", entry, value)
-        await chip.driver.send(2, position == 0, temperature=200)
+        await chip.driver.send(request)
         _, row, _ = model.play(2, position == 0, 200)
-        assert await chip.driver.wait() == (row, True)
+        assert await chip.driver.wait() == Result(row, True)
         await chip.driver.take()
 
 

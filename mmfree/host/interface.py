@@ -1,0 +1,117 @@
+"""What a host can ask of a chip, whoever implements it: a simulation, or a board.
+
+A chip plays one request at a time: ``send`` it, then ``wait`` for each answer and ``take`` it,
+until one ends the request. State, logits, counters and memories are read and written in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfree.chip.image import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A token to play, and how many rows the chip chooses from there on.
+
+    ``token``: id in the vocabulary. ``begin``: the state reads as 0. ``temperature``: in 64ths, 0
+    chooses the most likely row. ``limit``: most rows to choose, each but the last fed back as the
+    next token. ``stop``: a row that ends the request when it is chosen. The chip's design bounds
+    each (``hdl.interface.request_layout``).
+    """
+
+    token: int
+    begin: bool
+    temperature: int = 0
+    limit: int = 1
+    stop: int | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The row of the head that was chosen, and whether it is the last of its request."""
+
+    row: int
+    last: bool
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A check that failed: no row is chosen, the state is unchanged, and the request is over.
+
+    ``memory``: of ``LOADED_MEMORIES``. ``segment``: entry of the segment table that was in
+    progress, 0 for the embedding.
+    """
+
+    memory: str
+    segment: int
+
+
+class LoadRefusedError(RuntimeError):
+    """The chip refused a write through its load port; nothing was changed by it."""
+
+
+class Chip(Protocol):
+    """A chip as its host sees it."""
+
+    async def send(self, request: Request) -> None:
+        """Send a request to an idle chip; returns when the chip has accepted it."""
+        ...
+
+    async def wait(self) -> Result | Fault:
+        """The next answer; it stays there until it is taken."""
+        ...
+
+    async def take(self) -> None:
+        """Take the answer that waits."""
+        ...
+
+    async def cancel(self) -> None:
+        """End the request in progress with the token in progress, whose result is the last."""
+        ...
+
+    async def seed(self, seed: int) -> None:
+        """Seed the noise of the choices, 0..2^64-1; while a token is played it has no effect."""
+        ...
+
+    async def load_image(self, image: Image) -> None:
+        """Make the chip play another tape.
+
+        Raises
+        ------
+        LoadRefusedError
+            If the image was laid out for another design (nothing is sent), or the chip refuses it.
+        """
+        ...
+
+    async def load(self, writes: Iterable[tuple[int, int, int, int]]) -> None:
+        """Write parts of words: (number of the memory, word, part, data), as ``Image.writes``.
+
+        Raises
+        ------
+        LoadRefusedError
+            If the chip refuses a write: a token is being played, or there is no such word.
+        """
+        ...
+
+    async def read_state(self, words: int) -> NDArray[np.int16]:
+        """The first ``words`` words of the state after the last token, int16 [words * P]."""
+        ...
+
+    async def write_state(self, words: NDArray[np.int16]) -> None:
+        """Overwrite the first words of the state, int16 [words, P]."""
+        ...
+
+    async def read_logits(self, words: int) -> NDArray[np.int16]:
+        """The first ``words`` words of the last token's logits, int16 [words * P]."""
+        ...
+
+    async def counters(self) -> dict[str, int]:
+        """The counters of the last token: cycles by cause, saturations by site."""
+        ...
