@@ -1,4 +1,26 @@
-"""What blocks say to each other: the payloads of requests, results, headers, beats and tags."""
+"""The payloads that blocks share: what passes from a host to the sequencer, and on to the results.
+
+====================  ===========================  ============================================
+payload               from                         to
+====================  ===========================  ============================================
+``request_layout``    host                         Requests
+``token_layout``      Requests                     Sequencer
+``header_layout``     segment table, by Sequencer  Activations, RMSNorm, RowBlocks, Post
+``BEAT``              Sequencer                    Activations, and on with the tile to the array
+``WAITS``             Sequencer                    Counters
+``tag_layout``        RowBlocks                    Post, and on with the values through its stages
+``result_layout``     Requests                     host
+``REGISTERS``         host                         Noise
+====================  ===========================  ============================================
+
+R, C and P are the rows, the columns and the post-processing width of a Design. A row block is what
+R rows of one matrix give for a vector: R accumulators.
+
+Not here: writes of vectors (``hdl.memory.vectors.group_write``) and of loaded memories
+(``hdl.memory.loaded_memory.load_write``) are signatures beside the memories that take them, a fault
+(``hdl.control.faults.fault_layout``) is beside the block that finds it, and words of weights have
+their own interface (``hdl.memory.sources.interface``).
+"""
 
 from __future__ import annotations
 
@@ -9,29 +31,32 @@ from mmfree.chip.design import KIND_CODES, Design
 from mmfree.contract.pow2 import TEMPERATURE_MAX
 
 GATES, GLU, HEAD, OUTPUT = (KIND_CODES[kind] for kind in ("gates", "glu", "head", "output"))
+"""Codes of segment kinds, as the field ``kind`` of a header holds them."""
 
 
 REGISTERS = data.StructLayout({"a": 64, "b": 63})
-"""The two shift registers; neither may be 0."""
+"""The two shift registers of the noise (docs/arithmetic.md, 14); neither may be 0."""
 
 
 TEMPERATURE_BITS = TEMPERATURE_MAX.bit_length()
+"""Bits of a temperature in 64ths; 0 chooses the largest logit."""
 
 
 LIMIT_BITS = 16
+"""Bits of the number of tokens that a request asks for."""
 
 
 def token_layout(design: Design) -> data.StructLayout:
-    """A token to play: its id, and whether it begins a sequence (the state then reads as 0)."""
+    """A token to play: ``id``, a row of the embedding; ``begin``: the state reads as 0."""
     return data.StructLayout({"id": range(max(2, design.embedding_rows)), "begin": 1})
 
 
 def request_layout(design: Design) -> data.StructLayout:
-    """What a host asks for.
+    """What a host asks for: one token, or a text that goes on by itself.
 
-    ``token``: played first; ``temperature``: in 64ths; ``limit``: how many tokens are chosen, each
-    but the last fed back as the next (0 means 1); ``stop``, if ``stops``: a row that ends the
-    request when it is chosen.
+    ``token``: the first one. ``temperature``: in 64ths. ``limit``: how many tokens are chosen, each
+    but the last fed back as the next (0 means 1). ``stop``: a row of the head that ends the request
+    when it is chosen, if ``stops`` is set.
     """
     return data.StructLayout(
         {
@@ -45,28 +70,31 @@ def request_layout(design: Design) -> data.StructLayout:
 
 
 def head_rows(design: Design) -> range:
-    """Numbers of the head's rows."""
+    """Numbers of the head's rows, the padding of its last row block included."""
     return range(max(2, design.max_blocks * design.rows))
 
 
 def result_layout(design: Design) -> data.StructLayout:
-    """A chosen row, and whether it ends its request."""
+    """``row``: of the head, the one chosen. ``last``: it ends its request."""
     return data.StructLayout({"row": head_rows(design), "last": 1})
 
 
 RESULT_BLOCKS = 16
-"""Row blocks whose results may be under way or waiting for the post-processing.
+"""Most row blocks of which results are in the array, or wait for the post-processing.
 
-The words of one distributed RAM.
+16, because the queue is a distributed RAM of so many words (docs/decisions/0012).
 """
 
 
 START_CYCLES = 4
-"""Cycles from ``vector_done`` to the first beat of the segment that reads the vector."""
+"""Cycles from ``vector_done`` to the first beat of the segment that reads the vector.
+
+The header is loaded and looked at in them, while the last values are written.
+"""
 
 
 def header_layout(design: Design) -> data.StructLayout:
-    """Fields of a segment table entry."""
+    """An entry of the segment table: ``Design.header_fields``, of which the bases are signed."""
     return data.StructLayout(
         {
             name: signed(bits) if name.startswith("base") else unsigned(bits)
@@ -76,34 +104,36 @@ def header_layout(design: Design) -> data.StructLayout:
 
 
 BEAT = data.StructLayout({"valid": 1, "first": 1, "last": 1, "fresh": 1})
-"""What accompanies a tile.
+"""What accompanies a tile, C elements of a vector.
 
-It exists, is the first or last of its row block, and is quantized now (the first row block of a
-segment) or read back.
+``valid``: there is one. ``first``, ``last``: of its row block. ``fresh``: the tile is quantized now
+(in the first row block of a segment), not read back.
 """
 
 
 WAITS = data.StructLayout({"weights": 1, "room": 1, "drain": 1, "vector": 1, "control": 1})
-"""Why no tile was admitted in this cycle; one flag at most.
+"""Why no tile is admitted in this cycle; at most one flag is set.
 
-``weights``: the source has none; ``room``: no row block more may be promised; ``drain``: all tiles
-are admitted, and row blocks are in the array or wait behind it; ``vector``: the last values pass
-the post-processing; ``control``: a header is looked at.
+``weights``: the source has no word. ``room``: RESULT_BLOCKS are in use. ``drain``: all tiles are
+admitted, and row blocks are in the array or wait after it. ``vector``: the last values pass the
+post-processing. ``control``: a header is loaded.
 """
 
 
 ROLE = data.StructLayout({"table": 1, "forget": 1, "operand": 1, "residual": 1, "logit": 1})
-"""What becomes of P values; exactly one flag is set.
+"""What becomes of P values, by the matrix that they are results of; exactly one flag is set.
 
-``table``: i or gate, to a SiLU entry; ``forget``: f; ``operand``: g or up, the last of its block;
-``residual``: o or down; ``logit``: the head.
+``table``: i or gate, to a SiLU entry. ``forget``: f. ``operand``: g or up, whose results are the
+last of the matrices' for these rows. ``residual``: o or down. ``logit``: the head.
 """
 
 
 def tag_layout(design: Design) -> data.StructLayout:
-    """What accompanies P values.
+    """What accompanies P values through the post-processing.
 
-    Their role, place, and which are rows of the matrix (``keep``), not padding.
+    ``valid``: there are some. ``end``: the segment's last. ``role``: see ROLE. ``keep``: which of
+    them are rows of the matrix, not padding. ``slot``: their place in the row block; ``group``: in
+    the matrix; both in groups of P rows.
     """
     return data.StructLayout(
         {

@@ -65,7 +65,7 @@ def test_a_small_model_is_bit_exact_on_icarus() -> None:
 
 
 BLOCK_TESTS: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
-    (test_activations.test_every_passing_gives_the_golden_vector, (7, 1, 0.5)),
+    (test_activations.test_every_pass_gives_the_golden_vector, (7, 1, 0.5)),
     (test_argmax.test_argmax_vector, ()),
     (test_argmax.test_argmax, (2, 0.5)),
     (test_decoder.test_every_code_of_every_place, ("1.6",)),
