@@ -2,7 +2,7 @@
 (docs/arithmetic.md, 3 and 5 to 7).
 
 Values are in real units throughout. In the quantized modes each is a multiple of 2^-fb, so it
-stands for the contract's integer exactly.
+represents the contract's integer exactly.
 
 Shape suffixes: T time, B batch, n fan-in, r rows of a matrix, N = T * B vectors, m matrices of a
 segment.
@@ -34,27 +34,27 @@ from mmfree.models.exact_product import exact_product
 from mmfree.models.quantize import power_of_two, quantize_ternary, saved_mask, straight_through
 
 Mode = Literal["train", "fakequant", "float"]
-"""train: contract arithmetic, h unrounded.
-
-Fakequant: contract arithmetic; float: activations not quantized.
+"""train: the contract's arithmetic, but h not rounded; fakequant: the contract's arithmetic; float:
+activations not quantized.
 """
 
 _RESIDUAL_FB = DEFAULT_FORMATS.residual_fb
 _STEP = 2.0**-_RESIDUAL_FB
-_RMS_EPS = 1e-12  # only keeps the zero vector from dividing by zero; the contract has none
-_INT32_FAN_IN = 1 << 14
-"""|acc * M| < 1.01 * 2^16 * fan-in, plus half of the rounding step.
+_RMS_EPS = 1e-12
+"""Only keeps the zero vector from dividing by zero; the contract has none."""
 
-Int32 holds it up to this fan-in.
+_INT32_FAN_IN = 1 << 14
+"""Largest fan-in for which int32 holds |acc * M| < 1.01 * 2^16 * fan-in, plus half of the rounding
+step.
 """
 
 _FLOAT32_FAN_IN = 1 << 10
-"""Up to this fan-in a sum of squares of int8 is at most 2^24."""
+"""Largest fan-in for which a sum of squares of int8 is at most 2^24, exact in float32."""
 
 _FOURS = torch.tensor(
     [4**k for k in range(NORM_EXPONENT_MIN + 1, NORM_EXPONENT_MAX + 1)], dtype=torch.int32
 )
-"""What S must reach for k to be 7, 8 and so on (section 6)."""
+"""Least S for k = 7, 8 and so on (section 6)."""
 
 _ROOT_TABLE = torch.from_numpy(reciprocal_root_table()).to(torch.int32)
 
@@ -70,6 +70,11 @@ class BitLinear(nn.Module):
         "sigmoid", "hard" or "signed"; role f's format depends on it.
     bias
         Whether there is a latent ``bias`` [rows]. It is added by the gate, not here.
+
+    Raises
+    ------
+    InputError
+        If the fan-in is out of range.
     """
 
     def __init__(self, role: str, fan_in: int, rows: int, gate: str, *, bias: bool = False) -> None:
@@ -110,13 +115,13 @@ def _bit_length(x: Tensor) -> Tensor:
 def _requantizers(
     sum_N: Tensor, multiplier_m: Tensor, exponent_m: Tensor, fan_in: int, fraction_bits: list[int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Sections 6 and 7 for each vector and matrix.
+    """Constants of sections 6 and 7 for each vector and matrix.
 
     M, half of the rounding step and shift [m, N] (int32, or int64 where products need it); 1 / RMS
     [N] and value of a trit [m], float32.
 
-    One operation to torch.compile, which would otherwise make these constants anew for every few
-    elements of an output.
+    To torch.compile this is one operation. It would otherwise compute these constants again for
+    every sixteen elements of an output (docs/log.md).
     """
     sum_N = sum_N.clamp(min=4096)
     k_N = NORM_EXPONENT_MIN + (sum_N[:, None] >= _FOURS.to(sum_N.device)).sum(-1, dtype=torch.int32)
@@ -151,7 +156,7 @@ def _(
 def _requantize(
     acc_Nr: Tensor, scale_N: Tensor, half_N: Tensor, shift_N: Tensor, width_bits: int
 ) -> tuple[Tensor, Tensor]:
-    """Section 7: sat((acc * M + half) >> shift) as float32, and a mask: where it did not saturate.
+    """Section 7: sat((acc * M + half) >> shift) as float32, and the mask of what did not saturate.
 
     ``acc_Nr`` may be overwritten.
     """
@@ -162,7 +167,7 @@ def _requantize(
     out_Nr = rounded_Nr.clamp(-high - 1, high)
     passes_Nr = saved_mask(rounded_Nr == out_Nr)
     if width_bits == 8 and torch.compiler.is_compiling():
-        # What the way back needs is then remade from one byte, instead of from acc.
+        # What the backward pass needs is then made from one byte again, instead of from acc.
         out_Nr = out_Nr.to(torch.int8).to(torch.float32)
     return out_Nr, passes_Nr
 
@@ -170,8 +175,9 @@ def _requantize(
 class _Projection(torch.autograd.Function):
     """All matrices of a segment on one vector: quantize, norm, T q, requantize.
 
-    Backward is that of y = RMSNorm(u) W^T on the quantized values, with no gradient from outputs
-    that saturated; under autocast its products are in bfloat16. Forward is exact always.
+    The backward pass is that of y = RMSNorm(u) W^T on the quantized values, with no gradient from
+    outputs that saturated; under autocast its products are in bfloat16. The forward pass is always
+    exact.
     """
 
     @staticmethod
@@ -184,7 +190,7 @@ class _Projection(torch.autograd.Function):
         scale_mN, half_mN, shift_mN, norm_N, unit_m = _requantizers(
             sum_N, multiplier_m, exponent_m, u_Nn.shape[-1], [fb for _, fb in formats]
         )
-        # A quarter of the bytes, for the products and for the way back.
+        # A quarter of the bytes, for the products and for what the backward pass keeps.
         q_Nn, trits = q_Nn.to(torch.int8), tuple(trits_rn.to(torch.int8) for trits_rn in trits)
         outputs, passes = [], []
         for trits_rn, scale_N, half_N, shift_N, (width_bits, fb) in zip(
@@ -227,8 +233,7 @@ def _project_float(u: Tensor, matrix: BitLinear) -> Tensor:
 
 
 def project(u_TBn: Tensor, matrices: Sequence[BitLinear], mode: Mode) -> tuple[Tensor, ...]:
-    """Outputs [T, B, rows] of the matrices of a segment, which share one quantizer and norm of
-    ``u_TBn``.
+    """Outputs [T, B, rows] of a segment's matrices, which share quantizer and norm of ``u_TBn``.
 
     In the quantized modes ``u_TBn`` must hold multiples of 2^-9 in [-64, 64), and each output is a
     multiple of 2^-fb of its role.

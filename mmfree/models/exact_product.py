@@ -9,26 +9,25 @@ INT8_PRODUCTS = bool(torch.cpu.get_capabilities().get("avx512_vnni", False))
 """Whether this processor has int8 dot products, without which torch takes a slow path."""
 
 _BLOCK_WEIGHTS = 1 << 20
-"""Weights that become floats at a time on a CPU.
-
-a large matrix is never held whole, and a block is not far from a core's cache.
+"""Weights that are converted to floats at a time on a CPU: a large matrix is never in memory whole,
+and a block is about as large as a core's cache.
 """
 
 
 def exact_product(q_Nn: Tensor, trits_rn: Tensor) -> Tensor:
     """q T^t [N, r], exact up to 2^24.
 
+    It is int32 where the machine multiplies int8 fast. Elsewhere trits become floats block by
+    block, and the product is float32, or of the type of ``q_Nn`` if that is a float.
+
     Parameters
     ----------
     q_Nn
         Integers -128..127, int8 or float.
     trits_rn
-        -1, 0 and 1, int8.
-
-    Returns ------- int32 where the machine multiplies int8 fast; else float, float32 or the type of
-    ``q_Nn``, with trits turned into floats block by block.
+        -1, 0 and 1, int8 [r, n].
     """
-    # torch 2.13 has wrong results for one column.
+    # torch 2.13's _int_mm gives wrong results for one column.
     if INT8_PRODUCTS and q_Nn.device.type == "cpu" and q_Nn.shape[-1] > 1:
         product: Tensor = torch._int_mm(q_Nn.to(torch.int8), trits_rn.T)
         return product

@@ -1,6 +1,6 @@
-"""The recurrence on a GPU by flash-linear-attention's kernels.
+"""The recurrence on a GPU by flash-linear-attention's kernels: one launch for all time steps.
 
-One launch for all of time, where torch alone needs one per step.
+Torch alone needs a launch for each step.
 
 Their recurrence is h_t = exp(g_t) h_{t-1} + x_t (Qin et al., HGRN, arXiv 2311.04823); here g = log
 f and x = (1 - f) c. Both ends of the hard gate stay exact, since exp(log 0) = 0 and exp(log 1) = 1,
@@ -22,10 +22,10 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from mmfree.errors import InputError
+from mmfree.errors import InputError, ToolMissing
 
 SWITCH = "MMFREE_SCAN"
-"""Environment variable: "torch" keeps training from these kernels."""
+"""Environment variable: with "torch" training does without these kernels."""
 
 
 def _available() -> bool:
@@ -57,7 +57,7 @@ def _kernels() -> tuple[Callable[..., tuple[Tensor, ...]], Callable[..., tuple[T
     try:
         from fla.ops.hgrn.fused_recurrent import fused_recurrent_hgrn_bwd, fused_recurrent_hgrn_fwd
     except ImportError as error:
-        raise InputError(
+        raise ToolMissing(
             f"flash-linear-attention cannot be imported ({error}): install mmfree[gpu], or set"
             f" {SWITCH}=torch to train without it"
         ) from None

@@ -50,9 +50,7 @@ _EMBEDDING_STD = 0.25
 
 @cache
 def _table(name: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Values (real units) of a table of section 8 and the function's slope at its entries, float32
-    [256].
-    """
+    """Values of a table of section 8 in real units, and the slopes there: float32 [256]."""
     x = torch.arange(INT8_MIN, INT8_MAX + 1, dtype=torch.float64) * 2.0**-_INDEX_FB
     sigmoid = torch.sigmoid(x)
     if name == "sigmoid":
@@ -84,9 +82,10 @@ class _TableLookup(torch.autograd.Function):
 
 
 class _ComputedLookup(torch.autograd.Function):
-    """The same without a table.
+    """The same computed, with the table's 256 results exactly (a test compares all).
 
-    256 entries are reproduced exactly (tests), and torch.compile makes vector instructions of it.
+    torch.compile turns it into vector instructions, where it would gather a table one entry at a
+    time.
     """
 
     @staticmethod
@@ -96,8 +95,8 @@ class _ComputedLookup(torch.autograd.Function):
         entry = saturated.to(torch.int8)
         ctx.save_for_backward(entry, saved_mask(n == saturated))
         ctx.name = name
-        # From the saved byte here too, so that the way back needs one exponential if it makes the
-        # value anew.
+        # From the saved byte here too: if the backward pass computes the value again, it needs no
+        # second exponential.
         at = entry * 2.0**-_INDEX_FB
         value = torch.sigmoid(at) if name == "sigmoid" else at * torch.sigmoid(at)
         return torch.floor(value * 2.0**fraction_bits + 0.5) * 2.0**-fraction_bits
@@ -114,10 +113,9 @@ class _ComputedLookup(torch.autograd.Function):
 
 
 def lookup(x: Tensor, name: str) -> Tensor:
-    """Table "sigmoid" or "silu" at ``x`` rounded and saturated to an index n/16, n = -128..127
-    (section 8).
+    """Table "sigmoid" or "silu" at ``x``, rounded and saturated to n/16, n = -128..127 (section 8).
 
-    Backward takes the function's own slope at the entry, and zero where the index saturated.
+    The gradient is the function's own slope at the entry, and zero where the index saturated.
     """
     if torch.compiler.is_compiling():
         bits = DEFAULT_FORMATS.forget_fb if name == "sigmoid" else DEFAULT_FORMATS.state_fb
@@ -133,9 +131,10 @@ def silu(x: Tensor, mode: Mode) -> Tensor:
 
 
 def forget_gate(z: Tensor, bias: Tensor, gate: str, fraction_bits: int, mode: Mode) -> Tensor:
-    """f (section 9): sigmoid(z + bias).
+    """The forget gate f of section 9.
 
-    "hard": clamp(1/2 + (z + bias)/4, 0, 1); "signed": clamp((z + bias)/4, -1, 1).
+    "sigmoid": sigmoid(z + bias); "hard": clamp(1/2 + (z + bias)/4, 0, 1); "signed":
+    clamp((z + bias)/4, -1, 1).
     """
     z = z + fake_quantize_bias(bias, fraction_bits)
     if gate == "hard":
@@ -146,9 +145,9 @@ def forget_gate(z: Tensor, bias: Tensor, gate: str, fraction_bits: int, mode: Mo
 
 
 def scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, gate: str, mode: Mode) -> Tensor:
-    """States [T, B, d] (section 10): rounded at every step in mode fakequant, else not.
+    """States [T, B, d] (section 10), rounded at every step in mode fakequant, else not.
 
-    In mode train by a GPU's kernels, if there are any.
+    In mode train they are computed by a GPU's kernels, if there are any.
     """
     if mode == "fakequant":
         return rounded_scan(f_TBd, c_TBd, h0_Bd)
@@ -285,9 +284,6 @@ class MatMulFreeLM(nn.Module):
     def step(
         self, ids_B: Tensor, state_LBd: Tensor, mode: Mode = "fakequant"
     ) -> tuple[Tensor, Tensor]:
-        """Logits [B, head_size] and the next state for one position.
-
-        Memory does not grow with time.
-        """
+        """Logits [B, head_size] and the next state for one position, in constant memory."""
         logits_BTr, state_LBd = self(ids_B[:, None], state_LBd, mode)
         return logits_BTr[:, 0], state_LBd

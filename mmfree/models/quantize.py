@@ -1,6 +1,4 @@
-"""Quantizers of what is trained.
-
-Ternary matrices, embedding, gate biases (docs/arithmetic.md, 3, 4, 9).
+"""Quantizers of what is trained: matrices, embedding, gate biases (docs/arithmetic.md, 3, 4, 9).
 
 Training, evaluation and export all call these functions, so that they cannot disagree. They stay on
 the device and never wait for it.
@@ -52,7 +50,7 @@ def quantize_ternary(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     multiplier
         m_w, int32 [...], 128..256.
     exponent
-        a, int32 [...]: the matrix stands for trits * (m_w / 256) * 2^a / sqrt(n).
+        a, int32 [...]: the matrix represents trits * (m_w / 256) * 2^a / sqrt(n).
     """
     weight = weight.detach()
     w = weight.to(torch.float64)
@@ -69,17 +67,16 @@ def quantize_ternary(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _rounded_down(x: Tensor) -> Tensor:
-    """The largest float32 at most ``x``, float64 >= 0.
+    """The largest float32 that is at most ``x``, float64 >= 0.
 
-    What is above it and float32 is above ``x``.
+    A float32 is above it if, and only if, it is above ``x``.
     """
     nearest = x.to(torch.float32)
     return torch.where(nearest > x, torch.nextafter(nearest, torch.zeros_like(nearest)), nearest)
 
 
 def quantize_embedding(embedding: Tensor) -> tuple[Tensor, Tensor]:
-    """Embedding rows as integers, and the shift that brings them to the residual's format (section
-    4).
+    """Embedding rows as integers, and their shift to the residual's format (section 4).
 
     Parameters
     ----------
@@ -91,7 +88,7 @@ def quantize_embedding(embedding: Tensor) -> tuple[Tensor, Tensor]:
     rows
         float32 [vocab_size, d] of integers -128..127.
     shift
-        embedding_shift, int32 scalar, 0..8: a row stands for row * 2^(shift - 9).
+        embedding_shift, int32 scalar, 0..8: a row represents row * 2^(shift - 9).
     """
     table = embedding.detach()
     candidates = torch.arange(1, _EMBEDDING_FB_MAX + 1, dtype=torch.int32, device=table.device)
@@ -102,18 +99,15 @@ def quantize_embedding(embedding: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantize_bias(bias: Tensor, fraction_bits: int) -> Tensor:
-    """Gate biases as integers in the format of z.
-
-    Float32 [d] of integers, half to even, saturated to int16.
-    """
+    """Gate biases as integers of z's format: float32 [d], halves to even, saturated to int16."""
     return torch.round(bias.detach() * 2.0**fraction_bits).clamp_(INT16_MIN, INT16_MAX)
 
 
 def saved_mask(passes: Tensor) -> Tensor:
-    """Booleans as they are saved for the way back: bool, under torch.compile int8.
+    """A mask as it is saved for the backward pass: bool, under torch.compile int8.
 
-    Its vector code writes bool element by element, some twenty times slower; by way of float32 int8
-    is written as vectors are (torch 2.13).
+    The compiler's vector code writes bool element by element, some twenty times slower; int8 made
+    from float32 is written in whole vectors (torch 2.13, docs/log.md).
     """
     return passes.to(torch.float32).to(torch.int8) if torch.compiler.is_compiling() else passes
 
@@ -151,8 +145,7 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def straight_through(latent: Tensor, quantized: Tensor, passes: Tensor | None = None) -> Tensor:
-    """The value of ``quantized`` with the gradient of ``latent``, or none where ``passes`` is
-    False.
+    """The value of ``quantized``, whose gradient goes to ``latent`` where ``passes`` allows.
 
     Unlike latent + (quantized - latent).detach(), the value is exact.
     """
@@ -163,16 +156,16 @@ def straight_through(latent: Tensor, quantized: Tensor, passes: Tensor | None = 
 def round_half_up(x: Tensor, fraction_bits: int) -> Tensor:
     """``x`` rounded to a multiple of 2^-fraction_bits, halves up (rnd of section 1).
 
-    Straight-through.
+    The gradient passes unchanged.
     """
     rounded = x.detach().mul(2.0**fraction_bits).add_(0.5).floor_().mul_(2.0**-fraction_bits)
     return straight_through(x, rounded)
 
 
 def fake_quantize_embedding(embedding: Tensor) -> Tensor:
-    """The embedding the chip reads, in real units.
+    """The embedding that the chip reads, in real units.
 
-    Straight-through, no gradient where saturated.
+    The gradient passes unchanged, except where an entry saturated.
     """
     rows, shift = quantize_embedding(embedding)
     step = power_of_two(shift - _EMBEDDING_FB_MAX)
@@ -182,5 +175,5 @@ def fake_quantize_embedding(embedding: Tensor) -> Tensor:
 
 
 def fake_quantize_bias(bias: Tensor, fraction_bits: int) -> Tensor:
-    """The gate biases the chip adds, in real units; straight-through."""
+    """The gate biases that the chip adds, in real units. The gradient passes unchanged."""
     return straight_through(bias, quantize_bias(bias, fraction_bits) * 2.0**-fraction_bits)

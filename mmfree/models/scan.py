@@ -20,7 +20,7 @@ from mmfree.models.quantize import round_half_up
 
 
 def naive_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool = False) -> Tensor:
-    """States of the recurrence, one step after the other under autograd: the specification.
+    """States of the recurrence, step after step under autograd: the specification.
 
     ``signed``: f may be negative.
     """
@@ -32,7 +32,7 @@ def naive_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool = False
 
 
 def rounded_scan(f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor) -> Tensor:
-    """States rounded at every step (docs/arithmetic.md, 10), straight-through.
+    """States rounded at every step (docs/arithmetic.md, 10); gradients pass the rounding unchanged.
 
     f must be multiples of 2^-8 in [-1, 1], c and h0 multiples of 2^-11 in [-16, 16); then so is h,
     and float32 is exact: (1-|f|)(c-+h) needs 24 bits.
@@ -124,12 +124,10 @@ _scan.register_autograd(_differentiate, setup_context=_save)
 def fast_scan(
     f_TBd: Tensor, c_TBd: Tensor, h0_Bd: Tensor, signed: bool = False, kernels: bool = False
 ) -> Tensor:
-    """``naive_scan`` in one fused operation per time step, forward and backward.
+    """``naive_scan`` in one fused operation per time step, with gradients of first order only.
 
-    First order gradients only. ``signed``: f may be negative.
-
-    ``kernels``: by those of ``mmfree.models.gpu_scan``, where they are usable. One operation to
-    torch.compile, which would otherwise unroll time.
+    ``signed``: f may be negative. ``kernels``: use those of ``mmfree.models.gpu_scan``, which must
+    be usable. To torch.compile it is one operation; it would otherwise unroll time.
     """
     result: Tensor = _scan(f_TBd, c_TBd, h0_Bd, signed, kernels)
     return result

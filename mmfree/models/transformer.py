@@ -84,7 +84,7 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and SwiGLU, each behind a norm and added to the residual."""
+    """Attention and SwiGLU, each after a norm and added to the residual."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -100,10 +100,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Transformer++ language model over windows of text.
-
-    It carries no state from one window to the next.
-    """
+    """Transformer++ language model over windows of text, with no state from window to window."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -122,9 +119,10 @@ class Transformer(nn.Module):
     def forward(
         self, ids_BT: Tensor, state: None = None, mode: str = "train"
     ) -> tuple[Tensor, None]:
-        """Logits in nats, float32 [B, T, head_size], of token ids int64 [B, T], and no state.
+        """Logits in nats, float32 [B, T, head_size], of token ids int64 [B, T]; no state.
 
-        Every mode is the same.
+        ``state`` and ``mode`` are there to be called as ``MatMulFreeLM`` is; every mode is the
+        same.
         """
         x_BTd = self.embedding(ids_BT)
         for block in self.layers:

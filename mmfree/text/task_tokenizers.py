@@ -14,9 +14,10 @@ MODULUS = 97
 class AdditionTokenizer:
     """Streaming addition: ``123+456`` becomes BOS a0 b0 a1 b1 ... 0 0.
 
-    The least significant digits come first, so that the carry is all there is to remember. The last column, (0, 0), takes the last carry. Digits of a are ids 0-9, of b 10-19; ids 20-29
-    are reserved for digits of the sum, which this layout never feeds; BOS is 30. The head's ten
-    rows are digits; the sum is read at the positions of b.
+    The least significant digits come first, so that the carry is all there is to remember. The last
+    column, (0, 0), takes the last carry. Digits of a are ids 0-9, of b 10-19; ids 20-29 are
+    reserved for digits of the sum, which this layout never feeds; BOS is 30. The head's ten rows
+    are digits; the sum is read at the positions of b.
     """
 
     kind = "addition"

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmfree.errors import InputError
+from mmfree.errors import InputError, ToolMissing
 from mmfree.models import gpu_scan
 from mmfree.models import matmul_free as model
 from mmfree.models.scan import fast_scan, naive_scan
@@ -238,7 +238,7 @@ def test_a_broken_installation_is_one_clear_error(monkeypatch: pytest.MonkeyPatc
     gpu_scan._kernels.cache_clear()
     inputs = scan_inputs((1, 1, 1), dtype=torch.float32)
     with pytest.raises(
-        InputError,
+        ToolMissing,
         match=(
             r"flash-linear-attention cannot be imported .*install mmfree\[gpu\], or set"
             r" MMFREE_SCAN=torch"

@@ -286,7 +286,7 @@ def test_computed_entries_equal_the_table_with_the_same_gradient(name: str, bits
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("gate", GATES)
 def test_what_the_compiler_traces_is_the_same_function(gate: str) -> None:
-    """Masks are bytes there, tables are computed, saturation has its own way back.
+    """Masks are bytes there, tables are computed, saturation has its own backward pass.
 
     Traced, and run without C++.
     """
