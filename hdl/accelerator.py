@@ -1,4 +1,4 @@
-"""The whole accelerator: plays the image in its memories once per token."""
+"""The whole accelerator: it plays the tape in its memories once per token."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from mmfree.chip.design import LOAD_BITS, Design
 from mmfree.chip.image import Image
 
 ORDER_CYCLES = ACTIVATIONS_LATENCY - SOURCE_LATENCY - Decoder.LATENCY
-"""Cycles by which weights are ordered later than activations: both reach the array together."""
+"""Cycles by which weights are ordered later than activations, to reach the array together."""
 
 
 class Accelerator(wiring.Component):
@@ -45,13 +45,20 @@ class Accelerator(wiring.Component):
 
     ::
 
-        request -> Requests -> Embedding -> x --+-> Activations -> TernaryArray -> RowBlocks -> Post
-                      |                     u --+        |              ^              ^        | ^
-                      +----> Sequencer ------------------+    BlockSource, Decoder  RMSNorm     | |
-                                                              |                                 | |
-           load -> LoadPort -> memories of the image     WeightCheck, parities -> Faults -> fault |
-                                                         x, u, state, logits, result <----------+ |
-                                                                                         Noise ---+
+        request --> Requests <----------------------- chosen row -----------------+
+        result  <--    |                                                          |
+            +----------+               +----------> RMSNorm -----------+          |
+            v                          |                               v          |
+        Sequencer --+--> x, u --> Activations --> TernaryArray --> RowBlocks --> Post <-> tables,
+                    |                                  ^                          |       biases,
+                    +--> BlockSource --+--> Decoder ---+                          v       state,
+                    |                  |                            x, u, state, logits   Noise
+                    +--> Embedding     +--> WeightCheck --+
+                              |                           v
+                              v      parity errors --> Faults --> fault
+                              x
+
+        load --> LoadPort --> memories of the image
 
     Ports (docs/accelerator.md says more of each): streams ``request`` (``request_layout``),
     ``result``, and ``fault`` instead of a result: a check failed in this pass, state and noise are
@@ -60,17 +67,17 @@ class Accelerator(wiring.Component):
     ``load_word``, ``load_part``, ``load_data``, ``load_refused`` (``LoadPort``); ``state_address``,
     ``state_data``, ``state_write`` with ``state_enable``: the current bank of the state, P values a
     word, two cycles after the address; ``logits_address``, ``logits_data``: those of the last
-    token, likewise; ``pause``: holds the weights back; ``playing``; ``segment`` (entry of the
+    token, likewise; ``pause``: the source withholds weights; ``playing``; ``segment`` (entry of the
     segment table in progress); ``counters`` (COUNTERS of the last token, 32 bits each); ``tap_x``,
     ``tap_u``, ``tap_state``, ``tap_logits``: every write of a vector.
 
-    With an ``image`` its words stand in the memories from the start; otherwise memory files or the
-    load port fill them. ``array`` makes the array: another one than the ternary is for experiments
-    alone.
+    With an ``image`` its words are in the memories from the start; otherwise memory files or the
+    load port fill them. ``array`` makes the array; another one than the ternary array is for
+    experiments alone.
 
     Seed, state, logits and memories are accessible only while no token is played. Token ids must
-    lie in the tape's vocabulary. After reset no request is under way; the state is undefined until
-    a token with ``begin``.
+    lie in the tape's vocabulary. After reset no request is in progress, and the state is undefined
+    until a token with ``begin``.
     """
 
     def __init__(
@@ -256,9 +263,9 @@ class Accelerator(wiring.Component):
         ]
 
     def _connect_vectors(self, m: Module) -> None:
-        """x and u: written by embedding and post-processing, read by the activations.
+        """x and u: embedding and post-processing write them, the activations read them.
 
-        x also by the residual addition.
+        The residual addition reads x too, from a copy of its own.
         """
         sequencer, embedding, post = (
             self.blocks["sequencer"],

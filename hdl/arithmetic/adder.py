@@ -1,4 +1,4 @@
-"""Adders: with a carry input, which completes a negation by complement; and counting."""
+"""Adders with a carry input, which completes a negation by complement, and sums of flags."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def add_with_carry(a: ValueLike, b: ValueLike, carry: Value) -> Value:
 
 
 def negate_if(negative: Value, value: Value) -> Value:
-    """``value``, or its complement.
+    """``value``, or its complement if ``negative``.
 
-    With ``negative`` as carry of the adder behind it, its negation.
+    An adder that takes ``negative`` as its carry makes the complement a negation.
     """
     return (value ^ negative.replicate(len(value)).as_signed()).as_signed()
 

@@ -1,4 +1,4 @@
-"""Next token: the row of the largest key."""
+"""The choice of the next token: the row with the largest key."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ class Argmax(wiring.Component):
         cycles = _tree_latency(self._width)
         valid = delay(m, self.valid, cycles, reset=True) & keep
         row = Cat(lane, delay(m, self.group, cycles))
-        # The best so far, and a cycle later its row.
+        # The best key so far; a cycle later its row, because comparing and choosing in one cycle
+        # limited the clock (docs/log.md).
         best, found = Signal(signed(KEY_BITS), reset_less=True), Signal()
         larger = Signal()
         m.d.comb += larger.eq(valid & (~found | (key > best)))
@@ -81,9 +82,9 @@ def _later(m: Module, node: _Node) -> _Node:
 
 
 def _larger(m: Module, low: _Node, high: _Node) -> _Node:
-    """Of two (key, keep, lane), the larger, two cycles later; ``low`` wins a tie.
+    """The larger of two (key, keep, lane), two cycles later; ``low`` wins a tie.
 
-    The winner's side is the new top bit of lane.
+    The new top bit of lane tells which one it was.
     """
     take_high = delay(m, high[1] & (~low[1] | (high[0] > low[0])), 1)
     low, high = _later(m, low), _later(m, high)

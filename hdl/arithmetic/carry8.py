@@ -1,7 +1,4 @@
-"""Sums in the UltraScale+'s own cells.
-
-a LUT6_2 for each bit, whose inputs make both summands, and CARRY8.
-"""
+"""Sums in the UltraScale+'s own cells: a LUT6_2 for each bit, and CARRY8."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ _MOST_INPUTS, _CELL_BITS = 6, 8
 
 
 class Position(NamedTuple):
-    """A position of a sum: at most six inputs, and what they make.
+    """A position of a sum: at most six inputs, and the two summand bits that they make.
 
-    Of six, the last must gate the second summand: 0 makes it 0.
+    Of six inputs, the last must gate the second summand: 0 makes it 0.
     """
 
     inputs: tuple[Value, ...]
@@ -30,9 +27,10 @@ class Position(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """``total``: a bit per position.
+    """What a chain of positions gives.
 
-    ``carry``: out of the last position; ``propagate``: whether that one's summands differ.
+    ``total``: a bit per position. ``carry``: out of the last position. ``propagate``: whether the
+    last position's summands differ.
     """
 
     total: Value
@@ -87,9 +85,9 @@ def _lut(position: Position, propagate: Value, generate: Value) -> Instance:
 
 @cache
 def _table(summands: Summands, num_inputs: int) -> int:
-    """INIT of a LUT6_2: O6 says whether the summands differ.
+    """INIT of a LUT6_2: O6 tells whether the summands differ, O5 is the first of them.
 
-    O5, which the carry is where they do not, is the first of them.
+    Where the summands do not differ, O5 is the carry.
     """
     if num_inputs > _MOST_INPUTS:
         raise InputError(f"a position of a sum has at most {_MOST_INPUTS} inputs, not {num_inputs}")

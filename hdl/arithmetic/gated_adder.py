@@ -1,7 +1,4 @@
-"""The lane's adder.
-
-a sum of which one operand may be negated or left out, in a part's own carry cells.
-"""
+"""The lane's adder: one operand may be negated or left out, in a part's own carry cells."""
 
 from __future__ import annotations
 
@@ -14,10 +11,11 @@ from hdl.arithmetic.carry8 import Position, carry8_sum
 from hdl.fabric.technology import Technology
 
 _CARRY_IN, _SUM, _PAIR, _DIFFERENCE = 0x000A, 0x96AA, 0x7888, 0x8777
-"""INIT of half a CCU2C: the carry becomes A.
+"""INIT of half a CCU2C, by what it computes.
 
-The sum of A and (B ^ C) & D; of A & B and C & D; of C & D and the complement of A & B. The lowest
-four bits, a function of A and B, must give the carry where the summands are equal.
+_CARRY_IN: the carry becomes A. _SUM: A + ((B ^ C) & D). _PAIR: (A & B) + (C & D). _DIFFERENCE: (C &
+D) + the complement of (A & B). The lowest four bits, a function of A and B, must give the carry
+where the summands are equal.
 """
 
 
@@ -34,11 +32,11 @@ def gated_sum(
 ) -> Value:
     """a + (b, or its complement, or nothing) + carry: signed, of ``bits`` bits, combinational.
 
-    ``negative``: the complement of b; ``enable``: 0 leaves b out, ``negative`` or not; ``carry``:
-    ``negative`` unless given, which makes the complement a negation. On the ECP5 that takes half a
-    CCU2C per bit and one half for the carry (its LUT4 has room for all of it; Yosys makes two LUT4
-    and a carry cell), on the UltraScale+ a LUT6_2 per bit, with CARRY8; elsewhere expressions, left
-    to the synthesizer.
+    ``negative``: b's complement instead of b. ``enable``: 0 leaves b out, ``negative`` or not.
+    ``carry``: ``negative`` unless given, which makes the complement a negation. On the ECP5 the sum
+    takes half a CCU2C per bit and one half for the carry (all of it fits the cell's LUT4; Yosys
+    makes two LUT4 and a carry cell), on the UltraScale+ a LUT6_2 per bit, with CARRY8. Elsewhere it
+    is an expression for the synthesizer.
     """
     enable, negative = Value.cast(enable)[0], Value.cast(negative)[0]
     carry = negative if carry is None else Value.cast(carry)[0]
@@ -53,11 +51,9 @@ def gated_sum(
 def gated_pair(
     m: Module, technology: Technology, a: Value, low: Value, high: Value, *, subtract: bool = False
 ) -> Value:
-    """a, if ``low``, plus twice a, if ``high`` (or minus it, to ``subtract``).
+    """(a if ``low``) + (2 a if ``high``), or minus the latter to ``subtract``: exact and signed.
 
-    Exact, signed, combinational.
-
-    On the ECP5 half a CCU2C per bit.
+    Combinational. On the ECP5 it takes half a CCU2C per bit.
     """
     sign = a.shape().signed
     bits = len(a) + 2 + (not sign)

@@ -1,4 +1,4 @@
-"""Noise of the Gumbel distribution: the largest logit becomes a draw from softmax."""
+"""Noise of the Gumbel distribution, which makes the largest logit a draw from softmax."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Noise(wiring.Component):
     The products of the gates multiply them by the temperature.
 
     Ports: ``take`` (P rows are used; the registers move on, unless the temperature is 0), ``keep``
-    (P flags, from the lowest up: only kept rows draw a word; fewer than P from one group on to the
-    end of a token, and then P cycles without ``take`` follow); ``temperature`` (steady while a
+    (P flags, from the lowest up: only kept rows draw a word; once a group keeps fewer than P, so do
+    the others of the token, and P cycles without ``take`` follow); ``temperature`` (stable while a
     token is played, and a cycle before); ``restart`` with ``repeat``, a few cycles before the first
     rows: a token begins, from where the last one ended, or from where it began; ``seed_enable``,
     ``seed``: what the next token begins with (while no token is played). ``entry`` (P int14),
@@ -75,7 +75,7 @@ class Noise(wiring.Component):
         m.d.sync += drawn.eq(Mux(self.take & warm, self.keep, 0))
         summands = self._draw(m, drawn)
         for p in range(self._width):
-            # Cycle 2: the registers' bits; cycle 3: their sum; cycle 4: address; the uppermost
+            # Cycle 2: the registers' bits. Cycle 3: their sum. Cycle 4: the address; the uppermost
             # quantile has finer ones.
             word = Signal(_WORD_BITS, reset_less=True, name=f"word_{p}")
             m.d.sync += word.eq(delay(m, summands[p][0], 1) + delay(m, summands[p][1], 1))
@@ -91,9 +91,9 @@ class Noise(wiring.Component):
         return m
 
     def _draw(self, m: Module, drawn: Value) -> list[tuple[Value, Value]]:
-        """What the words of the P rows are the sums of, and the registers behind them.
+        """The two summands of each of the P rows' words; advances the registers.
 
-        ``drawn``: the rows that draw.
+        ``drawn``: the rows that draw a word.
         """
         registers = Signal(REGISTERS, init={"a": 1, "b": 1})
         before = Signal(REGISTERS, init={"a": 1, "b": 1})
@@ -102,15 +102,15 @@ class Noise(wiring.Component):
             step = Signal(REGISTERS, name=f"step_{p}")
             m.d.comb += Cat(step.a, step.b).eq(Cat(*_advance(*steps[-1])))
             steps.append((step.a, step.b))
-        # Of a last, partial group as many words count as rows: one after another, when nothing else
-        # is drawn.
+        # A last, partial group draws only as many words as it has rows. The registers advance by
+        # them one after another, in the cycles after it, when nothing else is drawn.
         left = Signal(range(self._width + 1))
         restart, again, seeded = (
             delay(m, self.restart, 1, reset=True),
             delay(m, self.repeat, 1),
             Signal(),
         )
-        # What becomes of the registers is decided a cycle before.
+        # What becomes of the registers is decided a cycle before: the decision reaches 127 of them.
         step_all, step_one, go_back, keep = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [
             step_all.eq(drawn.all()),
@@ -138,7 +138,7 @@ class Noise(wiring.Component):
 
 
 def _advance(a: Value, b: Value) -> tuple[Value, Value]:
-    """The registers, 20 bits further: each new bit from old ones alone."""
+    """The registers advanced by 20 bits; each new bit depends on old bits alone."""
     kept_a, kept_b = 64 - _WORD_BITS, 63 - _WORD_BITS
     new_a = a[kept_a:] ^ a[kept_a - 1 : -1] ^ a[kept_a - 3 : -3] ^ a[kept_a - 4 : -4]
     new_b = b[kept_b:] ^ b[kept_b - 1 : -1]

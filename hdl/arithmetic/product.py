@@ -25,8 +25,8 @@ def product_latency(b_shape: ShapeLike, addend_bits: int = 0) -> int:
 class Product(wiring.Component):
     """o = a * b + addend, by adding a shifted to each set bit of b.
 
-    A tree of two-input adders with a register behind each level; the sign bit of a signed b enters
-    by subtraction. What adds two partial products also makes them (``gated_pair``).
+    A tree of two-input adders with a register after each level; the sign bit of a signed b enters
+    by subtraction. The adders of the first level also make the partial products (``gated_pair``).
 
     Ports: ``a``, ``b`` (the shapes given), ``addend`` (unsigned, if addend_bits > 0), ``o`` (exact,
     signed). Latency ``latency`` = ceil(log2(terms)); one result per cycle; never stalls; no reset,
@@ -58,8 +58,8 @@ class Product(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         technology = technology_of(platform)
-        # Two partial products to a first sum: a at neighbouring weights. From the top, so that a
-        # sign bit stands first.
+        # Two partial products to a first sum: a at neighbouring weights. From the top bit down, so
+        # that a sign bit is the high one of its pair.
         weights = list(reversed(range(self._b_shape.width)))
         sums: list[_Term] = []
         for n in range(0, len(weights) - 1, 2):
@@ -87,7 +87,7 @@ _Term = tuple[Value, int]
 
 
 def _add(one: _Term, other: _Term) -> _Term:
-    """Sum; bits of the lower summand that the other does not reach pass by the adder."""
+    """Their sum; bits of the lower summand that the other does not reach bypass the adder."""
     (high, weight), (low, low_weight) = sorted((one, other), key=lambda term: -term[1])
     reach = weight - low_weight
     above = low[reach:].as_signed() if low.shape().signed else low[reach:]

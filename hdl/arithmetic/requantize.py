@@ -65,8 +65,8 @@ class Requantize(wiring.Component):
                 product.b.eq(self.scale),
                 product.addend.eq(half),
             ]
-            # Two cycles of shifting: by multiples of 4, then by 0..3. Then what does not fit, and
-            # the choice.
+            # Two cycles of shifting: by multiples of 4, then by 0..3. In the next cycle, whether
+            # the value fits; then the choice.
             coarse = Signal.like(product.o, reset_less=True, name=f"coarse_{p}")
             fine = Signal.like(product.o, reset_less=True, name=f"fine_{p}")
             value = Signal(signed(16), reset_less=True, name=f"value_{p}")

@@ -14,9 +14,9 @@ LATENCY = 3
 class Square(wiring.Component):
     """o = a * a for an int8, by additions.
 
-    Of the partial products a_i a_j 2^(i + j) of a's absolute value those with i and j exchanged are
-    equal, and a_i a_i = a_i: 21 pairs at twice their weight and 7 single bits are left, in four
-    rows that two levels of adders sum. 128 has a bit of its own.
+    Partial products a_i a_j 2^(i + j) of a's absolute value with i and j exchanged are equal, and
+    a_i a_i = a_i: 21 pairs at twice their weight and 7 single bits are left, in four rows that two
+    levels of adders sum. The square of -128 has a bit of its own.
 
     Ports: ``a``; ``o`` (0..16384), ``latency`` = 3 cycles later. New operand every cycle; never
     stalls; no reset.
@@ -37,52 +37,17 @@ class Square(wiring.Component):
 
         zero = Const(0, 1)
         # Rows of bits of rising weight, from 2^0: each holds one product per weight.
+        # fmt: off
         rows = [
-            [
-                a[0],
-                zero,
-                a[1],
-                pairs(0, 2),
-                a[2],
-                pairs(0, 4),
-                a[3],
-                pairs(0, 6),
-                a[4],
-                pairs(2, 6),
-                a[5],
-                pairs(4, 6),
-                a[6],
-            ],
-            [
-                zero,
-                zero,
-                pairs(0, 1),
-                zero,
-                pairs(0, 3),
-                pairs(1, 3),
-                pairs(0, 5),
-                pairs(1, 5),
-                pairs(1, 6),
-                pairs(3, 5),
-                pairs(3, 6),
-                zero,
-                pairs(5, 6),
-            ],
-            [
-                zero,
-                zero,
-                zero,
-                zero,
-                pairs(1, 2),
-                zero,
-                pairs(1, 4),
-                pairs(2, 4),
-                pairs(2, 5),
-                zero,
-                pairs(4, 5),
-            ],
+            [a[0], zero, a[1], pairs(0, 2), a[2], pairs(0, 4),
+             a[3], pairs(0, 6), a[4], pairs(2, 6), a[5], pairs(4, 6), a[6]],
+            [zero, zero, pairs(0, 1), zero, pairs(0, 3), pairs(1, 3),
+             pairs(0, 5), pairs(1, 5), pairs(1, 6), pairs(3, 5), pairs(3, 6), zero, pairs(5, 6)],
+            [zero, zero, zero, zero, pairs(1, 2), zero,
+             pairs(1, 4), pairs(2, 4), pairs(2, 5), zero, pairs(4, 5)],
             [zero, zero, zero, zero, zero, zero, pairs(2, 3), zero, pairs(3, 4)],
         ]
+        # fmt: on
         sums = []
         for upper, lower in (rows[:2], rows[2:]):
             total = Signal(14, reset_less=True)

@@ -11,8 +11,9 @@ from mmfree.chip.weight_codes import find_code
 
 
 class Decoder(wiring.Component):
-    """Words of a weight code (mmfree/chip/weight_codes.py) to codes of 2 bits, 0, 1, 3 for 0, +1,
-    -1, for each group of rows; int8 weights pass.
+    """Words of a weight code (mmfree/chip/weight_codes.py) to two bits for each lane.
+
+    They are 0, 1, 3 for 0, +1, -1. Codes of 2 bits, and int8 weights, pass as they are.
 
     Ports: ``words``; ``o``, ``LATENCY`` = 1 cycle later. One word of each group per cycle; never
     stalls; no reset.

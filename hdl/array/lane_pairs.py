@@ -1,6 +1,6 @@
-"""A row of the ternary array on the UltraScale+.
+"""A row of the ternary array on the UltraScale+: pairs of lanes, and a tree over them.
 
-Each pair of lanes in the eight LUTs of a slice, and a tree over them.
+A pair takes the eight LUTs of a slice.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from hdl.fabric.pipeline import delay
 
 
 class _Number(NamedTuple):
-    """A signed number.
-
-    Its low bits, and a sign above them, which is 1 where ``carry`` and ``propagate`` differ.
-    """
+    """A signed number: its low bits, and a sign bit above them, ``carry`` ^ ``propagate``."""
 
     low: Value
     carry: Value
@@ -25,9 +22,7 @@ class _Number(NamedTuple):
 
 
 def row_sum(m: Module, x: list[Value], codes: Value, cycles: int) -> tuple[Value, Value]:
-    """Sum of a row's lanes, less one pending carry.
-
-    (sum, that carry), ``cycles`` cycles after ``x`` and ``codes``.
+    """(sum of a row's lanes less a pending carry, that carry), ``cycles`` cycles after the inputs.
 
     ::
 
@@ -35,9 +30,10 @@ def row_sum(m: Module, x: list[Value], codes: Value, cycles: int) -> tuple[Value
         x2 w2 x3 w3 -> [+-] --+
         cycle            0           1 ...
 
-    Of the two +1 that complete the negations of a pair, one is its own carry and the other waits
-    for the tree: of C lanes, C - 1 find an adder here. ``x``: C of them, a power of two; ``codes``:
-    2 bits for each. ``cycles``: more than the log2 C of the pairs and the tree.
+    Of the two +1 that complete the negations of a pair, one is the carry of its own adder, and the
+    other waits for an adder of the tree. The adders here take the +1 of C - 1 lanes; the last one
+    is the pending carry. ``x``: C int8, a power of two; ``codes``: 2 bits for each. ``cycles``:
+    more than log2 C, which the pairs and the tree take.
     """
     nodes: list[tuple[_Number, Value]] = []
     for c in range(0, len(x), 2):
@@ -55,10 +51,10 @@ def row_sum(m: Module, x: list[Value], codes: Value, cycles: int) -> tuple[Value
 
 
 def _pair(m: Module, x0: Value, code0: Value, x1: Value, code1: Value) -> _Number:
-    """Two lanes, each of which passes x, its complement or zero, and the first one's +1.
+    """Sum of two lanes, each x, its complement or zero, and of the first one's +1.
 
-    Both are extended by their signs, whose sum with the last carry is the sign of the total: no
-    position of its own.
+    With both extended by their signs, the sign of the total is the sum of the signs and the last
+    carry: it needs no position of its own.
     """
     weights = (code0[0], code0[1], code1[1], code1[0])
     positions = [Position((x0[i], x1[i], *weights), _lanes) for i in range(len(x0))]
@@ -69,8 +65,8 @@ def _pair(m: Module, x0: Value, code0: Value, x1: Value, code1: Value) -> _Numbe
 def _added(m: Module, left: _Number, right: _Number, carry: Value) -> _Number:
     """Sum of two numbers of equal length and a carry.
 
-    A sign inverted makes a number larger by half its range, and so unsigned; of the sum of two such
-    numbers the last carry is the sign inverted.
+    Inverting a number's sign adds half its range and so makes it unsigned; the last carry of the
+    sum of two such numbers is the inverted sign of the total.
     """
     positions = [Position((left.low[i], right.low[i]), _bits) for i in range(len(left.low))]
     signs = (left.carry, left.propagate, right.carry, right.propagate)

@@ -1,4 +1,4 @@
-"""Row blocks: waiting results of the array, handed on P values at a time with what they are."""
+"""Row blocks: results of the array wait here, and leave P values at a time with their tag."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class RowBlocks(wiring.Component):
     """Queue of row blocks, emptied P values per cycle once the segment's scale is known.
 
     Ports: ``block_valid``, ``block`` (R accumulators, those of a group of rows with its flag; at
-    most RESULT_BLOCKS wait, the sequencer sees to it); ``header`` (steady during a segment),
+    most RESULT_BLOCKS wait, the sequencer ensures it); ``header`` (stable during a segment),
     ``load`` (the header is new from the next cycle on), ``scale_done``, ``scale``, ``exponent`` (of
     RMSNorm); ``tag``, ``acc`` (P accumulators), ``multiplier``, ``wide``: registered, for
     Requantize; ``shift``: likewise, but a cycle earlier; ``block_done``: a block has left the
-    queue. One block per R / P cycles, LATENCY = 4 cycles behind the last group's arrival. After
+    queue. One block per R / P cycles, LATENCY = 4 cycles after the last group's arrival. After
     reset the queue is empty and ``tag.valid`` 0.
     """
 
@@ -66,7 +66,8 @@ class RowBlocks(wiring.Component):
             some.eq((waiting > 1) | arrived | ((waiting == 1) & ~take)),
             self.block_done.eq(take),
         ]
-        # The block itself follows a cycle later: what is registered here reaches all of it.
+        # The block itself follows a cycle later: its registers are too many for ``take`` to reach
+        # in the cycle in which it is decided.
         technology = technology_of(platform)
         held_block = self._queue(m, technology, take)
         multiplier_now = Signal(9, reset_less=True)
@@ -132,9 +133,9 @@ class RowBlocks(wiring.Component):
         return m
 
     def _queue(self, m: Module, technology: Technology, take: Value) -> Signal:
-        """Results of each group of rows in a distributed RAM of its own.
+        """The block that was taken out of the queue in the cycle before.
 
-        Returns the block that was taken out in the cycle before.
+        Each group of rows has its own distributed RAM, for its results arrive in their own cycle.
         """
         design = self._design
         rows, bits = design.group_rows, design.group_rows * design.accumulator_bits

@@ -1,7 +1,4 @@
-"""The ternary array.
-
-R rows of C lanes, each row adder chains, a tree over them, and an accumulator.
-"""
+"""The ternary array: R rows of C lanes, in each row chains of adders, a tree, an accumulator."""
 
 from __future__ import annotations
 
@@ -20,10 +17,10 @@ from hdl.fabric.technology import Technology, technology_of
 from mmfree.chip.design import Design
 
 CHAIN = 4
-"""Lanes of a chain.
+"""Lanes of a chain; each costs a cycle of latency.
 
-With two 15.4, with four 13.9, with eight 13.2 LUT4-equivalents per lane (C = 32, ECP5), and a cycle
-more for each lane.
+Measured LUT4-equivalents per lane (C = 32, ECP5): 15.4 with chains of two, 13.9 with four, 13.2
+with eight.
 """
 
 
@@ -37,7 +34,7 @@ def array_latency(columns: int) -> int:
 
 
 def array_ports(design: Design) -> dict[str, Any]:
-    """Ports of an array of lanes, whatever the lanes are: ``TernaryArray`` says what they mean."""
+    """Ports of an array, whatever its lanes compute; ``TernaryArray`` documents them."""
     weights = unsigned(design.lane_bits * design.group_rows * design.columns)
     return {
         "valid": In(1),
@@ -65,11 +62,11 @@ class TernaryArray(wiring.Component):
 
     A lane passes x, its complement, or zero. The +1 that completes a negation enters as the carry
     of an adder: chains, tree and accumulator of a row have C adders, one for each lane. Lane k of a
-    chain is k cycles behind the first, and so are its activations and weights. On the UltraScale+,
-    pairs of lanes stand in the place of chains, none behind another, and the sum waits for the
-    cycle in which it would come elsewhere (hdl/array/lane_pairs.py). Rows stand in groups:
-    activations and flags pass from each group to the next, one cycle later, so that no signal has
-    to reach more than a group's rows.
+    chain works k cycles after the first, and so its activations and weights are delayed by k. On
+    the UltraScale+ there are pairs of lanes instead of chains, all in the same cycle, and their sum
+    is delayed to the cycle in which chains would give it (hdl/array/lane_pairs.py). Rows are in
+    groups: activations and flags pass from each group to the next, one cycle later, so that no
+    signal has to reach more than a group's rows (docs/decisions/0010).
 
     Ports: ``valid``, ``first``, ``last`` (of a block's tiles), ``x`` (C int8); ``w`` (for each
     group, codes of 2 bits: 0, 1, 3 for 0, +1, -1, row after row; those of group g come g cycles

@@ -24,11 +24,11 @@ COUNTERS = (*CYCLE_COUNTERS, *(f"saturated_{site}" for site in SATURATION_SITES)
 
 
 class Counters(wiring.Component):
-    """Counts from ``clear`` on.
+    """Counts cycles by cause and saturations by site, from ``clear`` on.
 
     Ports: ``clear``; ``busy`` (a token is being played), ``beat`` (a tile was admitted), ``waits``;
-    ``saturated_SITE`` (flags); ``o``: the counters, 32 bits each, SETTLE_CYCLES behind
-    (saturations: two cycles more). ``max_saturations``: most of one site that will be counted.
+    ``saturated_SITE`` (flags); ``o``: the counters, 32 bits each, SETTLE_CYCLES late (saturations:
+    two cycles more). ``max_saturations``: most of one site that a token can count.
     """
 
     def __init__(self, flag_bits: dict[str, int], max_saturations: int) -> None:
@@ -56,7 +56,7 @@ class Counters(wiring.Component):
             "wait_control": self.waits.control,
         }
         for site in SATURATION_SITES:
-            # Of many flags in two cycles.
+            # The sum of many flags takes two cycles: in one it limited the clock.
             flags = delay(m, getattr(self, f"saturated_{site}"), 1, reset=True)
             parts = [
                 delay(m, count_ones(flags[n : n + 8]), 1, reset=True)

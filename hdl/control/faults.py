@@ -11,8 +11,10 @@ from mmfree.chip.design import LOADED_MEMORIES, Design
 
 
 def fault_layout(design: Design) -> data.StructLayout:
-    """``memory`` (index in LOADED_MEMORIES) in which a fault was found, and the entry of the
-    segment table in whose course (0: embedding).
+    """Where a fault was found, and when.
+
+    ``memory``: index in LOADED_MEMORIES. ``segment``: entry of the segment table that was in
+    progress (0: embedding).
     """
     return data.StructLayout(
         {"memory": range(len(LOADED_MEMORIES)), "segment": range(design.header_words + 1)}
@@ -20,9 +22,7 @@ def fault_layout(design: Design) -> data.StructLayout:
 
 
 class Faults(wiring.Component):
-    """Keeps the first fault of a pass.
-
-    Of several in one cycle, that of the memory which comes first.
+    """Keeps the first fault of a pass; of several in one cycle, that of the lowest memory.
 
     Ports: ``found_MEMORY`` (flags), ``segment`` (in progress), ``weight_segment`` (that whose check
     word was examined); ``clear`` (a token begins); ``any``, ``first``, two cycles later.
@@ -51,6 +51,7 @@ class Faults(wiring.Component):
         for index, flag in reversed(list(enumerate(found))):
             with m.If(flag):
                 m.d.comb += first.memory.eq(index)
+        # A segment's check word is examined when the next segment may have begun.
         with m.If(found[LOADED_MEMORIES.index("weights")]):
             m.d.comb += first.segment.eq(weight_segment)
         with m.If(found.any() & ~self.any):

@@ -1,4 +1,4 @@
-"""Requests: a token to play, or a text to generate, the chip's own choice fed back."""
+"""Requests: one token to play, or a text to generate from the chip's own choices."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Requests(wiring.Component):
     Ports: ``request`` (stream in), ``result`` (stream out); ``abort``: the request in progress ends
     with the token in progress; ``play`` (stream out to the sequencer), ``chosen`` (stream in from
     it: the row); ``failed`` (the pass was withheld: the request is over); ``temperature`` (of the
-    request in progress, steady). A first token passes in the cycle in which it comes; one is fed
-    back in the cycle after its result was taken. After reset no request is in progress.
+    request in progress, stable). A first token passes in the cycle in which it comes; a chosen one
+    is fed back in the cycle after its result was taken. After reset no request is in progress.
     """
 
     def __init__(self, design: Design) -> None:
@@ -53,7 +53,7 @@ class Requests(wiring.Component):
             m.d.comb += play.payload.eq(asked.token)
             with m.If(self.abort):
                 m.d.sync += aborted.eq(1)
-        # What is offered is registered, whether it is taken or not.
+        # What is offered is registered whether it is taken or not: the enable needs no handshake.
         with m.If(~active):
             m.d.sync += [asked.eq(request.payload), aborted.eq(0)]
         with m.If(request.valid & request.ready):

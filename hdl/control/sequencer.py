@@ -32,7 +32,7 @@ class _Walk(NamedTuple):
 
 
 class Sequencer(wiring.Component):
-    """Plays the image once per token.
+    """Plays the tape once per token.
 
     For the embedding and then for each segment: wait until the vector is about to be written
     (``vector_done``), then admit tiles: row block by row block, in each the matrices in turn, in
@@ -45,10 +45,10 @@ class Sequencer(wiring.Component):
     ``tile`` (stage 0 of the activations; with them a word of weights is taken), ``take_last`` (it
     is the segment's last), ``take_check`` (a check word is taken), ``available`` (of the source);
     ``started`` (a token was accepted in the cycle before); ``block_done`` (the post-processing has
-    begun with a row block), ``vector_done`` (the vector's last value will be written START_CYCLES -
-    1 cycles later), ``logits_done`` (the row is chosen); ``checked`` (a check word was examined),
+    begun with a row block), ``vector_done`` (the vector's last value is written START_CYCLES - 1
+    cycles later), ``logits_done`` (the row is chosen); ``checked`` (a check word was examined),
     ``fault`` (something was found in this pass), ``header_wrong`` (parity of the header that was
-    loaded); ``chosen_valid``, ``chosen_ready`` behind a clean pass, with ``pass_done``; else
+    loaded); ``chosen_valid``, ``chosen_ready`` after a clean pass, with ``pass_done``; else
     ``failed_valid``, ``failed_ready``; ``repeat`` (the last pass failed); ``playing``; ``admitted``
     and ``waits``, of the same cycle. A pass with a fault goes to its end, but for a fault in a
     header, which ends it. After reset it waits for a token.

@@ -13,26 +13,26 @@ DISTRIBUTED_DEPTH = 64
 """Words up to which a memory is kept in LUTs."""
 
 LANE_BITS, BLOCK_LANES = 9, 2048
-"""A block holds 2048 lanes of 9 bits, the least that has a write enable of its own.
+"""A block holds 2048 lanes; 1, 2 or 4 of them make a word.
 
-1, 2 or 4 of them make a word.
+A lane, 9 bits, is the least that has its own write enable.
 """
 
 ADDRESS_BITS, SIDE_BITS = 14, 18
-"""Pins of each side of a block.
+"""Address and data pins of each side of a block.
 
-An address is one of bits, and its lowest pins are write enables where a word has several lanes;
-data.
+The address counts bits. Its lowest pins are write enables where a word has several lanes.
 """
 
 INITVAL_LANES, INITVAL_BITS = 32, 320
-"""Of each of a block's 64 INITVAL parameters: two lanes in every 20 bits."""
+"""Lanes and bits of each of a block's 64 INITVAL parameters: two lanes in every 20 bits."""
 
 
 @dataclass(frozen=True)
 class Bank:
-    """``blocks`` blocks side by side that hold the words from ``start`` on, a multiple of
-    ``depth``; ``lanes``: of a block's word.
+    """``blocks`` blocks side by side that hold the words from ``start`` on.
+
+    ``start``: a multiple of ``depth``. ``lanes``: of a word in each block.
     """
 
     start: int
@@ -56,10 +56,7 @@ class Bank:
 
 @dataclass(frozen=True)
 class Lane:
-    """Bits of a word that lie in one lane of a block.
-
-    ``bits`` from ``start`` on, of part ``part``.
-    """
+    """``bits`` bits of a word from ``start`` on, of part ``part``, that lie in one lane."""
 
     part: int
     start: int
@@ -67,7 +64,7 @@ class Lane:
 
 
 def word_lanes(part_bits: int, parts: int) -> list[Lane]:
-    """Lanes of a word, low bits first: parts share no lane, because each has a write enable."""
+    """Lanes of a word, low bits first; parts share no lane, because each has a write enable."""
     return [
         Lane(part, part * part_bits + low, min(LANE_BITS, part_bits - low))
         for part in range(parts)
@@ -76,12 +73,11 @@ def word_lanes(part_bits: int, parts: int) -> list[Lane]:
 
 
 def plan_banks(depth: int, part_bits: int, parts: int, reads: int) -> tuple[Bank, ...]:
-    """Banks of one copy of a memory, the deepest first.
+    """Banks of one copy of a memory, the deepest first; none if the memory is kept in LUTs.
 
-    Of fewest blocks, and of the fewest banks with that; none for a memory in LUTs.
-
-    Two read ports share a copy; words of 4 lanes take both sides of a block, one to write and one
-    to read, and are for ``reads`` of 1.
+    The plan has the fewest blocks, and of such plans the fewest banks. Two read ports share a copy.
+    Words of 4 lanes take both sides of a block, one to write and one to read, so they are for a
+    memory with ``reads`` = 1.
     """
     if depth <= DISTRIBUTED_DEPTH:
         return ()
@@ -98,7 +94,8 @@ def plan_banks(depth: int, part_bits: int, parts: int, reads: int) -> tuple[Bank
         best.append(min(options, key=lambda option: option[:2]))
     banks: list[Bank] = []
     start = 0
-    # The deepest first: each bank then starts at a multiple of its depth.
+    # With the deepest first, each bank starts at a multiple of its depth, and the high bits of an
+    # address tell whether it lies there.
     for lanes in sorted(best[-1][2]):
         banks.append(Bank(start, lanes, bank_blocks[lanes]))
         start += banks[-1].depth
@@ -111,7 +108,7 @@ def num_copies(reads: int) -> int:
 
 
 def count_blocks(depth: int, part_bits: int, parts: int, reads: int = 1) -> int:
-    """Blocks of a memory with all its copies; 0: it is kept in LUTs."""
+    """Blocks of a memory with all its copies; 0 if it is kept in LUTs."""
     banks = plan_banks(depth, part_bits, parts, reads)
     return num_copies(reads) * sum(bank.blocks for bank in banks)
 
@@ -138,19 +135,18 @@ def add_block(
     data: Value,
     init: Iterable[Sequence[int]] = (),
 ) -> tuple[Value, Value]:
-    """Add a DP16KD that writes on side A, and returns what sides A and B read, 2 cycles after the
-    address.
+    """Add a DP16KD that writes on side A; returns what A and B read 2 cycles after the address.
 
-    ``address_a`` and ``address_b``: words; ``enable_a`` and ``enable_b``: whether a side does
-    anything, that of a write included; ``enables``: of the lanes of the written word, besides
-    ``write``; ``data``: its bits; ``init``: the lanes of each word. Of words with 4 lanes, side A
-    writes and side B reads all: the returned halves are the low and the high one. A word that is
-    written must not be read on the other side.
+    ``address_a`` and ``address_b``: words; ``enable_a`` and ``enable_b``: whether a side reads or
+    writes; ``write``, and ``enables`` of the lanes of the word that is written; ``data``: its bits;
+    ``init``: the lanes of each word. Of words with 4 lanes, side A writes and side B reads all: the
+    returned halves are the low and the high one. A word that is written must not be read on the
+    other side.
 
-    The output registers load in every cycle (OCE is 1), whatever the enables are, which act on the
-    access alone: so a word comes out though its enable has gone. Lattice's own simulation model of
-    the DP8KC, an earlier block of this kind, does so, and takes both halves of a word of 4 lanes
-    under side A's enable; not tried on hardware.
+    The output registers load in every cycle (OCE is 1). The enables act on the access alone, so a
+    word comes out though its enable is 0 by then. Lattice's own simulation model of the DP8KC, an
+    earlier block of this kind, does so, and takes both halves of a word of 4 lanes under side A's
+    enable; not tried on hardware.
     """
     width = bank.lanes * LANE_BITS
     outputs = Signal(SIDE_BITS, name=f"{name}_a"), Signal(SIDE_BITS, name=f"{name}_b")
@@ -205,7 +201,7 @@ def _lane_places() -> list[tuple[int, int]]:
 
 
 def _initial_values(bank: Bank, words: Iterable[Sequence[int]]) -> dict[str, Const]:
-    """The parameters INITVAL_00..3F; those that are 0, as by default, are left out."""
+    """The parameters INITVAL_00..3F, without those that are 0, which is the default."""
     places = _lane_places()
     values = [0] * (BLOCK_LANES // INITVAL_LANES)
     for address, lanes in enumerate(words):

@@ -33,10 +33,9 @@ def delay(m: Module, value: ValueLike | ValueCastable, cycles: int, *, reset: bo
 def copies(m: Module, technology: Technology, value: ValueLike, count: int) -> list[Signal]:
     """``count`` registers that all hold ``value`` as it was a cycle ago.
 
-    Each drives a part of what one alone would be too slow to reach.
-
-    Synthesis merges registers that are equal; on the ECP5 they are placed as cells, which it leaves
-    alone.
+    Each drives a part of what a single register would be too slow to reach. Synthesis merges equal
+    registers, and no attribute prevents it; on the ECP5 they are placed as cells, which it leaves
+    as they are (docs/log.md).
     """
     source = Value.cast(value)
     registers = []

@@ -1,6 +1,4 @@
-"""Parts that the accelerator is mapped to by hand, where their cells do more than a synthesizer
-finds.
-"""
+"""Parts whose cells the accelerator uses directly, where they do more than a synthesizer finds."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from enum import Enum
 class Technology(Enum):
     """What a design is elaborated for: Amaranth's ``platform`` argument.
 
-    GENERIC suits every tool, and simulation.
+    GENERIC is for every tool, and for simulation.
     """
 
     GENERIC = "generic"
@@ -19,10 +17,7 @@ class Technology(Enum):
 
 
 def technology_of(platform: object) -> Technology:
-    """The technology that ``elaborate`` was called with.
-
-    a Technology, a board of amaranth-boards, or None.
-    """
+    """The technology of ``platform``: a Technology, a board of amaranth-boards, or None."""
     if isinstance(platform, Technology):
         return platform
     if getattr(platform, "device", "").startswith("LFE5U"):

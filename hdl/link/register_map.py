@@ -1,7 +1,4 @@
-"""The registers through which a host reaches a component.
-
-Derived from its ports, so that they follow every change of these.
-"""
+"""The registers through which a host reaches a component, derived from the component's ports."""
 
 from __future__ import annotations
 
@@ -18,14 +15,11 @@ from mmfree.chip.registers import MAX_REGISTERS, WORD_BITS, Register, RegisterMa
 from mmfree.errors import InputError
 
 STROBE_NAMES = ("abort", "_enable")
-"""Ends of the names of inputs of one bit that are 1 for a cycle when they are written."""
+"""Endings of names: inputs of one bit with such a name are 1 for a cycle when they are written."""
 
 
 def reachable(signature: Signature) -> dict[str, Member]:
-    """The ports that a host reaches.
-
-    All but what the co-simulation watches (``tap_*``) and slows down (``pause``).
-    """
+    """The ports that a host reaches: all except ``tap_*`` and ``pause``, for simulation."""
     return {
         name: member
         for name, member in signature.members.items()

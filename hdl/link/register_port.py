@@ -14,7 +14,7 @@ from hdl.link.register_map import reachable
 from mmfree.chip.registers import WORD_BITS, WORD_BYTES, Register, RegisterMap
 
 MUX_INPUTS = 4
-"""Words between which each stage of the way to a host chooses."""
+"""Words among which each stage on the way to a host chooses, before a register."""
 
 
 class RegisterPort(wiring.Component):
@@ -29,9 +29,9 @@ class RegisterPort(wiring.Component):
     Ports: ``received`` (stream in) and ``sent`` (stream out), bytes; ``broken``: a byte was lost,
     and a frame of which it was part is dropped; ``target``: the component's ports as their other
     side sees them. While a frame is carried out, ``received`` is not ready. Every output of
-    ``target`` is a register, and every way from one of its inputs to ``sent`` has a register for
-    each choice between four words. Inputs keep what was written last; after reset they are 0, and
-    nothing is offered or taken.
+    ``target`` is a register, and from each of its inputs to ``sent`` there is a register after
+    every choice among MUX_INPUTS words. What was written stays until it is written again; after
+    reset it is 0, and nothing is offered or taken.
     """
 
     def __init__(self, signature: Signature, registers: RegisterMap) -> None:
@@ -90,9 +90,10 @@ class RegisterPort(wiring.Component):
         return m
 
     def _write_registers(self, m: Module, number: Value, word: Value, commit: Value) -> None:
-        """Cycle 0: ``commit``, and the number has been there for one or more.
+        """Write the word to the register with this number.
 
-        1: the enable of one register; 2: the register holds the word.
+        Cycle 0: ``commit``; the number has been stable for a cycle or more. Cycle 1: the enable of
+        one register. Cycle 2: the register holds the word.
         """
         for register in self._map.write.values():
             enables = Signal(len(register.numbers), name=f"write_{register.name.replace('.', '_')}")
@@ -146,10 +147,9 @@ class RegisterPort(wiring.Component):
 def _choose(
     m: Module, technology: Technology, words: list[Value], number: Value
 ) -> tuple[Value, int]:
-    """(words[number], latency).
+    """(words[number], cycles until it is there), while the number does not change.
 
-    a tree with a register behind each choice, and a copy of the number before it, while the number
-    does not change.
+    A tree with a register after each choice, and a copy of the number before each.
     """
     level, low = 0, 0
     step = (MUX_INPUTS - 1).bit_length()

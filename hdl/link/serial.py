@@ -1,7 +1,4 @@
-"""A serial line of 8 data bits, no parity, and one stop bit.
-
-Receiver and transmitter as streams of bytes.
-"""
+"""Receiver and transmitter of a serial line: 8 data bits, no parity, one stop bit."""
 
 from __future__ import annotations
 
@@ -16,17 +13,17 @@ FRAME_BITS = 10
 """Start bit, eight data bits (the lowest first), stop bit."""
 
 MIN_DIVISOR = 4
-"""Fewest cycles of a bit: a start bit is then found within a quarter of itself."""
+"""Fewest cycles of a bit: with four, a start bit is noticed within its first quarter."""
 
 
 def divisor_for(clock_hz: float, baud: float) -> int:
-    """Cycles of a bit.
+    """Clock cycles of a bit.
 
     Raises
     ------
     InputError
-        If the clock is too slow, or makes the rate with an error of more than 2 %: over a frame
-        that is a fifth of a bit.
+        If the clock is too slow, or gives the rate with an error of more than 2 %, which over a
+        frame is a fifth of a bit.
     """
     divisor = round(clock_hz / baud)
     if divisor < MIN_DIVISOR or abs(clock_hz / divisor / baud - 1) > 0.02:
@@ -40,9 +37,9 @@ class Receiver(wiring.Component):
     """Bytes from a line.
 
     Ports: ``rx`` (any phase; idle at 1); ``bytes`` (stream out): a byte that is not taken before
-    the next one is complete is lost, and the new one stands there; ``broken``: for a cycle, in
-    place of a byte, where a stop bit is missing (a break, or noise): a new frame is looked for as
-    soon as the line is idle again. After reset no frame is in progress.
+    the next one is complete is replaced by that one; ``broken``: for a cycle, in place of a byte,
+    if a stop bit is missing (a break, or noise): the next frame can begin when the line is idle
+    again. After reset no frame is in progress.
     """
 
     def __init__(self, divisor: int) -> None:
@@ -65,7 +62,7 @@ class Receiver(wiring.Component):
         m.d.sync += [self.broken.eq(0), timer.eq(timer - 1)]
         with m.FSM():
             with m.State("IDLE"):
-                # Half a bit, less the cycle that finding the edge took.
+                # Half a bit, less the cycle in which the edge was noticed.
                 m.d.sync += [timer.eq(self._divisor // 2 - 1), bits_left.eq(FRAME_BITS - 1)]
                 with m.If(~line):
                     m.next = "FRAME"
@@ -92,7 +89,7 @@ class Receiver(wiring.Component):
 class Transmitter(wiring.Component):
     """Bytes to a line.
 
-    Ports: ``bytes`` (stream in), ready when the stop bit of the byte before is over; ``tx``, a
+    Ports: ``bytes`` (stream in), ready after the stop bit of the byte before; ``tx``, a
     register, 1 when idle. After reset the line is idle.
     """
 

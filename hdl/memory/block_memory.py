@@ -1,6 +1,7 @@
 """Memories whose every read passes the RAM's own output register.
 
-Expressions for any tool, block RAMs placed by hand on the ECP5.
+They are expressions for any tool, and block RAMs placed by hand on the ECP5: there a read without
+that register takes 5.8 ns, and synthesis never infers it (docs/decisions/0011).
 """
 
 from __future__ import annotations
@@ -42,18 +43,18 @@ class BlockMemory(wiring.Component):
     cycle on; ``address_N`` with ``enable_N`` (1 unless it is connected) and ``data_N`` for each N <
     ``reads``, ``latency`` cycles later: 2 (the RAM's access, and its own output register), or 5
     with ``fabric_registers``, for RAMs all over a chip: one on the way to them, of writes too, and
-    on the way back one before and one behind the multiplexer between banks. One read per port and
-    cycle, without back-pressure. In cycles without ``enable_N`` nothing is read, and the RAMs rest;
-    ``data_N`` is then anything. On the ECP5 a RAM rests as well while another bank is read. Nothing
-    is reset. Addresses are below ``depth``, and should come from registers.
+    on the way from them one before and one after the multiplexer between banks. One read per port
+    and cycle, without back-pressure. In cycles without ``enable_N`` nothing is read, the RAMs are
+    disabled, and ``data_N`` is anything. On the ECP5 a RAM is also disabled while another bank is
+    read. Nothing is reset. Addresses are below ``depth``, and should come from registers.
 
     With one read port, a word may be written while another is read; reading the word that is being
     written gives anything. With several read ports, or ``fabric_registers``, reads in a cycle with
     a write give anything on all of them (on the ECP5, even ones share their address with the
     writes): for a host that writes while nothing is read.
 
-    ``contents``: the words, for simulation; they begin with ``init`` and zeros behind it. Elsewhere
-    than on the ECP5, and there for up to DISTRIBUTED_DEPTH words, the body is one memory ``name``.
+    ``contents``: the words, for simulation: ``init``, then zeros. Elsewhere than on the ECP5, and
+    there for up to DISTRIBUTED_DEPTH words, the body is one memory ``name``.
 
     Raises
     ------
@@ -114,7 +115,7 @@ class BlockMemory(wiring.Component):
         return count_blocks(self._depth, self._part_bits, self._parts, self._reads)
 
     def disabled_blocks(self) -> float:
-        """Of these, how many a read leaves at rest on average."""
+        """How many of these stay disabled during a read, on average."""
         return disabled_blocks(self._depth, self._part_bits, self._parts, self._reads)
 
     def elaborate(self, platform: object) -> Module:
@@ -156,8 +157,8 @@ class BlockMemory(wiring.Component):
         enables = [getattr(self, f"enable_{n}") for n in range(self._reads)]
         write, any_written = self.write, self.write.enable.any()
         if self._fabric_registers:
-            # One address on its way to all blocks, in a few copies, for writes and reads; and
-            # whether a bank is read.
+            # A few copies of one address reach all blocks, for writes and reads, and copies of
+            # whether a bank is read: one register for all would be too slow (docs/log.md).
             shared = Mux(any_written, write.address, addresses[0])
             reached = copies(
                 m, Technology.ECP5, shared, _num_reached(sum(bank.blocks for bank in banks))
@@ -225,9 +226,10 @@ class BlockMemory(wiring.Component):
         reads_b: Sequence[Value],
         way_in: int = 0,
     ) -> tuple[Value, Value]:
-        """The words that a bank reads on sides A and B, 2 cycles after their addresses and enables
-        (``reads_a``, ``reads_b``); these may come in copies, for the blocks in turn. Side A
-        writes, ``way_in`` cycles after its order.
+        """The words that a bank reads on sides A and B, 2 cycles after addresses and enables.
+
+        Addresses and enables (``reads_a``, ``reads_b``) may come in several copies, each for a part
+        of the blocks. Side A writes, ``way_in`` cycles after ``write``.
         """
         here = bank.holds(self.write.address)
         all_lanes = word_lanes(self._part_bits, self._parts)
@@ -256,6 +258,7 @@ class BlockMemory(wiring.Component):
                 data=delay(m, data, way_in),
                 init=self._initial(bank, lanes),
             )
+            # Words of 4 lanes take the data pins of both sides, and are read on side B.
             if bank.lanes == 4:
                 outputs = (Const(0, 0), Cat(outputs))
             for word, output in zip(words, outputs, strict=True):
@@ -270,7 +273,7 @@ class BlockMemory(wiring.Component):
     def _select(
         self, m: Module, banks: tuple[Bank, ...], address: Value, words: list[Value]
     ) -> Value:
-        """The word of the bank that holds an address, as soon as the banks have it."""
+        """The word of the bank that holds an address, in the cycle in which the banks give it."""
         words = [delay(m, word, int(self._fabric_registers)) for word in words]
         bank_index = Signal(range(len(banks)))
         for k, bank in enumerate(banks[1:], 1):

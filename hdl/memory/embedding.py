@@ -20,7 +20,7 @@ class Embedding(wiring.Component):
     """Rows of int8, shifted up to the residual's format (docs/arithmetic.md, 4), P elements per
     cycle.
 
-    Ports: ``start`` with ``id``; ``tiles`` (words of the row) and ``shift`` (0..8), steady;
+    Ports: ``start`` with ``id``; ``tiles`` (words of the row) and ``shift`` (0..8), stable;
     ``o_valid``, ``o_group``, ``x`` (P int16; 0 beyond the row), the first ``latency`` cycles after
     ``start``, and ``ending`` EARLY cycles before the last; ``load``; ``wrong``: parity of a word
     that was read. A row at a time; never stalls. After reset ``o_valid`` is 0.
@@ -57,8 +57,8 @@ class Embedding(wiring.Component):
         rows, columns, width = design.embedding_rows, design.columns, design.post_width
         m.submodules.memory = words = self.words
         wiring.connect(m, wiring.flipped(self.load), words.load)
-        # Cycle 1 on: the groups of a word in turn. Word t of row v stands at t * rows + v: the
-        # address steps by the number of rows.
+        # Cycle 1 on: the groups of a word in turn. Word t of row v is at t * rows + v: the address
+        # steps by the number of rows, which needs no product (docs/decisions/0003).
         address = Signal(range(rows * design.embedding_tiles + rows))
         group, left, busy = Signal.like(self.o_group), Signal.like(self.tiles), Signal()
         parts = columns // width
@@ -78,7 +78,7 @@ class Embedding(wiring.Component):
             self.o_group.eq(delay(m, group, ages)),
             self.ending.eq(delay(m, last, ages - self.EARLY, reset=True)),
         ]
-        # The word has arrived: its part, then the shift.
+        # The word has arrived: its part, then the shift in two cycles, by 4s and by 1s.
         age = words.latency
         m.d.sync += self.wrong.eq(delay(m, valid, age + 1, reset=True) & words.wrong_0)
         arrived = delay(m, part, age)

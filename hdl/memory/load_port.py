@@ -1,4 +1,4 @@
-"""Load port: a host writes tape image, tables and parameters at run time."""
+"""Load port: a host writes the image of a tape, tables included, at run time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from hdl.memory.loaded_memory import load_write
 from mmfree.chip.design import LOAD_BITS, LOADED_MEMORIES, Design
 
 SETTLE_CYCLES = 12
-"""Cycles until a word that was written is read, even behind the last group's memory and a parity
-check.
-"""
+"""Cycles after which a word that was written is read; also by the last group, with its parity."""
 
 
 class LoadPort(wiring.Component):
@@ -61,7 +59,8 @@ class LoadPort(wiring.Component):
         )
         with m.If(enable):
             m.d.sync += self.refused.eq(busy | ~fits)
-        # The weights stand far from the rest: they have registers of their own.
+        # The weights' memories are all over the chip, far from the others: they have registers of
+        # their own.
         near, far = copies(m, technology, Cat(word, part, values), 2)
         for index, (name, shape) in enumerate(self._shapes.items()):
             write = getattr(self, f"to_{name}")

@@ -1,6 +1,6 @@
-"""Memories that a host fills.
+"""Memories that a host fills: from a file at the start, and rewritten at run time.
 
-Initialised from a memory file, rewritten at run time, each word with a parity bit.
+Each word carries a parity bit.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ LATENCY = 2
 """Cycles from an address to its word, without fabric registers."""
 
 PARITY_SPAN = 5
-"""Bits whose parity is found in one cycle, that of the whole word in the next."""
+"""Bits whose parity is computed in one cycle; the next cycle combines them for the whole word."""
 
 
 def load_write(shape: LoadedShape) -> wiring.Signature:
-    """Write of one part of a word: word, part, and the part's bits."""
+    """Write of one part of a word: ``enable``, number of the word and of the part, its bits."""
     return wiring.Signature(
         {
             "enable": Out(1),
@@ -40,10 +40,10 @@ class LoadedMemory(wiring.Component):
 
     Ports: ``load`` (a part of a word, written for reads from two cycles later on, or the next with
     ``fabric_registers``); ``address_N`` with ``enable_N`` (as of a BlockMemory); ``data_N``,
-    ``latency`` cycles later: 2, and three more with ``fabric_registers``; and a cycle behind it
-    ``wrong_N`` (the word's parity is wrong). A word without parity is never wrong. ``contents``:
-    words as they are stored, parity included, that stand there from the start; a memory without any
-    is initialised from a memory file, or not at all.
+    ``latency`` cycles later: 2, and three more with ``fabric_registers``; ``wrong_N`` a cycle after
+    that (the word's parity is wrong; never set for words without parity). ``contents``: the words
+    from the start, as they are stored, parity included; a memory without any is initialised from a
+    memory file, or not at all.
     """
 
     def __init__(

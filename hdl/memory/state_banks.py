@@ -12,7 +12,10 @@ from mmfree.chip.design import Design
 
 
 class StateBanks(wiring.Component):
-    """A token reads the current bank and writes the other; ``swap`` makes that the current one.
+    """The state in two banks: a token reads the current one and writes the other.
+
+    So the state before a pass with a fault is still there, and the pass can be repeated. ``swap``
+    makes the other bank the current one.
 
     Ports: ``playing``: the token's side has access (``address``, ``write``), otherwise a host's
     (``host_address``, ``host_write`` with ``host_enable``), to the current bank; ``values`` (P

@@ -23,10 +23,10 @@ def word_memory(bits: int, words: int) -> memory.Memory:
 
 
 def group_write(width: int, groups: int) -> wiring.Signature:
-    """Write of P values.
+    """Write of P values of a vector, a group.
 
-    Number of the group, whether it is written, which of them belong to the vector (the others are
-    padding), P int16.
+    ``group``: its number. ``enable``: it is written. ``keep``: which of the values belong to the
+    vector, the others are padding. ``data``: P int16.
     """
     return wiring.Signature(
         {
@@ -62,10 +62,11 @@ class VectorMemory(wiring.Component):
         m = Module()
         parts, write = self._columns // self._width, self.write
         bits = (parts - 1).bit_length()
-        # A memory for each group of a word; some of them share a copy of the address.
+        # A memory for each group of a word. A few memories share a copy of the address: one
+        # register for all columns would be too slow.
         technology = technology_of(platform)
         addresses = copies(m, technology, self.read_address, num_copies(self._columns))
-        # Addresses that are read are registered as well: a write is not late by its own register.
+        # A write passes a register as a read address does, so it is in time for the next address.
         write_addresses = copies(m, technology, write.group[bits:], parts)
         values = delay(m, write.data.as_value(), 1)
         for part in range(parts):
@@ -86,7 +87,7 @@ class VectorMemory(wiring.Component):
 
 
 class GroupMemory(wiring.Component):
-    """The same vector once more, read by groups of P elements; P divides C.
+    """A second copy of a vector, read by groups of P elements; P divides C.
 
     Ports: ``write`` as of a VectorMemory; ``group``; ``values`` (P int16) LATENCY = 4 cycles later,
     anything for the group that is written in the same cycle. One group per cycle, never stalls.
@@ -97,8 +98,8 @@ class GroupMemory(wiring.Component):
 
     def __init__(self, columns: int, width: int, words: int) -> None:
         groups = max(2, words) * columns // width
-        # In block RAM where there are many: choosing from the words of a VectorMemory takes more
-        # than a LUT per column.
+        # A memory of its own, in block RAM if it is deep: choosing a group from the words of a
+        # VectorMemory takes more than a LUT per column.
         self._memory = BlockMemory("groups", part_bits=16, parts=width, depth=groups)
         self.memories = (self._memory,)
         super().__init__(
@@ -113,7 +114,7 @@ class GroupMemory(wiring.Component):
         m = Module()
         m.submodules.memory = memory = self._memory
         enables = self.write.enable.replicate(len(memory.write.enable))
-        # A register on the way in and one on the way out: the RAM may be far.
+        # A register before the RAM and one after it: it may be far away.
         m.d.comb += [
             memory.write.address.eq(delay(m, self.write.group, 1)),
             memory.write.data.eq(delay(m, self.write.data.as_value(), 1)),

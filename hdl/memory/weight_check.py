@@ -1,4 +1,4 @@
-"""Check of the weights: every segment's words against the check word behind them, in every pass."""
+"""Check of the weights: every segment's words against the check word after them, in every pass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CRC32 = Algorithm(
 
 
 _CRC_CYCLES = 2 * PAGE_WORDS + 2
-"""Cycles in which two pages that follow each other closely go into the CRC."""
+"""Cycles that the CRC takes for two pages, of which the second arrives right after the first."""
 
 
 def check_latency(groups: int) -> int:
@@ -30,15 +30,14 @@ def check_latency(groups: int) -> int:
 
 
 class WeightCheck(wiring.Component):
-    """Pages of 4,096 bits folded to 32 by XOR, and CRC-32 over the folded pages
-    (docs/accelerator.md).
+    """CRC-32 over pages of 4,096 bits, each folded to 32 by XOR (docs/accelerator.md, Checks).
 
     Ports: ``words`` (that of group g comes g cycles after the first's); with the first group's
     ``valid`` (a word of weights), ``last`` (the segment's last), or ``check`` (its check word);
-    ``restart`` (a token begins: forget what was under way). ``done`` ``latency`` cycles after a
-    check word, with ``fault``: it does not agree. One word per cycle; never stalls, for pages but
-    the last are as long as the CRC takes, and a check word ends what may follow closely. After
-    reset nothing is under way.
+    ``restart`` (a token begins: drop the segment in progress). ``done`` ``latency`` cycles after a
+    check word, with ``fault``: it does not agree. One word per cycle. Never stalls: every page has
+    at least as many words as the CRC takes cycles for it, except a segment's last, which the check
+    word follows. After reset no segment is in progress.
     """
 
     def __init__(self, design: Design) -> None:
@@ -81,8 +80,8 @@ class WeightCheck(wiring.Component):
             m.d.sync += [page.eq(page ^ fold), words.eq(words + 1)]
             with m.If(ends):
                 m.d.sync += [page.eq(0), words.eq(0)]
-        # A page goes into the CRC byte by byte. The segment's last one may come while another is
-        # under way, and waits.
+        # A page goes into the CRC byte by byte. A segment's last page, which may be short, can
+        # arrive while the page before is still shifted in, and waits.
         left, shifting = Signal(range(PAGE_WORDS + 1)), Signal(CHECK_BITS, reset_less=True)
         waiting, waits = Signal(CHECK_BITS, reset_less=True), Signal()
         idle = left <= 1
@@ -93,7 +92,7 @@ class WeightCheck(wiring.Component):
             m.d.sync += [waiting.eq(whole), waits.eq(1)]
         with m.Elif(idle & (arrived | waits)):
             m.d.sync += [left.eq(PAGE_WORDS), shifting.eq(Mux(waits, waiting, whole)), waits.eq(0)]
-        # The check word, at the latest a cycle behind: so many cycles later the CRC holds every
+        # The check word may come right after the last page: _CRC_CYCLES later the CRC holds every
         # page.
         checked, expected = (
             delay(m, check, _CRC_CYCLES, reset=True),
@@ -102,6 +101,7 @@ class WeightCheck(wiring.Component):
         with m.If(check):
             m.d.sync += expected.eq(fold)
         wrong = Signal(4)
+        # In two cycles: by bytes, then their OR.
         m.d.sync += wrong.eq(
             Cat((expected[n : n + 8] != crc.crc[n : n + 8]) for n in range(0, CHECK_BITS, 8))
         )

@@ -1,9 +1,8 @@
-"""Where weights come from: words in the order of the image."""
+"""Weights from block RAM, in the order of the image."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
@@ -16,15 +15,15 @@ from mmfree.chip.design import Design
 
 
 class BlockSource(wiring.Component):
-    """Weights in block RAM, always available.
+    """Source of weights that is always available, except while it is paused.
 
-    ``pause`` holds them back (for tests of slower sources).
+    Each group of rows has its own memory and address. ``take`` and ``restart`` pass from each group
+    to the next, one cycle later, so that no signal has to reach the block RAMs of more than one
+    group (docs/decisions/0010).
 
-    A memory and an address for each group of rows; orders pass from each group to the next, one
-    cycle later.
-
-    Ports: ``words`` (WeightSource, seen from the source), ``pause``, ``load``. After reset the next
-    word is the first.
+    Ports: ``words`` (WeightSource, seen from the source); ``pause``: withhold words, as a slower
+    source would, for tests; ``load``: write of a part of a word. After reset the next word is the
+    first.
     """
 
     def __init__(self, design: Design, contents: Mapping[str, Sequence[int]] | None = None) -> None:
@@ -47,7 +46,7 @@ class BlockSource(wiring.Component):
         m = Module()
         design = self._design
         take, restart = self.words.take, self.words.restart
-        load: Any = self.load
+        load: wiring.PureInterface = self.load
         parts = design.group_shape.parts
         for group, memory in enumerate(self.weights):
             m.submodules[f"group_{group}"] = memory
@@ -56,8 +55,8 @@ class BlockSource(wiring.Component):
                 m.d.sync += address.eq(0)
             with m.Elif(take):
                 m.d.sync += address.eq(address + 1)
-            # Parts of the groups follow each other. A write takes a cycle from group to group, and
-            # is numbered from each one's first part.
+            # A word's parts are numbered through all groups. A write passes from group to group, a
+            # cycle each, and its part is counted from the first part of the group that it reaches.
             previous, load = load, load_write(design.loaded_shape("weights")).create()
             part, own = Signal.like(load.part, name=f"part_{group}"), Signal(name=f"own_{group}")
             m.d.comb += part.eq(previous.part - (parts if group else 0))
