@@ -1,9 +1,8 @@
-"""Applies each one-line mistake of tests/mutants.toml to a copy of the project, and names the test
-that catches it.
+"""Applies each one-line mistake of tests/mutants.toml to a copy of the project; a test must fail.
 
-    python tools/mutants.py [--only TEXT] [--jobs N]
+    python -m tools.mutants [--only TEXT] [--jobs N]
 
-Exit code 0 only if every mutant was caught.
+Names the test that catches each. Exit code 0 only if every mutant was caught.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import tempfile
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from tqdm import tqdm
 
@@ -26,19 +25,26 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("mmfree", "hdl", "sim", "tests", "docs", "tools")
 FILES = ("pyproject.toml", "README.md", "CONTRIBUTING.md", "Makefile")
 SECONDS = 600
-"""A mutant may make a simulation run for ever; the tests' own limits should end it first."""
+"""Limit for a mutant that makes a simulation run for ever; the tests' own limits are lower."""
 
 
-def load_mutants() -> list[dict[str, Any]]:
+class Mutant(TypedDict):
+    """``before`` becomes ``after`` in a ``file``, and one of the ``tests`` must fail."""
+
+    file: str
+    before: str
+    after: str
+    tests: list[str]
+
+
+def load_mutants() -> list[Mutant]:
     """The entries of tests/mutants.toml."""
-    entries: list[dict[str, Any]] = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())[
-        "mutant"
-    ]
+    entries: list[Mutant] = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())["mutant"]
     return entries
 
 
-def apply(mutant: dict[str, Any], root: Path) -> None:
-    """Exchange the text in ``root``; ValueError if it does not stand there once."""
+def apply(mutant: Mutant, root: Path) -> None:
+    """Exchange the text in ``root``; ValueError if it does not occur exactly once."""
     path = root / mutant["file"]
     text = path.read_text(encoding="utf-8")
     if text.count(mutant["before"]) != 1:
@@ -48,7 +54,7 @@ def apply(mutant: dict[str, Any], root: Path) -> None:
     path.write_text(text.replace(mutant["before"], mutant["after"]), encoding="utf-8")
 
 
-def caught_by(mutant: dict[str, Any]) -> str | None:
+def caught_by(mutant: Mutant) -> str | None:
     """Name of the first test that fails under the mutant; None if none does."""
     with tempfile.TemporaryDirectory(prefix="mmfree-mutant-") as name:
         root = Path(name)

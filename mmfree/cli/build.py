@@ -12,7 +12,7 @@ from mmfree.cli.options import add_design, add_out
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
 from mmfree.files.atomic import refuse_to_overwrite
-from mmfree.tape.reading import read_tape
+from mmfree.tape.reading import open_chip_tape
 
 SUMMARY = "synthesize, place and route the accelerator with a tape in it: a bitstream"
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> Outcome:
     refuse_to_overwrite(options.out, options.force)
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"{options.out}: not a folder")
-    tape = read_tape(options.tape)
+    tape = open_chip_tape(options.tape)
     request = Request(
         tape=tape,
         design=design_for(tape, options.lanes, options.bits),

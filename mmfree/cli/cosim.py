@@ -13,7 +13,7 @@ from mmfree.cli.options import add_design, add_sampling
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
 from mmfree.golden.sampling import temperature_code
-from mmfree.tape.reading import read_tape
+from mmfree.tape.reading import open_chip_tape
 from mmfree.text.tokenizers import tokenizer_from_dict
 
 SUMMARY = "play a tape on the simulated chip and the golden model, and compare every bit"
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
     from sim.cosim.run import Sequence, cosim
 
-    tape = read_tape(options.tape)
+    tape = open_chip_tape(options.tape)
     tokenizer = tokenizer_from_dict(tape.tokenizer)
     if options.tokens < 0:
         raise InputError(f"--tokens must be 0 or more, got {options.tokens}")
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> Outcome:
         stop=options.stop,
     )
     result = cosim(
-        tape,
+        [tape],
         design_for(tape, options.lanes, options.bits),
         [sequence],
         seed=options.seed,

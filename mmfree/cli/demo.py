@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from mmfree.tape.pow2 import Tape, write_tape
 from mmfree.tasks.addition import draw_sums
 from mmfree.text.loading import load_corpus
 from mmfree.text.tokenizers import tokenizer_from_dict
-from mmfree.training.checkpoint import CONFIG_NAME
 from mmfree.training.presets import PRESETS
+from mmfree.training.recipe import CONFIG_NAME
 
 SUMMARY = "train, export, generate the chip, simulate it, and compare: all of it once"
 
@@ -40,10 +40,10 @@ TEXT_PROMPT, TEXT_TOKENS = "The ", 96
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """Something that was asked for: what, whether it held, and the figures."""
+    """Something that was asked for: what, whether it passed, and the figures."""
 
     name: str
-    held: bool
+    passed: bool
     detail: str
 
 
@@ -81,11 +81,11 @@ def run(options: argparse.Namespace) -> Outcome:
     with _stage(f"Verilog of the accelerator: {design.lanes} lanes"):
         description = _write_verilog(design, folder / "verilog", tape)
     with _stage(f"co-simulation: {task.chip_summary}"):
-        result = cosim(tape, design, task.sequences(), profile=True)
+        result = cosim([tape], design, task.sequences(), profile=True)
     checks += [
         Check(
             name="chip equals golden model",
-            held=result.bit_exact,
+            passed=result.bit_exact,
             detail=(
                 f"{result.compared:,} logits and state words of {result.tokens} tokens"
                 if result.bit_exact
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> Outcome:
     ]
     figures = _figures(tape, description, result)
     values = {
-        "checks": [vars(check) for check in checks],
+        "checks": [asdict(check) for check in checks],
         **figures,
         "bit_exact": result.bit_exact,
         "tokens": result.tokens,
@@ -111,7 +111,7 @@ def run(options: argparse.Namespace) -> Outcome:
     with _stage("report"):
         page, _ = write_report(folder)
         _say(str(page))
-    ok = all(check.held for check in checks)
+    ok = all(check.passed for check in checks)
     return Outcome(
         values | {"report": str(page)}, "\n".join(_report(checks, figures, answers, ok)), ok
     )
@@ -147,7 +147,7 @@ class _Addition:
                     f"golden model, {'full-carry' if r.task == 'addition-chains' else 'random'}"
                     " sums"
                 ),
-                held=r.exact == r.examples,
+                passed=r.exact == r.examples,
                 detail=f"{r.exact:,} of {r.examples:,} of {r.digits} digits exact",
             )
             for r in results
@@ -170,7 +170,7 @@ class _Addition:
         )
         total = len(self._sums)
         detail = f"{right} of {total} equal to Python's +, one a full-carry chain"
-        return [Check(name="chip, sums", held=right == total, detail=detail)]
+        return [Check(name="chip, sums", passed=right == total, detail=detail)]
 
     def answers(self, rows: list[list[int]]) -> list[str]:
         """The sums, as people write them."""
@@ -201,7 +201,7 @@ class _Text:
         return [
             Check(
                 name="golden model, text",
-                held=result.bits_per_byte < entropy,
+                passed=result.bits_per_byte < entropy,
                 detail=(
                     f"{result.bits_per_byte:.3f} bits per byte on {result.bytes:,} held-out bytes "
                     f"({entropy:.3f} from the frequencies of bytes alone)"
@@ -221,7 +221,7 @@ class _Text:
         return [
             Check(
                 name="chip, text",
-                held=self._written(rows) == text,
+                passed=self._written(rows) == text,
                 detail=f"{TEXT_TOKENS} bytes, those that the golden model writes by itself",
             )
         ]
@@ -272,7 +272,7 @@ def _report(
     yield from answers
     yield ""
     for check in checks:
-        yield f"{'ok  ' if check.held else 'FAIL'}  {check.name + ':':<34}{check.detail}"
+        yield f"{'ok  ' if check.passed else 'FAIL'}  {check.name + ':':<34}{check.detail}"
     yield ""
     rows = [
         ("parameters", f"{figures['parameters']:,}"),

@@ -16,16 +16,15 @@ import numpy as np
 from mmfree.cli.options import add_lanes, add_model
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
-from mmfree.inference.backends import (
-    BACKENDS,
-    AbsmaxGoldenBackend,
-    Backend,
-    GoldenBackend,
-    PublishedTorchBackend,
-    load_backend,
-)
+from mmfree.inference.backends import BACKENDS, Backend, load_backend
 from mmfree.inference.choices import evaluate_choices, read_questions
-from mmfree.inference.ranges import describe_ranges, measure_ranges, ranges_to_dicts, real_sequences
+from mmfree.inference.ranges import (
+    describe_ranges,
+    measure_ranges,
+    ranged_tape,
+    ranges_to_dicts,
+    real_sequences,
+)
 from mmfree.inference.scoring import (
     TaskResult,
     TextResult,
@@ -115,14 +114,8 @@ def run(options: argparse.Namespace) -> Outcome:
     backends = [
         load_backend(options.model, name, options.lanes) for name in options.backend or [None]
     ]
-    if options.ranges and any(
-        isinstance(backend, AbsmaxGoldenBackend | PublishedTorchBackend) for backend in backends
-    ):
-        raise InputError(
-            f"--ranges: {options.model} is a published checkpoint or its tape; ranges are for"
-            " models trained here"
-        )
-    if options.ranges and not any(isinstance(backend, GoldenBackend) for backend in backends):
+    ranged = [ranged_tape(backend) if options.ranges else None for backend in backends]
+    if options.ranges and not any(ranged):
         raise InputError(f"--ranges: backend {backends[0].name} does not show them; use golden")
     results, lines = [], []
     for backend in backends:
@@ -132,9 +125,9 @@ def run(options: argparse.Namespace) -> Outcome:
     differences = [_difference(results[0], values) for values in results[1:]]
     if differences:
         lines = _table(results, differences)
-    for backend, values in zip(backends, results, strict=True):
-        if options.ranges and isinstance(backend, GoldenBackend):
-            ranges = measure_ranges(backend.tape, real_sequences(backend.tokenizer, options.data))
+    for backend, tape, values in zip(backends, ranged, results, strict=True):
+        if tape is not None:
+            ranges = measure_ranges(tape, real_sequences(backend.tokenizer, options.data))
             values["ranges"] = ranges_to_dicts(ranges)
             lines += ["", *describe_ranges(ranges)]
     values = {"results": results, "differences": differences} if differences else results[0]
@@ -153,9 +146,7 @@ def _difference(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table(results: list[dict[str, Any]], differences: list[dict[str, Any]]) -> list[str]:
-    """A row for each backend, below what was measured, and one for what each differs from the
-    first.
-    """
+    """A row for each backend, after what was measured, and its difference from the first."""
     first = results[0]
     columns = [name for name in _LABELS if name in first]
     if "bytes" in first:

@@ -10,7 +10,7 @@ from mmfree.cli.options import add_out
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
 from mmfree.files.atomic import new_folder, refuse_to_overwrite
-from mmfree.inference.backends import load_tape_or_export
+from mmfree.inference.backends import is_published, load_tape_or_export
 from mmfree.inference.ranges import (
     describe_ranges,
     measure_ranges,
@@ -20,9 +20,8 @@ from mmfree.inference.ranges import (
 )
 from mmfree.interchange.bitnet import write_bitnet
 from mmfree.published.export import export_published
-from mmfree.published.hgrn_bit import model_type
-from mmfree.tape.absmax import AbsmaxTape
 from mmfree.tape.pow2 import write_tape
+from mmfree.tape.reading import AnyTape, open_tape
 from mmfree.text.tokenizers import tokenizer_from_dict
 from mmfree.training.recipe import TRAINING_NAME
 
@@ -74,43 +73,37 @@ def run(options: argparse.Namespace) -> Outcome:
     if options.format != "tape":
         return _export_for_others(options)
     refuse_to_overwrite(options.out, options.force)
-    if model_type(options.checkpoint) is not None:
-        return _export_published(options)
+    if is_published(options.checkpoint):
+        if options.data is not None or options.allow_saturation:
+            raise InputError(
+                "--data and --allow-saturation are for models trained here: a published one is"
+                " exported without playing it"
+            )
+        export_published(options.checkpoint, options.out)
+        return _written(open_tape(options.out), options.out)
     tape = load_tape_or_export(options.checkpoint)
     ranges = measure_ranges(tape, real_sequences(tokenizer_from_dict(tape.tokenizer), options.data))
     if not options.allow_saturation:
         refuse_saturation(ranges)
     write_tape(tape, options.out)
-    values = {"sha256": tape.sha256, "weights": tape.num_ternary_weights, "bytes": len(tape.data)}
-    line = (
-        f"{options.out}: {len(tape.data):,} bytes, {tape.num_ternary_weights:,} ternary weights,"
-        f" sha256 {tape.sha256}"
-    )
-    values |= {"tape": str(options.out), "ranges": ranges_to_dicts(ranges)}
-    return Outcome(values, "\n".join([line, "", *describe_ranges(ranges)]))
+    outcome = _written(tape, options.out)
+    values = outcome.values | {"ranges": ranges_to_dicts(ranges)}
+    return Outcome(values, "\n".join([outcome.text, "", *describe_ranges(ranges)]))
 
 
-def _export_published(options: argparse.Namespace) -> Outcome:
-    """``mmfree export`` of a folder whose config.json has a model_type."""
-    if options.data is not None or options.allow_saturation:
-        raise InputError(
-            "--data and --allow-saturation are for models trained here: a published one is exported"
-            " without playing it"
-        )
-    exported = export_published(options.checkpoint, options.out)
-    tape = AbsmaxTape(options.out)
+def _written(tape: AnyTape, out: Path) -> Outcome:
     bits = 8 * tape.trit_bytes / tape.num_ternary_weights
     values = {
-        "sha256": exported.sha256,
+        "sha256": tape.sha256,
         "weights": tape.num_ternary_weights,
-        "bytes": exported.bytes,
-        "tape": str(options.out),
-        "arithmetic": "absmax",
+        "bytes": tape.num_bytes,
+        "tape": str(out),
+        "arithmetic": tape.arithmetic,
         "bits_per_weight": bits,
     }
     line = (
-        f"{options.out}: {exported.bytes:,} bytes, {tape.num_ternary_weights:,} ternary weights of"
-        f" {bits:.3f} bits, sha256 {exported.sha256}"
+        f"{out}: {tape.num_bytes:,} bytes, {tape.num_ternary_weights:,} ternary weights of"
+        f" {bits:.3f} bits, sha256 {tape.sha256}"
     )
     return Outcome(values, line)
 

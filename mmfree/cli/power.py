@@ -21,7 +21,7 @@ from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, refuse_to_overwrite, write_atomically
 from mmfree.tape.pow2 import Tape
-from mmfree.tape.reading import read_tape
+from mmfree.tape.reading import open_chip_tape
 from mmfree.text.tokenizer import reads_text
 from mmfree.text.tokenizers import tokenizer_from_dict
 
@@ -216,9 +216,9 @@ def _model(options: argparse.Namespace, built: _Build | None) -> tuple[Tape, Des
     if path.is_dir():
         if not (path / "model.tape").is_file():
             raise InputError(f"{path}: no model.tape in it; give a tape or the folder of a demo")
-        tape = read_tape(path / "model.tape")
+        tape = open_chip_tape(path / "model.tape")
     else:
-        tape = read_tape(path)
+        tape = open_chip_tape(path)
     if built is not None:
         if built.tape_sha256 != tape.sha256:
             raise InputError(f"{options.build}: built with another tape than {path}")

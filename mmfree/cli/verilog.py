@@ -11,7 +11,7 @@ from mmfree.cli.options import add_design, add_out
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, refuse_to_overwrite
-from mmfree.tape.reading import read_tape
+from mmfree.tape.reading import open_chip_tape
 
 SUMMARY = "generate the accelerator: Verilog, memory files, design.json"
 
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> Outcome:
                 " (tools/experiments/multiplying.py)"
             )
     else:
-        tape = read_tape(options.source)
+        tape = open_chip_tape(options.source)
         design = design_for(tape, options.lanes, options.bits)
     print("generating, and synthesizing the product units to count their LUTs ...", file=sys.stderr)
     description = write_verilog(design, options.out, tape)

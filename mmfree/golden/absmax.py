@@ -11,7 +11,7 @@ Sections named here are those of docs/arithmetic_absmax.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +25,10 @@ from mmfree.contract.absmax import (
     SIGMOID_FB,
     SIGMOID_STEP_FB,
 )
-from mmfree.golden.pow2 import play_sequence, round_shift
+from mmfree.golden.rounding import Trace, ignore_trace, play_sequence, round_shift
 from mmfree.tape.absmax import AbsmaxSegment, AbsmaxTape, Gain
 
 Wide = NDArray[np.int64]
-Trace = Callable[[str, NDArray[Any]], None]
 
 SATURATION_SITES = ("projection", "residual", "logit")
 
@@ -204,7 +203,7 @@ class AbsmaxGolden:
         self.reset_counters()
 
     @property
-    def logit_fb(self) -> int:
+    def fraction_bits(self) -> int:
         """Fraction bits of the logits."""
         return self.tape.formats.logit_fb
 
@@ -234,9 +233,9 @@ class AbsmaxGolden:
         Returns
         -------
         logits, state
-            int32 [B, vocab_size] with ``logit_fb`` fraction bits, and the new state.
+            int32 [B, vocab_size] with ``fraction_bits``, and the new state.
         """
-        note: Trace = trace if trace is not None else _ignore
+        note: Trace = trace if trace is not None else ignore_trace
         new_state = state.copy()
         x = self.embed(tokens)
         note("embedding", x)
@@ -393,7 +392,3 @@ def _note(note: Trace | None, name: str, **values: NDArray[Any]) -> None:
     if note is not None:
         for label, array in values.items():
             note(f"{name}/{label}", array)
-
-
-def _ignore(name: str, values: NDArray[Any]) -> None:
-    """Trace of nothing."""

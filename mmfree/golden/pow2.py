@@ -1,13 +1,12 @@
 """The golden model: plays a tape in integers (docs/arithmetic.md is its specification; NumPy only).
 
-golden = Golden(read_tape(path))
+golden = Golden(open_chip_tape(path))
 logits = golden.play([30, 4, 17])           # int16 [T, head_size], 9 fraction bits
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +22,10 @@ from mmfree.contract.pow2 import (
     Formats,
     reciprocal_root_table,
 )
+from mmfree.golden.rounding import Trace, ignore_trace, play_sequence, round_shift
 from mmfree.tape.pow2 import Segment, Tape
 
 Ints = NDArray[np.int32]
-Trace = Callable[[str, NDArray[np.int32]], None]
 
 _FLOAT32_EXACT = 1 << 24
 """Integers below this are exact in float32, and so is every partial sum of a product that stays
@@ -35,11 +34,6 @@ below it.
 
 
 _RECIPROCAL_ROOT = reciprocal_root_table().astype(np.int32)
-
-
-def round_shift(p: NDArray[Any], n: NDArray[Any] | int) -> NDArray[Any]:
-    """rnd(p, n) of section 1: p / 2^n, halves up."""
-    return (p + ((1 << np.asarray(n)) >> 1).astype(p.dtype)) >> n
 
 
 def quantize(u: Ints) -> tuple[Ints, Ints]:
@@ -141,6 +135,11 @@ class Golden:
         self.saturations: dict[str, int] = {}
         self.reset_counters()
 
+    @property
+    def fraction_bits(self) -> int:
+        """Fraction bits of the logits."""
+        return self.tape.formats.residual_fb
+
     def reset_counters(self) -> None:
         """Set every saturation counter to 0."""
         self.saturations = dict.fromkeys(SATURATION_SITES, 0)
@@ -169,7 +168,7 @@ class Golden:
         logits, state
             int16 [B, head_size] with 9 fraction bits, and the new state.
         """
-        note: Trace = trace if trace is not None else _ignore
+        note: Trace = trace if trace is not None else ignore_trace
         new_state = state.copy()
         x = self._embedding[tokens]
         note("embedding", x)
@@ -262,19 +261,3 @@ class Golden:
         """Sections 11 and 12: sat_16(rnd(operand * silu, 6))."""
         product = gated_product(operand, silu, self.tape.formats)
         return self._saturate("product", product, INT16_MIN, INT16_MAX)
-
-
-def _ignore(name: str, values: NDArray[np.int32]) -> None:
-    """Trace of nothing."""
-
-
-def play_sequence(
-    golden: Any, tokens: Sequence[int] | NDArray[np.integer], state: Any
-) -> NDArray[Any]:
-    """Logits [T, rows] of one sequence by a golden model's ``step``; no state: from its start."""
-    state = golden.state(1) if state is None else state
-    logits = []
-    for token in tokens:
-        row, state = golden.step(np.array([token]), state)
-        logits.append(row[0])
-    return np.stack(logits)

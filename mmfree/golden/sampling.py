@@ -8,11 +8,22 @@ shift registers.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfree.contract.pow2 import NOISE_INDEX_BITS, TEMPERATURE_FB, TEMPERATURE_MAX, gumbel_table
+from mmfree.contract.pow2 import (
+    DEFAULT_FORMATS,
+    NOISE_INDEX_BITS,
+    TEMPERATURE_FB,
+    TEMPERATURE_MAX,
+    gumbel_table,
+)
 from mmfree.errors import InputError
+
+NOISE_FB = DEFAULT_FORMATS.residual_fb
+"""Fraction bits of the noise: those of the logits of models trained here."""
 
 SEED_MAX = (1 << 64) - 1
 
@@ -86,12 +97,15 @@ class Sampler:
         ) >> TEMPERATURE_FB
         return noise
 
-    def choose(self, logits: NDArray[np.integer], temperature: int) -> int:
-        """Row chosen by the logits of one position, int [rows] with 9 fraction bits.
+    def choose(self, logits: NDArray[Any], temperature: int, fraction_bits: int) -> int:
+        """Row chosen by the logits of one position; the lowest row wins a tie.
 
-        The lowest row wins a tie.
+        ``logits`` [rows] stand for logits / 2^fraction_bits nats, and are compared as they are: the
+        noise, which has NOISE_FB fraction bits, is scaled to theirs.
         """
-        keys = logits.astype(np.int32)
-        if temperature:
-            keys = keys + self.noise(len(keys), temperature)
-        return int(keys.argmax())
+        if not temperature:
+            return int(logits.argmax())
+        noise = self.noise(len(logits), temperature)
+        wide = logits.astype(np.float64) if fraction_bits < NOISE_FB else logits.astype(np.int64)
+        scale = 2.0 ** (fraction_bits - NOISE_FB)
+        return int((wide + (noise * scale).astype(wide.dtype)).argmax())

@@ -22,19 +22,16 @@ from tqdm import tqdm
 
 from mmfree.errors import InputError
 from mmfree.golden.sampling import temperature_code
-from mmfree.inference.backends import Backend, load_backend
+from mmfree.inference.backends import Backend, load_backend, run_in_parts
 from mmfree.inference.generate import generate_rows
-from mmfree.inference.scoring import CHUNK, negative_log_likelihood
-
-LOGITS = 1 << 24
-"""Most logits held at a time."""
+from mmfree.inference.scoring import negative_log_likelihood
 
 GENERATED_TOKENS = 256
 """Tokens of an answer, where a task gives no number."""
 
 
 class Score(NamedTuple):
-    """Log-likelihood in nats of the tokens that count, and whether each was the likeliest."""
+    """Log-likelihood in nats of the tokens that count, and whether each was the most likely."""
 
     log_likelihood: float
     greedy: bool
@@ -43,10 +40,9 @@ class Score(NamedTuple):
 def score_tokens(
     backend: Backend, context: Sequence[Sequence[int]], continuation: Sequence[Sequence[int]]
 ) -> list[Score]:
-    """Score each continuation behind its context, all sequences side by side.
+    """Score each continuation after its context, all sequences side by side.
 
-    Shorter ones are filled up on the right, where nothing they are scored on can see it; logits are
-    kept for ``CHUNK`` positions at a time at most.
+    Shorter ones are filled up on the right, where nothing they are scored on can see it.
 
     Parameters
     ----------
@@ -71,12 +67,9 @@ def score_tokens(
         targets[row, : lengths[row]] = sequence[1:]
         counts[row, len(before) - 1 : lengths[row]] = True
     nats, greedy = np.zeros(shape[0]), np.ones(shape[0], dtype=bool)
-    state = backend.state(shape[0])
-    columns = max(1, min(CHUNK, LOGITS // (shape[0] * backend.tokenizer.head_size)))
-    for start in range(0, shape[1], columns):
-        part = slice(start, start + columns)
-        logits, state = backend.run(ids[:, part], state)
-        nats -= (negative_log_likelihood(logits, targets[:, part]) * counts[:, part]).sum(axis=1)
+    for part, logits, _ in run_in_parts(backend, ids):
+        likelihoods = negative_log_likelihood(logits, targets[:, part], backend.fraction_bits)
+        nats -= (likelihoods * counts[:, part]).sum(axis=1)
         likeliest: NDArray[np.bool_] = logits.argmax(axis=-1) == targets[:, part]
         greedy &= (likeliest | ~counts[:, part]).all(axis=1)
     return [

@@ -1,11 +1,15 @@
-"""Backends: whatever turns token ids into logits.
+"""Backends: whatever turns token ids into logits. Torch is imported only for the two that need it.
 
-Torch is imported only for the two that need it.
+A tape names its arithmetic, and ``ARITHMETICS`` says which golden model and which players that has;
+a player beside the golden model registers in ``PLAYERS`` by its name.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,103 +20,159 @@ from threadpoolctl import threadpool_limits
 from mmfree.errors import InputError
 from mmfree.golden.absmax import AbsmaxGolden
 from mmfree.golden.pow2 import Golden
+from mmfree.golden.rounding import PlaysTokens
 from mmfree.published.export import export_published, read_tokenizer
 from mmfree.published.hgrn_bit import CONFIG_NAME, MODEL_TYPE, model_type, read_config
-from mmfree.tape.absmax import AbsmaxTape
 from mmfree.tape.pow2 import Tape
-from mmfree.tape.reading import is_absmax, read_tape
+from mmfree.tape.reading import AnyTape, open_chip_tape, open_tape
 from mmfree.text.subword import JsonTokenizer, SentencePieceTokenizer
 from mmfree.text.tokenizer import Tokenizer
 from mmfree.text.tokenizers import tokenizer_from_dict
 
+LOGITS = 1 << 24
+"""Most logits held at a time: 64 MB."""
+
 TORCH_BACKENDS = ("float", "fakequant")
-BACKENDS = (*TORCH_BACKENDS, "golden", "rtl")
+
+PLAYERS = {"rtl": "sim.cosim.backend:load"}
+"""Backend -> "module:function" that makes it of a tape and a number of lanes, loaded lazily."""
+
+BACKENDS = (*TORCH_BACKENDS, "golden", *PLAYERS)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What plays the tapes of an arithmetic."""
+
+    golden: Callable[[Any], PlaysTokens[Any]]
+    players: tuple[str, ...]
+
+
+ARITHMETICS = {
+    "pow2": Arithmetic(golden=Golden, players=("golden", "rtl")),
+    "absmax": Arithmetic(golden=AbsmaxGolden, players=("golden",)),
+}
+"""By the name that a tape gives."""
 
 
 class Backend(Protocol):
-    """A model for B independent sequences at a time."""
+    """A model for B independent sequences at a time.
+
+    A logit v stands for v / 2^fraction_bits nats. Backends that play integers yield integers;
+    "float" yields float32 with 0 fraction bits.
+    """
 
     name: str
     tokenizer: Tokenizer
+    fraction_bits: int
 
     def state(self, batch: int) -> Any:
-        """State at the start of a sequence."""
+        """State at the start of a sequence, in whatever form the backend keeps it."""
         ...
 
-    def run(self, ids: NDArray[np.integer], state: Any) -> tuple[NDArray[np.float32], Any]:
-        """Logits in nats [B, T, rows] for ids [B, T], and the state behind them."""
+    def run(self, ids: NDArray[np.integer], state: Any) -> tuple[NDArray[Any], Any]:
+        """Logits [B, T, rows] for ids [B, T], and the state after them."""
         ...
 
 
-class _GoldenBackend:
-    """A golden model on its tape."""
+def run_in_parts(
+    backend: Backend, ids: NDArray[np.integer], *, most_positions: int | None = None
+) -> Iterator[tuple[slice, NDArray[Any], Any]]:
+    """Run ids [B, T] from the start of a sequence, in parts of which memory holds only one.
+
+    Yields the columns of each part, their logits and the state after them. ``most_positions``
+    limits a part further, for a progress bar.
+    """
+    state = backend.state(len(ids))
+    columns = max(1, LOGITS // (len(ids) * backend.tokenizer.head_size))
+    columns = columns if most_positions is None else min(columns, most_positions)
+    for first in range(0, ids.shape[1], columns):
+        part = slice(first, first + columns)
+        logits, state = backend.run(ids[:, part], state)
+        yield part, logits, state
+
+
+class GoldenBackend:
+    """The golden model of a tape's arithmetic.
+
+    Raises
+    ------
+    InputError
+        If the tape has no tokenizer, or one that is not its model's.
+    """
 
     name = "golden"
 
-    def __init__(
-        self, tape: Tape | AbsmaxTape, golden: Golden | AbsmaxGolden, logit_fb: int
-    ) -> None:
-        self.tokenizer = tokenizer_from_dict(tape.tokenizer)
-        self._golden: Any = golden
-        self._head_size, self._logit_fb = tape.config.head_size, logit_fb
+    def __init__(self, tape: AnyTape) -> None:
+        self.tape = tape
+        self.tokenizer = _tokenizer_of(tape)
+        self.golden = ARITHMETICS[tape.arithmetic].golden(tape)
+        self.fraction_bits = self.golden.fraction_bits
+        self._head_size = tape.config.head_size
 
-    def state(self, batch: int) -> Any:
+    def state(self, batch: int) -> NDArray[np.signedinteger[Any]]:
         """Zeros, integers [L, B, d]."""
-        return self._golden.state(batch)
+        zeros: NDArray[np.signedinteger[Any]] = self.golden.state(batch)
+        return zeros
 
-    def run(self, ids: NDArray[np.integer], state: Any) -> tuple[NDArray[np.float32], Any]:
-        """See Backend."""
-        logits = np.empty((*ids.shape, self._head_size), dtype=np.float32)
+    def run(
+        self, ids: NDArray[np.integer], state: NDArray[np.signedinteger[Any]]
+    ) -> tuple[NDArray[np.int32], NDArray[np.signedinteger[Any]]]:
+        """See Backend; logits are int32."""
+        logits = np.empty((*ids.shape, self._head_size), dtype=np.int32)
         # Many small products: with more than one thread BLAS waits more than it computes.
         with threadpool_limits(1, user_api="blas"):
             for position in range(ids.shape[1]):
-                step, state = self._golden.step(ids[:, position], state)
-                logits[:, position] = step
-        return logits * np.float32(2.0**-self._logit_fb), state
+                logits[:, position], state = self.golden.step(ids[:, position], state)
+        return logits, state
 
 
-class GoldenBackend(_GoldenBackend):
-    """The golden model on a tape of a model trained here."""
-
-    def __init__(self, tape: Tape) -> None:
-        self.tape, self.golden = tape, Golden(tape)
-        super().__init__(tape, self.golden, tape.formats.residual_fb)
-
-
-class AbsmaxGoldenBackend(_GoldenBackend):
-    """The golden model on the tape of a published checkpoint."""
-
-    def __init__(self, tape: AbsmaxTape) -> None:
-        if tape.tokenizer.get("kind") == "none":
-            raise InputError(
-                f"{tape.path}: the tape has no tokenizer: put tokenizer.json or tokenizer.model"
-                " into the checkpoint's folder and export it again"
-            )
-        self.tape, self.golden = tape, AbsmaxGolden(tape)
-        try:
-            super().__init__(tape, self.golden, tape.formats.logit_fb)
-        except ValueError as error:
-            raise InputError(f"{tape.path}: {error}") from None
-        _begin_with(self.tokenizer, tape.config.bos_token_id)
-        if self.tokenizer.vocab_size > tape.config.vocab_size:
-            raise InputError(
-                f"{tape.path}: its tokenizer has ids up to {self.tokenizer.vocab_size - 1}, its"
-                f" model {tape.config.vocab_size} words"
-            )
+def _tokenizer_of(tape: AnyTape) -> Tokenizer:
+    """The tokenizer on a tape; InputError names the tape's file, where it has one."""
+    place = f"{tape.path}: " if not isinstance(tape, Tape) else ""
+    if tape.tokenizer.get("kind") == "none":
+        raise InputError(
+            f"{place}the tape has no tokenizer: put tokenizer.json or tokenizer.model into the"
+            " checkpoint's folder and export it again"
+        )
+    try:
+        tokenizer = tokenizer_from_dict(tape.tokenizer)
+    except InputError as error:
+        raise InputError(f"{place}{error}") from None
+    _begin_with(tokenizer, tape.start)
+    if tokenizer.vocab_size > tape.config.vocab_size:
+        raise InputError(
+            f"{place}its tokenizer has ids up to {tokenizer.vocab_size - 1}, its model"
+            f" {tape.config.vocab_size} words"
+        )
+    return tokenizer
 
 
-class _TorchBackend:
-    """A model under torch."""
+def _begin_with(tokenizer: Tokenizer, start: int | None) -> None:
+    """Let sequences begin with what a published checkpoint names."""
+    if isinstance(tokenizer, JsonTokenizer | SentencePieceTokenizer) and start is not None:
+        tokenizer.start = start
 
-    def __init__(self, name: str, model: Any, tokenizer: Tokenizer) -> None:
+
+class TorchBackend:
+    """A model under torch: ``name`` is its mode, "float" or "fakequant"."""
+
+    def __init__(self, name: str, model: Any, tokenizer: Tokenizer, fraction_bits: int = 0) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer
+        self.fraction_bits = fraction_bits
 
     def state(self, batch: int) -> Any:
         """Zeros, a tensor [L, B, d]."""
         return self.model.initial_state(batch)
 
-    def run(self, ids: NDArray[np.integer], state: Any) -> tuple[NDArray[np.float32], Any]:
-        """See Backend."""
+    def run(self, ids: NDArray[np.integer], state: Any) -> tuple[NDArray[Any], Any]:
+        """See Backend; logits are int32 if the arithmetic is that of integers, else float32.
+
+        Raises
+        ------
+        InputError
+            If a logit is not finite.
+        """
         import torch
 
         with torch.no_grad():
@@ -123,43 +183,27 @@ class _TorchBackend:
                 f"backend {self.name}: logits are not finite: weights of the model are too large,"
                 " or damaged"
             )
-        return logits.numpy(), state
+        nats: NDArray[np.float32] = logits.numpy()
+        if not self.fraction_bits:
+            return nats, state
+        # Exact: fake-quantized logits are integers over a power of two.
+        return (nats * np.float32(2.0**self.fraction_bits)).astype(np.int32), state
 
 
-class TorchBackend(_TorchBackend):
-    """A checkpoint under torch, mode "float" or "fakequant"."""
+def load_checkpoint_backend(folder: Path, mode: str) -> TorchBackend:
+    """A checkpoint trained here under torch, mode "float" or "fakequant"."""
+    from mmfree.contract.pow2 import DEFAULT_FORMATS
+    from mmfree.training.checkpoint import load_checkpoint
 
-    def __init__(self, folder: Path, mode: str) -> None:
-        from mmfree.training.checkpoint import load_checkpoint
-
-        checkpoint = load_checkpoint(folder)
-        super().__init__(mode, checkpoint.model, checkpoint.tokenizer)
-
-
-class PublishedTorchBackend(_TorchBackend):
-    """A published checkpoint under torch, in the arithmetic that it was released with.
-
-    Mode "float".
-    """
-
-    def __init__(self, folder: Path, tokenizer: dict[str, Any]) -> None:
-        from mmfree.published.model import load_published
-
-        model = load_published(folder)
-        super().__init__("float", model, tokenizer_from_dict(tokenizer))
-        _begin_with(self.tokenizer, model.config.bos_token_id)
-
-
-def _begin_with(tokenizer: Tokenizer, start: int | None) -> None:
-    """Let sequences begin with what a published checkpoint names."""
-    if isinstance(tokenizer, JsonTokenizer | SentencePieceTokenizer) and start is not None:
-        tokenizer.start = start
+    checkpoint = load_checkpoint(folder)
+    fraction_bits = DEFAULT_FORMATS.residual_fb if mode == "fakequant" else 0
+    return TorchBackend(mode, checkpoint.model, checkpoint.tokenizer, fraction_bits)
 
 
 def load_tape_or_export(path: Path) -> Tape:
-    """The tape at ``path``, or that of the checkpoint folder at ``path``."""
+    """The tape at ``path``, or that of the checkpoint folder at ``path``, for the accelerator."""
     if not path.is_dir():
-        return read_tape(path)
+        return open_chip_tape(path)
     if is_published(path):
         raise InputError(
             f"{path}: a published checkpoint: `mmfree export` makes a tape of it, which only the"
@@ -180,7 +224,7 @@ def is_published(folder: Path) -> bool:
 def _load_published(folder: Path, name: str) -> Backend:
     """The backend ``name`` for a published checkpoint.
 
-    Golden plays a tape that is gone when this returns: nothing of it is read later.
+    "golden" plays a tape that is deleted when this returns: nothing of it is read later.
     """
     config = read_config(folder)
     if name not in ("float", "golden"):
@@ -201,24 +245,55 @@ def _load_published(folder: Path, name: str) -> Backend:
             " folder"
         )
     if name == "float":
-        return PublishedTorchBackend(folder, tokenizer)
+        from mmfree.published.model import load_published
+
+        backend = TorchBackend("float", load_published(folder), tokenizer_from_dict(tokenizer))
+        _begin_with(backend.tokenizer, config.bos_token_id)
+        return backend
     with tempfile.TemporaryDirectory(prefix="mmfree-") as place:
-        tape = Path(place) / "model.tape"
-        export_published(folder, tape, tokenizer=tokenizer)
-        return AbsmaxGoldenBackend(AbsmaxTape(tape))
+        path = Path(place) / "model.tape"
+        export_published(folder, path, tokenizer=tokenizer)
+        return GoldenBackend(open_tape(path))
 
 
-def load_backend(path: Path, name: str | None, lanes: int = 64) -> Backend:
-    """The backend ``name`` for a checkpoint folder or a tape.
-
-    By default fakequant (float for a published one) and golden. ``lanes``: of the simulated chip,
-    for "rtl".
+def play_tape(tape: AnyTape, name: str, lanes: int) -> Backend:
+    """A player of a tape: "golden", or one of ``PLAYERS``.
 
     Raises
     ------
     InputError
-        If a tape is to be played by torch, the name is unknown, or a published checkpoint is to be
-        played by another than float and golden.
+        If the tape's arithmetic does not have that player.
+    """
+    players = ARITHMETICS[tape.arithmetic].players
+    if name not in players:
+        raise InputError(
+            f"a tape of {tape.arithmetic} arithmetic is played by {' or '.join(players)}, not by"
+            f" {name}: the accelerator does not have that arithmetic yet"
+        )
+    if name == "golden":
+        return GoldenBackend(tape)
+    module, _, function = PLAYERS[name].partition(":")
+    backend: Backend = getattr(import_module(module), function)(tape, lanes)
+    return backend
+
+
+def load_backend(path: Path, name: str | None = None, lanes: int = 64) -> Backend:
+    """The backend ``name`` for a checkpoint folder or a tape.
+
+    Parameters
+    ----------
+    path
+        Folder of a checkpoint, trained here or published, or a tape.
+    name
+        Of BACKENDS; None: fakequant for a checkpoint, float for a published one, golden for a tape.
+    lanes
+        Of the simulated chip, for "rtl".
+
+    Raises
+    ------
+    InputError
+        If torch is asked to play a tape, the name is unknown, or nothing of this name plays that
+        arithmetic.
     """
     published = path.is_dir() and is_published(path)
     if name is None:
@@ -227,18 +302,17 @@ def load_backend(path: Path, name: str | None, lanes: int = 64) -> Backend:
         raise InputError(f"--backend must be one of {', '.join(BACKENDS)}, got {name!r}")
     if published:
         return _load_published(path, name)
-    if name == "golden" and is_absmax(path):
-        return AbsmaxGoldenBackend(AbsmaxTape(path))
+    if path.is_dir():
+        if name in TORCH_BACKENDS:
+            return load_checkpoint_backend(path, name)
+        return play_tape(load_tape_or_export(path), name, lanes)
     if name in TORCH_BACKENDS:
-        if not path.is_dir():
-            raise InputError(
-                f"{path}: backend {name} needs the checkpoint folder; a tape is played by golden"
-                " or rtl"
-            )
-        return TorchBackend(path, name)
-    tape = load_tape_or_export(path)
-    if name == "rtl":
-        from sim.cosim.backend import RtlBackend
-
-        return RtlBackend(tape, lanes)
-    return GoldenBackend(tape)
+        raise InputError(
+            f"{path}: backend {name} needs the checkpoint folder; a tape is played by golden or rtl"
+        )
+    tape = open_tape(path)
+    try:
+        return play_tape(tape, name, lanes)
+    except InputError as error:
+        named = str(error).startswith(f"{path}: ")
+        raise InputError(str(error) if named else f"{path}: {error}") from None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mmfree.contract.pow2 import DEFAULT_FORMATS
 from mmfree.errors import InputError
 from mmfree.golden.sampling import Sampler, seed_registers, temperature_code
-from mmfree.inference.backends import Backend
+from mmfree.inference.backends import Backend, run_in_parts
 
 _UNFINISHED = "\ufffd"
 """What decoders make of the first bytes of a character."""
@@ -38,21 +38,28 @@ def generate_rows(
 ) -> Iterator[int]:
     """Rows that the head chooses after the prompt, one by one, each fed back as the next token.
 
-    Ends behind ``stop``.
+    Ends after ``stop``.
     """
     if isinstance(backend, ChoosesItself):
         yield from backend.generate(prompt, tokens, temperature=temperature, seed=seed, stop=stop)
         return
     sampler = Sampler(seed)
-    logits, state = backend.run(np.array([prompt]), backend.state(1))
+    logits, state = _last_position(backend, prompt)
     for position in range(tokens):
-        steps = np.rint(logits[0, -1].astype(np.float64) * 2**DEFAULT_FORMATS.residual_fb)
-        row = sampler.choose(steps.astype(np.int64), temperature)
+        row = sampler.choose(logits, temperature, backend.fraction_bits)
         yield row
         if row == stop:
             return
         if position < tokens - 1:
-            logits, state = backend.run(np.array([[row]]), state)
+            run, state = backend.run(np.array([[row]]), state)
+            logits = run[0, -1]
+
+
+def _last_position(backend: Backend, prompt: list[int]) -> tuple[NDArray[Any], Any]:
+    """Logits [rows] of a prompt's last position, and the state after it."""
+    for _, logits, after in run_in_parts(backend, np.array([prompt])):
+        last, state = logits[0, -1].copy(), after
+    return last, state
 
 
 def generate(
@@ -68,7 +75,7 @@ def generate(
 
     With ``temperature`` above 0 rows are drawn from softmax(logits / temperature)
     (docs/arithmetic.md, 14): the same ones from the same seed, whatever the backend, as long as the
-    logits are equal. Generation ends behind the token ``stop``.
+    logits are equal. Generation ends after the token ``stop``.
 
     Raises
     ------
@@ -90,8 +97,8 @@ def generate(
                 f"--temperature and --stop are for text: a model for {tokenizer.kind} reads out its"
                 " answer"
             )
-        logits, _ = backend.run(np.array([ids]), backend.state(1))
-        rows = [int(row) for row in logits[0].argmax(axis=-1)]
+        parts = (logits[0] for _, logits, _ in run_in_parts(backend, np.array([ids])))
+        rows = [int(row) for part in parts for row in part.argmax(axis=-1)]
         yield tokenizer.decode(rows), rows
         return
     writer = _Writer(tokenizer.decode, ids[1:])

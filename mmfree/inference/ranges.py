@@ -4,7 +4,7 @@ for saturating.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from mmfree.contract.pow2 import INT8_MAX, INT8_MIN, INT16_MAX, INT16_MIN
 from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
+from mmfree.inference.backends import Backend, GoldenBackend
 from mmfree.tape.pow2 import Tape
 from mmfree.tasks.catalog import TASKS
 from mmfree.text.corpus import read_text
@@ -96,6 +97,24 @@ def real_ids(tokenizer: Tokenizer, text: bytes) -> NDArray[np.int64]:
     return streams(tokens[: EXAMPLES * LENGTH], shortest=LENGTH, start=reader.start).ids
 
 
+def ranged_tape(backend: Backend) -> Tape | None:
+    """The tape whose ranges a backend shows, None if it shows none.
+
+    Raises
+    ------
+    InputError
+        If the tape's intermediates have no fixed width.
+    """
+    if not isinstance(backend, GoldenBackend):
+        return None
+    if not isinstance(backend.tape, Tape):
+        raise InputError(
+            f"--ranges: a tape of {backend.tape.arithmetic} arithmetic (a published checkpoint);"
+            " ranges are for models trained here"
+        )
+    return backend.tape
+
+
 def measure_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
     """Play ids [B, T], B sequences from their start, and watch every intermediate.
 
@@ -158,7 +177,7 @@ def describe_ranges(ranges: list[Range]) -> list[str]:
 
 def ranges_to_dicts(ranges: list[Range]) -> list[dict[str, Any]]:
     """Plain JSON types."""
-    return [vars(found) | {"use": found.use} for found in ranges]
+    return [asdict(found) | {"use": found.use} for found in ranges]
 
 
 def real_sequences(tokenizer: Tokenizer, data: Path | None) -> NDArray[np.int64]:

@@ -12,17 +12,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mmfree.errors import InputError
-from mmfree.inference.backends import Backend
+from mmfree.inference.backends import Backend, run_in_parts
 from mmfree.tasks.catalog import TASKS
 from mmfree.text.batch import Batch
 from mmfree.text.tokenizer import text_tokenizer
 from mmfree.text.windows import streams
 
 CHUNK = 256
-"""Most positions played between two updates of the progress bar."""
-
-LOGITS = 1 << 24
-"""Most logits held at a time."""
+"""Most positions between two updates of the progress bar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +113,11 @@ def count_words(text: str) -> int:
 
 def row_nats(backend: Backend, batch: Batch) -> NDArray[np.float64]:
     """-log likelihood of each sequence's scored positions, in nats, [B]."""
-    nats, state = np.zeros(len(batch.ids)), backend.state(len(batch.ids))
-    columns = max(1, min(CHUNK, LOGITS // (len(batch.ids) * backend.tokenizer.head_size)))
-    for ids, targets, mask in _chunks(batch.ids, batch.targets, batch.mask, columns=columns):
-        logits, state = backend.run(ids, state)
-        nats += (negative_log_likelihood(logits, targets) * mask).sum(axis=1)
+    nats = np.zeros(len(batch.ids))
+    for part, logits in _progress(backend, batch.ids):
+        targets, mask = batch.targets[:, part], batch.mask[:, part]
+        likelihoods = negative_log_likelihood(logits, targets, backend.fraction_bits)
+        nats += (likelihoods * mask).sum(axis=1)
     return nats
 
 
@@ -129,10 +126,10 @@ def _exp(nats: float) -> float:
 
 
 def negative_log_likelihood(
-    logits: NDArray[np.float32], targets: NDArray[np.int64]
+    logits: NDArray[Any], targets: NDArray[np.int64], fraction_bits: int
 ) -> NDArray[np.float64]:
-    """-log softmax(logits)[target] in nats, [B, T]."""
-    wide = logits.astype(np.float64)
+    """-log softmax(logits / 2^fraction_bits)[target] in nats, [B, T]."""
+    wide = logits.astype(np.float64) * 2.0**-fraction_bits
     wide -= wide.max(axis=-1, keepdims=True)
     chosen = np.take_along_axis(wide, targets[..., None], axis=-1)[..., 0]
     return np.asarray(np.log(np.exp(wide).sum(axis=-1)) - chosen)
@@ -165,17 +162,16 @@ def evaluate_task(
     if digits < 1 or (examples is not None and examples < 1):
         raise InputError(f"--digits and --examples must be at least 1, got {digits} and {examples}")
     batch = task.draw(np.random.default_rng(seed), digits, examples)
-    rows, state = [], backend.state(len(batch.ids))
-    for (part,) in _chunks(batch.ids):
-        logits, state = backend.run(part, state)
-        rows.append(logits.argmax(axis=-1))
+    rows = [logits.argmax(axis=-1) for _, logits in _progress(backend, batch.ids)]
     exact = batch.num_exact(np.concatenate(rows, axis=1))
     return TaskResult(backend.name, name, digits, len(batch.ids), exact)
 
 
-def _chunks(*arrays: NDArray[Any], columns: int = CHUNK) -> Iterator[tuple[NDArray[Any], ...]]:
-    starts = range(0, arrays[0].shape[1], columns)
-    for start in tqdm(
-        starts, unit="chunk", disable=True if len(starts) == 1 else None, leave=False
-    ):
-        yield tuple(array[:, start : start + columns] for array in arrays)
+def _progress(backend: Backend, ids: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Columns and logits, part by part, under a progress bar if there are several."""
+    total = ids.shape[1]
+    quiet = True if total <= CHUNK else None
+    with tqdm(total=total, unit="position", disable=quiet, leave=False) as bar:
+        for part, logits, _ in run_in_parts(backend, ids, most_positions=CHUNK):
+            yield part, logits
+            bar.update(logits.shape[1])

@@ -33,14 +33,9 @@ from mmfree.published.hgrn_bit import (
     lower_bounds,
     open_checkpoint,
 )
-from mmfree.tape.absmax import (
-    EMBEDDING_FB_RANGE,
-    GAIN_FB_RANGE,
-    TapeWriter,
-    segment_name,
-    write_absmax_tape,
-)
-from mmfree.tape.pow2 import pack_trits
+from mmfree.tape.absmax import EMBEDDING_FB_RANGE, GAIN_FB_RANGE, segment_name, write_absmax_tape
+from mmfree.tape.container import TapeWriter
+from mmfree.tape.trits import pack_trits
 from mmfree.text.tokenizers import tokenizer_from_dict
 
 _ABSMEAN_ONE = 2.0**32
@@ -171,7 +166,7 @@ def _write_segment(
             np.array([fraction_bits, mantissa, exponent], dtype=np.int32),
         )
         writer.write(f"{prefix}/{role}/gain", values)
-        writer.write(f"{prefix}/{role}/trits", np.frombuffer(pack_trits(trits), dtype=np.uint8))
+        writer.write(f"{prefix}/{role}/trits", pack_trits(trits))
         progress.update(2)
 
 

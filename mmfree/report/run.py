@@ -1,13 +1,11 @@
-"""One self-contained HTML page about a run.
-
-How it learned, what it can, what the chip does with it.
-"""
+"""One self-contained HTML page about a run: its training, its accuracy, its chip."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ from mmfree.report.page import html_page, note, table
 from mmfree.report.picture import draw_accelerator
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape
-from mmfree.tape.reading import read_tape
+from mmfree.tape.reading import open_chip_tape
 from mmfree.text.tokenizer import reads_text
 from mmfree.text.tokenizers import tokenizer_from_dict
 
@@ -40,7 +38,7 @@ REPORT_NAME = "report.html"
 RUN_NAME = "demo.json"
 REFERENCE = Path(__file__).parent / "reference" / "accuracy_against_digits.json"
 DIGITS = {10: 200, 30: 200, 100: 200, 300: 50, 1000: 20}
-"""Digits -> full-carry sums that this report asks."""
+"""Digits -> full-carry sums that the report evaluates: fewer where they take longer."""
 
 
 def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
@@ -51,7 +49,7 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
     Raises
     ------
     InputError
-        If the folder holds nothing that a report could be made of.
+        If the folder is neither a demo's nor a checkpoint's.
     """
     out = out or run / REPORT_NAME
     sections = list(_sections(run))
@@ -69,7 +67,7 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
     values: dict[str, Any] = (
         json.loads((run / RUN_NAME).read_text()) if (run / RUN_NAME).is_file() else {}
     )
-    tape = read_tape(run / "model.tape") if (run / "model.tape").is_file() else None
+    tape = open_chip_tape(run / "model.tape") if (run / "model.tape").is_file() else None
     if values:
         yield "What was checked", _checks(values)
     if tape is not None:
@@ -80,7 +78,7 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
             training_curve(rows) + note("Loss of every step, and its running mean (measured)."),
         )
     if rows := _read(checkpoint / "accuracy.csv"):
-        remark = "Share of exact examples along the way, in the chip's arithmetic (measured)."
+        remark = "Share of exact examples during training, in the chip's arithmetic (measured)."
         yield "Learning the rule", followed_accuracy(rows) + note(remark)
     if tape is not None and tape.tokenizer.get("kind") == "addition":
         yield "Accuracy against digits", _digits(tape)
@@ -105,9 +103,8 @@ def _read(path: Path) -> list[Row]:
 
 def _checks(values: dict[str, Any]) -> str:
     lines = "".join(
-        "<tr><td"
-        f' class="{"ok" if check["held"] else "fail"}">{"held" if check["held"] else "FAILED"}</td>'
-        f"<td>{escape(check['name'])}</td><td>{escape(check['detail'])}</td></tr>"
+        f"{_verdict(check['passed'])}<td>{escape(check['name'])}</td>"
+        f"<td>{escape(check['detail'])}</td></tr>"
         for check in values["checks"]
     )
     answers = escape("\n".join(values["answers"]))
@@ -121,6 +118,11 @@ def _checks(values: dict[str, Any]) -> str:
         ]
     )
     return f"<table>{lines}</table>{figures}<pre>{answers}</pre>"
+
+
+def _verdict(passed: bool) -> str:
+    """The first cell of a row of checks."""
+    return f'<tr><td class="{"ok" if passed else "fail"}">{"passed" if passed else "FAILED"}</td>'
 
 
 def _model(tape: Tape) -> str:
@@ -144,13 +146,13 @@ def _model(tape: Tape) -> str:
 def _digits(tape: Tape) -> str:
     backend = GoldenBackend(tape)
     own = [
-        vars(evaluate_task(backend, "addition-chains", digits=digits, examples=examples))
+        asdict(evaluate_task(backend, "addition-chains", digits=digits, examples=examples))
         for digits, examples in DIGITS.items()
     ]
     reference = json.loads(REFERENCE.read_text())
     remark = (
-        "Sums with a carry through all digits, played by the golden model (measured): this model"
-        " now; the reference, three seeds for each gate, beforehand with"
+        "Sums with a carry through all digits, by the golden model (measured): this model now; the"
+        " reference, three seeds for each gate, earlier with"
         " tools/figures/accuracy_against_digits.py. The hard gate can hold a carry bit for bit; a"
         " sigmoid gate mostly leaks."
     )

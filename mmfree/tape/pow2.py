@@ -7,14 +7,12 @@ file is the model's identity.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import struct
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,23 +32,20 @@ from mmfree.contract.pow2 import (
 )
 from mmfree.contract.shape import ModelConfig
 from mmfree.contract.tokenizers import SUBWORD_KINDS
-from mmfree.errors import InputError
 from mmfree.files.atomic import write_atomically
 from mmfree.files.compressed import unpack_text
+from mmfree.tape.container import (
+    Field,
+    TapeError,
+    TapeFile,
+    TapeWriter,
+    canonical_json,
+    manifest_errors,
+)
+from mmfree.tape.trits import num_trit_bytes, pack_trits, unpack_trits
 
-MAGIC = b"MMFTAPE\0"
 VERSION = 1
-ABSMAX_VERSION = 2
-"""Version of the tapes of published checkpoints (``absmax_tape.py``)."""
-
-TRITS_PER_BYTE = 5
-PREFIX = struct.Struct("<8sII")  # magic, version, bytes of the manifest
-DIGEST_BYTES = 32
-_POWERS_OF_3 = np.array([1, 3, 9, 27, 81], dtype=np.uint8)
-
-
-class TapeError(InputError):
-    """A tape file or its contents are not valid."""
+"""Version of the tapes of models trained here."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,6 +70,15 @@ class Matrix:
     def fan_in(self) -> int:
         return int(self.trits.shape[1])
 
+    @property
+    def constants(self) -> dict[str, int | float]:
+        """By name, for people."""
+        return {"multiplier": self.multiplier, "exponent": self.exponent}
+
+    def zeros(self) -> float:
+        """Share of zero weights."""
+        return float(np.mean(self.trits == 0))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segment:
@@ -90,7 +94,11 @@ class Segment:
 
     @property
     def name(self) -> str:
-        return self.kind if self.layer is None else f"layer {self.layer} {self.kind}"
+        return _name(self.kind, self.layer)
+
+
+def _name(kind: str, layer: int | None) -> str:
+    return kind if layer is None else f"layer {layer} {kind}"
 
 
 def segment_shapes(config: ModelConfig) -> Iterator[tuple[str, int | None, int, int]]:
@@ -119,6 +127,8 @@ class Tape:
     sigmoid: NDArray[np.int16]
     silu: NDArray[np.int16]
     formats: Formats = field(default=DEFAULT_FORMATS)
+
+    arithmetic: ClassVar[str] = "pow2"
 
     def __post_init__(self) -> None:
         config = self.config
@@ -178,19 +188,59 @@ class Tape:
                 _check_array(f"{name}: bias", matrix.bias, np.int16, (rows,))
 
     @cached_property
+    def _written(self) -> tuple[bytes, str]:
+        """The file, byte for byte, and its sha256."""
+        file = BytesIO()
+        writer = TapeWriter(
+            file, VERSION, canonical_json(_manifest(self)), tape_fields(self.config)
+        )
+        for name, array in _arrays(self):
+            writer.write(name, array)
+        writer.finish()
+        return file.getvalue(), writer.sha256
+
+    @property
     def data(self) -> bytes:
         """The file, byte for byte."""
-        return _encode(self)
+        return self._written[0]
 
-    @cached_property
+    @property
     def sha256(self) -> str:
         """Identity of the model: sha256 of the whole file, hexadecimal."""
-        return hashlib.sha256(self.data).hexdigest()
+        return self._written[1]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the file."""
+        return len(self.data)
 
     @property
     def num_ternary_weights(self) -> int:
         """Ternary weights read per token, without padding."""
-        return sum(m.trits.size for s in self.segments for m in s.matrices)
+        return self.config.num_ternary_weights
+
+    @property
+    def trit_bytes(self) -> int:
+        """Bytes of all matrices."""
+        return sum(num_trit_bytes(m.rows, m.fan_in) for s in self.segments for m in s.matrices)
+
+    @property
+    def start(self) -> None:
+        """The id that begins a sequence; None: the tokenizer's own."""
+        return None
+
+    def describe_tokenizer(self) -> dict[str, Any]:
+        """The tokenizer for people: what is long is replaced by its length."""
+        return {
+            key: f"{len(value):,} characters"
+            if isinstance(value, str) and len(value) > _LONG
+            else value
+            for key, value in self.tokenizer.items()
+        }
+
+
+_LONG = 80
+"""Characters of a value that people are shown."""
 
 
 def _check_tokenizer_data(data: Any) -> None:
@@ -212,37 +262,37 @@ def _check_array(name: str, array: Any, dtype: Any, shape: tuple[int, ...]) -> N
         raise TapeError(f"{name}: expected {np.dtype(dtype).name} {shape}, got {got}")
 
 
-def pack_trits(trits: NDArray[np.int8]) -> bytes:
-    """Pack trits, row after row, 5 to a byte: sum of (t_j + 1) * 3^j.
-
-    The last byte is filled with zero trits.
-    """
-    flat = trits.ravel()
-    padded = np.zeros(-(-flat.size // TRITS_PER_BYTE) * TRITS_PER_BYTE, dtype=np.int8)
-    padded[: flat.size] = flat
-    digits = (padded + 1).astype(np.uint8).reshape(-1, TRITS_PER_BYTE)
-    return (digits * _POWERS_OF_3).sum(axis=1, dtype=np.uint8).tobytes()
-
-
-def unpack_trits(data: bytes, shape: tuple[int, int]) -> NDArray[np.int8]:
-    """Inverse of pack_trits; TapeError for a byte that is no code or a pad that is not zero."""
-    codes = np.frombuffer(data, dtype=np.uint8)
-    if codes.size and codes.max() > 242:
-        raise TapeError(f"weights: byte {int(codes.max())} is no code of 5 trits (0..242)")
-    digits = codes[:, None] // _POWERS_OF_3 % 3
-    flat = digits.astype(np.int8).ravel() - np.int8(1)
-    count = shape[0] * shape[1]
-    if flat[count:].any():
-        raise TapeError("weights: the padding of a matrix must be zero trits")
-    return flat[:count].reshape(shape)
+def tape_fields(config: ModelConfig) -> Iterator[Field]:
+    """Every array after the manifest, in order (docs/tape.md, version 1)."""
+    yield Field("sigmoid", "<i2", (TABLE_ENTRIES,))
+    yield Field("silu", "<i2", (TABLE_ENTRIES,))
+    shapes = [
+        (_name(kind, layer), kind, rows, n) for kind, layer, rows, n in segment_shapes(config)
+    ]
+    for name, kind, rows, _ in shapes:
+        if "f" in SEGMENT_ROLES[kind]:
+            yield Field(f"{name}/f/bias", "<i2", (rows,))
+    yield Field("embedding", "i1", (config.vocab_size, config.hidden_size))
+    for name, kind, rows, fan_in in shapes:
+        for role in SEGMENT_ROLES[kind]:
+            yield Field(f"{name}/{role}/trits", "u1", (num_trit_bytes(rows, fan_in),))
 
 
-def _trit_bytes(rows: int, fan_in: int) -> int:
-    return -(-rows * fan_in // TRITS_PER_BYTE)
+def _arrays(tape: Tape) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Name and contents of every field."""
+    yield "sigmoid", tape.sigmoid
+    yield "silu", tape.silu
+    matrices = [(f"{s.name}/{m.role}", m) for s in tape.segments for m in s.matrices]
+    for name, matrix in matrices:
+        if matrix.bias is not None:
+            yield f"{name}/bias", matrix.bias
+    yield "embedding", tape.embedding
+    for name, matrix in matrices:
+        yield f"{name}/trits", pack_trits(matrix.trits)
 
 
-def _encode(tape: Tape) -> bytes:
-    manifest = {
+def _manifest(tape: Tape) -> dict[str, Any]:
+    return {
         "config": tape.config.to_dict(),
         "formats": asdict(tape.formats),
         "tokenizer": tape.tokenizer,
@@ -252,53 +302,11 @@ def _encode(tape: Tape) -> bytes:
                 "kind": s.kind,
                 "layer": s.layer,
                 "fan_in": s.fan_in,
-                "matrices": [
-                    {
-                        "role": m.role,
-                        "rows": m.rows,
-                        "multiplier": m.multiplier,
-                        "exponent": m.exponent,
-                    }
-                    for m in s.matrices
-                ],
+                "matrices": [{"role": m.role, "rows": m.rows} | m.constants for m in s.matrices],
             }
             for s in tape.segments
         ],
     }
-    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
-    parts = [PREFIX.pack(MAGIC, VERSION, len(text)), text]
-    parts += [tape.sigmoid.astype("<i2").tobytes(), tape.silu.astype("<i2").tobytes()]
-    matrices = [m for s in tape.segments for m in s.matrices]
-    parts += [m.bias.astype("<i2").tobytes() for m in matrices if m.bias is not None]
-    parts.append(tape.embedding.tobytes())
-    parts += [pack_trits(m.trits) for m in matrices]
-    body = b"".join(parts)
-    return body + hashlib.sha256(body).digest()
-
-
-class _Reader:
-    """Hands out consecutive byte ranges of a tape's body."""
-
-    def __init__(self, body: bytes, offset: int) -> None:
-        self._body, self._offset = body, offset
-
-    def take(self, count: int) -> bytes:
-        part = self._body[self._offset : self._offset + count]
-        if len(part) != count:
-            raise TapeError(
-                f"the manifest asks for more data than there is ({len(self._body)} bytes)"
-            )
-        self._offset += count
-        return part
-
-    def take_array(self, dtype: str, *shape: int) -> NDArray[Any]:
-        count = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        array = np.frombuffer(self.take(count), dtype=dtype).reshape(shape)
-        return array.astype(array.dtype.newbyteorder("="))
-
-    def finish(self) -> None:
-        if left := len(self._body) - self._offset:
-            raise TapeError(f"{left} bytes left over after the last matrix")
 
 
 def decode_tape(data: bytes) -> Tape:
@@ -307,74 +315,52 @@ def decode_tape(data: bytes) -> Tape:
     Raises
     ------
     TapeError
-        If it is no tape, of another version, truncated, altered in any bit, or its contents are not
-        valid.
+        If it is no tape, of another version, truncated, altered in any bit, or its contents are
+        not valid.
     """
-    if len(data) < PREFIX.size or data[: len(MAGIC)] != MAGIC:
-        raise TapeError("not a tape: it does not begin with MMFTAPE")
-    _, version, manifest_bytes = PREFIX.unpack_from(data)
-    if version != VERSION:
-        raise TapeError(
-            f"tape version {version}, but this mmfree reads version {VERSION}: export the model"
-            " again"
-        )
-    body, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
-    if hashlib.sha256(body).digest() != digest:
-        raise TapeError(
-            "checksum mismatch: the tape is truncated or altered; copy or export it again"
-        )
-    try:
-        manifest = json.loads(body[PREFIX.size : PREFIX.size + manifest_bytes])
-        tape = _decode_body(manifest, _Reader(body, PREFIX.size + manifest_bytes))
-    except (KeyError, TypeError, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TapeError(f"manifest is malformed: {type(error).__name__}: {error}") from error
+    file = TapeFile(lambda: BytesIO(data), VERSION)
+    with manifest_errors():
+        tape = _tape_of(file)
     if tape.data != data:
         raise TapeError("not canonical: writing it again gives other bytes")
     return tape
 
 
-def _decode_body(manifest: dict[str, Any], reader: _Reader) -> Tape:
-    try:
-        config = ModelConfig.from_dict(manifest["config"])
-        formats = Formats(**manifest["formats"])
-    except ValueError as error:
-        raise TapeError(f"manifest: {error}") from None
-    sigmoid = reader.take_array("<i2", TABLE_ENTRIES)
-    silu = reader.take_array("<i2", TABLE_ENTRIES)
+def _tape_of(file: TapeFile) -> Tape:
+    manifest = file.manifest
+    config = ModelConfig.from_dict(manifest["config"])
+    formats = Formats(**manifest["formats"])
     shapes = list(segment_shapes(config))
     if [(s["kind"], s["layer"], s["fan_in"]) for s in manifest["segments"]] != [
         (kind, layer, fan_in) for kind, layer, _, fan_in in shapes
     ]:
         raise TapeError("manifest: the segments do not follow from the config")
-    biases = [
-        reader.take_array("<i2", rows) if "f" in SEGMENT_ROLES[kind] else None
-        for kind, _, rows, _ in shapes
-    ]
-    embedding = reader.take_array("i1", config.vocab_size, config.hidden_size)
+    file.place(tape_fields(config))
     segments = []
-    for entry, bias, (kind, layer, rows, fan_in) in zip(
-        manifest["segments"], biases, shapes, strict=True
-    ):
+    for entry, (kind, layer, rows, fan_in) in zip(manifest["segments"], shapes, strict=True):
+        name = _name(kind, layer)
+        roles = [m["role"] for m in entry["matrices"]]
+        if tuple(roles) != SEGMENT_ROLES[kind]:
+            raise TapeError(f"manifest: {name} has matrices {roles}, not {SEGMENT_ROLES[kind]}")
         matrices = tuple(
             Matrix(
                 role=m["role"],
-                trits=unpack_trits(reader.take(_trit_bytes(rows, fan_in)), (rows, fan_in)),
+                trits=unpack_trits(file.array(f"{name}/{m['role']}/trits"), (rows, fan_in)),
                 multiplier=m["multiplier"],
                 exponent=m["exponent"],
-                bias=bias if m["role"] == "f" else None,
+                bias=file.array(f"{name}/f/bias") if m["role"] == "f" else None,
             )
             for m in entry["matrices"]
         )
         segments.append(Segment(kind=kind, layer=layer, matrices=matrices))
-    reader.finish()
     return Tape(
         config=config,
         tokenizer=manifest["tokenizer"],
         segments=tuple(segments),
-        embedding=embedding,
+        embedding=file.array("embedding"),
         embedding_shift=manifest["embedding_shift"],
-        sigmoid=sigmoid,
-        silu=silu,
+        sigmoid=file.array("sigmoid"),
+        silu=file.array("silu"),
         formats=formats,
     )
 

@@ -1,34 +1,52 @@
-"""Opening tapes: which arithmetic a file is in."""
+"""The one door to tapes: opens a file of either version."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
-from mmfree.tape.pow2 import ABSMAX_VERSION, MAGIC, PREFIX, Tape, TapeError, decode_tape
+from mmfree.tape import absmax, pow2
+from mmfree.tape.absmax import AbsmaxTape
+from mmfree.tape.container import TapeError, read_prefix, version_error
+from mmfree.tape.pow2 import Tape, decode_tape
+
+AnyTape: TypeAlias = Tape | AbsmaxTape
+"""A tape of either version. Each names its ``arithmetic``, and has ``config``, ``formats``,
+``tokenizer``, ``segments``, ``sha256`` and sizes; what else it has belongs to its arithmetic."""
 
 
-def is_absmax(path: Path) -> bool:
-    """Whether ``path`` begins like a tape of a published checkpoint."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        prefix = file.read(PREFIX.size)
-    return len(prefix) == PREFIX.size and PREFIX.unpack(prefix)[:2] == (MAGIC, ABSMAX_VERSION)
+def open_tape(path: Path) -> AnyTape:
+    """Read and check a tape file, whatever its arithmetic.
 
-
-def read_tape(path: Path) -> Tape:
-    """Read and check a tape file; TapeError names the file."""
-    if is_absmax(path):
-        raise TapeError(
-            f"{path}: the tape of a published checkpoint (absmax arithmetic), which the accelerator"
-            " does not have yet: `mmfree inspect`, `generate` and `evaluate` take it, with backend"
-            " golden"
-        )
+    Raises
+    ------
+    TapeError
+        If there is no such file, or it is no tape that this mmfree reads; the message names it.
+    """
     try:
-        return decode_tape(path.read_bytes())
+        with path.open("rb") as file:
+            version, _ = read_prefix(file)
+        if version == absmax.VERSION:
+            return AbsmaxTape(path)
+        if version == pow2.VERSION:
+            return decode_tape(path.read_bytes())
+        raise version_error(version, (pow2.VERSION, absmax.VERSION))
     except FileNotFoundError:
         raise TapeError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise TapeError(f"{path}: a folder, not a tape file") from None
     except TapeError as error:
-        raise TapeError(f"{path}: {error}") from error
+        named = str(error).startswith(f"{path}: ")
+        raise TapeError(str(error) if named else f"{path}: {error}") from error
+
+
+def open_chip_tape(path: Path) -> Tape:
+    """A tape that the accelerator plays; TapeError, too, if its arithmetic is another."""
+    tape = open_tape(path)
+    if not isinstance(tape, Tape):
+        raise TapeError(
+            f"{path}: a tape of {tape.arithmetic} arithmetic (a published checkpoint), which the"
+            " accelerator does not have yet: `mmfree inspect`, `generate` and `evaluate` take it,"
+            " with backend golden"
+        )
+    return tape

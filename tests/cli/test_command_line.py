@@ -21,7 +21,7 @@ from mmfree.chip.layout import layout
 from mmfree.cli.main import main
 from mmfree.cli.parser import build_parser
 from mmfree.tape.pow2 import Tape, write_tape
-from mmfree.tape.reading import read_tape
+from mmfree.tape.reading import open_chip_tape
 from mmfree.training.presets import load_run_config
 from tests.support.command_line import error_of, run_json
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT, forget_module, tape_of, trained
@@ -158,8 +158,8 @@ def test_export_and_inspect(
     out = tmp_path / "a.tape"
     values = run_json(capsys, "export", addition, "--out", out)
     assert values["bytes"] == out.stat().st_size
-    assert values["sha256"] == read_tape(out).sha256
-    assert values["weights"] == read_tape(out).num_ternary_weights
+    assert values["sha256"] == open_chip_tape(out).sha256
+    assert values["weights"] == open_chip_tape(out).num_ternary_weights
     inspected = run_json(capsys, "inspect", out)
     assert inspected["sha256"] == values["sha256"]
     assert [s["name"] for s in inspected["segments"]][:2] == ["layer 0 gates", "layer 0 output"]
@@ -230,7 +230,7 @@ def test_verilog_of_a_tape_and_of_its_limits(
 ) -> None:
     values = run_json(capsys, "verilog", tape, "--out", tmp_path / "a", "--lanes", 16)
     assert values["multipliers"] == 0
-    assert values["tape_sha256"] == read_tape(tape).sha256
+    assert values["tape_sha256"] == open_chip_tape(tape).sha256
     limits = tmp_path / "limits.json"
     limits.write_text(json.dumps(values["design"]))
     run_json(capsys, "verilog", limits, "--out", tmp_path / "b")
@@ -289,7 +289,7 @@ def test_build(
     assert (request.design.lanes, request.design.weight_code, request.tape.sha256) == (
         16,
         "1.6",
-        read_tape(tape).sha256,
+        open_chip_tape(tape).sha256,
     )
     assert main([*map(str, arguments), "--out", str(tmp_path / "out")]) == 0
     output = capsys.readouterr().out
@@ -321,7 +321,7 @@ def test_cosim(tape: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert values["bit_exact"] is True
     assert values["tokens"] == 7
     assert values["compared"] == 7 * (10 + 2 * 20)
-    weights = read_tape(tape).num_ternary_weights
+    weights = open_chip_tape(tape).num_ternary_weights
     assert values["weights_per_token"] == weights
     assert values["lane_utilization"] == pytest.approx(weights / (16 * values["cycles_per_token"]))
     assert values["simulated_hz"] > 0

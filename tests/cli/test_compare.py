@@ -88,6 +88,17 @@ def test_a_finished_comparison_is_read_again_and_a_cut_one_goes_on(
     assert main([*arguments, "--force"]) == 0
     text = capsys.readouterr().out
     assert "difference:" in text
+    result = next((tmp_path / "out").glob("*/result.json"))
+    for damaged in (
+        b"[]",
+        b"{}",
+        result.read_bytes().replace(b'"parameters": ', b'"parameters": 0.'),
+    ):
+        kept = result.read_bytes()
+        result.write_bytes(damaged)
+        assert main([*arguments, "--force"]) == 2
+        assert f"{result}: must be the result of a run" in capsys.readouterr().err
+        result.write_bytes(kept)
     assert "the best rate is the outermost one tried" in text
     (tmp_path / "data.txt").write_text("another text, again and again. " * 100)
     assert main([*arguments, "--force"]) == 2
@@ -141,9 +152,9 @@ def test_only_text_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (("--rates", "-1"), "learning_rate must be a positive number, got -1"),
         (("--rates", "1e-2", "0.010000000001"), "a rate of matmul-free is given twice: 0.01 0.01"),
         (("--baseline-rates", "1e-2", "2e-2", "1e-2"), "a rate of transformer is given twice"),
-        (("--seed", "-3"), "--seed must be 0 or more, got -3"),
+        (("--seed", "-3"), "--seed must be in 0..9223372036854775804, got -3"),
     ):
-        config = "text" if extra and extra[0].endswith("rates") else str(tmp_path / "config.json")
+        config = "text" if extra else str(tmp_path / "config.json")
         assert main(["compare", config, "--out", str(tmp_path / "out"), *extra]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / METRICS_NAME).exists()

@@ -205,7 +205,7 @@ def test_whole_models_play_as_float64_does(seed: int, tmp_path: Path) -> None:
     Most positions are equal within 1e-4.
     """
     m = model(tmp_path, Shape(), seed)
-    logits = m.golden.play(m.ids) * 2.0**-m.golden.logit_fb
+    logits = m.golden.play(m.ids) * 2.0**-m.golden.fraction_bits
     expected = m.reading.play(m.ids)
     error = np.sqrt(((logits - expected) ** 2).mean() / (expected**2).mean())
     assert error < 0.01
@@ -232,7 +232,7 @@ WRONG: dict[str, Callable[[FloatReading], None]] = {
 def test_the_comparison_notices_a_wrong_formula(name: str, tmp_path: Path) -> None:
     """What a reader could get wrong moves the logits far beyond the tolerance."""
     m = model(tmp_path, Shape())
-    logits = m.golden.play(m.ids[:8]) * 2.0**-m.golden.logit_fb
+    logits = m.golden.play(m.ids[:8]) * 2.0**-m.golden.fraction_bits
     WRONG[name](m.reading)
     expected = m.reading.play(m.ids[:8])
     assert np.sqrt(((logits - expected) ** 2).mean() / (expected**2).mean()) > 0.02
@@ -241,7 +241,7 @@ def test_the_comparison_notices_a_wrong_formula(name: str, tmp_path: Path) -> No
 def test_both_epsilons_are_felt_where_the_gains_are_small(tmp_path: Path) -> None:
     """Elsewhere the second norm hides them: their product is 1e-12."""
     m = model(tmp_path, Shape(), quiet=True, rms_norm_eps=1.0)
-    logits = m.golden.play(m.ids) * 2.0**-m.golden.logit_fb
+    logits = m.golden.play(m.ids) * 2.0**-m.golden.fraction_bits
 
     def error() -> float:
         expected = m.reading.play(m.ids)

@@ -120,7 +120,7 @@ def test_the_tail_is_as_long_as_it_should_be() -> None:
 
 def test_temperature_zero_takes_the_largest_logit_and_draws_nothing() -> None:
     sampler = Sampler(3)
-    assert sampler.choose(np.array([5, 9, 9, -3]), 0) == 1
+    assert sampler.choose(np.array([5, 9, 9, -3]), 0, 9) == 1
     assert sampler.words(2).tolist() == Sampler(3).words(2).tolist()
 
 
@@ -145,3 +145,17 @@ def test_seeds_out_of_range_are_refused(seed: int) -> None:
 
 def test_registers_are_never_zero() -> None:
     assert all(min(seed_registers(seed)) > 0 for seed in range(1000))
+
+
+def test_noise_is_scaled_to_the_logits() -> None:
+    """The same nats are drawn alike, with whatever fraction bits, as integers or as floats."""
+    logits = np.random.default_rng(5).integers(-2000, 2000, 300)
+    scaled = {9: logits, 16: logits << 7, 0: logits.astype(np.float32) / 512}
+    draws = {bits: [_choose(scaled[bits], bits, seed) for seed in range(50)] for bits in scaled}
+    assert draws[16] == draws[9]
+    assert draws[0] == draws[9]
+    assert len(set(draws[9])) > 5
+
+
+def _choose(logits: np.ndarray, fraction_bits: int, seed: int) -> int:
+    return Sampler(seed).choose(logits, 128, fraction_bits)

@@ -55,7 +55,7 @@ def log_likelihood(backend: Backend, text: str, scored: int) -> tuple[float, boo
     for position, (now, then) in enumerate(pairwise(ids)):
         logits, state = backend.run(np.array([[now]]), state)
         if position >= len(ids) - 1 - scored:
-            wide = logits[0, 0].astype(np.float64)
+            wide = logits[0, 0].astype(np.float64) * 2.0**-backend.fraction_bits
             total += wide[then] - wide.max() - math.log(np.exp(wide - wide.max()).sum())
             greedy &= bool(wide.argmax() == then)
     return total, greedy

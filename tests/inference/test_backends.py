@@ -9,7 +9,7 @@ import pytest
 
 from mmfree.contract.pow2 import GATES
 from mmfree.errors import InputError
-from mmfree.inference.backends import GoldenBackend, TorchBackend, load_backend
+from mmfree.inference.backends import GoldenBackend, load_backend
 from mmfree.tape.pow2 import write_tape
 from mmfree.tasks.addition import draw_sums, sum_ids
 from mmfree.text.loading import load_corpus
@@ -36,11 +36,14 @@ def test_every_logit_of_fakequant_equals_golden(
     assert (golden.name, fakequant.name) == ("golden", "fakequant")
     expected, _ = golden.run(ids, golden.state(len(ids)))
     logits, _ = fakequant.run(ids, fakequant.state(len(ids)))
+    assert fakequant.fraction_bits == golden.fraction_bits == 9
+    assert logits.dtype == expected.dtype == np.int32
     assert np.array_equal(logits, expected)
-    floating = TorchBackend(folder, "float")
-    logits, _ = floating.run(ids, floating.state(len(ids)))
-    assert not np.array_equal(logits, expected)
-    assert np.abs(logits - expected).mean() < 1.0
+    floating = load_backend(folder, "float")
+    nats, _ = floating.run(ids, floating.state(len(ids)))
+    assert (nats.dtype, floating.fraction_bits) == (np.float32, 0)
+    assert not np.array_equal(nats, expected * 2.0**-9)
+    assert np.abs(nats - expected * 2.0**-9).mean() < 1.0
 
 
 @pytest.mark.parametrize("name", ["float", "fakequant", "golden"])

@@ -21,6 +21,7 @@ class Successor:
     """A backend whose next token depends on the last one: a table of logits."""
 
     name = "successor"
+    fraction_bits = 0
 
     def __init__(self, tokenizer: TextTokenizer, seed: int) -> None:
         self.tokenizer = tokenizer

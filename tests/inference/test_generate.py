@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 
 from mmfree.errors import InputError
-from mmfree.inference.backends import GoldenBackend
-from mmfree.inference.generate import generate
+from mmfree.inference.backends import LOGITS, GoldenBackend
+from mmfree.inference.generate import generate, generate_rows
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
 from tests.support.subwords import bpe, pieces
@@ -45,6 +46,7 @@ class Scripted:
     """A backend that wants to say ``rows``, whatever it is told."""
 
     name = "scripted"
+    fraction_bits = 0
 
     def __init__(self, tokenizer: TextTokenizer, rows: list[int]) -> None:
         self.tokenizer, self._rows = tokenizer, rows
@@ -119,3 +121,50 @@ def test_a_model_that_reads_out_its_answer_is_not_sampled(tmp_path: Path) -> Non
         InputError, match="--temperature and --stop are for text: a model for addition"
     ):
         list(generate(backend, "1+1", 1, temperature=1.0))
+
+
+class Words:
+    """A backend of 32,000 words that keeps only a count, and notes how much it was asked for."""
+
+    name, fraction_bits = "words", 16
+
+    def __init__(self) -> None:
+        self.tokenizer = ByteTokenizer()
+        self.tokenizer.head_size = 32_000
+        self.most_logits = self.positions = 0
+
+    def state(self, batch: int) -> int:
+        return 0
+
+    def run(self, ids: np.ndarray, state: int) -> tuple[np.ndarray, int]:
+        self.positions += ids.shape[1]
+        logits = np.zeros((*ids.shape, self.tokenizer.head_size), dtype=np.int32)
+        self.most_logits = max(self.most_logits, logits.size)
+        logits[0, -1, state + ids.shape[1]] = 1
+        return logits, state + ids.shape[1]
+
+
+def test_a_long_prompt_needs_no_more_memory_than_a_short_one() -> None:
+    backend = Words()
+    tracemalloc.start()
+    rows = list(generate_rows(backend, [1] * 10_000, 2, temperature=0, seed=0, stop=None))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows == [10_000, 10_001], "the whole prompt was read, once"
+    assert backend.most_logits <= LOGITS
+    assert peak < 3 * 4 * LOGITS, "1.3 GB are the logits of all positions"
+
+
+@pytest.mark.parametrize("fraction_bits", [9, 16])
+def test_greedy_generation_takes_the_largest_of_the_backends_own_logits(fraction_bits: int) -> None:
+    """A difference of 40 / 65,536 nats is lost where logits are rounded to 9 fraction bits."""
+
+    class Close(Scripted):
+        def run(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+            logits = np.full((*ids.shape, 256), -1000, dtype=np.int32)
+            logits[..., 7], logits[..., 200] = 64_000, 64_040
+            return logits, state
+
+    backend = Close(ByteTokenizer(), [])
+    backend.fraction_bits = fraction_bits
+    assert list(generate_rows(backend, [0], 2, temperature=0, seed=0, stop=None)) == [200, 200]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mmfree.inference.backends
 import mmfree.inference.scoring
 from mmfree.errors import InputError
 from mmfree.inference.scoring import count_words, evaluate_task, evaluate_text
@@ -25,6 +26,7 @@ class Table:
     """A backend that gives the same logits at every position."""
 
     name = "table"
+    fraction_bits = 0
     tokenizer = ByteTokenizer()
 
     def __init__(self, logits: np.ndarray) -> None:
@@ -44,6 +46,7 @@ class Adder:
     """
 
     name = "adder"
+    fraction_bits = 0
     tokenizer = AdditionTokenizer()
 
     def __init__(self, limit: int) -> None:
@@ -112,7 +115,7 @@ def test_a_large_vocabulary_is_played_in_smaller_chunks(monkeypatch: pytest.Monk
     whole = evaluate_text(Watched(logits), text).bits_per_byte
     assert max(widths) == mmfree.inference.scoring.CHUNK
     widths.clear()
-    monkeypatch.setattr(mmfree.inference.scoring, "LOGITS", 2 * 256 * 7)
+    monkeypatch.setattr(mmfree.inference.backends, "LOGITS", 2 * 256 * 7)
     assert evaluate_text(Watched(logits), text).bits_per_byte == pytest.approx(whole, rel=1e-12)
     assert max(widths) == 7
 

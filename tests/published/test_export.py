@@ -14,7 +14,7 @@ import torch
 
 from mmfree.errors import InputError
 from mmfree.files.compressed import LARGEST_BYTES
-from mmfree.inference.backends import AbsmaxGoldenBackend
+from mmfree.inference.backends import GoldenBackend
 from mmfree.published.export import (
     export_published,
     matrix_constant,
@@ -104,7 +104,7 @@ def test_shards_make_no_difference(tmp_path: Path) -> None:
     assert [exported(tmp_path / str(n), tensors, n).sha256 for n in (2, 5)] == [one.sha256] * 2
     written = export_published(tmp_path / "one" / "c", tmp_path / "again.tape")
     assert written.sha256 == one.sha256
-    assert written.bytes == one.bytes == (tmp_path / "again.tape").stat().st_size
+    assert written.bytes == one.num_bytes == (tmp_path / "again.tape").stat().st_size
 
 
 def test_rows_of_very_different_size_keep_their_precision(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_a_tape_whose_tokenizer_has_more_ids_than_its_model_is_refused(tmp_path:
             rf" {SHAPE.vocab_size} words"
         ),
     ):
-        AbsmaxGoldenBackend(AbsmaxTape(tmp_path / "a.tape"))
+        GoldenBackend(AbsmaxTape(tmp_path / "a.tape"))
 
 
 def test_sequences_begin_as_the_checkpoint_says(tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_sequences_begin_as_the_checkpoint_says(tmp_path: Path) -> None:
         write_checkpoint(tmp_path, SHAPE, checkpoint_tensors(SHAPE), **changes)
         export_published(tmp_path, tmp_path / f"{name}.tape")
         starts.append(
-            AbsmaxGoldenBackend(AbsmaxTape(tmp_path / f"{name}.tape")).tokenizer.encode("word3")[0]
+            GoldenBackend(AbsmaxTape(tmp_path / f"{name}.tape")).tokenizer.encode("word3")[0]
         )
     assert starts == [
         1,

@@ -1,16 +1,14 @@
-"""The claim itself.
+"""The same accelerator with ternary lanes, and with int8 lanes that multiply: cells and energy.
 
-The same accelerator with ternary lanes, and with int8 lanes that multiply in LUTs or in DSP blocks.
-Same tape sizes, lanes, clock and cycles but for the array's own latency.
+    python -m tools.experiments.multiplying runs/addition/model.tape --lanes 64 --clock 100
 
-    python tools/experiments/multiplying.py runs/addition/model.tape --lanes 64 --clock 100
-
-Estimated: cells by Yosys, activity simulated (zero-delay), energies of sim/technology. Weights of
-the int8 chips are drawn from the normal distribution whose absmean quantization has the tape's
-signs; requantization is moved by as many bits as they are larger. None is routed: that all reach
-the same clock favours the multipliers. Yosys leaves the DSP blocks' own registers and adders
-unused: ``dsp_joules``, their operations alone, is the floor of an array that used them for
-everything.
+Same tape sizes, lanes, clock, and cycles but for the array's own latency. Multiplications are made
+in LUTs, or in DSP blocks. Estimated: cells by Yosys, activity simulated (zero-delay), energies of
+sim/power/technology. Weights of the int8 chips are drawn from the normal distribution whose absmean
+quantization has the tape's signs; requantization is moved by as many bits as they are larger. None
+is routed: that all reach the same clock favours the multipliers. Yosys leaves the DSP blocks' own
+registers and adders unused: ``dsp_joules``, their operations alone, is the lower bound of an array
+that used them for everything.
 """
 
 from __future__ import annotations
@@ -20,7 +18,6 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +30,7 @@ from mmfree.chip.image import Image
 from mmfree.chip.layout import arrange_weights, layout
 from mmfree.chip.weight_codes import MULTIPLYING_CODES
 from mmfree.tape.pow2 import Tape
-from mmfree.tape.reading import read_tape
+from mmfree.tape.reading import open_chip_tape
 from sim.power.activity import Activity, measure_activity
 from sim.power.coefficients import load_part
 from sim.power.estimate import Interval, Load, estimate
@@ -90,7 +87,7 @@ def array_of(design: Design) -> ArrayOf:
 
 def compare(
     tape: Tape, lanes: int, part_name: str, clock_hz: float, tokens: int
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """One entry for each kind of lane."""
     part = load_part(part_name)
     prompt = np.random.default_rng(0).integers(0, tape.config.vocab_size, tokens).tolist()
@@ -150,7 +147,7 @@ def main() -> None:
     parser.add_argument("--clock", type=float, default=100, metavar="MHZ")
     parser.add_argument("--tokens", type=int, default=20, metavar="N", help="random ones")
     options = parser.parse_args()
-    tape = read_tape(options.tape)
+    tape = open_chip_tape(options.tape)
     result = {
         "label": "estimated",
         "part": options.part,

@@ -1,6 +1,6 @@
 """The array that the ternary one is compared with: int8 weights, multiplied.
 
-In no accelerator but those of ``tools/experiments/multiplying.py``.
+Only the accelerators of ``tools/experiments/multiplying.py`` have it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ PRODUCT_LATENCY = product_latency(signed(8))
 
 
 def multiplying_latency(columns: int) -> int:
-    """Cycles from a tile to the first group's sums.
-
-    Products, a level of the tree each, the accumulator.
-    """
+    """Cycles from a tile to the first group's sums: products, levels of the tree, accumulator."""
     return PRODUCT_LATENCY + (columns - 1).bit_length() + 1
 
 
@@ -74,7 +71,7 @@ class MultiplyingArray(wiring.Component):
             m.submodules += product
             m.d.comb += [product.a.eq(x), product.b.eq(w)]
             return product.o[:16].as_signed()
-        # Registers before, behind and between, as a DSP block has them.
+        # Registers before, after and between, as a DSP block has them.
         o = Signal(signed(16), reset_less=True)
         m.d.sync += o.eq(delay(m, x, 1) * delay(m, w, 1))
         result: Value = delay(m, o, PRODUCT_LATENCY - 2)

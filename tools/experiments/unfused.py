@@ -1,11 +1,10 @@
-"""The MatMul-free model as it is written first.
+"""The MatMul-free model without fused operations, which the fused ones are measured against.
 
-The same quantizers at the same places, one operation of autograd after another.
-
-What the fused operations of ``mmfree.models.bitlinear``, ``mmfree.models.matmul_free`` and
-``mmfree.models.scan`` are measured against (tools/measure/training_speed.py). Each BitLinear
-normalizes and quantizes its input anew, as separate layers do; norm and scale are floats instead of
-tables, so values agree with the fused model to rounding.
+The same quantizers at the same places, as one operation of autograd after another: what the fused
+operations of ``mmfree.models.bitlinear``, ``mmfree.models.matmul_free`` and ``mmfree.models.scan``
+replace (tools/measure/training_speed.py compares). Each BitLinear normalizes and quantizes its
+input again, as separate layers do; norm and scale are floats instead of tables, so values agree
+with the fused model to rounding.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from mmfree.models.quantize import power_of_two, quantize_ternary, round_half_up
 from mmfree.models.scan import naive_scan
 
 _EPS = 1e-12
+"""Keeps the root finite for an input of zeros."""
 
 
 def _linear(u_TBn: Tensor, matrix: BitLinear) -> Tensor:

@@ -1,12 +1,10 @@
-"""What zero weights save.
+"""What zero weights save: toggles of the array and of the whole chip against the share of zeros.
 
-Toggles of the array and of the whole chip against the share of zeros, on the same tokens.
+    python -m tools.experiments.zeros a.tape --lanes 64 [--shares 0.1 0.3 0.5 0.7 0.9]
 
-    python tools/experiments/zeros.py a.tape --lanes 64 [--shares 0.1 0.3 0.5 0.7 0.9]
-
-Simulated (zero-delay). The tape's weights are drawn anew with each share of zeros, signs even; all
-else stays. A lane with weight 0 adds nothing: its operand ends in the adder's own gate, and only
-the sum of its neighbours passes.
+Simulated (zero-delay), on the same tokens. The tape's weights are drawn again with each share of
+zeros, with as many +1 as -1; all else stays. A lane with weight 0 adds nothing: its operand ends in
+the adder's own gate, and only the sum of its neighbours passes.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +20,7 @@ from hdl.toolchain.cost import segment_cycles
 from hdl.toolchain.families import Area, area_by_block
 from mmfree.chip.design import Design, design_for
 from mmfree.tape.pow2 import Tape
-from mmfree.tape.reading import read_tape
+from mmfree.tape.reading import open_chip_tape
 from sim.power.activity import measure_activity
 from sim.power.coefficients import Part, load_part
 from sim.power.estimate import Load, estimate
@@ -56,7 +53,7 @@ def measure(
     clock_hz: float,
     share: float,
     tokens: int,
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Toggles per lane and tile of the array, and energy per token, at a share of zeros."""
     other = with_zeros(tape, share)
     prompt = np.random.default_rng(0).integers(0, tape.config.vocab_size, tokens).tolist()
@@ -89,7 +86,7 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=int, default=20, metavar="N", help="random ones")
     options = parser.parse_args()
-    tape = read_tape(options.tape)
+    tape = open_chip_tape(options.tape)
     design, part = design_for(tape, options.lanes), load_part(options.part)
     areas = area_by_block(design, part.family)
     rows = [

@@ -1,8 +1,9 @@
-"""Addition modulo 97, with and without weight decay.
+"""Addition modulo 97, with and without weight decay: accuracy during training, then every pair.
 
-Accuracy along the way, and every pair on the golden model; docs/figures/grokking.{json,svg}.
+    python -m tools.figures.grokking
 
-python tools/figures/grokking.py        # trains two models, about 3 minutes
+Trains two models (about 3 minutes), evaluates all pairs on the golden model, and writes
+docs/figures/grokking.json and grokking.svg.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -27,8 +28,20 @@ from mmfree.training.train import train
 FIGURES = Path(__file__).parents[2] / "docs" / "figures"
 
 
-def measure(folder: Path, weight_decay: float) -> dict[str, Any]:
-    """Train (where the model is missing), and play all 9,409 pairs."""
+class Outcome(TypedDict):
+    """A model: [exact, all] pairs by part, and its curve, [step, training, held-out] accuracy each.
+
+    ``largest_gap``: of the curve's two accuracies.
+    """
+
+    weight_decay: float
+    exact_pairs: dict[str, list[int]]
+    largest_gap: float
+    curve: list[list[float]]
+
+
+def measure(folder: Path, weight_decay: float) -> Outcome:
+    """Train (where the model is missing), and evaluate all 9,409 pairs."""
     config = modular_addition()
     config = replace(config, recipe=replace(config.recipe, weight_decay=weight_decay))
     if not (folder / MODEL_NAME).exists():
@@ -42,10 +55,10 @@ def measure(folder: Path, weight_decay: float) -> dict[str, Any]:
         logits, _ = backend.run(batch.ids, backend.state(len(batch.ids)))
         exact[name] = [batch.num_exact(np.argmax(logits, axis=-1)), len(pairs)]
     gap = max(row[1] - row[2] for row in curve)
-    return {"weight_decay": weight_decay, "exact_pairs": exact, "largest_gap": gap, "curve": curve}
+    return Outcome(weight_decay=weight_decay, exact_pairs=exact, largest_gap=gap, curve=curve)
 
 
-def plot(results: list[dict[str, Any]], path: Path) -> None:
+def plot(results: list[Outcome], path: Path) -> None:
     """A panel for each model."""
     matplotlib.use("svg")
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "mmfree", "font.size": 10})

@@ -1,21 +1,21 @@
 """How the accelerator scales: lanes against hidden size.
 
-Writes docs/figures/scaling.json and scaling.svg.
+    python -m tools.figures.scaling
 
-    python tools/figures/scaling.py
-
-Cycles are exact (hdl/toolchain/cost.py equals the chip's counters); LUTs are estimates by
-regression over syntheses, without memories for weights and embedding; clocks are post-route results
-where there are any.
+Writes docs/figures/scaling.json and scaling.svg. Cycles are exact (hdl/toolchain/cost.py equals the
+chip's counters); LUTs are estimates by regression over syntheses, without memories for weights and
+embedding; clocks are post-route results where there are any.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -33,6 +33,21 @@ LAYERS, VOCABULARY = 4, 512
 COLORS = ("#94a3b8", "#7c3aed", "#c8553d", "#d97706", "#0b6e4f", "#0ea5e9", "#111827")
 
 
+class Row(TypedDict):
+    """A design: its sizes, and what it takes and gives."""
+
+    hidden_size: int
+    lanes: int
+    rows: int
+    columns: int
+    post_width: int
+    lane_utilization: float
+    luts_per_lane: float
+    flip_flops_per_lane: float
+    clock_hz: float
+    weights_per_second_per_lut: int
+
+
 def model(width: int) -> ModelConfig:
     """A model of a hidden size, its intermediate size as in the published ones."""
     return ModelConfig(
@@ -45,7 +60,7 @@ def model(width: int) -> ModelConfig:
     )
 
 
-def study() -> list[dict[str, Any]]:
+def study() -> list[Row]:
     """A row for every width and lane count."""
     rows = []
     for width in tqdm(WIDTHS, disable=None):
@@ -58,37 +73,40 @@ def study() -> list[dict[str, Any]]:
             utilization = lane_utilization(config, design)
             clock = clock_hz(lanes)
             rows.append(
-                {
-                    "hidden_size": width,
-                    "lanes": lanes,
-                    "rows": design.rows,
-                    "columns": design.columns,
-                    "post_width": design.post_width,
-                    "lane_utilization": round(utilization, 4),
-                    "luts_per_lane": round(taken.luts / lanes, 1),
-                    "flip_flops_per_lane": round(taken.flip_flops / lanes, 1),
-                    "clock_hz": clock,
-                    "weights_per_second_per_lut": round(lanes * utilization * clock / taken.luts),
-                }
+                Row(
+                    hidden_size=width,
+                    lanes=lanes,
+                    rows=design.rows,
+                    columns=design.columns,
+                    post_width=design.post_width,
+                    lane_utilization=round(utilization, 4),
+                    luts_per_lane=round(taken.luts / lanes, 1),
+                    flip_flops_per_lane=round(taken.flip_flops / lanes, 1),
+                    clock_hz=clock,
+                    weights_per_second_per_lut=round(lanes * utilization * clock / taken.luts),
+                )
             )
     return rows
 
 
-def draw(rows: list[dict[str, Any]]) -> Figure:
+def draw(rows: list[Row]) -> Figure:
     """Four panels over the lanes."""
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes: list[Axes] = list(figure.subplots(2, 2).flat)
-    panels = (
-        ("lane_utilization", 100, "lane utilization, % (exact)"),
-        ("luts_per_lane", 1, "LUT4-equivalents per lane (estimate)"),
-        ("weights_per_second_per_lut", 1e-6, "million weights per second and LUT (estimate)"),
-    )
-    for axis, (key, scale, label) in zip(axes, panels, strict=False):
+    panels: list[tuple[str, Callable[[Row], float]]] = [
+        ("lane utilization, % (exact)", lambda r: 100 * r["lane_utilization"]),
+        ("LUT4-equivalents per lane (estimate)", lambda r: r["luts_per_lane"]),
+        (
+            "million weights per second and LUT (estimate)",
+            lambda r: 1e-6 * r["weights_per_second_per_lut"],
+        ),
+    ]
+    for axis, (label, value) in zip(axes, panels, strict=False):
         for width, color in zip(WIDTHS, COLORS, strict=True):
             part = [row for row in rows if row["hidden_size"] == width]
             axis.plot(
                 [r["lanes"] for r in part],
-                [scale * r[key] for r in part],
+                [value(r) for r in part],
                 color=color,
                 marker=".",
                 label=f"d = {width}",
@@ -119,6 +137,9 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
 
 def main() -> None:
     """Compute, write, draw."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     rows = study()
     lines = ",\n".join(json.dumps(row) for row in rows)
     (ROOT / "docs" / "figures" / "scaling.json").write_text(f"[\n{lines}\n]\n")

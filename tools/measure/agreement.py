@@ -1,9 +1,10 @@
-"""How far the three readings of a checkpoint agree.
+"""How far the readings of a checkpoint agree: golden, fake-quantized, float, and training's own.
 
-Fake-quantized with golden (every logit), and the fast scan of training with the sequential one.
+    python -m tools.measure.agreement runs/addition/checkpoint
+    python -m tools.measure.agreement runs/text/checkpoint --data book.txt --bytes 50000
 
-python tools/measure/agreement.py runs/addition/checkpoint
-python tools/measure/agreement.py runs/text/checkpoint --data book.txt --bytes 50000
+Measured: logits that differ from the golden model's, and for text the bits per byte of each. The
+reading of training has the fast scan, golden the sequential one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import argparse
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ def bits_per_byte(
     return float(F.cross_entropy(*tensors, reduction="sum")) / math.log(2) / num_bytes
 
 
-def compare(folder: Path, data: Path | None, size: int) -> dict[str, Any]:
+def compare(folder: Path, data: Path | None, size: int) -> dict[str, object]:
     """Logits that differ, and for text the bits per byte of every mode."""
     checkpoint = load_checkpoint(folder)
     text = held_out(data, size)
@@ -60,11 +60,13 @@ def compare(folder: Path, data: Path | None, size: int) -> dict[str, Any]:
     logits = {}
     for name in ("golden", "fakequant", "float"):
         backend = load_backend(folder, name)
-        logits[name], _ = backend.run(ids, backend.state(len(ids)))
+        values, _ = backend.run(ids, backend.state(len(ids)))
+        # Exact: a power of two, and logits of 16 bits.
+        logits[name] = values.astype(np.float32) * np.float32(2.0**-backend.fraction_bits)
     with torch.no_grad():
         fast, _ = checkpoint.model(torch.from_numpy(ids), mode="train")
     logits["train"] = fast.numpy()
-    result: dict[str, Any] = {
+    result: dict[str, object] = {
         "logits": int(logits["golden"].size),
         "fakequant_differs_from_golden": int((logits["fakequant"] != logits["golden"]).sum()),
         "train_differs_from_golden": int((logits["train"] != logits["golden"]).sum()),

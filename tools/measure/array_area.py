@@ -1,9 +1,9 @@
 # amaranth: UnusedElaboratable=no
 """LUTs and flip-flops of the ternary array per lane, on the ECP5 and the UltraScale+.
 
-a Yosys estimate, neither placed nor routed.
+    python -m tools.measure.array_area --rows 16 --columns 32 --max-width 1024
 
-python tools/measure/array_area.py --rows 16 --columns 32 --max-width 1024
+A Yosys estimate, neither placed nor routed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from amaranth.back import rtlil
 
@@ -46,10 +45,10 @@ def array_rtlil(design: Design, technology: Technology) -> str:
     return str(rtlil.convert(TernaryArray(design), name=TOP, platform=technology, emit_src=False))
 
 
-def ecp5_area(design: Design) -> dict[str, Any]:
+def ecp5_area(design: Design) -> dict[str, object]:
     """Cells of a design's array on the ECP5, and per lane."""
     cells = ecp5_cells({"array.il": array_rtlil(design, Technology.ECP5)}, TOP)
-    area: dict[str, Any] = {
+    area = {
         "lut4": cells.get("LUT4", 0),
         "ccu2c": cells.get("CCU2C", 0),
         "lut4_equivalents": luts(cells),
@@ -57,13 +56,13 @@ def ecp5_area(design: Design) -> dict[str, Any]:
         "flip_flops": cells.get("TRELLIS_FF", 0),
         "dsp": sum(cells.get(kind, 0) for kind in ECP5_DSP_CELLS),
     }
-    return area | {"per_lane": per_lane(area, design.lanes)}
+    return {**area, "per_lane": per_lane(area, design.lanes)}
 
 
-def ultrascale_plus_area(design: Design) -> dict[str, Any]:
+def ultrascale_plus_area(design: Design) -> dict[str, object]:
     """Cells of a design's array on the UltraScale+, and per lane."""
     area = ultrascale_area(ultrascale_cells(array_rtlil(design, Technology.ULTRASCALE_PLUS), TOP))
-    return area | {"per_lane": per_lane(area, design.lanes)}
+    return {**area, "per_lane": per_lane(area, design.lanes)}
 
 
 def per_lane(area: Mapping[str, int], lanes: int) -> dict[str, float]:

@@ -1,7 +1,8 @@
-"""Synthesizes accelerators of many sizes for the ECP5 and writes what they take to
-hdl/toolchain/measured/ecp5.json, from which hdl/toolchain/cost.py predicts others.
+"""Cells of accelerators of many sizes on the ECP5, from which the cost model predicts others.
 
-python tools/measure/costs.py [--only NAME] [--missing]
+    python -m tools.measure.costs [--only TEXT] [--missing]
+
+Synthesizes each, and writes hdl/toolchain/measured/ecp5.json, which hdl/toolchain/cost.py reads.
 """
 
 from __future__ import annotations

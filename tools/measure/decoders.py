@@ -1,11 +1,13 @@
 """LUT4 per weight of decoders for ternary codes, on the ECP5: a Yosys estimate.
 
-python tools/measure/decoders.py
+python -m tools.measure.decoders
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
+from dataclasses import replace
 
 from amaranth.back import rtlil
 from amaranth.hdl import Module, Signal
@@ -15,6 +17,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.array.decoder import Decoder
 from hdl.toolchain.audit import ecp5_cells, luts
 from mmfree.chip.weight_codes import WEIGHT_CODES
+from tools.measure.array_area import array_design
 
 
 class BaseThree(wiring.Component):
@@ -36,7 +39,13 @@ class BaseThree(wiring.Component):
 
 def main() -> None:
     """Print a line for each code."""
-    blocks = {name: (Decoder(code.group, name), code.group) for name, code in WEIGHT_CODES.items()}
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    blocks: dict[str, tuple[wiring.Component, int]] = {}
+    for name in WEIGHT_CODES:
+        design = replace(array_design(8, 128, 128), weight_code=name)
+        blocks[name] = (Decoder(design), design.lanes)
     for name, (block, weights) in {**blocks, "1.6 by base 3": (BaseThree(), 5)}.items():
         text = rtlil.convert(block, name="decoder", emit_src=False)
         count = luts(ecp5_cells({"decoder.il": text}, "decoder"))

@@ -1,11 +1,9 @@
-"""How close the golden model of published checkpoints comes to a float64 reading of them, and what
-the difference is made of.
+"""How close the golden model of published checkpoints comes to a float64 reading of them, and why.
 
-    python -m tools.measure.published_agreement                    # random checkpoints of the
-    published layout python -m tools.measure.published_agreement --folder DIR       # a checkpoint,
-    ids drawn at random
+    python -m tools.measure.published_agreement                 # random checkpoints
+    python -m tools.measure.published_agreement --folder DIR    # a checkpoint, ids drawn at random
 
-Printed for each: relative error (root mean square over all logits) and agreement of the likeliest
+Printed for each: relative error (root mean square over all logits) and agreement of the most likely
 token, against float64 with the tape's embedding (so that only the arithmetic differs) and with the
 checkpoint's own; of the float backend, the same formulas in float32; and, as a control, of float64
 itself when only the residual and h are rounded to float32, float16 and bfloat16, as released code
@@ -60,9 +58,9 @@ def measure(folder: Path, tensors: dict[str, Tensor] | Shards, tokens: int, seed
         golden = AbsmaxGolden(tape)
     ids = np.random.default_rng(seed).integers(0, tape.config.vocab_size, tokens)
     eps = tape.config.norm_eps
-    logits = golden.play(ids) * 2.0**-golden.logit_fb
+    logits = golden.play(ids) * 2.0**-golden.fraction_bits
     rows = golden.embed(np.arange(tape.config.vocab_size)) * 2.0**-tape.formats.residual_fb
-    own: Any = ChainMap({EMBEDDING: rows}, tensors)
+    own: Any = ChainMap({EMBEDDING: rows}, tensors)  # either is only read by name
     if isinstance(tensors, dict):
         own = tensors | {EMBEDDING: torch.from_numpy(rows)}
     compare(
@@ -85,7 +83,10 @@ def measure(folder: Path, tensors: dict[str, Tensor] | Shards, tokens: int, seed
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Print a block of lines for each checkpoint."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, help="a published checkpoint; None: random ones")
     parser.add_argument("--tokens", type=int, default=64, help="ids to play")
     parser.add_argument("--seeds", type=int, default=3, help="random checkpoints of each shape")

@@ -1,6 +1,6 @@
 """Clock of a tape's accelerator on a board: one synthesis, placed and routed with several seeds.
 
-python tools/measure/route.py a.tape --lanes 256 --bits 1.6 --seeds 5 --freq 140
+python -m tools.measure.route a.tape --lanes 256 --bits 1.6 --seeds 5 --freq 140
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 from hdl.boards import BOARDS, plan
@@ -29,13 +30,13 @@ from hdl.toolchain.yosys import read_cells
 from mmfree.chip.design import design_for
 from mmfree.chip.layout import layout
 from mmfree.chip.weight_codes import WEIGHT_CODES
-from mmfree.tape.reading import read_tape
+from mmfree.tape.reading import open_chip_tape
 
 
 def main() -> None:
     """Print one JSON object; progress and critical paths go to stderr."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tape", type=Path, metavar="TAPE")
     parser.add_argument("--board", choices=tuple(BOARDS), default="ulx3s-85f")
@@ -60,7 +61,7 @@ def main() -> None:
     )
     options = parser.parse_args()
 
-    tape = read_tape(options.tape)
+    tape = open_chip_tape(options.tape)
     design = design_for(tape, options.lanes, options.bits)
     board = BOARDS[options.board]
     planned = plan(board, design, layout(tape, design), options.freq * 1e6)
@@ -119,7 +120,7 @@ def main() -> None:
                 "seed": r.seed,
                 "clock_hz": r.fmax_hz,
                 "met": r.met,
-                "critical_path": [vars(h) for h in r.path],
+                "critical_path": [asdict(hop) for hop in r.path],
             }
             for r in runs
         ],

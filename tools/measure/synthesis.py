@@ -1,8 +1,8 @@
 """Cells of an accelerator on the ECP5, whole, per lane, and by block.
 
-a Yosys estimate, neither placed nor routed.
+    python -m tools.measure.synthesis runs/addition/model.tape --lanes 64 [--by-block]
 
-python tools/measure/synthesis.py runs/addition/model.tape --lanes 64 [--by-block]
+A Yosys estimate, neither placed nor routed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from amaranth.back import rtlil
 
@@ -20,10 +19,10 @@ from hdl.toolchain.audit import ECP5_DSP_CELLS, cells_by_block, ecp5_cells, luts
 from hdl.toolchain.emit import TOP
 from mmfree.chip.design import design_for
 from mmfree.chip.weight_codes import WEIGHT_CODES
-from mmfree.tape.reading import read_tape
+from mmfree.tape.reading import open_chip_tape
 
 
-def describe(cells: dict[str, int], lanes: int) -> dict[str, Any]:
+def describe(cells: dict[str, int], lanes: int) -> dict[str, float]:
     """The counts that matter, and LUTs and flip-flops per lane."""
     flip_flops = cells.get("TRELLIS_FF", 0)
     return {
@@ -51,9 +50,9 @@ def main() -> None:
         "--by-block", action="store_true", help="also each block, synthesized apart"
     )
     options = parser.parse_args()
-    design = design_for(read_tape(options.tape), options.lanes, options.bits)
+    design = design_for(open_chip_tape(options.tape), options.lanes, options.bits)
     text = rtlil.convert(Accelerator(design), name=TOP, emit_src=False, platform=Technology.ECP5)
-    result = describe(ecp5_cells({f"{TOP}.il": text}, TOP), design.lanes)
+    result: dict[str, object] = {**describe(ecp5_cells({f"{TOP}.il": text}, TOP), design.lanes)}
     if options.by_block:
         blocks = cells_by_block(text, TOP)
         result["blocks"] = {

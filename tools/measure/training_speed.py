@@ -1,24 +1,21 @@
 """Training speed and memory beside a Transformer++ of the same size.
 
-Same batch, precision, threads and compile setting, steps in turns.
+    python -m tools.measure.training_speed --compile --precision bf16 --threads 2 --steps 10
+    python -m tools.measure.training_speed --shape 370m --precision bf16 --compile --unfused
 
-    python -m tools.measure.training_speed [--compile] [--precision bf16] [--threads 2] [--steps 10]
-    [--unfused] python -m tools.measure.training_speed --shape 370m --precision bf16 --compile
-    --unfused        # on a GPU
-
+The second is for a GPU. Same batch, precision, threads and compile setting, steps in turns.
 Measured, with random tokens: tokens per second of the fastest step of each (forward, backward,
-clipping, AdamW); bytes of the tensors that autograd saves on the way forward, without parameters;
+clipping, AdamW); bytes of the tensors that autograd saves in the forward pass, without parameters;
 on a CUDA device also the most memory a model has allocated with all it needs: parameters, moments,
-gradients, activations. Unless told otherwise d = 256, 6 layers, 4.95 M parameters, batch 16 x 256.
---unfused adds the MatMul-free model as one operation of autograd after another, never compiled
-(tools/experiments/unfused.py).
+gradients, activations. By default d = 256, 6 layers, 4.95 M parameters, batch 16 x 256. --unfused
+adds the MatMul-free model without fused operations, never compiled (tools/experiments/unfused.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +35,7 @@ SHAPES = {
 }
 
 
-def _bytes_of(tensors: Any) -> int:
+def _bytes_of(tensors: Iterable[object]) -> int:
     return sum(t.nbytes for t in tensors if isinstance(t, Tensor))
 
 
@@ -64,9 +61,7 @@ class Weighed(Contestant):
         self.peak_bytes = max(self.peak_bytes, _bytes_of(self.model.parameters()) + moments + more)
 
     def saved_bytes(self) -> int:
-        """Storage that autograd keeps from the way forward to the way back, each once, without that
-        of the parameters.
-        """
+        """Bytes that autograd keeps for the backward pass: each storage once, no parameters."""
         parameters = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
         kept: dict[int, int] = {}
 
@@ -83,7 +78,7 @@ class Weighed(Contestant):
         return sum(kept.values())
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> dict[str, object]:
     """What ``main`` prints."""
     torch.manual_seed(0)
     config = ModelConfig(
@@ -119,7 +114,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         )
         for name, model in models.items()
     }
-    measured: dict[str, Any] = {}
+    measured: dict[str, object] = {}
     if options.steps:
         race(list(contestants.values()), options.steps)
         speed = {name: contestant.tokens_per_second for name, contestant in contestants.items()}
