@@ -52,7 +52,9 @@ def test_every_verb_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]), ids=lambda p: p.name
+    "path",
+    sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]),
+    ids=lambda p: p.name,
 )
 def test_links_and_named_files_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
