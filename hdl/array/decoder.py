@@ -11,9 +11,9 @@ from mmfree.chip.weight_codes import find_code
 
 
 class Decoder(wiring.Component):
-    """Words of a weight code (mmfree/chip/weight_codes.py) to two bits for each lane.
+    """Words of a weight code (mmfree/chip/weight_codes.py) to two bits for each lane of a group.
 
-    They are 0, 1, 3 for 0, +1, -1. Codes of 2 bits, and int8 weights, pass as they are.
+    The two bits are 0, 1, 3 for 0, +1, -1. Codes of 2 bits, and int8 weights, pass as they are.
 
     Ports: ``words``; ``o``, ``LATENCY`` = 1 cycle later. One word of each group per cycle; never
     stalls; no reset.
@@ -45,8 +45,8 @@ class Decoder(wiring.Component):
         return m
 
 
-# Each trit is (nonzero, negative). Equations, not tables: a table would be made as a ROM, of ten
-# times the LUTs.
+# Each trit is (nonzero, negative). Equations, not tables: synthesis can make a table a ROM of ten
+# times the LUTs (docs/log.md).
 
 
 def _as_it_is(code: Value) -> Value:

@@ -21,10 +21,10 @@ BAUD = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A board by ``name``.
+    """A board.
 
-    Its ``module`` (with PLATFORM and Top), its device and the block RAMs that this has, and its
-    oscillator in Hz.
+    ``module``: has PLATFORM and Top. ``target``: the device; ``block_rams``: how many it has.
+    ``oscillator_hz``: on the board.
     """
 
     name: str
@@ -46,14 +46,15 @@ BOARDS = {
         ),
     )
 }
-"""Known boards."""
+"""Known boards, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the tools get for a board: RTLIL with top module ``top``, and an LPF file.
+    """What the tools and a host need for a board.
 
-    And what a host has to know.
+    ``rtlil``: top module ``top``. ``constraints``: an LPF file's text. ``pll``, ``registers``: for
+    the host.
     """
 
     rtlil: str

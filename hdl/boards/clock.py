@@ -19,9 +19,9 @@ INPUT_HZ = (8e6, 400e6)
 PHASE_DETECTOR_HZ = (3.125e6, 400e6)
 VCO_HZ = (400e6, 800e6)
 OUTPUT_HZ = (3.125e6, 400e6)
-"""Ranges of an EHXPLLL's frequencies (Lattice FPGA-DS-02012, sysCLOCK PLL timing.
+"""Ranges of an EHXPLLL's frequencies, from Lattice FPGA-DS-02012, sysCLOCK PLL timing.
 
-The phase detector's as in Project Trellis).
+The phase detector's is Project Trellis'.
 """
 
 TOLERANCE = 0.01
@@ -38,7 +38,7 @@ class PLL:
                                    ^                   |
                                    +--- / multiplier <-+--- / feedback_div
 
-    The output is not in the loop, so that VCO and output can be chosen apart.
+    The output is not in the loop, so that VCO and output are chosen independently.
     """
 
     input_hz: float
@@ -69,15 +69,14 @@ class PLL:
 
 
 def pll_for(input_hz: float, asked_hz: float) -> PLL:
-    """Settings that come nearest to a frequency, and not above it.
+    """Settings of the highest frequency that is not above the one asked for.
 
-    Of equally near ones, those with the fastest phase detector, then the fastest VCO.
+    Of several, those with the fastest phase detector, then the fastest VCO.
 
     Raises
     ------
     InputError
-        If input or output lie outside what a PLL takes, or no frequency within TOLERANCE below
-        exists.
+        If input or output are outside a PLL's ranges, or no setting is within TOLERANCE.
     """
     low, high = OUTPUT_HZ
     if not low <= asked_hz <= high:
@@ -118,9 +117,9 @@ def pll_for(input_hz: float, asked_hz: float) -> PLL:
 
 
 def _split(factor: int, vco: Fraction) -> tuple[int, int] | None:
-    """(multiplier, feedback_div) of a product of the two.
+    """(multiplier, feedback_div) whose product is ``factor``, or None.
 
-    The least feedback_div that keeps the feedback within an output's range.
+    The smallest feedback_div that keeps the feedback within an output's range.
     """
     for feedback_div in range(1, MAX_DIVIDER + 1):
         multiplier, rest = divmod(factor, feedback_div)
@@ -137,8 +136,8 @@ class ECP5Clock(wiring.Component):
     """A clock from a board's oscillator.
 
     Ports: ``oscillator``; ``clk``, for a domain without reset: the global reset net holds all
-    registers at their initial values until the PLL is locked. A release that reaches registers in
-    different cycles does no harm, for nothing moves before a host's first byte.
+    registers at their initial values until the PLL is locked. That its release reaches registers in
+    different cycles does no harm: nothing changes before a host's first byte.
     """
 
     def __init__(self, pll: PLL) -> None:
@@ -188,6 +187,8 @@ class ECP5Clock(wiring.Component):
             o_CLKOS=self.clk,
             o_LOCK=locked,
         )
+        # The lock is asynchronous to ``clk``. These two registers must run while the global reset
+        # is active, so they do not take part in it (GSR).
         steps = [Signal(name=f"locked_{n}") for n in range(2)]
         source: Value = locked
         for n, step in enumerate(steps):

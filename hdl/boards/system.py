@@ -1,4 +1,4 @@
-"""What every board holds: the accelerator behind a serial line."""
+"""What every board holds: the accelerator, and a serial line to it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mmfree.chip.registers import RegisterMap
 
 
 class System(wiring.Component):
-    """An accelerator, and a serial line on which a host reaches its ports (``registers`` says how).
+    """An accelerator whose ports a host reaches on a serial line (``registers`` says how).
 
-    Ports: ``rx``, ``tx``; for lamps, as registers: ``playing``, ``result`` and ``fault`` (one waits
+    Ports: ``rx``, ``tx``; for LEDs, as registers: ``playing``, ``result`` and ``fault`` (one waits
     to be taken). The image, if there is one, is in the memories from the start. A break on the line
-    drops a frame in progress. After reset no request is under way.
+    drops a frame in progress. After reset no request is in progress.
     """
 
     def __init__(self, design: Design, image: Image | None, divisor: int) -> None:

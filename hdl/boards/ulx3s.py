@@ -1,4 +1,4 @@
-"""The ULX3S with an LFE5U-85F: oscillator, serial line over its USB connector, lamps."""
+"""The ULX3S with an LFE5U-85F: oscillator, serial line over its USB connector, LEDs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hdl.boards.system import System
 PLATFORM = ULX3S_85F_Platform
 
 _KEEP_ON = Resource("keep_on", 0, Pins("L2", dir="o"), Attrs(IO_TYPE="LVCMOS33"))
-"""GPIO0 of the ESP32 beside the FPGA; low, it may restart the board."""
+"""GPIO0 of the ESP32 beside the FPGA; if it is low, the ESP32 may restart the board."""
 
 
 class Top(wiring.Component):
     """A System on the board's pins.
 
-    Lamps 0 to 2: a token is played, a result waits, a fault waits; lamp 7: configured.
+    LEDs 0 to 2: a token is played, a result waits, a fault waits; LED 7: the FPGA is configured.
     """
 
     def __init__(self, system: System, pll: PLL) -> None:
@@ -41,10 +41,10 @@ class Top(wiring.Component):
         outputs = {
             "tx": (uart.tx, system.tx),
             "keep_on": (platform.request("keep_on", dir="-"), 1),
-            "lamp_playing": (platform.request("led", 0, dir="-"), system.playing),
-            "lamp_result": (platform.request("led", 1, dir="-"), system.result),
-            "lamp_fault": (platform.request("led", 2, dir="-"), system.fault),
-            "lamp_configured": (platform.request("led", 7, dir="-"), 1),
+            "led_playing": (platform.request("led", 0, dir="-"), system.playing),
+            "led_result": (platform.request("led", 1, dir="-"), system.result),
+            "led_fault": (platform.request("led", 2, dir="-"), system.fault),
+            "led_configured": (platform.request("led", 7, dir="-"), 1),
         }
         m.d.comb += system.rx.eq(rx.i)
         for name, (pins, value) in outputs.items():

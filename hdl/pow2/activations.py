@@ -1,6 +1,4 @@
-"""Activations: the vector that a segment reads, quantized on its first passing and kept for the
-others.
-"""
+"""Activations: the vector that a segment reads, quantized on the first pass and then kept."""
 
 from __future__ import annotations
 
@@ -17,22 +15,22 @@ from hdl.pow2.quantizer import Quantizer
 from mmfree.chip.design import Design
 
 _MASKED = VectorMemory.LATENCY + 1
-"""Cycle in which a tile stands before the quantizer: vector memory, choice and mask."""
+"""Cycle in which a tile is at the quantizer's input, after vector memory, choice and mask."""
 
 _QUANTIZED = _MASKED + QUANTIZER_LATENCY
 LATENCY = _QUANTIZED + 2
 
 
 class Activations(wiring.Component):
-    """Delivers the activations of each tile, LATENCY = 8 cycles after its beat.
+    """The activations of each tile, LATENCY = 8 cycles after its beat.
 
-    In a segment's first row block (``beat.fresh``) tiles come from the vector memory through the
-    quantizer into a memory of words of int8, from which every tile is read, the first time in the
-    cycle after it was written.
+    In a segment's first row block (``beat.fresh``) the quantizer writes each tile into a memory of
+    words of int8. Every tile is read from there, the first time in the cycle after it was written:
+    so every row block has the same latency.
 
     Ports: ``beat``, ``tile``; ``x``, ``u`` (the vector memories' words, VectorMemory.LATENCY after
     ``tile``), ``reads_u`` (which of them the segment reads) and ``tail`` (elements of the vector's
-    last word), steady during a segment; ``shift`` (15 - b), steady from two cycles after a
+    last word), stable during a segment; ``shift`` (15 - b), stable from two cycles after a
     segment's first beat; ``activations`` (C int8) with ``o_beat``; ``fresh`` with ``q``: words for
     RMSNorm, two cycles earlier; ``saturated`` (C flags). One tile per cycle; never stalls.
     """
@@ -69,7 +67,7 @@ class Activations(wiring.Component):
         for _ in range(LATENCY):
             beats.append(delay(m, beats[-1], 1, reset=True))
             tiles.append(delay(m, tiles[-1], 1))
-        # The vector memories have answered; elements beyond the vector become 0.
+        # The vector memories have answered; elements after the vector's end become 0.
         reads_u = copies(m, technology_of(platform), self.reads_u, num_copies(columns))
         in_tail, dropped = Signal(columns), Signal(columns)
         m.d.sync += [in_tail[c].eq(c < self.tail) for c in range(columns)]
@@ -81,7 +79,7 @@ class Activations(wiring.Component):
             )
             m.d.comb += quantizer.u[c].eq(masked)
         m.d.comb += quantizer.shift.eq(self.shift)
-        # A word is there; a cycle later one is read.
+        # A quantized word is written; a cycle later it can be read.
         fresh = delay(m, beats[_QUANTIZED - 1].valid & beats[_QUANTIZED - 1].fresh, 1, reset=True)
         m.d.comb += [
             read.addr.eq(tiles[_QUANTIZED + 1]),

@@ -1,4 +1,4 @@
-"""Forget gate and the index of the function tables."""
+"""The forget gate, and the index into the function tables."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _ONE = 1 << DEFAULT_FORMATS.forget_fb
 
 
 class ForgetGate(wiring.Component):
-    """Table entry of sat_8(z + bias), or clamp(z + bias + 128, 0, 256), or clamp(z + bias, -256,
-    256), for P lanes (docs/arithmetic.md, 9).
+    """f for P lanes, by table or by one of two clamps (docs/arithmetic.md, 9).
 
-    i and gate take the same way, with a bias of 0, to their SiLU entry.
+    sigmoid: the table entry of sat_8(z + bias). hard: clamp(z + bias + 128, 0, 256). signed:
+    clamp(z + bias, -256, 256). i and gate take the same path, with a bias of 0, to their SiLU
+    entry.
 
     Ports: ``z``, ``bias`` (P int16), ``gate`` (index in GATES); ``index`` (P int8, two cycles
     later: address the table, which answers ``entry`` TABLE_LATENCY cycles after that); ``o`` (P

@@ -1,7 +1,4 @@
-"""Output product of the MLGRU and of the GLU, and the noise.
-
-a small operand times a table value.
-"""
+"""A small operand times a table value: output of the MLGRU and of the GLU, and the noise."""
 
 from __future__ import annotations
 

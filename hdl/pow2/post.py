@@ -47,10 +47,11 @@ _SIGMOID, _SILU = 0, 1  # top bit of a table address
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """Cycles from a tag to: z.
+    """Cycles from a tag to each stage of its values.
 
-    Table entries and f at the buffer; c, f and h; h'; its SiLU entry; the key. And to the last
-    write of a segment, or to the row of the head.
+    ``z``: requantized. ``entry``: table entry or f at the buffer. ``ready``: c, f and h together.
+    ``updated``: h'. ``squashed``: the SiLU entry of h'. ``key``: logit + noise. ``residual``,
+    ``glu``, ``gates``: the segment's write. ``head``: the row of the largest key.
     """
 
     z: int
@@ -108,7 +109,7 @@ class Post(wiring.Component):
     (STATE_LATENCY); writes ``write_x``, ``write_u``, ``write_state``, ``write_logits``;
     ``vector_done`` (the vector's last value is written EARLY cycles later), ``logits_done``
     (``next_row`` is that of the largest key); ``saturations`` (flags per site). P values per cycle,
-    never stalls. ``stages``: cycles from ``tag`` on. After reset nothing is under way.
+    never stalls. ``stages``: cycles from ``tag`` on. After reset nothing is in progress.
     """
 
     def __init__(self, design: Design) -> None:
@@ -173,7 +174,7 @@ class Post(wiring.Component):
             requantize.shift.eq(self.shift),
             requantize.wide.eq(self.wide),
         ]
-        # The tag of each cycle of the way.
+        # tags[n]: the tag of the values that entered n cycles ago.
         tags = [self.tag]
         for _ in range(max(self.stages.squashed, self.stages.key + 1)):
             tags.append(delay(m, tags[-1], 1, reset=True))
@@ -192,10 +193,7 @@ class Post(wiring.Component):
         return m
 
     def _residual(self, m: Module, tags: list[Any]) -> Value:
-        """o and down: x + y.
-
-        Returns the flag of the vector's end, EARLY cycles before its write.
-        """
+        """o and down: x + y; returns the flag of the vector's end, EARLY cycles before it."""
         m.d.comb += self.x_group.eq(tags[self.stages.z - X_LATENCY].group)
         tag = tags[self.stages.z + 1]
         active = tag.valid & tag.role.residual
@@ -240,9 +238,9 @@ class Post(wiring.Component):
             m.d.comb += argmax.keys[p].eq(key)
 
     def _gates(self, m: Module, tags: list[Any]) -> tuple[Value, Value]:
-        """i, f and gate: table entries into the buffer.
+        """i, f and gate: table entries and f into the buffer.
 
-        Returns, for g and up, what the buffer holds: (SiLU entry, f), ``ready`` cycles after their
+        Returns what the buffer gives for g and up: (SiLU entry, f), ``ready`` cycles after their
         tag.
         """
         gate, width = self.forget_gate, self._design.post_width
@@ -283,7 +281,7 @@ class Post(wiring.Component):
         return entry, forget
 
     def _buffer(self, m: Module, name: str, tag: Any, write: Value, values: Value) -> Value:
-        """Values of a row block, kept until the block of their operands passes."""
+        """Values of a row block, kept until the row block of their operands comes."""
         depth = max(2, self._design.groups_per_block)
         m.submodules[name] = words = memory.Memory(
             shape=unsigned(len(values)), depth=depth, init=[]
@@ -300,10 +298,7 @@ class Post(wiring.Component):
     def _products(
         self, m: Module, technology: Technology, tags: list[Any], entry: Value, forget: Value
     ) -> Value:
-        """g and up: the new state, and the product.
-
-        Returns the flag of the vector's end, EARLY cycles before its write.
-        """
+        """g and up: the new state and the product; returns the end flag, EARLY cycles before it."""
         width, update = self._design.post_width, self.update_state
         gates = Signal()
         m.d.sync += gates.eq(self.kind == GATES)
@@ -356,9 +351,10 @@ class Post(wiring.Component):
         squashed: Any,
         entry: Value,
     ) -> Value:
-        """u from the operand and SiLU of h' (``squashed``: its tag) or of gate (``ready``).
+        """u from the operand and the SiLU of h' (``squashed``: its tag) or of gate (``ready``).
 
-        In the head, noise from Gumbel entry and temperature.
+        In the head, the noise from Gumbel entry and temperature. Returns the flag of the vector's
+        end, EARLY cycles before its write.
         """
         width, product = self._design.post_width, self.gated_product
         kinds = copies(m, technology, Cat(self.kind == GATES, self.kind == HEAD), width)
@@ -392,7 +388,7 @@ class Post(wiring.Component):
         return ending.valid & ending.role.operand & ending.end
 
     def _pointer(self, m: Module, step: Value, words: int) -> Signal:
-        """Number of the next word of a memory read in order once per token."""
+        """Number of the next word of a memory that is read in order, once per token."""
         pointer = Signal(range(max(2, words)))
         with m.If(self.restart):
             m.d.sync += pointer.eq(0)

@@ -19,7 +19,7 @@ LATENCY = 3
 class Quantizer(wiring.Component):
     """q = sat_8(((u << shift) + 128) >> 8) for C elements at a time (docs/arithmetic.md, 5).
 
-    Ports: ``u`` (C int16), ``shift`` (15 - b, steady from a cycle before the first word); ``q`` (C
+    Ports: ``u`` (C int16), ``shift`` (15 - b, stable from a cycle before the first word); ``q`` (C
     int8) and ``saturated`` (C flags), LATENCY = 3 cycles later. One word per cycle; never stalls;
     no reset.
     """
@@ -41,22 +41,22 @@ class Quantizer(wiring.Component):
         coarse_shifts = copies(m, technology, self.shift[2:], num_copies(self._columns))
         fine_shifts = copies(m, technology, self.shift[:2], num_copies(self._columns))
         for c in range(self._columns):
-            # Bits 7 to 15 of u << shift are wanted; no set bit above is lost, by the choice of
-            # shift. Cycle 0: by a multiple of 4; of the lower bits, the three that the next cycle
-            # can bring up.
+            # Bits 7 to 15 of u << shift are needed; by the choice of shift no significant bit is
+            # above them. Cycle 0: shift by a multiple of 4, and keep three lower bits, which the
+            # next cycle may shift up.
             coarse = Signal(12, reset_less=True, name=f"coarse_{c}")
             padded = Cat(Const(0, 12), self.u[c])
             with m.Switch(coarse_shifts[c // REACH]):
                 for fours in range(4):
                     with m.Case(fours):
                         m.d.sync += coarse.eq(padded[16 - 4 * fours : 28 - 4 * fours])
-            # Cycle 1: by 0 to 3.
+            # Cycle 1: shift by 0 to 3.
             fine = Signal(9, reset_less=True, name=f"fine_{c}")
             with m.Switch(fine_shifts[c // REACH]):
                 for ones in range(4):
                     with m.Case(ones):
                         m.d.sync += fine.eq(coarse[3 - ones : 12 - ones])
-            # Cycle 2: round halves up; only 127.5 and more can leave the range.
+            # Cycle 2: round halves up; only 127.5 and more can exceed the range.
             over = fine == INT8_MAX * 2 + 1
             m.d.sync += [
                 self.q[c].eq(fine[1:].as_signed() + (fine[0] & ~over)),
@@ -66,10 +66,7 @@ class Quantizer(wiring.Component):
 
 
 def magnitude(values: list[Value], keep: list[Value]) -> Value:
-    """OR over the kept int16 values of u ^ (u >> 15).
-
-    15 bits whose bit length is the vector's b.
-    """
+    """OR of u ^ (u >> 15) over the kept int16 values: its bit length is the vector's b."""
     folded = [Mux(k, u[:15] ^ u[15].replicate(15), 0) for u, k in zip(values, keep, strict=True)]
     return reduce(or_, folded)
 

@@ -24,7 +24,7 @@ _ROOT, _ROOT_LATENCY = LoadedShape(8, 256), 2
 def num_squares(columns: int) -> int:
     """Squares per cycle: a quarter of a word.
 
-    Results of the array can wait for the scale meanwhile.
+    Results of the array can wait for the scale meanwhile (docs/decisions/0012).
     """
     return max(min(columns, 4), columns // 4)
 
@@ -40,17 +40,17 @@ def norm_latency(columns: int) -> int:
 
 
 def _sum_latency(columns: int) -> int:
-    """Word, part, squares, tree, sum."""
+    """Cycles for the word, its part, the squares, their tree and the sum."""
     return 2 + SQUARE_LATENCY + (num_squares(columns) - 1).bit_length() + 1
 
 
 class RMSNorm(wiring.Component):
     """M[m] = (R * multiplier[m] + 64) >> 7 and k, from S = sum q^2 (docs/arithmetic.md, 6).
 
-    Words are kept as they come, and taken up again a part of num_squares(C) elements per cycle.
+    Words are kept as they come, and squared later, a part of num_squares(C) elements per cycle.
 
     Ports: ``valid``, ``last``, ``q`` (C int8): the words of a vector; ``multiplier`` (3 x 9 bits,
-    steady); ``clear``: a new vector. ``done`` rises ``latency`` cycles after the last part was
+    stable); ``clear``: a new vector. ``done`` rises ``latency`` cycles after the last part was
     taken up (``parts`` cycles per word, the first one cycle after the first word), with ``scale``
     (3 x 9 bits) and ``exponent`` (k, 6..15), and stays until ``clear``. ``load``: of the table;
     ``wrong``: parity of the entry that was read. One word per cycle; never stalls. After reset,
@@ -80,7 +80,7 @@ class RMSNorm(wiring.Component):
         self.squares = [Square() for _ in range(num_squares(design.columns))]
         self.parts = take_up_parts(design.columns)
         self.scaler = Product(unsigned(9), unsigned(8), addend_bits=7)
-        # Behind the sum: exponent, index, table; three turns of the multiplier unit.
+        # After the sum: exponent, index, table; three turns of the multiplier unit.
         self.latency = norm_latency(design.columns)
         assert (self.root.latency, self.scaler.latency) == (_ROOT_LATENCY, product_latency(8, 7))
 
@@ -90,14 +90,14 @@ class RMSNorm(wiring.Component):
         m.submodules.scaler = scaler = self.scaler
         wiring.connect(m, wiring.flipped(self.load), root.load)
         total, summed = self._sum_of_squares(m)
-        # Exponent, then table index. S = 0 reads as 4096.
+        # Exponent, then table index. S = 0 counts as 4096.
         exponent = Signal(range(NORM_EXPONENT_MAX + 1), reset_less=True)
         m.d.sync += exponent.eq(NORM_EXPONENT_MIN)
         for k in range(NORM_EXPONENT_MIN, NORM_EXPONENT_MAX):
             with m.If(total[2 * k : 2 * k + 2].any()):
                 m.d.sync += exponent.eq(k)
         total = delay(m, total, 1)
-        # In two cycles: exponents by pairs, then one of the pair.
+        # The index in two cycles: exponents by pairs, then one of the pair.
         pair = Signal(10, reset_less=True)
         with m.Switch(exponent[1:]):
             for k in range(NORM_EXPONENT_MIN, NORM_EXPONENT_MAX, 2):
@@ -112,7 +112,7 @@ class RMSNorm(wiring.Component):
         settled = delay(m, exponent, 2)
         with m.If(summed):
             m.d.sync += self.exponent.eq(settled)
-        # The table, then the matrices take the multiplier unit in turn.
+        # The table entry; then the matrices take the one multiplier unit in turn.
         m.d.comb += root.address_0.eq(index)
         started = delay(m, summed, root.latency, reset=True)
         m.d.comb += self.wrong.eq(delay(m, started, 1, reset=True) & root.wrong_0)
@@ -137,9 +137,7 @@ class RMSNorm(wiring.Component):
         return m
 
     def _take_up(self, m: Module) -> tuple[Value, Value, Value, Value]:
-        """(part of a word, valid, first of the vector, last of it), two cycles after it is taken
-        up.
-        """
+        """(part of a word, valid, first, last of the vector), two cycles after it is taken up."""
         m.submodules.words = words = word_memory(8 * self._columns, self._words)
         write, read = words.write_port(), words.read_port()
         written, word = Signal(range(self._words + 1)), Signal(range(self._words + 1))

@@ -17,11 +17,12 @@ LATENCY = 1 + _PRODUCT_LATENCY + 1
 
 
 class UpdateState(wiring.Component):
-    """h' = s + rnd((256 - |f|) * (c - s), 8) for P lanes, with s = -h for f < 0, else h
-    (docs/arithmetic.md, 10).
+    """h' = s + rnd((256 - |f|) * (c - s), 8) for P lanes, s = -h for f < 0, else h.
+
+    docs/arithmetic.md, 10.
 
     Ports: ``f`` (P values -256..256), ``c``, ``h`` (P int16); ``o`` (P int16: h'), ``latency``
-    cycles later. Cannot overflow, but for h or c of -32768 with f < 0. New operands every cycle;
+    cycles later. Cannot overflow, except for h or c of -32768 with f < 0. New operands every cycle;
     never stalls; no reset.
     """
 

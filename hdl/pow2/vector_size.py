@@ -1,4 +1,4 @@
-"""Size of the vector that is being written, from which its quantizer's shift follows."""
+"""Size of the vector that is being written, which gives the quantizer's shift."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hdl.pow2.quantizer import bit_length, magnitude
 
 
 class VectorSize(wiring.Component):
-    """15 - b of the last vector (docs/arithmetic.md, 5), accumulated while its values are written.
+    """The shift 15 - b of a vector (docs/arithmetic.md, 5), found while its values are written.
 
     Ports: ``x``, ``u`` (the writes of the two vectors; values that do not belong to them do not
     count); ``load`` (the header of the segment that reads the vector is new: the size is complete,
-    and taken over, START_CYCLES later); ``shift`` (0..15), steady from a cycle after that until the
+    and taken over, START_CYCLES later); ``shift`` (0..15), stable from a cycle after that until the
     next. After reset 0.
     """
 

@@ -1,4 +1,4 @@
-"""Proof by inspection that a design holds no multiplier."""
+"""Inspection of a design's cells: none multiplies, and how many of each kind there are."""
 
 from __future__ import annotations
 
@@ -33,11 +33,10 @@ def forbidden_cells(rtlil: str) -> list[str]:
 
 
 def ecp5_cells(files: dict[str, str], top: str) -> dict[str, int]:
-    """Cells by type after synthesis for the ECP5 (``synth_ecp5``, DSP inference left on), of the
-    flattened ``top``.
+    """Cells by type of the flattened ``top`` after ``synth_ecp5``, with DSP inference on.
 
-    ``files``: name -> text; RTLIL (.il) and Verilog (.v) are read, others lie beside them (memory
-    files: without contents, a memory is constant, and goes).
+    ``files``: name -> text; RTLIL (.il) and Verilog (.v) are read, others lie beside them. Verilog
+    needs its memory files: without contents a memory is constant, and is optimized away.
     """
     return dict(_synthesize(files, f"synth_ecp5 -top {top}")["design"]["num_cells_by_type"])
 

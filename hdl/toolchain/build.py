@@ -1,4 +1,4 @@
-"""From a tape to a bitstream for a board, and what its build says of itself."""
+"""From a tape to a bitstream for a board, with a description of the build."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class DoesNotFitError(InputError):
 class Request:
     """What to build: a tape on a design on a board.
 
-    ``clock_hz``: to ask for. ``seed``: of placement. ``allow_slow``: keep the result though the
-    clock is missed. ``synthesis_options``, ``route_options``: further ones of synth_ecp5 and
+    ``clock_hz``: to ask for. ``seed``: of placement. ``allow_slow``: keep the result even if the
+    clock is missed. ``synthesis_options``, ``route_options``: further options of synth_ecp5 and
     nextpnr-ecp5.
     """
 
@@ -86,9 +86,9 @@ def build(
     Raises
     ------
     InputError
-        If the clock cannot be made on the board.
+        If the board's PLL has no setting for the clock.
     DoesNotFitError
-        If the design is too large for the device; the message names the resource and what would do.
+        If the design is too large for the device; the message names the resource and a remedy.
     MissedClockError
         If the clock is missed, unless ``allow_slow``.
     MultiplierError
@@ -192,8 +192,9 @@ def describe(
 
 
 def refuse_more_memory(design: Design, available: int) -> None:
-    """Raise ResourceError if the memories of the image alone have more bits than ``available``
-    blocks: long before a tool would find out.
+    """Raise ResourceError if the image alone has more bits than ``available`` block RAMs.
+
+    Long before a tool would find out.
     """
     bits = 0
     for name in LOADED_MEMORIES:
@@ -216,10 +217,7 @@ def _versions() -> dict[str, str]:
 
 
 def _keep(folder: Path, out: Path) -> None:
-    """Move KEPT to ``out``.
-
-    a new folder appears with all of them, in one that was there they are replaced.
-    """
+    """Move KEPT to ``out``: a new folder appears complete, in an existing one they are replaced."""
     out.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
@@ -229,6 +227,7 @@ def _keep(folder: Path, out: Path) -> None:
         if not out.exists():
             os.rename(stage, out)
             return
+        # While files are replaced there is no description: it says that a build is finished.
         (out / DESCRIPTION).unlink(missing_ok=True)
         for name in KEPT:
             os.replace(stage / name, out / name)

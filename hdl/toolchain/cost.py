@@ -1,6 +1,6 @@
-"""What an accelerator costs, before it is built: cycles per token, exactly.
+"""What an accelerator costs, before it is built.
 
-LUTs, flip-flops and memory blocks of the ECP5, from the syntheses that were measured.
+Cycles per token, exactly; LUTs, flip-flops and block RAMs of the ECP5, from measured syntheses.
 """
 
 from __future__ import annotations
@@ -44,10 +44,9 @@ _FIRST_ADMISSION = 2
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentCycles:
-    """Cycles of one entry of the segment table.
+    """Cycles of one entry of the segment table: all, those with a tile admitted, waits by cause.
 
-    All, those in which a tile was admitted, and waits by cause (``hdl.control.sequencer.WAITS``;
-    weights are always available).
+    The causes are those of ``hdl.interface.WAITS``; weights are always available.
     """
 
     name: str
@@ -91,13 +90,15 @@ class _Latencies:
 
 
 def segment_cycles(config: ModelConfig, design: Design) -> list[SegmentCycles]:
-    """Cycles of the embedding and of every segment of a model's token, with weights always
-    available: equal to the chip's own counters.
+    """Cycles of the embedding and of every segment of a token, with weights always available.
+
+    Equal to the chip's own counters.
     """
     latencies = _Latencies.of(design)
     tiles = -(-config.hidden_size // design.columns)
     groups = tiles * design.columns // design.post_width
-    # LOAD, PREPARE, the order; the row; and its vector is ready EARLY cycles before the last write.
+    # LOAD, PREPARE, the start; the row; its vector counts as ready EARLY cycles before its last
+    # write.
     cycles = 2 + EMBEDDING_LATENCY + (groups - 1) - EARLY + 2
     found = [
         SegmentCycles(
@@ -129,11 +130,11 @@ def lane_utilization(config: ModelConfig, design: Design) -> float:
 
 
 _PROMISES = RESULT_BLOCKS - 2
-"""Row blocks that may be under way when another is begun, as far as the sequencer then knows."""
+"""Most row blocks in use when another is begun, as far as the sequencer then knows."""
 
 
 def _count_until(cycles: list[int], last: int) -> int:
-    """How many of the rising ``cycles`` are at most ``last``: all but the last few."""
+    """How many of the rising ``cycles`` are at most ``last``; searched from the end."""
     count = len(cycles)
     while count and cycles[count - 1] > last:
         count -= 1
@@ -145,8 +146,8 @@ def _segment(
 ) -> SegmentCycles:
     tiles, blocks = -(-fan_in // design.columns), len(SEGMENT_ROLES[kind]) * -(-rows // design.rows)
     slots = design.groups_per_block
-    # A tile's words reach the norm, and its last tile's sums the queue, so many cycles after
-    # admission.
+    # Cycles from a tile's admission until its words reach the norm, and until the sums of a row
+    # block's last tile reach the queue.
     to_norm = ACTIVATIONS_LATENCY - 1
     to_queue = 1 + ACTIVATIONS_LATENCY + latencies.array + latencies.groups - 1
     scale_done = _FIRST_ADMISSION + to_norm + tiles * latencies.norm_parts + latencies.norm
@@ -156,8 +157,8 @@ def _segment(
     waited = 0
     end = _FIRST_ADMISSION - 1
     for _ in range(blocks):
-        # Begun when there is room: as it was two cycles before, with the blocks then begun, less
-        # those then taken out.
+        # A row block is begun when there is room, by what the sequencer knows: the blocks begun and
+        # taken out until two cycles before.
         begin = wanted = end + 1
         while (begun := _count_until(begins, begin - 3)) >= _PROMISES and takes[
             begun - _PROMISES
@@ -187,18 +188,18 @@ def _segment(
 
 
 def routed_rows() -> list[dict[str, Any]]:
-    """Post-route results (``tools/measure/route.py``).
+    """Post-route results (``tools/measure/route.py``), a row for each design.
 
-    Lanes, clock_hz (median of ``seeds`` seeds), and how they were reached.
+    ``lanes``, ``clock_hz`` (median of ``seeds`` seeds), and how they were reached.
     """
     rows: list[dict[str, Any]] = json.loads(ROUTED.read_text())
     return rows
 
 
 def clock_hz(lanes: int) -> float:
-    """Clock to expect on an ECP5 of speed grade 6, from routed designs.
+    """Clock to expect on an ECP5 of speed grade 6, interpolated between routed designs.
 
-    Between two, by the logarithm of the lanes; beyond them, the nearest.
+    Linear in the logarithm of the lanes; outside their range, the nearest design's.
     """
     rows = sorted((row["lanes"], row["clock_hz"]) for row in routed_rows())
     return float(
@@ -208,9 +209,9 @@ def clock_hz(lanes: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a design takes of an ECP5: LUT4-equivalents (LUT4, and 2 for each CCU2C.
+    """What a design takes of an ECP5: LUT4-equivalents, flip-flops, block RAMs.
 
-    Distributed RAM apart), flip-flops, block RAMs.
+    LUT4-equivalents are LUT4, and 2 for each CCU2C, without distributed RAM.
     """
 
     luts: int
@@ -219,9 +220,9 @@ class Resources:
 
 
 def resources(design: Design) -> Resources:
-    """Estimate for a design.
+    """Estimate for a design: LUTs and flip-flops by regression over the measured syntheses.
 
-    Blocks by the plan that builds them, the rest by regression over the measured syntheses.
+    Block RAMs are counted from the same plan that places them.
     """
     coefficients = _coefficients()
     row = features(design)

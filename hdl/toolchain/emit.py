@@ -1,7 +1,7 @@
 """From a design to Verilog and memory files.
 
-The Verilog depends on the design alone. What belongs to a tape stands in memory files beside it,
-which simulators and synthesizers read by ``$readmemh``.
+The Verilog depends on the design alone. What belongs to a tape is in memory files beside it, which
+simulators and synthesizers read by ``$readmemh`` (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -152,8 +152,7 @@ def trigger_processes(verilog: str) -> str:
 def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dict[str, Any]:
     """Write mmfree.v, memory files and design.json; returns what design.json holds.
 
-    Without a tape only the constant tables have memory files, and uses per token are not known
-    (null).
+    Without a tape only the constant tables have memory files, and uses per token are null.
     """
     image = layout(tape, design) if tape is not None else None
     accelerator = Accelerator(design)
@@ -170,7 +169,7 @@ def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dic
 
 
 def write_memory_files(image: Image | None, design: Design, folder: Path) -> None:
-    """Write NAME.hex of every initialised memory; of the constant tables alone without an image."""
+    """Write NAME.hex of every initialised memory; without an image, of the constant tables."""
     if image is None:
         words = constant_words()
         shapes = {name: design.loaded_shape(name) for name in words}
@@ -181,10 +180,9 @@ def write_memory_files(image: Image | None, design: Design, folder: Path) -> Non
 
 
 def describe(design: Design, rtlil_text: str, units: list[ProductUnit]) -> dict[str, Any]:
-    """What design.json says.
+    """What design.json says: sizes, multiplying cells found in the RTLIL, product units.
 
-    The sizes, the number of multiplying or dividing cells found in the RTLIL, and every
-    shift-and-add product unit with its LUTs and uses per token.
+    Each shift-and-add product unit is listed with its LUTs and its uses per token.
     """
     uses = [unit.uses_per_token for unit in units]
     return {

@@ -24,8 +24,9 @@ from mmfree.chip.design import Design
 class Area:
     """Cells of a block.
 
-    LUTs that compute, flip-flops, LUTs that are memory, block RAMs (``disabled_blocks``: how many
-    of these stay disabled during a read, on average), UltraRAMs, DSP blocks.
+    ``luts``: that compute. ``lut_rams``: LUTs that are memory. ``ram_blocks``: block RAMs, and
+    ``disabled_blocks``: how many of these stay disabled during a read, on average. ``uram``:
+    UltraRAMs. ``dsp``: DSP blocks.
     """
 
     luts: int = 0
@@ -39,10 +40,10 @@ class Area:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """``synthesis``: Yosys' command, blocks kept apart.
+    """A family of FPGAs.
 
-    Then kinds of cells, and how many each counts for; of ``flip_flops``, what their names begin
-    with.
+    ``synthesis``: Yosys' command, with the design's blocks kept. The others: kinds of cells, and
+    for how many each counts; of ``flip_flops``, prefixes of their names.
     """
 
     synthesis: str
@@ -114,7 +115,7 @@ FAMILIES = {
 def area_by_block(design: Design, family: str, *, array: ArrayOf = TernaryArray) -> dict[str, Area]:
     """Cells of an accelerator's blocks (Yosys estimate, neither placed nor routed).
 
-    "top": what stands in none.
+    "top": cells outside of all blocks.
     """
     chosen, accelerator = FAMILIES[family], Accelerator(design, array=array)
     text = convert_rtlil(accelerator, chosen.technology)

@@ -1,6 +1,4 @@
-"""Synthesis, placement and routing for the ECP5 by Yosys, nextpnr and Project Trellis, and what
-their reports say.
-"""
+"""Synthesis, placement and routing for the ECP5 by Yosys, nextpnr and Project Trellis."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ NETLIST, REPORT, CONFIGURATION = "netlist.json", "report.json", "chip.config"
 """Files between the tools: synthesized netlist, nextpnr's report, and the routed chip as text."""
 
 DETAILED = "--detailed-timing-report"
-"""Option of nextpnr-ecp5: what ``slow_ends`` reads goes into the report."""
+"""Option of nextpnr-ecp5 for a report that ``slow_ends`` can read."""
 
 _UTILISATION = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%$", flags=re.MULTILINE)
 
@@ -62,9 +60,9 @@ class Hop:
 class Routed:
     """A routed design.
 
-    ``fmax_hz`` of ``clock`` (its net): the one furthest behind, or least ahead of, its
-    ``constraint_hz``. ``utilisation``: kind of cell -> (used, available). ``path``: the longest
-    between registers of that clock. ``command``: nextpnr's.
+    ``clock``: the net of the clock with the lowest ratio of ``fmax_hz`` to ``constraint_hz``.
+    ``utilisation``: kind of cell -> (used, available). ``path``: the longest between registers of
+    that clock. ``command``: nextpnr's.
     """
 
     seed: int
@@ -88,7 +86,7 @@ class Routed:
 def find_tool(name: str) -> str:
     """Path of a tool of the extra ``boards``, such as nextpnr-ecp5.
 
-    Its package installed with this Python, else the one on PATH.
+    The one installed with this Python, else the one on PATH.
 
     Raises
     ------
@@ -129,7 +127,7 @@ def synthesize(
 def check_fit(folder: Path, target: Target) -> dict[str, tuple[int, int]]:
     """Cells of NETLIST in ``folder`` by kind, as (needed, available).
 
-    To be looked at before ``route``, for placing what does not fit may take for ever.
+    To be called before ``route``: placing a design that does not fit may never end.
 
     Raises
     ------
@@ -178,7 +176,7 @@ def route(
 ) -> Routed:
     """Place and route NETLIST of ``folder``; leaves REPORT, CONFIGURATION and nextpnr.log there.
 
-    A missed clock is no error here.
+    A missed clock is not an error here.
 
     Parameters
     ----------
@@ -218,7 +216,7 @@ def pack(folder: Path, bitstream: str, options: Sequence[str] = ("--compress",))
 
 
 def tool_version(name: str) -> str:
-    """What a tool says of its version."""
+    """Version of a tool, as it prints it; "unknown" if it prints none."""
     output = subprocess.run(
         [find_tool(name), "--version"], capture_output=True, text=True, check=False
     )
@@ -261,10 +259,10 @@ def read_report(report: dict[str, Any], *, seed: int = 1, command: Iterable[str]
 
 @dataclass(frozen=True)
 class SlowEnd:
-    """Registers that values reach late.
+    """Registers of one name (``cell``, numbers as #) that values reach late.
 
-    ``count`` of them named alike (``cell``, numbers as #) behind cells named alike (``driver``),
-    the latest ``arrival_ns`` after the clock, over ``net``.
+    There are ``count`` of them, driven by cells of one name (``driver``); the latest value arrives
+    ``arrival_ns`` after the clock, over ``net``.
     """
 
     arrival_ns: float
@@ -275,9 +273,10 @@ class SlowEnd:
 
 
 def slow_ends(report: dict[str, Any], at_least_ns: float) -> list[SlowEnd]:
-    """The latest first, of a report made with DETAILED.
+    """All registers that values reach after ``at_least_ns``, the latest first.
 
-    One look at all that has to become faster, where the critical path shows one register.
+    ``report``: made with DETAILED. It shows all that must become faster, where the critical path
+    shows one register.
     """
     found: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for net in report["detailed_net_timings"]:
@@ -302,7 +301,7 @@ def _block_name(cell: str) -> str:
 def describe_path(path: Iterable[Hop]) -> str:
     """A timing path as a table.
 
-    Steps that take no time are left out, and a carry's way through a chain is one line.
+    Steps that take no time are left out, and a carry chain is one line.
     """
     lines = [f"{'ns':>6}{'total':>8}"]
     carry_ns, carries = 0.0, 0
@@ -337,10 +336,7 @@ def _hops(path: Iterable[dict[str, Any]]) -> Iterable[Hop]:
 
 
 def _run(command: Sequence[str], folder: Path) -> str:
-    """Run a tool in ``folder``.
-
-    Returns what it said, there and in the log file that it was told to write.
-    """
+    """Run a tool in ``folder``; returns its log file if it writes one, else its output."""
     name = command[0]
     log = folder / command[command.index("--log") + 1] if "--log" in command else None
     if log is not None:

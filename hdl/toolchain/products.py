@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
 
 from amaranth.back import rtlil
 from amaranth.hdl import Shape
@@ -22,9 +21,9 @@ from mmfree.tape.pow2 import Tape
 class ProductUnit:
     """A kind of product unit.
 
-    Where it stands, its operands, how many there are, LUT4-equivalents of each (ECP5, Yosys
-    estimate), and how many products of the tape it makes per token (None without a tape; products
-    of padding are not counted).
+    ``use``: what it is for. ``count``: how many there are. ``luts_each``: LUT4-equivalents
+    (ECP5, Yosys estimate). ``uses_per_token``: products that they make of a tape (None without a
+    tape; products of padding are not counted).
     """
 
     use: str
@@ -35,7 +34,7 @@ class ProductUnit:
     luts_each: int
     uses_per_token: int | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str | int | None]:
         """Plain JSON types."""
         return asdict(self)
 

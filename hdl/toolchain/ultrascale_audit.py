@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from hdl.toolchain.yosys import read_cells, run_yosys, synthesis_commands
 
@@ -38,9 +37,7 @@ RAM_LUTS = {
 
 
 def ultrascale_cells(rtlil: str, top: str) -> dict[str, int]:
-    """Cells by type after synthesis for the UltraScale+ (``synth_xilinx``, DSP inference left on),
-    of the flattened ``top``.
-    """
+    """Cells by type of the flattened ``top`` after ``synth_xilinx``, with DSP inference on."""
     synthesis = f"synth_xilinx -family xcup -flatten -noiopad -noclkbuf -top {top}"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -49,10 +46,8 @@ def ultrascale_cells(rtlil: str, top: str) -> dict[str, int]:
         return read_cells(folder)
 
 
-def ultrascale_area(cells: Mapping[str, int]) -> dict[str, Any]:
-    """What cells by type amount to.
-
-    LUTs by use and in total, carry cells, flip-flops, and DSP blocks.
+def ultrascale_area(cells: Mapping[str, int]) -> dict[str, int]:
+    """LUTs by use and in total, carry cells, flip-flops and DSP blocks, from cells by type.
 
     A LUT6_2, which has two outputs, is one LUT. Two small tables that a placer would join in one
     LUT count as two.

@@ -1,4 +1,4 @@
-"""Running yosys."""
+"""Running Yosys, and reading its statistics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STATISTICS = "cells.json"
 
 
 class YosysError(RuntimeError):
-    """A script failed."""
+    """A Yosys script failed."""
 
 
 def find_yosys() -> str:
@@ -33,8 +33,9 @@ def find_yosys() -> str:
 
 
 def synthesis_commands(synth: str, *, outputs: Sequence[str] = ()) -> list[str]:
-    """Commands of a ``synth_*`` script given with its options, of ``outputs`` behind it, and of
-    what ``read_cells`` reads.
+    """Commands of a ``synth_*`` script given with its options, then ``outputs``, then statistics.
+
+    ``read_cells`` and ``read_statistics`` read the statistics.
     """
     return [
         f"{synth} -run begin:map_luts",
@@ -47,16 +48,13 @@ def synthesis_commands(synth: str, *, outputs: Sequence[str] = ()) -> list[str]:
 
 
 def read_statistics(folder: Path) -> dict[str, Any]:
-    """Yosys' statistics behind ``synthesis_commands``.
-
-    By module, and of the whole under ``design``.
-    """
+    """Yosys' statistics after ``synthesis_commands``: ``modules`` by name, and ``design``."""
     statistics: dict[str, Any] = json.loads((folder / _STATISTICS).read_text())
     return statistics
 
 
 def read_cells(folder: Path) -> dict[str, int]:
-    """Cells of the whole by type."""
+    """Cells of the whole design by type, after ``synthesis_commands``."""
     return dict(read_statistics(folder)["design"]["num_cells_by_type"])
 
 
@@ -73,7 +71,7 @@ def run_yosys(commands: list[str], folder: Path) -> str:
         check=False,
     )
     if process.returncode != 0:
-        # The log file: what abc prints ends the WebAssembly build's output early.
+        # From the log file: in the WebAssembly build, stdout ends early, where abc prints.
         log = folder / "yosys.log"
         lines = (log.read_text() if log.exists() else process.stderr).splitlines()
         errors = [line for line in lines if "ERROR" in line] or lines[-1:]
