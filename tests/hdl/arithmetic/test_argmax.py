@@ -1,6 +1,4 @@
-"""The choice of the next token against its golden twin and the worked vectors, with idle cycles
-between items.
-"""
+"""The choice of the next token against its golden twin and the worked vectors, with idle cycles."""
 
 from __future__ import annotations
 

@@ -55,10 +55,7 @@ class GatedSum(wiring.Component):
 def test_gated_sums_are_those_of_the_generic_body(
     widths: tuple[int, int, int], tmp_path: Path
 ) -> None:
-    """Of less than a CARRY8, of exactly one, and of up to three.
-
-    The last are the accumulator's widths.
-    """
+    """Sums in part of a CARRY8, in exactly one, and in up to three, the accumulator's widths."""
     prove_equal(GatedSum(*widths), tmp_path, clocked=False)
 
 

@@ -1,7 +1,4 @@
-"""Adders with a gated operand.
-
-The generic body exhaustively, the ECP5's carry cells proven equal to it.
-"""
+"""Adders with a gated operand: the generic body exhaustively, the ECP5's cells proven equal."""
 
 from __future__ import annotations
 
@@ -89,10 +86,7 @@ def wrapped(value: int, bits: int) -> int:
 def test_generic_sums_are_exact(
     a_bits: int, b_bits: int, bits: int, gates: tuple[str, ...]
 ) -> None:
-    """Without a carry given, a negative operand is subtracted.
-
-    One that is left out may be anything.
-    """
+    """Unless a carry is given, a negative operand is subtracted; a disabled one does not count."""
     block = Sum(a_bits, b_bits, bits, gates)
 
     async def bench(ctx: Any) -> None:
@@ -128,9 +122,7 @@ def test_generic_pairs_are_exact(a_shape: Shape, subtract: bool) -> None:
 
 
 def prove_equal(pairs: dict[str, tuple[Any, Any]], folder: Path) -> None:
-    """Prove that the ECP5 body of each pair's second block does what the generic body of the first
-    does.
-    """
+    """Prove that the ECP5 body of each pair's second block equals the generic one of its first."""
     commands = [f"read_verilog {CARRY_CELLS}"]
     for name, (block, other) in pairs.items():
         gold = rtlil.convert(block, name=f"gold_{name}", emit_src=False)
@@ -149,7 +141,7 @@ def prove_equal(pairs: dict[str, tuple[Any, Any]], folder: Path) -> None:
 
 
 def test_the_cells_of_the_ecp5_do_the_same(tmp_path: Path) -> None:
-    """At the widths in use, too."""
+    """At small widths, and at those in use."""
     pairs: dict[str, tuple[Any, Any]] = {}
     for gates, widths in itertools.product(GATES, [*WIDTHS, (11, 17, 17)]):
         block = Sum(*widths, gates)

@@ -25,12 +25,12 @@ async def restart(ctx: Any, block: Noise, *, repeat: bool = False) -> None:
     ctx.set(block.repeat, repeat)
     await ctx.tick()
     ctx.set(block.restart, 0)
-    for _ in range(2):  # a token's first row comes later by far
+    for _ in range(2):  # in the chip a token's first row comes much later
         await ctx.tick()
 
 
 async def play_token(ctx: Any, block: Noise, rows: int, width: int, temperature: int) -> list[int]:
-    """Gumbel entries of a token's rows; a group every second cycle."""
+    """Gumbel entries of a token's rows, a group every second cycle; none with a parity error."""
     found, waiting = [], {}
     ctx.set(block.temperature, temperature)
     await ctx.tick()
@@ -88,7 +88,7 @@ def test_the_finer_quantiles_are_reached() -> None:
 
 
 def test_a_repeated_token_draws_the_same_numbers() -> None:
-    """Until a seed is set: that counts, whatever was before."""
+    """Unless a seed was set since: then the seed counts."""
     block = Noise(2)
 
     async def bench(ctx: Any) -> None:

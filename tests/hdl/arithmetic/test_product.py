@@ -1,7 +1,4 @@
-"""The shift-and-add product.
-
-Exhaustive at small widths, corners and random values at those in use.
-"""
+"""The shift-and-add product: exhaustive at small widths, corners and random values at others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weight decoder: every code at every place of every group of rows."""
+"""The weight decoder: every code in every place of every group of rows."""
 
 from __future__ import annotations
 

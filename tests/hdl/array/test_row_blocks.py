@@ -1,4 +1,4 @@
-"""Row blocks: what arrives leaves in order, P values at a time, with its role, place and scale."""
+"""Row blocks: results leave in order, P values at a time, with their role, place and scale."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ class Bench:
         self.left_at: list[int] = []
 
     def expect(self, kind: str, blocks: int, tail_rows: int, exponent: int) -> list[np.ndarray]:
-        """Accumulators of a segment's row blocks in the order of arrival, and what must become of
-        them.
-        """
+        """A segment's accumulators as they arrive; adds what must leave to ``expected``."""
         design, arrivals = self.design, []
         width, slots, half = (
             design.post_width,
@@ -71,7 +69,7 @@ class Bench:
         return arrivals
 
     async def tick(self, ctx: Any, arriving: np.ndarray | None = None) -> None:
-        """Each group of rows passes its accumulators a cycle after the group before."""
+        """One cycle; each group of rows gives its accumulators a cycle after the group before."""
         block, rows = self.block, self.design.group_rows
         self.under_way = [arriving, *self.under_way[:-1]]
         self.waiting += arriving is not None
@@ -101,7 +99,7 @@ class Bench:
     async def play(
         self, ctx: Any, kind: str, blocks: int, tail_rows: int, scale_after: int
     ) -> None:
-        """A segment; its scale is known when ``scale_after`` row blocks have come."""
+        """Send a segment whose scale is known when ``scale_after`` row blocks have arrived."""
         block, exponent = self.block, int(self.rng.integers(6, 16))
         arrivals = self.expect(kind, blocks, tail_rows, exponent)
         ctx.set(block.load, 1)
@@ -136,7 +134,7 @@ class Bench:
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (4, 1), (4, 4), (8, 2), (16, 4)])
 @pytest.mark.parametrize("idle", IDLE)
 def test_values_leave_in_order_with_what_they_are(rows: int, width: int, idle: float) -> None:
-    """The queue fills, and goes round; the last row block is cut at every row."""
+    """The queue fills and wraps around; the last row block is cut at every row."""
     bench = Bench(small_design(rows, 4, 37, post_width=width, max_rows=9 * rows), idle)
 
     async def run(ctx: Any) -> None:
@@ -157,9 +155,9 @@ def test_values_leave_in_order_with_what_they_are(rows: int, width: int, idle: f
 
 
 def test_a_waiting_scale_delays_values_by_no_more_than_the_queue() -> None:
-    """The first values leave LATENCY cycles after the arrival of the last group.
+    """The first values leave LATENCY cycles after the arrival of the last group of rows.
 
-    Those that waited, without a gap.
+    Values that waited leave without a gap.
     """
     design = small_design(8, 4, 37, post_width=2, max_rows=9 * 8)
     bench = Bench(design, 0.0)

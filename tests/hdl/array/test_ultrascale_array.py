@@ -1,8 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""The ternary array in UltraScale+ cells.
-
-The cycles of the generic body, and the cells it takes.
-"""
+"""The ternary array in UltraScale+ cells: the cycles of the generic body, and its cells."""
 
 from __future__ import annotations
 
@@ -34,10 +31,7 @@ Cycle = dict[str, Any]
 
 
 def random_cycles(design: Design, num_cycles: int) -> Iterator[Cycle]:
-    """Tiles of any values, with and without idle cycles.
-
-    Blocks of any length, and of none: flags in any order.
-    """
+    """Tiles of any values, with and without idle cycles, and flags in any order."""
     rng = np.random.default_rng(design.lanes)
     for n in range(num_cycles):
         corners = rng.choice([-128, -127, -1, 0, 1, 127], design.columns)
@@ -81,9 +75,9 @@ def code(trits: NDArray[Any]) -> int:
 
 
 def play(design: Design, cycles: list[Cycle]) -> None:
-    """Tiles into the generic body; each group's weights as many cycles later as they must be.
+    """Send tiles into the generic body, each group's weights as late as its place requires.
 
-    What is left in the pipeline comes out.
+    Idle cycles at the end empty the pipeline.
     """
     array = TernaryArray(design)
     rows = design.group_rows
@@ -110,7 +104,7 @@ def play(design: Design, cycles: list[Cycle]) -> None:
 
 
 def recorded(design: Design, monkeypatch: pytest.MonkeyPatch) -> bench.Recording:
-    """Random cycles and largest sums on the generic body, which sends what it must."""
+    """Random cycles and largest sums on the generic body, which gives a result for each block."""
     monkeypatch.setattr(bench, "recordings", [])
     cycles = [*random_cycles(design, 300), *largest_sums(design)]
     play(design, cycles)
@@ -132,10 +126,9 @@ def test_every_cycle_is_that_of_the_generic_body(
 
 @pytest.mark.parametrize("columns", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_row_is_proven_equal_for_all_inputs(columns: int, tmp_path: Path) -> None:
-    """A pair of lanes with its accumulator.
+    """A pair of lanes with its accumulator: all weights and activations, in every cycle.
 
-    Every pair of weights, of activations, and of their successors; with four lanes the tree, too (a
-    minute).
+    With four lanes also the tree, which takes a minute.
     """
     prove_equal(TernaryArray(small_design(1, columns, columns)), tmp_path, clocked=True)
 
@@ -184,7 +177,7 @@ def test_a_pair_of_lanes_is_a_slice() -> None:
 
 @pytest.mark.parametrize("rows", [4, pytest.param(16, marks=pytest.mark.slow)])
 def test_thirteen_luts_of_a_lane_are_enough(rows: int) -> None:
-    """As many as were allowed; it takes 9.2, and half a LUT of shift registers."""
+    """13 were allowed; a lane takes 9.2, and half a LUT of shift registers."""
     design = small_design(rows, 32, 1024)
     area = ultrascale_plus_area(design)
     assert area["total_lut"] <= 13 * design.lanes
@@ -204,7 +197,7 @@ def test_the_ecp5_is_counted_too() -> None:
 
 
 def test_a_multiplier_becomes_a_dsp_block() -> None:
-    """So synthesis would show one, were there one."""
+    """So synthesis would show a multiplier if there were one."""
     text = rtlil.convert(Multiplier(), name="product", emit_src=False)
     assert ultrascale_area(ultrascale_cells(text, "product"))["dsp"] == 1
 

@@ -1,7 +1,4 @@
-"""PLL settings.
-
-Within what the device takes, never above the clock asked for, and at most 1 % below.
-"""
+"""PLL settings: in the device's ranges, never above the clock asked for, at most 1 % below."""
 
 from __future__ import annotations
 
@@ -84,20 +81,15 @@ def test_impossible_clocks_are_refused() -> None:
 
 
 def test_the_instance_has_these_settings() -> None:
-    """The output is outside the loop, and the lock drives the global reset, by registers that this
-    does not hold.
+    """The output is outside the loop; the lock drives the global reset.
+
+    It does so through two registers that the global reset does not hold.
     """
 
     text = rtlil.convert(ECP5Clock(pll_for(25e6, 140e6)), name="top", emit_src=False)
     parameters = dict(re.findall(r"parameter (?:signed )?\\(\w+) (\S+)", text))
-    assert {
-        name: int(parameters[name]) for name in ("CLKI_DIV", "CLKFB_DIV", "CLKOP_DIV", "CLKOS_DIV")
-    } == {
-        "CLKI_DIV": 1,
-        "CLKFB_DIV": 14,
-        "CLKOP_DIV": 2,
-        "CLKOS_DIV": 5,
-    }
+    dividers = {"CLKI_DIV": 1, "CLKFB_DIV": 14, "CLKOP_DIV": 2, "CLKOS_DIV": 5}
+    assert {name: int(parameters[name]) for name in dividers} == dividers
     assert parameters["FEEDBK_PATH"] == '"CLKOP"'
     assert text.count("cell \\FD1S3AX") == 2
     assert text.count('parameter \\GSR "DISABLED"') == 2

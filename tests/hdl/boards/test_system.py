@@ -1,7 +1,4 @@
-"""A whole small accelerator over its serial line.
-
-What a host sees is what the golden model says.
-"""
+"""A whole small accelerator over its serial line: a host sees what the golden model computes."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ def play(scene: Callable[[System, SerialHost, Any], Coroutine[Any, Any, None]]) 
 
 
 async def ask(host: SerialHost, token: int, begin: bool, temperature: int = 0) -> dict[str, int]:
-    """Play a token, and take the result."""
+    """Ask for a token to be played, and take the result."""
     await host.write_fields(
         "request.payload",
         token__id=token,
@@ -85,7 +82,7 @@ def test_tokens_logits_and_state_are_the_golden_models() -> None:
 
 
 def test_a_host_writes_memories_and_takes_faults() -> None:
-    """A word of wrong parity through the load port withholds the token; written back, it plays."""
+    """A word with a parity error withholds the token; when it is corrected, the token is played."""
     golden = Golden(TAPE)
 
     async def load(host: SerialHost, word: int, value: int) -> None:

@@ -1,4 +1,4 @@
-"""Requests: limits, stop tokens and abortion."""
+"""Requests: limits, stop tokens and cancellation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The register map.
-
-Complete for the accelerator, and derived from any signature by the same rules.
-"""
+"""The register map: derived from any signature by the same rules, complete for the accelerator."""
 
 from __future__ import annotations
 

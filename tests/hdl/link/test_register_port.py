@@ -1,7 +1,4 @@
-"""The register port.
-
-Every kind of register, one transfer for each send and take, and frames that are cut off.
-"""
+"""The register port: every kind of register, one transfer per send and take, broken frames."""
 
 from __future__ import annotations
 
@@ -36,9 +33,7 @@ class Host:
         self.parcels: list[int] = []
 
     async def tick(self) -> None:
-        """One cycle; the component takes an order if ``ready``, and offers the first of
-        ``parcels``.
-        """
+        """One cycle; the component takes an order if ``ready``, and offers its first parcel."""
         ctx, target = self._ctx, self._port.target
         ctx.set(target.order.ready, self.ready)
         ctx.set(target.parcel.valid, bool(self.parcels))
@@ -99,7 +94,7 @@ def play(scene: Callable[[Any, Any, Host], Coroutine[Any, Any, None]], idle: flo
 
 @pytest.mark.parametrize("idle", [0.0, 0.6])
 def test_values_are_written(idle: float) -> None:
-    """Wide ones part by part; nothing else changes, and no strobe comes."""
+    """Wide values part by part; nothing else changes, and no strobe is set."""
 
     async def scene(ctx: Any, target: Any, host: Host) -> None:
         key = 0x2A_0123456789ABCDEF
@@ -147,7 +142,7 @@ def test_a_strobe_lasts_one_cycle() -> None:
 
 @pytest.mark.parametrize("idle", [0.0, 0.6])
 def test_a_send_is_one_transfer(idle: float) -> None:
-    """Offered until it is taken, its payload steady meanwhile; and not again."""
+    """It is offered once, until it is taken, and its payload is stable meanwhile."""
 
     async def scene(ctx: Any, target: Any, host: Host) -> None:
         order = 0x2F_5566778899
@@ -175,7 +170,7 @@ def test_a_send_is_one_transfer(idle: float) -> None:
 
 @pytest.mark.parametrize("idle", [0.0, 0.6])
 def test_a_take_is_one_transfer(idle: float) -> None:
-    """What waits stays; a take without anything there does nothing later."""
+    """A parcel stays until it is taken; a take when none waits has no effect on the next."""
 
     async def scene(ctx: Any, target: Any, host: Host) -> None:
         await host.write("parcel")
@@ -192,7 +187,7 @@ def test_a_take_is_one_transfer(idle: float) -> None:
 
 
 def test_a_broken_byte_drops_its_frame() -> None:
-    """At every place of a frame; the next one is understood."""
+    """In every place of a frame; the next frame is carried out."""
 
     async def scene(ctx: Any, target: Any, host: Host) -> None:
         port_broken = host._port.broken

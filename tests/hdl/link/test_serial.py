@@ -34,10 +34,7 @@ def levels(byte: int, stop: int = 1) -> list[int]:
 
 
 async def listen(ctx: Any, receiver: Receiver, line: list[int]) -> list[int | None]:
-    """Put levels on a line, one a cycle, and take what is received.
-
-    Bytes, and None for a broken one.
-    """
+    """Put levels on a line, one per cycle; returns the bytes received, None for a broken one."""
     seen: list[int | None] = []
     ctx.set(receiver.bytes.ready, 1)
     for level in line:
@@ -108,7 +105,7 @@ def test_a_frame_takes_ten_bits() -> None:
 
 @pytest.mark.parametrize("error", [-0.04, -0.02, 0.02, 0.04])
 def test_another_rate_is_received(error: float) -> None:
-    """Both ends count with clocks of their own; frames follow each other directly."""
+    """The two ends have different clocks; frames follow each other directly."""
     divisor, sent = 100, [0x00, 0xFF, 0x80, 0x01, 0x5A] * 3
     receiver, bits = Receiver(divisor), [1] * 3
     for byte in sent:
@@ -126,9 +123,9 @@ def test_another_rate_is_received(error: float) -> None:
 
 
 def test_breaks_and_noise() -> None:
-    """A break is one broken byte, however long.
+    """A break of any length is one broken byte, a glitch shorter than half a bit is nothing.
 
-    a glitch shorter than half a bit is nothing; both leave the next byte as it is.
+    The byte after either is received.
     """
     divisor = 9
     receiver, seen = Receiver(divisor), []

@@ -1,7 +1,7 @@
 # amaranth: UnusedElaboratable=no
-"""Block memories.
+"""Block memories: plans of banks, and the same cycles on every body.
 
-Plans of banks, and the same cycles on the plain body, on the ECP5's, and on Yosys' own mapping.
+They are the plain body, the ECP5's, and Yosys' own mapping of the plain one.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ class Shape:
 
 @dataclass
 class Cycle:
-    """Inputs before a clock edge, and the promised outputs behind it."""
+    """Inputs before a clock edge, and the promised outputs after it."""
 
     inputs: dict[str, int]
     outputs: dict[str, int] = field(default_factory=dict)
 
 
 def traffic(shape: Shape, num_cycles: int = 600, seed: int = 0) -> list[Cycle]:
-    """Part-wise writes, idle cycles, and reads of words written a little earlier, of the banks'
-    ends, and of any; reads that collide or are not enabled come, but nothing is promised of
-    them.
+    """Cycles with writes of parts and reads of recent words, of the banks' ends, and of any words.
+
+    Reads that collide with a write or are not enabled occur, but nothing is promised of them.
     """
     rng = random.Random(seed)
     words = shape.initial()
@@ -194,7 +194,7 @@ def test_memories_of_the_ecp5_do_the_same(shape: Shape, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_blocks_rest_unless_their_own_bank_is_read(shape: Shape, tmp_path: Path) -> None:
+def test_blocks_are_disabled_unless_their_own_bank_is_read(shape: Shape, tmp_path: Path) -> None:
     block, cycles = shape.block(), traffic(shape)
     for cycle in cycles:
         cycle.inputs["write__enable"] = 0
@@ -217,7 +217,7 @@ def test_blocks_rest_unless_their_own_bank_is_read(shape: Shape, tmp_path: Path)
     of_all = (
         sum(bank.blocks * min(bank.depth, shape.depth - bank.start) for bank in banks) / shape.depth
     )
-    # A copy serves two ports: of a read's blocks, those of the other banks rest.
+    # A copy serves two ports: of a read's blocks, those of the other banks are disabled.
     assert block.disabled_blocks() == pytest.approx(block.blocks() - of_all)
     assert bool(block.disabled_blocks()) == (len(banks) > 1)
 
@@ -230,7 +230,7 @@ def test_the_cell_models_agree_with_what_yosys_makes_of_a_memory(
 ) -> None:
     """Initial values, addresses, write enables and halves of words.
 
-    The plain body, mapped by Yosys, on the same models.
+    The plain body, mapped by Yosys, runs on the same cell models.
     """
     text = rtlil.convert(shape.block(), name="block", emit_src=False)
     # A word that is read while it is written may be anything: Yosys then adds no logic that keeps
@@ -278,7 +278,7 @@ def test_the_accelerator_says_which_memories_it_holds() -> None:
     assert {memory.name for memory in memories} == {*ADDITION.design().memories, *written}
 
 
-def test_small_memories_lie_in_luts() -> None:
+def test_small_memories_are_in_luts() -> None:
     block = Shape(8, 2, DISTRIBUTED_DEPTH).block()
     cells = ecp5_cells(
         {"block.il": rtlil.convert(block, name="block", platform=Technology.ECP5, emit_src=False)},

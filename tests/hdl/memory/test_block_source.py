@@ -1,4 +1,4 @@
-"""The weight source: order, latency, restart and loading."""
+"""The source in block RAM: order, latency, restart and loading."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Reader:
         self.cycle = 0
 
     async def tick(self, word: int | None = None) -> None:
-        """Takes ``word``, if there is one, in this cycle."""
+        """One cycle, in which ``word`` is taken, if there is one."""
         self.ctx.set(self.source.words.take, word is not None)
         if word is not None:
             for group, share in enumerate(shares(word, self.design)):
@@ -54,7 +54,7 @@ class Reader:
 
 @pytest.mark.parametrize("rows", [2, 4, 16])
 def test_words_come_in_order_each_once_and_again_after_a_restart(rows: int) -> None:
-    """The last words of a pass are still under way when the next begins."""
+    """The next pass begins while the last words of one are still on their way."""
     design = small_design(rows, 4, 4, weight_words=WORDS)
     source, words, rng = BlockSource(design), random_words(design), random.Random(1)
 
@@ -100,7 +100,7 @@ def test_loaded_words_are_read(rows: int, columns: int, code: str) -> None:
     simulate(source, bench)
 
 
-def test_pause_holds_the_weights_back() -> None:
+def test_pause_withholds_the_weights() -> None:
     source = BlockSource(small_design(2, 4, 4))
 
     async def bench(ctx: Any) -> None:

@@ -27,8 +27,9 @@ TOKENS = (3, 0, 4, 4, 1, 2)
 @pytest.mark.parametrize("tiles", [1, 2, 3])
 @pytest.mark.parametrize("shift", [0, 3, 5, 8])
 def test_rows_become_vectors(shift: int, tiles: int, width: int, idle: float) -> None:
-    """P elements at a time, 0 beyond the row, a row behind the other or with idle cycles between
-    them; ``ending`` comes before the last.
+    """P elements at a time, 0 after the row's end; ``ending`` comes EARLY cycles before the last.
+
+    Rows follow each other directly, or with idle cycles between them.
     """
     design = replace(design_for(TAPE, 16), post_width=width, bias_words=12, state_words=12)
     image, block, rng = layout(TAPE, design), Embedding(design), random.Random(tiles)

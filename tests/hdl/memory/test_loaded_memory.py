@@ -1,4 +1,4 @@
-"""Memories behind the load port: parts of words, parity, and every read port."""
+"""Memories that a host fills: parts of words, parity, and every read port."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_words_are_written_and_read(bits: int, parity: bool, fabric_registers: b
     values = [rng.getrandbits(bits) for _ in range(5)]
 
     async def read(ctx: Any, *words: int) -> list[tuple[int, int]]:
-        """(data, flag) of each port, and no cycle too late; the flag a cycle after the data."""
+        """(data, parity error) of each port, exactly in time; the error a cycle after the data."""
         for port, word in enumerate(words):
             ctx.set(getattr(block, f"address_{port}"), word)
         for _ in range(block.latency):

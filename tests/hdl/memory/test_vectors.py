@@ -19,9 +19,9 @@ from tests.support.hdl.values import IDLE
 def test_groups_are_written_and_words_are_read(
     columns: int, width: int, words: int, idle: float
 ) -> None:
-    """Whole groups, padding and all, whatever ``keep`` says.
+    """Groups are written whole, padding included, whatever ``keep`` is.
 
-    a read of the cycle after a write sees it.
+    A read in the cycle after a write sees it.
     """
     memory, rng = VectorMemory(columns, width, words), random.Random(words)
     groups = words * columns // width
@@ -59,7 +59,7 @@ def test_groups_are_written_and_words_are_read(
 )
 @pytest.mark.parametrize("idle", IDLE)
 def test_groups_are_written_and_read(columns: int, width: int, words: int, idle: float) -> None:
-    """A read of the cycle after a write sees it; written and read in every cycle, and with gaps."""
+    """A read in the cycle after a write sees it; with and without idle cycles."""
     memory, rng = GroupMemory(columns, width, words), random.Random(words)
     groups = max(2, words) * columns // width
     held = [[0] * width for _ in range(groups)]

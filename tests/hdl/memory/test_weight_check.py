@@ -1,7 +1,4 @@
-"""The check of the weights against zlib's CRC-32.
-
-Clean segments pass, every single flipped bit is found.
-"""
+"""The check of the weights against zlib's CRC-32: clean segments pass, flipped bits are found."""
 
 from __future__ import annotations
 
@@ -34,10 +31,7 @@ async def check(
     idle: float,
     rng: np.random.Generator,
 ) -> bool:
-    """Send a segment, its check word last, the share of group g g cycles late.
-
-    Returns the fault flag.
-    """
+    """Send a segment and its check word, the share of group g g cycles late; returns the fault."""
     sent = with_idle(
         [{"index": index} for index in range(len(words))], idle, seed=int(rng.integers(1000))
     )
@@ -74,22 +68,14 @@ def segment(design: Design, count: int, rng: np.random.Generator) -> list[int]:
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda d: f"{d.num_groups} of {d.group_bits} bits")
 def test_clean_segments_pass_and_flipped_bits_are_found(design: Design) -> None:
-    """Segments shorter and longer than a page, one after another.
-
-    Faults in weights and in the check word.
-    """
+    """Segments shorter and longer than a page follow each other, with faults in any word."""
     rng = np.random.default_rng(1)
     block = WeightCheck(design)
-    pages = [
-        1,
-        design.page_words - 1,
-        design.page_words,
-        design.page_words + 1,
-        2 * design.page_words + 3,
-    ]
+    page = design.page_words
+    counts = [1, max(1, page - 1), page, page + 1, 2 * page + 3]
 
     async def bench(ctx: Any) -> None:
-        for count in [max(1, n) for n in pages]:
+        for count in counts:
             words = segment(design, count, rng)
             assert not await check(ctx, block, design, words, 0.2, rng)
             for _ in range(4):
@@ -103,7 +89,7 @@ def test_clean_segments_pass_and_flipped_bits_are_found(design: Design) -> None:
     simulate(block, bench)
 
 
-def test_a_restart_forgets_what_was_under_way() -> None:
+def test_a_restart_drops_the_segment_in_progress() -> None:
     rng = np.random.default_rng(2)
     design = DESIGNS[1]
     block = WeightCheck(design)

@@ -12,16 +12,13 @@ from tests.support.hdl.values import IDLE, INT16_CORNERS, ints
 from tests.support.vectors import VECTORS
 
 LATE = {"entry": -INDEX_LATENCY - TABLE_LATENCY}
-"""The table is outside: an item's entry comes TABLE_LATENCY cycles behind its index."""
+"""The table is outside: an item's entry comes TABLE_LATENCY cycles after its index."""
 
 
 @pytest.mark.parametrize("idle", IDLE)
 @pytest.mark.parametrize("gate", ["hard", "signed"])
 def test_hard_gates(gate: str, idle: float) -> None:
-    """Every second item goes by the table, as i and gate do.
-
-    That changes nothing for the others.
-    """
+    """Every second item uses the table, as i and gate do, with no effect on the others."""
     block, code = ForgetGate(2), GATES.index(gate)
     sums = [(v["z"], v["bias"]) for v in VECTORS["gate"] if v["gate"] == gate]
     ends = [-128, -129, 127, 128, 20, -256, -257, 256, 257]

@@ -1,6 +1,4 @@
-"""The quantizer and its shift against their golden twin and the worked vectors, with idle cycles
-between items.
-"""
+"""The quantizer and its shift against golden twin and worked vectors, with idle cycles."""
 
 from __future__ import annotations
 
@@ -19,10 +17,7 @@ from tests.support.vectors import VECTORS
 
 
 def quantized(vector: list[int], columns: int, idle: float) -> tuple[list[int], int]:
-    """Quantized vector, and how many elements saturated.
-
-    The shift is steady from a cycle before the first word.
-    """
+    """(quantized vector, how many elements saturated); the shift comes a cycle before it."""
     shift = int(golden.quantize(ints(vector))[1][0])
     padded = vector + [0] * (-len(vector) % columns)
     items: list[Item] = [

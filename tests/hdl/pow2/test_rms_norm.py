@@ -20,9 +20,9 @@ SIZES = [(2, 32), (2, 1), (4, 32), (8, 5), (16, 3), (16, 1), (32, 16)]
 
 
 def vectors(columns: int, max_words: int) -> list[np.ndarray]:
-    """Vectors of int8 with sums of squares over the whole range.
+    """Vectors of int8 with sums of squares over the whole range, and at its edges.
 
-    0, 4096, powers of two and around, the largest.
+    The edges are 0, 4096, powers of two and their neighbours, and the largest sum.
     """
     rng = np.random.default_rng(0)
     found = [ints([0, 0]), ints([64, 0]), ints([-128, 0]), ints(VECTORS["quantizer"][0]["q"])]
@@ -39,9 +39,9 @@ def vectors(columns: int, max_words: int) -> list[np.ndarray]:
 @pytest.mark.parametrize(("columns", "max_words"), SIZES)
 @pytest.mark.parametrize("idle", IDLE)
 def test_scale_and_exponent(columns: int, max_words: int, idle: float) -> None:
-    """They come when they should.
+    """Scale and exponent are right, and come in the right cycle.
 
-    a word is taken up behind those before it, in the cycle after it came at the earliest.
+    A word is taken up after those before it, and in the cycle after it came at the earliest.
     """
     block = RMSNorm(small_design(1, columns, columns * max_words))
     multipliers = [192, 256, 148]  # 192: halves occur

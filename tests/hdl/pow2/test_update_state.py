@@ -14,7 +14,7 @@ from tests.support.vectors import VECTORS
 
 
 def other(f: int, c: int, h: int) -> int:
-    """The second lane's gate: of the other sign, where nothing forbids it."""
+    """The second lane's gate: of the other sign, unless an operand is -32768."""
     return f if -32768 in (c, h) else abs(f) - 256
 
 

@@ -17,10 +17,7 @@ WIDTH = 2
 
 
 def test_the_shift_is_that_of_the_kept_values_of_either_vector() -> None:
-    """Written early or in the last cycle.
-
-    Padding and words that are not written are as large as can be.
-    """
+    """Padding and values that are not written are as large as possible, and do not count."""
     rng = np.random.default_rng(3)
     block = VectorSize(group_write(WIDTH, 8), group_write(WIDTH, 8))
 

@@ -1,4 +1,4 @@
-"""No multiplier: over the RTLIL and over ECP5 synthesis, and shown to notice one."""
+"""No multiplier in RTLIL and after ECP5 synthesis; each audit is shown to notice one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_multiplier_is_noticed_in_rtlil() -> None:
 
 @pytest.mark.parametrize("cell", ["$mul", "$div", "$mod", "$macc", "$macc_v2", "$pow"])
 def test_every_forbidden_kind_is_noticed_in_the_accelerator(cell: str) -> None:
-    """One addition of the real design, exchanged."""
+    """One addition of the real design is replaced."""
     text = rtlil_of(ODD).replace("cell $add ", f"cell {cell} ", 1)
     assert len(forbidden_cells(text)) == 1
 
@@ -63,7 +63,7 @@ def test_a_cell_that_is_not_understood_does_not_pass(line: str) -> None:
 
 
 def test_a_multiplier_becomes_a_dsp_block() -> None:
-    """So synthesis would show one, were there one."""
+    """So synthesis would show a multiplier if there were one."""
     text = rtlil.convert(Multiplier(), name="product", emit_src=False)
     cells = ecp5_cells({"product.il": text}, "product")
     assert cells["MULT18X18D"] == 1

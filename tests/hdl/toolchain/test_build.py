@@ -1,7 +1,4 @@
-"""A build for a board.
-
-What it writes, what it refuses, and that it leaves nothing behind when it fails.
-"""
+"""A build for a board: what it writes, what it refuses, and that a failed one leaves nothing."""
 
 from __future__ import annotations
 
@@ -77,10 +74,7 @@ def planned(tape_seed: int, clock_hz: float) -> Plan:
 
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The tools exchanged for what they give.
-
-    Tests change it, and see what the tools were given.
-    """
+    """Results that replace the tools; tests change them, and see what the tools were given."""
     gives: dict[str, Any] = {"cells": CELLS, "fit": None, "routed": ROUTED, "given": {}}
 
     def synthesize(rtlil: str, folder: Path, *, options: Any) -> dict[str, int]:
@@ -324,9 +318,7 @@ def bits_of_block_rams(text: str, pattern: str) -> int:
 
 @pytest.mark.slow
 def test_a_bitstream_holds_the_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A tiny model from the command line to a bitstream, whose block RAMs hold the bits that the
-    design begins with.
-    """
+    """A tiny model from the command line to a bitstream with the design's initial memories."""
     tape = random_tape(
         np.random.default_rng(0),
         hidden_size=8,

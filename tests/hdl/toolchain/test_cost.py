@@ -1,7 +1,6 @@
-"""The cost model.
+"""The cost model: sums and bounds of its cycles, cells against synthesis.
 
-Cycles against hand-counted cases, cells against synthesis. tests/sim/cosim/test_run.py compares
-cycles with the simulated chip's counters.
+tests/sim/cosim/test_run.py compares its cycles with the simulated chip's counters.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ def test_milliseconds() -> None:
 
 @pytest.mark.parametrize("name", ["luts", "flip_flops"])
 def test_cells_are_predicted_from_the_other_designs(name: str) -> None:
-    """Each of at least 12 designs, left out of the fit."""
+    """Each of at least 12 designs from a fit without it."""
     rows = measured_rows()
     assert len(rows) >= 12
     errors = {}
@@ -91,7 +90,7 @@ def test_cells_are_predicted_from_the_other_designs(name: str) -> None:
 
 
 def test_blocks_are_counted() -> None:
-    """To one of two hundred: synthesis drops a block of which nobody reads a bit."""
+    """All but at most one: synthesis removes a block of which no bit is read."""
     rows = measured_rows()
     missing = [memory_blocks(design) - measured["blocks"] for design, measured in rows]
     assert set(missing) <= {0, 1}, missing

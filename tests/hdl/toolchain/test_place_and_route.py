@@ -1,7 +1,6 @@
-"""Placement and routing.
+"""Placement and routing: nextpnr's report and log, failing tools, and a real run.
 
-What is read from nextpnr's report and log, what is said when a tool fails, and a real run on a few
-registers.
+The real run places and routes a few registers.
 """
 
 from __future__ import annotations
@@ -98,9 +97,7 @@ ERROR: Unable to place cell 'mem1.0.0', no BELs remaining to implement cell type
 
 
 def test_the_report_of_a_missed_clock() -> None:
-    """The clock that is furthest behind what is asked of it decides, and its longest path is the
-    one shown.
-    """
+    """The clock with the lowest ratio to its constraint decides, and its longest path is shown."""
     routed = read_report(REPORT, seed=3, command=["nextpnr-ecp5", "--seed", "3"])
     assert (routed.clock, routed.fmax_hz, routed.constraint_hz, routed.met) == (
         "$glbnet$clk",
@@ -220,7 +217,7 @@ def test_a_missing_tool_says_what_to_install(
 
 
 class Adder(wiring.Component):
-    """Registers before and behind an addition, and ``rams`` memories."""
+    """Registers before and after an addition, and ``rams`` memories."""
 
     def __init__(self, rams: int = 0) -> None:
         self._rams = rams

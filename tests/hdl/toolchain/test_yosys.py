@@ -1,4 +1,4 @@
-"""Running yosys: what it reports, and what is said when it cannot."""
+"""Running Yosys: its files, and the errors when it fails or is missing."""
 
 from __future__ import annotations
 

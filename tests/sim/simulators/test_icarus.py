@@ -86,7 +86,7 @@ BLOCK_TESTS: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
     (test_ternary_array.test_sums_are_exact, (8, 4, 0.5)),
     (test_update_state.test_update_state, (0.5,)),
     (test_vectors.test_groups_are_written_and_words_are_read, (8, 2, 1, 0.5)),
-    (test_weight_check.test_a_restart_forgets_what_was_under_way, ()),
+    (test_weight_check.test_a_restart_drops_the_segment_in_progress, ()),
     (test_block_source.test_words_come_in_order_each_once_and_again_after_a_restart, (8,)),
 ]
 """Tests of blocks, and their arguments."""

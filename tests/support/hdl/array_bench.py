@@ -15,15 +15,15 @@ Block = tuple[np.ndarray, np.ndarray]
 
 
 def _code(weights: np.ndarray, bits: int) -> int:
-    """Codes of a group's lanes, row after row: of a trit, too, its two's complement."""
+    """Codes of a group's lanes, row after row: each weight's two's complement."""
     return sum((int(w) & (1 << bits) - 1) << bits * lane for lane, w in enumerate(weights.ravel()))
 
 
 def play_blocks(array: Any, design: Design, blocks: list[Block], idle: float) -> None:
-    """Row blocks one after another.
+    """Send row blocks one after another, and compare every result.
 
     The weights of a group of rows come a cycle later than those of the group before, and so must
-    its results, and no others.
+    its results. There must be no other results.
     """
     rng = np.random.default_rng(2)
     columns, groups, rows = design.columns, design.num_groups, design.group_rows

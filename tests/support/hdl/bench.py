@@ -51,8 +51,8 @@ def with_idle(items: Sequence[Item], idle: float, seed: int = 0) -> list[Item | 
 class Recording:
     """A testbench's run, cycle by cycle.
 
-    The ports' values before each clock edge (inputs) and behind it (outputs), and what filled
-    memories.
+    ``inputs``: the ports' values before each clock edge. ``outputs``: after it. ``memories``: the
+    contents that memories were filled with.
     """
 
     block: Any
@@ -62,13 +62,14 @@ class Recording:
 
 
 recordings: list[Recording] | None = None
-"""Where ``simulate`` records, if it should (tests/sim/simulators/test_icarus.py plays it again on
-another simulator).
+"""Where ``simulate`` records; None: nowhere.
+
+tests/sim/simulators/test_icarus.py runs the recordings again on another simulator.
 """
 
 
 class _Recorder:
-    """A simulator's context that writes down what passes."""
+    """A simulator's context that records the ports in every cycle."""
 
     def __init__(self, ctx: Any, recording: Recording) -> None:
         self._ctx, self._recording = ctx, recording
@@ -128,8 +129,8 @@ def play(
     """Outputs of a pipeline, ``latency`` cycles after each item; one item per cycle.
 
     In idle cycles (None) the ports named in ``idle`` get their values from there, and all others
-    garbage. ``early``: ports that are asked for so many cycles before the rest of an item (less
-    than 0: after it).
+    garbage. ``early``: ports that get their value a number of cycles before the other ports of the
+    same item (negative: after them).
     """
     rng = random.Random(1)
     seen: list[Item] = []

@@ -1,4 +1,4 @@
-"""A host at the far end of a simulated serial line."""
+"""A host at the other end of a simulated serial line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SerialHost:
             self._age = -1
 
     async def send(self, frames: bytes) -> None:
-        """Put bytes on the line, and wait until they are gone."""
+        """Send bytes, and wait until the line is idle again."""
         for byte in frames:
             bits = [0, *(byte >> n & 1 for n in range(8)), 1]
             self._levels.extend(bit for bit in bits for _ in range(self._divisor))

@@ -1,4 +1,4 @@
-"""Playing and proving bodies in UltraScale+ cells, with this project's models of them."""
+"""Bodies in UltraScale+ cells, simulated and proven with this project's models of the cells."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CELL_MODELS = Path(__file__).parents[3] / "sim" / "simulators" / "ultrascale_cel
 
 
 def replay(recording: Recording, folder: Path) -> None:
-    """Play a recording again, on Icarus and the UltraScale+ body of its block.
+    """Run a recording again, on Icarus and the UltraScale+ body of its block.
 
     Every bit of every output must be known and as recorded, in every cycle.
     """
@@ -34,9 +34,9 @@ def replay(recording: Recording, folder: Path) -> None:
 
 
 def prove_equal(block: Any, folder: Path, *, clocked: bool) -> None:
-    """Prove, for all inputs, that the UltraScale+ body of a block does what its generic body does.
+    """Prove for all inputs that the UltraScale+ body of a block equals its generic body.
 
-    If it is ``clocked``, by induction in every cycle from reset.
+    If it is ``clocked``, in every cycle from reset, by induction.
     """
     bodies = {"gold": Technology.GENERIC, "gate": Technology.ULTRASCALE_PLUS}
     texts = [

@@ -20,7 +20,7 @@ def ints(values: Any) -> np.ndarray:
 
 
 def small_design(rows: int, columns: int, max_width: int, **changes: Any) -> Design:
-    """A design of this array, with little in its memories; ``changes``: its other fields."""
+    """A design with this array and small memories; ``changes``: its other fields."""
     sizes: dict[str, Any] = {
         "post_width": 1,
         "max_rows": rows,
