@@ -68,8 +68,9 @@ ARCHITECTURE_COLORS = {"matmul-free": "#0b6e4f", "transformer": "#c8553d"}
 
 
 def comparison_curves(runs: list[tuple[str, list[int], list[float], float]]) -> str:
-    """Loss of runs (architecture, tokens seen, losses, tokens per second), smoothed, against tokens
-    and against time.
+    """Smoothed loss of runs against tokens and against time.
+
+    ``runs``: (architecture, tokens seen, losses, tokens per second) of each.
     """
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -114,10 +115,7 @@ def followed_accuracy(rows: list[Row]) -> str:
 def accuracy_against_digits(
     own: list[dict[str, Any]], gate: str, reference: list[dict[str, Any]]
 ) -> str:
-    """Exact full-carry sums against digits, log axis.
-
-    This model, and the reference models of both gates.
-    """
+    """Exact full-carry sums against digits: this model, and reference models of both gates."""
     figure, axes = figure_of(7.2, 3.2)
     chains = [row for row in reference if row["kind"] == "chains"]
     for name, color in GATE_COLORS.items():

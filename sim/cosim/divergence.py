@@ -31,7 +31,10 @@ class Write:
 
 @dataclass(frozen=True, kw_only=True)
 class Divergence:
-    """First element that differs: ``got`` is None if it was never written."""
+    """First element that differs.
+
+    ``expected`` is None if there is no such element, ``got`` and ``cycle`` if it was never written.
+    """
 
     segment: str
     vector: str
@@ -42,22 +45,19 @@ class Divergence:
 
     @classmethod
     def outside_vectors(cls) -> Divergence:
-        """Every vector write agrees.
-
-        What differs is how state, logits, next token or counters are read out.
-        """
+        """Every vector write agrees: what differs is read out only, such as a counter."""
         return cls(segment="none", vector="read-out", index=0, expected=None, got=None, cycle=None)
 
 
 class TapMonitor:
-    """Records every vector write of the chip, cycle by cycle (slow: for one token)."""
+    """Records every vector write of the chip, cycle by cycle: slow, meant for one token."""
 
     def __init__(self, dut: Any, design: Design) -> None:
         self._dut, self._design = dut, design
         self.writes: list[Write] = []
 
     async def watch(self) -> None:
-        """Follow the taps; run as a task of its own."""
+        """Follow the taps; runs as a task until it is cancelled."""
         dut, cycle = self._dut, 0
         width = self._design.post_width
         # A vector's last values are written when the next segment has already begun.

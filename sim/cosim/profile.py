@@ -24,11 +24,12 @@ class Profiler:
         self.cycles = {name: dict.fromkeys(CYCLE_COUNTERS, 0) for name in names}
 
     async def watch(self) -> None:
-        """Follow the chip; run as a task of its own."""
+        """Follow the chip; runs as a task until the simulation ends."""
         while True:
             await self._dut.segment.value_change
             await FallingEdge(self._dut.clk)
             segment = int(self._dut.segment.value)
+            # Segment 0 begins a token, whose counters begin at 0.
             if segment:
                 self.close(self._read())
             else:
@@ -36,7 +37,7 @@ class Profiler:
             self._segment = segment
 
     def close(self, counters: dict[str, int]) -> None:
-        """Book what has been counted since the last call on the segment in progress."""
+        """Attribute what was counted since the last call to the segment in progress."""
         entry = self.cycles[self._names[self._segment]]
         for name in CYCLE_COUNTERS:
             entry[name] += counters[name] - self._last[name]

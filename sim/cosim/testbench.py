@@ -60,8 +60,9 @@ class Model:
 
 
 class Testbench:
-    """Plays a run on chip and model, and compares every logit, state word, chosen row and
-    saturation count.
+    """Plays a run on chip and model, and compares what both have after every token.
+
+    Compared are every logit, state word, chosen row and saturation count.
     """
 
     def __init__(self, dut: Any, run: Run, tapes: list[Tape]) -> None:
@@ -106,7 +107,7 @@ class Testbench:
         self.result.simulated_cycles = int(now / CLOCK_NS)
 
     async def _play_sequence(self, sequence: Sequence) -> None:
-        """The prompt token by token, the last one with the request to generate."""
+        """Play the prompt token by token, the last one with the request to generate."""
         self.result.rows.append([])
         if sequence.state is not None:
             await self._start(sequence.state)
@@ -135,10 +136,7 @@ class Testbench:
     async def _compare(
         self, token: int, begin: bool, temperature: int, *, last: bool, stop: int | None = None
     ) -> int:
-        """Compare everything about the token being played with the model's.
-
-        Returns the chip's row.
-        """
+        """Compare the token in progress with the model's; the chip's row, or -1 for a fault."""
         before = self.model.state
         answer = await self.driver.wait()
         note_position(FOLDER)
@@ -167,6 +165,7 @@ class Testbench:
         result.differences += sum(
             counters[f"saturated_{site}"] != count for site, count in saturations.items()
         )
+        # Every cycle has one cause; a counter that breaks this is a bug of the chip as well.
         assert counters["cycles"] == sum(counters[name] for name in CYCLE_COUNTERS[1:])
         result.cycles.append(counters["cycles"])
         result.weights += self.tape.num_ternary_weights
@@ -245,10 +244,7 @@ class Testbench:
 
 @cocotb.test()
 async def play(dut: Any) -> None:
-    """Play what the run's folder asks for and report there.
-
-    Fails if chip and model differ anywhere.
-    """
+    """Play what the run's folder asks for and report there; fails if chip and model differ."""
     run = read_run(FOLDER)
     testbench = Testbench(dut, run, read_tapes(FOLDER))
     await testbench.play_all()

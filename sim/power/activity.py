@@ -30,6 +30,8 @@ _NEEDED = frozenset({"array", "post"})
 """Blocks that every activity has."""
 
 _COUNT_LIMIT = 1 << 63
+"""Counts of a file must be smaller."""
+
 _MODULE = re.compile(r"^module (\S+)\n(.*?)^end$", re.MULTILINE | re.DOTALL)
 _CELL = re.compile(r"^  cell \\(\S+) \\(\S+)$", re.MULTILINE)
 _REGISTER = re.compile(r"^  cell \$dff \S+\n(?:.*\n)*?    connect \\Q (.+)$", re.MULTILINE)
@@ -39,15 +41,16 @@ _READ = re.compile(
 )
 _DATA = re.compile(r"^    connect \\DATA (.+)$", re.MULTILINE)
 _NAME = re.compile(r"(?:\\|(?=\$))([^\s\]}]+)")
-"""Of a wire: a public name without its backslash, or a private one, $ and all."""
+"""Name of a wire: a public one without its backslash, a private one with its $."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockActivity:
-    """A block of the accelerator, with all that it holds.
+    """What switched in a block of the accelerator, its inner blocks included.
 
-    Bits of its registers and of what its memories read, how often these changed in the run, and how
-    often a bit was read (``reads``: bits times cycles in which their memory was enabled).
+    ``registers``, ``read_bits``: bits of its registers, and of what its memories read.
+    ``register_toggles``, ``read_toggles``: how often these changed in the run. ``reads``: bits
+    times cycles in which their memory was enabled.
     """
 
     registers: int = 0
@@ -57,10 +60,7 @@ class BlockActivity:
     reads: int = 0
 
     def toggle_rate(self, cycles: int, otherwise: float) -> float:
-        """Toggles per register and cycle in a run of ``cycles``.
-
-        ``otherwise`` if there is no register.
-        """
+        """Toggles per register and cycle in a run; ``otherwise`` if there is no register."""
         return self.register_toggles / self.registers / cycles if self.registers else otherwise
 
     def read_share(self, cycles: int) -> float:
@@ -70,13 +70,11 @@ class BlockActivity:
 
 @dataclass(frozen=True, kw_only=True)
 class Activity:
-    """What switched in a run of ``tokens`` tokens on ``cycles`` cycles, by block ("top".
+    """What switched in a run of ``tokens`` tokens and ``cycles`` cycles.
 
-    What stands in none).
-
-    Zero-delay simulation of the RTL: every register changes at most once a cycle, and glitches do
-    not show. ``text``: where the tokens came from. ``tape_sha256`` and ``design``: what was played
-    on what.
+    ``blocks``: by block of the top module; "top" is what lies in none. ``text``: where the tokens
+    came from. ``tape_sha256`` and ``design``: what was played on what. Zero-delay simulation of the
+    RTL: every register changes at most once a cycle, and glitches do not show.
     """
 
     tape_sha256: str
@@ -88,7 +86,7 @@ class Activity:
 
     @property
     def cycles_per_token(self) -> float:
-        """From a token to the next: the host answers at once."""
+        """Cycles from one token to the next, with a host that answers at once."""
         return self.cycles / self.tokens
 
     @property
@@ -131,7 +129,7 @@ def read_activity(path: Path) -> Activity:
     Raises
     ------
     InputError
-        If the file is not such a one.
+        If the file is not an activity file, or its counts contradict each other.
     """
     values = read_json(path)
     if not isinstance(values, dict) or values.pop("schema", None) != SCHEMA:
@@ -192,7 +190,7 @@ def measure_activity(
     ToolMissing
         If the simulator or a compiler is not installed.
     SimulationFailed
-        If the chip chose another token than the golden model.
+        If the chip hangs, or chose another token than the golden model.
     """
     sequence = Sequence(prompt=prompt)
     check_sequences([sequence], [tape])
@@ -215,10 +213,7 @@ def measure_activity(
 
 
 def count_toggles(folder: Path, asked: Run) -> tuple[int, list[NetToggles]]:
-    """Simulate the chip in ``folder`` without reading anything back between tokens.
-
-    Cycles, and every net.
-    """
+    """Cycles, and the toggles of every net, of the chip in ``folder`` while it plays a run."""
     write_run(folder, asked)
     model = build([folder / VERILOG_NAME], TOP, trace="saif")
     run(model, "sim.power.activity_bench", folder)
@@ -228,9 +223,10 @@ def count_toggles(folder: Path, asked: Run) -> tuple[int, list[NetToggles]]:
 
 @dataclass(frozen=True)
 class Watched:
-    """Names of a module instance's registers, and of what its memories read.
+    """Nets of a module instance that are counted.
 
-    With the name of the flag that enables it, or "" if it is always enabled.
+    ``registers``: their names. ``reads``: name of what a memory reads -> name of the flag that
+    enables it, "" if it is always enabled.
     """
 
     registers: frozenset[str]
@@ -269,7 +265,7 @@ def _names(signals: Iterable[str]) -> list[str]:
 def by_block(
     nets: list[NetToggles], watched: dict[tuple[str, ...], Watched], cycles: int
 ) -> dict[str, BlockActivity]:
-    """Counts of the blocks that stand in the top module, in a run of ``cycles``."""
+    """Counts of the blocks of the top module, in a run of ``cycles``."""
     blocks: dict[str, BlockActivity] = defaultdict(BlockActivity)
     enabled = {
         (net.scope, net.name): round(net.high_ps / (1000 * CLOCK_NS))
@@ -299,8 +295,6 @@ def by_block(
 
 
 def block_of(scope: tuple[str, ...]) -> str:
-    """Name of the block of the top module that a scope lies in.
-
-    Amaranth adds $N to names that clash.
-    """
+    """Name of the block of the top module that a scope lies in."""
+    # Amaranth adds $N to names that clash.
     return scope[1].partition("$")[0] if len(scope) > 1 else "top"

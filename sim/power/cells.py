@@ -1,7 +1,4 @@
-"""What a token's matrices take in bare cells of a chip of one's own.
-
-Additions against multiplications, and weights out of SRAM.
-"""
+"""What a token's matrices take in bare cells of an ASIC: arithmetic, and weights out of SRAM."""
 
 from __future__ import annotations
 
@@ -21,7 +18,8 @@ _INT8_BITS = 7
 class CellEnergy:
     """Joules per token of all matrices in cells of a node.
 
-    Arithmetic, and every weight read from SRAM once.
+    ``arithmetic``: of ``weights_are`` "ternary" or "int8". ``weight_memory``: every weight is read
+    from SRAM once.
     """
 
     node: str
@@ -31,7 +29,7 @@ class CellEnergy:
 
 
 def cell_energies(ternary_weights: int, design: Design) -> list[CellEnergy]:
-    """Of ternary weights in a design's code, and of as many int8 weights, at each node.
+    """Energies of ternary weights in a design's code, and of as many int8 weights, at each node.
 
     A ternary weight, a zero too, adds an activation to an accumulator of the design's width; an
     int8 weight multiplies, and adds to as many bits more as its product has. An addition's energy

@@ -1,8 +1,7 @@
-"""Technology files.
+"""Technology files: what the cells and memories of a part take, each number with its source.
 
-What a part's cells and memories take, each number with its source, its label and its uncertainty.
-
-Labels: V read in the primary source, S quoted by another source, D derived from such, K recalled.
+Each has an interval (of about 90 %) and a label: V read in the primary source, S quoted by another
+source, D derived from such, K recalled.
 """
 
 from __future__ import annotations
@@ -31,17 +30,16 @@ REQUIRED = (
     "dsp_8_bits",
     "scale",
 )
-"""Coefficients that every family has.
-
-``clock_net`` (of the clock's own net, per cycle) and ``uram_access`` are 0 without.
-"""
+"""Coefficients that every family has."""
 
 CELLS = ("luts", "flip_flops", "ram_blocks", "dsp")
-"""Kinds of cells that a part's capacity tells."""
+"""Kinds of cells that a part's capacity counts."""
 
 _OPTIONAL = ("clock_net", "uram_access")
+"""Coefficients that are 0 where a family has none; ``clock_net`` is the clock's own, per cycle."""
+
 _UNITS = {"pll": "W", "dsp_8_bits": "1", "scale": "1"}
-"""Of coefficients that are no energies in pJ."""
+"""Units of the coefficients that are not energies in pJ."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,10 @@ ZERO = Quantity(0, 0, 0, "pJ", "V", "the part has none")
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part: ``family`` (of hdl/toolchain/families.py), what it holds (``capacity``), and its
-    coefficients, ``static`` included.
+    """A part of an FPGA family.
+
+    ``family``: of hdl/toolchain/families.py. ``capacity``: kind of cell -> how many it has.
+    ``coefficients``: those of its family, and its own ``static``.
     """
 
     name: str
@@ -89,17 +89,17 @@ class Part:
 
 
 def part_names() -> list[str]:
-    """Parts that are known."""
+    """Names of the parts that are known."""
     return [name for file in FAMILY_FILES for name in load_parts(TECHNOLOGY / f"{file}.toml")]
 
 
 def load_part(name: str, technology: Path | None = None) -> Part:
-    """A part by name, out of a technology file of one's own or out of those here.
+    """A part by name, out of the given technology file or out of those here.
 
     Raises
     ------
     InputError
-        If there is no such part, or its file is not sound.
+        If there is no such part, or its file is invalid.
     """
     paths = (
         [technology]
@@ -190,7 +190,7 @@ def load_quantities(file: str, section: str) -> dict[str, Quantity]:
 
 
 def quantities(table: Any, where: str) -> dict[str, Quantity]:
-    """Quantities by name; InputError names the first that is not sound."""
+    """Quantities by name; InputError names the first that is invalid."""
     if not isinstance(table, dict):
         raise InputError(f"{where} is missing")
     found, names = {}, {item.name for item in fields(Quantity)}

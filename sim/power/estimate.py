@@ -1,12 +1,12 @@
-"""Watts and joules per token of an accelerator on a part.
+"""Watts and joules per token of an accelerator on a part, estimated with an interval.
 
-An estimate from cells, simulated activity and published coefficients, with its interval.
+From cells of a synthesis, simulated activity and published coefficients:
 
     E(block) = cells of the block x how often they switch x energy of a switching
 
-Every coefficient (sim/technology) has a low and a high value. Each is moved alone to both, and the
-deviations add as the root of the sum of their squares, on each side by itself: so a coefficient is
-the same in every block, and different coefficients are independent.
+Every coefficient (sim/power/technology) has a low and a high value. Each is moved alone to both,
+and the deviations add as the root of the sum of their squares, on each side by itself: so a
+coefficient is the same in every block, and different coefficients are independent.
 """
 
 from __future__ import annotations
@@ -22,17 +22,14 @@ from sim.power.activity import Activity, BlockActivity
 from sim.power.coefficients import Part, Quantity, load_quantities
 
 KINDS = ("static", "clock", "logic", "routing", "memory", "dsp", "external")
-"""What energy goes into: leakage and PLL.
+"""What energy goes into, in this order.
 
-Clock network and flip-flops' clock pins; LUTs and flip-flops; nets; block RAM, UltraRAM and
-distributed RAM; DSP blocks; external memory.
+Leakage and PLL; clock network and flip-flops' clock pins; LUTs and flip-flops; nets; block RAM,
+UltraRAM and distributed RAM; DSP blocks; external memory.
 """
 
 REPORT_RATE = 0.125
-"""Toggles per bit and cycle of the reports that block RAM coefficients come from.
-
-The tool's default.
-"""
+"""Toggles per bit and cycle of the reports that block RAM coefficients come from: their default."""
 
 MAX_READ_RATIO = 2.0
 """Beyond twice that rate nothing is known: a block RAM's energy is taken to grow no further."""
@@ -40,7 +37,7 @@ MAX_READ_RATIO = 2.0
 STREAMING = ("array", "activations", "decoder", "source", "weight_check")
 """Blocks that work on tiles of weights.
 
-Their energy belongs to segments by tiles, that of all others by cycles.
+Their energy is shared among segments by tiles, that of all others by cycles.
 """
 
 
@@ -63,11 +60,10 @@ Values = Mapping[str, float]
 class Load:
     """What a design does in a token.
 
-    Cells and activity by block, cycles, and bits from external memory.
-
-    ``mean_rate``: toggles per register and cycle of a block for which the activity has no
-    registers. ``busy``: share of the cycles in which the lanes, and so DSP blocks, have something
-    to do.
+    ``areas``, ``activity``: cells, and what switched in ``activity_cycles`` cycles, by block.
+    ``cycles``: of a token. ``mean_rate``: toggles per register and cycle of a block for which the
+    activity has no registers. ``busy``: share of the cycles in which the lanes, and so DSP blocks,
+    have something to do. ``external_bits``: read from external memory.
     """
 
     areas: Mapping[str, Area]
@@ -82,7 +78,7 @@ class Load:
     def of(
         cls, areas: Mapping[str, Area], activity: Activity, segments: list[SegmentCycles]
     ) -> Load:
-        """Of one sequence, weights on the chip."""
+        """The load of one sequence with the weights on the chip."""
         return cls(
             areas=areas,
             activity=activity.blocks,
@@ -96,7 +92,7 @@ class Load:
         """Joules per token of a block, by kind, with coefficients ``values``."""
         area, block = self.areas.get(name, Area()), self.activity.get(name, BlockActivity())
         rate = block.toggle_rate(self.activity_cycles, self.mean_rate)
-        # A block RAM that is not enabled takes nothing; what toggles, toggles in reads.
+        # A block RAM that is not enabled takes nothing, and its outputs change only when it reads.
         read_rate = block.read_toggles / block.reads if block.reads else REPORT_RATE
         reading = (area.ram_blocks - area.disabled_blocks) * block.read_share(self.activity_cycles)
         register_toggles = area.flip_flops * rate
@@ -126,8 +122,10 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """An estimate. Joules are per token; ``by_kind`` (KINDS), ``by_block`` ("whole chip": static,
-    PLL, clock net, external memory) and ``by_segment`` add up to ``joules_per_token``.
+    """An estimate.
+
+    Joules are per token. ``by_kind`` (KINDS), ``by_block`` ("whole chip": static, PLL, clock net,
+    external memory) and ``by_segment`` each add up to ``joules_per_token``.
     """
 
     part: str
@@ -235,8 +233,9 @@ def estimate(
 
 
 def interval(function: Callable[[Values], float], quantities: Mapping[str, Quantity]) -> Interval:
-    """A function of coefficients at their best values, and the root of the sum of squares of what
-    each alone can add or take.
+    """A function of coefficients at their best values, with its interval.
+
+    Each side is the root of the sum of squares of what each coefficient alone can add or take.
     """
     best_values = {name: quantity.value for name, quantity in quantities.items()}
     best = function(best_values)

@@ -28,7 +28,7 @@ LOGIC_CELLS = CELLS.with_name("ecp5_logic_cells.v")
 _NETLIST = "netlist.v"
 _CELLS = "netlist.json"
 _OUTPUTS = {"LUT4": ("Z",), "CCU2C": ("S0", "S1"), "TRELLIS_FF": ("Q",)}
-"""Outputs that are counted; multiplexers behind LUTs and distributed RAM are not."""
+"""Outputs that are counted; multiplexers after LUTs and distributed RAM are not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +44,14 @@ class NetlistBlock:
 def netlist_activity(
     tape: Tape, design: Design, prompt: list[int]
 ) -> tuple[int, dict[str, NetlistBlock]]:
-    """Synthesize the accelerator for the ECP5 with a tape in it, and play a prompt.
-
-    Cycles, and counts by block.
+    """Cycles and counts by block of the accelerator, synthesized for the ECP5, on a prompt.
 
     Raises
     ------
+    SimulationFailed
+        If the netlist hangs, or chooses another token than the golden model.
     SimulatorError
-        If the netlist chooses another token than the golden model, or cannot be simulated.
+        If it cannot be simulated.
     """
     with tempfile.TemporaryDirectory(prefix="mmfree-netlist-") as name:
         folder = Path(name)
@@ -94,7 +94,7 @@ def netlist_activity(
 
 
 def predicted_toggles(activity: Activity, blocks: dict[str, NetlistBlock]) -> float:
-    """Toggles of a netlist's LUTs and flip-flops as an estimate has them.
+    """Toggles of a netlist's LUTs and flip-flops as an estimate predicts them.
 
     Those of the RTL's registers, and for each LUT as many as its block's registers have, times
     ``lut_rate``.
@@ -110,7 +110,7 @@ def predicted_toggles(activity: Activity, blocks: dict[str, NetlistBlock]) -> fl
 
 
 def _kinds(netlist: dict[str, Any]) -> dict[str, str]:
-    """Cell -> kind."""
+    """Cell -> kind, of Yosys' JSON."""
     return {name: cell["type"] for name, cell in netlist["modules"][TOP]["cells"].items()}
 
 

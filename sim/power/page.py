@@ -1,7 +1,4 @@
-"""A page about an estimate of power.
-
-Where the joules go, how sure they are, and how they compare.
-"""
+"""A page about an estimate of power: where the joules go, how sure they are, how they compare."""
 
 from __future__ import annotations
 
@@ -46,9 +43,10 @@ CLOCKS = (0.1, 0.25, 0.5, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """What others give.
+    """A published system.
 
-    Joules per token, weights read per token, batch, label, and what the figure covers.
+    ``weights``: read per token. ``batch``: sequences at once. ``label``: measured or estimated.
+    ``what``: the figure covers.
     """
 
     name: str
@@ -93,13 +91,13 @@ def power_page(
         ),
         ("By kind and segment", _kinds(found) + _segments(found)),
         ("Against others", _against(found, tape)),
-        ("In cells of one's own", _in_cells(cells)),
+        ("In cells of an ASIC", _in_cells(cells)),
     ]
     if part.family == "ecp5":
         remark = (
             "Projected: cells by the cost model, cycles exact, clock of routed designs, toggles per"
-            " cell and busy cycle as in this run; parts that a size does not fit are left out of"
-            " account."
+            " cell and busy cycle as in this run; sizes that do not fit the part are"
+            " left out."
         )
         sections.append(
             ("Lanes and clock", _lanes_and_clock(part, activity, tape, design) + note(remark))
@@ -191,7 +189,7 @@ def _kinds(found: Power) -> str:
 def _segments(found: Power) -> str:
     rows = [(name, *_three(share * 1e9)) for name, share in found.by_segment.items()]
     remark = (
-        "By segment, nJ per token. Blocks that work on tiles of weights are shared out by tiles,"
+        "By segment, nJ per token. Blocks that work on tiles of weights are shared by tiles,"
         " everything else by cycles."
     )
     return table(rows, ("segment", "low", "best", "high", "")) + note(remark)
@@ -249,9 +247,9 @@ def _in_cells(cells: list[CellEnergy]) -> str:
         )
     ]
     remark = (
-        "The matrices alone, in bare cells of a chip of one's own: no wires, registers, clock or"
-        " control. What additions save over multiplications, and fewer bits per weight, before a"
-        " chip is built around them (sim/power/technology/cells.toml)."
+        "The matrices alone, in bare cells of an ASIC: no wires, registers, clock or control. What"
+        " additions save over multiplications, and fewer bits per weight, before a chip is built"
+        " around them (sim/power/technology/cells.toml)."
     )
     return table(rows, ("nJ per token (estimated)", "low", "best", "high", "")) + note(remark)
 
@@ -259,8 +257,9 @@ def _in_cells(cells: list[CellEnergy]) -> str:
 def lanes_study(
     part: Part, activity: Activity, tape: Tape, design: Design
 ) -> list[tuple[int, float, Power]]:
-    """(lanes, share of the clock reached, estimate) of designs of other sizes for the same tape, by
-    the cost model: those that fit the part.
+    """Estimates of designs of other sizes for the same tape, by the cost model.
+
+    (lanes, share of the clock reached, estimate) of each that fits the part.
     """
     results = []
     # As many toggles per flip-flop and tile as in the run: fewer a cycle where lanes wait.

@@ -19,8 +19,8 @@ _TIMESCALE = re.compile(r"\(TIMESCALE 1ps\)")
 class NetToggles:
     """A net, bits of one name together.
 
-    ``scope`` (names of instances from the top down), ``name``, ``bits``, how often they changed,
-    and for how long they were 1 (picoseconds, of all bits together).
+    ``scope``: names of instances from the top down. ``toggles``: how often the bits changed.
+    ``high_ps``: for how long they were 1, of all bits together.
     """
 
     scope: tuple[str, ...]

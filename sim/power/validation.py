@@ -1,8 +1,4 @@
-"""Published systems.
-
-Predicted from their own sizes, clocks and rates, and compared with the power that their authors
-give.
-"""
+"""Published systems: power predicted from their sizes, clocks and rates, and what authors give."""
 
 from __future__ import annotations
 
@@ -28,8 +24,8 @@ _NONE = {
 class Prediction:
     """A published system.
 
-    Whether it was held out when coefficients were chosen, predicted and published watts, what they
-    are of, and where they stand.
+    ``held_out``: when coefficients were chosen. ``kind``: published by a "tool" or a "meter".
+    ``what``: the power is of. ``watts``: predicted. ``source``: of ``published``, in watts.
     """
 
     name: str

@@ -11,7 +11,7 @@ module LUT4 #(
     assign Z = INIT[{D, C, B, A}];
 endmodule
 
-// The multiplexer behind two LUT4, and the one behind two of these.
+// The multiplexer after two LUT4, and the one after two of these.
 module PFUMX (
     /* verilator tracing_off */
     input ALUT, BLUT, C0,

@@ -1,4 +1,4 @@
-"""Icarus Verilog under cocotb: the second simulator, by another hand and with unknown values."""
+"""Icarus Verilog under cocotb: the second simulator, independent and with unknown values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WAVEFORM_NAME = "dump.vcd"
 
 
 def find_icarus() -> Path:
-    """The folder of iverilog and vvp: beside this Python, or on PATH.
+    """The folder of iverilog and vvp: the one of this Python, or one on PATH.
 
     Raises
     ------

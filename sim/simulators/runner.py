@@ -1,7 +1,7 @@
 """Building and running simulations: each design is compiled once and kept.
 
-    model = build([Path("mmfree.v")], "mmfree")
-    run(model, "sim.cosim.testbench", folder)
+model = build([Path("mmfree.v")], "mmfree")
+run(model, "sim.cosim.testbench", folder)
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class SimulationFailed(CheckFailed):
-    """A testbench found something wrong."""
+    """A testbench found that the chip hangs, or differs from what it was compared with."""
 
 
 KEPT_BUILDS = 64
@@ -57,7 +57,8 @@ TRACES = {"": (), "vcd": (), "saif": ("--trace-saif", "--no-trace-params")}
 class Model:
     """A built simulation.
 
-    The folder of its program, its top module, what it records (of TRACES), and the simulator.
+    ``folder``: of its program. ``trace``: what it records (of TRACES). ``simulator``: of
+    SIMULATORS.
     """
 
     folder: Path
@@ -72,10 +73,7 @@ class Model:
 
 
 def cache_folder() -> Path:
-    """Where builds are kept.
-
-    ``mmfree`` in the user's cache folder ($XDG_CACHE_HOME, by default ~/.cache).
-    """
+    """Where builds are kept: mmfree/simulations in $XDG_CACHE_HOME, by default ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "mmfree" / "simulations"
 
@@ -110,6 +108,7 @@ def build(
     key = hashlib.sha256()
     for source in sources:
         key.update(source.read_bytes())
+    # The prefix, because a program links the cocotb of the environment that built it.
     version = importlib.metadata.version("cocotb")
     key.update(
         repr(
@@ -171,7 +170,8 @@ def _compile_for_icarus(sources: list[Path], toplevel: str, folder: Path, trace:
 
 
 def _keep(program: Path, folder: Path) -> None:
-    """Move a built program into the cache at once; another process may have been faster."""
+    """Move a built program into the cache, in one step, unless another process already did."""
+    # A rename of the whole folder: nobody ever finds a build that is half there.
     complete = program.parent.parent / "complete"
     complete.mkdir()
     program.rename(complete / program.name)
@@ -241,7 +241,7 @@ def _verdicts(results: Path) -> tuple[int, list[str]]:
 
 
 def _last_error(log: Path) -> str:
-    """The last line of a log that names an error, else its last line."""
+    """The last line of a log that names an error, or else its last line."""
     if not log.exists():
         return ""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]

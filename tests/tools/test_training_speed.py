@@ -1,7 +1,4 @@
-"""What training speed is measured against.
-
-The unfused model is the same model, and the tool counts what autograd keeps.
-"""
+"""What training speed is measured against: the unfused model is the same, and memory is counted."""
 
 from __future__ import annotations
 
@@ -20,20 +17,8 @@ from tools.experiments.unfused import UnfusedLM
 from tools.measure.training_speed import SHAPES, Weighed, main
 
 TINY = [
-    "--batch",
-    "2",
-    "--length",
-    "5",
-    "--hidden",
-    "16",
-    "--intermediate",
-    "24",
-    "--layers",
-    "1",
-    "--vocab",
-    "11",
-    "--threads",
-    "1",
+    *("--batch", "2", "--length", "5", "--hidden", "16", "--intermediate", "24"),
+    *("--layers", "1", "--vocab", "11", "--threads", "1"),
 ]
 
 

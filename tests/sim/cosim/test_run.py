@@ -65,10 +65,9 @@ def test_random_tapes_are_bit_exact(shape: Shape, wild: bool) -> None:
 
 
 def test_a_one_word_vector_is_read_back() -> None:
-    """A vector of one word, and segments of several row blocks.
+    """A vector of one word is written and read in neighbouring cycles.
 
-    Written and read in neighbouring cycles. GLU has 20 of a tile each: more than may wait for the
-    scale.
+    GLU has 20 row blocks of a tile each: more than may wait for the scale.
     """
     shape = next(shape for shape in SLOW_SHAPES if shape.name == "one tile")
     result = cosim(
@@ -111,10 +110,7 @@ def test_idle_back_pressure_and_slow_weights_change_nothing_but_time() -> None:
 
 
 def test_addition_design_keeps_its_lanes_busy() -> None:
-    """Simulated cycles are exact.
-
-    At least 70 % of lanes x cycles are ternary weights of the tape.
-    """
+    """At least 70 % of lanes x cycles are ternary weights of the tape."""
     tape = ADDITION.tape(1, wild=False)
     result = cosim([tape], ADDITION.design(), [Sequence(prompt=[0, 1])])
     assert result.lane_utilization >= 0.70
@@ -191,10 +187,7 @@ def test_the_product_of_gates_codes_sampling_and_sizes(
 
 
 def test_a_post_processing_that_is_too_narrow_makes_the_array_wait() -> None:
-    """Row blocks come faster than they leave.
-
-    The queue fills, and the cost model knows that too.
-    """
+    """Row blocks come faster than they leave: the queue fills, as the cost model predicts."""
     config = replace(ODD.config, hidden_size=24, intermediate_size=128)
     shape = replace(ODD, config=config, lanes=64)
     tape = shape.tape(1, wild=False)
@@ -207,10 +200,7 @@ def test_a_post_processing_that_is_too_narrow_makes_the_array_wait() -> None:
 
 
 def test_three_models_are_loaded_one_after_another() -> None:
-    """Of other sizes and gates, into one chip whose memories were empty.
-
-    And the first once more.
-    """
+    """Of other sizes and gates, into one chip whose memories were empty; then the first again."""
     small = replace(ODD, lanes=ADDITION.lanes)
     tapes = [ADDITION.tape(1, wild=False), small.tape(2, wild=True), ADDITION.tape(3, wild=True)]
     sequences = [
@@ -223,7 +213,7 @@ def test_three_models_are_loaded_one_after_another() -> None:
 
 
 def test_a_withheld_token_names_segment_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bit of the image is wrong: no token, and the place is told."""
+    """A bit of the image is wrong: there is no token, and the place is named."""
 
     def faulty(tape: Tape, design: Design) -> Image:
         image = layout(tape, design)

@@ -1,4 +1,4 @@
-"""Technology files: sound, and refused when they are not."""
+"""Technology files: valid, and refused when they are not."""
 
 from __future__ import annotations
 

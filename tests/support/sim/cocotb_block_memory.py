@@ -1,7 +1,7 @@
-"""Plays cycles of a memory in another simulator (run by test_block_memory.py).
+"""Replays cycles of a memory in another simulator: promised outputs must be known and exact.
 
-What is promised of its outputs must be known and exact. Counts how often a side of a block RAM is
-enabled (enabled.json).
+A cocotb test, run by test_block_memory.py (not by pytest). Counts how often a side of a block RAM
+is enabled (enabled.json).
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Plays the recording of a block test again, cycle by cycle, in another simulator (run by
-test_icarus.py).
+"""Replays the recording of a block test, cycle by cycle, in another simulator.
+
+A cocotb test, run by test_icarus.py (not by pytest).
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ SLOW_SHAPES = (
 
 
 def random_tokens(config: ModelConfig, count: int, seed: int) -> list[Sequence]:
-    """``count`` random tokens in three sequences, so that the state is begun anew between them."""
+    """``count`` random tokens in three sequences, so that the state is cleared between them."""
     ids = np.random.default_rng(seed).integers(0, config.vocab_size, count).tolist()
     cuts = [0, count // 2, count // 2 + 1, count]
     return [Sequence(prompt=ids[a:b]) for a, b in itertools.pairwise(cuts)]
