@@ -17,14 +17,13 @@ from mmfree.hf.model import MatMulFreeForCausalLM
 from mmfree.hf.tokenizer import hugging_face_tokenizer
 from mmfree.tape.pow2 import Tape
 from mmfree.training.checkpoint import (
-    CONFIG_NAME,
     METRICS_NAME,
     Checkpoint,
     load_checkpoint,
     write_model,
 )
 from mmfree.training.export import export_tape
-from mmfree.training.recipe import TOKENIZER_NAME, RunConfig
+from mmfree.training.recipe import CONFIG_NAME, TOKENIZER_NAME, RunConfig
 
 MMFREE_TOKENIZER_NAME = "mmfree_tokenizer.json"
 """mmfree's own description of a tokenizer that carries data, kept for the way back."""

@@ -1,37 +1,42 @@
-"""Checkpoints: a folder with config.json, model.safetensors and tokenizer.json, and what a resumed
-run needs.
+"""Checkpoints: a folder with the model, its config and tokenizer, and what a resumed run needs.
 
-Every file is replaced atomically, and each is complete by itself: ``training.safetensors`` holds
-its own copy of the weights beside the optimizer's state, so whenever a run is killed, evaluation
-finds a whole model and ``--resume`` a whole state, if from different steps.
+Every file is replaced atomically, and each is complete by itself: ``training.safetensors`` has its
+own copy of the weights beside the optimizer's state. So whenever a run is killed, evaluation finds
+a whole model and ``--resume`` a whole state, even if they are from different steps.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
 from mmfree.models.matmul_free import MatMulFreeLM
+from mmfree.models.transformer import Transformer
 from mmfree.text.tokenizer import Tokenizer
 from mmfree.text.tokenizers import tokenizer_from_dict
-from mmfree.training.recipe import TOKENIZER_NAME, TRAINING_NAME, RunConfig
+from mmfree.training.recipe import CONFIG_NAME, TOKENIZER_NAME, TRAINING_NAME, RunConfig
 
-CONFIG_NAME = "config.json"
 MODEL_NAME = "model.safetensors"
 METRICS_NAME = "metrics.csv"
 ACCURACY_NAME = "accuracy.csv"
+
 _NUMBERS = ("step", "steps", "seed", "processes", "sharded")
+"""Fields of TrainingState that are in the file's metadata as decimal numbers."""
+
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+"""AdamW's state of a parameter: a count of steps, and two tensors of the parameter's shape."""
 
 
 class CheckpointError(InputError):
-    """A checkpoint folder is incomplete, damaged or of another model."""
+    """A checkpoint folder that is incomplete, damaged or of another model."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,20 @@ class Checkpoint:
 class TrainingState:
     """What exact resumption needs.
 
-    Steps done and planned, the seed, the number of processes and whether they shared the model
-    (``mmfree.training.sharding``), the sha256 of the training text ("" without one), weights, and
-    the optimizer's moments by parameter name.
+    Attributes
+    ----------
+    step, steps
+        Steps done, and planned.
+    seed
+        Of weights and batches.
+    processes, sharded
+        Processes of the run, and whether they shared the model (``mmfree.training.sharding``).
+    corpus
+        sha256 of the training text; "" without one.
+    weights
+        By name.
+    moments
+        The optimizer's state by parameter name.
     """
 
     step: int
@@ -63,25 +79,35 @@ class TrainingState:
 
 
 def build_model(config: RunConfig) -> nn.Module:
-    """An untrained model of a run."""
-    if config.architecture == "transformer":
-        from mmfree.models.transformer import Transformer
+    """An untrained model of a run.
 
-        return Transformer(config.model)
-    return MatMulFreeLM(config.model)
+    Raises
+    ------
+    InputError
+        If the machine has not the memory for it.
+    """
+    try:
+        if config.architecture == "transformer":
+            return Transformer(config.model)
+        return MatMulFreeLM(config.model)
+    except RuntimeError as error:
+        # How torch reports memory that it does not get.
+        if "allocate" not in str(error):
+            raise
+        raise InputError(
+            f"config: a model of {config.model.num_parameters:,} parameters needs more memory than"
+            " this machine has; choose smaller sizes"
+        ) from None
 
 
 def begin_checkpoint(folder: Path, config: RunConfig) -> None:
-    """Write what does not change during a run.
-
-    Weights of another config go first: a model is never without its own config.
-    """
-    if (folder / CONFIG_NAME).exists() and (folder / CONFIG_NAME).read_bytes() != _json(
-        config.to_dict()
-    ):
+    """Write what does not change during a run."""
+    path = folder / CONFIG_NAME
+    if path.exists() and path.read_bytes() != _json(config.to_dict()):
+        # Weights of another config are removed first: a kill must not leave them with the new one.
         for name in (CONFIG_NAME, TRAINING_NAME, MODEL_NAME, TOKENIZER_NAME):
             (folder / name).unlink(missing_ok=True)
-    _write_json(folder / CONFIG_NAME, config.to_dict())
+    _write_json(path, config.to_dict())
     _write_json(folder / TOKENIZER_NAME, config.tokenizer.to_dict())
 
 
@@ -98,9 +124,7 @@ def save_checkpoint(folder: Path, state: TrainingState) -> None:
 
 
 def write_model(folder: Path, config: RunConfig, model: MatMulFreeLM, tokenizer: Tokenizer) -> None:
-    """Write a checkpoint that can be played and exported, but holds nothing to resume training
-    from.
-    """
+    """Write a checkpoint to run and export, but without what resuming its training needs."""
     _write_json(folder / CONFIG_NAME, config.to_dict())
     _write_json(folder / TOKENIZER_NAME, tokenizer.to_dict())
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
@@ -108,7 +132,7 @@ def write_model(folder: Path, config: RunConfig, model: MatMulFreeLM, tokenizer:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Load a model.
+    """The model of a checkpoint folder, with its config and tokenizer.
 
     Raises
     ------
@@ -121,14 +145,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     model = build_model(config)
     if not isinstance(model, MatMulFreeLM):
         raise CheckpointError(
-            f"{folder}: a {config.architecture}, the baseline: it can be trained and compared, not"
-            " played or exported"
+            f"{folder}: a {config.architecture}, the baseline: it can be trained and compared, but"
+            " not evaluated or exported"
         )
-    check_weights(folder / MODEL_NAME, tensors, model)
-    model.load_state_dict(tensors)
+    load_weights(folder / MODEL_NAME, tensors, model)
     try:
         tokenizer = tokenizer_from_dict(read_json(folder / TOKENIZER_NAME))
-    except ValueError as error:
+    except InputError as error:
         raise CheckpointError(f"{folder / TOKENIZER_NAME}: {error}") from None
     return Checkpoint(config, model, tokenizer)
 
@@ -145,23 +168,25 @@ def load_config(folder: Path) -> RunConfig:
                 " --out RUN` makes a checkpoint of it"
             )
         return RunConfig.from_dict(data, str(folder / CONFIG_NAME))
-    except ValueError as error:
+    except InputError as error:
         raise CheckpointError(str(error)) from None
 
 
 def load_training_state(folder: Path) -> TrainingState:
     """What ``save_checkpoint`` stored for resumption.
 
-    CheckpointError if it is missing or damaged.
+    Raises
+    ------
+    CheckpointError
+        If the file is missing or damaged. Names and shapes of its tensors are checked when they
+        are loaded into a model (``load_weights``, ``check_moments``).
     """
     path = folder / TRAINING_NAME
     tensors = _load_tensors(path)
-    header_bytes = int.from_bytes(path.read_bytes()[:8], "little")
-    metadata = json.loads(path.read_bytes()[8 : 8 + header_bytes]).get("__metadata__", {})
-    # One process, before there could be more; none shared, before they could.
-    metadata = {"processes": "1", "sharded": "0"} | metadata
-    if missing := sorted({*_NUMBERS, "corpus"} - metadata.keys()):
-        raise CheckpointError(f"{path}: damaged: {missing[0]} is missing in its metadata")
+    with safe_open(path, framework="pt") as file:
+        # Checkpoints that name neither were made by one process, which shared nothing.
+        metadata = {"processes": "1", "sharded": "0"} | (file.metadata() or {})
+    step, steps, seed, processes, sharded = _read_numbers(path, metadata)
     weights: dict[str, Tensor] = {}
     moments: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -171,21 +196,44 @@ def load_training_state(folder: Path) -> TrainingState:
         else:
             parameter, _, key = rest.rpartition(":")
             moments.setdefault(parameter, {})[key] = tensor
-    step, steps, seed, processes, sharded = (int(metadata[name]) for name in _NUMBERS)
     return TrainingState(
-        step,
-        steps,
-        seed,
-        processes,
-        bool(sharded),
+        step=step,
+        steps=steps,
+        seed=seed,
+        processes=processes,
+        sharded=bool(sharded),
         corpus=metadata["corpus"],
         weights=weights,
         moments=moments,
     )
 
 
-def check_weights(path: Path, tensors: dict[str, Tensor], model: nn.Module) -> None:
-    """Compare names and shapes with the model's."""
+def _read_numbers(path: Path, metadata: dict[str, str]) -> list[int]:
+    """The values of _NUMBERS, checked."""
+    if missing := sorted({*_NUMBERS, "corpus"} - metadata.keys()):
+        raise CheckpointError(f"{path}: damaged: {missing[0]} is missing in its metadata")
+    for name in _NUMBERS:
+        # Decimal, and short enough for 64 bits.
+        if not re.fullmatch(r"[0-9]{1,19}", metadata[name]):
+            found = repr(metadata[name][:24])
+            raise CheckpointError(f"{path}: damaged: {name} is {found} in its metadata")
+    step, steps, _, processes, sharded = numbers = [int(metadata[name]) for name in _NUMBERS]
+    if step > steps or processes < 1 or sharded > 1:
+        raise CheckpointError(
+            f"{path}: damaged: its metadata say step {step} of {steps}, {processes} processes,"
+            f" sharded {sharded}"
+        )
+    return numbers
+
+
+def load_weights(path: Path, tensors: dict[str, Tensor], model: nn.Module) -> None:
+    """Put the tensors of the file ``path`` into a model.
+
+    Raises
+    ------
+    CheckpointError
+        If names, shapes or kinds are not the model's.
+    """
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if missing := sorted(set(wanted) - set(tensors)):
         raise CheckpointError(
@@ -201,6 +249,30 @@ def check_weights(path: Path, tensors: dict[str, Tensor], model: nn.Module) -> N
             raise CheckpointError(
                 f"{path}: tensor {name} has shape {got}, the config needs {shape}"
             )
+        if not tensors[name].is_floating_point():
+            raise CheckpointError(
+                f"{path}: tensor {name} must hold floats, got {tensors[name].dtype}"
+            )
+    model.load_state_dict(tensors)
+
+
+def check_moments(path: Path, state: TrainingState, model: nn.Module) -> None:
+    """Raise CheckpointError if the optimizer's moments are not those of the model's parameters."""
+    for name, parameter in model.named_parameters():
+        moments = state.moments.get(name, {})
+        # All parameters have moments from the first step on.
+        if moments.keys() != (_MOMENTS if state.step else set()):
+            raise CheckpointError(
+                f"{path}: damaged: moments of {name} must be {', '.join(sorted(_MOMENTS))}, got"
+                f" {', '.join(sorted(moments)) or 'none'}"
+            )
+        for key, moment in moments.items():
+            shape = () if key == "step" else tuple(parameter.shape)
+            if tuple(moment.shape) != shape or not moment.is_floating_point():
+                raise CheckpointError(
+                    f"{path}: damaged: moment {key} of {name} must hold floats of shape {shape},"
+                    f" got {moment.dtype} of shape {tuple(moment.shape)}"
+                )
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
@@ -210,6 +282,8 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: missing; the checkpoint is incomplete") from None
     except SafetensorError as error:
         raise CheckpointError(f"{path}: damaged: {error}") from None
+    except KeyError as error:  # what the library raises for types that it knows and torch does not
+        raise CheckpointError(f"{path}: damaged: tensors of type {error}") from None
 
 
 def _json(data: object) -> bytes:

@@ -1,7 +1,7 @@
-"""A MatMul-free model and a Transformer++ of the same size, on the same text, each at its best
-learning rate, with seeds.
+"""Comparison of a MatMul-free model with a Transformer++ of its size, on the same text.
 
-Every run is a checkpoint folder of its own, so an interrupted comparison goes on where it stood.
+Each is tuned over learning rates, and its best rate repeated with further seeds. Every run is a
+checkpoint folder of its own, so an interrupted comparison goes on where it was.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import math
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -26,34 +26,29 @@ from mmfree.text.loading import load_corpus
 from mmfree.text.tokenizer import text_tokenizer
 from mmfree.text.windows import training_windows
 from mmfree.training.checkpoint import (
-    CONFIG_NAME,
     build_model,
     load_config,
     load_training_state,
+    load_weights,
 )
-from mmfree.training.recipe import ARCHITECTURES, RunConfig
+from mmfree.training.recipe import ARCHITECTURES, CONFIG_NAME, TRAINING_NAME, RunConfig
 from mmfree.training.throughput import Contestant, race
-from mmfree.training.train import train
+from mmfree.training.train import MAX_SEED, train
 
 RATES = {"matmul-free": (2e-3, 4e-3, 8e-3, 1.6e-2), "transformer": (3e-4, 6e-4, 1.2e-3, 2.4e-3)}
-"""Learning rates that are tried, by architecture.
-
-Ternary weights want about ten times a Transformer's.
+"""Learning rates that are tried, by architecture: ternary weights want about ten times a
+Transformer's.
 """
-
 
 WINDOWS = 256
 """Held-out windows, as long as those of training, that score a model: the same for all."""
 
+TIMED_STEPS = 10
+"""Steps of each architecture, taking turns, of which the fastest gives its speed."""
 
 _RESULT_NAME = "result.json"
-
-
 _ROWS_AT_ONCE = 16
-
-
-TIMED_STEPS = 10
-"""Steps of each architecture, in turns, that its speed is taken from."""
+"""Windows that are scored at a time, to save memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,24 +63,30 @@ class Trained:
     parameters: int
 
 
-def shown_rate(rate: float) -> str:
-    """A learning rate, as it stands in the name of a run's folder."""
-    return f"{rate:g}"
+class Best(TypedDict):
+    """What docs/training.md reports of an architecture's best rate.
 
+    ``bits_per_byte`` is the mean over ``seeds`` runs, between ``lowest`` and ``highest``;
+    ``at_the_edge``: no rate was tried beyond the best one.
+    """
 
-def _own(config: RunConfig, architecture: str, rate: float) -> RunConfig:
-    return replace(
-        config, architecture=architecture, recipe=replace(config.recipe, learning_rate=rate)
-    )
+    learning_rate: float
+    at_the_edge: bool
+    bits_per_byte: float
+    lowest: float
+    highest: float
+    seeds: int
+    parameters: int
+    tokens_per_second: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """``runs``, and of each architecture's ``best`` rate what docs/training.md reports."""
+    """All runs on the text ``data``, and the best of each architecture, by its name."""
 
     data: str
     runs: list[Trained]
-    best: dict[str, dict[str, Any]]
+    best: dict[str, Best]
 
 
 def compare(
@@ -99,6 +100,19 @@ def compare(
 ) -> Comparison:
     """Train each architecture at each of its rates, and its best rate with further seeds.
 
+    Parameters
+    ----------
+    config
+        Of the MatMul-free model; the Transformer has its sizes and recipe.
+    out
+        Folder of the runs; those that are finished there are not trained again.
+    data
+        As ``train`` takes it.
+    rates
+        Architecture -> learning rates to try.
+    seeds, seed
+        Runs at the best rate, and the first one's seed.
+
     Raises
     ------
     InputError
@@ -106,31 +120,34 @@ def compare(
     """
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
-    if seed < 0:
-        raise InputError(f"--seed must be 0 or more, got {seed}")
+    if not 0 <= seed <= MAX_SEED - seeds:
+        raise InputError(f"--seed must be in 0..{MAX_SEED - seeds}, got {seed}")
     for name, asked in rates.items():
-        if len({shown_rate(rate) for rate in asked}) < len(asked):
-            raise InputError(f"a rate of {name} is given twice: {' '.join(map(shown_rate, asked))}")
+        if len({_shown_rate(rate) for rate in asked}) < len(asked):
+            shown = " ".join(map(_shown_rate, asked))
+            raise InputError(f"a rate of {name} is given twice: {shown}")
     for architecture in ARCHITECTURES:
         for rate in rates[architecture]:
-            _own(config, architecture, rate)  # refuses what cannot be trained before anything is
+            # Refuses what cannot be trained before anything is.
+            _config_of(config, architecture, rate)
     tokenizer = text_tokenizer(config.tokenizer)
     corpus = load_corpus(data or [], tokenizer, minimum=config.recipe.length)
-    shared = _Comparison(config=config, data=data, corpus=corpus, out=out)
+    shared = _Shared(config=config, data=data, corpus=corpus, out=out)
     runs: list[Trained] = []
     for architecture in ARCHITECTURES:
         tuned = [_run(shared, architecture, rate, seed) for rate in rates[architecture]]
         best = min(tuned, key=lambda run: run.bits_per_byte)
         further = range(seed + 1, seed + seeds)
         runs += tuned + [_run(shared, architecture, best.learning_rate, n) for n in further]
-    best_of = _best(runs)
-    for architecture, speed in _speeds(config).items():
-        best_of[architecture]["tokens_per_second"] = speed
+    best_of = {
+        architecture: _best([run for run in runs if run.architecture == architecture], speed)
+        for architecture, speed in _speeds(config).items()
+    }
     return Comparison(data=corpus.name, runs=runs, best=best_of)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Comparison:
+class _Shared:
     """What every run of a comparison shares."""
 
     config: RunConfig
@@ -139,10 +156,10 @@ class _Comparison:
     out: Path
 
 
-def _run(shared: _Comparison, architecture: str, rate: float, seed: int) -> Trained:
-    """Train and score, or take what an earlier call left."""
-    own = _own(shared.config, architecture, rate)
-    folder = shared.out / f"{architecture}-{shown_rate(rate)}-seed{seed}"
+def _run(shared: _Shared, architecture: str, rate: float, seed: int) -> Trained:
+    """Train and score a model, or take what an earlier call left of it."""
+    own = _config_of(shared.config, architecture, rate)
+    folder = shared.out / f"{architecture}-{_shown_rate(rate)}-seed{seed}"
     print(f"{folder.name} ...", file=sys.stderr)
     begun = (folder / CONFIG_NAME).is_file()
     if begun and load_config(folder) != own:
@@ -150,12 +167,12 @@ def _run(shared: _Comparison, architecture: str, rate: float, seed: int) -> Trai
             f"{folder}: a run of another config; give another --out (--force replaces the"
             " comparison's own files, never a run)"
         )
-    # Of another text it is refused; what is finished has no steps left.
+    # Also if it is finished: then no step is left, and a run on another text is refused.
     train(own, folder, data=shared.data, seed=seed, resume=begun)
     if (folder / _RESULT_NAME).is_file():
-        return Trained(**read_json(folder / _RESULT_NAME))
+        return _read_result(folder / _RESULT_NAME)
     model = build_model(own)
-    model.load_state_dict(load_training_state(folder).weights)
+    load_weights(folder / TRAINING_NAME, load_training_state(folder).weights, model)
     found = Trained(
         architecture=architecture,
         learning_rate=rate,
@@ -168,10 +185,42 @@ def _run(shared: _Comparison, architecture: str, rate: float, seed: int) -> Trai
     return found
 
 
+def _config_of(config: RunConfig, architecture: str, rate: float) -> RunConfig:
+    return replace(
+        config, architecture=architecture, recipe=replace(config.recipe, learning_rate=rate)
+    )
+
+
+def _shown_rate(rate: float) -> str:
+    """A learning rate as the name of a run's folder has it."""
+    return f"{rate:g}"
+
+
+def _read_result(path: Path) -> Trained:
+    data: Any = read_json(path)
+    kinds: dict[str, tuple[type, ...]] = {
+        "learning_rate": (int, float),
+        "bits_per_byte": (int, float),
+        "seed": (int,),
+        "parameters": (int,),
+    }
+    names = {field.name for field in fields(Trained)}
+    if (
+        not isinstance(data, dict)
+        or data.keys() != names
+        or any(type(value) not in kinds.get(name, (str,)) for name, value in data.items())
+    ):
+        raise InputError(
+            f"{path}: must be the result of a run, with the fields {', '.join(sorted(names))};"
+            " remove the file, and the run is scored again"
+        )
+    return Trained(**data)
+
+
 def held_out_bits(model: torch.nn.Module, config: RunConfig, corpus: Corpus) -> float:
     """Bits per byte on WINDOWS held-out windows.
 
-    Of a MatMul-free model in the chip's arithmetic.
+    A MatMul-free model is scored in the chip's arithmetic.
     """
     start = text_tokenizer(config.tokenizer).start
     batch = training_windows(
@@ -191,7 +240,7 @@ def held_out_bits(model: torch.nn.Module, config: RunConfig, corpus: Corpus) -> 
 
 
 def _speeds(config: RunConfig) -> dict[str, float]:
-    """Training tokens per second of each architecture, steps in turns, with random tokens."""
+    """Training tokens per second of each architecture, whose steps take turns, on random tokens."""
     recipe = config.recipe
     device = (
         torch.accelerator.current_accelerator()
@@ -221,21 +270,18 @@ def _speeds(config: RunConfig) -> dict[str, float]:
     }
 
 
-def _best(runs: list[Trained]) -> dict[str, Any]:
-    """Of each architecture's best rate: mean over seeds, and the range."""
-    found: dict[str, Any] = {}
-    for architecture in ARCHITECTURES:
-        own = [run for run in runs if run.architecture == architecture]
-        rate = min(own, key=lambda run: run.bits_per_byte).learning_rate
-        bits = [run.bits_per_byte for run in own if run.learning_rate == rate]
-        rates = sorted({run.learning_rate for run in own})
-        found[architecture] = {
-            "learning_rate": rate,
-            "at_the_edge": len(rates) > 1 and rate in (rates[0], rates[-1]),
-            "bits_per_byte": statistics.fmean(bits),
-            "lowest": min(bits),
-            "highest": max(bits),
-            "seeds": len(bits),
-            "parameters": own[0].parameters,
-        }
-    return found
+def _best(runs: list[Trained], tokens_per_second: float) -> Best:
+    """The best rate of the runs of one architecture."""
+    rate = min(runs, key=lambda run: run.bits_per_byte).learning_rate
+    bits = [run.bits_per_byte for run in runs if run.learning_rate == rate]
+    rates = sorted({run.learning_rate for run in runs})
+    return Best(
+        learning_rate=rate,
+        at_the_edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
+        bits_per_byte=statistics.fmean(bits),
+        lowest=min(bits),
+        highest=max(bits),
+        seeds=len(bits),
+        parameters=runs[0].parameters,
+        tokens_per_second=tokens_per_second,
+    )

@@ -83,8 +83,9 @@ def _export_matrix(name: str, module: BitLinear) -> Matrix:
 
 
 def _check_scale(name: str, weight: Tensor, fraction_bits: int) -> None:
-    """Refuse a scale out of the tape's range before its exact computation, which far beyond it
-    would overflow.
+    """Raise InputError for a scale that a tape cannot hold.
+
+    Checked before the exact computation, which would overflow far out of the range.
     """
     scale = float(weight.to(torch.float64).abs().mean()) * math.sqrt(weight.shape[1])
     low = 2.0 ** (9 - fraction_bits - SHIFT_BASE_MAX - 1)

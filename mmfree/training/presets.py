@@ -1,4 +1,4 @@
-"""Presets: runs by name; and the run that a user asks for."""
+"""Presets: runs by name, and the run that ``mmfree train`` is asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmfree.text.shards import read_tokenizer
 from mmfree.text.sources import is_shards
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer, text_tokenizer
 from mmfree.text.tokenizers import BPE_PREFIX, find_tokenizer, tokenizer_from_dict
-from mmfree.training.recipe import Recipe, RunConfig, subword_description
+from mmfree.training.recipe import CONFIG_NAME, Recipe, RunConfig, subword_description
 
 
 def addition_model(gate: str = "hard") -> ModelConfig:
@@ -73,15 +73,15 @@ def text(gate: str = "hard") -> RunConfig:
 
 
 def parity(gate: str = "signed") -> RunConfig:
-    """Parity of up to 32 bits, in five seconds: possible with the signed gate alone."""
+    """Parity of up to 32 bits, in five seconds; only the signed gate can learn it."""
     recipe = Recipe(task="parity", steps=300, batch_size=64, length=32, learning_rate=2e-2)
     return RunConfig(model=parity_model(gate), recipe=recipe)
 
 
 def modular_addition(gate: str = "hard") -> RunConfig:
-    """Addition modulo 97 from 40 % of the pairs.
+    """Addition modulo 97 from 40 % of the pairs; about 70 CPU seconds.
 
-    Weight decay makes it learn the rule, long after the pairs; about 70 CPU seconds.
+    Weight decay makes the model learn the rule, long after it knows the pairs.
     """
     recipe = Recipe(
         task="modular-addition",
@@ -100,14 +100,15 @@ PRESETS: dict[str, Callable[..., RunConfig]] = {
     "parity": parity,
     "modular-addition": modular_addition,
 }
+"""By name; each takes the gate, and has a default for it."""
 
 
 def load_run_config(
     name: str, gate: str | None = None, tokenizer: TextTokenizer | None = None
 ) -> RunConfig:
-    """A preset by its name, or the run described by a JSON file.
+    """A preset by its name, or the run that a JSON file describes.
 
-    With a ``tokenizer``, a preset's vocabulary follows it; a file's must be the tokenizer's.
+    With a ``tokenizer`` a preset takes its vocabulary; a file's must already be the tokenizer's.
 
     Raises
     ------
@@ -170,20 +171,23 @@ def run_config(
     """
     if tokenizer is not None and name in PRESETS:
         load_run_config(name, gate, ByteTokenizer())  # refuses a task before anything is learned
-    return load_run_config(name, gate, _asked_for(tokenizer, data or [], resumed))
+    return load_run_config(name, gate, _tokenizer_asked_for(tokenizer, data or [], resumed))
 
 
-def _asked_for(name: str | None, data: list[Path], resumed: Path | None) -> TextTokenizer | None:
+def _tokenizer_asked_for(
+    name: str | None, data: list[Path], resumed: Path | None
+) -> TextTokenizer | None:
     shards = [path for path in data if is_shards(path)]
     if name is not None:
         if shards and name.startswith(BPE_PREFIX):
             raise InputError(
-                f"{shards[0]}: holds tokens, so no vocabulary can be learned; leave --tokenizer out"
+                f"{shards[0]}: holds tokens, from which no vocabulary can be learned; leave"
+                " --tokenizer out"
             )
         return find_tokenizer(name, Text.of([] if shards else data))
     if len(data) == 1 and shards:
         return read_tokenizer(data[0])
-    before = None if resumed is None else resumed / "config.json"
+    before = None if resumed is None else resumed / CONFIG_NAME
     if before is not None and before.is_file():
         subword = RunConfig.from_dict(read_json(before), str(before)).subword
         if subword is not None:

@@ -1,10 +1,11 @@
-"""What a training run is: a model, a task and a recipe; and the presets."""
+"""What a training run is: a model, a task and a recipe, as JSON and checked."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
@@ -15,7 +16,7 @@ from mmfree.contract.shape import ModelConfig
 from mmfree.errors import InputError
 from mmfree.text.task_tokenizers import AdditionTokenizer, ModularTokenizer, ParityTokenizer
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer, Tokenizer
-from mmfree.text.tokenizers import tokenizer_from_dict
+from mmfree.text.tokenizers import load_tokenizer, tokenizer_from_dict
 
 RUN_TASKS: dict[str, Callable[[], Tokenizer]] = {
     "addition": AdditionTokenizer,
@@ -23,19 +24,24 @@ RUN_TASKS: dict[str, Callable[[], Tokenizer]] = {
     "parity": ParityTokenizer,
     "modular-addition": ModularTokenizer,
 }
-"""What can be trained, and its tokenizer."""
+"""Tasks that can be trained, and their tokenizers."""
 
-TOKENIZER_NAME, TRAINING_NAME = "tokenizer.json", "training.safetensors"
-"""Files of a checkpoint: its tokenizer, and what resumption needs."""
-
+CONFIG_NAME, TOKENIZER_NAME, TRAINING_NAME = (
+    "config.json",
+    "tokenizer.json",
+    "training.safetensors",
+)
+"""Files of a checkpoint: the run's config, its tokenizer, and what resumption needs."""
 
 PRECISIONS = ("fp32", "bf16")
 
 ARCHITECTURES = ("matmul-free", "transformer")
-"""What can be trained.
-
-a transformer is the baseline (mmfree/models/transformer.py), and cannot be exported.
+"""Models that can be trained. A transformer is the baseline (mmfree/models/transformer.py), and
+cannot be exported.
 """
+
+MAX_STEPS, MAX_COUNT, MAX_TOKENS = 10**12, 1 << 24, 1 << 28
+"""Most steps; largest batch size, length and number of parts; most tokens of a batch."""
 
 
 def _linear(done: float) -> float:
@@ -47,7 +53,7 @@ def _two_phases(done: float) -> float:
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {"linear": _linear, "two-phase": _two_phases}
-"""Learning rate against the share of the steps that are done.
+"""Factor of the learning rate against the share of the steps that are done.
 
 "two-phase" is a cosine that is halved midway, as the published models were trained (arXiv
 2406.02528).
@@ -56,15 +62,36 @@ SCHEDULES: dict[str, Callable[[float], float]] = {"linear": _linear, "two-phase"
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train (AdamW.
+    """How to train, by AdamW.
 
-    The learning rate rises over ``warmup_steps``, and then falls to 0 at ``steps``: see SCHEDULES).
+    Parameters
+    ----------
+    task
+        Of RUN_TASKS.
+    steps, batch_size
+        Steps of the optimizer, and sequences that each of them takes.
+    length
+        Most columns of a sum, most bits, or tokens of a text window; modular addition has one
+        length.
+    learning_rate, warmup_steps, schedule
+        The rate rises to ``learning_rate`` over ``warmup_steps``, and falls to 0 at ``steps`` as
+        ``schedule`` says, of SCHEDULES.
+    weight_decay
+        AdamW's.
+    clip
+        Largest norm of the gradient.
+    precision
+        "fp32", or "bf16": the products of a MatMul-free model's backward pass, and of both passes
+        of a Transformer, are in bfloat16.
+    accumulate
+        Parts that a batch is cut into, one after another, to save memory.
+    compile
+        Whether torch.compile is used.
 
-    ``length``: most columns of a sum, most bits, or tokens of a text window (modular addition has
-    one length). ``clip``: largest norm of the gradient. ``precision``: "bf16" makes the products of
-    the way back of a MatMul-free model, and a Transformer's of both ways, in bfloat16.
-    ``accumulate``: parts that a batch is cut into, one after another, to save memory. ``compile``:
-    with torch.compile.
+    Raises
+    ------
+    InputError
+        If a field is out of range.
     """
 
     task: str
@@ -92,17 +119,29 @@ class Recipe:
                 )
         if type(self.compile) is not bool:
             raise InputError(f"recipe: compile must be true or false, got {self.compile!r}")
-        for name in ("steps", "batch_size", "length", "warmup_steps", "accumulate"):
+        for name, most in (
+            ("steps", MAX_STEPS),
+            ("warmup_steps", MAX_STEPS),
+            ("batch_size", MAX_COUNT),
+            ("length", MAX_COUNT),
+            ("accumulate", MAX_COUNT),
+        ):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise InputError(f"recipe: {name} must be a positive integer, got {value!r}")
+            if value > most:
+                raise InputError(f"recipe: {name} must be at most {most}, got {value}")
+        if (tokens := self.batch_size * self.length) > MAX_TOKENS:
+            raise InputError(
+                f"recipe: batch_size * length must be at most {MAX_TOKENS}, got {tokens}"
+            )
         for name in ("learning_rate", "clip", "weight_decay"):
             value = getattr(self, name)
             low = 0 if name == "weight_decay" else 1e-12
             if (
                 not isinstance(value, int | float)
                 or isinstance(value, bool)
-                or not low <= value < math.inf
+                or not low <= value <= sys.float_info.max
             ):
                 raise InputError(f"recipe: {name} must be a positive number, got {value!r}")
 
@@ -111,11 +150,22 @@ class Recipe:
 class RunConfig:
     """A model and a recipe that fit together.
 
-    ``architecture``: of ARCHITECTURES, left out of the JSON if it is the first. ``subword``:
-    description (``to_dict``) of the tokenizer of a text model; None: the task's own. As JSON it is
-    a file's name, relative to the config's folder, and the description's sha256: {"tokenizer":
-    {"file": "tokenizer.json", "sha256": ...}}. A config may name any file that
-    ``mmfree.text.subword.load_tokenizer`` reads, without sha256.
+    Parameters
+    ----------
+    model, recipe
+        Shape, and how to train it.
+    subword
+        Description (``to_dict``) of the tokenizer of a text model; None: the task's own. As JSON it
+        is a file's name, relative to the config's folder, and the description's sha256:
+        {"tokenizer": {"file": "tokenizer.json", "sha256": ...}}. A config may name any file that
+        ``mmfree.text.tokenizers.load_tokenizer`` reads, without sha256.
+    architecture
+        Of ARCHITECTURES; left out of the JSON if it is the first.
+
+    Raises
+    ------
+    InputError
+        If the parts do not fit together.
     """
 
     model: ModelConfig
@@ -171,12 +221,21 @@ class RunConfig:
     def from_dict(
         cls, data: Any, source: str = "config", *, tokenizer: TextTokenizer | None = None
     ) -> RunConfig:
-        """Build from a JSON object with "model", "recipe" and perhaps "tokenizer".
+        """The run that a JSON object describes.
 
-        Errors name ``source`` and the field.
+        Parameters
+        ----------
+        data
+            An object with "model", "recipe" and perhaps "tokenizer" and "architecture".
+        source
+            The file that it comes from: the tokenizer's file is beside it, and errors name it.
+        tokenizer
+            Taken in place of the one that ``data`` names.
 
-        ``source`` is the file, beside which the tokenizer's is; ``tokenizer`` is used instead of
-        that if it is given.
+        Raises
+        ------
+        InputError
+            If a field is unknown, missing or out of range; the message names ``source`` and field.
         """
         if not isinstance(data, dict) or set(data) - {"tokenizer", "architecture"} != {
             "model",
@@ -201,7 +260,7 @@ class RunConfig:
             return cls(
                 model=model, recipe=Recipe(**values), subword=subword, architecture=architecture
             )
-        except ValueError as error:
+        except InputError as error:
             raise InputError(f"{source}: {error}") from None
 
 
@@ -210,15 +269,12 @@ def _sha256(description: dict[str, Any]) -> str:
 
 
 def subword_description(tokenizer: TextTokenizer) -> dict[str, Any] | None:
-    """As ``RunConfig.subword`` has it.
-
-    None for bytes, which text models read unless told otherwise.
-    """
+    """``RunConfig.subword`` of a tokenizer: None for bytes, which text models read by default."""
     return None if tokenizer.kind == ByteTokenizer.kind else tokenizer.to_dict()
 
 
 def _read_subword(entry: Any, source: str) -> dict[str, Any] | None:
-    """The description of the tokenizer that a config names."""
+    """``RunConfig.subword`` of the tokenizer that a config names."""
     if isinstance(entry, str):
         entry = {"file": entry}
     if (
@@ -229,8 +285,6 @@ def _read_subword(entry: Any, source: str) -> dict[str, Any] | None:
         raise InputError(
             f'{source}: tokenizer must be a file name, or {{"file": ..., "sha256": ...}}'
         )
-    from mmfree.text.tokenizers import load_tokenizer
-
     path = Path(source).parent / entry["file"]
     tokenizer = load_tokenizer(str(path))
     if entry.get("sha256", found := _sha256(tokenizer.to_dict())) != found:

@@ -1,10 +1,9 @@
-"""Sharding: weights, gradients and moments spread over processes (FSDP2), and put together again
-for a checkpoint.
+"""Sharding: weights, gradients and moments spread over processes (FSDP2), whole in checkpoints.
 
 The unit is a layer. Inside a layer modules read each other's weights, and a ternary matrix depends
-on the mean of the whole latent one; so a layer's weights are gathered before it runs, and given up
-behind it. Embedding and head are one more unit. Nothing else is ever whole: gradients are added up
-into shares, and the optimizer sees shares alone.
+on the mean of the whole latent one; so a layer's weights are gathered before it runs, and freed
+after it. Embedding and head are one more unit. Nothing else is ever whole: gradients are added up
+into shares, and the optimizer sees only shares.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ def join_processes(*, shard: bool) -> Accelerator:
     Raises
     ------
     InputError
-        If a model shall be sharded and there is one process, or accelerate is told to shard in a
-        way of its own.
+        If a model is to be sharded and there is one process, or accelerate is told to shard in its
+        own way.
     """
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         raise InputError(
@@ -48,9 +47,9 @@ def join_processes(*, shard: bool) -> Accelerator:
 
 
 def shard_model(model: nn.Module, accelerator: Accelerator) -> None:
-    """Leave this process its share of every parameter, in place: rows, as evenly as they go.
+    """Leave this process its share of every parameter, in place: rows, as evenly as possible.
 
-    Every process must hold the same whole model. The optimizer is made afterwards.
+    Every process must have the same whole model. The optimizer is made afterwards.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -61,20 +60,18 @@ def shard_model(model: nn.Module, accelerator: Accelerator) -> None:
     layers = model.layers
     assert isinstance(layers, nn.ModuleList)
     for unit in (*layers, model):
-        # Behind a forward pass without a backward one, too: what is saved or stepped next must be
-        # shares.
+        # Also after a forward pass that no backward pass follows, such as a score's: what is saved
+        # or stepped next must be shares (docs/decisions/0016).
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)
 
 
 def gather(
     model: nn.Module, optimizer: torch.optim.Optimizer, *, keep: bool
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
-    """Whole weights, and moments by parameter name, in main memory.
+    """Whole weights, and moments by parameter name, in main memory; nothing without ``keep``.
 
-    Nothing for a process that does not ``keep`` them.
-
-    If the model is sharded, all processes must call this at once: tensors are put together one
-    after another.
+    If the model is sharded all processes must call this at the same time, for tensors are put
+    together one after another.
     """
     parameters = [
         (name, parameter)
@@ -89,7 +86,7 @@ def gather(
 
 def _whole(tensors: Iterable[tuple[str, Tensor]], keep: bool) -> dict[str, Tensor]:
     found = {}
-    # In one order for all processes; that of a state that was read is each process's own.
+    # In the same order in all processes: each has its own for a state that was read from a file.
     for name, tensor in sorted(tensors, key=itemgetter(0)):
         whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if keep:
@@ -109,13 +106,16 @@ def restore_moments(
 
 
 def _share(whole: Tensor, parameter: Tensor) -> Tensor:
-    """What stands beside this process's share of a parameter; a count of steps belongs to all."""
+    """The part of a moment that belongs to this process's share of a parameter.
+
+    A count of steps belongs to every share.
+    """
     if not isinstance(parameter, DTensor):
         return whole.clone()
     if whole.shape != parameter.shape:
         return whole.to(parameter.device, copy=True)
-    # All processes have read the same: nothing is sent. A copy, or the share would keep the whole
-    # alive.
+    # All processes have read the same, so nothing is sent. The share is copied: a view would keep
+    # the whole tensor in memory.
     share = distribute_tensor(
         whole.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
     )

@@ -1,6 +1,6 @@
 """Training speed of models side by side.
 
-Whole steps in turns, so that whatever else the machine does meets all of them.
+Their steps take turns, so that whatever else the machine does slows all of them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Contestant:
         return F.cross_entropy(logits.flatten(0, 1).float(), self.targets.flatten())
 
     def forward(self) -> Tensor:
-        """The loss."""
+        """The loss, a scalar in nats."""
         with torch.autocast(self.ids.device.type, torch.bfloat16, enabled=self.bf16):
             return self.mean_loss()
 
@@ -64,7 +64,7 @@ class Contestant:
         self.optimizer.zero_grad(set_to_none=True)
 
     def timed_step(self) -> None:
-        """A step, whose time is kept."""
+        """A step whose time is added to ``seconds``."""
         started = time.perf_counter()
         self.step()
         if self.ids.device.type != "cpu":
@@ -73,7 +73,7 @@ class Contestant:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of the fastest step."""
+        """Tokens per second of the fastest timed step."""
         return self.parts * self.ids.numel() / min(self.seconds)
 
 

@@ -14,17 +14,19 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mmfree.errors import InputError
+from mmfree.errors import InputError, ToolMissing
+from mmfree.files.atomic import write_atomically
 from mmfree.tasks.catalog import followed_examples, training_batch
 from mmfree.text.batch import Batch
 from mmfree.text.corpus import Corpus
@@ -33,17 +35,18 @@ from mmfree.text.tokenizer import text_tokenizer
 from mmfree.text.windows import training_windows
 from mmfree.training.checkpoint import (
     ACCURACY_NAME,
-    CONFIG_NAME,
     METRICS_NAME,
     CheckpointError,
     TrainingState,
     begin_checkpoint,
     build_model,
+    check_moments,
     load_config,
     load_training_state,
+    load_weights,
     save_checkpoint,
 )
-from mmfree.training.recipe import SCHEDULES, RunConfig
+from mmfree.training.recipe import CONFIG_NAME, SCHEDULES, TRAINING_NAME, Recipe, RunConfig
 from mmfree.training.sharding import (
     gather,
     held_bytes,
@@ -52,20 +55,38 @@ from mmfree.training.sharding import (
     shard_model,
 )
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 SAVE_SECONDS = 30.0
+"""Longest time between two saves, and what a killed run loses at most."""
+
 FOLLOW_STEPS = 25
 """Steps between two scores of a task whose examples are followed (``followed_examples``)."""
 
 MEASURED_STEPS = 20
 """Steps that are timed before ``minutes`` becomes a number of steps."""
 
+MAX_SEED = (1 << 63) - 1
+"""Largest seed: torch and NumPy take it, and a checkpoint's metadata hold it."""
+
 
 @dataclass(frozen=True)
 class TrainingResult:
     """How a run ended.
 
-    Steps done and planned, the mean loss of the last steps in nats, its speed, bytes of weights and
-    moments that this process holds, and whether it is the one that reports.
+    Attributes
+    ----------
+    step, steps
+        Steps done, and planned.
+    loss
+        Mean of the last steps, in nats.
+    tokens_per_second
+        Of this call, saves included.
+    held_bytes
+        Weights and moments in this process's memory.
+    main
+        Whether this process is the one that reports.
     """
 
     step: int
@@ -106,11 +127,11 @@ def train(
         Plan only as many steps as fit in this time on this machine (measured over the first 20), so
         that the learning rate still falls to 0.
     resume
-        Go on where the checkpoint stands; the result equals that of a run that was never stopped.
+        Go on from the checkpoint; the result equals that of a run that was never stopped.
     force
         Replace an existing checkpoint.
     stop_at
-        Stop after this step as if killed behind a save (for tests).
+        Stop after this step as if killed after a save (for tests).
     tensorboard
         Also write events for TensorBoard into the folder ``tensorboard`` of the checkpoint.
     shard
@@ -123,71 +144,102 @@ def train(
         resumption finds none, or one of another config, text or number of processes, or one that
         was sharded if this run is not.
     InputError
-        If the data cannot be used, or training diverges.
+        If an option is out of range, the data cannot be used, or training diverges.
+    ToolMissing
+        If ``tensorboard`` is asked for and not installed.
     """
-    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
-        raise InputError(f"--minutes must be positive, got {minutes}")
-    if minutes is not None and resume:
-        raise InputError("--minutes plans a run from its start; leave it out with --resume")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: a file; a checkpoint is a folder")
+    _check_options(folder, seed=seed, minutes=minutes, resume=resume)
     corpus = _corpus(config, data or [])
     accelerator = join_processes(shard=shard)
-    processes = accelerator.num_processes
-    if (parts := processes * config.recipe.accumulate) > config.recipe.batch_size:
-        raise InputError(
-            f"batch_size {config.recipe.batch_size} cannot be cut into {parts} parts ({processes}"
-            f" processes, accumulate {config.recipe.accumulate})"
-        )
-    if resume:
-        _check_resumable(folder, config)
-        state = load_training_state(folder)
-        if state.corpus != _digest(corpus):
-            raise CheckpointError(
-                f"{folder}: the checkpoint was trained on another text, or on the same by another"
-                " way (shards, or plain); resume with the same --data"
-            )
-        if seed not in (0, state.seed):
-            raise CheckpointError(
-                f"{folder}: trained with seed {state.seed}, not {seed}; leave --seed out"
-            )
-        if state.processes != processes:
-            raise CheckpointError(
-                f"{folder}: the checkpoint was trained by {state.processes} processes, this run has"
-                f" {processes}: sums would differ; resume with as many"
-            )
-        if state.sharded != shard:
-            begun, remedy = (
-                ("sharded", "with") if state.sharded else ("without sharding", "without")
-            )
-            raise CheckpointError(
-                f"{folder}: the checkpoint was trained {begun}: sums would differ; resume {remedy}"
-                " --shard"
-            )
-    else:
-        if (folder / CONFIG_NAME).exists() and not force:
-            raise CheckpointError(
-                f"{folder}: holds a checkpoint already; --resume goes on with it, --force"
-                " replaces it"
-            )
-        state = TrainingState(
-            0, config.recipe.steps, seed, processes, shard, _digest(corpus), {}, {}
-        )
+    _check_parts(config.recipe, accelerator.num_processes)
+    asked = TrainingState(
+        step=0,
+        steps=config.recipe.steps,
+        seed=seed,
+        processes=accelerator.num_processes,
+        sharded=shard,
+        corpus=_digest(corpus),
+        weights={},
+        moments={},
+    )
+    if not resume:
+        _refuse_to_replace(folder, force)
+    state = _state_to_resume(folder, config, asked) if resume else asked
     torch.manual_seed(seed)
     model = build_model(config)
     if resume:
-        model.load_state_dict(state.weights)
+        load_weights(folder / TRAINING_NAME, state.weights, model)
+        check_moments(folder / TRAINING_NAME, state, model)
+    # Before the optimizer, which must see the shares alone.
     if shard:
         shard_model(model, accelerator)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=0.0, weight_decay=config.recipe.weight_decay, fused=True
     )
     restore_moments(state, model, optimizer)
+    # They are in the model and the optimizer now: the run need not keep a second copy in memory.
     state = replace(state, weights={}, moments={})
     run = _Run(config, folder, accelerator, model, optimizer, corpus, state, minutes)
     # Nobody writes before all have looked.
     accelerator.wait_for_everyone()
     return run.go(stop_at, _events(folder) if tensorboard and accelerator.is_main_process else None)
+
+
+def _check_options(folder: Path, *, seed: int, minutes: float | None, resume: bool) -> None:
+    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
+        raise InputError(f"--minutes must be positive, got {minutes}")
+    if minutes is not None and resume:
+        raise InputError("--minutes plans a run from its start; leave it out with --resume")
+    if not 0 <= seed <= MAX_SEED:
+        raise InputError(f"--seed must be in 0..{MAX_SEED}, got {seed}")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: a file; a checkpoint is a folder")
+
+
+def _check_parts(recipe: Recipe, processes: int) -> None:
+    if (parts := processes * recipe.accumulate) > recipe.batch_size:
+        raise InputError(
+            f"batch_size {recipe.batch_size} cannot be cut into {parts} parts ({processes}"
+            f" processes, accumulate {recipe.accumulate})"
+        )
+
+
+def _refuse_to_replace(folder: Path, force: bool) -> None:
+    if (folder / CONFIG_NAME).exists() and not force:
+        raise CheckpointError(
+            f"{folder}: holds a checkpoint already; --resume goes on with it, --force replaces it"
+        )
+
+
+def _state_to_resume(folder: Path, config: RunConfig, asked: TrainingState) -> TrainingState:
+    """What the checkpoint stored, if it is of the run that is asked for."""
+    if load_config(folder) != config:
+        raise CheckpointError(
+            f"{folder}: the checkpoint was made with another config; resume with the same preset or"
+            " file, or train into another folder"
+        )
+    state = load_training_state(folder)
+    if state.corpus != asked.corpus:
+        raise CheckpointError(
+            f"{folder}: the checkpoint was trained on another text, or on the same in another form"
+            " (shards, or plain); resume with the same --data"
+        )
+    if asked.seed not in (0, state.seed):
+        raise CheckpointError(
+            f"{folder}: trained with seed {state.seed}, not {asked.seed}; leave --seed out"
+        )
+    if state.processes != asked.processes:
+        raise CheckpointError(
+            f"{folder}: the checkpoint was trained by {state.processes} processes, this run has"
+            f" {asked.processes}: sums would differ; resume with as many"
+        )
+    if state.sharded != asked.sharded:
+        begun, remedy = ("sharded", "with") if state.sharded else ("without sharding", "without")
+        raise CheckpointError(
+            f"{folder}: the checkpoint was trained {begun}: sums would differ; resume {remedy}"
+            " --shard"
+        )
+    return state
 
 
 class _Run:
@@ -218,7 +270,8 @@ class _Run:
         self.followed = followed_examples(config.recipe.task)
         self.accuracies = read_rows(folder / ACCURACY_NAME, self.step + 1)
 
-    def go(self, stop_at: int | None, events: Any = None) -> TrainingResult:
+    def go(self, stop_at: int | None, events: SummaryWriter | None = None) -> TrainingResult:
+        """Train until the planned steps are done, or step ``stop_at``, and save."""
         started = saved = time.monotonic()
         tokens, losses = 0, []
         main = self.accelerator.is_main_process
@@ -262,9 +315,10 @@ class _Run:
 
     def _planned_steps(self, seconds: float) -> int:
         assert self.minutes is not None
-        fitting = int(self.minutes * 60 / (seconds / MEASURED_STEPS))
+        # A float, which may be infinite, until it is at most the recipe's steps.
+        fitting = min(float(self.steps), self.minutes * 60 / (seconds / MEASURED_STEPS))
         # The first process decides for all.
-        planned = [max(MEASURED_STEPS, min(self.steps, fitting))]
+        planned = [max(MEASURED_STEPS, int(fitting))]
         return int(broadcast_object_list(planned)[0])
 
     def _batch(self) -> Batch:
@@ -309,14 +363,14 @@ class _Run:
         self.rows.append((self.step, value, rate))
         return value
 
-    def _own_parts(self, batch: Batch) -> list[Any]:
-        """Rows of a batch that this process plays, one part after another."""
+    def _own_parts(self, batch: Batch) -> list[NDArray[np.intp]]:
+        """Rows of a batch that this process runs, one part after another."""
         count = self.recipe.accumulate
         parts = np.array_split(np.arange(len(batch.ids)), self.processes * count)
         own = self.accelerator.process_index * count
         return parts[own : own + count]
 
-    def _part_loss(self, batch: Batch, rows: Any) -> Tensor:
+    def _part_loss(self, batch: Batch, rows: NDArray[np.intp]) -> Tensor:
         """The part's share of the mean over the whole batch's scored positions, in nats."""
         ids, targets, mask = (
             torch.from_numpy(array[rows]).to(self.device)
@@ -338,7 +392,7 @@ class _Run:
         return batch.num_exact(logits.argmax(dim=-1).cpu().numpy()) / len(batch.ids)
 
     def _is_time_to_save(self, seconds: float) -> bool:
-        """Whether this process has part in a save now, so long after the last."""
+        """Whether this process takes part in a save now, ``seconds`` after the last one."""
         due = [seconds > SAVE_SECONDS]
         if self.sharded:
             # All save, or none: the first decides.
@@ -346,23 +400,23 @@ class _Run:
         return due[0] and self.accelerator.is_main_process
 
     def _save(self) -> None:
-        """By the first process.
+        """Save the checkpoint, which the first process writes.
 
-        If the model is sharded all of them call this, and give their shares.
+        If the model is sharded all processes must call this, for each gives its shares.
         """
         writes = self.accelerator.is_main_process
         weights, moments = gather(self.own_model, self.own_optimizer, keep=writes)
         if not writes:
             return
         state = TrainingState(
-            self.step,
-            self.steps,
-            self.seed,
-            self.processes,
-            self.sharded,
-            _digest(self.corpus),
-            weights,
-            moments,
+            step=self.step,
+            steps=self.steps,
+            seed=self.seed,
+            processes=self.processes,
+            sharded=self.sharded,
+            corpus=_digest(self.corpus),
+            weights=weights,
+            moments=moments,
         )
         if not self.begun:
             begin_checkpoint(self.folder, self.config)
@@ -373,13 +427,15 @@ class _Run:
             _write_rows(self.folder / ACCURACY_NAME, "step,training,held_out", self.accuracies)
 
 
-def _loss(model: Callable[..., Any], ids: Tensor, targets: Tensor, mask: Tensor | None) -> Tensor:
+def _loss(
+    model: Callable[..., tuple[Tensor, object]], ids: Tensor, targets: Tensor, mask: Tensor | None
+) -> Tensor:
     """Mean over the scored positions, in nats; no mask: all are scored."""
     logits, _ = model(ids, mode="train")
     if mask is None:
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
     if torch.compiler.is_compiling():
-        # Shapes that do not depend on the mask.
+        # Of shapes that do not depend on the mask, or every batch would be compiled again.
         return F.cross_entropy(
             logits.flatten(0, 1).float(),
             targets.masked_fill(~mask, -100).flatten(),
@@ -388,12 +444,12 @@ def _loss(model: Callable[..., Any], ids: Tensor, targets: Tensor, mask: Tensor 
     return F.cross_entropy(logits[mask].float(), targets[mask])
 
 
-def _events(folder: Path) -> Any:
-    """Where TensorBoard reads."""
+def _events(folder: Path) -> SummaryWriter:
+    """A writer of events where TensorBoard reads them."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise InputError(
+        raise ToolMissing(
             "--tensorboard: the package is missing: pip install 'mmfree[tensorboard]'"
         ) from None
     return SummaryWriter(str(folder / "tensorboard"))
@@ -412,25 +468,26 @@ def _digest(corpus: Corpus | None) -> str:
     return corpus.digest if corpus is not None else ""
 
 
-def _check_resumable(folder: Path, config: RunConfig) -> None:
-    if load_config(folder) != config:
-        raise CheckpointError(
-            f"{folder}: the checkpoint was made with another config; resume with the same preset or"
-            " file, or train into another folder"
-        )
-
-
 def read_rows(path: Path, step: float = math.inf) -> list[tuple[int, float, float]]:
-    """Rows of metrics.csv or accuracy.csv, of the steps before ``step``, or all."""
+    """Rows of metrics.csv or accuracy.csv, of the steps before ``step``; none without the file.
+
+    Raises
+    ------
+    InputError
+        If the file is not a table of a step and two numbers.
+    """
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    return [(int(a), float(b), float(c)) for a, b, c in rows if int(a) < step]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))[1:]
+        return [(int(a), float(b), float(c)) for a, b, c in rows if int(a) < step]
+    except (ValueError, csv.Error) as error:
+        raise InputError(
+            f"{path}: must be a table of a step and two numbers: {error}; remove the file"
+        ) from None
 
 
 def _write_rows(path: Path, header: str, rows: list[tuple[int, float, float]]) -> None:
     text = header + "\n" + "".join(f"{a},{b!r},{c!r}\n" for a, b, c in rows)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    write_atomically(path, text.encode())

@@ -10,15 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+import mmfree.training.checkpoint
+from mmfree.errors import InputError
 from mmfree.training.checkpoint import (
-    CONFIG_NAME,
     MODEL_NAME,
     CheckpointError,
     begin_checkpoint,
+    build_model,
     load_checkpoint,
     load_training_state,
 )
-from mmfree.training.recipe import TOKENIZER_NAME, TRAINING_NAME
+from mmfree.training.recipe import CONFIG_NAME, TOKENIZER_NAME, TRAINING_NAME
 from mmfree.training.train import train
 from tests.training.test_train import TINY
 
@@ -53,7 +55,7 @@ def test_moments_are_kept(folder: Path) -> None:
 @pytest.mark.parametrize("name", [CONFIG_NAME, MODEL_NAME, TOKENIZER_NAME])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises((CheckpointError, ValueError), match=name):
+    with pytest.raises(InputError, match=name):
         load_checkpoint(folder)
 
 
@@ -72,6 +74,96 @@ def test_a_damaged_training_state_is_named(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match=r"training\.safetensors: damaged"):
         load_training_state(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step": "x"}, "step is 'x' in its metadata"),
+        ({"seed": "-1"}, "seed is '-1' in its metadata"),
+        ({"steps": "9" * 5000}, "steps is '9999"),
+        ({"step": "31"}, "its metadata say step 31 of 30, 1 processes, sharded 0"),
+        ({"processes": "0"}, "its metadata say step 2 of 30, 0 processes"),
+        ({"sharded": "2"}, "its metadata say step 2 of 30, 1 processes, sharded 2"),
+        ({"corpus": None}, "corpus is missing in its metadata"),
+    ],
+)
+def test_numbers_of_a_training_state_are_checked(
+    folder: Path, changes: dict[str, str | None], message: str
+) -> None:
+    path = folder / TRAINING_NAME
+    metadata = {"step": "2", "steps": "30", "seed": "0", "corpus": ""} | changes
+    tensors = load(path.read_bytes())
+    given = {name: value for name, value in metadata.items() if value is not None}
+    path.write_bytes(save(tensors, given))
+    with pytest.raises(CheckpointError, match=rf"training\.safetensors: damaged: {message}"):
+        load_training_state(folder)
+
+
+def test_a_training_state_of_another_model_is_refused(folder: Path) -> None:
+    path = folder / TRAINING_NAME
+    state = load(path.read_bytes())
+    metadata = {"step": "2", "steps": "30", "seed": "0", "corpus": ""}
+    weight, moment = "weights.head.weight", "moments.head.weight:exp_avg"
+    cases = {
+        r"tensor head\.weight has shape \(10, 13\)": {weight: torch.zeros(10, 13)},
+        r"tensor head\.weight of shape \(10, 12\) is missing": {weight: None},
+        r"moments of head\.weight must be exp_avg, exp_avg_sq, step, got exp_avg_sq, step": {
+            moment: None
+        },
+        r"exp_avg of head\.weight must hold floats of shape \(10, 12\), got torch\.float32 of": {
+            moment: torch.zeros(12, 10)
+        },
+        r"exp_avg of head\.weight must hold floats of shape \(10, 12\), got torch\.int8 of": {
+            moment: torch.zeros((10, 12), dtype=torch.int8)
+        },
+    }
+    for message, changes in cases.items():
+        changed = {k: v for k, v in (state | changes).items() if v is not None}
+        path.write_bytes(save(changed, metadata))
+        with pytest.raises(CheckpointError, match=rf"training\.safetensors: .*{message}"):
+            train(TINY, folder, resume=True)
+
+
+def test_tensors_of_other_kinds_are_refused(folder: Path) -> None:
+    path = folder / MODEL_NAME
+    tensors = load(path.read_bytes())
+    path.write_bytes(save({**tensors, "head.weight": torch.zeros(10, 12, dtype=torch.complex64)}))
+    with pytest.raises(
+        CheckpointError, match=r"head\.weight must hold floats, got torch\.complex64"
+    ):
+        load_checkpoint(folder)
+    header = b'{"a":{"dtype":"F8_E8M0","shape":[1],"data_offsets":[0,1]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: damaged: .*F8_E8M0"):
+        load_checkpoint(folder)
+
+
+def test_a_config_that_is_no_json_is_named(folder: Path) -> None:
+    for name in (CONFIG_NAME, TOKENIZER_NAME):
+        before = (folder / name).read_bytes()
+        (folder / name).write_bytes(b"[" * 100_000)
+        with pytest.raises(CheckpointError, match=rf"{name}: not valid JSON: nested too deeply"):
+            load_checkpoint(folder)
+        (folder / name).write_bytes(before)
+
+
+def test_a_model_that_memory_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch reports it as RuntimeError, which otherwise is a bug."""
+
+    def fail(message: str) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(
+        mmfree.training.checkpoint,
+        "MatMulFreeLM",
+        lambda _: fail("DefaultCPUAllocator: can't allocate memory"),
+    )
+    with pytest.raises(InputError, match="needs more memory than this machine has; choose smaller"):
+        build_model(TINY)
+    monkeypatch.setattr(mmfree.training.checkpoint, "MatMulFreeLM", lambda _: fail("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        build_model(TINY)
 
 
 def test_tensors_that_do_not_fit_are_named(folder: Path) -> None:
@@ -102,7 +194,7 @@ def test_a_config_of_another_shape_is_refused(folder: Path) -> None:
 
 
 def test_weights_go_before_the_config_of_another_model_comes(folder: Path) -> None:
-    """A kill right behind the new config finds no old weights beside it.
+    """A kill right after the new config was written leaves no old weights beside it.
 
     The same config leaves them.
     """

@@ -1,6 +1,6 @@
-"""Training by several processes (gloo on one machine), and in parts.
+"""Training by several processes (gloo on one machine), in parts, and with a sharded model.
 
-The same loss, exact resumption; the same with a sharded model.
+The loss is the same, and resumption exact.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 import mmfree.training.train
+from mmfree.errors import InputError
 from mmfree.training.recipe import RunConfig
 own_batch = mmfree.training.train.training_batch
 for name, (config, options) in json.load(open(sys.argv[1])).items():
@@ -40,13 +41,12 @@ for name, (config, options) in json.load(open(sys.argv[1])).items():
     try:
         result = mmfree.training.train.train(RunConfig.from_dict(config), folder, seed=3, **options)
         values = {"held_bytes": result.held_bytes}
-    except ValueError as error:
+    except InputError as error:
         values = {"error": str(error)}
     folder.with_name(f"{name}.{os.environ['RANK']}.json").write_text(json.dumps(values))
 """
-"""Runs, one after another.
-
-Config and options of ``train`` by name, and where both processes are killed.
+"""Runs, one after another: config and options of ``train`` by name, and where both processes are
+killed.
 """
 
 FIVE_ROWS = replace(TINY, recipe=replace(TINY.recipe, steps=12, batch_size=5))
@@ -54,9 +54,8 @@ UNCLIPPED = RunConfig(
     model=replace(TINY.model, hidden_size=32, intermediate_size=32, num_layers=2),
     recipe=replace(FIVE_ROWS.recipe, clip=1e9),
 )
-"""A share of each tensor is a multiple of 16 elements.
-
-The last ones of another number are rounded otherwise by AdamW's kernel.
+"""Every share of a tensor is a multiple of 16 elements: AdamW's kernel rounds what is left over in
+another way.
 """
 
 IN_PARTS = replace(FIVE_ROWS, recipe=replace(FIVE_ROWS.recipe, accumulate=2, precision="bf16"))
@@ -66,7 +65,7 @@ FOLLOWED = RunConfig(
         UNCLIPPED.recipe, task="modular-addition", length=1, batch_size=8, steps=FOLLOW_STEPS
     ),
 )
-"""Saved right behind a score, which has a way forward and none back."""
+"""Saved right after a score, which is a forward pass without a backward one."""
 
 Runs = dict[str, tuple[RunConfig, dict[str, Any]]]
 PAIRS = {
@@ -96,7 +95,7 @@ RESUMED: Runs = {
 
 
 def launch(folder: Path, runs: Runs) -> subprocess.CompletedProcess[str]:
-    """Play runs with two processes."""
+    """Make runs with two processes."""
     folder.joinpath("script.py").write_text(SCRIPT)
     arguments = {name: (config.to_dict(), options) for name, (config, options) in runs.items()}
     folder.joinpath("runs.json").write_text(json.dumps(arguments))

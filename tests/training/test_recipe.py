@@ -43,6 +43,16 @@ def changed(part: str, **values: Any) -> Any:
             "task must be one of addition, text, parity, modular-addition, got 'chess'",
         ),
         (changed("recipe", steps=0), "run.json: recipe: steps must be a positive integer, got 0"),
+        (changed("recipe", steps=10**13), "recipe: steps must be at most 1000000000000, got"),
+        (changed("recipe", length=2**25), "recipe: length must be at most 16777216, got 33554432"),
+        (
+            changed("recipe", length=2**20, batch_size=2**20),
+            "batch_size * length must be at most 268435456, got 1099511627776",
+        ),
+        (
+            changed("recipe", learning_rate=10**400),
+            "learning_rate must be a positive number, got 1",
+        ),
         (changed("recipe", batch_size=1.5), "batch_size must be a positive integer, got 1.5"),
         (changed("recipe", learning_rate=-1), "learning_rate must be a positive number, got -1"),
         (
@@ -84,12 +94,13 @@ def test_what_is_neither_preset_nor_file_is_refused(tmp_path: Path) -> None:
         load_run_config("adition")
     with pytest.raises(InputError, match="no such file"):
         load_run_config(str(tmp_path / "none.json"))
-    (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(InputError, match=r"bad\.json: not valid JSON"):
-        load_run_config(str(tmp_path / "bad.json"))
+    for text in ("{", "[" * 100_000, '{"model": {"vocab_size": 1e999}}', "1" * 5000):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(InputError, match=r"bad\.json: not valid JSON"):
+            load_run_config(str(tmp_path / "bad.json"))
 
 
-def test_the_gate_of_a_file_stands_in_the_file(tmp_path: Path) -> None:
+def test_the_gate_of_a_file_is_not_an_option(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(load_run_config("addition").to_dict()))
     with pytest.raises(InputError, match="its gate is hard; change the file, not the option"):

@@ -23,7 +23,6 @@ from mmfree.errors import InputError
 from mmfree.tasks.catalog import training_batch
 from mmfree.text.batch import Batch
 from mmfree.training.checkpoint import (
-    CONFIG_NAME,
     METRICS_NAME,
     MODEL_NAME,
     CheckpointError,
@@ -31,7 +30,7 @@ from mmfree.training.checkpoint import (
     load_training_state,
 )
 from mmfree.training.presets import addition
-from mmfree.training.recipe import Recipe, RunConfig
+from mmfree.training.recipe import CONFIG_NAME, Recipe, RunConfig
 from mmfree.training.train import train
 
 TINY = RunConfig(
@@ -81,10 +80,7 @@ def test_seeds_give_different_models_and_the_same_seed_the_same(tmp_path: Path) 
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    """Single columns without a carry chain.
-
-    The loss falls well below that of guessing (2.30 nats).
-    """
+    """On single columns, without a carry, the loss falls well below guessing (2.30 nats)."""
     easy = replace(TINY, recipe=replace(TINY.recipe, steps=250, batch_size=32, length=1))
     result = train(easy, tmp_path / "run")
     assert result.step == result.steps == 250
@@ -131,6 +127,9 @@ def test_options_that_contradict_a_run_are_refused(tmp_path: Path) -> None:
     for minutes in (-1, float("nan"), float("inf")):
         with pytest.raises(InputError, match="--minutes must be positive"):
             train(TINY, tmp_path / "new", minutes=minutes)
+    for seed in (-1, 2**63):
+        with pytest.raises(InputError, match=rf"--seed must be in 0\.\.{2**63 - 1}, got {seed}"):
+            train(TINY, tmp_path / "new", seed=seed)
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="file: a file; a checkpoint is a folder"):
         train(TINY, tmp_path / "file")
@@ -142,6 +141,19 @@ def test_a_resumed_finished_run_tells_its_loss(tmp_path: Path) -> None:
     assert train(TINY, tmp_path, resume=True).loss == pytest.approx(first.loss, rel=0.2)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"step,loss,learning_rate\n0,x,1\n", b"a\n0,1\n", b"a\n\xff,1,2\n", b"a\n" + b"1" * 5000],
+)
+def test_metrics_that_are_no_table_are_named(tmp_path: Path, data: bytes) -> None:
+    train(TINY, tmp_path, stop_at=2)
+    (tmp_path / METRICS_NAME).write_bytes(data)
+    with pytest.raises(
+        InputError, match=r"metrics\.csv: must be a table of a step and two numbers"
+    ):
+        train(TINY, tmp_path, resume=True)
+
+
 def test_data_is_for_text(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="--data is for text; task addition makes its own examples"
@@ -149,13 +161,10 @@ def test_data_is_for_text(tmp_path: Path) -> None:
         train(TINY, tmp_path, data=[tmp_path / "a"])
 
 
-def test_another_config_never_stands_beside_old_weights(
+def test_another_config_is_never_beside_old_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Forced anew with another model, and ended before its first save.
-
-    The old checkpoint is whole.
-    """
+    """A run of another model that fails before its first save leaves the old checkpoint whole."""
     train(TINY, tmp_path, stop_at=1)
     wider = replace(TINY, model=replace(TINY.model, hidden_size=16))
     with monkeypatch.context() as patch:
@@ -168,10 +177,7 @@ def test_another_config_never_stands_beside_old_weights(
 
 
 def test_minutes_plan_the_number_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """20 measured steps of 0.5 s.
-
-    Two minutes hold 240, and the learning rate falls to 0 over these.
-    """
+    """Of steps that take 0.5 s two minutes hold 240; the learning rate falls to 0 over these."""
     clock = iter(range(10**6))
     monkeypatch.setattr(mmfree.training.train.time, "monotonic", lambda: 0.25 * next(clock))
     monkeypatch.setattr(mmfree.training.train, "SAVE_SECONDS", 1e9)
@@ -181,6 +187,7 @@ def test_minutes_plan_the_number_of_steps(tmp_path: Path, monkeypatch: pytest.Mo
     last = (tmp_path / METRICS_NAME).read_text().splitlines()[-1].split(",")
     assert int(last[0]) == result.steps - 1
     assert float(last[2]) == pytest.approx(5e-3 / result.steps)
+    assert train(TINY, tmp_path / "endless", minutes=1e308).steps == 30
 
 
 def test_learning_rate_rises_and_falls(tmp_path: Path) -> None:
