@@ -1,1 +1,1 @@
-"""Other people's weight formats."""
+"""Weight formats of other projects."""

@@ -1,9 +1,7 @@
-"""A tape's trits in the packing that Hugging Face calls ``bitnet``.
+"""A tape's trits in the packing that Hugging Face calls ``bitnet``: four to a byte.
 
-Four to a byte, with a scale for each matrix.
-
-The packing is that of ``transformers.integrations.bitnet`` (pack_weights, unpack_weights);
-docs/huggingface.md says what others can do with the file.
+Each matrix has a scale. The packing is that of ``transformers.integrations.bitnet`` (pack_weights,
+unpack_weights); docs/huggingface.md says what others can do with the file.
 """
 
 from __future__ import annotations
@@ -26,11 +24,11 @@ TRITS_PER_BYTE = 4
 
 
 def pack_trits(trits: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Four rows to a byte: uint8 [R, columns] of trits [rows, columns], with R = ceil(rows / 4).
+    """Trits [rows, columns] packed four rows to a byte: uint8 [R, columns], R = ceil(rows / 4).
 
     Byte (r, c) holds rows r, r + R, r + 2R and r + 3R of column c, two bits each, the first in the
-    lowest; a trit t is stored as t + 1. Where ``rows`` is no multiple of 4 the bits of the rows
-    that are missing are 0, which reads as -1: a reader must know ``rows``.
+    lowest; a trit t is stored as t + 1. Where ``rows`` is not a multiple of 4 the bits of the
+    missing rows are 0, which reads as -1: a reader must know ``rows``.
 
     Raises
     ------
@@ -54,7 +52,7 @@ def pack_trits(trits: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def unpack_trits(packed: NDArray[np.uint8], rows: int | None = None) -> NDArray[np.int8]:
-    """The inverse of ``pack_trits``: int8 [rows, columns]; by default all 4 R rows.
+    """The trits that ``pack_trits`` packed, int8 [rows, columns]; by default all 4 R rows.
 
     Raises
     ------
@@ -75,20 +73,17 @@ def unpack_trits(packed: NDArray[np.uint8], rows: int | None = None) -> NDArray[
     codes = np.concatenate([packed >> (2 * place) & 3 for place in range(TRITS_PER_BYTE)])
     if (codes == 3).any():
         raise InputError(
-            "packed trits: code 3 stands for no trit; the data are damaged or of another packing"
+            "packed trits: code 3 is not a trit; the data are damaged or of another packing"
         )
     if codes[rows:].any():
         raise InputError(
-            f"packed trits: bits behind row {rows} are set; the data are damaged or have more rows"
+            f"packed trits: bits after row {rows} are set; the data are damaged or have more rows"
         )
     return codes[:rows].astype(np.int8) - np.int8(1)
 
 
 def matrix_scale(matrix: Matrix) -> float:
-    """m_w / 256 * 2^a / sqrt(fan-in).
-
-    The matrix stands for its trits times this (docs/arithmetic.md, 3).
-    """
+    """m_w / 256 * 2^a / sqrt(fan-in), the value of a trit of the matrix (docs/arithmetic.md, 3)."""
     return math.ldexp(matrix.multiplier, matrix.exponent - 8) / math.sqrt(matrix.fan_in)
 
 
@@ -116,7 +111,7 @@ def bitnet_tensors(tape: Tape) -> dict[str, NDArray[Any]]:
 def bitnet_config(tape: Tape) -> dict[str, Any]:
     """config.json of a ``bitnet`` folder.
 
-    The shape, the packing, the tape's identity, and each matrix's rows and exact scale.
+    It holds the shape, the packing, the tape's identity, and each matrix's rows and exact scale.
     """
     return {
         "model_type": "mmfree-bitnet",

@@ -1,1 +1,1 @@
-"""Published checkpoints (hgrn_bit): read, played under torch, exported to a tape."""
+"""Published checkpoints (hgrn_bit): read, run under torch, exported to a tape."""

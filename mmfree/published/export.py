@@ -1,6 +1,6 @@
-"""Export of published checkpoints.
+"""Export of published checkpoints to version 2 tapes, a tensor at a time.
 
-Tensor by tensor from safetensors to a version 2 tape (docs/arithmetic_absmax.md, 1 and 2).
+The integers are those of docs/arithmetic_absmax.md, 1 and 2.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from mmfree.contract.absmax import (
     sigmoid_values,
 )
 from mmfree.contract.shape import AbsmaxConfig
+from mmfree.errors import InputError
 from mmfree.published.hgrn_bit import (
     CONFIG_NAME,
     LOWER_BOUNDS,
@@ -55,7 +56,7 @@ within a layer.
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """A tape that was written: its identity, its size, and the model's shape."""
 
     sha256: str
     bytes: int
@@ -69,9 +70,20 @@ def export_published(
     tokenizer: dict[str, Any] | None = None,
     formats: AbsmaxFormats = DEFAULT_ABSMAX_FORMATS,
 ) -> Exported:
-    """Write the checkpoint in ``folder`` as a tape; ``tokenizer`` None: the folder's own.
+    """Write the checkpoint in ``folder`` as the tape ``out``.
 
-    At no time is more than one tensor in memory. The file appears only when it is whole.
+    Never is more than one tensor in memory. The file appears only when it is whole.
+
+    Parameters
+    ----------
+    folder
+        config.json and safetensors, in one file or several.
+    out
+        The tape.
+    tokenizer
+        Its description; None: that of the folder's own tokenizer.
+    formats
+        Number formats.
 
     Raises
     ------
@@ -171,8 +183,9 @@ def _write_segment(
 
 
 def quantize_gain(name: str, gain: NDArray[np.float64], bits: int) -> tuple[NDArray[np.int32], int]:
-    """Section 1: gains as integers of ``bits`` bits, int32 [n], and their fraction bits, the most
-    with which all fit.
+    """Section 1: gains as integers of ``bits`` bits, int32 [n], and their fraction bits.
+
+    These are the most with which all gains fit.
 
     Raises
     ------
@@ -225,9 +238,9 @@ def matrix_constant(absmean: float, fan_in: int) -> tuple[int, int]:
 def read_tokenizer(
     folder: Path, vocab_size: int, bos_token_id: int | None = None
 ) -> dict[str, Any]:
-    """The folder's tokenizer: {"kind", "data": the file's contents}.
+    """Description of the folder's tokenizer: {"kind", "data": the file's contents}.
 
-    {"kind": "none"} if there is none.
+    It is {"kind": "none"} if the folder has none.
 
     Raises
     ------
@@ -249,7 +262,7 @@ def read_tokenizer(
         description = {"kind": kind, "data": data}
         try:
             needed = tokenizer_from_dict(description).vocab_size
-        except ValueError as error:
+        except InputError as error:
             raise PublishedError(f"{path}: {error}") from None
         # Ids need not be without gaps, and a start token that no file names is one more.
         if needed > vocab_size + (bos_token_id is not None and needed == size + 1):

@@ -1,6 +1,4 @@
-"""Checkpoints as published.
-
-a folder with config.json and safetensors files, read tensor by tensor without torch.
+"""Published checkpoints as folders: config.json and safetensors, read by tensor without torch.
 
 The format of safetensors: 8 bytes with the header's size, the header (JSON: name to dtype, shape
 and offsets), then the data.
@@ -8,7 +6,6 @@ and offsets), then the data.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmfree.contract.shape import AbsmaxConfig
 from mmfree.errors import InputError
-from mmfree.files.atomic import read_json
+from mmfree.files.atomic import parse_json, read_json
 
 MODEL_TYPE = "hgrn_bit"
 CONFIG_NAME, SINGLE_NAME, INDEX_NAME = (
@@ -46,13 +43,11 @@ _REASONS = {
 
 
 class PublishedError(InputError):
-    """A folder is no published checkpoint that can be read; the message names file and field."""
+    """A folder that cannot be read as a published checkpoint; the message names file and field."""
 
 
 def model_type(folder: Path) -> str | None:
-    """``model_type`` of the folder's config.json.
-
-    None if it has none, or is a checkpoint of our own.
+    """``model_type`` of the folder's config.json; None if it has none, or is of our own checkpoint.
 
     Raises
     ------
@@ -124,7 +119,7 @@ def read_config(folder: Path) -> AbsmaxConfig:
             bos_token_id=data.get("bos_token_id"),
             eos_token_id=data.get("eos_token_id"),
         )
-    except ValueError as error:
+    except InputError as error:
         raise PublishedError(f"{path}: {error}") from None
 
 
@@ -149,8 +144,7 @@ def expected_tensors(config: AbsmaxConfig, lower_bounds: bool) -> dict[str, tupl
 
 
 def open_checkpoint(folder: Path) -> tuple[AbsmaxConfig, Tensors]:
-    """The shape that config.json describes, and tensors of just the names and shapes that belong to
-    it.
+    """The shape that config.json describes, and the tensors, whose names and shapes belong to it.
 
     Raises
     ------
@@ -166,9 +160,9 @@ def open_checkpoint(folder: Path) -> tuple[AbsmaxConfig, Tensors]:
 
 
 def lower_bounds(tensors: Tensors, config: AbsmaxConfig) -> NDArray[np.float64]:
-    """The least that each forget gate can be, [L, d] in 0..1.
+    """The least value of each forget gate, [L, d] in 0..1.
 
-    cumsum(softmax over layers) - its first row; zeros if the model has none.
+    It is cumsum(softmax over layers) - its first row, and zero if the model has no lower bounds.
     """
     if LOWER_BOUNDS not in tensors:
         return np.zeros((config.num_layers, config.hidden_size))
@@ -247,10 +241,7 @@ class Tensors:
             )
 
     def check(self, expected: dict[str, tuple[int, ...]]) -> None:
-        """Compare names and shapes.
-
-        PublishedError names the first tensor that is missing, unexpected or mis-shaped.
-        """
+        """PublishedError for the first tensor that is missing, unexpected or of another shape."""
         for name, shape in expected.items():
             if name not in self._entries:
                 raise PublishedError(f"{self.folder}: tensor {name} of shape {shape} is missing")
@@ -266,9 +257,9 @@ class Tensors:
                 )
 
     def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:
-        """A matrix [rows, n] in blocks of rows, as float32 (exact for all three types).
+        """A matrix [rows, n] in blocks of rows, or a vector as one row, in float32.
 
-        a vector as one row.
+        float32 holds the values of all three types exactly.
 
         Raises
         ------
@@ -314,21 +305,40 @@ def _read_header(path: Path) -> dict[str, _Entry]:
         if size < 8 or not 2 <= header_bytes <= min(size - 8, _HEADER_LIMIT):
             raise PublishedError(f"{path}: not a safetensors file, or truncated")
         text = file.read(header_bytes)
+    damaged = f"{path}: damaged safetensors header"
     try:
-        header = json.loads(text)
-        header.pop("__metadata__", None)
-        return {
-            name: _entry(path, name, info, 8 + header_bytes, size) for name, info in header.items()
-        }
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, PublishedError):
-            raise
-        raise PublishedError(
-            f"{path}: damaged safetensors header: {type(error).__name__}: {error}"
-        ) from None
+        header = parse_json(text, damaged)
+    except InputError as error:
+        raise PublishedError(str(error)) from None
+    if not isinstance(header, dict):
+        raise PublishedError(f"{damaged}: expected a JSON object, got {type(header).__name__}")
+    entries = {}
+    for name, info in header.items():
+        if name != "__metadata__":
+            if not _describes_tensor(info):
+                raise PublishedError(
+                    f"{damaged}: tensor {name} needs dtype, shape and data_offsets, got"
+                    f" {repr(info)[:80]}"
+                )
+            entries[name] = _entry(path, name, info, 8 + header_bytes, size)
+    return entries
 
 
-def _entry(path: Path, name: str, info: Any, start: int, size: int) -> _Entry:
+def _describes_tensor(info: Any) -> bool:
+    """Whether a JSON value has the fields of a tensor, of their types."""
+    if not isinstance(info, dict) or not {"dtype", "shape", "data_offsets"} <= info.keys():
+        return False
+    shape, offsets = info["shape"], info["data_offsets"]
+    if not (isinstance(info["dtype"], str) and isinstance(shape, list) and _is_pair(offsets)):
+        return False
+    return all(type(number) is int and number >= 0 for number in (*shape, *offsets))
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2
+
+
+def _entry(path: Path, name: str, info: dict[str, Any], start: int, size: int) -> _Entry:
     dtype, shape = info["dtype"], tuple(info["shape"])
     first, last = info["data_offsets"]
     if dtype not in _DTYPES:
@@ -336,7 +346,7 @@ def _entry(path: Path, name: str, info: Any, start: int, size: int) -> _Entry:
             f"{path}: tensor {name} is of type {dtype}; only {', '.join(_DTYPES)} are read"
         )
     wanted = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
-    if last - first != wanted or first < 0 or start + last > size:
+    if last - first != wanted or start + last > size:
         raise PublishedError(
             f"{path}: tensor {name}: its data of {wanted} bytes is not within the file; it is"
             " truncated"

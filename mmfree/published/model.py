@@ -1,10 +1,9 @@
-"""Published checkpoints under torch.
+"""Published checkpoints under torch: the released forward pass in float32.
 
-The released forward pass in float32, to be compared with the golden model's integers.
-
-Its formulas are those at the head of docs/arithmetic_absmax.md: norms with gains, int8 activations
-scaled by their largest, ternary weights with one scale for each matrix. Modules bear the names of
-the checkpoint's tensors. Weights stay ternary in memory, a byte each, and cannot be trained.
+The golden model's integers are compared with it. Its formulas are those at the head of
+docs/arithmetic_absmax.md: norms with gains, int8 activations scaled by their largest, ternary
+weights with one scale for each matrix. Modules have the names of the checkpoint's tensors. Weights
+stay ternary in memory, a byte each, and cannot be trained.
 
 Shape suffixes: T time, B batch, d hidden size, I intermediate size, V vocabulary, L layers, n
 fan-in, r rows of a matrix, N vectors.
@@ -32,21 +31,22 @@ MODES = ("float",)
 
 _INT8_MAX = 127
 _SMALLEST_LARGEST = 1e-5
-"""Lower limit of a vector's largest in the released quantizer of activations."""
+"""Lower limit of a vector's largest magnitude in the released quantizer of activations."""
 
 
 def round_half_away(x: Tensor) -> Tensor:
-    """The nearest integers, halves away from zero, as the released kernel rounds (``torch.round``
-    takes the even one).
+    """The nearest integers, halves away from zero, as the released kernel rounds.
+
+    ``torch.round`` would take the even one.
     """
     whole = x.trunc()
     return whole + (x - whole).mul_(2).trunc_()
 
 
 def quantize_activations(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Integers -128..127 of each vector and the factor they were scaled by.
+    """Integers -128..127 of each vector, [..., n], and the factor that it was scaled by, [..., 1].
 
-    [..., n] and [..., 1], of the type of ``y``.
+    Both are of the type of ``y``.
     """
     scale = _INT8_MAX / y.abs().amax(dim=-1, keepdim=True).clamp(min=_SMALLEST_LARGEST)
     return round_half_away(y * scale).clamp_(-_INT8_MAX - 1, _INT8_MAX), scale
@@ -70,7 +70,7 @@ class RMSNorm(nn.Module):
 class TernaryLinear(nn.Module):
     """A projection: its own norm, int8 activations, trits, and both scales.
 
-    ``trits``: int8 [rows, fan_in] of -1, 0, +1. ``absmean``: mean |W|, what a trit stands for.
+    ``trits``: int8 [rows, fan_in] of -1, 0, +1. ``absmean``: mean |W|, the value of a trit.
     """
 
     trits: Tensor
@@ -125,7 +125,7 @@ class GLU(nn.Module):
 
 
 class Layer(nn.Module):
-    """Both mixers, each behind a norm and added to the residual."""
+    """Both mixers, each after a norm and added to the residual."""
 
     def __init__(self, config: AbsmaxConfig) -> None:
         super().__init__()
@@ -206,8 +206,8 @@ class PublishedLM(nn.Module):
         """
         if mode not in MODES:
             raise InputError(
-                f"mode must be float for a published checkpoint, got {mode!r}; its integers are"
-                " played by the golden model"
+                f"mode must be float for a published checkpoint, got {mode!r}; the golden model"
+                " computes its integers"
             )
         state_LBd = starting_state(ids_BT, state_LBd, self.initial_state)
         x_TBd = self.model.embeddings(ids_BT.T)
@@ -227,7 +227,7 @@ class PublishedLM(nn.Module):
 def load_published(folder: Path, dtype: torch.dtype = torch.float32) -> PublishedLM:
     """The checkpoint in ``folder``, read tensor by tensor.
 
-    Besides the model itself, memory is needed for one matrix's trits.
+    Besides the model itself this takes the memory of one matrix's trits.
 
     Parameters
     ----------

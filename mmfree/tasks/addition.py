@@ -1,4 +1,4 @@
-"""Streaming addition: sums for training and examination, in the layout of AdditionTokenizer."""
+"""Streaming addition: sums to train and to examine, in the layout of AdditionTokenizer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from mmfree.text.batch import Batch
 from mmfree.text.task_tokenizers import AdditionTokenizer
 
 SUM_KINDS = ("random", "chains")
+
 BOOSTED_SHARE = 0.9
+"""Share of the columns of a boosted sum that add up to 9.
+
+With a share drawn uniformly from 0..1 instead, a model was exact on 22 of 100 full-carry sums of
+1,000 digits; with 0.9 on all (docs/log.md).
+"""
 
 Digits = NDArray[np.int64]
 
@@ -24,6 +30,11 @@ def draw_sums(
 
     "random": every digit uniform. "chains": the first column carries, and every other sums to 9, so
     that one carry runs through all columns.
+
+    Raises
+    ------
+    InputError
+        If the kind is unknown.
     """
     if kind not in SUM_KINDS:
         raise InputError(f"kind of sums must be one of {', '.join(SUM_KINDS)}, got {kind!r}")
@@ -40,7 +51,8 @@ def add_digits(a: Digits, b: Digits) -> Digits:
     """Digits of the sums, [count, digits + 1]: Python's own ``+``."""
     count, digits = a.shape
     limit = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(0)  # 10,000 digits are more than the default allows
+    # 10,000 digits are more than the default allows.
+    sys.set_int_max_str_digits(0)
     try:
         sums = [
             str(_number(x) + _number(y)).zfill(digits + 1)[::-1] for x, y in zip(a, b, strict=True)
@@ -66,10 +78,10 @@ def sum_ids(a: Digits, b: Digits) -> NDArray[np.int64]:
 
 
 def training_sums(rng: np.random.Generator, batch_size: int, max_digits: int) -> Batch:
-    """A batch of sums of one length, 1..max_digits columns drawn anew for each batch.
+    """A batch of sums of one length, which is drawn from 1..max_digits columns.
 
-    In half of the sums, BOOSTED_SHARE of the columns sum to 9: these let a carry pass, and chance
-    makes long runs of them too rare to learn to hold it without a leak.
+    In half of the sums BOOSTED_SHARE of the columns sum to 9: these let a carry pass, and by chance
+    long runs of them are too rare to learn to hold it without a leak.
     """
     digits = int(rng.integers(1, max_digits + 1))
     a, b = draw_sums(rng, "random", digits, batch_size)
@@ -86,7 +98,7 @@ def examined_sums(rng: np.random.Generator, kind: str, digits: int, count: int) 
 
 
 def _sums(a: Digits, b: Digits, totals: Digits) -> Batch:
-    """Scored at the positions of b."""
+    """The sums as a batch, scored at the positions of b."""
     ids = sum_ids(a, b)
     targets, mask = np.zeros_like(ids), np.zeros(ids.shape, dtype=bool)
     targets[:, 2::2] = totals
@@ -95,9 +107,9 @@ def _sums(a: Digits, b: Digits, totals: Digits) -> Batch:
 
 
 def _carry_sums(a: Digits, b: Digits) -> Digits:
-    """Digits of the sums by carrying, column after column.
+    """Digits of the sums by carrying, column after column, which is fast for many short sums.
 
-    Fast for many short sums (``add_digits`` is the check).
+    ``add_digits`` is the check (tests).
     """
     count, digits = a.shape
     sums = np.zeros((count, digits + 1), dtype=np.int64)

@@ -8,24 +8,29 @@ from functools import partial
 
 import numpy as np
 
+from mmfree.errors import InputError
 from mmfree.tasks.addition import examined_sums, training_sums
 from mmfree.tasks.modular import examined_pairs, held_out_pairs, split_pairs, training_pairs
 from mmfree.tasks.parity import parities, training_parities
 from mmfree.text.batch import Batch
+from mmfree.text.tokenizer import Tokenizer
 
 Rng = np.random.Generator
+
+MAX_POSITIONS = 1 << 28
+"""Most positions of an examination; at each of them id and target take 16 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """An examination.
+    """An examination of models for one kind of problem.
 
     Attributes
     ----------
     tokenizer
         Kind of the tokenizer whose models it examines.
     unit
-        What its length counts; None where all examples have the same.
+        What the length of an example counts; None if all have the same length.
     length, examples
         Defaults; examples None: all that there are.
     draw
@@ -39,13 +44,23 @@ class Task:
     draw: Callable[[Rng, int, int | None], Batch]
 
 
+def _check_positions(length: int, examples: int) -> None:
+    if length * examples > MAX_POSITIONS:
+        raise InputError(
+            f"--digits times --examples must be at most {MAX_POSITIONS}, got {length} times"
+            f" {examples}"
+        )
+
+
 def _sums(kind: str, rng: Rng, length: int, examples: int | None) -> Batch:
     assert examples is not None
+    _check_positions(length, examples)
     return examined_sums(rng, kind, length, examples)
 
 
 def _parities(rng: Rng, length: int, examples: int | None) -> Batch:
     assert examples is not None
+    _check_positions(length, examples)
     return parities(rng, length, examples)
 
 
@@ -73,11 +88,11 @@ TASKS = {
         tokenizer="modular-addition", unit=None, length=1, examples=None, draw=_pairs
     ),
 }
-"""Tasks of the command line."""
+"""By the name that the command line has for them."""
 
 
 def training_batch(task: str, rng: Rng, batch_size: int, length: int) -> Batch:
-    """A batch of a recipe's task, "text" excepted."""
+    """A batch of a recipe's task; "text" is not one of these."""
     if task == "addition":
         return training_sums(rng, batch_size, length)
     if task == "parity":
@@ -87,11 +102,13 @@ def training_batch(task: str, rng: Rng, batch_size: int, length: int) -> Batch:
 
 
 def followed_examples(task: str) -> tuple[Batch, Batch] | None:
-    """For a task of few examples: all for training and all held out, to be scored along the way.
-
-    Else None.
-    """
+    """Examples to score during training, if a task has few: all for training, and all held out."""
     if task != "modular-addition":
         return None
     training, held_out = split_pairs()
     return examined_pairs(training), examined_pairs(held_out)
+
+
+def tasks_of(tokenizer: Tokenizer) -> list[str]:
+    """Names of the tasks that examine models of a tokenizer; none for text."""
+    return [name for name, task in TASKS.items() if task.tokenizer == tokenizer.kind]

@@ -1,7 +1,7 @@
-"""Addition modulo 97.
+"""Addition modulo 97 (grokking).
 
-Few pairs, of which most are held out, so that learning the rule shows apart from learning by heart
-(grokking).
+There are few pairs, and most are held out: so a model that has learned the rule can be told from
+one that has learned the pairs by heart.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ _SPLIT_SEED = 97
 
 
 def split_pairs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All pairs (a, b), [n, 2]: those for training and those held out.
-
-    The split is the same for every run.
-    """
+    """All pairs (a, b), [n, 2]: those for training and those held out, the same in every run."""
     a, b = np.divmod(np.random.default_rng(_SPLIT_SEED).permutation(MODULUS**2), MODULUS)
     pairs = np.stack([a, b], axis=1)
     cut = int(TRAINING_SHARE * len(pairs))

@@ -1,6 +1,6 @@
-"""Running parity of bits.
+"""Running parity of bits: a state that changes its sign at every 1.
 
-a state that turns its sign at every 1, which a gate in [0, 1] cannot do.
+A gate in [0, 1] cannot do that, the signed gate can.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from mmfree.text.task_tokenizers import ParityTokenizer
 
 
 def parities(rng: np.random.Generator, bits: int, count: int) -> Batch:
-    """``count`` sequences of ``bits`` random bits.
-
-    At each the parity of the bits so far is asked.
-    """
+    """``count`` sequences of ``bits`` random bits, scored on the parity so far at each of them."""
     drawn = rng.integers(0, 2, (count, bits))
     ids = np.full((count, bits + 1), ParityTokenizer.start, dtype=np.int64)
     ids[:, 1:] = drawn
@@ -26,5 +23,5 @@ def parities(rng: np.random.Generator, bits: int, count: int) -> Batch:
 
 
 def training_parities(rng: np.random.Generator, batch_size: int, most_bits: int) -> Batch:
-    """A batch of one length, 1..most_bits, drawn anew for each batch."""
+    """A batch of sequences of one length, which is drawn from 1..most_bits."""
     return parities(rng, int(rng.integers(1, most_bits + 1)), batch_size)

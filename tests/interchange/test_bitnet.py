@@ -102,9 +102,9 @@ def test_bad_input_is_refused() -> None:
     for rows in (4, 9):
         with pytest.raises(InputError, match=rf"2 packed rows hold 5\.\.8 rows, got rows {rows}"):
             unpack_trits(packed, rows)
-    with pytest.raises(InputError, match="code 3 stands for no trit"):
+    with pytest.raises(InputError, match="code 3 is not a trit"):
         unpack_trits(packed | np.uint8(3), 6)
-    with pytest.raises(InputError, match="bits behind row 5 are set"):
+    with pytest.raises(InputError, match="bits after row 5 are set"):
         unpack_trits(pack_trits(np.ones((6, 2), dtype=np.int8)), 5)
 
 

@@ -131,6 +131,7 @@ def test_other_model_types_are_refused_by_name(kind: str, message: str, tmp_path
             r"intermediate_size must be an integer in 1\.\.65535, got 2\.5",
         ),
         ({"rms_norm_eps": None}, "rms_norm_eps must be a number, got None"),
+        ({"rms_norm_eps": 10**18}, "norm_eps must be a number in 1e-12"),
         ({"rms_norm_eps": 0}, "norm_eps must be a number in 1e-12"),
         ({"eos_token_id": 12}, r"eos_token_id must be null or in 0\.\.11, got 12"),
         ({"eos_token_id": [2]}, r"eos_token_id must be null or in 0\.\.11, got \[2\]"),
@@ -154,9 +155,10 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
 def test_model_type_of_folders(tmp_path: Path) -> None:
     with pytest.raises(PublishedError, match=r"no checkpoint: config\.json is missing"):
         model_type(tmp_path)
-    (tmp_path / "config.json").write_text("{broken")
-    with pytest.raises(InputError, match=r"config\.json: not valid JSON"):
-        model_type(tmp_path)
+    for text in ("{broken", "[" * 100_000, f'{{"rms_norm_eps": {10**400}}}', '{"a": 1e999}'):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(InputError, match=r"config\.json: not valid JSON"):
+            model_type(tmp_path)
     for text in (
         '{"model": {}, "recipe": {}}',
         "[]",
@@ -288,9 +290,26 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     for content in (b"", b"abc", data[:9], b"\xff" * 40):
         assert "not a safetensors file, or truncated" in error_with(content)
     assert "damaged safetensors header" in error_with(data[:8] + b"}" * size + data[8 + size :])
-    assert "damaged safetensors header" in error_with(with_header([1]))
-    assert "damaged safetensors header: KeyError" in error_with(
-        with_header({name: {"dtype": "F32"}})
+    assert "header: not valid JSON: nested too deeply" in error_with(
+        (100_000).to_bytes(8, "little") + b"[" * 200_000
+    )
+    assert "header: expected a JSON object, got list" in error_with(with_header([1]))
+    for changes in (
+        {"shape": None},
+        {"shape": 8},
+        {"shape": [2.0, 4]},
+        {"shape": [-8]},
+        {"data_offsets": [0, 1, 2]},
+        {"data_offsets": [0.0, 16.0]},
+        {"data_offsets": [-16, 0]},
+        {"dtype": ["BF16"]},
+    ):
+        info = {key: value for key, value in (header[name] | changes).items() if value is not None}
+        assert f"header: tensor {name} needs dtype, shape and data_offsets, got {{" in error_with(
+            with_header(header | {name: info})
+        )
+    assert "the integer 1000" in error_with(
+        with_header(header | {name: header[name] | {"shape": [10**40]}})
     )
     other = header | {name: header[name] | {"dtype": "F64"}}
     assert f"tensor {name} is of type F64; only BF16, F16, F32 are read" in error_with(
