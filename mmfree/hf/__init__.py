@@ -1,8 +1,7 @@
-"""mmfree in the Hugging Face world (extra ``hf``).
+"""mmfree's models for Hugging Face's libraries (extra ``hf``).
 
-Importing this package registers its config and model with the Auto classes.
-
-``mmfree.hf.lm_eval`` is imported by need: it loads lm-eval-harness.
+Importing this package registers its config and model with the Auto classes. Only
+``mmfree.hf.lm_eval`` is not imported with it, because it loads lm-eval-harness.
 """
 
 from __future__ import annotations

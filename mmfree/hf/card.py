@@ -60,9 +60,10 @@ file; without one nobody may use it.
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What metrics.csv says.
+    """What metrics.csv says of a run.
 
-    Steps done, the loss of the last one, and the mean over the last ``recent`` steps, in nats.
+    ``steps`` were done; ``last_loss`` is that of the last one, ``mean_loss`` the mean over the last
+    ``recent``, in nats.
     """
 
     steps: int
@@ -81,21 +82,23 @@ def read_training_record(path: Path) -> TrainingRecord | None:
     """
     if not path.exists():
         return None
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
-        return None
     try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if not rows:
+            return None
         losses = [float(row["loss"]) for row in rows]
         steps = int(rows[-1]["step"]) + 1
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: not a table with the columns step and loss") from None
+    except (KeyError, TypeError, ValueError, csv.Error):
+        raise InputError(
+            f"{path}: not a table with the columns step and loss; remove the file"
+        ) from None
     recent = losses[-RECENT_STEPS:]
     return TrainingRecord(steps, losses[-1], sum(recent) / len(recent), len(recent))
 
 
 def model_card(config: MatMulFreeConfig, tape: Tape | None, record: TrainingRecord | None) -> str:
-    """Markdown with YAML front matter, for ``README.md``.
+    """The text of ``README.md``: Markdown with YAML front matter.
 
     ``tape`` and ``record``: None if there is none.
     """
@@ -188,10 +191,10 @@ def _loading(kind: str, predicts_text: bool) -> str:
         )
     if predicts_text:
         return (
-            "Prompts are encoded by mmfree: `mmfree.text.tokenizer.tokenizer_from_dict` reads"
+            "Prompts are encoded by mmfree: `mmfree.text.tokenizers.tokenizer_from_dict` reads"
             f" `mmfree_tokenizer.json` (kind {kind})."
         )
     return (
-        'Prompts are encoded by mmfree: `mmfree.text.tokenizer.tokenizer_from_dict({"kind":'
+        'Prompts are encoded by mmfree: `mmfree.text.tokenizers.tokenizer_from_dict({"kind":'
         f' "{kind}"}}).encode(...)`.'
     )

@@ -1,7 +1,4 @@
-"""The config of a model in a Hugging Face folder.
-
-The fields of ``mmfree.contract.shape.ModelConfig``, and what belongs to the checkpoint.
-"""
+"""The config of a model in a Hugging Face folder: its shape, and what belongs to the checkpoint."""
 
 from __future__ import annotations
 
@@ -18,8 +15,7 @@ MODES = ("fakequant", "float")
 
 
 class MatMulFreeConfig(PreTrainedConfig):
-    """Shape and arithmetic of a MatMul-free language model, as ``config.json`` of a Hugging Face
-    folder.
+    """``config.json`` of a Hugging Face folder: shape and arithmetic of a MatMul-free model.
 
     Parameters
     ----------
@@ -29,13 +25,13 @@ class MatMulFreeConfig(PreTrainedConfig):
         weights, activations not quantized.
     recipe
         How the model was trained: the recipe of ``mmfree.training.recipe.Recipe`` as plain JSON
-        types. A way back to a checkpoint of mmfree needs it.
+        types. Making a checkpoint of mmfree of the folder again needs it.
     tokenizer
-        ``{"kind": ...}`` of mmfree's tokenizer. The data of a trained tokenizer stand in
+        ``{"kind": ...}`` of mmfree's tokenizer. The data of a trained tokenizer are in
         ``tokenizer.json``.
     bos_token_id, eos_token_id, pad_token_id
-        Token that starts a sequence, token that ends one, and token to pad with; None: there is no
-        such.
+        Token that starts a sequence, token that ends one, and token to pad with; None if there is
+        none.
     fields
         Those of ``ModelConfig``: vocab_size, head_size, hidden_size, intermediate_size, num_layers
         (also ``num_hidden_layers``), gate. By default those of the preset "text".
@@ -43,7 +39,8 @@ class MatMulFreeConfig(PreTrainedConfig):
     Raises
     ------
     InputError
-        If the mode is unknown, or a field of the model is out of range.
+        If the mode is unknown, recipe or tokenizer is not an object, or a field of the model is out
+        of range.
     """
 
     model_type = "mmfree"
@@ -68,6 +65,9 @@ class MatMulFreeConfig(PreTrainedConfig):
                 "config: tie_word_embeddings must be false: the head is ternary, the embedding"
                 " is not"
             )
+        for name, value in (("recipe", recipe), ("tokenizer", tokenizer)):
+            if value is not None and not isinstance(value, dict):
+                raise InputError(f"config: {name} must be an object, got {value!r}")
         self.mode = mode
         self.recipe = recipe
         self.tokenizer = tokenizer
@@ -85,12 +85,12 @@ class MatMulFreeConfig(PreTrainedConfig):
             if field.name in values
         }
         model = ModelConfig.from_dict(text_model().to_dict() | given)
-        for name, value in model.to_dict().items():
-            setattr(self, name, value)
+        for name, size in model.to_dict().items():
+            setattr(self, name, size)
         super().__init__(**values)
 
     def model_config(self) -> ModelConfig:
-        """The shape as ``mmfree`` has it; InputError if a field has become invalid."""
+        """The shape as ``mmfree`` has it; InputError if a field was set to what is out of range."""
         return ModelConfig.from_dict(
             {field.name: getattr(self, field.name) for field in fields(ModelConfig)}
         )

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from transformers import GenerationConfig
 
+from mmfree.contract.tokenizers import SUBWORD_KINDS
 from mmfree.errors import InputError
 from mmfree.files.atomic import new_folder, read_json
 from mmfree.hf.card import CARD_NAME, model_card, read_training_record
@@ -26,10 +26,7 @@ from mmfree.training.export import export_tape
 from mmfree.training.recipe import CONFIG_NAME, TOKENIZER_NAME, RunConfig
 
 MMFREE_TOKENIZER_NAME = "mmfree_tokenizer.json"
-"""mmfree's own description of a tokenizer that carries data, kept for the way back."""
-
-KINDS_WITH_DATA = ("tokenizers", "sentencepiece")
-"""Kinds of such tokenizers."""
+"""mmfree's own description of a tokenizer that carries data, kept for ``to_checkpoint``."""
 
 
 def to_hugging_face(
@@ -37,7 +34,7 @@ def to_hugging_face(
 ) -> Tape | None:
     """Write a checkpoint folder of mmfree as a Hugging Face folder.
 
-    Config, weights, tokenizer, generation config and model card.
+    It has config, weights, tokenizer, generation config and model card.
 
     Parameters
     ----------
@@ -75,10 +72,10 @@ def to_hugging_face(
 
 
 def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
-    """Write a Hugging Face folder of mmfree as a checkpoint folder, which every verb of mmfree
-    reads. Returns its config.
+    """Write a Hugging Face folder of mmfree as a checkpoint folder, and return its config.
 
-    Training cannot be resumed from it: the optimizer's state is not there.
+    Every verb of mmfree reads the checkpoint, but training cannot be resumed from it: it has no
+    state of the optimizer.
 
     Raises
     ------
@@ -93,21 +90,16 @@ def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
         raise InputError(
             f"{path}: model_type must be {MatMulFreeConfig.model_type!r}, got {kind!r}"
         )
-    config = MatMulFreeConfig.from_pretrained(source)
-    if config.tokenizer is not None and not isinstance(config.tokenizer, dict):
-        raise InputError(f"{path}: tokenizer must be an object, got {config.tokenizer!r}")
+    config = _read_config(source)
     if config.recipe is None:
         raise InputError(
             f"{path}: recipe is missing: set model.config.recipe (mmfree.training.recipe.Recipe)"
             " before saving the model"
         )
-    try:
-        model = MatMulFreeForCausalLM.from_pretrained(source)
-    except (RuntimeError, SafetensorError) as error:
-        raise InputError(f"{source}: the weights cannot be read: {error}") from None
+    model = _read_model(source)
     data: dict[str, Any] = {"model": config.model_config().to_dict(), "recipe": config.recipe}
     kind = (config.tokenizer or {}).get("kind")
-    if kind in KINDS_WITH_DATA:
+    if kind in SUBWORD_KINDS:
         own = (source / MMFREE_TOKENIZER_NAME).exists()
         data["tokenizer"] = MMFREE_TOKENIZER_NAME if own else TOKENIZER_NAME
     run = RunConfig.from_dict(data, str(path))
@@ -118,14 +110,29 @@ def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
     return run
 
 
-def wrap(checkpoint: Checkpoint, mode: str = "fakequant") -> MatMulFreeForCausalLM:
-    """A loaded checkpoint as a model for transformers, with the same weights.
+def _read_config(source: Path) -> MatMulFreeConfig:
+    try:
+        config: MatMulFreeConfig = MatMulFreeConfig.from_pretrained(source)
+    except Exception as error:  # of whatever kind: fields of transformers' own may be anything
+        raise InputError(f"{source / CONFIG_NAME}: {error}") from None
+    return config
 
-    Nothing is written.
-    """
+
+def _read_model(source: Path) -> MatMulFreeForCausalLM:
+    try:
+        model: MatMulFreeForCausalLM = MatMulFreeForCausalLM.from_pretrained(source)
+    except InputError:
+        raise
+    except Exception as error:  # of whatever kind: damaged files reach several libraries
+        raise InputError(f"{source}: the weights cannot be read: {error}") from None
+    return model
+
+
+def wrap(checkpoint: Checkpoint, mode: str = "fakequant") -> MatMulFreeForCausalLM:
+    """A loaded checkpoint as a model for transformers, with the same weights; writes nothing."""
     tokenizer = checkpoint.tokenizer
     start = getattr(tokenizer, "start", None)
-    # Bulky data stand in tokenizer.json alone.
+    # Bulky data are only in tokenizer.json.
     kind = {key: value for key, value in tokenizer.to_dict().items() if key != "data"}
     config = MatMulFreeConfig(
         mode=mode,
@@ -143,5 +150,5 @@ def wrap(checkpoint: Checkpoint, mode: str = "fakequant") -> MatMulFreeForCausal
 def _tape_or_none(checkpoint: Checkpoint) -> Tape | None:
     try:
         return export_tape(checkpoint.model, checkpoint.tokenizer.to_dict())
-    except ValueError:
+    except InputError:
         return None

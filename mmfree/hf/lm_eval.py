@@ -1,4 +1,4 @@
-r"""A model of mmfree for lm-eval-harness, played by any backend: float, fakequant or golden.
+r"""A model of mmfree for lm-eval-harness, run by any backend: float, fakequant or golden.
 
 Registered as "mmfree" when this module is imported, which ``lm_eval`` by itself does not do::
 
@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lm_eval.models  # noqa: F401  (the harness's own models: it lists them only while none is registered)
+# The harness lists its own models only while none is registered.
+import lm_eval.models  # noqa: F401
 import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
@@ -47,7 +48,7 @@ def score_tokens(
     Parameters
     ----------
     backend
-        What plays the model.
+        What runs the model.
     context
         Token ids from the start of the sequence, at least one each.
     continuation
@@ -70,11 +71,10 @@ def score_tokens(
     for part, logits, _ in run_in_parts(backend, ids):
         likelihoods = negative_log_likelihood(logits, targets[:, part], backend.fraction_bits)
         nats -= (likelihoods * counts[:, part]).sum(axis=1)
-        likeliest: NDArray[np.bool_] = logits.argmax(axis=-1) == targets[:, part]
-        greedy &= (likeliest | ~counts[:, part]).all(axis=1)
+        most_likely: NDArray[np.bool_] = logits.argmax(axis=-1) == targets[:, part]
+        greedy &= (most_likely | ~counts[:, part]).all(axis=1)
     return [
-        Score(float(value), bool(all_likeliest))
-        for value, all_likeliest in zip(nats, greedy, strict=True)
+        Score(float(value), bool(is_greedy)) for value, is_greedy in zip(nats, greedy, strict=True)
     ]
 
 
@@ -82,7 +82,7 @@ def score_tokens(
 class MatMulFreeEvalLM(TemplateLM):
     """A checkpoint or tape for lm-eval-harness.
 
-    There is no longest context: a text is played from its start, whatever its length.
+    There is no longest context: a text is run from its start, whatever its length.
 
     Parameters
     ----------
@@ -92,9 +92,9 @@ class MatMulFreeEvalLM(TemplateLM):
         One of ``mmfree.inference.backends.BACKENDS``; None: fakequant for a checkpoint, float for a
         published one, golden for a tape.
     batch_size
-        Sequences played side by side.
+        Sequences that are run side by side.
     device, max_batch_size
-        What the harness passes; without effect: a backend plays where it plays, on the CPU.
+        What the harness passes. They have no effect: backends run on the CPU.
     lanes
         Of the simulated chip, for backend "rtl".
 
@@ -188,10 +188,15 @@ class MatMulFreeEvalLM(TemplateLM):
         return results
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Text behind each context, up to the first of its stop texts, which is cut off.
+        """Text after each context, up to the first of its stop texts, which is cut off.
 
         Of the options ``until``, ``max_gen_toks``, ``do_sample`` and ``temperature`` count; without
-        ``do_sample`` the likeliest token is taken. Seed 0.
+        ``do_sample`` the most likely token is taken. The seed is 0.
+
+        Raises
+        ------
+        InputError
+            If an option is not a number in its range.
         """
         results = []
         for request in tqdm(requests, unit="request", disable=disable_tqdm or None):
@@ -204,8 +209,14 @@ class MatMulFreeEvalLM(TemplateLM):
     def _generate(self, context: str, options: dict[str, Any]) -> str:
         until = options.get("until") or []
         stops = [until] if isinstance(until, str) else list(until)
-        tokens = int(options.get("max_gen_toks", GENERATED_TOKENS))
-        temperature = float(options.get("temperature") or 0.0) if options.get("do_sample") else 0.0
+        try:
+            tokens = int(options.get("max_gen_toks", GENERATED_TOKENS))
+            asked = float(options.get("temperature") or 0.0)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"generation options: max_gen_toks and temperature must be numbers: {error}"
+            ) from None
+        temperature = asked if options.get("do_sample") else 0.0
         rows: list[int] = []
         chosen = generate_rows(
             self.model,

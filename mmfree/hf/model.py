@@ -1,8 +1,7 @@
-"""The model for Hugging Face's Auto classes, ``generate`` and ``pipeline``.
+"""``MatMulFreeLM`` wrapped for Hugging Face's Auto classes, ``generate`` and ``pipeline``.
 
-a wrapper of ``mmfree.models.matmul_free.MatMulFreeLM``.
-
-Shape suffixes as there: T time, B batch, d hidden size, L layers, r rows of the head.
+Shape suffixes are those of ``mmfree.models.matmul_free``: T time, B batch, d hidden size, L layers,
+r rows of the head.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ IGNORED_LABEL = -100
 class MatMulFreeOutput(ModelOutput):
     """What ``forward`` gives.
 
-    The loss (if there were labels), logits float32 [B, T, head_size] in nats, and the state [B, L,
-    d] behind the last token.
+    ``loss``, if there were labels; ``logits`` in nats, float32 [B, T, head_size]; ``state`` after
+    the last token, float32 [B, L, d].
     """
 
     loss: Tensor | None = None
@@ -41,12 +40,10 @@ class MatMulFreeOutput(ModelOutput):
 
 
 class MatMulFreeForCausalLM(PreTrainedModel, GenerationMixin):
-    """MatMul-free language model.
+    """MatMul-free language model, with a state in place of a cache of keys and values.
 
-    The state takes the place of a cache of keys and values: its size does not depend on the length.
-
-    ``generate`` searches greedily or samples. Beams and assisted generation are refused: they would
-    have to reorder or rewind the state.
+    The size of the state does not depend on the length. ``generate`` searches greedily or samples.
+    Beams and assisted generation are refused: they would have to reorder or rewind the state.
     """
 
     config: MatMulFreeConfig
@@ -55,18 +52,19 @@ class MatMulFreeForCausalLM(PreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     _input_embed_layer = "embedding"
     _is_stateful = True
-    _no_split_modules = ["Layer"]
     _supported_generation_modes = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
 
     def __init__(self, config: MatMulFreeConfig) -> None:
         super().__init__(config)
         self.model = MatMulFreeLM(config.model_config())
+        # A layer stays on one device. ``post_init`` reads this.
+        self._no_split_modules = ["Layer"]
         self.post_init()
 
     @classmethod
     def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **options: Any) -> Any:
-        """As in transformers, but a missing, unexpected or misshapen tensor is an error
-        (InputError), not a warning.
+        """As in transformers, but a tensor that is missing, unexpected or of another shape is an
+        InputError, not a warning.
         """
         loaded: Any = super().from_pretrained(*args, output_loading_info=True, **options)
         model, info = loaded
@@ -89,9 +87,7 @@ class MatMulFreeForCausalLM(PreTrainedModel, GenerationMixin):
             card.write_text(model_card(self.config, None, None), encoding="utf-8")
 
     def _init_weights(self, module: torch.nn.Module) -> None:
-        """Nothing: MatMulFreeLM sets its own weights, and ``from_pretrained`` refuses to leave any
-        out.
-        """
+        """Nothing to do: MatMulFreeLM sets its weights, and ``from_pretrained`` needs them all."""
 
     def forward(
         self,
@@ -114,7 +110,7 @@ class MatMulFreeForCausalLM(PreTrainedModel, GenerationMixin):
             each row the tokens must be consecutive: padding is on the left or on the right. Padding
             does not touch the state, and its logits are 0.
         state
-            State behind the tokens that came before, float32 [B, L, d]; None: start of a sequence.
+            State after the tokens that came before, float32 [B, L, d]; None: start of a sequence.
         labels
             Token ids to predict, [B, T], as usual the inputs themselves: they are shifted here.
             -100, and what follows padding, does not count.
@@ -147,10 +143,10 @@ class MatMulFreeForCausalLM(PreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             if mask_BT is not None:
-                behind_padding_BT = torch.nn.functional.pad(
+                after_padding_BT = torch.nn.functional.pad(
                     mask_BT[:, :-1], (1, 0), value=True
                 ).logical_not()
-                labels = labels.masked_fill(behind_padding_BT, IGNORED_LABEL)
+                labels = labels.masked_fill(after_padding_BT, IGNORED_LABEL)
             # The model is time-major inside; transformers flattens by view.
             loss = self.loss_function(
                 logits=logits_BTr.contiguous(),
@@ -207,10 +203,7 @@ class MatMulFreeForCausalLM(PreTrainedModel, GenerationMixin):
             )
 
     def generate(self, *args: Any, **options: Any) -> Any:
-        """As in transformers.
-
-        InputError for a model that predicts no text, and for padding on the right.
-        """
+        """As in transformers, for a model that predicts text, with padding on the left."""
         self._check_predicts_tokens("generate")
         mask = options.get("attention_mask")
         if mask is not None and not bool(mask[:, -1].all()):
@@ -218,7 +211,7 @@ class MatMulFreeForCausalLM(PreTrainedModel, GenerationMixin):
         return super().generate(*args, **options)
 
     def resize_token_embeddings(self, *args: Any, **options: Any) -> Any:
-        """Not possible: the head and the config would no longer agree with the embedding."""
+        """Always InputError: head and config would no longer agree with the embedding."""
         raise InputError(
             "resize_token_embeddings: the vocabulary of a model is fixed; train one with another"
             " vocab_size"
@@ -233,9 +226,7 @@ class MatMulFreeForCausalLM(PreTrainedModel, GenerationMixin):
     def _prepare_attention_mask_for_generation(
         self, inputs_tensor: Tensor, *args: Any, **options: Any
     ) -> Any:
-        """Without a mask every token counts, also the start token, which may be the one to pad
-        with.
-        """
+        """A mask in which every token counts, also the start token, with which others may pad."""
         return torch.ones(inputs_tensor.shape[:2], dtype=torch.long, device=inputs_tensor.device)
 
     def _update_model_kwargs_for_generation(

@@ -1,12 +1,8 @@
-"""Tokenizers of checkpoints as Hugging Face's ``PreTrainedTokenizerFast``.
-
-Token for token those of ``mmfree.text.tokenizer``.
-"""
+"""Tokenizers of checkpoints as Hugging Face's ``PreTrainedTokenizerFast``, with the same ids."""
 
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as RustTokenizer
@@ -14,39 +10,43 @@ from transformers import PreTrainedTokenizerFast
 
 from mmfree.errors import InputError
 from mmfree.files.compressed import unpack_text
+from mmfree.text.subword import JsonTokenizer
+from mmfree.text.tokenizer import ByteTokenizer, Tokenizer, text_tokenizer
 
 PROBE = "The 12 quick foxes,\n\tcafé 東京."
 """Text on which a converted tokenizer must give the same ids as the original."""
 
 START_NAME = "<|start|>"
-
-TRAINED_KIND = "tokenizers"
-"""Kind of a tokenizer that carries a ``tokenizer.json`` of the tokenizers package, compressed."""
+"""Name of a start token that has none."""
 
 
-def hugging_face_tokenizer(tokenizer: Any) -> PreTrainedTokenizerFast | None:
-    """The same tokenizer for transformers.
+def hugging_face_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast | None:
+    """The same tokenizer for transformers, padding on the left as ``generate`` needs it.
 
-    None for a task whose prompts are no plain text (addition, parity).
-
-    Padding is on the left, as ``generate`` needs it.
+    None if it is not for text (addition, parity), or a SentencePiece model.
 
     Raises
     ------
     InputError
-        If the conversion would give other token ids.
+        If the conversion would give other token ids, or transformers cannot use the start token.
     """
-    if tokenizer.kind == "bytes":
+    if tokenizer.kind == ByteTokenizer.kind:
         raw = byte_level()
-    elif tokenizer.kind == TRAINED_KIND:
+    elif tokenizer.kind == JsonTokenizer.kind:
         raw = RustTokenizer.from_str(unpack_text(tokenizer.to_dict()["data"]).decode())
     else:
         return None
-    start: int = tokenizer.start
+    start = text_tokenizer(tokenizer).start
     token = _start_token(raw, start)
-    raw.post_processor = processors.TemplateProcessing(
-        single=f"{token} $A", pair=f"{token} $A $B", special_tokens=[(token, start)]
-    )
+    try:
+        raw.post_processor = processors.TemplateProcessing(
+            single=f"{token} $A", pair=f"{token} $A $B", special_tokens=[(token, start)]
+        )
+    except Exception as error:  # the library raises nothing narrower
+        raise InputError(
+            f"tokenizer: the start token {token!r} cannot be put before a text ({error}): give it a"
+            " name without spaces and colons"
+        ) from None
     raw.no_truncation()
     raw.no_padding()
     converted = PreTrainedTokenizerFast(
@@ -55,9 +55,9 @@ def hugging_face_tokenizer(tokenizer: Any) -> PreTrainedTokenizerFast | None:
         pad_token=token,
         padding_side="left",
         clean_up_tokenization_spaces=False,
-        # As in mmfree, no text becomes a control token, even if it spells one. (Bytes: the start
-        # token is byte 0.)
-        split_special_tokens=tokenizer.kind != "bytes",
+        # As in mmfree, no text becomes a control token, even if it spells one. Of bytes the start
+        # token is byte 0, which is not to be split.
+        split_special_tokens=tokenizer.kind != ByteTokenizer.kind,
     )
     found, wanted = converted(PROBE).input_ids, tokenizer.encode(PROBE)
     if found != wanted:
@@ -69,7 +69,7 @@ def hugging_face_tokenizer(tokenizer: Any) -> PreTrainedTokenizerFast | None:
 
 
 def _start_token(raw: RustTokenizer, start: int) -> str:
-    """The token of id ``start``: one more token where the tokenizer has none of its own."""
+    """The token of id ``start``, which is added if the tokenizer has none of that id."""
     if raw.id_to_token(start) is None:
         raw.add_special_tokens([AddedToken(START_NAME, special=True, normalized=False)])
     token = raw.id_to_token(start)
@@ -82,12 +82,12 @@ def _start_token(raw: RustTokenizer, start: int) -> str:
 
 
 def byte_level() -> RustTokenizer:
-    """Ids are bytes of UTF-8.
+    """A tokenizer whose ids are bytes of UTF-8.
 
     Byte 0, which no text holds, is the special token that starts a sequence.
     """
-    # The pre-tokenizer writes a byte as a printable character: its own, or the next one from 256
-    # on.
+    # The pre-tokenizer writes a byte as a printable character: its own, or the next of those from
+    # 256 on.
     spare = itertools.count(256)
     alphabet = [chr(byte) if _is_printable(byte) else chr(next(spare)) for byte in range(256)]
     alphabet[0] = "\0"

@@ -76,8 +76,9 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
     assert record is not None
     assert (record.steps, record.last_loss, record.recent) == (60, 29.5, 50)
     assert record.mean_loss == pytest.approx(sum(n / 2 for n in range(10, 60)) / 50)
-    path.write_text("step,error\n1,2\n")
-    with pytest.raises(
-        InputError, match=r"metrics\.csv: not a table with the columns step and loss"
-    ):
-        read_training_record(path)
+    for data in (b"step,error\n1,2\n", b"step,loss\n1,\xff\n", b"step,loss\n1," + b"1" * 200_000):
+        path.write_bytes(data)
+        with pytest.raises(
+            InputError, match=r"metrics\.csv: not a table with the columns step and loss"
+        ):
+            read_training_record(path)

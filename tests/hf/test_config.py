@@ -56,6 +56,8 @@ def test_defaults_are_the_text_preset_in_the_chips_arithmetic() -> None:
         ({"hidden_size": 0}, "hidden_size must be an integer in 1..65535, got 0"),
         ({"gate": "soft"}, "gate must be one of sigmoid, hard, signed, got 'soft'"),
         ({"tie_word_embeddings": True}, "tie_word_embeddings must be false"),
+        ({"recipe": ["text"]}, r"recipe must be an object, got \['text'\]"),
+        ({"tokenizer": "bytes"}, "tokenizer must be an object, got 'bytes'"),
     ],
 )
 def test_bad_fields_are_refused(values: dict[str, Any], message: str) -> None:

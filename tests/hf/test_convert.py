@@ -66,6 +66,12 @@ def change_config(folder: Path, out: Path, **values: Any) -> Path:
     return out
 
 
+def change_file(folder: Path, out: Path, name: str, contents: bytes) -> Path:
+    change_config(folder, out)
+    (out / name).write_bytes(contents)
+    return out
+
+
 def test_bad_folders_are_refused(run: Path, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     cases = [
@@ -83,6 +89,21 @@ def test_bad_folders_are_refused(run: Path, folder: Path, tmp_path: Path) -> Non
             change_config(folder, tmp_path / "c", tokenizer={"kind": "words"}),
             r"tokenizer: kind must be 'bytes', got 'words'",
         ),
+        (
+            change_config(folder, tmp_path / "f", tokenizer=["bytes"]),
+            r"config\.json: config: tokenizer must be an object, got \['bytes'\]",
+        ),
+        (change_config(folder, tmp_path / "g", id2label=3), r"config\.json: "),
+        (
+            change_config(folder, tmp_path / "h", dtype="no type"),
+            r"h/config\.json: |weights cannot",
+        ),
+        (change_config(folder, tmp_path / "i", vocab_size=10**30), "does not fit in 64 bits"),
+        (
+            change_file(folder, tmp_path / "j", "model.safetensors", b"no header"),
+            "j: the weights cannot be read: ",
+        ),
+        (change_file(folder, tmp_path / "k", "config.json", b"[" * 100_000), "nested too deeply"),
         (change_config(folder, tmp_path / "d", recipe={"task": "text"}), "recipe: missing field"),
         (change_config(folder, tmp_path / "e", num_layers=2), r"missing tensor model\.layers\.1\."),
     ]

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmfree.errors import InputError
+
 pytest.importorskip("transformers", reason="extra hf is not installed")
 with warnings.catch_warnings():
     # The harness and what it imports are not ours.
@@ -162,8 +164,19 @@ def test_bad_arguments_are_refused(run: Path, addition_run: Path) -> None:
         ({"path": run, "backend": "gpu"}, "--backend must be one of"),
         ({"path": run / "none"}, "none"),
     ]:
-        with pytest.raises((ValueError, OSError), match=message):
+        with pytest.raises((InputError, OSError), match=message):
             MatMulFreeEvalLM(**arguments)
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_gen_toks": "many"}, {"max_gen_toks": float("inf")}, {"temperature": [1]}]
+)
+def test_options_of_a_task_that_are_no_numbers_are_refused(
+    run: Path, options: dict[str, Any]
+) -> None:
+    asked = requests("generate_until", [("The ", {"until": [], "do_sample": True, **options})])
+    with pytest.raises(InputError, match="max_gen_toks and temperature must be numbers"):
+        MatMulFreeEvalLM(run).generate_until(asked, disable_tqdm=True)
 
 
 QUESTIONS_AND_ANSWERS = [

@@ -57,12 +57,10 @@ def test_a_saved_folder_needs_no_code_of_ours(tmp_path: Path) -> None:
 
 
 class Trained:
-    """A byte-pair encoding as mmfree carries one.
-
-    The whole ``tokenizer.json``, and a start token that no text makes.
-    """
+    """A byte-pair encoding as mmfree has them: a ``tokenizer.json`` and a start token."""
 
     kind = "tokenizers"
+    feeds_back = True
 
     def __init__(self, special: list[str], start: int) -> None:
         self.raw = RustTokenizer(models.BPE())
@@ -100,7 +98,7 @@ def test_trained_tokenizers() -> None:
     )
 
 
-def test_a_start_token_behind_the_vocabulary_gets_a_name() -> None:
+def test_a_start_token_after_the_vocabulary_gets_a_name() -> None:
     size = Trained([], 0).raw.get_vocab_size()
     trained = Trained([], size)
     converted = hugging_face_tokenizer(trained)
@@ -111,6 +109,12 @@ def test_a_start_token_behind_the_vocabulary_gets_a_name() -> None:
         InputError, match=f"id {size + 1} starts a sequence, but the next free id is {size}"
     ):
         hugging_face_tokenizer(Trained([], size + 1))
+
+
+def test_a_start_token_that_transformers_cannot_use_is_named() -> None:
+    """Its library separates the parts of a template by spaces."""
+    with pytest.raises(InputError, match=r"the start token 'a text' cannot be put .* name without"):
+        hugging_face_tokenizer(Trained(["a text"], 0))
 
 
 def test_a_conversion_that_would_differ_is_refused() -> None:
