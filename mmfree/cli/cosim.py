@@ -6,20 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mmfree.chip.design import design_for
+from mmfree import api
 from mmfree.cli.options import add_design, add_sampling
 from mmfree.cli.outcome import Outcome
-from mmfree.errors import InputError
-from mmfree.golden.sampling import temperature_code
 from mmfree.tape.reading import open_chip_tape
 from mmfree.text.tokenizers import tokenizer_from_dict
 
 SUMMARY = "play a tape on the simulated chip and the golden model, and compare every bit"
-
-
-RANDOM_PROMPT_TOKENS = 16
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,42 +43,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
-    from sim.cosim.run import Sequence, cosim
-
-    tape = open_chip_tape(options.tape)
-    tokenizer = tokenizer_from_dict(tape.tokenizer)
-    if options.tokens < 0:
-        raise InputError(f"--tokens must be 0 or more, got {options.tokens}")
-    if options.tokens and not tokenizer.feeds_back:
-        raise InputError(
-            f"--tokens: a model for {tokenizer.kind} reads out its answer and generates nothing"
-        )
-    if options.prompt is not None:
-        prompt = tokenizer.encode(options.prompt)
-    else:
-        rng = np.random.default_rng(options.seed)
-        prompt = rng.integers(0, tape.config.vocab_size, RANDOM_PROMPT_TOKENS).tolist()
-    temperature = temperature_code(options.temperature)
-    if (temperature or options.stop is not None) and not options.tokens:
-        raise InputError("--temperature and --stop need --tokens: nothing is chosen without")
-    sequence = Sequence(
-        prompt=prompt,
-        generate=options.tokens,
-        temperature=temperature,
-        seed=options.seed,
+    result = api.cosim(
+        options.tape,
+        prompt=options.prompt,
+        tokens=options.tokens,
+        temperature=options.temperature,
         stop=options.stop,
-    )
-    result = cosim(
-        [tape],
-        design_for(tape, options.lanes, options.bits),
-        [sequence],
         seed=options.seed,
+        lanes=options.lanes,
+        bits=options.bits,
         profile=options.profile,
         waveform=options.waveform,
         simulator=options.simulator,
     )
-    rows = result.rows[0] if not tokenizer.feeds_back else result.rows[0][len(prompt) - 1 :]
-    text = tokenizer.decode(rows) if options.prompt is not None else None
+    tape = open_chip_tape(options.tape)
+    text = None
+    if options.prompt is not None:
+        tokenizer = tokenizer_from_dict(tape.tokenizer)
+        played = len(tokenizer.encode(options.prompt))
+        rows = result.rows[0][played - 1 :] if tokenizer.feeds_back else result.rows[0]
+        text = tokenizer.decode(rows)
     values = {
         "bit_exact": result.bit_exact,
         "tokens": result.tokens,

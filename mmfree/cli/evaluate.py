@@ -11,8 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmfree.cli.options import add_lanes, add_model
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
@@ -28,17 +26,10 @@ from mmfree.inference.ranges import (
 from mmfree.inference.scoring import (
     TaskResult,
     TextResult,
-    count_words,
     evaluate_task,
-    evaluate_text,
-    evaluate_tokens,
+    score_text,
 )
-from mmfree.tasks.catalog import TASKS
-from mmfree.text.corpus import Text, read_text, tokenize
-from mmfree.text.loading import load_corpus
-from mmfree.text.shards import open_shards
-from mmfree.text.sources import JSONL_SUFFIXES, PARQUET_SUFFIXES, is_name, is_shards
-from mmfree.text.tokenizer import text_tokenizer
+from mmfree.tasks.catalog import TASKS, tasks_of
 
 SUMMARY = "bits per byte of a text, accuracy on a task, or on multiple choice"
 
@@ -169,7 +160,7 @@ def _table(results: list[dict[str, Any]], differences: list[dict[str, Any]]) -> 
 
 def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], str]:
     kind = backend.tokenizer.kind
-    own = [name for name, task in TASKS.items() if task.tokenizer == kind]
+    own = tasks_of(backend.tokenizer)
     if own and (options.data is not None or options.choices is not None or options.words):
         raise InputError(f"{options.model}: a model for {kind}: use --task")
     if options.choices is not None:
@@ -186,7 +177,7 @@ def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, 
         values = {"backend": result.backend, "task": name, "digits": result.digits}
         values |= {"accuracy": result.accuracy, "examples": result.examples}
         return values, f"{describe_task(result)} ({backend.name})"
-    score = _score_text(options.data, backend, words=options.words)
+    score = score_text(backend, options.data, words=options.words)
     return _known(score), f"{describe_text(score)} ({backend.name})"
 
 
@@ -201,31 +192,6 @@ def _answer(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, An
         f" {100 * result.chance:.1f} % by chance"
     )
     return asdict(result), f"{line} ({backend.name})"
-
-
-def _score_text(data: Path | None, backend: Backend, *, words: bool) -> TextResult:
-    """Scores of a file, of documents, of what shards hold out, or of the built-in held-out text."""
-    if data is None:
-        return evaluate_text(backend, load_corpus([]).validation.tobytes(), words=words)
-    tokenizer = text_tokenizer(backend.tokenizer)
-    if is_shards(data):
-        if words:
-            raise InputError(f"{data}: --words needs the text, not its tokens")
-        tokens, num_bytes = open_shards(data, tokenizer).all_held_out()
-        return evaluate_tokens(backend, tokens, num_bytes)
-    if not (
-        is_name(data)
-        or data.is_dir()
-        or data.suffix.lower() in (*JSONL_SUFFIXES, *PARQUET_SUFFIXES)
-    ):
-        return evaluate_text(backend, read_text(data), words=words)
-    found = list(tokenize(Text.of([data]).pieces(), tokenizer, begin=True))
-    return evaluate_tokens(
-        backend,
-        np.concatenate([ids for _, ids in found]),
-        sum(len(piece.text.encode("utf-8")) for piece, _ in found),
-        words=sum(count_words(piece.text) for piece, _ in found) if words else None,
-    )
 
 
 def _known(score: TextResult) -> dict[str, Any]:

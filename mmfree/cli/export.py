@@ -6,23 +6,18 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmfree import api
 from mmfree.cli.options import add_out
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
-from mmfree.files.atomic import new_folder, refuse_to_overwrite
-from mmfree.inference.backends import is_published, load_tape_or_export
+from mmfree.files.atomic import new_folder
+from mmfree.inference.backends import load_tape_or_export
 from mmfree.inference.ranges import (
     describe_ranges,
-    measure_ranges,
     ranges_to_dicts,
-    real_sequences,
-    refuse_saturation,
 )
 from mmfree.interchange.bitnet import write_bitnet
-from mmfree.published.export import export_published
-from mmfree.tape.pow2 import write_tape
-from mmfree.tape.reading import AnyTape, open_tape
-from mmfree.text.tokenizers import tokenizer_from_dict
+from mmfree.tape.reading import AnyTape
 from mmfree.training.recipe import TRAINING_NAME
 
 SUMMARY = "write a checkpoint as a tape, or for others"
@@ -68,27 +63,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
-    if not options.checkpoint.is_dir():
-        raise InputError(f"{options.checkpoint}: not a checkpoint folder")
     if options.format != "tape":
         return _export_for_others(options)
-    refuse_to_overwrite(options.out, options.force)
-    if is_published(options.checkpoint):
-        if options.data is not None or options.allow_saturation:
-            raise InputError(
-                "--data and --allow-saturation are for models trained here: a published one is"
-                " exported without playing it"
-            )
-        export_published(options.checkpoint, options.out)
-        return _written(open_tape(options.out), options.out)
-    tape = load_tape_or_export(options.checkpoint)
-    ranges = measure_ranges(tape, real_sequences(tokenizer_from_dict(tape.tokenizer), options.data))
-    if not options.allow_saturation:
-        refuse_saturation(ranges)
-    write_tape(tape, options.out)
-    outcome = _written(tape, options.out)
-    values = outcome.values | {"ranges": ranges_to_dicts(ranges)}
-    return Outcome(values, "\n".join([outcome.text, "", *describe_ranges(ranges)]))
+    exported = api.export(
+        options.checkpoint,
+        options.out,
+        data=options.data,
+        allow_saturation=options.allow_saturation,
+        force=options.force,
+    )
+    outcome = _written(exported.tape, options.out)
+    if not exported.ranges:
+        return outcome
+    values = outcome.values | {"ranges": ranges_to_dicts(exported.ranges)}
+    return Outcome(values, "\n".join([outcome.text, "", *describe_ranges(exported.ranges)]))
 
 
 def _written(tape: AnyTape, out: Path) -> Outcome:
@@ -110,6 +98,8 @@ def _written(tape: AnyTape, out: Path) -> Outcome:
 
 def _export_for_others(options: argparse.Namespace) -> Outcome:
     """``mmfree export`` in any format but "tape"."""
+    if not options.checkpoint.is_dir():
+        raise InputError(f"{options.checkpoint}: not a checkpoint folder")
     if options.data is not None or options.allow_saturation:
         raise InputError("--data and --allow-saturation belong to --format tape")
     if options.out.resolve() == options.checkpoint.resolve():

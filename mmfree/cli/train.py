@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mmfree import api
 from mmfree.cli.evaluate import describe_task
 from mmfree.cli.options import TOKENIZERS, add_out
 from mmfree.cli.outcome import Outcome
@@ -13,10 +14,10 @@ from mmfree.contract.pow2 import GATES
 from mmfree.files.atomic import write_atomically
 from mmfree.inference.backends import load_backend
 from mmfree.inference.scoring import evaluate_task, evaluate_tokens
-from mmfree.tasks.catalog import TASKS
+from mmfree.tasks.catalog import TASKS, tasks_of
 from mmfree.text.loading import load_corpus
 from mmfree.text.tokenizer import text_tokenizer
-from mmfree.training.presets import PRESETS, run_config
+from mmfree.training.presets import PRESETS
 
 SUMMARY = "train a model into a checkpoint folder"
 
@@ -70,18 +71,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
-    from mmfree.training.train import train
-
-    config = run_config(
+    result = api.train(
         options.config,
+        options.out,
         gate=options.gate,
         tokenizer=options.tokenizer,
-        data=options.data,
-        resumed=options.out if options.resume else None,
-    )
-    result = train(
-        config,
-        options.out,
         data=options.data,
         seed=options.seed,
         minutes=options.minutes,
@@ -122,8 +116,7 @@ def _score(folder: Path, data: list[Path]) -> tuple[dict[str, Any], str]:
     if load_config(folder).architecture != "matmul-free":
         return {}, "not scored: the baseline is compared, not played"
     golden = load_backend(folder, "golden")
-    kind = golden.tokenizer.kind
-    if tasks := [name for name, task in TASKS.items() if task.tokenizer == kind]:
+    if tasks := tasks_of(golden.tokenizer):
         results = [
             evaluate_task(
                 golden, name, examples=EXAMPLES_AFTER_TRAINING if TASKS[name].examples else None

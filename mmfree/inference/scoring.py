@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ from mmfree.errors import InputError
 from mmfree.inference.backends import Backend, run_in_parts
 from mmfree.tasks.catalog import TASKS
 from mmfree.text.batch import Batch
+from mmfree.text.corpus import Text, read_text, tokenize
+from mmfree.text.loading import load_corpus
+from mmfree.text.shards import open_shards
+from mmfree.text.sources import JSONL_SUFFIXES, PARQUET_SUFFIXES, is_name, is_shards
 from mmfree.text.tokenizer import text_tokenizer
 from mmfree.text.windows import streams
 
@@ -175,3 +180,28 @@ def _progress(backend: Backend, ids: NDArray[np.int64]) -> Iterator[tuple[slice,
         for part, logits, _ in run_in_parts(backend, ids, most_positions=CHUNK):
             yield part, logits
             bar.update(logits.shape[1])
+
+
+def score_text(backend: Backend, data: Path | None, *, words: bool = False) -> TextResult:
+    """Scores of a file, of documents, of what shards hold out, or of the built-in held-out text."""
+    if data is None:
+        return evaluate_text(backend, load_corpus([]).validation.tobytes(), words=words)
+    tokenizer = text_tokenizer(backend.tokenizer)
+    if is_shards(data):
+        if words:
+            raise InputError(f"{data}: --words needs the text, not its tokens")
+        tokens, num_bytes = open_shards(data, tokenizer).all_held_out()
+        return evaluate_tokens(backend, tokens, num_bytes)
+    if not (
+        is_name(data)
+        or data.is_dir()
+        or data.suffix.lower() in (*JSONL_SUFFIXES, *PARQUET_SUFFIXES)
+    ):
+        return evaluate_text(backend, read_text(data), words=words)
+    found = list(tokenize(Text.of([data]).pieces(), tokenizer, begin=True))
+    return evaluate_tokens(
+        backend,
+        np.concatenate([ids for _, ids in found]),
+        sum(len(piece.text.encode("utf-8")) for piece, _ in found),
+        words=sum(count_words(piece.text) for piece, _ in found) if words else None,
+    )

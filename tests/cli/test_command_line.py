@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-import mmfree.cli.parser
+import mmfree.cli.inspect
+import mmfree.inference.backends
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
 from mmfree.cli.main import main
@@ -147,7 +148,7 @@ def test_train_and_evaluate_text(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert baseline["steps"] == 25
     assert main(["export", str(tmp_path / "baseline"), "--out", str(tmp_path / "b.tape")]) == 2
     assert (
-        "a transformer, the baseline: it can be trained and compared, not played"
+        "a transformer, the baseline: it can be trained and compared, but not evaluated or exported"
         in capsys.readouterr().err
     )
 
@@ -192,13 +193,13 @@ def test_a_tape_that_saturates_is_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import mmfree.cli.commands
-
     tape = tape_of(addition)
     head = tape.segments[-1]
     loud = replace(head, matrices=(replace(head.matrices[0], exponent=5, multiplier=256),))
     loud_tape = replace(tape, segments=(*tape.segments[:-1], loud))
-    monkeypatch.setattr(mmfree.cli.commands, "load_tape_or_export", lambda path: loud_tape)
+    monkeypatch.setattr(
+        mmfree.inference.backends, "load_tape_or_export", lambda path: loud_tape
+    )
     out = tmp_path / "loud.tape"
     assert "head, logits: " in error_of(capsys, "export", addition, "--out", out)
     assert not out.exists()
@@ -387,7 +388,7 @@ def test_bad_input_is_one_line(
         (["cosim", tmp_path / "flipped.tape"], "checksum mismatch"),
         (
             ["verilog", tmp_path / "other.tape", *out],
-            "tape version 7, but this mmfree reads version 1",
+            "tape version 7, but this mmfree reads 1 and 2: export the model again",
         ),
         (["inspect", tmp_path / "none.tape"], "no such file"),
         (["inspect", addition], "a folder, not a tape file"),
@@ -565,7 +566,7 @@ def test_interruption_ends_in_one_line(
     def interrupt(options: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mmfree.cli.parser, "_verb", lambda name: interrupt)
+    monkeypatch.setattr(mmfree.cli.inspect, "run", interrupt)
     assert error_of(capsys, "inspect", "x", code=130) == "mmfree: error: interrupted"
 
 

@@ -11,7 +11,7 @@ from mmfree.cli import demo
 from mmfree.cli.main import main
 from mmfree.tape.operations import count_operations
 from mmfree.tape.reading import open_chip_tape
-from mmfree.training import recipe
+from mmfree.training import presets
 from mmfree.training.recipe import RunConfig
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
 
@@ -79,7 +79,7 @@ def test_the_demo_holds(preset: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert all(check["passed"] for check in values["checks"])
     assert values["bit_exact"]
     assert values["multipliers"] == 0
-    config: RunConfig = recipe.PRESETS[preset]()
+    config: RunConfig = presets.PRESETS[preset]()
     assert values["parameters"] == config.model.num_parameters
     if preset == "addition":
         assert values["lane_utilization"] >= 0.70

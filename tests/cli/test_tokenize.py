@@ -5,7 +5,6 @@ Trained, resumed, scored, exported, and read again.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from mmfree.text.loading import load_corpus
 from mmfree.text.subword import train_bpe
 from mmfree.text.tokenizers import find_tokenizer
 from mmfree.training.presets import run_config
-from mmfree.training.recipe import RunConfig
 from tests.support.command_line import error_of, run_json
 from tests.support.subwords import bpe, train_subword
 
@@ -169,22 +167,10 @@ def test_a_text_shorter_than_a_sequence_is_one_error(
 
 
 def test_a_preset_follows_the_tokenizer(folder: Path, shards: Path) -> None:
-    options = argparse.Namespace(
-        config="text",
-        gate="sigmoid",
-        tokenizer=None,
-        data=[shards],
-        resume=False,
-        out=folder / "none",
-    )
-    config: RunConfig = run_config(options)
-    assert (config.model.vocab_size, config.model.head_size, config.model.gate) == (
-        400,
-        400,
-        "sigmoid",
-    )
-    options.data = None
-    assert run_config(options).model.vocab_size == 256
+    config = run_config("text", gate="sigmoid", data=[shards])
+    model = config.model
+    assert (model.vocab_size, model.head_size, model.gate) == (400, 400, "sigmoid")
+    assert run_config("text").model.vocab_size == 256
 
 
 def test_the_built_in_text_serves_any_tokenizer() -> None:

@@ -1,0 +1,282 @@
+"""mmfree from Python: what the command line does, as functions.
+
+    import mmfree
+
+    mmfree.train("addition", "runs/a")
+    mmfree.export("runs/a", "a.tape")
+    model = mmfree.load("a.tape")                       # golden model; backend="rtl": the chip
+    print(mmfree.generate(model, "123+456"))
+    print(mmfree.cosim("a.tape", prompt="123+456").bit_exact)
+
+Everything heavy is imported when a function needs it. Bad input raises
+``mmfree.errors.InputError``, a missing program ``ToolMissing``, a failed check ``CheckFailed``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmfree.inference.backends import Backend
+    from mmfree.inference.ranges import Range
+    from mmfree.inference.scoring import TaskResult, TextResult
+    from mmfree.tape.reading import AnyTape
+    from mmfree.training.train import TrainingResult
+    from sim.cosim.run import CosimResult
+
+__all__ = ["cosim", "evaluate", "export", "generate", "load", "train", "verilog"]
+
+AnyPath = str | os.PathLike[str]
+
+RANDOM_PROMPT_TOKENS = 16
+"""Tokens that a co-simulation plays if it is given no prompt."""
+
+
+def load(model: AnyPath, backend: str | None = None, *, lanes: int = 64) -> Backend:
+    """A checkpoint folder or a tape, ready to run.
+
+    Parameters
+    ----------
+    model
+        Folder of a checkpoint, trained here or published, or a tape.
+    backend
+        "float", "fakequant", "golden" or "rtl"; None: fakequant for a checkpoint, float for a
+        published one, golden for a tape.
+    lanes
+        Of the simulated chip ("rtl").
+    """
+    from mmfree.inference.backends import load_backend
+
+    return load_backend(Path(model), backend, lanes)
+
+
+def train(
+    config: str,
+    out: AnyPath,
+    *,
+    gate: str | None = None,
+    data: list[Path] | None = None,
+    tokenizer: str | None = None,
+    seed: int = 0,
+    minutes: float | None = None,
+    resume: bool = False,
+    force: bool = False,
+    tensorboard: bool = False,
+    shard: bool = False,
+) -> TrainingResult:
+    """Train a preset, or what a JSON file describes, into the checkpoint folder ``out``.
+
+    ``data``: text or a folder of token shards (docs/data.md); None: Python's documentation.
+    ``tokenizer``: bytes, bpe:SIZE, or a file; None: that of the shards or of the config.
+    ``minutes``: plan the run for this time. ``shard``: spread the model over processes.
+    """
+    from mmfree.training.presets import run_config
+    from mmfree.training.train import train as run
+
+    folder = Path(out)
+    asked = run_config(
+        config, gate=gate, tokenizer=tokenizer, data=data, resumed=folder if resume else None
+    )
+    return run(
+        asked,
+        folder,
+        data=data,
+        seed=seed,
+        minutes=minutes,
+        resume=resume,
+        force=force,
+        tensorboard=tensorboard,
+        shard=shard,
+    )
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A tape that was written; ``ranges`` of its intermediates on real data, if it was played."""
+
+    tape: AnyTape
+    ranges: list[Range]
+
+
+def export(
+    checkpoint: AnyPath,
+    out: AnyPath,
+    *,
+    data: Path | None = None,
+    allow_saturation: bool = False,
+    force: bool = False,
+) -> Exported:
+    """Write a checkpoint, trained here or published, as the tape ``out``.
+
+    A model trained here is played on ``data`` first (UTF-8 text; None: the built-in text), and
+    refused if its values often saturate, unless ``allow_saturation``.
+    """
+    from mmfree.errors import InputError
+    from mmfree.files.atomic import refuse_to_overwrite
+    from mmfree.inference.backends import is_published, load_tape_or_export
+    from mmfree.inference.ranges import measure_ranges, real_sequences, refuse_saturation
+    from mmfree.published.export import export_published
+    from mmfree.tape.pow2 import write_tape
+    from mmfree.tape.reading import open_tape
+    from mmfree.text.tokenizers import tokenizer_from_dict
+
+    folder, path = Path(checkpoint), Path(out)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a checkpoint folder")
+    refuse_to_overwrite(path, force)
+    if is_published(folder):
+        if data is not None or allow_saturation:
+            raise InputError(
+                "--data and --allow-saturation are for models trained here: a published one is"
+                " exported without playing it"
+            )
+        export_published(folder, path)
+        return Exported(open_tape(path), [])
+    tape = load_tape_or_export(folder)
+    ranges = measure_ranges(tape, real_sequences(tokenizer_from_dict(tape.tokenizer), data))
+    if not allow_saturation:
+        refuse_saturation(ranges)
+    write_tape(tape, path)
+    return Exported(tape, ranges)
+
+
+def evaluate(
+    model: AnyPath | Backend,
+    *,
+    data: Path | None = None,
+    words: bool = False,
+    task: str | None = None,
+    digits: int | None = None,
+    examples: int | None = None,
+    seed: int = 0,
+) -> TextResult | TaskResult:
+    """Score a model on a text (``data``; None: what training held out of the built-in one), or on a
+    checkable task, which a model for a task is asked by default.
+    """
+    from mmfree.inference.scoring import evaluate_task, score_text
+    from mmfree.tasks.catalog import tasks_of
+
+    backend = _loaded(model)
+    own = tasks_of(backend.tokenizer)
+    if task is None and not own:
+        return score_text(backend, data, words=words)
+    name = task if task is not None else own[0]
+    return evaluate_task(backend, name, digits=digits, examples=examples, seed=seed)
+
+
+def generate(
+    model: AnyPath | Backend,
+    prompt: str,
+    tokens: int = 200,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+    stop: int | None = None,
+) -> str:
+    """What a model writes after a prompt; the sum, for a model that adds."""
+    from mmfree.inference.generate import generate as pieces_of
+
+    pieces = pieces_of(
+        _loaded(model), prompt, tokens, temperature=temperature, seed=seed, stop=stop
+    )
+    return "".join(text for text, _ in pieces)
+
+
+def verilog(
+    source: AnyPath,
+    out: AnyPath,
+    *,
+    lanes: int = 64,
+    bits: str = "2",
+    force: bool = False,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Write the accelerator for a tape, or for the sizes in a JSON file, into the folder ``out``:
+    Verilog, memory files and design.json, whose contents are returned.
+
+    ``progress`` is told what takes time.
+    """
+    from hdl.toolchain.emit import VERILOG_NAME, write_verilog
+    from mmfree.chip.design import Design, design_for
+    from mmfree.errors import InputError
+    from mmfree.files.atomic import read_json, refuse_to_overwrite
+    from mmfree.tape.reading import open_chip_tape
+
+    path, folder = Path(source), Path(out)
+    refuse_to_overwrite(folder / VERILOG_NAME, force)
+    tape = None if path.suffix == ".json" else open_chip_tape(path)
+    if tape is not None:
+        design = design_for(tape, lanes, bits)
+    else:
+        design = Design.from_dict(read_json(path), str(path))
+    if design.multiplies:
+        raise InputError(
+            f"{path}: a design that multiplies is for comparison alone"
+            " (tools/experiments/multiplying.py)"
+        )
+    progress("generating, and synthesizing the product units to count their LUTs ...")
+    return write_verilog(design, folder, tape)
+
+
+def cosim(
+    tape: AnyPath,
+    *,
+    prompt: str | None = None,
+    tokens: int = 0,
+    temperature: float = 0.0,
+    stop: int | None = None,
+    seed: int = 0,
+    lanes: int = 64,
+    bits: str = "2",
+    profile: bool = False,
+    waveform: Path | None = None,
+    simulator: str = "verilator",
+) -> CosimResult:
+    """Play a tape on the simulated chip and on the golden model, and compare every bit.
+
+    ``prompt``: None: random tokens, from ``seed``; ``tokens`` are generated after it.
+    """
+    import numpy as np
+
+    from mmfree.chip.design import design_for
+    from mmfree.errors import InputError
+    from mmfree.golden.sampling import temperature_code
+    from mmfree.tape.reading import open_chip_tape
+    from mmfree.text.tokenizers import tokenizer_from_dict
+    from sim.cosim.run import Sequence
+    from sim.cosim.run import cosim as play
+
+    opened = open_chip_tape(Path(tape))
+    tokenizer = tokenizer_from_dict(opened.tokenizer)
+    if tokens < 0:
+        raise InputError(f"--tokens must be 0 or more, got {tokens}")
+    if tokens and not tokenizer.feeds_back:
+        raise InputError(
+            f"--tokens: a model for {tokenizer.kind} reads out its answer and generates nothing"
+        )
+    code = temperature_code(temperature)
+    if (code or stop is not None) and not tokens:
+        raise InputError("--temperature and --stop need --tokens: nothing is chosen without")
+    if prompt is not None:
+        ids = tokenizer.encode(prompt)
+    else:
+        rng = np.random.default_rng(seed)
+        ids = rng.integers(0, opened.config.vocab_size, RANDOM_PROMPT_TOKENS).tolist()
+    sequence = Sequence(prompt=ids, generate=tokens, temperature=code, seed=seed, stop=stop)
+    return play(
+        [opened],
+        design_for(opened, lanes, bits),
+        [sequence],
+        seed=seed,
+        profile=profile,
+        waveform=waveform,
+        simulator=simulator,
+    )
+
+
+def _loaded(model: AnyPath | Backend) -> Backend:
+    return load(model) if isinstance(model, str | os.PathLike) else model
