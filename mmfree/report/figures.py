@@ -28,6 +28,7 @@ CAUSES = {
 GATE_COLORS = {"hard": "#0b6e4f", "sigmoid": "#c8553d"}
 
 Row = tuple[int, float, float]
+"""A row of a checkpoint's CSV file: step, and two figures."""
 
 
 def figure_of(width: float, height: float) -> tuple[Figure, Axes]:
@@ -113,9 +114,12 @@ def followed_accuracy(rows: list[Row]) -> str:
 
 
 def accuracy_against_digits(
-    own: list[dict[str, Any]], gate: str, reference: list[dict[str, Any]]
+    own: list[tuple[int, float]], gate: str, reference: list[dict[str, Any]]
 ) -> str:
-    """Exact full-carry sums against digits: this model, and reference models of both gates."""
+    """Exact full-carry sums against digits: this model, and reference models of both gates.
+
+    ``own``: (digits, share of exact sums). ``reference``: rows of the file of that name.
+    """
     figure, axes = figure_of(7.2, 3.2)
     chains = [row for row in reference if row["kind"] == "chains"]
     for name, color in GATE_COLORS.items():
@@ -130,8 +134,8 @@ def accuracy_against_digits(
                 label=f"{name} gate, reference" if seed == 0 else None,
             )
     axes.plot(
-        [row["digits"] for row in own],
-        [100 * row["exact"] / row["examples"] for row in own],
+        [digits for digits, _ in own],
+        [100 * accuracy for _, accuracy in own],
         color="#111827",
         marker="o",
         linewidth=1.8,

@@ -18,46 +18,29 @@ def draw_accelerator(design: Design) -> str:
         (shape.bits + shape.parity) * shape.depth
         for shape in map(design.loaded_shape, LOADED_MEMORIES)
     )
+    embedding = f"{design.embedding_rows:,} x {design.embedding_width} x 8 bits"
+    sums = f"{design.rows} sums of {design.accumulator_bits} bits"
+    state = f"{design.state_words:,} x {16 * design.post_width} bits"
+    per_cycle = f"{design.post_width} per cycle"
+    # x, y, width, height, color, title, text
+    # fmt: off
     boxes = [
-        (20, 30, 150, 60, _FILL, "requests", ("stop token, limit, abort",)),
-        (20, 120, 150, 60, _FILL, "sequencer", (f"{design.header_words} segments",)),
-        (
-            20,
-            210,
-            150,
-            60,
-            _MEMORY,
-            "embedding",
-            (f"{design.embedding_rows:,} x {design.embedding_width} x 8 bits",),
-        ),
-        (20, 300, 150, 60, _MEMORY, "vectors x, u", (f"16 bits, to {design.max_width:,}",)),
-        (220, 300, 170, 60, _FILL, "quantizer, RMS norm", (f"{design.columns} per cycle",)),
-        (220, 390, 330, 60, _MEMORY, "weights", (f"{weights}, {code.name} bits per weight",)),
-        (420, 300, 130, 60, _FILL, "decoder", (f"{design.lanes:,} weights per cycle",)),
-        (
-            600,
-            300,
-            150,
-            60,
-            _FILL,
-            "row blocks",
-            (f"{design.rows} sums of {design.accumulator_bits} bits",),
-        ),
-        (600, 390, 150, 60, _FILL, "weight check", ("CRC-32 per segment",)),
-        (790, 300, 150, 60, _FILL, "requantize", (f"{design.post_width} per cycle",)),
-        (790, 210, 150, 60, _FILL, "gates, products", ("shift-and-add",)),
-        (
-            790,
-            120,
-            150,
-            60,
-            _MEMORY,
-            "state, two banks",
-            (f"{design.state_words:,} x {16 * design.post_width} bits",),
-        ),
-        (790, 30, 150, 60, _FILL, "argmax, noise", (f"{design.post_width} per cycle",)),
-        (600, 30, 150, 60, _FILL, "load port, faults", (f"{loaded / 8192:,.1f} KiB loaded",)),
+        (20, 30, 150, 60, _FILL, "requests", "stop token, limit, abort"),
+        (20, 120, 150, 60, _FILL, "sequencer", f"{design.header_words} segments"),
+        (20, 210, 150, 60, _MEMORY, "embedding", embedding),
+        (20, 300, 150, 60, _MEMORY, "vectors x, u", f"16 bits, to {design.max_width:,}"),
+        (220, 300, 170, 60, _FILL, "quantizer, RMS norm", f"{design.columns} per cycle"),
+        (220, 390, 330, 60, _MEMORY, "weights", f"{weights}, {code.name} bits per weight"),
+        (420, 300, 130, 60, _FILL, "decoder", f"{design.lanes:,} weights per cycle"),
+        (600, 300, 150, 60, _FILL, "row blocks", sums),
+        (600, 390, 150, 60, _FILL, "weight check", "CRC-32 per segment"),
+        (790, 300, 150, 60, _FILL, "requantize", per_cycle),
+        (790, 210, 150, 60, _FILL, "gates, products", "shift-and-add"),
+        (790, 120, 150, 60, _MEMORY, "state, two banks", state),
+        (790, 30, 150, 60, _FILL, "argmax, noise", per_cycle),
+        (600, 30, 150, 60, _FILL, "load port, faults", f"{loaded / 8192:,.1f} KiB loaded"),
     ]
+    # fmt: on
     parts = [_array(220, 30, 330, 240, design)]
     parts += [_box(*box) for box in boxes]
     for points in (
@@ -89,16 +72,14 @@ def draw_accelerator(design: Design) -> str:
     )
 
 
-def _box(
-    x: int, y: int, width: int, height: int, fill: str, title: str, lines: tuple[str, ...]
-) -> str:
+def _box(x: int, y: int, width: int, height: int, fill: str, title: str, text: str) -> str:
+    """A block with its name, and a line of text below that."""
     centre = x + width / 2
-    text = f'<text x="{centre}" y="{y + 22}" class="name">{escape(title)}</text>'
-    for index, line in enumerate(lines):
-        text += f'<text x="{centre}" y="{y + 40 + 14 * index}" class="size">{escape(line)}</text>'
     return (
         f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="{fill}"'
-        f' stroke="{_INK}"/>{text}'
+        f' stroke="{_INK}"/>'
+        f'<text x="{centre}" y="{y + 22}" class="name">{escape(title)}</text>'
+        f'<text x="{centre}" y="{y + 40}" class="size">{escape(text)}</text>'
     )
 
 
@@ -106,22 +87,8 @@ def _array(x: int, y: int, width: int, height: int, design: Design) -> str:
     """The ternary array: its rows and columns, at most 16 of each drawn."""
     rows, columns = min(design.rows, 16), min(design.columns, 16)
     left, top, wide, high = x + 20, y + 52, width - 40, height - 72
-    parts = [
-        _box(
-            x,
-            y,
-            width,
-            height,
-            _ARRAY,
-            "ternary array",
-            (
-                (
-                    f"{design.rows} rows x {design.columns} columns = {design.lanes:,} additions"
-                    " per cycle"
-                ),
-            ),
-        )
-    ]
+    text = f"{design.rows} rows x {design.columns} columns = {design.lanes:,} additions per cycle"
+    parts = [_box(x, y, width, height, _ARRAY, "ternary array", text)]
     for row in range(rows):
         for column in range(columns):
             cell_x = left + wide * column / columns

@@ -188,7 +188,7 @@ def check_sequences(sequences: abc.Sequence[Sequence], tapes: abc.Sequence[Tape]
 
 def _check_sequence(sequence: Sequence, tapes: abc.Sequence[Tape]) -> None:
     if not sequence.prompt:
-        raise InputError("a prompt must hold at least one token")
+        raise InputError("a prompt must hold at least one token, got none")
     if not 0 <= sequence.model < len(tapes):
         raise InputError(f"there is no model {sequence.model}: {len(tapes)} were given")
     tape = tapes[sequence.model]
@@ -219,10 +219,11 @@ def write_chip(
     technology: Technology = Technology.GENERIC,
     array: ArrayOf = TernaryArray,
 ) -> None:
-    """Verilog, memory files and tapes, as a simulation of them needs.
+    """Write what a simulation needs into its folder: Verilog, memory files and tapes.
 
     ``loaded``: the memories are empty.
     """
+    # All of them, though only one is in the memories: a tape that does not fit is refused early.
     images = [layout(tape, design) for tape in tapes]
     image = images[0]
     if loaded:
@@ -267,7 +268,7 @@ def _simulate(folder: Path, asked: Run, simulator: str, trace: str = "") -> Resu
 
 @contextmanager
 def _progress_bar(folder: Path, positions: int) -> abc.Iterator[None]:
-    """Show the positions played on stderr while the simulation runs."""
+    """Show on stderr how many positions are played, while the simulator's process runs."""
     done = threading.Event()
 
     def follow() -> None:

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from hdl.accelerator import Accelerator
 from hdl.array.ternary_array import ArrayOf, TernaryArray
@@ -78,7 +77,7 @@ class Activity:
     """
 
     tape_sha256: str
-    design: dict[str, Any]
+    design: dict[str, object]
     text: str
     tokens: int
     cycles: int
