@@ -288,7 +288,7 @@ def _report(
     width = max(len(value) for _, value in rows)
     yield from (f"{name:<34}{value:>{width}}" for name, value in rows)
     yield ""
-    yield "Everything held." if ok else "Something did not hold: see FAIL above."
+    yield "Every check passed." if ok else "A check failed: see FAIL above."
 
 
 @contextmanager

@@ -1,7 +1,4 @@
-"""``mmfree evaluate``.
-
-Text, tasks and multiple choice, with one backend or several in one table.
-"""
+"""``mmfree evaluate``: scores on text, tasks and multiple choice, of one backend or several."""
 
 from __future__ import annotations
 

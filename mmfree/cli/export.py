@@ -24,10 +24,8 @@ SUMMARY = "write a checkpoint as a tape, or for others"
 
 
 FORMATS = ("tape", "hf", "bitnet", "checkpoint")
-"""tape: for the golden model and the chip.
-
-Hf: a Hugging Face folder; bitnet: packed trits; checkpoint: from a Hugging Face folder, back.
-"""
+"""tape: for the golden model and the chip; hf: a Hugging Face folder; bitnet: packed trits;
+checkpoint: back from a Hugging Face folder."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

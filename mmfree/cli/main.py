@@ -1,7 +1,7 @@
 """The command line ``mmfree``: runs a verb; its errors become one line and an exit code.
 
-Results go to stdout, progress to stderr. Exit code 0: everything asked for held. 1: a check
-failed. 2: the input cannot be used, or a tool is missing. 3: a bug.
+Results go to stdout, progress to stderr. Exit code 0: every check passed. 1: a check failed.
+2: the input cannot be used, or a tool is missing. 3: a bug.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="T",
-        help="0: always the likeliest token; at most 3.98",
+        help="0: always the most likely token; at most 3.98",
     )
     parser.add_argument(
         "--stop", type=int, metavar="ID", help="token that ends the text; None: no such"

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Outcome:
-    """Values for ``--json``, text for people, and whether everything asked for held."""
+    """Values for ``--json``, text for people, and whether every check passed."""
 
     values: dict[str, Any]
     text: str

@@ -1,7 +1,4 @@
-"""``mmfree power``.
-
-Watts and joules per token of a tape's accelerator on a part, or the estimate's own validation.
-"""
+"""``mmfree power``: watts and joules per token of a tape's accelerator, or the estimate's check."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
     from sim.power.activity import Activity
     from sim.power.cells import CellEnergy
     from sim.power.coefficients import Part
-    from sim.power.estimate import Power
+    from sim.power.estimate import Interval, Power
 
 SUMMARY = "estimate watts and joules per token of a tape's accelerator on a part"
 
@@ -179,10 +176,7 @@ def _check(options: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class _Build:
-    """What ``mmfree build`` says of a bitstream.
-
-    Device, the tape's sha256, the design, and the clock reached.
-    """
+    """What ``mmfree build`` wrote about a bitstream: the clock is the one reached by routing."""
 
     device: str
     tape_sha256: str
@@ -208,10 +202,7 @@ def _read_build(folder: Path) -> _Build:
 
 
 def _model(options: argparse.Namespace, built: _Build | None) -> tuple[Tape, Design]:
-    """The tape, and the design that plays it.
-
-    That of a build or of a demo's folder, else one of the lanes asked for.
-    """
+    """The tape, and the design that plays it: of a build, of a demo, or of the lanes asked for."""
     path: Path = options.model
     if path.is_dir():
         if not (path / "model.tape").is_file():
@@ -264,9 +255,7 @@ def _clock(options: argparse.Namespace, design: Design, part: Part, built: _Buil
 
 
 def _activity(options: argparse.Namespace, tape: Tape, design: Design) -> Activity:
-    """Activity from a file, or measured on a prompt, on held-out text, or on a problem of the
-    tape's task.
-    """
+    """Activity from a file, or measured on the prompt or on real data."""
     from sim.power.activity import measure_activity, read_activity
 
     if options.activity is not None:
@@ -299,7 +288,7 @@ def _prompt(options: argparse.Namespace, tape: Tape) -> tuple[list[int], str]:
 
 
 def _write(out: Path, values: dict[str, Any], page: str, activity: Activity) -> list[str]:
-    """The estimate, the activity behind it, and a page."""
+    """Write the estimate, the activity that it is based on, and a page."""
     activity.write(out / ACTIVITY_NAME)
     write_atomically(out / PAGE_NAME, page.encode())
     write_atomically(out / POWER_NAME, (json.dumps(values, indent=1) + "\n").encode())
@@ -337,8 +326,8 @@ def _describe(values: dict[str, Any], found: Power, tape: Tape, cells: list[Cell
     lines += [
         "",
         (
-            "the matrices alone in bare cells of a chip of one's own (no wires, registers, clock or"
-            " control): arithmetic; weights from SRAM"
+            "the matrices alone in bare cells of an ASIC (no wires, registers, clock or control):"
+            " arithmetic; weights from SRAM"
         ),
     ]
     lines += [
@@ -350,7 +339,7 @@ def _describe(values: dict[str, Any], found: Power, tape: Tape, cells: list[Cell
     return "\n".join(lines)
 
 
-def _span(found: Any, unit: str) -> str:
+def _span(found: Interval, unit: str) -> str:
     """An interval in a readable scale."""
     scales = (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9), ("p", 1e-12))
     prefix, scale = next((entry for entry in scales if found.best >= entry[1]), scales[-1])

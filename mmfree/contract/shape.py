@@ -191,3 +191,8 @@ class AbsmaxConfig:
             for kind, (rows, fan_in) in shapes.items():
                 yield kind, layer, rows, fan_in
         yield "head", None, self.vocab_size, d
+
+
+def segment_name(kind: str, layer: int | None) -> str:
+    """``layer 3 glu``, or ``head``."""
+    return kind if layer is None else f"layer {layer} {kind}"

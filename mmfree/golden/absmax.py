@@ -60,9 +60,7 @@ def largest_magnitude(values: Wide) -> Wide:
 
 
 def fit(values: Wide, bits: int) -> tuple[Wide, Wide]:
-    """Section 3: (rnd(values, t), t) with the smallest t >= 0 for which max |values| has at most
-    ``bits`` bits.
-    """
+    """Section 3: (rnd(values, t), t), t >= 0 the smallest with max |values| < 2^bits."""
     shift = np.maximum(bit_length(largest_magnitude(values)) - bits, 0)
     return round_shift(values, shift), shift
 
@@ -113,10 +111,7 @@ def reciprocal_root(s: Scalar) -> tuple[Wide, Wide]:
 
 
 def quantize(v: Wide) -> tuple[NDArray[np.int64], Wide]:
-    """Section 7: (q, m): 127 v / m with m = max |v|, halves away from zero.
-
-    [..., n] and [..., 1].
-    """
+    """Section 7: q = 127 v / m, halves away from zero, [..., n], and m = max |v|, [..., 1]."""
     m = largest_magnitude(v)
     magnitude = (254 * np.abs(v) + m) // np.maximum(2 * m, 1)
     return np.where(v < 0, -magnitude, magnitude), m
@@ -137,9 +132,7 @@ def requantize(acc: Wide, f: Wide, shift: Wide) -> Wide:
 
 
 def sigmoid(z: Wide, table: Wide, fraction_bits: int) -> Wide:
-    """Section 9: sigmoid with 24 fraction bits of z with ``fraction_bits``: linear between the
-    entries of the table.
-    """
+    """Section 9: sigmoid, 24 fraction bits, of z with ``fraction_bits``: linear between entries."""
     step = fraction_bits - SIGMOID_STEP_FB
     magnitude = np.abs(z)
     index = np.minimum(magnitude >> step, len(table) - 2)
@@ -183,10 +176,9 @@ class _Player:
 
 
 class AbsmaxGolden:
-    """Plays a version 2 tape for B independent sequences at a time, as
-    ``mmfree.golden.pow2.Golden`` does with version 1.
+    """Plays a version 2 tape for B independent sequences at a time.
 
-    All weights are decoded when it is made: one byte each. ``saturations`` counts clamped values by
+    All weights are decoded when it is made, one byte each. ``saturations`` counts clamped values by
     site since the last ``reset_counters``.
     """
 

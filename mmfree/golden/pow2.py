@@ -37,9 +37,7 @@ _RECIPROCAL_ROOT = reciprocal_root_table().astype(np.int32)
 
 
 def quantize(u: Ints) -> tuple[Ints, Ints]:
-    """Section 5: values [..., n] of int16 to (values not yet saturated to int8 [..., n], 15 - b
-    [..., 1]).
-    """
+    """Section 5: int16 values [..., n] to those not yet saturated to int8, and 15 - b [..., 1]."""
     folded = np.bitwise_or.reduce(u ^ (u >> 15), axis=-1, keepdims=True)
     shift = 15 - _bit_length(folded)
     return ((u << shift) + 128) >> 8, shift

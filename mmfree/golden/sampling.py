@@ -1,7 +1,6 @@
-"""Choice of the next token.
+"""Choice of the next token: greedy, or drawn from softmax(logits / temperature), in integers.
 
-Greedy, or drawn from softmax(logits / temperature), in integers (docs/arithmetic.md, 14).
-
+docs/arithmetic.md, 14, is the specification.
 Every backend draws the same numbers from the same seed: Gumbel noise from a table, addressed by two
 shift registers.
 """
@@ -50,9 +49,7 @@ def temperature_code(temperature: float) -> int:
 
 
 def seed_registers(seed: int) -> tuple[int, int]:
-    """Contents of the two shift registers (64 and 63 bits, neither 0) for a seed in 0..2^64-1
-    (SplitMix64).
-    """
+    """The two shift registers (64 and 63 bits, neither 0) of a seed in 0..2^64-1 (SplitMix64)."""
     if not 0 <= seed <= SEED_MAX:
         raise InputError(f"--seed must lie in 0..2^64-1 to sample, got {seed}")
     first, second = (_splitmix(seed + step) for step in (1, 2))
@@ -67,9 +64,7 @@ def _splitmix(steps: int) -> int:
 
 
 class Sampler:
-    """Draws rows; the registers move on by one word for every row of a head, unless the temperature
-    is 0.
-    """
+    """Draws rows: one word of the registers for every row, none at temperature 0."""
 
     def __init__(self, seed: int) -> None:
         self._a, self._b = seed_registers(seed)

@@ -1,4 +1,4 @@
-"""Zero-shot multiple choice: which of several answers a model finds likeliest behind a question."""
+"""Zero-shot multiple choice: which of several answers a model finds most likely."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmfree.text.tokenizer import TextTokenizer, text_tokenizer
 from mmfree.text.windows import inputs_of
 
 ROWS = 64
-"""Answers played side by side."""
+"""Answers scored side by side."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class ChoiceResult:
 
 
 def read_questions(path: Path, examples: int | None = None) -> list[Question]:
-    """The first ``examples`` questions of a JSONL file (None.
+    """The first ``examples`` questions of a JSONL file (None: all).
 
-    All): "query", "choices" and "gold" on each line.
+    Each line has "query", "choices" and "gold".
 
     Raises
     ------
@@ -95,7 +95,7 @@ def evaluate_choices(backend: Backend, questions: list[Question]) -> ChoiceResul
     """Accuracy of a text model.
 
     An answer's score is log P(" " + answer | query): of the ids of query, blank and answer
-    together, those behind the ids that they share with the query alone. (No blank where the query
+    together, those after the ids that they share with the query alone. (No blank where the query
     ends in white space.)
 
     Raises
@@ -148,10 +148,7 @@ def _sequence(
 def _log_likelihoods(
     backend: Backend, sequences: list[tuple[NDArray[np.int64], int]]
 ) -> NDArray[np.float64]:
-    """Of each sequence's ids behind its query, in nats.
-
-    Those of like length are played together.
-    """
+    """Of each sequence's ids after its query, in nats; similar lengths run together."""
     start = text_tokenizer(backend.tokenizer).start
     order = sorted(range(len(sequences)), key=lambda index: len(sequences[index][0]))
     result = np.zeros(len(sequences))

@@ -123,7 +123,7 @@ class _Writer:
         text = self._new()
         if text.endswith(_UNFINISHED):
             return ""
-        # A row that shows nothing gives the next one nothing to stand behind.
+        # A row without text of its own is no context for decoding the next one.
         self._written = self._waiting if text else self._written + self._waiting
         self._waiting = []
         return text

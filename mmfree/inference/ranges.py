@@ -1,6 +1,4 @@
-"""Ranges: how close each intermediate comes to its limits on real data, and which tapes are refused
-for saturating.
-"""
+"""Ranges: how close each intermediate comes to its limits, and which tapes saturate too often."""
 
 from __future__ import annotations
 
@@ -27,10 +25,7 @@ OFTEN = 0.01
 """A tape is refused if a larger share of an intermediate's values lies at its limit."""
 
 EXAMPLES, LENGTH = 64, 64
-"""What is played.
-
-So many sequences, of so many bits or columns (addition: two tokens each) or tokens of text.
-"""
+"""How many sequences are played, and of how many bits, columns (two tokens each) or tokens."""
 
 BYTES_PER_TOKEN = 16
 """More than a token of text has on average: so much of it is tokenized."""
@@ -54,8 +49,8 @@ class SaturationError(InputError):
 class Range:
     """What was seen of one intermediate.
 
-    ``largest``: of its magnitudes; ``limit``: the largest that its width holds; ``share_at_limit``:
-    of its values, those at either end.
+    ``largest``: its largest magnitude; ``limit``: the largest that its width holds;
+    ``share_at_limit``: share of its values at either end.
     """
 
     segment: str
@@ -82,10 +77,7 @@ class _Seen:
 
 
 def real_ids(tokenizer: Tokenizer, text: bytes) -> NDArray[np.int64]:
-    """Sequences of real data, [B, T].
-
-    Examples of the tokenizer's task, or the beginning of ``text``, UTF-8.
-    """
+    """Sequences of real data, [B, T]: examples of a task, or the beginning of ``text``, UTF-8."""
     for task in TASKS.values():
         if task.tokenizer == tokenizer.kind:
             examples = None if task.examples is None else EXAMPLES
@@ -116,10 +108,7 @@ def ranged_tape(backend: Backend) -> Tape | None:
 
 
 def measure_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
-    """Play ids [B, T], B sequences from their start, and watch every intermediate.
-
-    In the order of use.
-    """
+    """Ranges of every intermediate, in the order of use, while ids [B, T] are played."""
     golden = Golden(tape)
     fan_in = {segment.name: segment.fan_in for segment in tape.segments}
     seen: dict[str, _Seen] = {}
@@ -181,10 +170,7 @@ def ranges_to_dicts(ranges: list[Range]) -> list[dict[str, Any]]:
 
 
 def real_sequences(tokenizer: Tokenizer, data: Path | None) -> NDArray[np.int64]:
-    """Sequences to watch ranges on.
-
-    Of the tokenizer's task, or of ``data``, or of the built-in text.
-    """
+    """Sequences to watch ranges on: of a task, of ``data``, or of the built-in text."""
     if data is not None and not reads_text(tokenizer):
         raise InputError(f"--data: a model for {tokenizer.kind} makes its own examples")
     text = b""

@@ -108,10 +108,9 @@ def evaluate_tokens(
 def count_words(text: str) -> int:
     """Words as the perplexities published for WikiText-2 count them.
 
-    What white space separates, and one end of line per line.
-
-    So its test set has 245,569 words, as in Merity et al. (arXiv 1609.07843, table 1) and in the
-    word-level example of PyTorch (``line.split() + ["<eos>"]``).
+    They are what white space separates, and one end of line per line: so its test set has 245,569
+    words, as in Merity et al. (arXiv 1609.07843, table 1) and in PyTorch's word-level example
+    (``line.split() + ["<eos>"]``).
     """
     return len(text.split()) + text.count("\n") + (not text.endswith("\n"))
 

@@ -24,7 +24,7 @@ from mmfree.contract.absmax import (
     AbsmaxFormats,
     sigmoid_values,
 )
-from mmfree.contract.shape import AbsmaxConfig
+from mmfree.contract.shape import AbsmaxConfig, segment_name
 from mmfree.errors import InputError
 from mmfree.published.hgrn_bit import (
     CONFIG_NAME,
@@ -34,7 +34,7 @@ from mmfree.published.hgrn_bit import (
     lower_bounds,
     open_checkpoint,
 )
-from mmfree.tape.absmax import EMBEDDING_FB_RANGE, GAIN_FB_RANGE, segment_name, write_absmax_tape
+from mmfree.tape.absmax import EMBEDDING_FB_RANGE, GAIN_FB_RANGE, write_absmax_tape
 from mmfree.tape.container import TapeWriter
 from mmfree.tape.trits import pack_trits
 from mmfree.text.tokenizers import tokenizer_from_dict
@@ -150,7 +150,7 @@ def _write_embedding(
 
 
 def _write_segment(
-    tensors: Tensors, writer: TapeWriter, kind: str, layer: int | None, progress: Any
+    tensors: Tensors, writer: TapeWriter, kind: str, layer: int | None, progress: tqdm
 ) -> None:
     if layer is None:
         norm_name: str | None = "model.norm"

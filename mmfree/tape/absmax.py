@@ -24,7 +24,7 @@ from mmfree.contract.absmax import (
     WITHOUT_NORM,
     AbsmaxFormats,
 )
-from mmfree.contract.shape import AbsmaxConfig
+from mmfree.contract.shape import AbsmaxConfig, segment_name
 from mmfree.files.atomic import open_atomically
 from mmfree.tape.container import (
     INT24,
@@ -47,7 +47,7 @@ EMBEDDING_FB_RANGE = (11, 40)
 
 
 def tape_fields(config: AbsmaxConfig, tokenizer_bytes: int = 0) -> Iterator[Field]:
-    """Every array behind the manifest, in order (docs/tape.md, version 2).
+    """Every array after the manifest, in order (docs/tape.md, version 2).
 
     ``tokenizer_bytes``: size of the tokenizer's section, 0 for none.
     """
@@ -69,11 +69,6 @@ def tape_fields(config: AbsmaxConfig, tokenizer_bytes: int = 0) -> Iterator[Fiel
             yield Field(f"{prefix}/{role}/trits", "u1", (num_trit_bytes(rows, fan_in),))
 
 
-def segment_name(kind: str, layer: int | None) -> str:
-    """``layer 3 glu``, or ``head``."""
-    return kind if layer is None else f"layer {layer} {kind}"
-
-
 @contextmanager
 def write_absmax_tape(
     path: Path,
@@ -82,8 +77,10 @@ def write_absmax_tape(
     embedding_fb: int,
     formats: AbsmaxFormats = DEFAULT_ABSMAX_FORMATS,
 ) -> Iterator[TapeWriter]:
-    """A writer, past manifest and tokenizer, whose file is renamed to ``path`` when the block ends,
-    if every field was written; after an exception nothing is left behind.
+    """A writer for the fields after the tokenizer.
+
+    The file is renamed to ``path`` when the block ends, if every field was written; after an
+    exception nothing is left of it.
 
     ``tokenizer``: {"kind"}, and "data", the contents of its file, for a subword tokenizer.
     """
@@ -124,7 +121,7 @@ class Gain:
 class AbsmaxMatrix:
     """One ternary matrix, still on the tape, with the constants of its use.
 
-    Mantissa * 2^exponent = mean |W| * sqrt(fan_in) / 127.
+    mantissa * 2^exponent = mean |W| * sqrt(fan_in) / 127.
     """
 
     tape: AbsmaxTape

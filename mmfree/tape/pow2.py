@@ -30,8 +30,8 @@ from mmfree.contract.pow2 import (
     TABLE_ENTRIES,
     Formats,
 )
-from mmfree.contract.shape import ModelConfig
-from mmfree.contract.tokenizers import SUBWORD_KINDS
+from mmfree.contract.shape import ModelConfig, segment_name
+from mmfree.contract.tokenizers import SUBWORD_KINDS, describe_tokenizer
 from mmfree.files.atomic import write_atomically
 from mmfree.files.compressed import unpack_text
 from mmfree.tape.container import (
@@ -64,10 +64,12 @@ class Matrix:
 
     @property
     def rows(self) -> int:
+        """Outputs."""
         return int(self.trits.shape[0])
 
     @property
     def fan_in(self) -> int:
+        """Inputs."""
         return int(self.trits.shape[1])
 
     @property
@@ -90,15 +92,13 @@ class Segment:
 
     @property
     def fan_in(self) -> int:
+        """Length of the vector."""
         return self.matrices[0].fan_in
 
     @property
     def name(self) -> str:
-        return _name(self.kind, self.layer)
-
-
-def _name(kind: str, layer: int | None) -> str:
-    return kind if layer is None else f"layer {layer} {kind}"
+        """``layer 3 glu``, or ``head``."""
+        return segment_name(self.kind, self.layer)
 
 
 def segment_shapes(config: ModelConfig) -> Iterator[tuple[str, int | None, int, int]]:
@@ -231,19 +231,10 @@ class Tape:
 
     def describe_tokenizer(self) -> dict[str, Any]:
         """The tokenizer for people: what is long is replaced by its length."""
-        return {
-            key: f"{len(value):,} characters"
-            if isinstance(value, str) and len(value) > _LONG
-            else value
-            for key, value in self.tokenizer.items()
-        }
+        return describe_tokenizer(self.tokenizer)
 
 
-_LONG = 80
-"""Characters of a value that people are shown."""
-
-
-def _check_tokenizer_data(data: Any) -> None:
+def _check_tokenizer_data(data: object) -> None:
     if not isinstance(data, str):
         raise TapeError(f"tokenizer: data must be text, got {type(data).__name__}")
     try:
@@ -252,7 +243,7 @@ def _check_tokenizer_data(data: Any) -> None:
         raise TapeError(f"tokenizer: data is damaged: {error}") from None
 
 
-def _check_array(name: str, array: Any, dtype: Any, shape: tuple[int, ...]) -> None:
+def _check_array(name: str, array: object, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
         got = (
             f"{array.dtype} {array.shape}"
@@ -267,7 +258,8 @@ def tape_fields(config: ModelConfig) -> Iterator[Field]:
     yield Field("sigmoid", "<i2", (TABLE_ENTRIES,))
     yield Field("silu", "<i2", (TABLE_ENTRIES,))
     shapes = [
-        (_name(kind, layer), kind, rows, n) for kind, layer, rows, n in segment_shapes(config)
+        (segment_name(kind, layer), kind, rows, n)
+        for kind, layer, rows, n in segment_shapes(config)
     ]
     for name, kind, rows, _ in shapes:
         if "f" in SEGMENT_ROLES[kind]:
@@ -302,7 +294,15 @@ def _manifest(tape: Tape) -> dict[str, Any]:
                 "kind": s.kind,
                 "layer": s.layer,
                 "fan_in": s.fan_in,
-                "matrices": [{"role": m.role, "rows": m.rows} | m.constants for m in s.matrices],
+                "matrices": [
+                    {
+                        "role": m.role,
+                        "rows": m.rows,
+                        "multiplier": m.multiplier,
+                        "exponent": m.exponent,
+                    }
+                    for m in s.matrices
+                ],
             }
             for s in tape.segments
         ],
@@ -338,7 +338,7 @@ def _tape_of(file: TapeFile) -> Tape:
     file.place(tape_fields(config))
     segments = []
     for entry, (kind, layer, rows, fan_in) in zip(manifest["segments"], shapes, strict=True):
-        name = _name(kind, layer)
+        name = segment_name(kind, layer)
         roles = [m["role"] for m in entry["matrices"]]
         if tuple(roles) != SEGMENT_ROLES[kind]:
             raise TapeError(f"manifest: {name} has matrices {roles}, not {SEGMENT_ROLES[kind]}")

@@ -1,7 +1,6 @@
-"""A subword tokenizer as a section of a version 2 tape.
+"""A subword tokenizer as a section of a version 2 tape (docs/tape.md).
 
-Its file, bit for bit, in about half the bytes of the file compressed as it is (docs/tape.md).
-
+It keeps the tokenizer's file bit for bit, in about half the bytes of the file compressed as it is.
 The section is taken apart into columns, each of one kind of value: pieces, scores, merges. A file
 that its columns do not give back bit for bit is kept as it is.
 """
@@ -10,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 import numpy as np
@@ -27,23 +26,19 @@ _MOST_ENTRIES = 1 << 21
 """Pieces, and merges, of a section of columns."""
 
 _END = b"\0"
-"""Behind each piece; no piece of a section of columns holds it."""
+"""After each piece; no piece of a section of columns holds it."""
 
 _PIECE, _TEXT, _SCORE, _TYPE = 0x0A, 0x0A, 0x15, 0x18
-"""Tags of a SentencePiece model.
-
-a piece (message), and within it the text (bytes), the score (float32) and the type (varint).
-"""
+"""Tags of a SentencePiece model: a piece (message), and within it the text (bytes), the score
+(float32) and the type (varint)."""
 
 _WRITINGS: tuple[dict[str, Any], ...] = (
     {"indent": 2, "ensure_ascii": False},
     {"separators": (",", ":"), "ensure_ascii": False},
     {"separators": (",", ":"), "ensure_ascii": True},
 )
-"""How a tokenizer.json may be written, by number.
-
-As the tokenizers library does for people, as it does for programs, and in ASCII.
-"""
+"""How a tokenizer.json may be written, by number: as the tokenizers library does for people, as it
+does for programs, and in ASCII."""
 
 
 def tokenizer_section(tokenizer: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -150,9 +145,8 @@ def _unpack_pieces(data: bytes) -> list[bytes]:
 
 
 def _pack_numbers(values: NDArray[np.uint32]) -> bytes:
-    """Differences modulo 2^32 between one number and the next, the lowest bytes of all first.
-
-    What grows evenly compresses to nearly nothing.
+    """Differences modulo 2^32 between one number and the next, the lowest bytes of all first:
+    numbers that grow evenly compress to nearly nothing.
     """
     differences = np.diff(values, prepend=np.uint32(0)).astype("<u4")
     return differences.view(np.uint8).reshape(-1, 4).T.tobytes()
@@ -169,7 +163,7 @@ def _unpack_numbers(data: bytes) -> NDArray[np.uint32]:
     return np.cumsum(differences, dtype=np.uint32)
 
 
-def _same_length(*columns: Any) -> None:
+def _same_length(*columns: Sized) -> None:
     if len({len(column) for column in columns}) != 1:
         raise InputError(
             f"columns of {', '.join(str(len(column)) for column in columns)} entries, which belong"
@@ -178,7 +172,7 @@ def _same_length(*columns: Any) -> None:
 
 
 def _split_sentencepiece(file: bytes) -> list[bytes]:
-    """Columns of a model: pieces, types (0: left out), scores, and the bytes behind the pieces.
+    """Columns of a model: pieces, types (0: left out), scores, and what follows the pieces.
 
     InputError if it is laid out otherwise.
     """
@@ -188,13 +182,13 @@ def _split_sentencepiece(file: bytes) -> list[bytes]:
             size, start = _read_varint(file, at + 1)
             at = start + size
             length, text = _read_varint(file, start + 1)
-            behind = text + length
-            tags = (file[start], file[behind], file[behind + 5] if behind + 5 < at else _TYPE)
-            if tags != (_TEXT, _SCORE, _TYPE) or at - behind not in (5, 7):
+            after = text + length
+            tags = (file[start], file[after], file[after + 5] if after + 5 < at else _TYPE)
+            if tags != (_TEXT, _SCORE, _TYPE) or at - after not in (5, 7):
                 raise InputError("a piece of another layout")
-            pieces.append(file[text:behind])
-            scores.append(file[behind + 1 : behind + 5])
-            types.append(file[behind + 6] if at - behind == 7 else 0)
+            pieces.append(file[text:after])
+            scores.append(file[after + 1 : after + 5])
+            types.append(file[after + 6] if at - after == 7 else 0)
     except IndexError:
         raise InputError("a piece is cut off") from None
     numbers = np.frombuffer(b"".join(scores), dtype="<u4").astype(np.uint32)
@@ -242,9 +236,7 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
 def _split_json(file: bytes) -> list[bytes]:
     """Columns of a tokenizer.json with a byte-pair encoding.
 
-    Everything else, pieces, ids, and of each merge which piece it makes and the characters of its
-    left part.
-
+    Everything else; pieces; ids; which piece each merge makes; characters of its left part.
     InputError if it is another model, or written otherwise.
     """
     contents = json.loads(file)

@@ -55,14 +55,6 @@ def tokenizer_from_dict(data: Any) -> Tokenizer:
     return _BUILT_IN[kind]()
 
 
-def describe_tokenizer(data: dict[str, Any]) -> dict[str, Any]:
-    """``data`` for people: every long text is replaced by its length."""
-    return {
-        key: f"{len(value):,} characters" if isinstance(value, str) and len(value) > 80 else value
-        for key, value in data.items()
-    }
-
-
 def find_tokenizer(name: str, text: Text) -> TextTokenizer:
     """The tokenizer that ``--tokenizer`` names: one to load, or one to learn from ``text``.
 

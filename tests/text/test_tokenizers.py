@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmfree.contract.tokenizers import describe_tokenizer
 from mmfree.errors import InputError
 from mmfree.text.task_tokenizers import AdditionTokenizer, ModularTokenizer, ParityTokenizer
 from mmfree.text.tokenizer import ByteTokenizer, reads_text, text_tokenizer
-from mmfree.text.tokenizers import describe_tokenizer, tokenizer_from_dict
+from mmfree.text.tokenizers import tokenizer_from_dict
 
 
 @given(st.text(max_size=40))
