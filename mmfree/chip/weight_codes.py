@@ -64,7 +64,7 @@ def _two_bit_codes() -> dict[Trits, int]:
 def _triple(t0: int, t1: int, t2: int) -> int:
     """Five bits: two trits as two bits each and a third, 0 or +1, as one bit.
 
-    2 in a place of two bits, which stands for no trit, marks that the third trit is -1.
+    2 in a place of two bits, which is no trit's code, marks that the third trit is -1.
     """
     two_bits = {0: 0, 1: 1, -1: 3}
     if t2 >= 0:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 from mmfree.errors import InputError
 
 LARGEST_INTEGER = (1 << 63) - 1
-"""Integers of a JSON file are at most this far from 0, so that NumPy and float take each of them."""
+"""Integers of a JSON file are at most this far from 0: NumPy and float take each of them."""
 
 
 def refuse_to_overwrite(path: Path, force: bool) -> None:

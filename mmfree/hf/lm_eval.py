@@ -26,6 +26,7 @@ from mmfree.golden.sampling import temperature_code
 from mmfree.inference.backends import Backend, load_backend, run_in_parts
 from mmfree.inference.generate import generate_rows
 from mmfree.inference.scoring import negative_log_likelihood
+from mmfree.text.tokenizer import text_tokenizer
 
 GENERATED_TOKENS = 256
 """Tokens of an answer, where a task gives no number."""
@@ -127,8 +128,7 @@ class MatMulFreeEvalLM(TemplateLM):
     @property
     def eot_token_id(self) -> int:
         """The token that starts a sequence, which is also what an empty context becomes."""
-        tokenizer: Any = self.model.tokenizer
-        return int(tokenizer.start)
+        return text_tokenizer(self.model.tokenizer).start
 
     @property
     def tokenizer_name(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from mmfree.errors import InputError
 from mmfree.files.compressed import check_size, pack_text, unpack_text
 from mmfree.text.tokenizer import TextTokenizer, utf8_bytes
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as RustTokenizer
 
 START_TOKENS = (
     "<s>",
@@ -104,7 +107,7 @@ class JsonTokenizer:
         text: str = self._tokenizer.decode(own, skip_special_tokens=False)
         return text
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str]:
         """{"kind": "tokenizers", "data": base64 of the zlib-compressed tokenizer.json}."""
         if self._data is None:
             self._data = pack_text(self.json.encode())
@@ -164,7 +167,7 @@ class SentencePieceTokenizer:
         text: str = self._processor.decode([row for row in rows if row < self._own_ids])
         return text
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str]:
         """{"kind": "sentencepiece", "data": base64 of the zlib-compressed model file}."""
         if self._data is None:
             self._data = pack_text(self._model)
@@ -232,7 +235,7 @@ def load_pair(vocabulary: Path, merges: Path) -> JsonTokenizer:
     return JsonTokenizer(tokenizer.to_str())
 
 
-def _make_byte_level(tokenizer: Any) -> None:
+def _make_byte_level(tokenizer: RustTokenizer) -> None:
     from tokenizers import decoders, pre_tokenizers
 
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

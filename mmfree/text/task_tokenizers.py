@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from mmfree.errors import InputError
 
@@ -51,7 +50,7 @@ class AdditionTokenizer:
         digits = "".join(str(row) for row in rows[2::2])
         return digits[::-1].lstrip("0") or "0"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str]:
         """{"kind": "addition"}."""
         return {"kind": self.kind}
 
@@ -79,7 +78,7 @@ class ParityTokenizer:
         """The parity of all bits."""
         return str(rows[-1])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str]:
         """{"kind": "parity"}."""
         return {"kind": self.kind}
 
@@ -113,6 +112,6 @@ class ModularTokenizer:
         """The sum."""
         return str(rows[-1])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str]:
         """{"kind": "modular-addition"}."""
         return {"kind": self.kind}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeGuard
+from typing import Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class Tokenizer(Protocol):
         """Text of the rows that the head chose."""
         ...
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str]:
         """Plain JSON types; ``tokenizer_from_dict`` is the inverse."""
         ...
 
@@ -99,6 +99,6 @@ class ByteTokenizer:
         """Text of bytes; what is not UTF-8 becomes the replacement character."""
         return bytes(rows).decode("utf-8", errors="replace")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str]:
         """{"kind": "bytes"}."""
         return {"kind": self.kind}

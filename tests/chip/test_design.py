@@ -69,9 +69,9 @@ def test_every_lane_count_gives_a_design(lanes: int) -> None:
 
 
 def test_the_post_processing_is_as_wide_as_the_array_needs() -> None:
-    """An output takes hidden_size / columns cycles of a row.
+    """The array makes an output in hidden_size / columns cycles of a row.
 
-    P are taken as fast, with a quarter to spare, and without need no wider.
+    P outputs per cycle are enough for that with a quarter to spare, and P is no larger than needed.
     """
     for lanes in (64, 256, 1024, 4096):
         design = design_for(ADDITION, lanes)

@@ -28,9 +28,8 @@ LANES = (4, 16, 64, 512)
 
 
 def lane_weights(word: int, design: Design) -> NDArray[np.int32]:
-    """The weights of a word of the image, [R, C].
-
-    Lane (r, c) of a group of rows is number r C + c of its share.
+    """The weights of a word of the image, [R, C]: lane (r, c) of a group is number r C + c of its
+    share.
     """
     code = WEIGHT_CODES[design.weight_code]
     trits_of = {number: trits for trits, number in code.codes.items()}

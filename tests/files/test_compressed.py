@@ -1,7 +1,4 @@
-"""Compressed data.
-
-It comes back as it was, and nothing that is damaged, cut off or too large is unpacked.
-"""
+"""Compressed data comes back as it was; what is damaged, cut off or too large is not unpacked."""
 
 from __future__ import annotations
 

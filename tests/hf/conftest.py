@@ -1,7 +1,4 @@
-"""A small trained text model, as a checkpoint and as a Hugging Face folder.
-
-And an addition model.
-"""
+"""A small trained text model, as a checkpoint and as a Hugging Face folder; an addition model."""
 
 from __future__ import annotations
 

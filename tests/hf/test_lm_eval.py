@@ -1,7 +1,6 @@
-"""lm-eval-harness.
+"""lm-eval-harness: log-likelihoods are those of mmfree's own evaluation.
 
-Log-likelihoods are those of mmfree's own evaluation, with the golden model and with the
-fake-quantized one alike.
+That holds for the golden model and for the fake-quantized one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The model under transformers.
-
-The golden model's logits, one token per step, padding, loss, and what is refused.
-"""
+"""The model under transformers: the golden model's logits, steps, padding, loss, refusals."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The ``bitnet`` packing.
-
-Equal to that of the ``transformers`` package, bit for bit, and readable by its own layer.
-"""
+"""The ``bitnet`` packing equals that of ``transformers`` bit for bit, whose own layer reads it."""
 
 from __future__ import annotations
 

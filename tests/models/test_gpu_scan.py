@@ -176,10 +176,7 @@ class _ScanCalls(TorchDispatchMode):
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[_ScanCalls]:
-    """Calls of the scan, with the kernels installed.
-
-    Tensors have shapes and devices, and no values.
-    """
+    """Calls of the scan with the kernels installed, on tensors without values."""
     monkeypatch.setattr(gpu_scan, "AVAILABLE", True)
     with FakeTensorMode(), _ScanCalls() as seen:
         yield seen

@@ -288,7 +288,7 @@ def test_computed_entries_equal_the_table_with_the_same_gradient(name: str, bits
 def test_what_the_compiler_traces_is_the_same_function(gate: str) -> None:
     """Masks are bytes there, tables are computed, saturation has its own backward pass.
 
-    Traced, and run without C++.
+    It is traced, and run without C++.
     """
     config = ModelConfig(
         vocab_size=64, head_size=64, hidden_size=48, intermediate_size=80, num_layers=2, gate=gate

@@ -20,10 +20,7 @@ SIZES = [(1, 1, 1), (3, 1, 3), (1, 3, 63), (63, 3, 1), (63, 2, 65)]
 def scan_inputs(
     shape: tuple[int, int, int], dtype: torch.dtype = torch.float64, signed: bool = False
 ) -> tuple[Tensor, ...]:
-    """f, c, h0 with a third of f exactly 0 and a third exactly 1.
-
-    ``signed``: half of f negative.
-    """
+    """f, c, h0; a third of f is exactly 0, a third 1, and if ``signed`` half of f negative."""
     generator = torch.Generator().manual_seed(sum(shape))
     f = torch.rand(shape, generator=generator, dtype=dtype)
     kind = torch.randint(0, 3, shape, generator=generator)

@@ -1,6 +1,6 @@
-"""Export of published checkpoints.
+"""Export of published checkpoints: trits, scales, gains and bounds of the released formulas.
 
-The same trits, scales, gains and bounds as the released formulas, whole files or none.
+Files are whole, or not there.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ def test_a_model_without_lower_bounds(tmp_path: Path) -> None:
 def test_ids_beyond_the_vocabulary_are_refused(tmp_path: Path) -> None:
     """A gap in the ids, or a start token that no file names, would read beyond the embedding.
 
-    Unless the checkpoint names one.
+    If the checkpoint names a start token, that is taken.
     """
     tokenizers_file(tmp_path, 40)
     data = json.loads((tmp_path / "tokenizer.json").read_text())

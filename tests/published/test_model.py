@@ -76,8 +76,8 @@ def exact(folder: Path) -> PublishedLM:
 def test_in_float64_it_is_the_reading(
     shape: Shape, config: dict[str, Any], dtype: torch.dtype, quiet: bool, tmp_path: Path
 ) -> None:
-    """``quiet``: outer gains of about 1/1000, so that every epsilon is felt, and rows of zeros,
-    where the least of scales is.
+    """``quiet``: outer gains of about 1/1000, so that every epsilon matters, and rows of zeros,
+    where scales have their lower limit.
     """
     tensors = checkpoint_tensors(shape, 3, dtype)
     if config.get("use_lower_bound") is False:
@@ -96,9 +96,9 @@ def test_in_float64_it_is_the_reading(
 
 
 def test_in_float32_it_is_the_reading_until_a_tie_flips(tmp_path: Path) -> None:
-    """Of five small models most meet no tie; all of their logits are within 1e-5.
+    """Of five small models most meet no tie, and all of their logits are within 1e-5.
 
-    Where one does, errors are of another size altogether.
+    In a model that meets one errors are larger by orders of magnitude.
     """
     whole = 0
     for seed in range(5):
@@ -115,9 +115,9 @@ def test_in_float32_it_is_the_reading_until_a_tie_flips(tmp_path: Path) -> None:
 
 
 def test_an_activation_rounds_the_other_way_only_at_a_tie(folder: Path, exact: PublishedLM) -> None:
-    """Every projection in float32, fed with what float64 feeds it.
+    """Every projection in float32 gets what it gets in float64.
 
-    The same integers but for halves, and outputs within 1e-5 where integers are the same.
+    Its integers are the same but for halves, and where they are its outputs are within 1e-5.
     """
     model = load_published(folder)
     singles = {
@@ -165,9 +165,9 @@ def test_a_batch_is_its_sequences(exact: PublishedLM) -> None:
 
 
 def test_state_carries(exact: PublishedLM) -> None:
-    """Pieces of 1, 7 and 12 positions, and single steps, are one pass.
+    """Pieces of 1, 7 and 12 positions, and single steps, give what one pass gives.
 
-    a state that is not carried is noticed.
+    A state that is not carried is noticed.
     """
     ids = ids_of(LARGER, 3, 20)
     whole, last = exact(ids)

@@ -1,6 +1,4 @@
-"""What refactoring must not change, measured.
-
-Hashes of Verilog and tapes, cycles, cells, the command line's surface.
+"""What refactoring must not change: Verilog, tapes, cycles, cells, the command line's surface.
 
     python -m tests.support.baseline
 

@@ -1,7 +1,4 @@
-"""Calls of the command line that tests share.
-
-What succeeds prints one JSON object, what fails one line.
-"""
+"""Calls of the command line that tests share: one JSON object on success, one line on failure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The published model in float64.
-
-The released formulas read once more, apart from export and golden model.
+"""The published model in float64: the released formulas, written apart from export and golden.
 
 Facts: github.com/ridgerchu/matmulfreellm (mmfreelm: models/hgrn_bit, layers/hgrn_bit.py,
 ops/fusedbitnet.py, modules/layernorm.py). Nothing of mmfree is used here.
@@ -69,10 +67,10 @@ class Shards(Mapping[str, Any]):
 
 
 class FloatReading:
-    """Plays a checkpoint: a dict of tensors, or another mapping, to float64 arrays.
+    """Runs a checkpoint, a mapping of names to float64 arrays.
 
     Every stage can be called by itself. ``stored``: what becomes of the residual and of h when they
-    are stored (float64: nothing).
+    are stored (in float64 nothing).
     """
 
     def __init__(

@@ -40,9 +40,9 @@ def tape_of(folder: Path) -> Tape:
 
 
 def forget_module(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Import a module anew when it is wanted.
+    """Import a module again when it is asked for.
 
-    Behind the test the old one is back, also where its package names it.
+    After the test the old one is back, also where its package names it.
     """
     package, _, own = name.rpartition(".")
     if package in sys.modules and hasattr(sys.modules[package], own):

@@ -32,10 +32,7 @@ SHAPE_370M = Shape(vocab_size=32000, hidden_size=1024, intermediate_size=2816, n
 
 
 def config_of(shape: Shape, **changes: Any) -> dict[str, Any]:
-    """A config.json as the published ones are (``intermediate_size`` null.
-
-    It follows from hidden_ratio).
-    """
+    """A config.json like the published ones, with hidden_ratio and no ``intermediate_size``."""
     config: dict[str, Any] = {
         "architectures": ["HGRNBitForCausalLM"],
         "attn_mode": "fused_recurrent",
@@ -124,7 +121,7 @@ def write_checkpoint(
     shards: int = 1,
     **config: Any,
 ) -> Path:
-    """A checkpoint folder; with several shards the tensors go round among them.
+    """A checkpoint folder, whose tensors are dealt out to the shards in turn.
 
     ``config``: changes of config.json.
     """

@@ -1,6 +1,6 @@
 """Golden model against float64 reading, stage by stage.
 
-Each is fed with the reading's own values, so an error cannot hide behind a later one.
+Every stage gets the reading's own values, so that no later stage can hide an error.
 """
 
 from __future__ import annotations
@@ -57,5 +57,5 @@ def shares_of_close_vectors(
         judge("down", golden.down(layer, ui), x_fb, down)
         x = x + down
     xi, x = integers(x, x_fb)
-    judge("head", golden.head(xi), golden.logit_fb, reading.head(x))
+    judge("head", golden.head(xi), golden.fraction_bits, reading.head(x))
     return {name: float(np.mean(parts)) for name, parts in verdicts.items()}

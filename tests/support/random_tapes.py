@@ -28,11 +28,11 @@ def random_tape(
     gate: str,
     wild: bool = False,
 ) -> Tape:
-    """A valid tape of the given shape.
+    """A valid tape of the given shape, with scales, biases and tables as trained models have them.
 
-    Tame: scales, biases and tables as trained models have them. ``wild``: scales up to the largest
-    allowed, biases over all of int16, tables of random int16, an embedding at full scale, so that
-    every saturation that docs/arithmetic.md calls reachable is reached within a few tokens.
+    ``wild``: with scales up to the largest allowed, biases over all of int16, tables of random
+    int16 and an embedding at full scale, so that every saturation that docs/arithmetic.md calls
+    reachable is reached within a few tokens.
     """
     config = ModelConfig(
         vocab_size=vocab_size,

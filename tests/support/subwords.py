@@ -20,25 +20,13 @@ from mmfree.text.corpus import python_documentation
 from mmfree.text.subword import JsonTokenizer, SentencePieceTokenizer, train_bpe
 from tests.support.models import SMALL_TEXT
 
+# fmt: off
 WORDS = [
-    *(
-        "the",
-        "a",
-        "cat",
-        "dog",
-        "bird",
-        "river",
-        "house",
-        "stone",
-        "old",
-        "red",
-        "small",
-        "under",
-        "over",
-        "behind",
-    ),
-    *("sees", "runs", "sleeps", "Zürich", "naïve", "東京", "🙂", "and", "then", "never"),
+    "the", "a", "cat", "dog", "bird", "river", "house", "stone", "old", "red", "small", "under",
+    "over", "behind", "sees", "runs", "sleeps", "Zürich", "naïve", "東京", "🙂", "and", "then",
+    "never",
 ]
+# fmt: on
 LINES = [" ".join(WORDS[(i * j + j) % len(WORDS)] for j in range(1, 9)) + "." for i in range(120)]
 TEXT = "\n".join(LINES) + "\n"
 ODD_TEXTS = [

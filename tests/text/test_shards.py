@@ -266,7 +266,7 @@ def test_force_replaces_token_shards_alone(plain: Path, tmp_path: Path) -> None:
     assert read_tokenizer(out).kind == bpe().kind
 
 
-def test_a_run_knows_its_tokens_wherever_the_text_stood(plain: Path, tmp_path: Path) -> None:
+def test_a_run_knows_its_tokens_wherever_the_text_was(plain: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved.txt"
     moved.write_bytes(plain.read_bytes())
     for name, path in (("a", plain), ("b", moved)):

@@ -1,7 +1,4 @@
-"""Subword tokenizers.
-
-Nothing is lost, no text becomes a control token, and files that are none are named.
-"""
+"""Subword tokenizers lose nothing, make no control token of text, and name files that are none."""
 
 from __future__ import annotations
 
@@ -62,7 +59,7 @@ def test_a_tokenizer_is_restored_from_its_data(make: Callable[[], TextTokenizer]
     data = json.loads(json.dumps(tokenizer.to_dict()))
     again = tokenizer_from_dict(data)
     assert type(again) is type(tokenizer)
-    assert again.to_dict() == data, "kept as it was, not compressed anew"
+    assert again.to_dict() == data, "kept as it was, not compressed again"
     assert again.encode(TEXT) == tokenizer.encode(TEXT)
 
 

@@ -249,9 +249,9 @@ def test_more_parts_than_rows_are_refused(tmp_path: Path) -> None:
 
 
 def test_bfloat16_changes_gradients_alone(tmp_path: Path) -> None:
-    """The first loss is of the same forward pass.
+    """The first loss is of the same forward pass; from the second step on the weights differ.
 
-    The second step's weights differ, and learning goes on.
+    Both models learn.
     """
     low = replace(TINY, recipe=replace(TINY.recipe, precision="bf16"))
     train(TINY, tmp_path / "fp32")

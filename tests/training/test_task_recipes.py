@@ -1,6 +1,6 @@
 """The presets for parity and modular addition, trained as users train them, and what they reach.
 
-On the golden model, and a sample on the chip.
+Figures are the golden model's; the chip runs a sample.
 """
 
 from __future__ import annotations

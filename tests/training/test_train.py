@@ -216,7 +216,7 @@ mmfree.training.train.train(config, Path(sys.argv[1]), seed=3)
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     """A run that saves after every step is killed at arbitrary moments.
 
-    Each time it can be loaded and resumed to the same end.
+    Its checkpoint can always be loaded, and resumed to the same end.
     """
     config = replace(TINY, recipe=replace(TINY.recipe, steps=150))
     argument = json.dumps(config.to_dict())
