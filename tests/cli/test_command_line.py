@@ -21,6 +21,7 @@ from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
 from mmfree.cli.main import main
 from mmfree.cli.parser import build_parser
+from mmfree.errors import CheckFailed, InputError, ToolMissing
 from mmfree.tape.pow2 import Tape, write_tape
 from mmfree.tape.reading import open_chip_tape
 from mmfree.training.presets import load_run_config
@@ -568,6 +569,44 @@ def test_interruption_ends_in_one_line(
 
     monkeypatch.setattr(mmfree.cli.inspect, "run", interrupt)
     assert error_of(capsys, "inspect", "x", code=130) == "mmfree: error: interrupted"
+
+
+@pytest.mark.parametrize(
+    "bug", [ValueError("of a library"), ZeroDivisionError("division by zero"), RuntimeError("x")]
+)
+def test_a_bug_shows_its_traceback(
+    bug: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 3: neither bad input nor a failed check, whatever class the exception has."""
+
+    def fail(options: argparse.Namespace) -> None:
+        raise bug
+
+    monkeypatch.setattr(mmfree.cli.inspect, "run", fail)
+    assert main(["inspect", "x"]) == 3
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert f"{type(bug).__name__}: {bug}" in lines
+    assert lines[-1].startswith("mmfree: error: this is a bug of mmfree")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(InputError("a"), 2), (ToolMissing("b"), 2), (OSError("c"), 2), (CheckFailed("d"), 1)],
+)
+def test_errors_end_by_class(
+    error: Exception,
+    code: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(options: argparse.Namespace) -> None:
+        raise error
+
+    monkeypatch.setattr(mmfree.cli.inspect, "run", fail)
+    assert error_of(capsys, "inspect", "x", code=code) == f"mmfree: error: {error}"
 
 
 def test_unknown_verbs_and_options_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
