@@ -370,18 +370,21 @@ class Accelerator(wiring.Component):
             m.d.sync += checked.eq(1)
         with m.Elif(check.done):
             m.d.sync += checked.eq(checked + 1)
-        wrong = Cat(getattr(tables, f"wrong_{lane}") for lane in range(2 * self.design.post_width))
+        parity_errors = Cat(
+            getattr(tables, f"parity_error_{lane}") for lane in range(2 * self.design.post_width)
+        )
         biases = self.blocks["biases"]
+        # A parity error counts if the word was used; it comes a cycle after the word.
+        bias_error = delay(m, post.bias_used, 1, reset=True) & biases.parity_error_0
+        table_error = delay(m, post.table_used, 1, reset=True) & parity_errors
         found = {
             "weights": check.done & check.fault,
-            "headers": sequencer.header_wrong,
-            "embedding": self.blocks["embedding"].wrong,
-            "biases": delay(m, post.bias_used, 1, reset=True) & biases.wrong_0,
-            "tables": (
-                delay(m, delay(m, post.table_used, 1, reset=True) & wrong, 1, reset=True).any()
-            ),
-            "reciprocal_root": self.blocks["rms_norm"].wrong,
-            "gumbel": self.blocks["noise"].wrong,
+            "headers": sequencer.header_parity_error,
+            "embedding": self.blocks["embedding"].parity_error,
+            "biases": bias_error,
+            "tables": delay(m, table_error, 1, reset=True).any(),
+            "reciprocal_root": self.blocks["rms_norm"].parity_error,
+            "gumbel": self.blocks["noise"].parity_error,
         }
         for name, flag in found.items():
             m.d.comb += getattr(faults, f"found_{name}").eq(

@@ -32,7 +32,7 @@ class Noise(wiring.Component):
     token is played, and a cycle before); ``restart`` with ``repeat``, a few cycles before the first
     rows: a token begins, from where the last one ended, or from where it began; ``seed_enable``,
     ``seed``: what the next token begins with (while no token is played). ``entry`` (P int14),
-    ``latency`` = 7 cycles after ``take``; ``load``: of the table; ``wrong``: parity of an entry
+    ``latency`` = 7 cycles after ``take``; ``load``: of the table; ``parity_error``: of an entry
     that was used. One group per cycle; never stalls. After reset the registers hold 1.
     """
 
@@ -59,7 +59,7 @@ class Noise(wiring.Component):
                 "seed": In(REGISTERS),
                 "entry": Out(data.ArrayLayout(signed(_GUMBEL.bits), width)),
                 "load": In(load_write(_GUMBEL)),
-                "wrong": Out(1),
+                "parity_error": Out(1),
             }
         )
         self.latency = LATENCY
@@ -86,8 +86,9 @@ class Noise(wiring.Component):
                 getattr(table, f"address_{p}").eq(address),
                 self.entry[p].eq(getattr(table, f"data_{p}")),
             ]
-        wrong = Cat(getattr(table, f"wrong_{p}") for p in range(self._width))
-        m.d.comb += self.wrong.eq((delay(m, drawn, self.latency, reset=True) & wrong).any())
+        parity_errors = Cat(getattr(table, f"parity_error_{p}") for p in range(self._width))
+        used = delay(m, drawn, self.latency, reset=True)
+        m.d.comb += self.parity_error.eq((used & parity_errors).any())
         return m
 
     def _draw(self, m: Module, drawn: Value) -> list[tuple[Value, Value]]:

@@ -47,7 +47,7 @@ class Sequencer(wiring.Component):
     ``started`` (a token was accepted in the cycle before); ``block_done`` (the post-processing has
     begun with a row block), ``vector_done`` (the vector's last value is written START_CYCLES - 1
     cycles later), ``logits_done`` (the row is chosen); ``checked`` (a check word was examined),
-    ``fault`` (something was found in this pass), ``header_wrong`` (parity of the header that was
+    ``fault`` (something was found in this pass), ``header_parity_error`` (of the header that was
     loaded); ``chosen_valid``, ``chosen_ready`` after a clean pass, with ``pass_done``; else
     ``failed_valid``, ``failed_ready``; ``repeat`` (the last pass failed); ``playing``; ``admitted``
     and ``waits``, of the same cycle. A pass with a fault goes to its end, but for a fault in a
@@ -79,7 +79,7 @@ class Sequencer(wiring.Component):
                 "logits_done": In(1),
                 "checked": In(1),
                 "fault": In(1),
-                "header_wrong": Out(1),
+                "header_parity_error": Out(1),
                 "chosen_valid": Out(1),
                 "chosen_ready": In(1),
                 "failed_valid": Out(1),
@@ -152,7 +152,7 @@ class Sequencer(wiring.Component):
         with m.State("LOAD"):
             m.d.comb += [
                 self.load.eq(1),
-                self.header_wrong.eq(headers.wrong_0),
+                self.header_parity_error.eq(headers.parity_error_0),
                 self.waits.control.eq(1),
             ]
             m.d.sync += [
@@ -162,7 +162,7 @@ class Sequencer(wiring.Component):
             ]
             m.next = "PREPARE"
             # A corrupt header must not start the walk.
-            with m.If(headers.wrong_0):
+            with m.If(headers.parity_error_0):
                 m.d.sync += self.playing.eq(0)
                 m.next = "FAILED"
         with m.State("PREPARE"):

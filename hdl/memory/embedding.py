@@ -22,7 +22,7 @@ class Embedding(wiring.Component):
 
     Ports: ``start`` with ``id``; ``tiles`` (words of the row) and ``shift`` (0..8), stable;
     ``o_valid``, ``o_group``, ``x`` (P int16; 0 beyond the row), the first ``latency`` cycles after
-    ``start``, and ``ending`` EARLY cycles before the last; ``load``; ``wrong``: parity of a word
+    ``start``, and ``ending`` EARLY cycles before the last; ``load``; ``parity_error``: of a word
     that was read. A row at a time; never stalls. After reset ``o_valid`` is 0.
     """
 
@@ -47,7 +47,7 @@ class Embedding(wiring.Component):
                 "x": Out(data.ArrayLayout(signed(16), design.post_width)),
                 "ending": Out(1),
                 "load": In(load_write(shape)),
-                "wrong": Out(1),
+                "parity_error": Out(1),
             }
         )
 
@@ -80,7 +80,8 @@ class Embedding(wiring.Component):
         ]
         # The word has arrived: its part, then the shift in two cycles, by 4s and by 1s.
         age = words.latency
-        m.d.sync += self.wrong.eq(delay(m, valid, age + 1, reset=True) & words.wrong_0)
+        checked = delay(m, valid, age + 1, reset=True)
+        m.d.sync += self.parity_error.eq(checked & words.parity_error_0)
         arrived = delay(m, part, age)
         choices = Array(words.data_0[n : n + 8 * width] for n in range(0, 8 * columns, 8 * width))
         chosen, shifted = Signal(8 * width, reset_less=True), delay(m, self.shift, 1)

@@ -40,9 +40,9 @@ class LoadedMemory(wiring.Component):
 
     Ports: ``load`` (a part of a word, written for reads from two cycles later on, or the next with
     ``fabric_registers``); ``address_N`` with ``enable_N`` (as of a BlockMemory); ``data_N``,
-    ``latency`` cycles later: 2, and three more with ``fabric_registers``; ``wrong_N`` a cycle after
-    that (the word's parity is wrong; never set for words without parity). ``contents``: the words
-    from the start, as they are stored, parity included; a memory without any is initialised from a
+    ``latency`` cycles later: 2, and three more with ``fabric_registers``; ``parity_error_N`` a
+    cycle after that (of the word; never set for words without parity). ``contents``: the words from
+    the start, as they are stored, parity included; a memory without any is initialised from a
     memory file, or not at all.
     """
 
@@ -75,7 +75,7 @@ class LoadedMemory(wiring.Component):
                 f"address_{n}": In(range(max(2, shape.depth))),
                 f"enable_{n}": In(1, init=1),
                 f"data_{n}": Out(shape.bits),
-                f"wrong_{n}": Out(1),
+                f"parity_error_{n}": Out(1),
             }
         super().__init__({"load": In(load_write(shape)), **ports})
 
@@ -106,5 +106,5 @@ class LoadedMemory(wiring.Component):
                     stored[low : low + PARITY_SPAN].xor()
                     for low in range(0, len(stored), PARITY_SPAN)
                 )
-                m.d.comb += getattr(self, f"wrong_{n}").eq(delay(m, sums, 1).xor())
+                m.d.comb += getattr(self, f"parity_error_{n}").eq(delay(m, sums, 1).xor())
         return m

@@ -100,15 +100,15 @@ class WeightCheck(wiring.Component):
         )
         with m.If(check):
             m.d.sync += expected.eq(fold)
-        wrong = Signal(4)
+        differs = Signal(4)
         # In two cycles: by bytes, then their OR.
-        m.d.sync += wrong.eq(
+        m.d.sync += differs.eq(
             Cat((expected[n : n + 8] != crc.crc[n : n + 8]) for n in range(0, CHECK_BITS, 8))
         )
         m.d.comb += crc.start.eq(delay(m, checked | self.restart, 1, reset=True))
         with m.If(self.restart):
             m.d.sync += [page.eq(0), words.eq(0), left.eq(0), waits.eq(0)]
-        m.d.sync += [self.fault.eq(wrong.any()), self.done.eq(delay(m, checked, 1, reset=True))]
+        m.d.sync += [self.fault.eq(differs.any()), self.done.eq(delay(m, checked, 1, reset=True))]
         return m
 
 

@@ -53,7 +53,7 @@ class RMSNorm(wiring.Component):
     stable); ``clear``: a new vector. ``done`` rises ``latency`` cycles after the last part was
     taken up (``parts`` cycles per word, the first one cycle after the first word), with ``scale``
     (3 x 9 bits) and ``exponent`` (k, 6..15), and stays until ``clear``. ``load``: of the table;
-    ``wrong``: parity of the entry that was read. One word per cycle; never stalls. After reset,
+    ``parity_error``: of the entry that was read. One word per cycle; never stalls. After reset,
     ``done`` is 0.
     """
 
@@ -71,7 +71,7 @@ class RMSNorm(wiring.Component):
                 "scale": Out(scales),
                 "exponent": Out(4),
                 "load": In(load_write(_ROOT)),
-                "wrong": Out(1),
+                "parity_error": Out(1),
             }
         )
         contents = [_ROOT.with_parity(int(value) & 0xFF) for value in reciprocal_root_table()]
@@ -115,7 +115,7 @@ class RMSNorm(wiring.Component):
         # The table entry; then the matrices take the one multiplier unit in turn.
         m.d.comb += root.address_0.eq(index)
         started = delay(m, summed, root.latency, reset=True)
-        m.d.comb += self.wrong.eq(delay(m, started, 1, reset=True) & root.wrong_0)
+        m.d.comb += self.parity_error.eq(delay(m, started, 1, reset=True) & root.parity_error_0)
         turns = [started]
         for _ in range(scaler.latency + MATRICES_PER_SEGMENT):
             turns.append(delay(m, turns[-1], 1, reset=True))

@@ -46,7 +46,7 @@ async def play_token(ctx: Any, block: Noise, rows: int, width: int, temperature:
         await ctx.tick()
         if keep_now := waiting.pop(cycle + 1, 0):
             found += to_python(ctx.get(block.entry))[:keep_now]
-        assert not ctx.get(block.wrong)
+        assert not ctx.get(block.parity_error)
     return found
 
 

@@ -54,7 +54,7 @@ def test_rows_become_vectors(shift: int, tiles: int, width: int, idle: float) ->
             ctx.set(block.id, starts.get(cycle, rng.randrange(CONFIG.vocab_size)))
             await ctx.tick()
             assert ctx.get(block.ending) == (cycle + 1 in endings)
-            assert not ctx.get(block.wrong)
+            assert not ctx.get(block.parity_error)
             assert ctx.get(block.o_valid) == (cycle + 1 in due)
             if cycle + 1 in due:
                 token, group = due[cycle + 1]
@@ -65,7 +65,7 @@ def test_rows_become_vectors(shift: int, tiles: int, width: int, idle: float) ->
     simulate(block, bench)
 
 
-def test_a_word_of_wrong_parity_is_noticed_when_it_is_read() -> None:
+def test_a_parity_error_is_noticed_when_the_word_is_read() -> None:
     design = design_for(TAPE, 16)
     words, block = layout(TAPE, design).words["embedding"], Embedding(design)
     words[design.embedding_rows + 2] ^= 1 << 5  # word 1 of row 2
@@ -80,7 +80,7 @@ def test_a_word_of_wrong_parity_is_noticed_when_it_is_read() -> None:
             ctx.set(block.start, 0)
             noticed = 0
             for _ in range(block.latency + design.max_width):
-                noticed += ctx.get(block.wrong)
+                noticed += ctx.get(block.parity_error)
                 await ctx.tick()
             assert bool(noticed) == (token == 2)
 

@@ -50,7 +50,8 @@ def test_words_are_written_and_read(bits: int, parity: bool, fabric_registers: b
         data = [int(ctx.get(getattr(block, f"data_{port}"))) for port in range(reads)]
         await ctx.tick()
         return [
-            (word, int(ctx.get(getattr(block, f"wrong_{port}")))) for port, word in enumerate(data)
+            (word, int(ctx.get(getattr(block, f"parity_error_{port}"))))
+            for port, word in enumerate(data)
         ]
 
     async def bench(ctx: Any) -> None:
@@ -62,9 +63,9 @@ def test_words_are_written_and_read(bits: int, parity: bool, fabric_registers: b
             assert await read(ctx, *both) == [(values[n], 0) for n in both]
         for bit in range(bits + parity):
             await write(ctx, block, shape, 2, shape.with_parity(values[2]) ^ 1 << bit)
-            (data, wrong), *others = await read(ctx, *(2, 1)[:reads])
+            (data, parity_error), *others = await read(ctx, *(2, 1)[:reads])
             assert data == (values[2] ^ 1 << bit) & ((1 << bits) - 1)
-            assert wrong == parity
+            assert parity_error == parity
             assert others == [(values[1], 0)][: reads - 1]
 
     simulate(block, bench)
