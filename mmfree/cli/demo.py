@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from mmfree.text.loading import load_corpus
 from mmfree.text.tokenizers import tokenizer_from_dict
 from mmfree.training.presets import PRESETS
 from mmfree.training.recipe import CONFIG_NAME
+
+if TYPE_CHECKING:
+    from sim.cosim.run import CosimResult, Sequence
 
 SUMMARY = "train, export, generate the chip, simulate it, and compare: all of it once"
 
@@ -153,7 +156,7 @@ class _Addition:
             for r in results
         ]
 
-    def sequences(self) -> list[Any]:
+    def sequences(self) -> list[Sequence]:
         """What the chip plays."""
         from sim.cosim.run import Sequence
 
@@ -209,7 +212,7 @@ class _Text:
             )
         ]
 
-    def sequences(self) -> list[Any]:
+    def sequences(self) -> list[Sequence]:
         """What the chip plays."""
         from sim.cosim.run import Sequence
 
@@ -251,7 +254,7 @@ def _write_verilog(design: Design, folder: Path, tape: Tape) -> dict[str, Any]:
     return description
 
 
-def _figures(tape: Tape, description: dict[str, Any], result: Any) -> dict[str, Any]:
+def _figures(tape: Tape, description: dict[str, Any], result: CosimResult) -> dict[str, Any]:
     operations = count_operations(tape)
     return {
         "parameters": tape.config.num_parameters,
