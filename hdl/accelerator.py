@@ -41,7 +41,7 @@ ORDER_CYCLES = ACTIVATIONS_LATENCY - SOURCE_LATENCY - Decoder.LATENCY
 
 
 class Accelerator(wiring.Component):
-    """MatMul-free language model, one token at a time, by additions alone.
+    """MatMul-free language model, one token at a time, by additions only.
 
     ::
 
@@ -265,7 +265,7 @@ class Accelerator(wiring.Component):
     def _connect_vectors(self, m: Module) -> None:
         """x and u: embedding and post-processing write them, the activations read them.
 
-        The residual addition reads x too, from a copy of its own.
+        The residual addition reads x too, from a second copy.
         """
         sequencer, embedding, post = (
             self.blocks["sequencer"],

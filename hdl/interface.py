@@ -82,7 +82,7 @@ def result_layout(design: Design) -> data.StructLayout:
 RESULT_BLOCKS = 16
 """Most row blocks of which results are in the array, or wait for the post-processing.
 
-16, because the queue is a distributed RAM of so many words (docs/decisions/0012).
+The queue is a distributed RAM of 16 words, no larger than one of 8 (docs/decisions/0012).
 """
 
 

@@ -16,7 +16,7 @@ class Square(wiring.Component):
 
     Partial products a_i a_j 2^(i + j) of a's absolute value with i and j exchanged are equal, and
     a_i a_i = a_i: 21 pairs at twice their weight and 7 single bits are left, in four rows that two
-    levels of adders sum. The square of -128 has a bit of its own.
+    levels of adders sum. The square of -128 has a separate bit.
 
     Ports: ``a``; ``o`` (0..16384), ``latency`` = 3 cycles later. New operand every cycle; never
     stalls; no reset.

@@ -54,7 +54,7 @@ def _pair(m: Module, x0: Value, code0: Value, x1: Value, code1: Value) -> _Numbe
     """Sum of two lanes, each x, its complement or zero, and of the first one's +1.
 
     With both extended by their signs, the sign of the total is the sum of the signs and the last
-    carry: it needs no position of its own.
+    carry: it needs no further position.
     """
     weights = (code0[0], code0[1], code1[1], code1[0])
     positions = [Position((x0[i], x1[i], *weights), _lanes) for i in range(len(x0))]

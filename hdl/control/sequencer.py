@@ -50,7 +50,7 @@ class Sequencer(wiring.Component):
     ``fault`` (something was found in this pass), ``header_parity_error`` (of the header that was
     loaded); ``chosen_valid``, ``chosen_ready`` after a clean pass, with ``pass_done``; else
     ``failed_valid``, ``failed_ready``; ``repeat`` (the last pass failed); ``playing``; ``admitted``
-    and ``waits``, of the same cycle. A pass with a fault goes to its end, but for a fault in a
+    and ``waits``, of the same cycle. A pass with a fault runs to its end, except for a fault in a
     header, which ends it. After reset it waits for a token.
     """
 
@@ -222,7 +222,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += [next_header.eq(0), self.repeat.eq(1)]
                 m.next = f"FAILED_{cycle + 1}"
         with m.State(f"FAILED_{last}"):
-            # A check word under way must not be examined in the next pass.
+            # No check word of this pass may be examined in the next one.
             m.d.comb += self.failed_valid.eq(self.fault & all_checked)
             with m.If(self.failed_valid & self.failed_ready):
                 m.d.sync += ready.eq(1)

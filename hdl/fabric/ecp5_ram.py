@@ -50,7 +50,7 @@ class Bank:
         return BLOCK_LANES // self.lanes
 
     def holds(self, address: Value) -> Value:
-        """Whether an address lies in the bank: its high bits alone say so."""
+        """Whether an address lies in the bank; only its high bits are compared."""
         return address[self.word_bits :] == self.start >> self.word_bits
 
 

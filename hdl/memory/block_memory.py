@@ -171,11 +171,9 @@ class BlockMemory(wiring.Component):
                     enables[0] & bank.holds(addresses[0]),
                     _num_reached(bank.blocks),
                 )
-                banked.append(
-                    self._bank(m, f"bank_{k}", bank, reached, reached, [Const(0)], read, way_in=1)[
-                        1
-                    ]
-                )
+                never = [Const(0)]
+                _, word = self._bank(m, f"bank_{k}", bank, reached, reached, never, read, way_in=1)
+                banked.append(word)
             return [self._select(m, banks, addresses[0], banked)]
         if self._reads == 1:
             banked = [

@@ -98,7 +98,7 @@ class GroupMemory(wiring.Component):
 
     def __init__(self, columns: int, width: int, words: int) -> None:
         groups = max(2, words) * columns // width
-        # A memory of its own, in block RAM if it is deep: choosing a group from the words of a
+        # A separate memory, in block RAM if it is deep: choosing a group from the words of a
         # VectorMemory takes more than a LUT per column.
         self._memory = BlockMemory("groups", part_bits=16, parts=width, depth=groups)
         self.memories = (self._memory,)

@@ -37,7 +37,7 @@ _MODULE = re.compile(
 """A module with processes: its trigger, and what follows the trigger's declaration."""
 
 _PROCESS = re.compile(r"^  always @\*\n    (\S[^\n]*;)\n", re.MULTILINE)
-"""A process of one assignment, to part of a variable: Yosys gives the trigger to others alone."""
+"""A process of one assignment, to part of a variable: Yosys does not give it the trigger."""
 
 _TRIGGERED = re.compile(
     r"^  always @\* begin\n    if \((\\\$auto\$verilog_backend\S+ )\) begin end\n", re.MULTILINE
@@ -97,7 +97,7 @@ def initialise_memories(verilog: str, memories: Collection[str], num_memories: i
     Raises
     ------
     VerilogFormatError
-        If there are not so many ``$readmemb``, or one of ``memories`` is not there once.
+        If there are not that many ``$readmemb``, or not one for each of ``memories``.
     """
     seen: list[str] = []
 
@@ -125,7 +125,7 @@ def trigger_processes(verilog: str) -> str:
     Raises
     ------
     VerilogFormatError
-        If a process does not depend on a trigger then, or on one that is not set last.
+        If a process does not depend on a trigger afterwards, or on one that is not set last.
     """
 
     def triggered(match: re.Match[str]) -> str:

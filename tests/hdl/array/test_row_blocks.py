@@ -48,11 +48,8 @@ class Bench:
     def expect(self, kind: str, blocks: int, tail_rows: int, exponent: int) -> list[np.ndarray]:
         """A segment's accumulators as they arrive; adds what must leave to ``expected``."""
         design, arrivals = self.design, []
-        width, slots, half = (
-            design.post_width,
-            design.groups_per_block,
-            1 << design.accumulator_bits - 1,
-        )
+        width, slots = design.post_width, design.groups_per_block
+        half = 1 << design.accumulator_bits - 1
         for block in range(blocks):
             for matrix, role in enumerate(ROLES[kind]):
                 values = self.rng.integers(-half, half, design.rows)

@@ -28,14 +28,8 @@ def test_update_state(idle: float) -> None:
     cases += [
         (f, c, h) for f in (-256, -255, -1, 0, 1, 128, 255, 256) for c in corners for h in corners
     ]
-    cases += [
-        (
-            int(rng.integers(-256, 257)),
-            int(rng.integers(-32767, 32768)),
-            int(rng.integers(-32767, 32768)),
-        )
-        for _ in range(300)
-    ]
+    bounds = ((-256, 257), (-32767, 32768), (-32767, 32768))
+    cases += [tuple(int(rng.integers(*bound)) for bound in bounds) for _ in range(300)]
     cases += [(f, c, h) for f in (1, 255) for c in (-32768, 32767) for h in (-32768, 32767)]
     items: list[Item] = [{"f": [f, other(f, c, h)], "c": [c, c], "h": [h, h]} for f, c, h in cases]
     results = play(block, with_idle(items, idle), block.latency, ["o"])

@@ -330,17 +330,8 @@ def test_a_bitstream_holds_the_image(tmp_path: Path, capsys: pytest.CaptureFixtu
     )
     write_tape(tape, tmp_path / "a.tape")
     out = tmp_path / "out"
-    arguments = [
-        "build",
-        str(tmp_path / "a.tape"),
-        "--board",
-        "ulx3s-85f",
-        "--out",
-        str(out),
-        "--lanes",
-        "4",
-    ]
-    assert main([*arguments, "--clock", "50", "--json"]) == 0
+    options = ["--board", "ulx3s-85f", "--out", str(out), "--lanes", "4", "--clock", "50"]
+    assert main(["build", str(tmp_path / "a.tape"), *options, "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values == json.loads((out / "build.json").read_text()) | {
         "bitstream": str(out / "mmfree.bit")
