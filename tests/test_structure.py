@@ -139,6 +139,8 @@ def test_a_module_imports_what_its_room_may(module: str) -> None:
             assert other in allowed or room in COMMAND_LINE, f"{module} imports {name}"
             if other == "report":
                 assert PAGES.get(module) == other, f"{module} imports {name}"
+        elif not room:
+            assert other == "api", f"{module} imports {name}"
         elif room == "host":
             assert other in [*HOST.split(), "host"], f"{module} imports {name}"
         else:
