@@ -108,8 +108,7 @@ def _describe(runs: list[Trained], best: dict[str, Any]) -> str:
 def _curves(runs: list[Trained], best: dict[str, Any], tokens_per_step: int) -> str:
     """The loss of each architecture's runs at its best rate, over tokens and over time."""
     from mmfree.report.figures import comparison_curves
-    from mmfree.training.checkpoint import METRICS_NAME
-    from mmfree.training.train import read_rows
+    from mmfree.training.metrics import METRICS_NAME, read_rows
 
     lines = []
     for run in runs:

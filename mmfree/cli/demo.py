@@ -30,7 +30,8 @@ from mmfree.training.presets import PRESETS
 from mmfree.training.recipe import CONFIG_NAME
 
 if TYPE_CHECKING:
-    from sim.cosim.run import CosimResult, Sequence
+    from sim.cosim.run import CosimResult
+    from sim.cosim.run_folder import Sequence
 
 SUMMARY = "train, export, generate the chip, simulate it, and compare: all of it once"
 
@@ -158,7 +159,7 @@ class _Addition:
 
     def sequences(self) -> list[Sequence]:
         """What the chip plays."""
-        from sim.cosim.run import Sequence
+        from sim.cosim.run_folder import Sequence
 
         return [
             Sequence(prompt=self._tokenizer.encode(f"{a:0{DIGITS}}+{b:0{DIGITS}}"))
@@ -214,7 +215,7 @@ class _Text:
 
     def sequences(self) -> list[Sequence]:
         """What the chip plays."""
-        from sim.cosim.run import Sequence
+        from sim.cosim.run_folder import Sequence
 
         return [Sequence(prompt=self._prompt, generate=TEXT_TOKENS)]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from mmfree.cli.options import TOKENIZERS, add_out
 from mmfree.cli.outcome import Outcome
 from mmfree.text.corpus import Text
-from mmfree.text.shards import Manifest, check_output, write_shards
+from mmfree.text.shard_writing import check_output, write_shards
+from mmfree.text.shards import Manifest
 from mmfree.text.tokenizers import find_tokenizer
 
 SUMMARY = "write text as token shards, to train on without reading it whole"

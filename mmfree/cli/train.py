@@ -103,8 +103,7 @@ def run(options: argparse.Namespace) -> Outcome:
 def _draw_loss(folder: Path) -> None:
     """The curve of the loss, beside the numbers."""
     from mmfree.report.figures import training_curve
-    from mmfree.training.checkpoint import METRICS_NAME
-    from mmfree.training.train import read_rows
+    from mmfree.training.metrics import METRICS_NAME, read_rows
 
     write_atomically(folder / CURVE_NAME, training_curve(read_rows(folder / METRICS_NAME)).encode())
 

@@ -16,13 +16,9 @@ from mmfree.hf.config import MatMulFreeConfig
 from mmfree.hf.model import MatMulFreeForCausalLM
 from mmfree.hf.tokenizer import hugging_face_tokenizer
 from mmfree.tape.pow2 import Tape
-from mmfree.training.checkpoint import (
-    METRICS_NAME,
-    Checkpoint,
-    load_checkpoint,
-    write_model,
-)
+from mmfree.training.checkpoint import Checkpoint, load_checkpoint, write_model
 from mmfree.training.export import export_tape
+from mmfree.training.metrics import METRICS_NAME
 from mmfree.training.recipe import CONFIG_NAME, TOKENIZER_NAME, RunConfig
 
 MMFREE_TOKENIZER_NAME = "mmfree_tokenizer.json"

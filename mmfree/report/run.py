@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from html import escape
@@ -18,7 +17,6 @@ from mmfree.inference.backends import GoldenBackend
 from mmfree.inference.ranges import describe_ranges, measure_ranges, real_ids
 from mmfree.inference.scoring import evaluate_task
 from mmfree.report.figures import (
-    Row,
     accuracy_against_digits,
     cycles_by_segment,
     followed_accuracy,
@@ -32,6 +30,7 @@ from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import open_chip_tape
 from mmfree.text.tokenizer import reads_text
 from mmfree.text.tokenizers import tokenizer_from_dict
+from mmfree.training.metrics import ACCURACY_NAME, METRICS_NAME, read_rows
 
 REPORT_NAME = "report.html"
 RUN_NAME = "demo.json"
@@ -71,12 +70,12 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
         yield "What was checked", _checks(values)
     if tape is not None:
         yield "The model", _model(tape)
-    if rows := _read(checkpoint / "metrics.csv"):
+    if rows := read_rows(checkpoint / METRICS_NAME):
         yield (
             "Training",
             training_curve(rows) + note("Loss of every step, and its running mean (measured)."),
         )
-    if rows := _read(checkpoint / "accuracy.csv"):
+    if rows := read_rows(checkpoint / ACCURACY_NAME):
         remark = "Share of exact examples during training, in the chip's arithmetic (measured)."
         yield "Learning the rule", followed_accuracy(rows) + note(remark)
     if tape is not None and tape.tokenizer.get("kind") == "addition":
@@ -91,13 +90,6 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
         yield "The accelerator", draw_accelerator(design) + note(remark)
     if tape is not None:
         yield "Ranges", _ranges(tape)
-
-
-def _read(path: Path) -> list[Row]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [(int(a), float(b), float(c)) for a, b, c in list(csv.reader(file))[1:]]
 
 
 def _checks(values: dict[str, Any]) -> str:

@@ -1,42 +1,36 @@
-"""Token shards: a tokenized corpus as a folder of memory-mapped files (docs/data.md)."""
+"""Token shards: a tokenized corpus as a folder of memory-mapped files (docs/data.md), read."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mmfree.errors import InputError
-from mmfree.files.atomic import parse_json, read_json, write_atomically
-from mmfree.text.corpus import Corpus, Piece, Text, tokenize
-from mmfree.text.sources import FORMAT, MANIFEST_NAME, is_shards
-from mmfree.text.subword import token_dtype
+from mmfree.files.atomic import parse_json, read_json
+from mmfree.text.corpus import Corpus
+from mmfree.text.sources import FORMAT, MANIFEST_NAME
 from mmfree.text.tokenizer import TextTokenizer, reads_text
 from mmfree.text.tokenizers import tokenizer_from_dict
 
 TOKENIZER_NAME = "tokenizer.json"
 VERSION = 1
 
-TRAINING_SHARD_TOKENS, HELD_OUT_SHARD_TOKENS = 1 << 26, 1 << 18
-"""Tokens at which a shard is closed, after the piece of text that reaches them.
 
-Shards of held-out text are small, because the first of them scores a fresh checkpoint.
-"""
+SHARD_NAME = re.compile(r"(shard|held_out)_\d+\.bin")
+"""Names of the files that hold tokens."""
 
-_SHARD_NAME = re.compile(r"(shard|held_out)_\d+\.bin")
-_DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+"""Types of tokens, as the manifest names them."""
+
 _SIDES = ("training", "validation")
 
 
@@ -125,7 +119,7 @@ class Manifest:
         for field in fields(cls):
             if not isinstance(values.get(field.name), kinds.get(field.name, str)):
                 raise InputError(f"{source}: {field.name} is missing or malformed; tokenize again")
-        if values["dtype"] not in _DTYPES:
+        if values["dtype"] not in DTYPES:
             raise InputError(f"{source}: dtype must be uint16 or uint32, got {values['dtype']!r}")
         if surplus := sorted(values.keys() - {field.name for field in fields(cls)}):
             raise InputError(f"{source}: unknown field {surplus[0]!r}; tokenize again")
@@ -267,14 +261,14 @@ def open_shards(
         one; the message names the file.
     """
     manifest = _read_manifest(folder)
-    if tokenizer is not None and _tokenizer_bytes(tokenizer) != _tokenizer_bytes(
+    if tokenizer is not None and tokenizer_bytes(tokenizer) != tokenizer_bytes(
         read_tokenizer(folder)
     ):
         raise InputError(
             f"{folder}: made with another tokenizer (of {manifest.vocab_size} ids) than the model's"
             f" (of {tokenizer.vocab_size}): take shards of its own tokenizer, or tokenize again"
         )
-    dtype = _DTYPES[manifest.dtype]
+    dtype = DTYPES[manifest.dtype]
     for shard in (*manifest.training, *manifest.validation):
         path = folder / shard.file
         size = path.stat().st_size if path.is_file() else None
@@ -298,7 +292,7 @@ def open_shards(
 
 
 def _read_shard(folder: Path, shard: Shard, manifest: Manifest) -> NDArray[np.integer]:
-    tokens = np.memmap(folder / shard.file, dtype=_DTYPES[manifest.dtype], mode="r")
+    tokens = np.memmap(folder / shard.file, dtype=DTYPES[manifest.dtype], mode="r")
     _check_tokens(tokens, manifest.vocab_size, str(folder / shard.file))
     return tokens
 
@@ -321,141 +315,5 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _tokenizer_bytes(tokenizer: TextTokenizer) -> bytes:
+def tokenizer_bytes(tokenizer: TextTokenizer) -> bytes:
     return (json.dumps(tokenizer.to_dict(), indent=1) + "\n").encode()
-
-
-class _Writer:
-    """Appends pieces to the shards of one side."""
-
-    def __init__(self, folder: Path, side: str, dtype: np.dtype[Any], most: int) -> None:
-        self._folder, self._side, self._dtype, self._most = folder, side, dtype, most
-        self._file: BinaryIO | None = None
-        self._tokens = self._bytes = 0
-        self.shards: list[Shard] = []
-
-    def add(self, ids: NDArray[np.integer], num_bytes: int) -> None:
-        if self._file is None:
-            self._name = f"{self._side}_{len(self.shards):05d}.bin"
-            self._file, self._digest = (self._folder / self._name).open("wb"), hashlib.sha256()
-        data = ids.astype(self._dtype).tobytes()
-        self._file.write(data)
-        self._digest.update(data)
-        self._tokens, self._bytes = self._tokens + len(ids), self._bytes + num_bytes
-        if self._tokens >= self._most:
-            self.close()
-
-    def close(self) -> None:
-        if self._file is None:
-            return
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._file = None
-        if not self._tokens:
-            (self._folder / self._name).unlink()
-        else:
-            self.shards.append(
-                Shard(self._name, self._tokens, self._bytes, self._digest.hexdigest())
-            )
-        self._tokens = self._bytes = 0
-
-
-def write_shards(
-    text: Text,
-    tokenizer: TextTokenizer,
-    folder: Path,
-    *,
-    force: bool = False,
-    shard_tokens: int = TRAINING_SHARD_TOKENS,
-    held_out_tokens: int = HELD_OUT_SHARD_TOKENS,
-) -> Manifest:
-    """Tokenize ``text`` into a folder, which appears only when it is whole.
-
-    The same text and tokenizer give the same bytes.
-
-    Raises
-    ------
-    InputError
-        If the folder exists and ``force`` is not given, it holds anything but shards, the text
-        cannot be used, or one side of the split is empty.
-    """
-    check_output(folder, force)
-    dtype = np.dtype(token_dtype(tokenizer.vocab_size))
-    with _whole_or_nothing(folder) as partial:
-        writers = [
-            _Writer(partial, "shard", dtype, shard_tokens),
-            _Writer(partial, "held_out", dtype, held_out_tokens),
-        ]
-        try:
-            count = 0
-            for piece, ids in tokenize(_watched(text), tokenizer, begin=not text.is_one):
-                count += not piece.continues
-                writers[piece.held_out].add(ids, len(piece.text.encode("utf-8")))
-        finally:
-            for writer in writers:
-                writer.close()
-        training, validation = (tuple(writer.shards) for writer in writers)
-        if not training or not validation:
-            side = "training" if not training else "validation"
-            raise InputError(
-                f"{text.name}: {count} documents leave none for {side}: give more of them, or plain"
-                " text"
-            )
-        description = _tokenizer_bytes(tokenizer)
-        manifest = Manifest(
-            tokenizer_sha256=hashlib.sha256(description).hexdigest(),
-            vocab_size=tokenizer.vocab_size,
-            dtype=dtype.name,
-            split="tail" if text.is_one else "hash",
-            documents=count,
-            sources=tuple(map(str, text.files)) or (text.name,),
-            training=training,
-            validation=validation,
-        )
-        write_atomically(partial / TOKENIZER_NAME, description)
-        write_atomically(partial / MANIFEST_NAME, manifest.to_bytes())
-    return manifest
-
-
-def check_output(folder: Path, force: bool) -> None:
-    """Raise InputError for a folder that may not be replaced, before anything is computed."""
-    if not folder.exists():
-        return
-    if not force:
-        raise InputError(f"{folder}: exists already; --force overwrites it")
-    if not is_shards(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(
-            f"{folder}: exists and holds no token shards; --force replaces nothing else"
-        )
-    own = (MANIFEST_NAME, TOKENIZER_NAME)
-    for path in sorted(folder.iterdir()):
-        if path.name not in own and not _SHARD_NAME.fullmatch(path.name):
-            raise InputError(
-                f"{folder}: holds {path.name} besides token shards; --force replaces nothing else"
-            )
-
-
-def _watched(text: Text) -> Iterator[Piece]:
-    with tqdm(total=text.num_bytes, unit="B", unit_scale=True, disable=None, leave=False) as bar:
-        for piece in text.pieces():
-            yield piece
-            bar.update(len(piece.text.encode("utf-8")))
-
-
-@contextmanager
-def _whole_or_nothing(folder: Path) -> Iterator[Path]:
-    """An empty folder beside ``folder`` that takes its place when the block ends.
-
-    What a killed run left there is removed first.
-    """
-    partial = folder.parent / f".{folder.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -25,8 +25,6 @@ from mmfree.text.tokenizers import tokenizer_from_dict
 from mmfree.training.recipe import CONFIG_NAME, TOKENIZER_NAME, TRAINING_NAME, RunConfig
 
 MODEL_NAME = "model.safetensors"
-METRICS_NAME = "metrics.csv"
-ACCURACY_NAME = "accuracy.csv"
 
 _NUMBERS = ("step", "steps", "seed", "processes", "sharded")
 """Fields of TrainingState that are in the file's metadata as decimal numbers."""

@@ -7,7 +7,6 @@ FSDP2: ``mmfree.training.sharding``), so the loss is that of the whole batch.
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable
@@ -26,7 +25,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmfree.errors import InputError, ToolMissing
-from mmfree.files.atomic import write_atomically
 from mmfree.tasks.catalog import followed_examples, training_batch
 from mmfree.text.batch import Batch
 from mmfree.text.corpus import Corpus
@@ -34,8 +32,6 @@ from mmfree.text.loading import load_corpus
 from mmfree.text.tokenizer import text_tokenizer
 from mmfree.text.windows import training_windows
 from mmfree.training.checkpoint import (
-    ACCURACY_NAME,
-    METRICS_NAME,
     CheckpointError,
     TrainingState,
     begin_checkpoint,
@@ -46,6 +42,7 @@ from mmfree.training.checkpoint import (
     load_weights,
     save_checkpoint,
 )
+from mmfree.training.metrics import ACCURACY_NAME, METRICS_NAME, read_rows, write_rows
 from mmfree.training.recipe import CONFIG_NAME, SCHEDULES, TRAINING_NAME, Recipe, RunConfig
 from mmfree.training.sharding import (
     gather,
@@ -422,9 +419,9 @@ class _Run:
             begin_checkpoint(self.folder, self.config)
             self.begun = True
         save_checkpoint(self.folder, state)
-        _write_rows(self.folder / METRICS_NAME, "step,loss,learning_rate", self.rows)
+        write_rows(self.folder / METRICS_NAME, "step,loss,learning_rate", self.rows)
         if self.followed is not None:
-            _write_rows(self.folder / ACCURACY_NAME, "step,training,held_out", self.accuracies)
+            write_rows(self.folder / ACCURACY_NAME, "step,training,held_out", self.accuracies)
 
 
 def _loss(
@@ -466,28 +463,3 @@ def _corpus(config: RunConfig, paths: list[Path]) -> Corpus | None:
 def _digest(corpus: Corpus | None) -> str:
     """Identity of the text that a run learns from."""
     return corpus.digest if corpus is not None else ""
-
-
-def read_rows(path: Path, step: float = math.inf) -> list[tuple[int, float, float]]:
-    """Rows of metrics.csv or accuracy.csv, of the steps before ``step``; none without the file.
-
-    Raises
-    ------
-    InputError
-        If the file is not a table of a step and two numbers.
-    """
-    if not path.exists():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))[1:]
-        return [(int(a), float(b), float(c)) for a, b, c in rows if int(a) < step]
-    except (ValueError, csv.Error) as error:
-        raise InputError(
-            f"{path}: must be a table of a step and two numbers: {error}; remove the file"
-        ) from None
-
-
-def _write_rows(path: Path, header: str, rows: list[tuple[int, float, float]]) -> None:
-    text = header + "\n" + "".join(f"{a},{b!r},{c!r}\n" for a, b, c in rows)
-    write_atomically(path, text.encode())

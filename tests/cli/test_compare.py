@@ -20,9 +20,10 @@ from mmfree.cli.main import main
 from mmfree.golden.pow2 import Golden
 from mmfree.text.loading import load_corpus
 from mmfree.text.windows import training_windows
-from mmfree.training.checkpoint import METRICS_NAME, build_model
+from mmfree.training.checkpoint import build_model
 from mmfree.training.comparison import WINDOWS, held_out_bits
 from mmfree.training.export import export_tape
+from mmfree.training.metrics import METRICS_NAME
 from mmfree.training.recipe import ARCHITECTURES
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
 

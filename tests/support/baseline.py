@@ -30,7 +30,8 @@ from mmfree.contract.shape import ModelConfig
 from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.published.export import export_published
 from mmfree.training.export import export_tape
-from sim.cosim.run import Sequence, cosim
+from sim.cosim.run import cosim
+from sim.cosim.run_folder import Sequence
 from tests.support.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
 from tests.support.sim.shapes import ADDITION, ODD
 

@@ -12,7 +12,8 @@ import pytest
 from mmfree.errors import InputError
 from mmfree.text.corpus import Text
 from mmfree.text.loading import load_corpus
-from mmfree.text.shards import open_shards, read_tokenizer, write_shards
+from mmfree.text.shard_writing import write_shards
+from mmfree.text.shards import open_shards, read_tokenizer
 from mmfree.text.sources import MANIFEST_NAME, is_shards
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
 from mmfree.text.windows import training_windows

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from mmfree.errors import InputError
-from mmfree.training.checkpoint import METRICS_NAME, MODEL_NAME, load_training_state
+from mmfree.training.checkpoint import MODEL_NAME, load_training_state
+from mmfree.training.metrics import METRICS_NAME
 from mmfree.training.presets import modular_model
 from mmfree.training.recipe import TRAINING_NAME, RunConfig
 from mmfree.training.train import FOLLOW_STEPS, train

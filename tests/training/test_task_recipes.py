@@ -16,10 +16,11 @@ from mmfree.inference.backends import GoldenBackend
 from mmfree.inference.scoring import evaluate_task
 from mmfree.tasks.modular import examined_pairs, held_out_pairs, split_pairs
 from mmfree.tasks.parity import parities
-from mmfree.training.checkpoint import ACCURACY_NAME
+from mmfree.training.metrics import ACCURACY_NAME
 from mmfree.training.presets import modular_addition, parity
 from mmfree.training.train import train
-from sim.cosim.run import Sequence, cosim
+from sim.cosim.run import cosim
+from sim.cosim.run_folder import Sequence
 from tests.support.models import tape_of
 
 

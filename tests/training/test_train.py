@@ -23,12 +23,12 @@ from mmfree.errors import InputError
 from mmfree.tasks.catalog import training_batch
 from mmfree.text.batch import Batch
 from mmfree.training.checkpoint import (
-    METRICS_NAME,
     MODEL_NAME,
     CheckpointError,
     load_checkpoint,
     load_training_state,
 )
+from mmfree.training.metrics import METRICS_NAME
 from mmfree.training.presets import addition
 from mmfree.training.recipe import CONFIG_NAME, Recipe, RunConfig
 from mmfree.training.train import train

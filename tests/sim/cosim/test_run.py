@@ -19,7 +19,8 @@ from mmfree.contract.shape import ModelConfig
 from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
 from mmfree.tape.pow2 import Tape
-from sim.cosim.run import CosimResult, Sequence, Traffic, cosim
+from sim.cosim.run import CosimResult, cosim
+from sim.cosim.run_folder import Sequence, Traffic
 from tests.support.models import SMALL_ADDITION, tape_of, trained
 from tests.support.sim.shapes import (
     ADDITION,

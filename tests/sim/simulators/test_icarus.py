@@ -18,7 +18,8 @@ from hdl.toolchain.yosys import run_yosys
 from mmfree.chip.design import LoadedShape
 from mmfree.chip.image import constant_words
 from mmfree.errors import ToolMissing
-from sim.cosim.run import Sequence, Traffic, cosim
+from sim.cosim.run import cosim
+from sim.cosim.run_folder import Sequence, Traffic
 from sim.simulators.icarus import find_icarus
 from sim.simulators.runner import build, run
 from tests.hdl.arithmetic import (

@@ -10,7 +10,7 @@ import numpy as np
 from mmfree.chip.design import Design, design_for
 from mmfree.contract.shape import ModelConfig
 from mmfree.tape.pow2 import Tape
-from sim.cosim.run import Sequence
+from sim.cosim.run_folder import Sequence
 from tests.support.random_tapes import random_tape
 
 
