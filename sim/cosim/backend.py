@@ -12,7 +12,8 @@ from mmfree.errors import CheckFailed
 from mmfree.golden.pow2 import Golden
 from mmfree.tape.pow2 import Tape
 from mmfree.text.tokenizers import tokenizer_from_dict
-from sim.cosim.run import CosimResult, Sequence, cosim
+from sim.cosim.run import CosimResult, cosim
+from sim.cosim.run_folder import Sequence
 
 
 class DivergenceError(CheckFailed):

@@ -19,8 +19,8 @@ from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
 from mmfree.tape.pow2 import Tape
 from sim.cosim.driver import CLOCK_NS
-from sim.cosim.run import Sequence, check_sequences, write_chip
-from sim.cosim.run_folder import Run, write_run
+from sim.cosim.run import check_sequences, write_chip
+from sim.cosim.run_folder import Run, Sequence, write_run
 from sim.power.saif import NetToggles, read_saif
 from sim.simulators.runner import ACTIVITY_NAME, build, run
 

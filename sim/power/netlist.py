@@ -19,8 +19,8 @@ from hdl.toolchain.yosys import run_yosys, synthesis_commands
 from mmfree.chip.design import Design
 from mmfree.chip.layout import layout
 from mmfree.tape.pow2 import Tape
-from sim.cosim.run import CELLS, Sequence, write_chip
-from sim.cosim.run_folder import Run
+from sim.cosim.run import CELLS, write_chip
+from sim.cosim.run_folder import Run, Sequence
 from sim.power.activity import Activity, BlockActivity, count_toggles
 from sim.power.coefficients import load_quantities
 

@@ -133,7 +133,7 @@ def test_a_tokenizer_that_disagrees_with_the_vocabulary_is_one_error(
         ),
         (
             ["train", "text", "--tokenizer", "bpe:300", "--data", shards, *out],
-            "holds tokens, so no vocabulary can be learned",
+            "holds tokens, from which no vocabulary can be learned",
         ),
         (
             ["train", "text", "--data", shards, folder / "text.txt", *out],

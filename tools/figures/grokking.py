@@ -21,7 +21,8 @@ import numpy as np
 
 from mmfree.inference.backends import GoldenBackend, load_tape_or_export
 from mmfree.tasks.modular import examined_pairs, split_pairs
-from mmfree.training.checkpoint import ACCURACY_NAME, MODEL_NAME
+from mmfree.training.checkpoint import MODEL_NAME
+from mmfree.training.metrics import ACCURACY_NAME
 from mmfree.training.presets import modular_addition
 from mmfree.training.train import train
 
