@@ -192,6 +192,12 @@ def test_only_one_room_knows_the_hugging_face_world(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_options_are_unpacked_in_the_command_line(module: str) -> None:
+    """Everything below takes keyword arguments."""
+    assert "argparse" not in imports(module) or room_of(module) == ("mmfree", "cli")
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_nothing_imports_tools_or_tests(module: str) -> None:
     assert not {name for name in imports(module) if name.partition(".")[0] in ("tools", "tests")}
 

@@ -60,7 +60,7 @@ def questions(count: int, seed: int) -> list[Question]:
 
 
 @pytest.mark.parametrize("tokenizer", [ByteTokenizer(), bpe(), pieces()], ids=lambda t: t.kind)
-def test_the_likeliest_answer_is_chosen(tokenizer: TextTokenizer) -> None:
+def test_the_most_likely_answer_is_chosen(tokenizer: TextTokenizer) -> None:
     """150 questions against likelihoods summed one by one, in batches of mixed lengths."""
     backend, asked = Successor(tokenizer, 3), questions(150, 5)
     plain = by_byte = 0

@@ -50,7 +50,7 @@ def forge(
     change: tuple[int, bytes] | None = None,
     rest: bytes | None = None,
 ) -> bytes:
-    """Another manifest, other bytes at an offset behind it, or another payload.
+    """Another manifest, other bytes at an offset after it, or another payload.
 
     Under a digest that holds.
     """
@@ -66,7 +66,7 @@ def forge(
 
 
 def offset_of(name: str) -> int:
-    """Where a field begins, behind the manifest."""
+    """Where a field begins, after the manifest."""
     offset = 0
     for field in tape_fields(
         AbsmaxConfig(vocab_size=6, hidden_size=5, intermediate_size=7, num_layers=2)
@@ -278,7 +278,7 @@ def test_codes_are_checked_when_they_are_decoded(data: bytes, tmp_path: Path) ->
 
 
 def with_tokenizer(data: bytes, entry: dict[str, Any], section: bytes) -> bytes:
-    """The tape, with another entry of the manifest and a section behind it."""
+    """The tape, with another entry of the manifest and a section after it."""
     size = struct.unpack_from("<I", data, 12)[0]
     return forge(
         data, manifest_of(data) | {"tokenizer": entry}, rest=section + data[16 + size : -32]
