@@ -48,7 +48,7 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[-1]
 
 
-@pytest.mark.parametrize("verb", ["cosim", "power"])
+@pytest.mark.parametrize("verb", ["cosim", pytest.param("power", marks=pytest.mark.slow)])
 def test_a_chip_that_hangs(
     verb: str, tape: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
