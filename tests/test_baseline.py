@@ -12,7 +12,13 @@ import pytest
 from tests.support.baseline import MEASURES, PATH
 
 
-@pytest.mark.parametrize("name", MEASURES)
+SLOW = ("cells",)
+"""Measures that synthesize a whole accelerator."""
+
+MEASURED = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MEASURES]
+
+
+@pytest.mark.parametrize("name", MEASURED)
 def test_nothing_changed(name: str) -> None:
     """``python -m tests.support.baseline`` writes the file again.
 
