@@ -11,7 +11,6 @@ import pytest
 
 from tests.support.baseline import MEASURES, PATH
 
-
 SLOW = ("cells",)
 """Measures that synthesize a whole accelerator."""
 

@@ -198,9 +198,7 @@ def test_a_tape_that_saturates_is_refused(
     head = tape.segments[-1]
     loud = replace(head, matrices=(replace(head.matrices[0], exponent=5, multiplier=256),))
     loud_tape = replace(tape, segments=(*tape.segments[:-1], loud))
-    monkeypatch.setattr(
-        mmfree.inference.backends, "load_tape_or_export", lambda path: loud_tape
-    )
+    monkeypatch.setattr(mmfree.inference.backends, "load_tape_or_export", lambda path: loud_tape)
     out = tmp_path / "loud.tape"
     assert "head, logits: " in error_of(capsys, "export", addition, "--out", out)
     assert not out.exists()
