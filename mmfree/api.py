@@ -15,7 +15,7 @@ Everything heavy is imported when a function needs it. Bad input raises
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["cosim", "evaluate", "export", "generate", "load", "train", "verilog"]
 
 AnyPath = str | os.PathLike[str]
+"""A path, in any form."""
 
 RANDOM_PROMPT_TOKENS = 16
 """Tokens that a co-simulation plays if it is given no prompt."""
@@ -59,7 +60,7 @@ def train(
     out: AnyPath,
     *,
     gate: str | None = None,
-    data: list[Path] | None = None,
+    data: Iterable[AnyPath] | None = None,
     tokenizer: str | None = None,
     seed: int = 0,
     minutes: float | None = None,
@@ -78,13 +79,14 @@ def train(
     from mmfree.training.train import train as run
 
     folder = Path(out)
+    files = None if data is None else [Path(path) for path in data]
     asked = run_config(
-        config, gate=gate, tokenizer=tokenizer, data=data, resumed=folder if resume else None
+        config, gate=gate, tokenizer=tokenizer, data=files, resumed=folder if resume else None
     )
     return run(
         asked,
         folder,
-        data=data,
+        data=files,
         seed=seed,
         minutes=minutes,
         resume=resume,
@@ -106,7 +108,7 @@ def export(
     checkpoint: AnyPath,
     out: AnyPath,
     *,
-    data: Path | None = None,
+    data: AnyPath | None = None,
     allow_saturation: bool = False,
     force: bool = False,
 ) -> Exported:
@@ -137,7 +139,7 @@ def export(
         export_published(folder, path)
         return Exported(open_tape(path), [])
     tape = load_tape_or_export(folder)
-    ranges = measure_ranges(tape, real_sequences(tokenizer_from_dict(tape.tokenizer), data))
+    ranges = measure_ranges(tape, real_sequences(tokenizer_from_dict(tape.tokenizer), _path(data)))
     if not allow_saturation:
         refuse_saturation(ranges)
     write_tape(tape, path)
@@ -147,7 +149,7 @@ def export(
 def evaluate(
     model: AnyPath | Backend,
     *,
-    data: Path | None = None,
+    data: AnyPath | None = None,
     words: bool = False,
     task: str | None = None,
     digits: int | None = None,
@@ -163,7 +165,7 @@ def evaluate(
     backend = _loaded(model)
     own = tasks_of(backend.tokenizer)
     if task is None and not own:
-        return score_text(backend, data, words=words)
+        return score_text(backend, _path(data), words=words)
     name = task if task is not None else own[0]
     return evaluate_task(backend, name, digits=digits, examples=examples, seed=seed)
 
@@ -233,7 +235,7 @@ def cosim(
     lanes: int = 64,
     bits: str = "2",
     profile: bool = False,
-    waveform: Path | None = None,
+    waveform: AnyPath | None = None,
     simulator: str = "verilator",
 ) -> CosimResult:
     """Play a tape on the simulated chip and on the golden model, and compare every bit.
@@ -248,7 +250,6 @@ def cosim(
     from mmfree.tape.reading import open_chip_tape
     from mmfree.text.tokenizers import tokenizer_from_dict
     from sim.cosim.run import cosim as play
-    from sim.cosim.run_folder import Sequence
 
     opened = open_chip_tape(Path(tape))
     tokenizer = tokenizer_from_dict(opened.tokenizer)
@@ -273,9 +274,13 @@ def cosim(
         [sequence],
         seed=seed,
         profile=profile,
-        waveform=waveform,
+        waveform=_path(waveform),
         simulator=simulator,
     )
+
+
+def _path(path: AnyPath | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def _loaded(model: AnyPath | Backend) -> Backend:
