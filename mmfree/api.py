@@ -249,6 +249,7 @@ def cosim(
     from mmfree.golden.sampling import temperature_code
     from mmfree.tape.reading import open_chip_tape
     from mmfree.text.tokenizers import tokenizer_from_dict
+    from sim.cosim.run import Sequence
     from sim.cosim.run import cosim as play
 
     opened = open_chip_tape(Path(tape))
