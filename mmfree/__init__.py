@@ -6,6 +6,7 @@ the functions of ``mmfree.api``, imported when one is asked for.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
@@ -14,11 +15,13 @@ _FUNCTIONS = frozenset({"cosim", "evaluate", "export", "generate", "load", "trai
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _FUNCTIONS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mmfree import api
+    if name in _FUNCTIONS:
+        from mmfree import api
 
-    return getattr(api, name)
+        return getattr(api, name)
+    if name == "errors":
+        return import_module("mmfree.errors")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -56,11 +56,11 @@ def load(model: AnyPath, backend: str | None = None, *, lanes: int = 64) -> Back
 
 
 def train(
-    config: str,
+    config: AnyPath,
     out: AnyPath,
     *,
     gate: str | None = None,
-    data: Iterable[AnyPath] | None = None,
+    data: AnyPath | Iterable[AnyPath] | None = None,
     tokenizer: str | None = None,
     seed: int = 0,
     minutes: float | None = None,
@@ -79,9 +79,9 @@ def train(
     from mmfree.training.train import train as run
 
     folder = Path(out)
-    files = None if data is None else [Path(path) for path in data]
+    files = None if data is None else _paths(data)
     asked = run_config(
-        config, gate=gate, tokenizer=tokenizer, data=files, resumed=folder if resume else None
+        str(config), gate=gate, tokenizer=tokenizer, data=files, resumed=folder if resume else None
     )
     return run(
         asked,
@@ -159,13 +159,18 @@ def evaluate(
     """Score a model on a text (``data``; None: what training held out of the built-in one), or on a
     checkable task, which a model for a task is asked by default.
     """
+    from mmfree.errors import InputError
     from mmfree.inference.scoring import evaluate_task, score_text
     from mmfree.tasks.catalog import tasks_of
 
     backend = _loaded(model)
     own = tasks_of(backend.tokenizer)
     if task is None and not own:
+        if (digits, examples) != (None, None):
+            raise InputError("digits and examples are for tasks: the model is for text")
         return score_text(backend, _path(data), words=words)
+    if data is not None or words:
+        raise InputError("data and words are for models of text: a task makes its own examples")
     name = task if task is not None else own[0]
     return evaluate_task(backend, name, digits=digits, examples=examples, seed=seed)
 
@@ -246,7 +251,7 @@ def cosim(
 
     from mmfree.chip.design import design_for
     from mmfree.errors import InputError
-    from mmfree.golden.sampling import temperature_code
+    from mmfree.golden.sampling import seed_registers, temperature_code
     from mmfree.tape.reading import open_chip_tape
     from mmfree.text.tokenizers import tokenizer_from_dict
     from sim.cosim.run import Sequence
@@ -261,6 +266,7 @@ def cosim(
             f"--tokens: a model for {tokenizer.kind} reads out its answer and generates nothing"
         )
     code = temperature_code(temperature)
+    seed_registers(seed)
     if (code or stop is not None) and not tokens:
         raise InputError("--temperature and --stop need --tokens: nothing is chosen without")
     if prompt is not None:
@@ -278,6 +284,10 @@ def cosim(
         waveform=_path(waveform),
         simulator=simulator,
     )
+
+
+def _paths(data: AnyPath | Iterable[AnyPath]) -> list[Path]:
+    return [Path(path) for path in ([data] if isinstance(data, str | os.PathLike) else data)]
 
 
 def _path(path: AnyPath | None) -> Path | None:

@@ -75,5 +75,6 @@ def run_yosys(commands: list[str], folder: Path) -> str:
         log = folder / "yosys.log"
         lines = (log.read_text() if log.exists() else process.stderr).splitlines()
         errors = [line for line in lines if "ERROR" in line] or lines[-1:]
-        raise YosysError(f"yosys failed: {errors[-1] if errors else process.returncode}")
+        reason = errors[-1] if errors else f"exit code {process.returncode}, and no message"
+        raise YosysError(f"yosys failed: {reason}")
     return process.stdout

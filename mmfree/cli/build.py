@@ -43,6 +43,8 @@ def run(options: argparse.Namespace) -> Outcome:
     from hdl.toolchain.build import BITSTREAM, Request, build
 
     board = find_board(options.board)
+    if not 0 <= options.seed < 1 << 31:
+        raise InputError(f"--seed must lie in 0..2^31-1 for placement, got {options.seed}")
     refuse_to_overwrite(options.out, options.force)
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"{options.out}: not a folder")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmfree.chip.design import Design, design_for
+from mmfree.chip.design import Design, array_shape, design_for
 from mmfree.cli.options import add_lanes
 from mmfree.cli.outcome import Outcome
 from mmfree.files.atomic import write_atomically
@@ -67,10 +67,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
-    from mmfree.report.run import RUN_NAME, write_report
+    from mmfree.report.record import RUN_NAME
+    from mmfree.report.run import write_report
     from sim.cosim.run import cosim
 
     folder = options.out or Path("runs") / options.preset
+    array_shape(
+        PRESETS[options.preset]().model, options.lanes
+    )  # refused before minutes of training
     started = time.monotonic()
     _train(options.preset, folder / "checkpoint", options.seed, options.force)
     with _stage("export: floats become one tape of integers"):

@@ -162,12 +162,12 @@ def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, 
         raise InputError(f"{options.model}: a model for {kind}: use --task")
     if options.choices is not None:
         return _answer(options, backend)
-    if options.task is None and not own and (options.digits or options.examples):
+    if options.task is None and not own and (options.digits, options.examples) != (None, None):
         raise InputError(
             f"{options.model}: a model for text: --digits and --examples belong to --task"
         )
     if options.task is not None or own:
-        name = options.task or own[0]
+        name = options.task if options.task is not None else own[0]
         result = evaluate_task(
             backend, name, digits=options.digits, examples=options.examples, seed=options.seed
         )
@@ -179,7 +179,7 @@ def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, 
 
 
 def _answer(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], str]:
-    if options.digits or options.words:
+    if options.digits is not None or options.words:
         raise InputError("--digits and --words do not belong to --choices")
     result = evaluate_choices(backend, read_questions(options.choices, options.examples))
     line = (

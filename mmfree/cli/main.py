@@ -6,7 +6,9 @@ Results go to stdout, progress to stderr. Exit code 0: every check passed. 1: a 
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 import sys
 import traceback
@@ -40,12 +42,19 @@ EXTRAS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a verb; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal of another encoding shows an escape where it has no such character.
+            stream.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
     try:
         outcome: Outcome = options.command(options)
+        _print(outcome, as_json=options.json)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
+        # What is left in the buffer would raise again when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOBODY_READS
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
@@ -60,11 +69,25 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(error), FAILED)
     except Exception:
         return _show_traceback()
-    if options.json and outcome.values:
-        print(json.dumps(outcome.values))
+    return 0 if outcome.ok else FAILED
+
+
+def _print(outcome: Outcome, *, as_json: bool) -> None:
+    """The result on stdout, all of it or an OSError."""
+    if as_json and outcome.values:
+        print(json.dumps(_finite(outcome.values), allow_nan=False))
     elif outcome.text:
         print(outcome.text)
-    return 0 if outcome.ok else FAILED
+    sys.stdout.flush()
+
+
+def _finite(value: object) -> object:
+    """``value`` with null for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _show_traceback() -> int:

@@ -17,6 +17,7 @@ from mmfree.cli.options import add_design
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, refuse_to_overwrite, write_atomically
+from mmfree.report.record import RUN_NAME, read_record
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import open_chip_tape
 from mmfree.text.tokenizer import reads_text
@@ -194,7 +195,9 @@ def _read_build(folder: Path) -> _Build:
             Design.from_dict(values["design"], str(path)),
             float(values["clock_hz"]),
         )
-    except (KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not the description of a build: {error}") from None
     if not (math.isfinite(found.clock_hz) and found.clock_hz > 0):
         raise InputError(f"{path}: clock_hz must be positive, got {found.clock_hz}")
@@ -214,10 +217,8 @@ def _model(options: argparse.Namespace, built: _Build | None) -> tuple[Tape, Des
         if built.tape_sha256 != tape.sha256:
             raise InputError(f"{options.build}: built with another tape than {path}")
         return tape, built.design
-    if (path / "demo.json").is_file():
-        return tape, Design.from_dict(
-            read_json(path / "demo.json")["design"], str(path / "demo.json")
-        )
+    if (path / RUN_NAME).is_file():
+        return tape, Design.from_dict(read_record(path / RUN_NAME)["design"], str(path / RUN_NAME))
     return tape, design_for(tape, options.lanes, options.bits)
 
 

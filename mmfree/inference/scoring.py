@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mmfree.errors import InputError
+from mmfree.golden.sampling import SEED_MAX
 from mmfree.inference.backends import Backend, run_in_parts
 from mmfree.tasks.catalog import TASKS
 from mmfree.text.batch import Batch
@@ -154,6 +155,8 @@ def evaluate_task(
     InputError
         If the task is unknown, examines models of another kind, or a number is out of range.
     """
+    if not 0 <= seed <= SEED_MAX:
+        raise InputError(f"--seed must lie in 0..2^64-1, got {seed}")
     if name not in TASKS:
         raise InputError(f"--task must be one of {', '.join(TASKS)}, got {name!r}")
     task = TASKS[name]

@@ -146,7 +146,10 @@ class Tape:
             raise TapeError(f"embedding_shift must lie in 0..8, got {self.embedding_shift!r}")
         if not isinstance(self.tokenizer, dict):
             raise TapeError(f"tokenizer: expected an object, got {type(self.tokenizer).__name__}")
-        if self.tokenizer.get("kind") in SUBWORD_KINDS:
+        kind = self.tokenizer.get("kind")
+        if not isinstance(kind, str):
+            raise TapeError(f"tokenizer: kind must be text, got {kind!r}")
+        if kind in SUBWORD_KINDS:
             _check_tokenizer_data(self.tokenizer.get("data"))
         shapes = list(segment_shapes(config))
         if len(shapes) != len(self.segments):

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -147,6 +148,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             " not evaluated or exported"
         )
     load_weights(folder / MODEL_NAME, tensors, model)
+    for name, tensor in tensors.items():
+        # Ternary weights would hide it: of NaN they are 0.
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"{folder / MODEL_NAME}: {name} holds values that are not finite: the training"
+                " diverged, or the file is damaged; train again with a lower learning rate"
+            )
     try:
         tokenizer = tokenizer_from_dict(read_json(folder / TOKENIZER_NAME))
     except InputError as error:

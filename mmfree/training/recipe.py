@@ -40,6 +40,9 @@ ARCHITECTURES = ("matmul-free", "transformer")
 cannot be exported.
 """
 
+MAX_RATE = 1e3
+"""Largest learning rate: weights have a standard deviation near 1 / sqrt(fan-in)."""
+
 MAX_STEPS, MAX_COUNT, MAX_TOKENS = 10**12, 1 << 24, 1 << 28
 """Most steps; largest batch size, length and number of parts; most tokens of a batch."""
 
@@ -144,6 +147,11 @@ class Recipe:
                 or not low <= value <= sys.float_info.max
             ):
                 raise InputError(f"recipe: {name} must be a positive number, got {value!r}")
+        if self.learning_rate > MAX_RATE:
+            # A step of this size overflows float32 within a few steps.
+            raise InputError(
+                f"recipe: learning_rate must be at most {MAX_RATE:g}, got {self.learning_rate!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,6 +102,8 @@ def build(
     SimulatorError
         If compilation fails; the message ends with the tool's own last line.
     """
+    if simulator not in SIMULATORS:
+        raise InputError(f"simulator must be one of {', '.join(SIMULATORS)}, got {simulator!r}")
     if trace == "saif" and simulator != "verilator":
         raise InputError(f"{simulator} records no SAIF: use verilator")
     program = find_verilator()[0] if simulator == "verilator" else find_icarus()

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +20,11 @@ import pytest
 
 import mmfree.cli.inspect
 import mmfree.inference.backends
+from mmfree.chip.design import design_for
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
 from mmfree.cli.main import main
+from mmfree.cli.outcome import Outcome
 from mmfree.cli.parser import build_parser
 from mmfree.errors import CheckFailed, InputError, ToolMissing
 from mmfree.tape.pow2 import Tape, write_tape
@@ -380,6 +385,14 @@ def test_bad_input_is_one_line(
     config = load_run_config("text").to_dict()
     config["model"]["hidden_size"] = -1
     (tmp_path / "bad.json").write_text(json.dumps(config))
+    for name in ("listed", "built"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "listed" / "demo.json").write_text("[1]")
+    shutil.copy(tape, tmp_path / "listed" / "model.tape")
+    build = {"device": {"device": "x"}, "tape_sha256": "", "clock_hz": "x"}
+    build["design"] = design_for(open_chip_tape(tape), 16).to_dict()
+    (tmp_path / "built" / "build.json").write_text(json.dumps(build))
+    (tmp_path / "deep.toml").write_text("a=" + "[" * 100_000)
     before = sorted(tmp_path.rglob("*"))
     out = ["--out", tmp_path / "out"]
     cases: list[tuple[list[object], str]] = [
@@ -507,6 +520,24 @@ def test_bad_input_is_one_line(
             "lanes must be a power of two",
         ),
         (["cosim", tape, "--tokens", -1], "--tokens must be 0 or more, got -1"),
+        (["cosim", tape, "--seed", -1], "--seed must lie in 0..2^64-1"),
+        (
+            ["evaluate", addition, "--digits", 2, "--examples", 2, "--seed", -1],
+            "--seed must lie in",
+        ),
+        (["evaluate", text, "--digits", 0], "--digits and --examples belong to --task"),
+        (["demo", "--lanes", 3, *out], "lanes must be a power of two"),
+        (
+            ["build", tape, "--board", "ulx3s-85f", *out, "--seed", -1],
+            "--seed must lie in 0..2^31-1",
+        ),
+        (["report", tmp_path / "listed"], "demo.json: not the record of a demo"),
+        (["power", tmp_path / "listed", "--lanes", 16], "demo.json: not the record of a demo"),
+        (
+            ["power", tape, "--build", tmp_path / "built"],
+            "build.json: not the description of a build",
+        ),
+        (["power", tape, "--technology", tmp_path / "deep.toml"], "deep.toml: "),
         (["cosim", tape, "--tokens", 3], "reads out its answer and generates nothing"),
         (["cosim", tape, "--prompt", ""], "two decimal numbers"),
     ]
@@ -605,6 +636,37 @@ def test_errors_end_by_class(
 
     monkeypatch.setattr(mmfree.cli.inspect, "run", fail)
     assert error_of(capsys, "inspect", "x", code=code) == f"mmfree: error: {error}"
+
+
+def test_a_full_disk_and_a_reader_that_left_are_no_bugs(tape: Path) -> None:
+    """What cannot be written is a system error (2), also on stdout; nobody reading is 141."""
+    command = [sys.executable, "-m", "mmfree.cli", "inspect", str(tape)]
+    with Path("/dev/full").open("w") as full:
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert found.returncode == 2
+    assert found.stderr.splitlines() == ["mmfree: error: [Errno 28] No space left on device"]
+    read, write = os.pipe()
+    os.close(read)
+    found = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (found.returncode, found.stderr) == (141, "")
+
+
+def test_numbers_that_json_does_not_have_are_null(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"a": math.inf, "b": [1.5, math.nan], "c": {"d": -math.inf}}
+    monkeypatch.setattr(mmfree.cli.inspect, "run", lambda options: Outcome(values, ""))
+    assert run_json(capsys, "inspect", "x") == {"a": None, "b": [1.5, None], "c": {"d": None}}
+
+
+def test_another_encoding_shows_escapes(tape: Path, text: Path) -> None:
+    command = [sys.executable, "-m", "mmfree.cli", "generate", str(text), "--prompt", "\u00e9"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    found = subprocess.run(
+        [*command, "--tokens", "4"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stderr) == (0, "")
 
 
 def test_unknown_verbs_and_options_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:

@@ -329,3 +329,9 @@ def test_matrix_sizes() -> None:
     matrix = Matrix(role="i", trits=np.zeros((2, 3), np.int8), multiplier=128, exponent=0)
     assert (matrix.rows, matrix.fan_in) == (2, 3)
     assert TAPE.num_ternary_weights == TAPE.config.num_ternary_weights
+
+
+@pytest.mark.parametrize("tokenizer", [{}, {"kind": 3}, {"kind": None}])
+def test_a_tokenizer_without_a_kind_is_refused(tokenizer: dict[str, Any]) -> None:
+    with pytest.raises(TapeError, match="tokenizer: kind must be text"):
+        decode_tape(forge(manifest_of() | {"tokenizer": tokenizer}))

@@ -206,3 +206,15 @@ def test_weights_go_before_the_config_of_another_model_comes(folder: Path) -> No
         CheckpointError, match=r"model\.safetensors: missing; the checkpoint is incomplete"
     ):
         load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float, folder: Path) -> None:
+    """Of NaN, ternary weights would be 0, and the model would run."""
+    path = folder / MODEL_NAME
+    tensors = load(path.read_bytes())
+    name = next(name for name in tensors if name.endswith("mixer.i.weight"))
+    tensors[name][0, 0] = value
+    path.write_bytes(save(tensors))
+    with pytest.raises(CheckpointError, match=f"{name} holds values that are not finite"):
+        load_checkpoint(folder)

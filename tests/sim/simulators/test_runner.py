@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import sim.simulators.runner
+from mmfree.errors import InputError
 from sim.simulators.icarus import WAVEFORM_NAME
 from sim.simulators.runner import SimulationFailed, build, run
 from sim.simulators.verilator import SimulatorError
@@ -120,3 +121,8 @@ def test_two_processes_may_build_the_same(
     model = build(source(tmp_path), "counter")
     assert model.folder == final
     assert (final / "counter").read_text() == "other"
+
+
+def test_an_unknown_simulator_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"simulator must be one of .*, got 'foo'"):
+        build([tmp_path / "a.v"], "a", simulator="foo")
