@@ -128,21 +128,17 @@ class GoldenBackend:
 
 
 def _tokenizer_of(tape: AnyTape) -> Tokenizer:
-    """The tokenizer on a tape; InputError names the tape's file, where it has one."""
-    place = f"{tape.path}: " if not isinstance(tape, Tape) else ""
+    """The tokenizer on a tape; InputError if it has none, or another model's."""
     if tape.tokenizer.get("kind") == "none":
         raise InputError(
-            f"{place}the tape has no tokenizer: put tokenizer.json or tokenizer.model into the"
+            "the tape has no tokenizer: put tokenizer.json or tokenizer.model into the"
             " checkpoint's folder and export it again"
         )
-    try:
-        tokenizer = tokenizer_from_dict(tape.tokenizer)
-    except InputError as error:
-        raise InputError(f"{place}{error}") from None
+    tokenizer = tokenizer_from_dict(tape.tokenizer)
     _begin_with(tokenizer, tape.start)
     if tokenizer.vocab_size > tape.config.vocab_size:
         raise InputError(
-            f"{place}its tokenizer has ids up to {tokenizer.vocab_size - 1}, its model"
+            f"its tokenizer has ids up to {tokenizer.vocab_size - 1}, its model"
             f" {tape.config.vocab_size} words"
         )
     return tokenizer
@@ -314,5 +310,4 @@ def load_backend(path: Path, name: str | None = None, lanes: int = 64) -> Backen
     try:
         return play_tape(tape, name, lanes)
     except InputError as error:
-        named = str(error).startswith(f"{path}: ")
-        raise InputError(str(error) if named else f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}") from None

@@ -34,6 +34,7 @@ from mmfree.tape.container import (
     TapeWriter,
     canonical_json,
     manifest_errors,
+    name_errors,
 )
 from mmfree.tape.tokenizer_section import section_bytes, tokenizer_of_section, tokenizer_section
 from mmfree.tape.trits import count_zeros, num_trit_bytes, unpack_trits
@@ -135,12 +136,8 @@ class AbsmaxMatrix:
 
     def trits(self) -> NDArray[np.int8]:
         """Decode: int8 [rows, fan_in] of -1, 0, +1. TapeError if the codes are not valid."""
-        try:
+        with name_errors(f"{self.tape.path}: {self.segment}, matrix {self.role}"):
             return unpack_trits(self._codes(), (self.rows, self.fan_in))
-        except TapeError as error:
-            raise TapeError(
-                f"{self.tape.path}: {self.segment}, matrix {self.role}: {error}"
-            ) from None
 
     def _codes(self) -> NDArray[np.uint8]:
         return self.tape.array(f"{self.segment}/{self.role}/trits")
@@ -203,15 +200,13 @@ class AbsmaxTape:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with name_errors(path):
             self._file = TapeFile(lambda: path.open("rb"), VERSION)
             self.num_bytes, self.sha256 = self._file.num_bytes, self._file.sha256
             with manifest_errors():
                 self._read_manifest(self._file.manifest)
             self._file.place(tape_fields(self.config, self.tokenizer_bytes))
             self._check_contents()
-        except TapeError as error:
-            raise TapeError(f"{path}: {error}") from error
 
     def _read_manifest(self, manifest: dict[str, Any]) -> None:
         if manifest["arithmetic"] != self.arithmetic:

@@ -80,6 +80,15 @@ def canonical_json(manifest: dict[str, Any]) -> bytes:
 
 
 @contextmanager
+def name_errors(place: object) -> Iterator[None]:
+    """Put a file, or a place in one, before the message of a TapeError."""
+    try:
+        yield
+    except TapeError as error:
+        raise TapeError(f"{place}: {error}") from error
+
+
+@contextmanager
 def manifest_errors() -> Iterator[None]:
     """Whatever a damaged or forged manifest makes fail becomes a TapeError."""
     try:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from mmfree.tape import absmax, pow2
 from mmfree.tape.absmax import AbsmaxTape
-from mmfree.tape.container import TapeError, read_prefix, version_error
+from mmfree.tape.container import TapeError, name_errors, read_prefix, version_error
 from mmfree.tape.pow2 import Tape, decode_tape
 
 AnyTape: TypeAlias = Tape | AbsmaxTape
@@ -24,20 +24,18 @@ def open_tape(path: Path) -> AnyTape:
         If there is no such file, or it is no tape that this mmfree reads; the message names it.
     """
     try:
-        with path.open("rb") as file:
+        with name_errors(path), path.open("rb") as file:
             version, _ = read_prefix(file)
-        if version == absmax.VERSION:
-            return AbsmaxTape(path)
-        if version == pow2.VERSION:
-            return decode_tape(path.read_bytes())
-        raise version_error(version, (pow2.VERSION, absmax.VERSION))
     except FileNotFoundError:
         raise TapeError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise TapeError(f"{path}: a folder, not a tape file") from None
-    except TapeError as error:
-        named = str(error).startswith(f"{path}: ")
-        raise TapeError(str(error) if named else f"{path}: {error}") from error
+    if version == absmax.VERSION:
+        return AbsmaxTape(path)
+    with name_errors(path):
+        if version != pow2.VERSION:
+            raise version_error(version, (pow2.VERSION, absmax.VERSION))
+        return decode_tape(path.read_bytes())
 
 
 def open_chip_tape(path: Path) -> Tape:

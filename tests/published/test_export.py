@@ -14,7 +14,7 @@ import torch
 
 from mmfree.errors import InputError
 from mmfree.files.compressed import LARGEST_BYTES
-from mmfree.inference.backends import GoldenBackend
+from mmfree.inference.backends import GoldenBackend, load_backend
 from mmfree.published.export import (
     export_published,
     matrix_constant,
@@ -332,7 +332,7 @@ def test_a_tape_whose_tokenizer_has_more_ids_than_its_model_is_refused(tmp_path:
             rf" {SHAPE.vocab_size} words"
         ),
     ):
-        GoldenBackend(AbsmaxTape(tmp_path / "a.tape"))
+        load_backend(tmp_path / "a.tape")
 
 
 def test_sequences_begin_as_the_checkpoint_says(tmp_path: Path) -> None:
