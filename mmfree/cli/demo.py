@@ -39,6 +39,9 @@ DIGITS, GOLDEN_SUMS = 100, 1000
 CHIP_SUMS = {"random": 2, "chains": 1}
 """Sums that the simulated chip adds."""
 
+SUMS_ARE = {"random": "random sums", "chains": "full-carry sums"}
+"""Kind of sum -> its name for people."""
+
 TEXT_PROMPT, TEXT_TOKENS = "The ", 96
 
 
@@ -152,8 +155,8 @@ class _Addition:
         return [
             Check(
                 name=(
-                    f"golden model, {'full-carry' if r.task == 'addition-chains' else 'random'}"
-                    " sums"
+                    "golden model, "
+                    + SUMS_ARE["chains" if r.task == "addition-chains" else "random"]
                 ),
                 passed=r.exact == r.examples,
                 detail=f"{r.exact:,} of {r.examples:,} of {r.digits} digits exact",
@@ -184,7 +187,7 @@ class _Addition:
         """The sums, as people write them."""
         lines = []
         for (kind, a, b), chosen in zip(self._sums, rows, strict=False):
-            lines += [f"{kind}:", f"   {a:0{DIGITS}}", f" + {b:0{DIGITS}}"]
+            lines += [f"{SUMS_ARE[kind]}:", f"   {a:0{DIGITS}}", f" + {b:0{DIGITS}}"]
             lines.append(f" ={self._tokenizer.decode(chosen):>{DIGITS + 1}}")
         return lines
 
