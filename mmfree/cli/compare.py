@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--baseline-rates", type=float, nargs="+", metavar="R", help="the Transformer's; None: four"
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs at the best rate")
-    add_out(parser, "folder for all runs; what is finished there is taken")
+    add_out(parser, "folder for all runs; finished runs there are reused")
 
 
 def run(options: argparse.Namespace) -> Outcome:

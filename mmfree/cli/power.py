@@ -218,7 +218,9 @@ def _model(options: argparse.Namespace, built: _Build | None) -> tuple[Tape, Des
             raise InputError(f"{options.build}: built with another tape than {path}")
         return tape, built.design
     if (path / RUN_NAME).is_file():
-        return tape, Design.from_dict(read_record(path / RUN_NAME)["design"], str(path / RUN_NAME))
+        return tape, Design.from_dict(
+            read_record(path / RUN_NAME, ["design"])["design"], str(path / RUN_NAME)
+        )
     return tape, design_for(tape, options.lanes, options.bits)
 
 

@@ -231,7 +231,7 @@ def _load_published(folder: Path, name: str) -> Backend:
             else "the accelerator does not have the arithmetic of published checkpoints yet"
         )
         raise InputError(
-            f"{folder}: a published checkpoint (model_type {MODEL_TYPE!r}) is played by float or"
+            f"{folder}: a published checkpoint (model_type {MODEL_TYPE!r}) is run by float or"
             f" golden, not by {name}: {reason}"
         )
     tokenizer = read_tokenizer(folder, config.vocab_size, config.bos_token_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """A demo's record.
+def read_record(path: Path, needed: Iterable[str] = tuple(_FIELDS)) -> dict[str, Any]:
+    """A demo's record, of which the fields ``needed`` are checked.
 
     Raises
     ------
@@ -32,12 +33,12 @@ def read_record(path: Path) -> dict[str, Any]:
     values = read_json(path)
     if not isinstance(values, dict):
         raise InputError(f"{path}: not the record of a demo: expected an object; run it again")
-    for name, kind in _FIELDS.items():
-        if not isinstance(values.get(name), kind):
+    for name in needed:
+        if not isinstance(values.get(name), _FIELDS[name]):
             raise InputError(
                 f"{path}: not the record of a demo: {name} is missing or malformed; run it again"
             )
-    for check in values["checks"]:
+    for check in values["checks"] if "checks" in needed else ():
         if not isinstance(check, dict) or {"name", "passed", "detail"} - set(check):
             raise InputError(
                 f"{path}: not the record of a demo: checks are malformed; run it again"

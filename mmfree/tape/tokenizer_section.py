@@ -306,9 +306,7 @@ def _join_json(columns: list[bytes]) -> bytes:
             or writing < 0
             or len(set(pieces)) < len(pieces)
         ):
-            raise InputError(
-                "its first column is not as it should be, or a piece stands there twice"
-            )
+            raise InputError("its first column is malformed, or a piece occurs twice")
         contents, model, options = head["contents"], head["contents"]["model"], _WRITINGS[writing]
         in_pairs = head["pairs"]
         pairs = (
@@ -318,7 +316,7 @@ def _join_json(columns: list[bytes]) -> bytes:
         model["vocab"] = dict(zip(pieces, ids, strict=True))
         model["merges"] = [list(pair) if in_pairs else " ".join(pair) for pair in pairs]
     except (KeyError, TypeError, IndexError):
-        raise InputError("its first column is not as it should be") from None
+        raise InputError("its first column is malformed") from None
     return json.dumps(contents, **options).encode()
 
 

@@ -81,7 +81,7 @@ def read_text(path: Path) -> bytes:
     if not data:
         raise InputError(f"{path}: the file is empty; text is needed")
     if (place := data.find(0)) >= 0:
-        raise InputError(f"{path}: byte 0 at offset {place}: no text holds it")
+        raise InputError(f"{path}: byte 0 at offset {place}: a text file must not hold one")
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -110,7 +110,7 @@ def load_part(name: str, technology: Path | None = None) -> Part:
     for path in paths:
         parts |= load_parts(path)
     if name not in parts:
-        raise InputError(f"there is no part {name!r}: {', '.join(parts)}")
+        raise InputError(f"part must be one of {', '.join(parts)}, got {name!r}")
     return parts[name]
 
 

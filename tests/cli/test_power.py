@@ -123,7 +123,7 @@ def test_another_part_has_its_own_clock_and_label(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--part", "ecp5-12"), "there is no part 'ecp5-12'"),
+        (("--part", "ecp5-12"), "got 'ecp5-12'"),
         (("--clock", "400"), "--clock: 400 MHz is above what was reached"),
         (("--clock", "0"), "the clock must be positive"),
         (("--clock", "nan"), "the clock must be positive"),

@@ -273,7 +273,7 @@ def test_folders_and_tapes_that_cannot_be_played(
         ("fakequant", "float has the released arithmetic"),
     ):
         message = error_of(capsys, "evaluate", checkpoint, "--backend", backend)
-        assert f"is played by float or golden, not by {backend}: {reason}" in message
+        assert f"is run by float or golden, not by {backend}: {reason}" in message
     with pytest.raises(
         InputError, match="a published checkpoint: `mmfree export` makes a tape of it"
     ):

@@ -323,7 +323,7 @@ def test_the_columns_are_those_of_the_text() -> None:
         (
             "tokenizers",
             columns(HEAD, b"a\0a\0", numbers(1, 2), b"", b""),
-            "a piece stands there twice",
+            "a piece occurs twice",
         ),
         ("tokenizers", columns(b"{", b"", b"", b"", b""), "Expecting"),
         ("tokenizers", columns(b"[" * 100_000, b"", b"", b"", b""), "recursion"),
@@ -331,7 +331,7 @@ def test_the_columns_are_those_of_the_text() -> None:
             (
                 "tokenizers",
                 columns(head, b"", b"", b"", b""),
-                "its first column is not as it should be",
+                "its first column is malformed",
             )
             for head in (
                 b"[]",
