@@ -9,6 +9,7 @@ from mmfree.chip.weight_codes import MULTIPLYING_CODES, find_code
 from mmfree.contract.pow2 import MAX_FAN_IN, NOISE_INDEX_BITS, SEGMENT_ROLES, TABLE_ENTRIES, Formats
 from mmfree.contract.shape import ModelConfig
 from mmfree.errors import InputError
+from mmfree.files.objects import checked_fields
 from mmfree.tape.pow2 import Tape, segment_shapes
 
 CHECK_BITS, PAGE_BITS, PAGE_WORDS = 32, 4096, 4
@@ -330,7 +331,7 @@ class Design:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Any, source: str = "design") -> Design:
+    def from_dict(cls, data: object, source: str = "design") -> Design:
         """The design that a JSON object describes (a LIMITS.json).
 
         Raises
@@ -338,14 +339,7 @@ class Design:
         InputError
             If a field is unknown, missing or out of range; the message names ``source`` and field.
         """
-        if not isinstance(data, dict):
-            raise InputError(f"{source}: expected a JSON object, got {type(data).__name__}")
-        known = {item.name for item in fields(cls)}
-        if unknown := sorted(set(data) - known):
-            raise InputError(f"{source}: unknown field {unknown[0]!r}; known: {sorted(known)}")
-        if missing := sorted(known - {"formats", "weight_code"} - set(data)):
-            raise InputError(f"{source}: missing field {missing[0]!r}")
-        values = dict(data)
+        values = checked_fields(data, cls, source)
         if "formats" in values:
             values["formats"] = _read_formats(values["formats"], source)
         try:
@@ -354,13 +348,10 @@ class Design:
             raise InputError(f"{source}: {error}") from None
 
 
-def _read_formats(data: Any, source: str) -> Formats:
-    known = {item.name for item in fields(Formats)}
-    if not isinstance(data, dict) or (unknown := sorted(set(data) - known)):
-        what = f"unknown field {unknown[0]!r}" if isinstance(data, dict) else "no JSON object"
-        raise InputError(f"{source}: formats: {what}; known: {sorted(known)}")
+def _read_formats(data: object, source: str) -> Formats:
+    values = checked_fields(data, Formats, f"{source}: formats")
     try:
-        return Formats(**data)
+        return Formats(**values)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from mmfree.contract.absmax import ROLES_BY_KIND
 from mmfree.contract.pow2 import GATES, MAX_FAN_IN
 from mmfree.errors import InputError
+from mmfree.files.objects import checked_fields
 
 
 def check_sizes(config: object, limits: dict[str, int]) -> None:
@@ -65,7 +65,7 @@ class ModelConfig:
             raise InputError(f"config: gate must be one of {', '.join(GATES)}, got {self.gate!r}")
 
     @classmethod
-    def from_dict(cls, data: Any, source: str = "config") -> ModelConfig:
+    def from_dict(cls, data: object, source: str = "config") -> ModelConfig:
         """The config that a JSON object describes.
 
         Raises
@@ -73,16 +73,9 @@ class ModelConfig:
         InputError
             If a field is unknown, missing or out of range; the message names ``source`` and field.
         """
-        if not isinstance(data, dict):
-            raise InputError(f"{source}: expected a JSON object, got {type(data).__name__}")
-        known = {f.name for f in fields(cls)}
-        required = known - {"gate"}
-        if unknown := sorted(set(data) - known):
-            raise InputError(f"{source}: unknown field {unknown[0]!r}; known: {sorted(known)}")
-        if missing := sorted(required - set(data)):
-            raise InputError(f"{source}: missing field {missing[0]!r}")
+        values = checked_fields(data, cls, source)
         try:
-            return cls(**data)
+            return cls(**values)
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
 

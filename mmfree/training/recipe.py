@@ -7,13 +7,14 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mmfree.contract.shape import ModelConfig
 from mmfree.errors import InputError
+from mmfree.files.objects import checked_fields
 from mmfree.text.task_tokenizers import AdditionTokenizer, ModularTokenizer, ParityTokenizer
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer, Tokenizer
 from mmfree.text.tokenizers import load_tokenizer, tokenizer_from_dict
@@ -251,14 +252,7 @@ class RunConfig:
         }:
             raise InputError(f'{source}: expected a JSON object with "model" and "recipe"')
         model = ModelConfig.from_dict(data["model"], source)
-        values = data["recipe"]
-        known = {item.name for item in fields(Recipe)}
-        if not isinstance(values, dict) or (unknown := sorted(set(values) - known)):
-            what = f"unknown field {unknown[0]!r}" if isinstance(values, dict) else "no JSON object"
-            raise InputError(f"{source}: recipe: {what}; known: {sorted(known)}")
-        required = {item.name for item in fields(Recipe) if item.default is MISSING}
-        if missing := sorted(required - set(values)):
-            raise InputError(f"{source}: recipe: missing field {missing[0]!r}")
+        values = checked_fields(data["recipe"], Recipe, f"{source}: recipe")
         if tokenizer is not None:
             subword = subword_description(tokenizer)
         else:

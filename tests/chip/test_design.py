@@ -147,7 +147,7 @@ def test_json_round_trip() -> None:
             {"formats": {"state": 10}},
             r"limits: formats: unknown field 'state'; known: \['forget_fb",
         ),
-        ({"formats": [11]}, "limits: formats: no JSON object; known: "),
+        ({"formats": [11]}, "limits: formats: expected a JSON object, got list"),
         (
             {"formats": {"state_fb": "11"}},
             r"limits: formats\.state_fb must be an integer in 0\.\.15",

@@ -66,7 +66,7 @@ def changed(part: str, **values: Any) -> Any:
             changed("model", vocab_size=40),
             "task addition needs vocab_size 31 and head_size 10, got 40 and 10",
         ),
-        ({**changed("model"), "recipe": 3}, "run.json: recipe: no JSON object"),
+        ({**changed("model"), "recipe": 3}, "run.json: recipe: expected a JSON object, got int"),
     ],
 )
 def test_bad_configs_name_file_and_field(data: Any, message: str) -> None:
