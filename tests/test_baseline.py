@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.baseline import MEASURES, PATH
 
-SLOW = ("cells",)
-"""Measures that synthesize a whole accelerator."""
+SLOW = ("cells", "verilog, 128 lanes")
+"""Measures that take long."""
 
 MEASURED = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MEASURES]
 

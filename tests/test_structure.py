@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -119,6 +120,24 @@ def ours(module: str, *, only_top_level: bool = False) -> list[str]:
     return sorted(name for name in names if name.partition(".")[0] in PACKAGES)
 
 
+def every_module(check: Callable[[str], None]) -> Callable[[], None]:
+    """A test of every module, which names all that fail."""
+
+    @wraps(check)
+    def test() -> None:
+        wrong = []
+        for module in MODULES:
+            try:
+                check(module)
+            except AssertionError as error:
+                wrong.append(str(error).partition("\n")[0] or module)
+        assert not wrong, "\n".join(wrong)
+
+    # pytest would take the parameters of the function that is wrapped for fixtures.
+    del test.__wrapped__  # type: ignore[attr-defined]
+    return test
+
+
 def test_every_folder_is_a_room_of_the_table() -> None:
     found = {room_of(module) for module in MODULES}
     known = {
@@ -127,7 +146,7 @@ def test_every_folder_is_a_room_of_the_table() -> None:
     assert {place for place in found if place[1]} == known
 
 
-@pytest.mark.parametrize("module", MODULES)
+@every_module
 def test_a_module_imports_what_its_room_may(module: str) -> None:
     package, room = room_of(module)
     for name in ours(module):
@@ -174,13 +193,13 @@ def loads_torch(module: str, seen: frozenset[str] = frozenset()) -> bool:
     return any(loads_torch(name, seen | {module}) for name in inner)
 
 
-@pytest.mark.parametrize("module", MODULES)
+@every_module
 def test_torch_stays_above_export(module: str) -> None:
     if loads_torch(module):
         assert room_of(module)[1] in TORCH or module == "mmfree.published.model"
 
 
-@pytest.mark.parametrize("module", MODULES)
+@every_module
 def test_only_one_room_knows_the_hugging_face_world(module: str) -> None:
     if room_of(module) == ("mmfree", "hf"):
         return
@@ -191,13 +210,13 @@ def test_only_one_room_knows_the_hugging_face_world(module: str) -> None:
     assert not any(name.startswith("mmfree.hf") for name in names), module
 
 
-@pytest.mark.parametrize("module", MODULES)
+@every_module
 def test_options_are_unpacked_in_the_command_line(module: str) -> None:
     """Everything below takes keyword arguments."""
     assert "argparse" not in imports(module) or room_of(module) == ("mmfree", "cli")
 
 
-@pytest.mark.parametrize("module", MODULES)
+@every_module
 def test_nothing_imports_tools_or_tests(module: str) -> None:
     assert not {name for name in imports(module) if name.partition(".")[0] in ("tools", "tests")}
 

@@ -48,7 +48,8 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[-1]
 
 
-@pytest.mark.parametrize("verb", ["cosim", pytest.param("power", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["cosim", "power"])
 def test_a_chip_that_hangs(
     verb: str, tape: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
