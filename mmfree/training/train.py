@@ -418,10 +418,12 @@ class _Run:
         if not self.begun:
             begin_checkpoint(self.folder, self.config)
             self.begun = True
-        save_checkpoint(self.folder, state)
+        # The tables first: a resumed run drops rows that its state does not reach, but could not
+        # make up for those that a kill between the two had lost.
         write_rows(self.folder / METRICS_NAME, "step,loss,learning_rate", self.rows)
         if self.followed is not None:
             write_rows(self.folder / ACCURACY_NAME, "step,training,held_out", self.accuracies)
+        save_checkpoint(self.folder, state)
 
 
 def _loss(

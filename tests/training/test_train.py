@@ -25,10 +25,11 @@ from mmfree.text.batch import Batch
 from mmfree.training.checkpoint import (
     MODEL_NAME,
     CheckpointError,
+    TrainingState,
     load_checkpoint,
     load_training_state,
 )
-from mmfree.training.metrics import METRICS_NAME
+from mmfree.training.metrics import METRICS_NAME, read_rows
 from mmfree.training.presets import addition
 from mmfree.training.recipe import CONFIG_NAME, Recipe, RunConfig
 from mmfree.training.train import train
@@ -267,3 +268,24 @@ def test_every_step_draws_its_own_batch(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_presets_are_small_enough_for_the_demo() -> None:
     assert addition().model.num_parameters == 84_672
+
+
+def test_a_kill_right_after_a_save_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state of a step is never on disk before the rows that lead to it."""
+    save = mmfree.training.train.save_checkpoint
+
+    def killed(folder: Path, state: TrainingState) -> None:
+        save(folder, state)
+        if state.step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(mmfree.training.train, "save_checkpoint", killed)
+    monkeypatch.setattr(mmfree.training.train, "SAVE_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY, tmp_path, seed=1)
+    monkeypatch.undo()
+    train(TINY, tmp_path, seed=1, resume=True)
+    steps = [row[0] for row in read_rows(tmp_path / METRICS_NAME)]
+    assert steps == list(range(TINY.recipe.steps))
