@@ -256,3 +256,10 @@ def test_a_room_is_small_enough_to_be_found_in() -> None:
         if folder.name != "cli":
             count = len(list(folder.glob("*.py")))
             assert count <= MOST_FILES, f"{folder.relative_to(ROOT)} holds {count} files"
+
+
+def test_no_line_is_longer_than_100_columns() -> None:
+    """ruff lets lines without a blank pass."""
+    for path in files(*PACKAGES, "tools", "tests"):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            assert len(line) <= 100, f"{path.relative_to(ROOT)}, line {number}"

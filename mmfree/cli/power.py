@@ -364,7 +364,8 @@ def _validate() -> Outcome:
         verdict = "inside" if p.inside else "OUTSIDE"
         role = "held out" if p.held_out else "seen"
         lines.append(
-            f"{p.name:<40}{p.watts.low:>8.3g}{p.watts.best:>8.3g}{p.watts.high:>8.3g}{p.published:>11.4g}"
+            f"{p.name:<40}{p.watts.low:>8.3g}{p.watts.best:>8.3g}{p.watts.high:>8.3g}"
+            f"{p.published:>11.4g}"
             f"  {verdict}, {role}, {p.kind}: {p.what}"
         )
     lines += ["", f"held out: {inside} of {len(held)} inside (estimated against published)"]

@@ -120,7 +120,8 @@ def test_a_start_token_that_transformers_cannot_use_is_named() -> None:
 def test_a_conversion_that_would_differ_is_refused() -> None:
     trained = Trained(["<|endoftext|>"], 0)
     # As if mmfree wrote everything in small letters, and transformers did not.
-    trained.encode = lambda text: Trained.encode(trained, text.lower())  # type: ignore[method-assign]
+    lower = lambda text: Trained.encode(trained, text.lower())  # noqa: E731
+    trained.encode = lower  # type: ignore[method-assign]
     with pytest.raises(InputError, match="transformers would encode 'The 12 quick"):
         hugging_face_tokenizer(trained)
 
