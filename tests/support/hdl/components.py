@@ -1,0 +1,123 @@
+"""One instance of every component in hdl/, small, to look at and to convert."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+import hdl
+from hdl.accelerator import Accelerator
+from hdl.arithmetic.argmax import Argmax
+from hdl.arithmetic.noise import Noise
+from hdl.arithmetic.product import Product
+from hdl.arithmetic.requantize import Requantize
+from hdl.arithmetic.square import Square
+from hdl.array.decoder import Decoder
+from hdl.array.row_blocks import RowBlocks
+from hdl.array.ternary_array import TernaryArray
+from hdl.boards.clock import ECP5Clock, pll_for
+from hdl.boards.system import System
+from hdl.boards.ulx3s import Top
+from hdl.control.counters import Counters
+from hdl.control.faults import Faults
+from hdl.control.requests import Requests
+from hdl.control.sequencer import Sequencer
+from hdl.link.register_map import register_map
+from hdl.link.register_port import RegisterPort
+from hdl.link.serial import Receiver, Transmitter
+from hdl.memory.block_memory import BlockMemory
+from hdl.memory.embedding import Embedding
+from hdl.memory.load_port import LoadPort
+from hdl.memory.loaded_memory import LoadedMemory
+from hdl.memory.sources.block import BlockSource
+from hdl.memory.state_banks import StateBanks
+from hdl.memory.vectors import GroupMemory, VectorMemory
+from hdl.memory.weight_check import WeightCheck
+from hdl.pow2.activations import Activations
+from hdl.pow2.forget_gate import ForgetGate
+from hdl.pow2.gated_product import GatedProduct
+from hdl.pow2.post import Post
+from hdl.pow2.quantizer import Quantizer
+from hdl.pow2.rms_norm import RMSNorm
+from hdl.pow2.update_state import UpdateState
+from hdl.pow2.vector_size import VectorSize
+from mmfree.contract.pow2 import SATURATION_SITES
+from tests.support.sim.shapes import ODD
+
+DESIGN = ODD.design()
+WIDTH, COLUMNS = DESIGN.post_width, DESIGN.columns
+PLL = pll_for(25e6, 50e6)
+
+
+def _post_writes() -> tuple[Any, Any]:
+    post = Post(DESIGN)
+    return post.write_x.signature, post.write_u.signature
+
+
+COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
+    Accelerator: lambda: Accelerator(DESIGN),
+    Activations: lambda: Activations(DESIGN),
+    Argmax: lambda: Argmax(WIDTH, 4),
+    BlockMemory: lambda: BlockMemory("words", part_bits=9, parts=2, depth=16),
+    BlockSource: lambda: BlockSource(DESIGN),
+    Counters: lambda: Counters(dict.fromkeys(SATURATION_SITES, WIDTH), 100),
+    Decoder: lambda: Decoder(DESIGN),
+    ECP5Clock: lambda: ECP5Clock(PLL),
+    Embedding: lambda: Embedding(DESIGN),
+    Faults: lambda: Faults(DESIGN),
+    ForgetGate: lambda: ForgetGate(WIDTH),
+    GatedProduct: lambda: GatedProduct(WIDTH),
+    GroupMemory: lambda: GroupMemory(COLUMNS, WIDTH, 4),
+    LoadPort: lambda: LoadPort(DESIGN),
+    LoadedMemory: lambda: LoadedMemory("words", DESIGN.loaded_shape("tables")),
+    Noise: lambda: Noise(WIDTH),
+    Post: lambda: Post(DESIGN),
+    Product: lambda: Product(9, 8),
+    Quantizer: lambda: Quantizer(COLUMNS),
+    RMSNorm: lambda: RMSNorm(DESIGN),
+    Receiver: lambda: Receiver(4),
+    RegisterPort: lambda: RegisterPort(
+        Accelerator(DESIGN).signature, register_map(Accelerator(DESIGN).signature)
+    ),
+    Requantize: lambda: Requantize(DESIGN.accumulator_bits, WIDTH),
+    Requests: lambda: Requests(DESIGN),
+    RowBlocks: lambda: RowBlocks(DESIGN),
+    Sequencer: lambda: Sequencer(DESIGN),
+    Square: Square,
+    StateBanks: lambda: StateBanks(DESIGN),
+    System: lambda: System(DESIGN, None, 4),
+    TernaryArray: lambda: TernaryArray(DESIGN),
+    Top: lambda: Top(System(DESIGN, None, 4), PLL),
+    Transmitter: lambda: Transmitter(4),
+    UpdateState: lambda: UpdateState(WIDTH),
+    VectorMemory: lambda: VectorMemory(COLUMNS, WIDTH, 4),
+    VectorSize: lambda: VectorSize(*_post_writes()),
+    WeightCheck: lambda: WeightCheck(DESIGN),
+}
+"""Component -> how to make a small one."""
+
+
+def component_classes() -> set[type[wiring.Component]]:
+    """Every component that a module of hdl/ defines."""
+    for module in pkgutil.walk_packages(hdl.__path__, "hdl."):
+        importlib.import_module(module.name)
+    found, left = set(), [wiring.Component]
+    while left:
+        for kind in left.pop().__subclasses__():
+            left.append(kind)
+            if kind.__module__.startswith("hdl."):
+                found.add(kind)
+    return found
+
+
+def port_names(component: wiring.Component) -> dict[str, str]:
+    """Name of each port -> "in" or "out", in the order of the signature."""
+    return {
+        name: "in" if member.flow == In else "out"
+        for name, member in component.signature.members.items()
+    }
