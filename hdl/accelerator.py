@@ -33,8 +33,9 @@ from hdl.pow2.forget_gate import TABLE_LATENCY
 from hdl.pow2.post import BIAS_LATENCY, EARLY, POST_SITES, STATE_LATENCY, X_LATENCY, Post
 from hdl.pow2.rms_norm import RMSNorm
 from hdl.pow2.vector_size import VectorSize
-from mmfree.chip.design import LOAD_BITS, Design
+from mmfree.chip.design import Design
 from mmfree.chip.image import Image
+from mmfree.chip.memory_map import LOAD_BITS, loaded_shape
 
 ORDER_CYCLES = ACTIVATIONS_LATENCY - SOURCE_LATENCY - Decoder.LATENCY
 """Cycles by which weights are ordered later than activations, to reach the array together."""
@@ -107,12 +108,12 @@ class Accelerator(wiring.Component):
             "faults": Faults(design),
             "tables": LoadedMemory(
                 "tables",
-                design.loaded_shape("tables"),
+                loaded_shape(design, "tables"),
                 reads=2 * width,
                 contents=contents.get("tables", ()),
             ),
             "biases": LoadedMemory(
-                "biases", design.loaded_shape("biases"), contents=contents.get("biases", ())
+                "biases", loaded_shape(design, "biases"), contents=contents.get("biases", ())
             ),
             "array": array(design),
             "row_blocks": RowBlocks(design),

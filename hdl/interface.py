@@ -27,7 +27,8 @@ from __future__ import annotations
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
-from mmfree.chip.design import KIND_CODES, Design
+from mmfree.chip.design import Design
+from mmfree.chip.header import KIND_CODES, header_fields
 from mmfree.contract.pow2 import TEMPERATURE_MAX
 
 GATES, GLU, HEAD, OUTPUT = (KIND_CODES[kind] for kind in ("gates", "glu", "head", "output"))
@@ -94,11 +95,11 @@ The header is loaded and looked at in them, while the last values are written.
 
 
 def header_layout(design: Design) -> data.StructLayout:
-    """An entry of the segment table: ``Design.header_fields``, of which the bases are signed."""
+    """An entry of the segment table: ``header_fields``, of which the bases are signed."""
     return data.StructLayout(
         {
             name: signed(bits) if name.startswith("base") else unsigned(bits)
-            for name, bits in design.header_fields
+            for name, bits in header_fields(design)
         }
     )
 

@@ -208,7 +208,8 @@ def verilog(
     ``progress`` is told what takes time.
     """
     from hdl.toolchain.emit import VERILOG_NAME, write_verilog
-    from mmfree.chip.design import Design, design_for
+    from mmfree.chip.design import Design
+    from mmfree.chip.sizing import design_for
     from mmfree.errors import InputError
     from mmfree.files.atomic import read_json, refuse_to_overwrite
     from mmfree.tape.reading import open_chip_tape
@@ -249,7 +250,7 @@ def cosim(
     """
     import numpy as np
 
-    from mmfree.chip.design import design_for
+    from mmfree.chip.sizing import design_for
     from mmfree.errors import InputError
     from mmfree.golden.sampling import seed_registers, temperature_code
     from mmfree.tape.reading import open_chip_tape

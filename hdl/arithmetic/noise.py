@@ -11,7 +11,7 @@ from hdl.fabric.pipeline import delay
 from hdl.interface import REGISTERS, TEMPERATURE_BITS
 from hdl.memory.loaded_memory import LATENCY as TABLE_LATENCY
 from hdl.memory.loaded_memory import LoadedMemory, load_write
-from mmfree.chip.design import LoadedShape
+from mmfree.chip.memory_map import LoadedShape
 from mmfree.contract.pow2 import NOISE_INDEX_BITS, gumbel_table
 
 _WORD_BITS = 2 * NOISE_INDEX_BITS

@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from mmfree.chip.design import Design
+from mmfree.chip.memory_map import group_bits
 from mmfree.chip.weight_codes import find_code
 
 
@@ -26,7 +27,7 @@ class Decoder(wiring.Component):
         self._groups, self._lane_bits = design.num_groups, design.lane_bits
         super().__init__(
             {
-                "words": In(data.ArrayLayout(unsigned(design.group_bits), self._groups)),
+                "words": In(data.ArrayLayout(unsigned(group_bits(design)), self._groups)),
                 "o": Out(data.ArrayLayout(unsigned(self._lane_bits * self._lanes), self._groups)),
             }
         )

@@ -12,7 +12,8 @@ from hdl.arithmetic.requantize import SHIFT_BITS
 from hdl.fabric.pipeline import copies, delay
 from hdl.fabric.technology import Technology, technology_of
 from hdl.interface import GATES, GLU, HEAD, OUTPUT, RESULT_BLOCKS, ROLE, header_layout, tag_layout
-from mmfree.chip.design import MATRICES_PER_SEGMENT, Design
+from mmfree.chip.design import Design
+from mmfree.chip.header import MATRICES_PER_SEGMENT
 
 LATENCY = 4
 """Cycles from a block's arrival to its first P values, if nothing waits."""

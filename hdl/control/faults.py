@@ -7,7 +7,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
-from mmfree.chip.design import LOADED_MEMORIES, Design
+from mmfree.chip.design import Design
+from mmfree.chip.memory_map import LOADED_MEMORIES
 
 
 def fault_layout(design: Design) -> data.StructLayout:

@@ -11,7 +11,9 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.interface import BEAT, RESULT_BLOCKS, WAITS, header_layout, token_layout
 from hdl.memory.loaded_memory import LoadedMemory, load_write
-from mmfree.chip.design import KIND_CODES, MATRICES_PER_SEGMENT, Design
+from mmfree.chip.design import Design
+from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT
+from mmfree.chip.memory_map import loaded_shape
 from mmfree.contract.pow2 import SEGMENT_ROLES
 
 
@@ -56,7 +58,7 @@ class Sequencer(wiring.Component):
 
     def __init__(self, design: Design, headers: Sequence[int] = ()) -> None:
         self._design = design
-        self.headers = LoadedMemory("headers", design.loaded_shape("headers"), contents=headers)
+        self.headers = LoadedMemory("headers", loaded_shape(design, "headers"), contents=headers)
         self.memories = self.headers.memories
         super().__init__(
             {
@@ -87,7 +89,7 @@ class Sequencer(wiring.Component):
                 "pass_done": Out(1),
                 "repeat": Out(1),
                 "playing": Out(1),
-                "load_header": In(load_write(design.loaded_shape("headers"))),
+                "load_header": In(load_write(loaded_shape(design, "headers"))),
                 "admitted": Out(1),
                 "waits": Out(WAITS),
             }

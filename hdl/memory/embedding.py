@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.fabric.pipeline import delay
 from hdl.memory.loaded_memory import LoadedMemory, load_write
 from mmfree.chip.design import Design
+from mmfree.chip.memory_map import loaded_shape
 
 _WORD_LATENCY = 5
 LATENCY = 2 + _WORD_LATENCY + 2
@@ -30,7 +31,7 @@ class Embedding(wiring.Component):
 
     def __init__(self, design: Design, contents: Sequence[int] = ()) -> None:
         self._design = design
-        shape = design.loaded_shape("embedding")
+        shape = loaded_shape(design, "embedding")
         self.words = LoadedMemory("embedding", shape, fabric_registers=True, contents=contents)
         self.memories = self.words.memories
         self.latency = LATENCY

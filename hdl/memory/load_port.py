@@ -9,7 +9,8 @@ from amaranth.lib.wiring import In, Out
 from hdl.fabric.pipeline import copies, delay
 from hdl.fabric.technology import technology_of
 from hdl.memory.loaded_memory import load_write
-from mmfree.chip.design import LOAD_BITS, LOADED_MEMORIES, Design
+from mmfree.chip.design import Design
+from mmfree.chip.memory_map import LOAD_BITS, LOADED_MEMORIES, loaded_shape
 
 SETTLE_CYCLES = 12
 """Cycles after which a word that was written is read; also by the last group, with its parity."""
@@ -27,7 +28,7 @@ class LoadPort(wiring.Component):
     """
 
     def __init__(self, design: Design) -> None:
-        self._shapes = {name: design.loaded_shape(name) for name in LOADED_MEMORIES}
+        self._shapes = {name: loaded_shape(design, name) for name in LOADED_MEMORIES}
         words = max(shape.depth for shape in self._shapes.values())
         parts = max(shape.parts for shape in self._shapes.values())
         super().__init__(

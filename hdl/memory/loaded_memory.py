@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
 from hdl.memory.block_memory import BlockMemory
-from mmfree.chip.design import LOAD_BITS, LoadedShape
+from mmfree.chip.memory_map import LOAD_BITS, LoadedShape
 
 LATENCY = 2
 """Cycles from an address to its word, without fabric registers."""

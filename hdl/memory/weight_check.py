@@ -8,7 +8,8 @@ from amaranth.lib.crc import Algorithm
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
-from mmfree.chip.design import CHECK_BITS, PAGE_WORDS, Design
+from mmfree.chip.design import Design
+from mmfree.chip.memory_map import CHECK_BITS, PAGE_WORDS, group_bits, page_words
 
 _CRC32 = Algorithm(
     crc_width=32,
@@ -45,7 +46,7 @@ class WeightCheck(wiring.Component):
         self.latency = check_latency(design.num_groups)
         super().__init__(
             {
-                "words": In(data.ArrayLayout(unsigned(design.group_bits), design.num_groups)),
+                "words": In(data.ArrayLayout(unsigned(group_bits(design)), design.num_groups)),
                 "valid": In(1),
                 "last": In(1),
                 "check": In(1),
@@ -57,7 +58,7 @@ class WeightCheck(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        groups, page_words = self._design.num_groups, self._design.page_words
+        groups, size = self._design.num_groups, page_words(self._design)
         m.submodules.crc = crc = _CRC32(data_width=8).create()
         # Cycles 0 and 1: a group's share becomes 32 bits; each group adds the fold of those before,
         # which is a cycle old.
@@ -72,8 +73,8 @@ class WeightCheck(wiring.Component):
             delay(m, flag, 1 + groups, reset=True) for flag in (self.valid, self.last, self.check)
         )
         # Words become pages.
-        page, words = Signal(CHECK_BITS), Signal(range(page_words))
-        ends = last | (words == page_words - 1)
+        page, words = Signal(CHECK_BITS), Signal(range(size))
+        ends = last | (words == size - 1)
         whole, arrived = Signal(CHECK_BITS, reset_less=True), Signal()
         m.d.sync += [whole.eq(page ^ fold), arrived.eq(valid & ends)]
         with m.If(valid):

@@ -12,7 +12,9 @@ from hdl.arithmetic.square import Square
 from hdl.fabric.pipeline import delay
 from hdl.memory.loaded_memory import LoadedMemory, load_write
 from hdl.memory.vectors import word_memory
-from mmfree.chip.design import MATRICES_PER_SEGMENT, Design, LoadedShape
+from mmfree.chip.design import Design
+from mmfree.chip.header import MATRICES_PER_SEGMENT
+from mmfree.chip.memory_map import LoadedShape
 from mmfree.contract.pow2 import NORM_EXPONENT_MAX, NORM_EXPONENT_MIN, reciprocal_root_table
 
 SUM_BITS = 30

@@ -27,8 +27,10 @@ from hdl.toolchain.place_and_route import (
     synthesize,
     tool_version,
 )
-from mmfree.chip.design import LOADED_MEMORIES, Design, padding_share
+from mmfree.chip.design import Design
 from mmfree.chip.layout import layout
+from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
+from mmfree.chip.sizing import padding_share
 from mmfree.errors import CheckFailed, InputError
 from mmfree.tape.pow2 import Tape
 
@@ -198,7 +200,7 @@ def refuse_more_memory(design: Design, available: int) -> None:
     """
     bits = 0
     for name in LOADED_MEMORIES:
-        shape = design.loaded_shape(name)
+        shape = loaded_shape(design, name)
         bits += shape.depth * shape.parts * shape.part_bits
     if bits > available * _BLOCK_RAM_BITS:
         raise ResourceError(BLOCK_RAM, -(-bits // _BLOCK_RAM_BITS), available)

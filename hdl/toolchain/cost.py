@@ -27,7 +27,8 @@ from hdl.memory.weight_check import check_latency
 from hdl.pow2.activations import LATENCY as ACTIVATIONS_LATENCY
 from hdl.pow2.post import EARLY, Stages
 from hdl.pow2.rms_norm import norm_latency, take_up_parts
-from mmfree.chip.design import LOADED_MEMORIES, Design
+from mmfree.chip.design import Design
+from mmfree.chip.memory_map import LOADED_MEMORIES, group_shape, loaded_shape
 from mmfree.contract.pow2 import SEGMENT_ROLES
 from mmfree.contract.shape import ModelConfig
 from mmfree.tape.pow2 import segment_shapes
@@ -290,14 +291,14 @@ def _memories(design: Design) -> list[tuple[int, int, int, int, int]]:
         (
             design.num_groups,
             design.weight_words,
-            design.group_shape.part_bits,
-            design.group_shape.parts,
+            group_shape(design).part_bits,
+            group_shape(design).parts,
             1,
         )
     ]
     reads = {"tables": 2 * width, "gumbel": width}
     for name in LOADED_MEMORIES[1:]:
-        shape = design.loaded_shape(name)
+        shape = loaded_shape(design, name)
         found.append((1, shape.depth, shape.part_bits, shape.parts, reads.get(name, 1)))
     logit_words = max(2, design.max_blocks * design.groups_per_block)
     x_words = max(2, design.embedding_tiles) * design.columns // width

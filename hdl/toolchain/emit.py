@@ -20,9 +20,11 @@ from hdl.fabric.technology import Technology
 from hdl.toolchain.audit import forbidden_cells
 from hdl.toolchain.products import ProductUnit, product_units
 from hdl.toolchain.yosys import run_yosys
-from mmfree.chip.design import Design, padding_share
+from mmfree.chip.design import Design
 from mmfree.chip.image import Image, constant_words
 from mmfree.chip.layout import layout
+from mmfree.chip.memory_map import chip_memories, loaded_shape
+from mmfree.chip.sizing import padding_share
 from mmfree.files.atomic import write_atomically
 from mmfree.tape.pow2 import Tape
 
@@ -159,7 +161,9 @@ def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dic
     rtlil_text = convert_rtlil(accelerator)
     description = describe(design, rtlil_text, product_units(accelerator, tape))
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / VERILOG_NAME, convert_verilog(rtlil_text, design.memories).encode())
+    write_atomically(
+        folder / VERILOG_NAME, convert_verilog(rtlil_text, chip_memories(design)).encode()
+    )
     write_memory_files(image, design, folder)
     if tape is not None:
         description["tape_sha256"] = tape.sha256
@@ -172,7 +176,7 @@ def write_memory_files(image: Image | None, design: Design, folder: Path) -> Non
     """Write NAME.hex of every initialised memory; without an image, of the constant tables."""
     if image is None:
         words = constant_words()
-        shapes = {name: design.loaded_shape(name) for name in words}
+        shapes = {name: loaded_shape(design, name) for name in words}
         constants = {name: [shapes[name].with_parity(w) for w in words[name]] for name in words}
         image = Image(design=design, words=constants)
     for name, text in image.memory_files().items():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mmfree.chip.design import LOADED_MEMORIES, Design
+from mmfree.chip.design import Design
+from mmfree.chip.memory_map import LOADED_MEMORIES, group_bits, loaded_shape, weight_memories
 from mmfree.contract.pow2 import gumbel_table, reciprocal_root_table
 
 
@@ -35,8 +36,8 @@ class Image:
         As ``words``, but weights by group of rows (``weights_0`` and on).
         """
         memories = {name: words for name, words in self.words.items() if name != "weights"}
-        bits = self.design.group_bits
-        for group, name in enumerate(self.design.weight_memories):
+        bits = group_bits(self.design)
+        for group, name in enumerate(weight_memories(self.design)):
             shares = [
                 word >> group * bits & (1 << bits) - 1 for word in self.words.get("weights", ())
             ]
@@ -52,7 +53,7 @@ class Image:
 
     def word_writes(self, name: str, word: int, value: int) -> Iterator[tuple[int, int, int, int]]:
         """What a host sends to write one word, part after part."""
-        shape, number = self.design.loaded_shape(name), LOADED_MEMORIES.index(name)
+        shape, number = loaded_shape(self.design, name), LOADED_MEMORIES.index(name)
         for part in range(shape.parts):
             data = value >> part * shape.part_bits & ((1 << shape.part_bits) - 1)
             yield number, word, part, data

@@ -8,8 +8,18 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfree.chip.design import CHECK_BITS, KIND_CODES, Design, image_weight_words
+from mmfree.chip.design import Design
+from mmfree.chip.header import KIND_CODES, pack_header
 from mmfree.chip.image import Image, constant_words
+from mmfree.chip.memory_map import (
+    CHECK_BITS,
+    LoadedShape,
+    group_bits,
+    loaded_shape,
+    page_words,
+    word_bits,
+)
+from mmfree.chip.sizing import image_weight_words
 from mmfree.chip.weight_codes import find_code
 from mmfree.contract.pow2 import GATES, ROLES
 from mmfree.errors import InputError
@@ -44,10 +54,13 @@ def layout(tape: Tape, design: Design) -> Image:
     return Image(
         design=design,
         words={
-            name: [design.loaded_shape(name).with_parity(word) for word in values]
-            for name, values in words.items()
+            name: _with_parity(values, loaded_shape(design, name)) for name, values in words.items()
         },
     )
+
+
+def _with_parity(words: list[int], shape: LoadedShape) -> list[int]:
+    return [shape.with_parity(word) for word in words]
 
 
 def _check_fit(tape: Tape, design: Design) -> None:
@@ -105,10 +118,10 @@ def _segment_weights(matrices: list[NDArray[np.int8]], design: Design) -> NDArra
     # [matrix, block, row, tile, column] -> [block, matrix, tile, row, column]
     words = weights.reshape(-1, blocks, rows, tiles, columns).transpose(1, 0, 3, 2, 4)
     groups = words.reshape(-1, design.group_rows * columns)
-    bits = np.zeros((len(groups), design.group_bits), dtype=np.uint8)
+    bits = np.zeros((len(groups), group_bits(design)), dtype=np.uint8)
     packed = find_code(design.weight_code).pack(groups)
     bits[:, : packed.shape[1]] = packed
-    return np.packbits(bits.reshape(-1, design.word_bits), axis=1, bitorder="little")
+    return np.packbits(bits.reshape(-1, word_bits(design)), axis=1, bitorder="little")
 
 
 def check_word(words: NDArray[np.uint8], design: Design) -> int:
@@ -116,21 +129,21 @@ def check_word(words: NDArray[np.uint8], design: Design) -> int:
 
     Its words [n, bytes] are folded to 32 bits and XORed to pages, over which CRC-32 is taken.
     """
-    bits = np.unpackbits(words, axis=1, count=design.word_bits, bitorder="little")
-    groups = bits.reshape(len(words), design.num_groups, design.group_bits)
-    padding = [(0, 0), (0, 0), (0, -design.group_bits % CHECK_BITS)]
+    bits = np.unpackbits(words, axis=1, count=word_bits(design), bitorder="little")
+    groups = bits.reshape(len(words), design.num_groups, group_bits(design))
+    padding = [(0, 0), (0, 0), (0, -group_bits(design) % CHECK_BITS)]
     parts = np.pad(groups, padding).reshape(len(words), -1, CHECK_BITS)
     folds = np.packbits(np.bitwise_xor.reduce(parts, axis=1), axis=1, bitorder="little").view(
         "<u4"
     )[:, 0]
-    starts = np.arange(0, len(folds), design.page_words)
+    starts = np.arange(0, len(folds), page_words(design))
     return zlib.crc32(np.bitwise_xor.reduceat(folds, starts).astype("<u4").tobytes())
 
 
 def _headers(tape: Tape, design: Design) -> Iterator[int]:
     d = tape.config.hidden_size
     shape = _vector_fields(d, design)
-    yield _pack_header(design, kind=KIND_CODES["embedding"], base0=tape.embedding_shift, **shape)
+    yield pack_header(design, kind=KIND_CODES["embedding"], base0=tape.embedding_shift, **shape)
     for segment in tape.segments:
         height = segment.matrices[0].rows
         blocks = -(-height // design.rows)
@@ -148,20 +161,12 @@ def _headers(tape: Tape, design: Design) -> Iterator[int]:
             values[f"base{index}"] = role.shift_base(
                 matrix.exponent, tape.config.gate, tape.formats
             )
-        yield _pack_header(design, **values)
+        yield pack_header(design, **values)
 
 
 def _vector_fields(width: int, design: Design) -> dict[str, int]:
     tiles = -(-width // design.columns)
     return {"tiles": tiles, "tail": width - (tiles - 1) * design.columns}
-
-
-def _pack_header(design: Design, **values: int) -> int:
-    word, offset = 0, 0
-    for name, bits in design.header_fields:
-        word |= (values.get(name, 0) & ((1 << bits) - 1)) << offset
-        offset += bits
-    return word
 
 
 def _embedding(tape: Tape, design: Design) -> NDArray[np.int8]:

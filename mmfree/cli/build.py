@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmfree.chip.design import describe_padding, design_for
+from mmfree.chip.sizing import describe_padding, design_for
 from mmfree.cli.options import add_design, add_out
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmfree.chip.design import Design, array_shape, design_for
+from mmfree.chip.design import Design
+from mmfree.chip.sizing import array_shape, design_for
 from mmfree.cli.options import add_lanes
 from mmfree.cli.outcome import Outcome
 from mmfree.files.atomic import write_atomically

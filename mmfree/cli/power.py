@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmfree.chip.design import Design, design_for
+from mmfree.chip.design import Design
+from mmfree.chip.sizing import design_for
 from mmfree.cli.options import add_design
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError

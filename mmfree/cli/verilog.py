@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from mmfree import api
-from mmfree.chip.design import Design, describe_padding
+from mmfree.chip.design import Design
+from mmfree.chip.sizing import describe_padding
 from mmfree.cli.options import add_design, add_out
 from mmfree.cli.outcome import Outcome
 

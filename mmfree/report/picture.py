@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from mmfree.chip.design import LOADED_MEMORIES, Design
+from mmfree.chip.design import Design
+from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape, word_bits
 from mmfree.chip.weight_codes import find_code
 
 _INK, _FILL, _ARRAY, _MEMORY = "#1f2937", "#f8fafc", "#d1fae5", "#e0e7ff"
@@ -13,10 +14,10 @@ _INK, _FILL, _ARRAY, _MEMORY = "#1f2937", "#f8fafc", "#d1fae5", "#e0e7ff"
 def draw_accelerator(design: Design) -> str:
     """The blocks of a design and what flows between them, 960 x 470."""
     code = find_code(design.weight_code)
-    weights = f"{design.weight_words:,} x {design.word_bits} bits"
+    weights = f"{design.weight_words:,} x {word_bits(design)} bits"
     loaded = sum(
         (shape.bits + shape.parity) * shape.depth
-        for shape in map(design.loaded_shape, LOADED_MEMORIES)
+        for shape in (loaded_shape(design, name) for name in LOADED_MEMORIES)
     )
     embedding = f"{design.embedding_rows:,} x {design.embedding_width} x 8 bits"
     sums = f"{design.rows} sums of {design.accumulator_bits} bits"

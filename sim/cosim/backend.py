@@ -7,7 +7,7 @@ from collections.abc import Sequence as Ids
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfree.chip.design import design_for
+from mmfree.chip.sizing import design_for
 from mmfree.errors import CheckFailed
 from mmfree.golden.pow2 import Golden
 from mmfree.tape.pow2 import Tape

@@ -15,8 +15,8 @@ from hdl.control.counters import COUNTER_BITS, COUNTERS, SETTLE_CYCLES
 from hdl.control.faults import fault_layout
 from hdl.interface import REGISTERS, request_layout, result_layout
 from hdl.memory.load_port import SETTLE_CYCLES as SETTLE_LOAD_CYCLES
-from mmfree.chip.design import LOADED_MEMORIES
 from mmfree.chip.image import Image
+from mmfree.chip.memory_map import LOADED_MEMORIES
 from mmfree.golden.sampling import seed_registers
 from mmfree.host.interface import Chip, Fault, LoadRefusedError, Request, Result
 from sim.cosim.run_folder import Run

@@ -19,8 +19,9 @@ from hdl.fabric.ecp5_ram import DISTRIBUTED_DEPTH
 from hdl.fabric.technology import Technology
 from hdl.interface import LIMIT_BITS
 from hdl.toolchain.emit import TOP, VERILOG_NAME, convert_rtlil, convert_verilog, write_memory_files
-from mmfree.chip.design import LOADED_MEMORIES, Design
+from mmfree.chip.design import Design
 from mmfree.chip.layout import layout
+from mmfree.chip.memory_map import LOADED_MEMORIES, chip_memories, loaded_shape, weight_memories
 from mmfree.contract.pow2 import TEMPERATURE_MAX
 from mmfree.errors import InputError
 from mmfree.golden.sampling import seed_registers
@@ -236,15 +237,17 @@ def write_chip(
         files = [
             name
             for name in LOADED_MEMORIES[1:]
-            if design.loaded_shape(name).depth <= DISTRIBUTED_DEPTH
+            if loaded_shape(design, name).depth <= DISTRIBUTED_DEPTH
         ]
-        files += design.weight_memories if design.weight_words <= DISTRIBUTED_DEPTH else ()
+        files += weight_memories(design) if design.weight_words <= DISTRIBUTED_DEPTH else ()
         verilog = convert_verilog(
             convert_rtlil(Accelerator(design, image, array=array), technology), files
         )
         verilog += CELLS.read_text()
     else:
-        verilog = convert_verilog(convert_rtlil(Accelerator(design, array=array)), design.memories)
+        verilog = convert_verilog(
+            convert_rtlil(Accelerator(design, array=array)), chip_memories(design)
+        )
     (folder / VERILOG_NAME).write_text(verilog)
     write_tapes(folder, tapes)
 

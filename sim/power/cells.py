@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mmfree.chip.design import Design
+from mmfree.chip.memory_map import group_bits
 from sim.power.coefficients import load_quantities
 from sim.power.estimate import Interval, Values, interval
 
@@ -35,7 +36,7 @@ def cell_energies(ternary_weights: int, design: Design) -> list[CellEnergy]:
     int8 weight multiplies, and adds to as many bits more as its product has. An addition's energy
     is taken to be linear in its bits.
     """
-    code_bits = design.num_groups * design.group_bits / design.lanes
+    code_bits = design.num_groups * group_bits(design) / design.lanes
 
     def per_weight(energy: Callable[[Values], float], node: str) -> Interval:
         return interval(energy, load_quantities("cells", node)) * (1e-12 * ternary_weights)

@@ -17,7 +17,8 @@ from hdl.toolchain.cost import (
     resources,
 )
 from hdl.toolchain.families import Area
-from mmfree.chip.design import Design, design_for
+from mmfree.chip.design import Design
+from mmfree.chip.sizing import design_for
 from mmfree.report.figures import figure_of, svg_of
 from mmfree.report.page import html_page, note, table
 from mmfree.tape.pow2 import Tape

@@ -8,12 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmfree.chip.design import (
+from mmfree.chip.design import Design
+from mmfree.chip.header import header_bits, header_fields
+from mmfree.chip.memory_map import (
     CHECK_BITS,
     LOAD_BITS,
     LOADED_MEMORIES,
-    Design,
     LoadedShape,
+    chip_memories,
+    group_bits,
+    group_shape,
+    loaded_shape,
+    weight_memories,
+    word_bits,
+)
+from mmfree.chip.sizing import (
     array_shape,
     describe_padding,
     design_for,
@@ -88,16 +97,16 @@ def test_groups_of_rows_share_a_word(rows: int, groups: int, code: str) -> None:
     """
     design = replace(DESIGN, rows=rows, post_width=1, weight_code=code)
     assert (design.num_groups, design.group_rows * groups) == (groups, rows)
-    assert design.word_bits == groups * design.group_bits
+    assert word_bits(design) == groups * group_bits(design)
     needed = max(CHECK_BITS, WEIGHT_CODES[code].word_bits(design.group_rows * design.columns))
-    assert needed <= design.group_bits < needed + LOAD_BITS
-    shape = design.loaded_shape("weights")
-    assert (shape.bits, shape.depth) == (design.word_bits, design.weight_words)
-    assert shape.part_bits == design.group_shape.part_bits <= LOAD_BITS
-    assert shape.parts == groups * design.group_shape.parts
-    assert shape.part_bits * design.group_shape.parts == design.group_bits
-    assert design.weight_memories == tuple(f"weights_{group}" for group in range(groups))
-    assert design.memories == (*design.weight_memories, *LOADED_MEMORIES[1:])
+    assert needed <= group_bits(design) < needed + LOAD_BITS
+    shape = loaded_shape(design, "weights")
+    assert (shape.bits, shape.depth) == (word_bits(design), design.weight_words)
+    assert shape.part_bits == group_shape(design).part_bits <= LOAD_BITS
+    assert shape.parts == groups * group_shape(design).parts
+    assert shape.part_bits * group_shape(design).parts == group_bits(design)
+    assert weight_memories(design) == tuple(f"weights_{group}" for group in range(groups))
+    assert chip_memories(design) == (*weight_memories(design), *LOADED_MEMORIES[1:])
 
 
 @pytest.mark.parametrize(
@@ -172,10 +181,10 @@ def test_limits_that_are_incomplete_or_no_object_are_refused() -> None:
 
 
 def test_header_holds_every_field() -> None:
-    assert DESIGN.header_bits == sum(bits for _, bits in DESIGN.header_fields)
-    names = [name for name, _ in DESIGN.header_fields]
+    assert header_bits(DESIGN) == sum(bits for _, bits in header_fields(DESIGN))
+    names = [name for name, _ in header_fields(DESIGN)]
     assert len(set(names)) == len(names)
-    assert replace(DESIGN, max_rows=4096).header_bits > DESIGN.header_bits
+    assert header_bits(replace(DESIGN, max_rows=4096)) > header_bits(DESIGN)
 
 
 @pytest.mark.parametrize(("d", "share"), [(256, 0.0), (257, 1 - 257**2 / 272**2)])

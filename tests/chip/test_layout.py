@@ -10,9 +10,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmfree.chip.design import KIND_CODES, LOAD_BITS, LOADED_MEMORIES, Design, design_for
+from mmfree.chip.design import Design
+from mmfree.chip.header import KIND_CODES, header_fields
 from mmfree.chip.image import Image
 from mmfree.chip.layout import LayoutError, gate_words, layout
+from mmfree.chip.memory_map import (
+    LOAD_BITS,
+    LOADED_MEMORIES,
+    chip_memories,
+    group_bits,
+    loaded_shape,
+    weight_memories,
+    word_bits,
+)
+from mmfree.chip.sizing import design_for
 from mmfree.chip.weight_codes import WEIGHT_CODES
 from mmfree.contract.pow2 import ROLES, gumbel_table, reciprocal_root_table
 from mmfree.contract.shape import ModelConfig
@@ -48,8 +59,8 @@ def lane_weights(word: int, design: Design) -> NDArray[np.int32]:
 
 def shares(word: int, design: Design) -> list[int]:
     """The shares of the groups of rows in a word."""
-    bits = design.group_bits
-    assert word < 1 << design.word_bits
+    bits = group_bits(design)
+    assert word < 1 << word_bits(design)
     return [
         word >> group * bits & ((1 << bits) - 1)
         for group in range(design.rows // design.group_rows)
@@ -67,7 +78,7 @@ def fold(word: int, design: Design) -> int:
 
 def check_of(words: list[int], design: Design) -> int:
     """CRC-32 over the pages of a segment: docs/accelerator.md, word by word."""
-    pages, size = b"", max(4, 4096 // design.word_bits)
+    pages, size = b"", max(4, 4096 // word_bits(design))
     for start in range(0, len(words), size):
         page = 0
         for word in words[start : start + size]:
@@ -106,7 +117,7 @@ def test_image_holds_the_weights_in_the_order_of_use(lanes: int, code: str) -> N
     design = design_for(TAPE, lanes, code)
     weights = layout(TAPE, design).words["weights"]
     assert len(weights) == design.weight_words
-    assert max(weights).bit_length() <= design.word_bits
+    assert max(weights).bit_length() <= word_bits(design)
     words = iter(weights)
     rng = np.random.default_rng(lanes)
     for segment in TAPE.segments:
@@ -120,7 +131,7 @@ def test_image_holds_the_weights_in_the_order_of_use(lanes: int, code: str) -> N
 
 def unpack_header(word: int, design: Design) -> dict[str, int]:
     values, offset = {}, 0
-    for name, bits in design.header_fields:
+    for name, bits in header_fields(design):
         values[name] = word >> offset & ((1 << bits) - 1)
         offset += bits
         if name.startswith("base") and values[name] >> (bits - 1):
@@ -131,7 +142,7 @@ def unpack_header(word: int, design: Design) -> dict[str, int]:
 
 def without_parity(image: Image, name: str) -> list[int]:
     """Words of a memory, each checked for an even number of ones."""
-    bits = image.design.loaded_shape(name).bits
+    bits = loaded_shape(image.design, name).bits
     assert all(word.bit_count() % 2 == 0 and word < 2 << bits for word in image.words[name])
     return [word & ((1 << bits) - 1) for word in image.words[name]]
 
@@ -197,7 +208,7 @@ def test_embedding_biases_and_tables(lanes: int) -> None:
 def test_memory_files_hold_the_image() -> None:
     image = layout(TAPE, design_for(TAPE, 16))
     files = image.memory_files()
-    assert sorted(files) == sorted(image.memories()) == sorted(image.design.memories)
+    assert sorted(files) == sorted(image.memories()) == sorted(chip_memories(image.design))
     for name, text in files.items():
         assert [int(line, 16) for line in text.splitlines()] == image.memories()[name]
 
@@ -207,7 +218,7 @@ def test_the_chip_has_a_weight_memory_for_each_group_of_rows(lanes: int) -> None
     design = design_for(TAPE, lanes)
     image = layout(TAPE, design)
     memories = image.memories()
-    weights = [memories.pop(name) for name in design.weight_memories]
+    weights = [memories.pop(name) for name in weight_memories(design)]
     assert [list(word) for word in zip(*weights, strict=True)] == [
         shares(word, design) for word in image.words["weights"]
     ]
@@ -223,7 +234,7 @@ def test_writes_of_the_load_port_put_every_word_together(lanes: int) -> None:
     found = {name: [0] * len(words) for name, words in image.words.items()}
     for memory, word, part, value in image.writes():
         name = LOADED_MEMORIES[memory]
-        shape = design.loaded_shape(name)
+        shape = loaded_shape(design, name)
         assert part < shape.parts
         assert value < 1 << shape.part_bits <= 1 << LOAD_BITS
         found[name][word] |= value << part * shape.part_bits

@@ -20,9 +20,9 @@ import pytest
 
 import mmfree.cli.inspect
 import mmfree.inference.backends
-from mmfree.chip.design import design_for
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
+from mmfree.chip.sizing import design_for
 from mmfree.cli.main import main
 from mmfree.cli.outcome import Outcome
 from mmfree.cli.parser import build_parser

@@ -10,7 +10,7 @@ import pytest
 
 import hdl.toolchain.families
 from hdl.toolchain.families import Area
-from mmfree.chip.design import design_for
+from mmfree.chip.sizing import design_for
 from mmfree.cli.main import main
 from mmfree.tape.pow2 import Tape, write_tape
 from sim.power.activity import Activity, BlockActivity

@@ -23,8 +23,10 @@ from hdl.fabric.technology import Technology
 from hdl.toolchain.audit import ecp5_cells
 from hdl.toolchain.cost import cycles_per_token
 from hdl.toolchain.emit import TOP, convert_rtlil, convert_verilog
-from mmfree.chip.design import Design, design_for_model
+from mmfree.chip.design import Design
 from mmfree.chip.layout import layout
+from mmfree.chip.memory_map import chip_memories
+from mmfree.chip.sizing import design_for_model
 from mmfree.cli.parser import build_parser
 from mmfree.contract.shape import ModelConfig
 from mmfree.models.matmul_free import MatMulFreeLM
@@ -58,7 +60,7 @@ def verilog_hashes() -> dict[str, str]:
     found = {}
     for name, sizes in DESIGNS.items():
         design = _design(*sizes)
-        verilog = convert_verilog(convert_rtlil(Accelerator(design)), design.memories)
+        verilog = convert_verilog(convert_rtlil(Accelerator(design)), chip_memories(design))
         found[name] = _sha256(verilog.encode())
     for technology in (Technology.ECP5, Technology.ULTRASCALE_PLUS):
         text = convert_rtlil(Accelerator(ODD.design()), technology)
@@ -69,7 +71,9 @@ def verilog_hashes() -> dict[str, str]:
 def large_verilog_hash() -> str:
     """sha256 of the Verilog of a design of 128 lanes."""
     design = _design(128, 256, 2, 256, "signed", 128, "1.6")
-    return _sha256(convert_verilog(convert_rtlil(Accelerator(design)), design.memories).encode())
+    return _sha256(
+        convert_verilog(convert_rtlil(Accelerator(design)), chip_memories(design)).encode()
+    )
 
 
 def tape_hashes() -> dict[str, str]:

@@ -11,7 +11,7 @@ from amaranth.back import rtlil
 
 from hdl.fabric.technology import Technology
 from hdl.toolchain.audit import ECP5_DSP_CELLS, ecp5_cells, forbidden_cells
-from mmfree.chip.design import design_for
+from mmfree.chip.sizing import design_for
 from mmfree.chip.weight_codes import MULTIPLYING_CODES, WEIGHT_CODES
 from mmfree.cli.main import main
 from sim.cosim.run import cosim

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmfree.chip.design import design_for
+from mmfree.chip.sizing import design_for
 from mmfree.inference.backends import GoldenBackend
 from mmfree.inference.scoring import evaluate_task
 from mmfree.tasks.modular import examined_pairs, held_out_pairs, split_pairs

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from hdl.array.ternary_array import ArrayOf, TernaryArray
 from hdl.toolchain.cost import segment_cycles
 from hdl.toolchain.families import area_by_block
-from mmfree.chip.design import Design, design_for
+from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import arrange_weights, layout
+from mmfree.chip.sizing import design_for
 from mmfree.chip.weight_codes import MULTIPLYING_CODES
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import open_chip_tape

@@ -18,7 +18,8 @@ import numpy as np
 
 from hdl.toolchain.cost import segment_cycles
 from hdl.toolchain.families import Area, area_by_block
-from mmfree.chip.design import Design, design_for
+from mmfree.chip.design import Design
+from mmfree.chip.sizing import design_for
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import open_chip_tape
 from sim.power.activity import measure_activity

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from hdl.toolchain.cost import clock_hz, lane_utilization, resources, routed_rows
-from mmfree.chip.design import design_for_model
+from mmfree.chip.sizing import design_for_model
 from mmfree.contract.shape import ModelConfig
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmfree.chip.design import design_for
+from mmfree.chip.sizing import design_for
 from mmfree.chip.weight_codes import WEIGHT_CODES
 from mmfree.tape.reading import open_chip_tape
 from sim.power.activity import measure_activity

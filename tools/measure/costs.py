@@ -21,7 +21,8 @@ from hdl.fabric.technology import Technology
 from hdl.toolchain.audit import ecp5_cells, ram_blocks
 from hdl.toolchain.cost import MEASURED
 from hdl.toolchain.emit import TOP
-from mmfree.chip.design import Design, design_for_model
+from mmfree.chip.design import Design
+from mmfree.chip.sizing import design_for_model
 from mmfree.contract.shape import ModelConfig
 
 # Hidden and intermediate size, layers, vocabulary; lanes and weight code.

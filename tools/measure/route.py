@@ -27,8 +27,8 @@ from hdl.toolchain.place_and_route import (
     synthesize,
 )
 from hdl.toolchain.yosys import read_cells
-from mmfree.chip.design import design_for
 from mmfree.chip.layout import layout
+from mmfree.chip.sizing import design_for
 from mmfree.chip.weight_codes import WEIGHT_CODES
 from mmfree.tape.reading import open_chip_tape
 

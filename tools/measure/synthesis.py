@@ -17,7 +17,7 @@ from hdl.accelerator import Accelerator
 from hdl.fabric.technology import Technology
 from hdl.toolchain.audit import ECP5_DSP_CELLS, cells_by_block, ecp5_cells, luts, ram_blocks
 from hdl.toolchain.emit import TOP
-from mmfree.chip.design import design_for
+from mmfree.chip.sizing import design_for
 from mmfree.chip.weight_codes import WEIGHT_CODES
 from mmfree.tape.reading import open_chip_tape
 

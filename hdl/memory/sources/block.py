@@ -12,6 +12,7 @@ from hdl.fabric.pipeline import delay
 from hdl.memory.loaded_memory import LoadedMemory, load_write
 from hdl.memory.sources.interface import LATENCY, WeightSource
 from mmfree.chip.design import Design
+from mmfree.chip.memory_map import group_shape, loaded_shape, weight_memories
 
 
 class BlockSource(wiring.Component):
@@ -29,12 +30,12 @@ class BlockSource(wiring.Component):
     def __init__(self, design: Design, contents: Mapping[str, Sequence[int]] | None = None) -> None:
         self._design = design
         words = contents or {}
-        shape = design.loaded_shape("weights")
+        shape = loaded_shape(design, "weights")
         self.weights = [
             LoadedMemory(
-                name, design.group_shape, fabric_registers=True, contents=words.get(name, ())
+                name, group_shape(design), fabric_registers=True, contents=words.get(name, ())
             )
-            for name in design.weight_memories
+            for name in weight_memories(design)
         ]
         self.memories = tuple(memory.memory for memory in self.weights)
         assert self.weights[0].latency == LATENCY
@@ -47,7 +48,7 @@ class BlockSource(wiring.Component):
         design = self._design
         take, restart = self.words.take, self.words.restart
         load: wiring.PureInterface = self.load
-        parts = design.group_shape.parts
+        parts = group_shape(design).parts
         for group, memory in enumerate(self.weights):
             m.submodules[f"group_{group}"] = memory
             address = Signal(range(design.weight_words + 1), name=f"address_{group}")
@@ -57,7 +58,7 @@ class BlockSource(wiring.Component):
                 m.d.sync += address.eq(address + 1)
             # A word's parts are numbered through all groups. A write passes from group to group, a
             # cycle each, and its part is counted from the first part of the group that it reaches.
-            previous, load = load, load_write(design.loaded_shape("weights")).create()
+            previous, load = load, load_write(loaded_shape(design, "weights")).create()
             part, own = Signal.like(load.part, name=f"part_{group}"), Signal(name=f"own_{group}")
             m.d.comb += part.eq(previous.part - (parts if group else 0))
             m.d.sync += [

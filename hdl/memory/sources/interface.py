@@ -20,6 +20,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from mmfree.chip.design import Design
+from mmfree.chip.memory_map import group_bits
 
 LATENCY = 5
 """Cycles from ``take`` to ``data[0]``, the same for every source.
@@ -47,6 +48,6 @@ class WeightSource(wiring.Signature):
                 "available": In(1),
                 "take": Out(1),
                 "restart": Out(1),
-                "data": In(data.ArrayLayout(unsigned(design.group_bits), design.num_groups)),
+                "data": In(data.ArrayLayout(unsigned(group_bits(design)), design.num_groups)),
             }
         )

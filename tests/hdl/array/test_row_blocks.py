@@ -9,7 +9,8 @@ import pytest
 
 from hdl.array.row_blocks import LATENCY, RowBlocks
 from hdl.interface import RESULT_BLOCKS, ROLE
-from mmfree.chip.design import KIND_CODES, Design
+from mmfree.chip.design import Design
+from mmfree.chip.header import KIND_CODES
 from mmfree.contract.pow2 import SEGMENT_ROLES
 from tests.support.hdl.bench import simulate, to_python
 from tests.support.hdl.values import IDLE, small_design

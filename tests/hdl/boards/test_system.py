@@ -10,8 +10,8 @@ import pytest
 
 from hdl.boards.system import System
 from hdl.control.counters import COUNTER_BITS, COUNTERS
-from mmfree.chip.design import LOADED_MEMORIES
 from mmfree.chip.layout import layout
+from mmfree.chip.memory_map import LOADED_MEMORIES
 from mmfree.golden.pow2 import Golden
 from mmfree.golden.sampling import Sampler, seed_registers
 from tests.support.hdl.bench import simulate

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hdl.control.faults import Faults
-from mmfree.chip.design import LOADED_MEMORIES
+from mmfree.chip.memory_map import LOADED_MEMORIES
 from tests.support.hdl.bench import simulate
 from tests.support.hdl.values import small_design
 

@@ -26,6 +26,7 @@ from hdl.memory.block_memory import BlockMemory
 from hdl.toolchain.audit import ecp5_cells
 from hdl.toolchain.emit import convert_rtlil, convert_verilog
 from hdl.toolchain.yosys import run_yosys
+from mmfree.chip.memory_map import chip_memories
 from mmfree.errors import InputError
 from sim.simulators.runner import build, run
 from tests.support.hdl.bench import simulate
@@ -275,7 +276,7 @@ def test_the_accelerator_says_which_memories_it_holds() -> None:
     memories = [memory for held in accelerator.memories.values() for memory in held]
     assert text.count(r"cell \DP16KD ") == sum(memory.blocks() for memory in memories) > 0
     written = {"banks", "groups", "logits"}
-    assert {memory.name for memory in memories} == {*ADDITION.design().memories, *written}
+    assert {memory.name for memory in memories} == {*chip_memories(ADDITION.design()), *written}
 
 
 def test_small_memories_are_in_luts() -> None:

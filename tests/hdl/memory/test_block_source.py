@@ -10,6 +10,7 @@ import pytest
 from hdl.memory.sources.block import BlockSource
 from hdl.memory.sources.interface import LATENCY
 from mmfree.chip.design import Design
+from mmfree.chip.memory_map import loaded_shape, word_bits
 from tests.support.hdl.bench import fill, simulate
 from tests.support.hdl.values import shares, small_design
 
@@ -18,7 +19,7 @@ WORDS = 11
 
 def random_words(design: Design) -> list[int]:
     rng = random.Random(3)
-    return [rng.getrandbits(design.word_bits) for _ in range(WORDS)]
+    return [rng.getrandbits(word_bits(design)) for _ in range(WORDS)]
 
 
 class Reader:
@@ -78,7 +79,11 @@ def test_words_come_in_order_each_once_and_again_after_a_restart(rows: int) -> N
 def test_loaded_words_are_read(rows: int, columns: int, code: str) -> None:
     """A part a cycle, in any order."""
     design = small_design(rows, columns, columns, weight_words=WORDS, weight_code=code)
-    shape, source, words = design.loaded_shape("weights"), BlockSource(design), random_words(design)
+    shape, source, words = (
+        loaded_shape(design, "weights"),
+        BlockSource(design),
+        random_words(design),
+    )
     writes = [(word, part) for word in range(WORDS) for part in range(shape.parts)]
     random.Random(5).shuffle(writes)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hdl.memory.embedding import Embedding
-from mmfree.chip.design import design_for
 from mmfree.chip.layout import layout
+from mmfree.chip.sizing import design_for
 from mmfree.contract.shape import ModelConfig
 from tests.support.hdl.bench import fill, simulate, to_python
 from tests.support.hdl.values import IDLE

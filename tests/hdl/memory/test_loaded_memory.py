@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hdl.memory.loaded_memory import LoadedMemory
-from mmfree.chip.design import LOAD_BITS, LoadedShape
+from mmfree.chip.memory_map import LOAD_BITS, LoadedShape
 from tests.support.hdl.bench import simulate
 
 

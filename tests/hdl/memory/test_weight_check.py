@@ -10,6 +10,8 @@ import pytest
 from hdl.memory.weight_check import WeightCheck
 from mmfree.chip.design import Design
 from mmfree.chip.layout import check_word
+from mmfree.chip.memory_map import group_bits
+from mmfree.chip.memory_map import page_words, word_bits
 from tests.support.hdl.bench import simulate, with_idle
 from tests.support.hdl.values import shares, small_design
 
@@ -57,21 +59,21 @@ async def check(
 
 
 def segment(design: Design, count: int, rng: np.random.Generator) -> list[int]:
-    size = -(-design.word_bits // 8)
+    size = -(-word_bits(design) // 8)
     words = rng.integers(0, 256, (count, size)).astype(np.uint8)
-    words[:, -1] &= 0xFF >> (-design.word_bits % 8)
+    words[:, -1] &= 0xFF >> (-word_bits(design) % 8)
     return [
         *(int.from_bytes(word.tobytes(), "little") for word in words),
         check_word(words, design),
     ]
 
 
-@pytest.mark.parametrize("design", DESIGNS, ids=lambda d: f"{d.num_groups} of {d.group_bits} bits")
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda d: f"{d.num_groups} of {group_bits(d)} bits")
 def test_clean_segments_pass_and_flipped_bits_are_found(design: Design) -> None:
     """Segments shorter and longer than a page follow each other, with faults in any word."""
     rng = np.random.default_rng(1)
     block = WeightCheck(design)
-    page = design.page_words
+    page = page_words(design)
     counts = [1, max(1, page - 1), page, page + 1, 2 * page + 3]
 
     async def bench(ctx: Any) -> None:
@@ -80,7 +82,7 @@ def test_clean_segments_pass_and_flipped_bits_are_found(design: Design) -> None:
             assert not await check(ctx, block, design, words, 0.2, rng)
             for _ in range(4):
                 faulty = list(words)
-                faulty[int(rng.integers(len(words)))] ^= 1 << int(rng.integers(design.word_bits))
+                faulty[int(rng.integers(len(words)))] ^= 1 << int(rng.integers(word_bits(design)))
                 assert await check(ctx, block, design, faulty, 0.2, rng)
             swapped = [words[-1], *words[1:-1], words[0]]
             assert await check(ctx, block, design, swapped, 0.0, rng)

@@ -27,8 +27,10 @@ from hdl.toolchain.build import (
     refuse_more_memory,
 )
 from hdl.toolchain.place_and_route import Hop, ResourceError, Routed, find_tool
-from mmfree.chip.design import LOADED_MEMORIES, Design, design_for
+from mmfree.chip.design import Design
 from mmfree.chip.layout import layout
+from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
+from mmfree.chip.sizing import design_for
 from mmfree.cli.main import main
 from mmfree.errors import InputError
 from mmfree.tape.pow2 import write_tape
@@ -270,7 +272,7 @@ def test_an_existing_folder_keeps_its_other_files(tools: dict[str, Any], tmp_pat
 def test_a_model_that_cannot_fit_is_refused_at_once() -> None:
     """By the bits of its memories, without a tool."""
     design = ADDITION.design()
-    shapes = [design.loaded_shape(name) for name in LOADED_MEMORIES]
+    shapes = [loaded_shape(design, name) for name in LOADED_MEMORIES]
     bits = sum(shape.depth * shape.parts * shape.part_bits for shape in shapes)
     blocks = -(-bits // 18432)
     refuse_more_memory(design, blocks)

@@ -22,7 +22,7 @@ from hdl.toolchain.cost import (
     routed_rows,
     segment_cycles,
 )
-from mmfree.chip.design import design_for_model
+from mmfree.chip.sizing import design_for_model
 from mmfree.contract.shape import ModelConfig
 
 

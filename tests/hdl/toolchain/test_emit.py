@@ -19,10 +19,11 @@ from hdl.toolchain.emit import (
 )
 from mmfree.chip.design import Design
 from mmfree.chip.layout import LayoutError, layout
+from mmfree.chip.memory_map import chip_memories
 from mmfree.tape.operations import count_operations
 from tests.support.sim.shapes import ODD
 
-NAMES = {VERILOG_NAME, "design.json", *(f"{name}.hex" for name in ODD.design().memories)}
+NAMES = {VERILOG_NAME, "design.json", *(f"{name}.hex" for name in chip_memories(ODD.design()))}
 
 
 def test_verilog_is_byte_identical_for_two_tapes(tmp_path: Path) -> None:
@@ -58,12 +59,12 @@ def test_verilog_needs_no_tape(tmp_path: Path) -> None:
 def test_verilog_reads_each_memory_file_once_and_names_no_place(tmp_path: Path) -> None:
     """Two groups of rows: two memories of weights."""
     design = replace(ODD.design(), rows=8, columns=2)
-    assert {"weights_0", "weights_1"} < set(design.memories)
+    assert {"weights_0", "weights_1"} < set(chip_memories(design))
     write_verilog(design, tmp_path)
     verilog = (tmp_path / VERILOG_NAME).read_text()
-    for name in design.memories:
+    for name in chip_memories(design):
         assert verilog.count(f'$readmemh("{name}.hex"') == 1
-    assert verilog.count("$readmem") == len(design.memories)
+    assert verilog.count("$readmem") == len(chip_memories(design))
     assert str(Path(__file__).parents[3]) not in verilog
     assert " * " not in "".join(
         line.partition("//")[0] for line in verilog.splitlines() if "(*" not in line

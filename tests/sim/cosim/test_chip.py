@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hdl.toolchain.emit import TOP, VERILOG_NAME
-from mmfree.chip.design import design_for
+from mmfree.chip.sizing import design_for
 from sim.cosim.run import write_chip
 from sim.cosim.run_folder import Run, Traffic, write_run
 from sim.simulators.runner import build, run

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmfree.chip.design import design_for
+from mmfree.chip.sizing import design_for
 from mmfree.contract.shape import ModelConfig
 from mmfree.golden.pow2 import Golden
 from sim.cosim.divergence import Divergence, Write, first_divergence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hdl.fabric.technology import Technology
-from mmfree.chip.design import design_for
+from mmfree.chip.sizing import design_for
 from sim.cosim.run import cosim
 from tests.support.sim.shapes import ADDITION, ODD, SLOW_SHAPES, Shape, random_tokens
 

@@ -11,9 +11,10 @@ import pytest
 
 import sim.cosim.run
 from hdl.toolchain.cost import segment_cycles
-from mmfree.chip.design import Design, design_for
+from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
+from mmfree.chip.sizing import design_for
 from mmfree.contract.pow2 import GATES, SATURATION_SITES
 from mmfree.contract.shape import ModelConfig
 from mmfree.errors import InputError

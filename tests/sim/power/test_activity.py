@@ -17,8 +17,8 @@ import sim.cosim.run
 from hdl.accelerator import Accelerator
 from hdl.toolchain.cost import segment_cycles
 from hdl.toolchain.emit import TOP, convert_rtlil
-from mmfree.chip.design import design_for
 from mmfree.chip.layout import layout
+from mmfree.chip.sizing import design_for
 from mmfree.errors import InputError
 from sim.power.activity import (
     Activity,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmfree.chip.design import design_for
+from mmfree.chip.sizing import design_for
 from sim.power.cells import NODES, cell_energies
 from sim.power.coefficients import load_quantities
 from tests.support.sim.shapes import ODD

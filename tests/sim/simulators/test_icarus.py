@@ -15,8 +15,8 @@ import sim.simulators.icarus
 from hdl.fabric.technology import Technology
 from hdl.toolchain.emit import convert_verilog
 from hdl.toolchain.yosys import run_yosys
-from mmfree.chip.design import LoadedShape
 from mmfree.chip.image import constant_words
+from mmfree.chip.memory_map import LoadedShape
 from mmfree.errors import ToolMissing
 from sim.cosim.run import cosim
 from sim.cosim.run_folder import Sequence, Traffic

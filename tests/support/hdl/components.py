@@ -46,6 +46,7 @@ from hdl.pow2.quantizer import Quantizer
 from hdl.pow2.rms_norm import RMSNorm
 from hdl.pow2.update_state import UpdateState
 from hdl.pow2.vector_size import VectorSize
+from mmfree.chip.memory_map import loaded_shape
 from mmfree.contract.pow2 import SATURATION_SITES
 from tests.support.sim.shapes import ODD
 
@@ -74,7 +75,7 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     GatedProduct: lambda: GatedProduct(WIDTH),
     GroupMemory: lambda: GroupMemory(COLUMNS, WIDTH, 4),
     LoadPort: lambda: LoadPort(DESIGN),
-    LoadedMemory: lambda: LoadedMemory("words", DESIGN.loaded_shape("tables")),
+    LoadedMemory: lambda: LoadedMemory("words", loaded_shape(DESIGN, "tables")),
     Noise: lambda: Noise(WIDTH),
     Post: lambda: Post(DESIGN),
     Product: lambda: Product(9, 8),

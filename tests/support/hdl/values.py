@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mmfree.chip.design import Design
+from mmfree.chip.memory_map import group_bits
 
 IDLE = [0.0, 0.5]
 """Probabilities of an idle cycle."""
@@ -36,5 +37,5 @@ def small_design(rows: int, columns: int, max_width: int, **changes: Any) -> Des
 
 def shares(word: int, design: Design) -> list[int]:
     """The shares of the groups of rows in a word of weights."""
-    bits = design.group_bits
+    bits = group_bits(design)
     return [word >> group * bits & ((1 << bits) - 1) for group in range(design.num_groups)]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
+from mmfree.chip.memory_map import loaded_shape
 from mmfree.golden.pow2 import Golden
 from mmfree.golden.sampling import Sampler
 from mmfree.host.interface import Fault, LoadRefusedError, Request, Result
@@ -114,7 +115,7 @@ async def words_beyond_the_memory_are_refused(dut: Any) -> None:
     """An image that was laid out for another design has such words."""
     chip = Chip(dut)
     await chip.driver.reset()
-    shape = chip.design.loaded_shape("headers")
+    shape = loaded_shape(chip.design, "headers")
     for place in ((1, shape.depth, 0, 0), (1, 0, shape.parts, 0)):
         with pytest.raises(LoadRefusedError, match="of headers: it does not exist"):
             await chip.driver.load([place])
@@ -199,7 +200,7 @@ async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) ->
             begin = True  # sequences of 20 tokens
         token = rng.randrange(tape.config.vocab_size)
         before = model.golden.state(1) if begin else model.state
-        shape = chip.design.loaded_shape(name)
+        shape = loaded_shape(chip.design, name)
         if name == "weights":
             word = rng.randrange(len(chip.image.words[name]))
         else:
@@ -248,7 +249,7 @@ async def a_wrong_entry_of_the_noise_is_found_and_the_same_numbers_are_drawn_aga
     await chip.driver.seed(11)
     model, ahead, rng = Model(chip.tape), Sampler(11), random.Random(4)
     model.sampler = Sampler(11)
-    shape = chip.design.loaded_shape("gumbel")
+    shape = loaded_shape(chip.design, "gumbel")
     for position in range(10):
         word = rng.choice(ahead.words(chip.tape.config.head_size).tolist())
         entry = word >> 10 if word >> 10 < 1023 else 1024 + word % 1024

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmfree.chip.design import Design, design_for
+from mmfree.chip.design import Design
+from mmfree.chip.sizing import design_for
 from mmfree.contract.shape import ModelConfig
 from mmfree.tape.pow2 import Tape
 from sim.cosim.run_folder import Sequence

@@ -1,0 +1,129 @@
+"""The memory map of a design: which memories a host fills, their words, and parts of words.
+
+A word of weights has a share for each group of rows; on the chip each share is a memory of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmfree.chip.design import Design
+from mmfree.chip.header import header_bits
+from mmfree.chip.weight_codes import find_code
+from mmfree.contract.pow2 import NOISE_INDEX_BITS, TABLE_ENTRIES
+
+CHECK_BITS, PAGE_BITS, PAGE_WORDS = 32, 4096, 4
+"""Bits of a segment's check word, and what is folded to one word before the CRC takes it
+(docs/accelerator.md): PAGE_BITS of weights, but at least PAGE_WORDS words, one for each cycle that
+the CRC takes.
+"""
+
+LOAD_BITS = 18
+"""Most bits of a word that the load port writes at once: the width of a block RAM that has its own
+write enable.
+"""
+
+LOADED_MEMORIES = (
+    "weights",
+    "headers",
+    "embedding",
+    "biases",
+    "tables",
+    "reciprocal_root",
+    "gumbel",
+)
+"""Memories that the load port writes, in the order of their numbers."""
+
+
+@dataclass(frozen=True)
+class LoadedShape:
+    """A memory that the load port fills, ``part_bits`` of a word at once.
+
+    Parameters
+    ----------
+    bits
+        Width of a word, without parity.
+    depth
+        Words.
+    parity
+        Whether a further bit makes the number of ones even.
+    groups
+        Memories of equal width that share a word, each with whole parts.
+    """
+
+    bits: int
+    depth: int
+    parity: bool = True
+    groups: int = 1
+
+    @property
+    def parts(self) -> int:
+        """Parts of a word."""
+        return self.groups * self.group_parts
+
+    @property
+    def group_parts(self) -> int:
+        """Parts of a group's share of a word."""
+        return -(-(self.bits // self.groups + self.parity) // LOAD_BITS)
+
+    @property
+    def part_bits(self) -> int:
+        """Bits of a part; the last one of a group may be padded."""
+        return -(-(self.bits // self.groups + self.parity) // self.group_parts)
+
+    def with_parity(self, word: int) -> int:
+        """The word as it is stored."""
+        return word | (word.bit_count() & 1) << self.bits if self.parity else word
+
+
+def loaded_shape(design: Design, memory: str) -> LoadedShape:
+    """Shape of one of LOADED_MEMORIES."""
+    shapes = {
+        "weights": LoadedShape(
+            word_bits(design), design.weight_words, parity=False, groups=design.num_groups
+        ),
+        "headers": LoadedShape(header_bits(design), design.header_words),
+        "embedding": LoadedShape(
+            8 * design.columns, design.embedding_rows * design.embedding_tiles
+        ),
+        "biases": LoadedShape(16 * design.post_width, design.bias_words),
+        "tables": LoadedShape(16, 2 * TABLE_ENTRIES),
+        "reciprocal_root": LoadedShape(8, 256),
+        "gumbel": LoadedShape(14, 2 << NOISE_INDEX_BITS),
+    }
+    return shapes[memory]
+
+
+def group_shape(design: Design) -> LoadedShape:
+    """Shape of one weight memory."""
+    return LoadedShape(group_bits(design), design.weight_words, parity=False)
+
+
+def group_bits(design: Design) -> int:
+    """Bits of a group's share of a word of weights: whole parts of the load port, into which a
+    check word fits, too.
+    """
+    code = find_code(design.weight_code)
+    bits = max(CHECK_BITS, code.word_bits(design.group_rows * design.columns))
+    parts = -(-bits // LOAD_BITS)
+    return -(-bits // parts) * parts
+
+
+def word_bits(design: Design) -> int:
+    """Bits of a word of weights."""
+    return design.num_groups * group_bits(design)
+
+
+def page_words(design: Design) -> int:
+    """Words of weights that are folded to one."""
+    return max(PAGE_WORDS, PAGE_BITS // word_bits(design))
+
+
+def weight_memories(design: Design) -> tuple[str, ...]:
+    """Names of the weight memories, one for each group of rows."""
+    return tuple(f"weights_{group}" for group in range(design.num_groups))
+
+
+def chip_memories(design: Design) -> tuple[str, ...]:
+    """Names of all memories of the chip that an image fills."""
+    return (*weight_memories(design), *LOADED_MEMORIES[1:])

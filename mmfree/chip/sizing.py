@@ -1,0 +1,104 @@
+"""Which design plays a tape: the split of its lanes, its limits, and what padding costs."""
+
+from __future__ import annotations
+
+from mmfree.chip.design import MAX_SIDE, Design
+from mmfree.contract.pow2 import SEGMENT_ROLES
+from mmfree.contract.shape import ModelConfig
+from mmfree.errors import InputError
+from mmfree.tape.pow2 import Tape, segment_shapes
+
+LANES_PER_OUTPUT = 256
+"""Most lanes for each output per cycle that the post-processing takes.
+
+It also writes the embedding, one element per cycle and output, so a larger array needs more.
+"""
+
+POST_MARGIN = 1.25
+"""Least ratio of the outputs that the post-processing can take to those that the array delivers.
+
+Below 1 the array waits for room.
+"""
+
+
+def design_for(tape: Tape, lanes: int, weight_code: str = "2") -> Design:
+    """The smallest design of ``lanes`` lanes that plays ``tape`` (and every tape of its shape)."""
+    return design_for_model(tape.config, lanes, weight_code)
+
+
+def design_for_model(config: ModelConfig, lanes: int, weight_code: str = "2") -> Design:
+    """The smallest design of ``lanes`` lanes that plays every tape of a model's shape."""
+    rows, columns = array_shape(config, lanes)
+    d = config.hidden_size
+    post_width = 1
+    while post_width < min(rows, columns) and post_width < max(
+        POST_MARGIN * lanes / d, lanes / LANES_PER_OUTPUT
+    ):
+        post_width *= 2
+    vector_words = -(-d // rows) * rows // post_width * config.num_layers
+    return Design(
+        rows=rows,
+        columns=columns,
+        post_width=post_width,
+        max_width=max(d, config.intermediate_size),
+        max_rows=max(d, config.intermediate_size, config.head_size),
+        weight_words=image_weight_words(config, rows, columns),
+        header_words=1 + sum(1 for _ in segment_shapes(config)),
+        embedding_rows=config.vocab_size,
+        embedding_width=d,
+        bias_words=vector_words,
+        state_words=vector_words,
+        weight_code=weight_code,
+    )
+
+
+def array_shape(config: ModelConfig, lanes: int) -> tuple[int, int]:
+    """Rows and columns for a lane count.
+
+    The preferred split is 16 columns up to 256 lanes (at least 4 rows, if there are lanes for them)
+    and 16 rows above: more rows mean more cycles of post-processing after the last word of a
+    segment, more columns a wider quantizer. Another split is taken only where it saves at least 2 %
+    of the image's words of weights per factor of two.
+    """
+    if lanes < 4 or lanes & (lanes - 1) or lanes > MAX_SIDE * MAX_SIDE:
+        raise InputError(f"lanes must be a power of two in 4..{MAX_SIDE * MAX_SIDE}, got {lanes}")
+    preferred = max(lanes // 16, min(16, lanes // 4), 2)
+    splits = []
+    columns = 2
+    while columns <= min(lanes, MAX_SIDE):
+        rows = lanes // columns
+        if rows <= MAX_SIDE:
+            distance = abs(columns.bit_length() - preferred.bit_length())
+            words = image_weight_words(config, rows, columns)
+            splits.append((words * (1 + 0.02 * distance), rows, columns))
+        columns *= 2
+    _, rows, columns = min(splits)
+    return rows, columns
+
+
+def image_weight_words(config: ModelConfig, rows: int, columns: int) -> int:
+    """Words of weights in a model's image, rows * columns weights each.
+
+    Padding and one check word per segment are included.
+    """
+    return sum(
+        len(SEGMENT_ROLES[kind]) * -(-height // rows) * -(-fan_in // columns) + 1
+        for kind, _, height, fan_in in segment_shapes(config)
+    )
+
+
+def padding_share(config: ModelConfig, rows: int, columns: int) -> float:
+    """Share of the image's weights that are padding, 0..1: lanes that add nothing, because rows or
+    columns do not divide a matrix.
+    """
+    weights, segments = 0, 0
+    for kind, _, height, fan_in in segment_shapes(config):
+        weights, segments = weights + len(SEGMENT_ROLES[kind]) * height * fan_in, segments + 1
+    # A check word per segment holds no weights.
+    words = image_weight_words(config, rows, columns) - segments
+    return 1 - weights / (words * rows * columns)
+
+
+def describe_padding(share: float) -> str:
+    """What padding costs, in words."""
+    return f"{100 * share:.1f} % of the lanes' work is padding" if share else "no padding"
