@@ -10,8 +10,7 @@ import pytest
 from hdl.memory.weight_check import WeightCheck
 from mmfree.chip.design import Design
 from mmfree.chip.layout import check_word
-from mmfree.chip.memory_map import group_bits
-from mmfree.chip.memory_map import page_words, word_bits
+from mmfree.chip.memory_map import group_bits, page_words, word_bits
 from tests.support.hdl.bench import simulate, with_idle
 from tests.support.hdl.values import shares, small_design
 
