@@ -311,10 +311,13 @@ class Accelerator(wiring.Component):
         assert (tables.latency, biases.latency) == (TABLE_LATENCY, BIAS_LATENCY)
         for lane in range(2 * self.design.post_width):
             m.d.comb += [
-                getattr(tables, f"address_{lane}").eq(post.table_address[lane]),
-                post.table_entry[lane].eq(getattr(tables, f"data_{lane}")),
+                tables.read[lane].address.eq(post.table_address[lane]),
+                post.table_entry[lane].eq(tables.read[lane].data),
             ]
-        m.d.comb += [biases.address_0.eq(post.bias_address), post.bias.as_value().eq(biases.data_0)]
+        m.d.comb += [
+            biases.read[0].address.eq(post.bias_address),
+            post.bias.as_value().eq(biases.read[0].data),
+        ]
 
     def _connect_noise(self, m: Module, started: Value) -> None:
         sequencer, post, noise = self.blocks["sequencer"], self.blocks["post"], self.blocks["noise"]
@@ -371,12 +374,10 @@ class Accelerator(wiring.Component):
             m.d.sync += checked.eq(1)
         with m.Elif(check.done):
             m.d.sync += checked.eq(checked + 1)
-        parity_errors = Cat(
-            getattr(tables, f"parity_error_{lane}") for lane in range(2 * self.design.post_width)
-        )
+        parity_errors = Cat(port.parity_error for port in tables.read)
         biases = self.blocks["biases"]
         # A parity error counts if the word was used; it comes a cycle after the word.
-        bias_error = delay(m, post.bias_used, 1, reset=True) & biases.parity_error_0
+        bias_error = delay(m, post.bias_used, 1, reset=True) & biases.read[0].parity_error
         table_error = delay(m, post.table_used, 1, reset=True) & parity_errors
         found = {
             "weights": check.done & check.fault,
@@ -426,9 +427,9 @@ class Accelerator(wiring.Component):
             logits.write.address.eq(write.group),
             logits.write.data.eq(write.data.as_value()),
             logits.write.enable.eq(write.enable.replicate(self.design.post_width)),
-            logits.address_0.eq(self.logits_address),
-            logits.enable_0.eq(~self.playing),
-            self.logits_data.as_value().eq(logits.data_0),
+            logits.read[0].address.eq(self.logits_address),
+            logits.read[0].enable.eq(~self.playing),
+            self.logits_data.as_value().eq(logits.read[0].data),
         ]
         _copy_write(m, self.tap_logits, write)
 

@@ -17,7 +17,7 @@ R, C and P are the rows, the columns and the post-processing width of a Design. 
 R rows of one matrix give for a vector: R accumulators.
 
 Not here: writes of vectors (``hdl.memory.vectors.group_write``) and of loaded memories
-(``hdl.memory.loaded_memory.load_write``) are signatures beside the memories that take them, a fault
+(``hdl.memory.loaded_memory.LoadWrite``) are signatures beside the memories that take them, a fault
 (``hdl.control.faults.fault_layout``) is beside the block that finds it, and words of weights have
 their own interface (``hdl.memory.sources.interface``).
 """

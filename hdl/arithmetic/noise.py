@@ -10,7 +10,7 @@ from hdl.arithmetic.adder import count_ones
 from hdl.fabric.pipeline import delay
 from hdl.interface import REGISTERS, TEMPERATURE_BITS
 from hdl.memory.loaded_memory import LATENCY as TABLE_LATENCY
-from hdl.memory.loaded_memory import LoadedMemory, load_write
+from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
 from mmfree.chip.memory_map import LoadedShape
 from mmfree.contract.pow2 import NOISE_INDEX_BITS, gumbel_table
 
@@ -58,7 +58,7 @@ class Noise(wiring.Component):
                 "seed_enable": In(1),
                 "seed": In(REGISTERS),
                 "entry": Out(data.ArrayLayout(signed(_GUMBEL.bits), width)),
-                "load": In(load_write(_GUMBEL)),
+                "load": In(LoadWrite(_GUMBEL)),
                 "parity_error": Out(1),
             }
         )
@@ -83,10 +83,10 @@ class Noise(wiring.Component):
             address = Signal(NOISE_INDEX_BITS + 1, reset_less=True, name=f"address_{p}")
             m.d.sync += address.eq(Mux(upper.all(), Cat(lower, Const(1, 1)), upper))
             m.d.comb += [
-                getattr(table, f"address_{p}").eq(address),
-                self.entry[p].eq(getattr(table, f"data_{p}")),
+                table.read[p].address.eq(address),
+                self.entry[p].eq(table.read[p].data),
             ]
-        parity_errors = Cat(getattr(table, f"parity_error_{p}") for p in range(self._width))
+        parity_errors = Cat(port.parity_error for port in table.read)
         used = delay(m, drawn, self.latency, reset=True)
         m.d.comb += self.parity_error.eq((used & parity_errors).any())
         return m

@@ -10,7 +10,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.interface import BEAT, RESULT_BLOCKS, WAITS, header_layout, token_layout
-from hdl.memory.loaded_memory import LoadedMemory, load_write
+from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
 from mmfree.chip.design import Design
 from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT
 from mmfree.chip.memory_map import loaded_shape
@@ -89,7 +89,7 @@ class Sequencer(wiring.Component):
                 "pass_done": Out(1),
                 "repeat": Out(1),
                 "playing": Out(1),
-                "load_header": In(load_write(loaded_shape(design, "headers"))),
+                "load_header": In(LoadWrite(loaded_shape(design, "headers"))),
                 "admitted": Out(1),
                 "waits": Out(WAITS),
             }
@@ -101,7 +101,7 @@ class Sequencer(wiring.Component):
         wiring.connect(m, wiring.flipped(self.load_header), headers.load)
         # The next header is at its memory's output long before it is needed.
         next_header = Signal(range(self._design.header_words + 1))
-        m.d.comb += headers.address_0.eq(next_header)
+        m.d.comb += headers.read[0].address.eq(next_header)
 
         walk = _Walk(Signal(), Signal(), Signal(), Signal())
         self._walk(m, walk)
@@ -154,17 +154,17 @@ class Sequencer(wiring.Component):
         with m.State("LOAD"):
             m.d.comb += [
                 self.load.eq(1),
-                self.header_parity_error.eq(headers.parity_error_0),
+                self.header_parity_error.eq(headers.read[0].parity_error),
                 self.waits.control.eq(1),
             ]
             m.d.sync += [
-                header.eq(headers.data_0),
+                header.eq(headers.read[0].data),
                 self.segment.eq(next_header),
                 next_header.eq(next_header + 1),
             ]
             m.next = "PREPARE"
             # A corrupt header must not start the walk.
-            with m.If(headers.parity_error_0):
+            with m.If(headers.read[0].parity_error):
                 m.d.sync += self.playing.eq(0)
                 m.next = "FAILED"
         with m.State("PREPARE"):

@@ -30,6 +30,30 @@ def delay(m: Module, value: ValueLike | ValueCastable, cycles: int, *, reset: bo
     return value
 
 
+class Timed:
+    """A value of a pipeline with its cycle, counted from the pipeline's first.
+
+    ``at(n)`` is the value as it is in cycle n: after n - ``cycle`` registers, which all who ask
+    share. Values of the same ``at`` belong together. Data registers have no reset; with ``reset``,
+    for valid flags, they are 0 after reset.
+    """
+
+    def __init__(
+        self, m: Module, value: ValueLike | ValueCastable, cycle: int, *, reset: bool = False
+    ) -> None:
+        self.cycle = cycle
+        self._m, self._reset = m, reset
+        self._values: list[Any] = [value]
+
+    def at(self, cycle: int) -> Any:
+        """The value in a cycle, which must not come before its own."""
+        age = cycle - self.cycle
+        assert age >= 0, f"asked for in cycle {cycle}, but known in cycle {self.cycle}"
+        while len(self._values) <= age:
+            self._values.append(delay(self._m, self._values[-1], 1, reset=self._reset))
+        return self._values[age]
+
+
 def copies(m: Module, technology: Technology, value: ValueLike, count: int) -> list[Signal]:
     """``count`` registers that all hold ``value`` as it was a cycle ago.
 

@@ -7,9 +7,9 @@ that register takes 5.8 ns, and synthesis never infers it (docs/decisions/0011).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -36,17 +36,56 @@ BLOCK_REACH = 16
 """Block RAMs that one copy of an address drives."""
 
 
+class ReadPort(wiring.Signature):
+    """A read of a memory of ``depth`` words, seen from the reader.
+
+    Members::
+
+        address  out  range(depth)  of the word; should come from a register
+        enable   out  1             read it: without, data is anything; 1 unless it is connected
+        data     in   shape         the word, the memory's latency after address
+    """
+
+    def __init__(self, depth: int, shape: ShapeLike) -> None:
+        super().__init__(
+            {
+                "address": Out(range(max(2, depth))),
+                "enable": Out(1, init=1),
+                "data": In(shape),
+            }
+        )
+
+
+class PartWrite(wiring.Signature):
+    """A write of some parts of a word, seen from the writer.
+
+    Members::
+
+        enable   out  parts         flags: which parts are written
+        address  out  range(depth)  of the word
+        data     out  bits          of the word; only those of the enabled parts count
+    """
+
+    def __init__(self, depth: int, parts: int, bits: int) -> None:
+        super().__init__(
+            {"enable": Out(parts), "address": Out(range(max(2, depth))), "data": Out(bits)}
+        )
+
+
 class BlockMemory(wiring.Component):
     """``depth`` words of ``parts`` parts of ``part_bits`` bits; each part has a write enable.
 
-    Ports: ``write`` (``enable``: a flag per part; ``address``; ``data``), for reads from the next
-    cycle on; ``address_N`` with ``enable_N`` (1 unless it is connected) and ``data_N`` for each N <
-    ``reads``, ``latency`` cycles later: 2 (the RAM's access, and its own output register), or 5
-    with ``fabric_registers``, for RAMs all over a chip: one on the way to them, of writes too, and
-    on the way from them one before and one after the multiplexer between banks. One read per port
-    and cycle, without back-pressure. In cycles without ``enable_N`` nothing is read, the RAMs are
-    disabled, and ``data_N`` is anything. On the ECP5 a RAM is also disabled while another bank is
-    read. Nothing is reset. Addresses are below ``depth``, and should come from registers.
+    Ports::
+
+        write  in  PartWrite         for reads from the next cycle on
+        read   in  reads x ReadPort  data ``latency`` cycles after address
+
+    The latency is 2 (the RAM's access, and its own output register), or 5 with
+    ``fabric_registers``, for RAMs all over a chip: one on the way to them, of writes too, and on
+    the way from them one before and one after the multiplexer between banks. One read per port and
+    cycle, without back-pressure. In cycles without ``enable`` nothing is read, the RAMs are
+    disabled, and ``data`` is anything. On the ECP5 a RAM is also disabled while another bank is
+    read. Nothing is reset. Addresses are below ``depth``.
 
     With one read port, a word may be written while another is read; reading the word that is being
     written gives anything. With several read ports, or ``fabric_registers``, reads in a cycle with
@@ -99,16 +138,12 @@ class BlockMemory(wiring.Component):
         self.latency = 2 + 3 * fabric_registers
         bits = parts * part_bits
         self.contents = memory.MemoryData(shape=unsigned(bits), depth=max(2, depth), init=init)
-        address = range(max(2, depth))
-        write = wiring.Signature({"enable": Out(parts), "address": Out(address), "data": Out(bits)})
-        ports: dict[str, Any] = {"write": In(write)}
-        for n in range(reads):
-            ports |= {
-                f"address_{n}": In(address),
-                f"enable_{n}": In(1, init=1),
-                f"data_{n}": Out(bits),
+        super().__init__(
+            {
+                "write": In(PartWrite(depth, parts, bits)),
+                "read": In(ReadPort(depth, bits)).array(reads),
             }
-        super().__init__(ports)
+        )
 
     def blocks(self) -> int:
         """Block RAMs of the ECP5 body; 0: the memory is kept in LUTs."""
@@ -125,8 +160,8 @@ class BlockMemory(wiring.Component):
             plan_banks(self._depth, self._part_bits, self._parts, self._reads) if on_ecp5 else ()
         )
         words = self._banked_words(m, banks) if banks else self._plain_words(m, distributed=on_ecp5)
-        for n, word in enumerate(words):
-            m.d.comb += getattr(self, f"data_{n}").eq(delay(m, word, int(self._fabric_registers)))
+        for port, word in zip(self.read, words, strict=True):
+            m.d.comb += port.data.eq(delay(m, word, int(self._fabric_registers)))
         return m
 
     def _plain_words(self, m: Module, *, distributed: bool) -> list[Value]:
@@ -142,19 +177,19 @@ class BlockMemory(wiring.Component):
             write.en.eq(delay(m, self.write.enable, way_in, reset=True)),
         ]
         read_words = []
-        for n in range(self._reads):
+        for port in self.read:
             read = words.read_port()
             m.d.comb += [
-                read.addr.eq(delay(m, getattr(self, f"address_{n}"), way_in)),
-                read.en.eq(delay(m, getattr(self, f"enable_{n}"), way_in)),
+                read.addr.eq(delay(m, port.address, way_in)),
+                read.en.eq(delay(m, port.enable, way_in)),
             ]
             read_words.append(delay(m, read.data, 1 + self._fabric_registers))
         return read_words
 
     def _banked_words(self, m: Module, banks: tuple[Bank, ...]) -> list[Value]:
         """What each port reads from block RAMs of the ECP5, before the last register."""
-        addresses = [getattr(self, f"address_{n}") for n in range(self._reads)]
-        enables = [getattr(self, f"enable_{n}") for n in range(self._reads)]
+        addresses = [port.address for port in self.read]
+        enables = [port.enable for port in self.read]
         write, any_written = self.write, self.write.enable.any()
         if self._fabric_registers:
             # A few copies of one address reach all blocks, for writes and reads, and copies of

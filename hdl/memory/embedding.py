@@ -9,7 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
-from hdl.memory.loaded_memory import LoadedMemory, load_write
+from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import loaded_shape
 
@@ -47,7 +47,7 @@ class Embedding(wiring.Component):
                 "o_group": Out(range(max(2, groups))),
                 "x": Out(data.ArrayLayout(signed(16), design.post_width)),
                 "ending": Out(1),
-                "load": In(load_write(shape)),
+                "load": In(LoadWrite(shape)),
                 "parity_error": Out(1),
             }
         )
@@ -71,7 +71,7 @@ class Embedding(wiring.Component):
             m.d.sync += group.eq(group + 1)
             with m.If(ends_word):
                 m.d.sync += [address.eq(address + rows), left.eq(left - 1), busy.eq(left != 1)]
-        m.d.comb += [words.address_0.eq(address), words.enable_0.eq(busy)]
+        m.d.comb += [words.read[0].address.eq(address), words.read[0].enable.eq(busy)]
         valid, last = busy, busy & ends_word & (left == 1)
         ages = self.latency - 1
         m.d.comb += [
@@ -82,9 +82,9 @@ class Embedding(wiring.Component):
         # The word has arrived: its part, then the shift in two cycles, by 4s and by 1s.
         age = words.latency
         checked = delay(m, valid, age + 1, reset=True)
-        m.d.sync += self.parity_error.eq(checked & words.parity_error_0)
+        m.d.sync += self.parity_error.eq(checked & words.read[0].parity_error)
         arrived = delay(m, part, age)
-        choices = Array(words.data_0[n : n + 8 * width] for n in range(0, 8 * columns, 8 * width))
+        choices = Array(words.read[0].data[n : n + 8 * width] for n in range(0, 8 * columns, 8 * width))
         chosen, shifted = Signal(8 * width, reset_less=True), delay(m, self.shift, 1)
         m.d.sync += chosen.eq(choices[arrived])
         for p in range(width):

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import copies, delay
 from hdl.fabric.technology import technology_of
-from hdl.memory.loaded_memory import load_write
+from hdl.memory.loaded_memory import LoadWrite
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import LOAD_BITS, LOADED_MEMORIES, loaded_shape
 
@@ -41,7 +41,7 @@ class LoadPort(wiring.Component):
                 "busy": In(1),
                 "refused": Out(1),
                 "settling": Out(1),
-                **{f"to_{name}": Out(load_write(shape)) for name, shape in self._shapes.items()},
+                **{f"to_{name}": Out(LoadWrite(shape)) for name, shape in self._shapes.items()},
             }
         )
 

@@ -6,14 +6,13 @@ Each word carries a parity bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, ShapeLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
-from hdl.memory.block_memory import BlockMemory
+from hdl.memory.block_memory import BlockMemory, ReadPort
 from mmfree.chip.memory_map import LOAD_BITS, LoadedShape
 
 LATENCY = 2
@@ -23,27 +22,55 @@ PARITY_SPAN = 5
 """Bits whose parity is computed in one cycle; the next cycle combines them for the whole word."""
 
 
-def load_write(shape: LoadedShape) -> wiring.Signature:
-    """Write of one part of a word: ``enable``, number of the word and of the part, its bits."""
-    return wiring.Signature(
-        {
-            "enable": Out(1),
-            "word": Out(range(max(2, shape.depth))),
-            "part": Out(range(max(2, shape.parts))),
-            "data": Out(LOAD_BITS),
-        }
-    )
+class LoadWrite(wiring.Signature):
+    """A write of one part of a word of a loaded memory, seen from the writer.
+
+    Members::
+
+        enable  out  1             write it
+        word    out  range(depth)  number of the word
+        part    out  range(parts)  number of the part
+        data    out  18            its bits; those beyond the part are ignored
+    """
+
+    def __init__(self, shape: LoadedShape) -> None:
+        super().__init__(
+            {
+                "enable": Out(1),
+                "word": Out(range(max(2, shape.depth))),
+                "part": Out(range(max(2, shape.parts))),
+                "data": Out(LOAD_BITS),
+            }
+        )
+
+
+class CheckedRead(wiring.Signature):
+    """A read of a loaded memory, seen from the reader: a ``ReadPort`` with the word's parity.
+
+    Members::
+
+        address       out  range(depth)  of the word; should come from a register
+        enable        out  1             read it: without, data is anything; 1 unless connected
+        data          in   shape         the word, the memory's latency after address
+        parity_error  in   1             the word's parity is wrong; a cycle after data
+    """
+
+    def __init__(self, depth: int, shape: ShapeLike) -> None:
+        super().__init__({**ReadPort(depth, shape).members, "parity_error": In(1)})
 
 
 class LoadedMemory(wiring.Component):
-    """``reads`` read ports on words of ``shape.bits`` bits.
+    """A memory of words of ``shape.bits`` bits, read on ``reads`` ports.
 
-    Ports: ``load`` (a part of a word, written for reads from two cycles later on, or the next with
-    ``fabric_registers``); ``address_N`` with ``enable_N`` (as of a BlockMemory); ``data_N``,
-    ``latency`` cycles later: 2, and three more with ``fabric_registers``; ``parity_error_N`` a
-    cycle after that (of the word; never set for words without parity). ``contents``: the words from
-    the start, as they are stored, parity included; a memory without any is initialised from a
-    memory file, or not at all.
+    Ports::
+
+        load  in  LoadWrite            for reads from two cycles later on, or the next (see below)
+        read  in  reads x CheckedRead  data ``latency`` cycles after address, parity_error one more
+
+    The latency is 2, and three more with ``fabric_registers``, which also take a write a cycle
+    later. ``parity_error`` is never set for words without parity. ``contents``: the words from the
+    start, as they are stored, parity included; a memory without any is initialised from a memory
+    file, or not at all.
     """
 
     def __init__(
@@ -55,7 +82,7 @@ class LoadedMemory(wiring.Component):
         fabric_registers: bool = False,
         contents: Sequence[int] = (),
     ) -> None:
-        self.name, self._shape, self._reads = name, shape, reads
+        self.name, self._shape = name, shape
         self._fabric_registers = fabric_registers
         self.memory = BlockMemory(
             name,
@@ -69,15 +96,12 @@ class LoadedMemory(wiring.Component):
         self.memories = self.memory.memories
         self.contents = self.memory.contents
         self.latency = self.memory.latency
-        ports: dict[str, Any] = {}
-        for n in range(reads):
-            ports |= {
-                f"address_{n}": In(range(max(2, shape.depth))),
-                f"enable_{n}": In(1, init=1),
-                f"data_{n}": Out(shape.bits),
-                f"parity_error_{n}": Out(1),
+        super().__init__(
+            {
+                "load": In(LoadWrite(shape)),
+                "read": In(CheckedRead(shape.depth, shape.bits)).array(reads),
             }
-        super().__init__({"load": In(load_write(shape)), **ports})
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -93,18 +117,17 @@ class LoadedMemory(wiring.Component):
             ),
             memory.write.enable.eq(delay(m, enable, way_in, reset=True)),
         ]
-        for n in range(self._reads):
-            word = getattr(memory, f"data_{n}")
+        for port, stored_port in zip(self.read, memory.read, strict=True):
             m.d.comb += [
-                getattr(memory, f"address_{n}").eq(getattr(self, f"address_{n}")),
-                getattr(memory, f"enable_{n}").eq(getattr(self, f"enable_{n}")),
-                getattr(self, f"data_{n}").eq(word[: shape.bits]),
+                stored_port.address.eq(port.address),
+                stored_port.enable.eq(port.enable),
+                port.data.eq(stored_port.data[: shape.bits]),
             ]
             if shape.parity:
-                stored = word[: shape.bits + 1]
+                stored = stored_port.data[: shape.bits + 1]
                 sums = Cat(
                     stored[low : low + PARITY_SPAN].xor()
                     for low in range(0, len(stored), PARITY_SPAN)
                 )
-                m.d.comb += getattr(self, f"parity_error_{n}").eq(delay(m, sums, 1).xor())
+                m.d.comb += port.parity_error.eq(delay(m, sums, 1).xor())
         return m

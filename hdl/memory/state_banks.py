@@ -52,8 +52,8 @@ class StateBanks(wiring.Component):
         with m.If(self.swap):
             m.d.sync += bank.eq(~bank)
         m.d.comb += [
-            memory.address_0.eq(Cat(bank, Mux(self.playing, self.address, self.host_address))),
-            self.values.as_value().eq(memory.data_0),
+            memory.read[0].address.eq(Cat(bank, Mux(self.playing, self.address, self.host_address))),
+            self.values.as_value().eq(memory.read[0].data),
         ]
         with m.If(self.playing):
             m.d.comb += [

@@ -119,8 +119,8 @@ class GroupMemory(wiring.Component):
             memory.write.address.eq(delay(m, self.write.group, 1)),
             memory.write.data.eq(delay(m, self.write.data.as_value(), 1)),
             memory.write.enable.eq(delay(m, enables, 1, reset=True)),
-            memory.address_0.eq(delay(m, self.group, 1)),
-            self.values.as_value().eq(delay(m, memory.data_0, 1)),
+            memory.read[0].address.eq(delay(m, self.group, 1)),
+            self.values.as_value().eq(delay(m, memory.read[0].data, 1)),
         ]
         assert memory.latency + 2 == self.LATENCY
         return m

@@ -10,7 +10,7 @@ from hdl.arithmetic.product import Product, product_latency
 from hdl.arithmetic.square import LATENCY as SQUARE_LATENCY
 from hdl.arithmetic.square import Square
 from hdl.fabric.pipeline import delay
-from hdl.memory.loaded_memory import LoadedMemory, load_write
+from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
 from hdl.memory.vectors import word_memory
 from mmfree.chip.design import Design
 from mmfree.chip.header import MATRICES_PER_SEGMENT
@@ -72,7 +72,7 @@ class RMSNorm(wiring.Component):
                 "done": Out(1),
                 "scale": Out(scales),
                 "exponent": Out(4),
-                "load": In(load_write(_ROOT)),
+                "load": In(LoadWrite(_ROOT)),
                 "parity_error": Out(1),
             }
         )
@@ -115,15 +115,17 @@ class RMSNorm(wiring.Component):
         with m.If(summed):
             m.d.sync += self.exponent.eq(settled)
         # The table entry; then the matrices take the one multiplier unit in turn.
-        m.d.comb += root.address_0.eq(index)
+        m.d.comb += root.read[0].address.eq(index)
         started = delay(m, summed, root.latency, reset=True)
-        m.d.comb += self.parity_error.eq(delay(m, started, 1, reset=True) & root.parity_error_0)
+        m.d.comb += self.parity_error.eq(
+            delay(m, started, 1, reset=True) & root.read[0].parity_error
+        )
         turns = [started]
         for _ in range(scaler.latency + MATRICES_PER_SEGMENT):
             turns.append(delay(m, turns[-1], 1, reset=True))
         entry = Signal(8, reset_less=True)
         with m.If(started):
-            m.d.sync += entry.eq(root.data_0)
+            m.d.sync += entry.eq(root.read[0].data)
         multiplier = Signal(9, reset_less=True)
         for i in range(MATRICES_PER_SEGMENT):
             with m.If(turns[i]):

@@ -41,7 +41,7 @@ def documented_ports(kind: type) -> list[Port]:
     ports = []
     for line in table.split("\n\n")[0].splitlines():
         cells = re.split(r"\s{2,}", line.strip(), maxsplit=3)
-        assert len(cells) == 4, f"{kind.__name__}: {line.strip()!r} is not name, direction, shape, ..."
+        assert len(cells) == 4, f"{kind.__name__}: not name, direction, shape, meaning: {line!r}"
         ports.append(Port(*cells))
     return ports
 
@@ -72,6 +72,7 @@ def test_the_docstring_names_every_port(kind: type[wiring.Component]) -> None:
         assert port.meaning[0].islower() or not port.meaning[0].isalpha(), port
         bits = documented_bits(port.shape)
         if member.is_signature:
-            assert bits is None and not member.dimensions or " x " in port.shape, port
+            assert bits is None, port
+            assert bool(member.dimensions) == (" x " in port.shape), port
         elif bits is not None:
             assert bits == Shape.cast(member.shape).width, port

@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hdl.fabric.pipeline import delay
-from hdl.memory.loaded_memory import LoadedMemory, load_write
+from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
 from hdl.memory.sources.interface import LATENCY, WeightSource
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import group_shape, loaded_shape, weight_memories
@@ -40,7 +40,7 @@ class BlockSource(wiring.Component):
         self.memories = tuple(memory.memory for memory in self.weights)
         assert self.weights[0].latency == LATENCY
         super().__init__(
-            {"words": In(WeightSource(design)), "pause": In(1), "load": In(load_write(shape))}
+            {"words": In(WeightSource(design)), "pause": In(1), "load": In(LoadWrite(shape))}
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -58,7 +58,7 @@ class BlockSource(wiring.Component):
                 m.d.sync += address.eq(address + 1)
             # A word's parts are numbered through all groups. A write passes from group to group, a
             # cycle each, and its part is counted from the first part of the group that it reaches.
-            previous, load = load, load_write(loaded_shape(design, "weights")).create()
+            previous, load = load, LoadWrite(loaded_shape(design, "weights")).create()
             part, own = Signal.like(load.part, name=f"part_{group}"), Signal(name=f"own_{group}")
             m.d.comb += part.eq(previous.part - (parts if group else 0))
             m.d.sync += [
@@ -69,9 +69,9 @@ class BlockSource(wiring.Component):
                 own.eq(previous.enable & (part < parts)),
             ]
             m.d.comb += [
-                memory.address_0.eq(address),
-                memory.enable_0.eq(take),
-                self.words.data[group].eq(memory.data_0),
+                memory.read[0].address.eq(address),
+                memory.read[0].enable.eq(take),
+                self.words.data[group].eq(memory.read[0].data),
                 memory.load.enable.eq(own),
                 memory.load.word.eq(load.word),
                 memory.load.part.eq(load.part),

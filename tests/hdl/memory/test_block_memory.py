@@ -107,11 +107,11 @@ def traffic(shape: Shape, num_cycles: int = 600, seed: int = 0) -> list[Cycle]:
         for port in range(shape.reads):
             address = place()
             enabled = rng.random() < 0.7
-            inputs |= {f"address_{port}": address, f"enable_{port}": enabled}
+            inputs |= {f"read__{port}__address": address, f"read__{port}__enable": enabled}
             alone = shape.reads == 1 and not shape.fabric_registers
             defined = not enable or (alone and address != written)
             if defined and enabled:
-                promised.setdefault(n + latency - 1, {})[f"data_{port}"] = words[address]
+                promised.setdefault(n + latency - 1, {})[f"read__{port}__data"] = words[address]
         if enable:
             recent.append(written)
         for part in range(shape.parts):
@@ -158,19 +158,15 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_plain_memories_read_what_was_written(shape: Shape) -> None:
     block, cycles = shape.block(), traffic(shape)
-    ports: dict[str, Any] = {
-        "write__enable": block.write.enable,
-        "write__address": block.write.address,
-        "write__data": block.write.data,
-    }
+    ports = {"__".join(map(str, path)): port for path, _, port in block.signature.flatten(block)}
 
     async def bench(ctx: Any) -> None:
         for number, cycle in enumerate(cycles):
             for name, value in cycle.inputs.items():
-                ctx.set(ports[name] if name in ports else getattr(block, name), value)
+                ctx.set(ports[name], value)
             await ctx.tick()
             for name, value in cycle.outputs.items():
-                assert ctx.get(getattr(block, name)) == value, f"cycle {number}: {name}"
+                assert ctx.get(ports[name]) == value, f"cycle {number}: {name}"
 
     simulate(block, bench)
     assert block.latency == 2 + 3 * shape.fabric_registers
@@ -205,10 +201,10 @@ def test_blocks_are_disabled_unless_their_own_bank_is_read(shape: Shape, tmp_pat
     banks = plan_banks(shape.depth, shape.part_bits, shape.parts, shape.reads)
     # With fabric registers the last enable is still on its way.
     reads = [
-        cycle.inputs[f"address_{port}"]
+        cycle.inputs[f"read__{port}__address"]
         for cycle in cycles[: len(cycles) - shape.fabric_registers]
         for port in range(shape.reads)
-        if cycle.inputs[f"enable_{port}"]
+        if cycle.inputs[f"read__{port}__enable"]
     ]
     expected = sum(
         bank.blocks * sum(bank.start <= word < bank.start + bank.depth for word in reads)

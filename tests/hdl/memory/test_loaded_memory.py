@@ -42,16 +42,15 @@ def test_words_are_written_and_read(bits: int, parity: bool, fabric_registers: b
     async def read(ctx: Any, *words: int) -> list[tuple[int, int]]:
         """(data, parity error) of each port, exactly in time; the error a cycle after the data."""
         for port, word in enumerate(words):
-            ctx.set(getattr(block, f"address_{port}"), word)
+            ctx.set(block.read[port].address, word)
         for _ in range(block.latency):
             await ctx.tick()
             for port in range(reads):
-                ctx.set(getattr(block, f"address_{port}"), 4 - 4 * port)
-        data = [int(ctx.get(getattr(block, f"data_{port}"))) for port in range(reads)]
+                ctx.set(block.read[port].address, 4 - 4 * port)
+        data = [int(ctx.get(block.read[port].data)) for port in range(reads)]
         await ctx.tick()
         return [
-            (word, int(ctx.get(getattr(block, f"parity_error_{port}"))))
-            for port, word in enumerate(data)
+            (word, int(ctx.get(block.read[port].parity_error))) for port, word in enumerate(data)
         ]
 
     async def bench(ctx: Any) -> None:
