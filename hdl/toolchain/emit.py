@@ -22,7 +22,7 @@ from hdl.toolchain.products import ProductUnit, product_units
 from hdl.toolchain.yosys import run_yosys
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image, constant_words
-from mmfree.chip.layout import layout
+from mmfree.chip.layout import check_value_bits, layout
 from mmfree.chip.memory_map import chip_memories, loaded_shape
 from mmfree.chip.sizing import padding_share
 from mmfree.files.atomic import write_atomically
@@ -155,7 +155,13 @@ def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dic
     """Write mmfree.v, memory files and design.json; returns what design.json holds.
 
     Without a tape only the constant tables have memory files, and uses per token are null.
+
+    Raises
+    ------
+    LayoutError
+        If the tape does not fit the design, or there is no arithmetic for the design's value_bits.
     """
+    check_value_bits(design)
     image = layout(tape, design) if tape is not None else None
     accelerator = Accelerator(design)
     rtlil_text = convert_rtlil(accelerator)

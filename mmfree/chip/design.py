@@ -6,15 +6,18 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mmfree.chip.weight_codes import MULTIPLYING_CODES, find_code
-from mmfree.contract.pow2 import MAX_FAN_IN, Formats
+from mmfree.contract.pow2 import MAX_FAN_IN, VALUE_BITS, Formats
 from mmfree.errors import InputError
 from mmfree.files.objects import checked_fields
 
-GROUP_ROWS = 4
-"""Rows of the array that share a weight memory (docs/decisions/0010).
+MAX_GROUP_ROWS = 5
+"""Most rows of the array that share a weight memory (docs/decisions/0010).
 
 Activations and addresses pass from each group of rows to the next, a cycle later.
 """
+
+MIN_VALUE_BITS, MAX_VALUE_BITS = 16, 32
+"""Least and most bits of a value of a vector."""
 
 MAX_SIDE = 1024
 """Most rows, and most columns, of an array."""
@@ -30,9 +33,11 @@ class Design:
     Parameters
     ----------
     rows, columns
-        R x C lanes: each cycle C activations meet R rows of weights. Powers of two, columns >= 2.
+        R x C lanes: each cycle C activations meet R rows of weights. Columns are a power of two,
+        at least 2.
     post_width
-        P, outputs that the post-processing takes per cycle; divides rows and columns.
+        P, outputs that the post-processing takes per cycle: a power of two that divides rows and
+        columns.
     max_width
         Largest vector: hidden or intermediate size, in elements.
     max_rows
@@ -51,6 +56,9 @@ class Design:
         How weights are stored: "2", "1.67" or "1.6" bits each (mmfree/chip/weight_codes.py).
     formats
         Number formats; only the default ones can be built yet.
+    value_bits
+        Width of a value of the vectors x and u, and of the state. docs/arithmetic.md has
+        VALUE_BITS: for another width there are blocks, but no tapes yet (``layout`` refuses it).
 
     Raises
     ------
@@ -71,6 +79,7 @@ class Design:
     state_words: int
     weight_code: str = "2"
     formats: Formats = field(default_factory=Formats)
+    value_bits: int = VALUE_BITS
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -85,12 +94,12 @@ class Design:
             ("rows", 1, MAX_SIDE),
             ("columns", 2, MAX_SIDE),
             ("post_width", 1, MAX_SIDE),
+            ("value_bits", MIN_VALUE_BITS, MAX_VALUE_BITS),
         ):
-            value = getattr(self, name)
-            if not low <= value <= high or value & (value - 1):
-                raise InputError(
-                    f"design: {name} must be a power of two in {low}..{high}, got {value}"
-                )
+            value, of_two = getattr(self, name), name in ("columns", "post_width")
+            if not low <= value <= high or (of_two and value & (value - 1)):
+                kind = "a power of two in" if of_two else "in"
+                raise InputError(f"design: {name} must be {kind} {low}..{high}, got {value}")
         if self.rows % self.post_width or self.columns % self.post_width:
             raise InputError(
                 f"design: post_width must divide rows and columns, got {self.post_width} "
@@ -117,8 +126,8 @@ class Design:
 
     @property
     def group_rows(self) -> int:
-        """Rows of the array that share a weight memory."""
-        return min(self.rows, GROUP_ROWS)
+        """Rows of the array that share a weight memory: the most that divide all rows."""
+        return max(n for n in range(1, MAX_GROUP_ROWS + 1) if self.rows % n == 0)
 
     @property
     def num_groups(self) -> int:

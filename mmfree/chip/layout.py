@@ -21,7 +21,7 @@ from mmfree.chip.memory_map import (
 )
 from mmfree.chip.sizing import image_weight_words
 from mmfree.chip.weight_codes import find_code
-from mmfree.contract.pow2 import GATES, ROLES
+from mmfree.contract.pow2 import GATES, ROLES, VALUE_BITS
 from mmfree.errors import InputError
 from mmfree.tape.pow2 import Tape
 
@@ -36,7 +36,8 @@ def layout(tape: Tape, design: Design) -> Image:
     Raises
     ------
     LayoutError
-        If the tape exceeds a limit of the design; the message names the limit and both sizes.
+        If the tape exceeds a limit of the design, or the design has other formats or value_bits;
+        the message names the limit and both sizes.
     """
     _check_fit(tape, design)
     words = {
@@ -63,7 +64,23 @@ def _with_parity(words: list[int], shape: LoadedShape) -> list[int]:
     return [shape.with_parity(word) for word in words]
 
 
+def check_value_bits(design: Design) -> None:
+    """Refuse a design whose values are not those of docs/arithmetic.md.
+
+    Raises
+    ------
+    LayoutError
+        If there is no tape for values of this width; the message names both widths.
+    """
+    if design.value_bits != VALUE_BITS:
+        raise LayoutError(
+            f"the design has value_bits of {design.value_bits}, but docs/arithmetic.md has"
+            f" {VALUE_BITS}: generate a design with value_bits of {VALUE_BITS}"
+        )
+
+
 def _check_fit(tape: Tape, design: Design) -> None:
+    check_value_bits(design)
     config = tape.config
     d, i = config.hidden_size, config.intermediate_size
     if tape.formats != design.formats:

@@ -17,6 +17,9 @@ from mmfree.errors import InputError
 INT8_MIN, INT8_MAX = -128, 127
 INT16_MIN, INT16_MAX = -32768, 32767
 
+VALUE_BITS = 16
+"""Bits of a value of the vectors x and u, and of the state (section 2)."""
+
 SHIFT_BASE_MIN, SHIFT_BASE_MAX = -5, 13
 """Range of e = 9 - a - fb_out (section 7), so that the shift e + k lies in 1..28."""
 
