@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from mmfree.chip.design import Design
 from mmfree.contract.pow2 import SEGMENT_ROLES
 
@@ -11,35 +14,71 @@ KIND_CODES = {"embedding": 0, "gates": 1, "output": 2, "down": 2, "glu": 3, "hea
 MATRICES_PER_SEGMENT = max(len(roles) for roles in SEGMENT_ROLES.values())
 
 
-def header_fields(design: Design) -> tuple[tuple[str, int], ...]:
-    """Name and bits of the fields of an entry, from the low bits up.
+class HeaderField(NamedTuple):
+    """A field of an entry: ``count`` numbers of ``bits`` bits, the first in the low bits."""
+
+    name: str
+    bits: int
+    count: int = 1
+    signed: bool = False
+
+
+def header_fields(design: Design) -> tuple[HeaderField, ...]:
+    """The fields of an entry, from the low bits up.
 
     ``tail`` is the number of elements in the vector's last word, ``tail_rows`` the number of rows
-    in the last row block; ``base*`` is signed (e of docs/arithmetic.md, 7; for the embedding, its
-    shift).
+    in the last row block; ``multiplier`` and ``base`` are those of each matrix (m and e of
+    docs/arithmetic.md, 6 and 7), the first base of the embedding is its shift.
     """
     return (
-        ("kind", 3),
-        ("last", 1),
-        ("gate", 2),
-        ("tiles", design.max_tiles.bit_length()),
-        ("tail", design.columns.bit_length()),
-        ("blocks", design.max_blocks.bit_length()),
-        ("tail_rows", design.rows.bit_length()),
-        *((f"multiplier{m}", 9) for m in range(MATRICES_PER_SEGMENT)),
-        *((f"base{m}", 5) for m in range(MATRICES_PER_SEGMENT)),
+        HeaderField("kind", 3),
+        HeaderField("last", 1),
+        HeaderField("gate", 2),
+        HeaderField("tiles", design.max_tiles.bit_length()),
+        HeaderField("tail", design.columns.bit_length()),
+        HeaderField("blocks", design.max_blocks.bit_length()),
+        HeaderField("tail_rows", design.rows.bit_length()),
+        HeaderField("multiplier", 9, MATRICES_PER_SEGMENT),
+        HeaderField("base", 5, MATRICES_PER_SEGMENT, signed=True),
     )
 
 
 def header_bits(design: Design) -> int:
     """Width of an entry."""
-    return sum(bits for _, bits in header_fields(design))
+    return sum(field.bits * field.count for field in header_fields(design))
 
 
-def pack_header(design: Design, **values: int) -> int:
-    """The word of an entry with these fields; the others are 0."""
+def pack_header(
+    design: Design,
+    *,
+    kind: int,
+    tiles: int,
+    tail: int,
+    last: int = 0,
+    gate: int = 0,
+    blocks: int = 0,
+    tail_rows: int = 0,
+    multiplier: Sequence[int] = (),
+    base: Sequence[int] = (),
+) -> int:
+    """The word of an entry with these fields; numbers of matrices that it has not got are 0."""
+    values: dict[str, Sequence[int]] = {
+        "kind": (kind,),
+        "last": (last,),
+        "gate": (gate,),
+        "tiles": (tiles,),
+        "tail": (tail,),
+        "blocks": (blocks,),
+        "tail_rows": (tail_rows,),
+        "multiplier": multiplier,
+        "base": base,
+    }
     word, offset = 0, 0
-    for name, bits in header_fields(design):
-        word |= (values.get(name, 0) & ((1 << bits) - 1)) << offset
-        offset += bits
+    for field in header_fields(design):
+        lowest = -(1 << field.bits - 1) if field.signed else 0
+        for place, value in enumerate(values[field.name]):
+            assert place < field.count, f"{field.name} has {field.count} numbers"
+            assert lowest <= value < lowest + (1 << field.bits), f"{field.name} cannot be {value}"
+            word |= (value & ((1 << field.bits) - 1)) << offset + place * field.bits
+        offset += field.count * field.bits
     return word

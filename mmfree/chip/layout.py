@@ -159,26 +159,30 @@ def check_word(words: NDArray[np.uint8], design: Design) -> int:
 
 def _headers(tape: Tape, design: Design) -> Iterator[int]:
     d = tape.config.hidden_size
-    shape = _vector_fields(d, design)
-    yield pack_header(design, kind=KIND_CODES["embedding"], base0=tape.embedding_shift, **shape)
+    yield pack_header(
+        design,
+        kind=KIND_CODES["embedding"],
+        base=[tape.embedding_shift],
+        **_vector_fields(d, design),
+    )
     for segment in tape.segments:
         height = segment.matrices[0].rows
         blocks = -(-height // design.rows)
-        values = {
-            "kind": KIND_CODES[segment.kind],
-            "last": int(segment is tape.segments[-1]),
-            "gate": GATES.index(tape.config.gate),
-            "blocks": blocks,
-            "tail_rows": height - (blocks - 1) * design.rows,
+        bases = [
+            ROLES[matrix.role].shift_base(matrix.exponent, tape.config.gate, tape.formats)
+            for matrix in segment.matrices
+        ]
+        yield pack_header(
+            design,
+            kind=KIND_CODES[segment.kind],
+            last=int(segment is tape.segments[-1]),
+            gate=GATES.index(tape.config.gate),
+            blocks=blocks,
+            tail_rows=height - (blocks - 1) * design.rows,
+            multiplier=[matrix.multiplier for matrix in segment.matrices],
+            base=bases,
             **_vector_fields(segment.fan_in, design),
-        }
-        for index, matrix in enumerate(segment.matrices):
-            role = ROLES[matrix.role]
-            values[f"multiplier{index}"] = matrix.multiplier
-            values[f"base{index}"] = role.shift_base(
-                matrix.exponent, tape.config.gate, tape.formats
-            )
-        yield pack_header(design, **values)
+        )
 
 
 def _vector_fields(width: int, design: Design) -> dict[str, int]:

@@ -35,6 +35,14 @@ def design_for_model(config: ModelConfig, lanes: int, weight_code: str = "2") ->
         POST_MARGIN * lanes / d, lanes / LANES_PER_OUTPUT
     ):
         post_width *= 2
+    return design_of_array(config, rows, columns, post_width, weight_code)
+
+
+def design_of_array(
+    config: ModelConfig, rows: int, columns: int, post_width: int, weight_code: str = "2"
+) -> Design:
+    """The smallest design with this array that plays every tape of a model's shape."""
+    d = config.hidden_size
     vector_words = -(-d // rows) * rows // post_width * config.num_layers
     return Design(
         rows=rows,

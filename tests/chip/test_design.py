@@ -90,7 +90,13 @@ def test_the_post_processing_is_as_wide_as_the_array_needs() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(WEIGHT_CODES))
-@pytest.mark.parametrize(("rows", "groups"), [(1, 1), (2, 1), (4, 1), (8, 2), (64, 16)])
+@pytest.mark.parametrize(
+    ("rows", "groups"),
+    [
+        *((1, 1), (2, 1), (4, 1), (8, 2), (64, 16)),
+        *((3, 1), (5, 1), (6, 2), (7, 7), (12, 3), (20, 4), (40, 8), (1000, 200)),
+    ],
+)
 def test_groups_of_rows_share_a_word(rows: int, groups: int, code: str) -> None:
     """Each group's share holds its rows or a check word, and is written by whole parts of the load
     port.
@@ -143,12 +149,19 @@ def test_json_round_trip() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rows": 3}, r"rows must be a power of two in 1\.\.1024, got 3"),
-        ({"rows": 2048}, r"rows must be a power of two in 1\.\.1024, got 2048"),
+        ({"rows": 0}, "rows must be a positive integer, got 0"),
+        ({"rows": 1025}, r"rows must be in 1\.\.1024, got 1025"),
         ({"columns": 1}, r"columns must be a power of two in 2\.\.1024, got 1"),
+        ({"columns": 12}, r"columns must be a power of two in 2\.\.1024, got 12"),
+        ({"columns": 2048}, r"columns must be a power of two in 2\.\.1024, got 2048"),
+        ({"rows": 12, "post_width": 3}, r"post_width must be a power of two in 1\.\.1024, got 3"),
+        ({"rows": 6, "post_width": 4}, "post_width must divide rows and columns, got 4 for 6 x 16"),
+        ({"value_bits": 15}, r"value_bits must be in 16\.\.32, got 15"),
+        ({"value_bits": 33}, r"value_bits must be in 16\.\.32, got 33"),
+        ({"value_bits": "16"}, "value_bits must be a positive integer, got '16'"),
         ({"post_width": 8}, "post_width must divide rows and columns, got 8 for 4 x 16"),
         ({"max_width": 0}, "max_width must be a positive integer, got 0"),
-        ({"max_width": 70000}, "max_width must be at most 65535, got 70000"),
+        ({"max_width": 65536}, "max_width must be at most 65535, got 65536"),
         ({"embedding_rows": 2**28 + 1}, "embedding_rows must be at most 268435456, got 268435457"),
         ({"weight_words": 2.5}, r"weight_words must be a positive integer, got 2\.5"),
         ({"formats": {"state_fb": 10}}, "only the default formats"),
@@ -171,6 +184,20 @@ def test_bad_limits_are_refused(change: dict[str, Any], message: str) -> None:
         Design.from_dict({**DESIGN.to_dict(), **change}, "limits")
 
 
+def test_sizes_at_their_limits_are_taken() -> None:
+    limits = {"rows": 1024, "columns": 1024, "max_width": 65535, "embedding_rows": 2**28}
+    for change in ({"rows": 1023, "post_width": 1}, {"value_bits": 32}, limits):
+        design = Design.from_dict({**DESIGN.to_dict(), **change})
+        assert change.items() <= design.to_dict().items()
+
+
+def test_limits_without_value_bits_are_those_of_16() -> None:
+    limits = DESIGN.to_dict()
+    del limits["value_bits"]
+    assert Design.from_dict(limits) == DESIGN
+    assert DESIGN.value_bits == 16
+
+
 def test_limits_that_are_incomplete_or_no_object_are_refused() -> None:
     limits = DESIGN.to_dict()
     del limits["rows"]
@@ -181,8 +208,8 @@ def test_limits_that_are_incomplete_or_no_object_are_refused() -> None:
 
 
 def test_header_holds_every_field() -> None:
-    assert header_bits(DESIGN) == sum(bits for _, bits in header_fields(DESIGN))
-    names = [name for name, _ in header_fields(DESIGN)]
+    assert header_bits(DESIGN) == sum(field.bits * field.count for field in header_fields(DESIGN))
+    names = [field.name for field in header_fields(DESIGN)]
     assert len(set(names)) == len(names)
     assert header_bits(replace(DESIGN, max_rows=4096)) > header_bits(DESIGN)
 
