@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.noise import Noise
 from hdl.array.decoder import Decoder
 from hdl.array.row_blocks import RowBlocks
 from hdl.array.ternary_array import ArrayOf, TernaryArray
-from hdl.control.counters import COUNTER_BITS, COUNTERS, Counters
-from hdl.control.faults import Faults, fault_layout
+from hdl.control.counters import Counters
+from hdl.control.faults import Faults
 from hdl.control.requests import Requests
 from hdl.control.sequencer import Sequencer
 from hdl.fabric.pipeline import delay
-from hdl.interface import OUTPUT, REGISTERS, request_layout, result_layout
+from hdl.interface import OUTPUT
+from hdl.link.host_ports import HostInterface, HostPorts
 from hdl.memory.block_memory import BlockMemory, MemoryHolder
 from hdl.memory.embedding import Embedding
 from hdl.memory.load_port import LoadPort
@@ -35,7 +36,7 @@ from hdl.pow2.rms_norm import RMSNorm
 from hdl.pow2.vector_size import VectorSize
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
-from mmfree.chip.memory_map import LOAD_BITS, loaded_shape
+from mmfree.chip.memory_map import loaded_shape
 
 ORDER_CYCLES = ACTIVATIONS_LATENCY - SOURCE_LATENCY - Decoder.LATENCY
 """Cycles by which weights are ordered later than activations, to reach the array together."""
@@ -61,16 +62,28 @@ class Accelerator(wiring.Component):
 
         load --> LoadPort --> memories of the image
 
-    Ports (docs/accelerator.md says more of each): streams ``request`` (``request_layout``),
-    ``result``, and ``fault`` instead of a result: a check failed in this pass, state and noise are
-    as before it, and the same request repeats it exactly; ``abort``: the request ends with the
-    token in progress; ``seed`` with ``seed_enable``; ``load_enable``, ``load_memory``,
-    ``load_word``, ``load_part``, ``load_data``, ``load_refused`` (``LoadPort``); ``state_address``,
-    ``state_data``, ``state_write`` with ``state_enable``: the current bank of the state, P values a
-    word, two cycles after the address; ``logits_address``, ``logits_data``: those of the last
-    token, likewise; ``pause``: the source withholds weights; ``playing``; ``segment`` (entry of the
-    segment table in progress); ``counters`` (COUNTERS of the last token, 32 bits each); ``tap_x``,
-    ``tap_u``, ``tap_state``, ``tap_logits``: every write of a vector.
+    Ports::
+
+        request     in   stream of request_layout  a token to play, or a text that goes on by itself
+        result      out  stream of result_layout   row of the head that was chosen
+        fault       out  stream of fault_layout    instead of a result: a check failed in this pass
+        cancel      in   1                         the request ends with the token in progress
+        seed        in   SeedPort                  seed of the noise
+        load        in   LoadAccess                writes of the image's memories
+        state       in   StateAccess               current bank of the state
+        logits      in   LogitsAccess              logits of the last token
+        counters    out  COUNTERS_LAYOUT           of the last token, SETTLE_CYCLES after its end
+        segment     out  uintN                     entry of the segment table in progress
+        playing     out  1                         a token is in progress
+        pause       in   1                         the source withholds weights
+        tap_x       out  group_write               every write of x
+        tap_u       out  group_write               every write of u
+        tap_state   out  group_write               every write of the state
+        tap_logits  out  group_write               every write of the logits
+
+    All but ``pause`` and the taps, which simulations use, are those of ``HostPorts``; ``host`` is
+    they alone. After a fault state and noise are as before the pass, and the same request repeats
+    it exactly.
 
     With an ``image`` its words are in the memories from the start; otherwise memory files or the
     load port fill them. ``array`` makes the array; another one than the ternary array is for
@@ -88,10 +101,9 @@ class Accelerator(wiring.Component):
         *,
         array: ArrayOf = TernaryArray,
     ) -> None:
-        self.design = design
+        self.design, self._host_ports = design, HostPorts(design)
         contents = image.memories() if image is not None else {}
         columns, width = design.columns, design.post_width
-        values = data.ArrayLayout(signed(16), width)
         post = Post(design)
         self._logit_words = range(max(2, design.max_blocks * design.groups_per_block))
         self.blocks: dict[str, wiring.Component] = {
@@ -130,31 +142,10 @@ class Accelerator(wiring.Component):
                 "logits", part_bits=16, parts=width, depth=self._logit_words.stop
             ),
         }
-        port = self.blocks["load_port"]
         super().__init__(
             {
-                "request": In(stream.Signature(request_layout(design))),
-                "result": Out(stream.Signature(result_layout(design))),
-                "fault": Out(stream.Signature(fault_layout(design))),
-                "abort": In(1),
-                "seed": In(REGISTERS),
-                "seed_enable": In(1),
-                "load_enable": In(1),
-                "load_memory": In(port.memory.shape()),
-                "load_word": In(port.word.shape()),
-                "load_part": In(port.part.shape()),
-                "load_data": In(LOAD_BITS),
-                "load_refused": Out(1),
-                "playing": Out(1),
-                "state_address": In(range(max(2, design.state_words))),
-                "state_data": Out(values),
-                "state_write": In(values),
-                "state_enable": In(1),
-                "logits_address": In(self._logit_words),
-                "logits_data": Out(values),
+                **self._host_ports.members,
                 "pause": In(1),
-                "counters": Out(len(COUNTERS) * COUNTER_BITS),
-                "segment": Out(range(design.header_words + 1)),
                 "tap_x": Out(post.write_x.signature),
                 "tap_u": Out(post.write_u.signature),
                 "tap_state": Out(post.write_state.signature),
@@ -171,6 +162,11 @@ class Accelerator(wiring.Component):
             if isinstance(block, MemoryHolder)
         }
 
+    @property
+    def host(self) -> HostInterface:
+        """The ports of HostPorts alone."""
+        return HostInterface(self._host_ports, self)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         for name, block in self.blocks.items():
@@ -182,7 +178,7 @@ class Accelerator(wiring.Component):
         wiring.connect(m, requests.play, sequencer.token)
         m.d.comb += [
             started.eq(sequencer.started),
-            requests.abort.eq(self.abort),
+            requests.cancel.eq(self.cancel),
             requests.chosen.valid.eq(sequencer.chosen_valid),
             requests.chosen.payload.row.eq(self.blocks["post"].next_row),
             sequencer.chosen_ready.eq(requests.chosen.ready),
@@ -328,17 +324,23 @@ class Accelerator(wiring.Component):
             noise.temperature.eq(temperature),
             noise.restart.eq(started),
             noise.repeat.eq(sequencer.repeat),
-            noise.seed.eq(self.seed),
-            noise.seed_enable.eq(delay(m, self.seed_enable & ~sequencer.playing, 1, reset=True)),
+            noise.seed.eq(self.seed.registers),
+            noise.seed_enable.eq(delay(m, self.seed.enable & ~sequencer.playing, 1, reset=True)),
             post.entry.eq(noise.entry),
             post.temperature.eq(temperature),
         ]
 
     def _connect_load(self, m: Module) -> None:
         port = self.blocks["load_port"]
-        for name in ("enable", "memory", "word", "part", "data"):
-            m.d.comb += getattr(port, name).eq(getattr(self, f"load_{name}"))
-        m.d.comb += [port.busy.eq(self.playing), self.load_refused.eq(port.refused)]
+        m.d.comb += [
+            port.enable.eq(self.load.enable),
+            port.memory.eq(self.load.memory),
+            port.word.eq(self.load.word),
+            port.part.eq(self.load.part),
+            port.data.eq(self.load.data),
+            self.load.refused.eq(port.refused),
+            port.busy.eq(self.playing),
+        ]
         m.d.comb += self.blocks["sequencer"].hold.eq(port.settling)
         targets = {
             "weights": self.blocks["source"].load,
@@ -411,11 +413,11 @@ class Accelerator(wiring.Component):
             state.playing.eq(sequencer.playing),
             state.swap.eq(sequencer.pass_done),
             state.address.eq(post.state_address),
-            state.host_address.eq(self.state_address),
-            state.host_write.eq(self.state_write),
-            state.host_enable.eq(self.state_enable),
+            state.host_address.eq(self.state.address),
+            state.host_write.eq(self.state.write),
+            state.host_enable.eq(self.state.enable),
             post.state.eq(state.values),
-            self.state_data.eq(state.values),
+            self.state.data.eq(state.values),
         ]
         _copy_write(m, state.write, post.write_state)
         _copy_write(m, self.tap_state, post.write_state)
@@ -427,9 +429,9 @@ class Accelerator(wiring.Component):
             logits.write.address.eq(write.group),
             logits.write.data.eq(write.data.as_value()),
             logits.write.enable.eq(write.enable.replicate(self.design.post_width)),
-            logits.read[0].address.eq(self.logits_address),
+            logits.read[0].address.eq(self.logits.address),
             logits.read[0].enable.eq(~self.playing),
-            self.logits_data.as_value().eq(logits.read[0].data),
+            self.logits.data.as_value().eq(logits.read[0].data),
         ]
         _copy_write(m, self.tap_logits, write)
 
@@ -449,7 +451,7 @@ class Accelerator(wiring.Component):
                 getattr(counters, f"saturated_{site}").eq(getattr(post.saturations, site))
                 for site in POST_SITES
             ),
-            self.counters.eq(counters.o.as_value()),
+            self.counters.eq(counters.o),
         ]
 
 

@@ -10,6 +10,8 @@ payload               from                         to
 ``WAITS``             Sequencer                    Counters
 ``tag_layout``        RowBlocks                    Post, and on with the values through its stages
 ``result_layout``     Requests                     host
+``fault_layout``      Faults                       host
+``COUNTERS_LAYOUT``   Counters                     host
 ``REGISTERS``         host                         Noise
 ====================  ===========================  ============================================
 
@@ -17,9 +19,8 @@ R, C and P are the rows, the columns and the post-processing width of a Design. 
 R rows of one matrix give for a vector: R accumulators.
 
 Not here: writes of vectors (``hdl.memory.vectors.group_write``) and of loaded memories
-(``hdl.memory.loaded_memory.LoadWrite``) are signatures beside the memories that take them, a fault
-(``hdl.control.faults.fault_layout``) is beside the block that finds it, and words of weights have
-their own interface (``hdl.memory.sources.interface``).
+(``hdl.memory.loaded_memory.LoadWrite``) are signatures beside the memories that take them, and
+words of weights have their own interface (``hdl.memory.sources.interface``).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from amaranth.lib import data
 
 from mmfree.chip.design import Design
 from mmfree.chip.header import KIND_CODES, header_fields
-from mmfree.contract.pow2 import TEMPERATURE_MAX
+from mmfree.chip.memory_map import LOADED_MEMORIES
+from mmfree.contract.pow2 import SATURATION_SITES, TEMPERATURE_MAX
 
 GATES, GLU, HEAD, OUTPUT = (KIND_CODES[kind] for kind in ("gates", "glu", "head", "output"))
 """Codes of segment kinds, as the field ``kind`` of a header holds them."""
@@ -78,6 +80,32 @@ def head_rows(design: Design) -> range:
 def result_layout(design: Design) -> data.StructLayout:
     """``row``: of the head, the one chosen. ``last``: it ends its request."""
     return data.StructLayout({"row": head_rows(design), "last": 1})
+
+
+def fault_layout(design: Design) -> data.StructLayout:
+    """Where a fault was found, and when.
+
+    ``memory``: index in LOADED_MEMORIES. ``segment``: entry of the segment table that was in
+    progress (0: embedding).
+    """
+    return data.StructLayout(
+        {"memory": range(len(LOADED_MEMORIES)), "segment": range(design.header_words + 1)}
+    )
+
+
+COUNTER_BITS = 32
+"""Bits of a counter."""
+
+CYCLE_COUNTERS = (
+    *("cycles", "beats", "wait_weights", "wait_room", "wait_drain", "wait_vector", "wait_control"),
+)
+"""cycles = beats + the waits: from the token's acceptance until its result is valid."""
+
+COUNTERS = (*CYCLE_COUNTERS, *(f"saturated_{site}" for site in SATURATION_SITES))
+"""Names of all counters of a token."""
+
+COUNTERS_LAYOUT = data.StructLayout(dict.fromkeys(COUNTERS, COUNTER_BITS))
+"""The counters of one token."""
 
 
 RESULT_BLOCKS = 16

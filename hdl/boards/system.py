@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from amaranth.hdl import Module, Value
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.accelerator import Accelerator
+from hdl.link.host_ports import ACCESS, HostPorts
 from hdl.link.register_map import register_map
 from hdl.link.register_port import RegisterPort
 from hdl.link.serial import Receiver, Transmitter
@@ -28,7 +27,7 @@ class System(wiring.Component):
     def __init__(self, design: Design, image: Image | None, divisor: int) -> None:
         self._divisor = divisor
         self.accelerator = Accelerator(design, image)
-        self.registers: RegisterMap = register_map(self.accelerator.signature, design.to_dict())
+        self.registers: RegisterMap = register_map(HostPorts(design), ACCESS, design.to_dict())
         super().__init__(
             {
                 "rx": In(1),
@@ -44,7 +43,9 @@ class System(wiring.Component):
         m.submodules.accelerator = accelerator = self.accelerator
         m.submodules.receiver = receiver = Receiver(self._divisor)
         m.submodules.transmitter = transmitter = Transmitter(self._divisor)
-        m.submodules.port = port = RegisterPort(accelerator.signature, self.registers)
+        m.submodules.port = port = RegisterPort(
+            HostPorts(self.accelerator.design), ACCESS, self.registers
+        )
         wiring.connect(m, receiver.bytes, port.received)
         wiring.connect(m, port.sent, transmitter.bytes)
         m.d.comb += [
@@ -52,12 +53,7 @@ class System(wiring.Component):
             self.tx.eq(transmitter.tx),
             port.broken.eq(receiver.broken),
         ]
-        for path, member, mine in port.target.signature.flatten(port.target):
-            theirs: Any = accelerator
-            for name in path:
-                theirs = getattr(theirs, str(name))
-            there, here = Value.cast(theirs), Value.cast(mine)
-            m.d.comb += there.eq(here) if member.flow == Out else here.eq(there)
+        wiring.connect(m, port.target, accelerator.host)
         m.d.sync += [
             self.playing.eq(accelerator.playing),
             self.result.eq(accelerator.result.valid),

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.adder import count_ones, sum_of
 from hdl.fabric.pipeline import delay
-from hdl.interface import WAITS
+from hdl.interface import COUNTER_BITS, COUNTERS_LAYOUT, CYCLE_COUNTERS, WAITS
 from mmfree.contract.pow2 import SATURATION_SITES
-
-COUNTER_BITS = 32
-CYCLE_COUNTERS = (
-    *("cycles", "beats", "wait_weights", "wait_room", "wait_drain", "wait_vector", "wait_control"),
-)
-"""cycles = beats + the waits: from the token's acceptance until its result is valid."""
 
 SETTLE_CYCLES = 3
 """Cycles from the end of a token until its cycles are counted."""
-
-COUNTERS = (*CYCLE_COUNTERS, *(f"saturated_{site}" for site in SATURATION_SITES))
 
 
 class Counters(wiring.Component):
@@ -40,7 +32,7 @@ class Counters(wiring.Component):
                 "beat": In(1),
                 "waits": In(WAITS),
                 **{f"saturated_{site}": In(bits) for site, bits in flag_bits.items()},
-                "o": Out(data.StructLayout(dict.fromkeys(COUNTERS, COUNTER_BITS))),
+                "o": Out(COUNTERS_LAYOUT),
             }
         )
 

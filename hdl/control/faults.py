@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
+from hdl.interface import fault_layout
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import LOADED_MEMORIES
-
-
-def fault_layout(design: Design) -> data.StructLayout:
-    """Where a fault was found, and when.
-
-    ``memory``: index in LOADED_MEMORIES. ``segment``: entry of the segment table that was in
-    progress (0: embedding).
-    """
-    return data.StructLayout(
-        {"memory": range(len(LOADED_MEMORIES)), "segment": range(design.header_words + 1)}
-    )
 
 
 class Faults(wiring.Component):

@@ -13,8 +13,8 @@ from mmfree.chip.design import Design
 class Requests(wiring.Component):
     """Turns requests into tokens for the sequencer, and chosen rows into results.
 
-    Ports: ``request`` (stream in), ``result`` (stream out); ``abort``: the request in progress ends
-    with the token in progress; ``play`` (stream out to the sequencer), ``chosen`` (stream in from
+    Ports: ``request`` (stream in), ``result`` (stream out); ``cancel``: the request in progress
+    ends with the token in progress; ``play`` (stream out to the sequencer), ``chosen`` (stream in from
     it: the row); ``failed`` (the pass was withheld: the request is over); ``temperature`` (of the
     request in progress, stable). A first token passes in the cycle in which it comes; a chosen one
     is fed back in the cycle after its result was taken. After reset no request is in progress.
@@ -25,7 +25,7 @@ class Requests(wiring.Component):
             {
                 "request": In(stream.Signature(request_layout(design))),
                 "result": Out(stream.Signature(result_layout(design))),
-                "abort": In(1),
+                "cancel": In(1),
                 "play": Out(stream.Signature(token_layout(design))),
                 "chosen": In(stream.Signature(data.StructLayout({"row": head_rows(design)}))),
                 "failed": In(1),
@@ -37,8 +37,8 @@ class Requests(wiring.Component):
         m = Module()
         request, play, result, row = self.request, self.play, self.result, self.chosen.payload.row
         asked = Signal.like(request.payload)
-        active, again, aborted = Signal(), Signal(), Signal()
-        last = (asked.limit <= 1) | (asked.stops & (row == asked.stop)) | self.abort | aborted
+        active, again, cancelled = Signal(), Signal(), Signal()
+        last = (asked.limit <= 1) | (asked.stops & (row == asked.stop)) | self.cancel | cancelled
         m.d.comb += [
             request.ready.eq(play.ready & ~active),
             play.valid.eq(again | (request.valid & ~active)),
@@ -51,11 +51,11 @@ class Requests(wiring.Component):
         ]
         with m.If(active):
             m.d.comb += play.payload.eq(asked.token)
-            with m.If(self.abort):
-                m.d.sync += aborted.eq(1)
+            with m.If(self.cancel):
+                m.d.sync += cancelled.eq(1)
         # What is offered is registered whether it is taken or not: the enable needs no handshake.
         with m.If(~active):
-            m.d.sync += [asked.eq(request.payload), aborted.eq(0)]
+            m.d.sync += [asked.eq(request.payload), cancelled.eq(0)]
         with m.If(request.valid & request.ready):
             m.d.sync += active.eq(1)
         with m.If(again & play.ready):

@@ -4,38 +4,98 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from amaranth.hdl import Shape
 from amaranth.lib import data, stream
-from amaranth.lib.wiring import In, Member, Signature
+from amaranth.lib.wiring import Flow, In, Signature
 
-from mmfree.chip.registers import MAX_REGISTERS, WORD_BITS, Register, RegisterMap
+from mmfree.chip.registers import MAX_REGISTERS, WORD_BITS, Access, Register, RegisterMap
 from mmfree.errors import InputError
 
-STROBE_NAMES = ("abort", "_enable")
-"""Endings of names: inputs of one bit with such a name are 1 for a cycle when they are written."""
+INPUTS, STREAMS, BITS = (
+    (Access.WRITE, Access.STROBE, Access.SEND),
+    (Access.SEND, Access.TAKE),
+    (Access.STROBE, Access.FLAG),
+)
+"""What can be done with inputs only, with streams only, and with one bit only."""
 
 
-def reachable(signature: Signature) -> dict[str, Member]:
-    """The ports that a host reaches: all except ``tap_*`` and ``pause``, for simulation."""
-    return {
-        name: member
-        for name, member in signature.members.items()
-        if not name.startswith("tap_") and name != "pause"
-    }
+@dataclass(frozen=True)
+class ReachedPort:
+    """A port of a component, or a stream, that a host reaches.
+
+    ``path``: the names that lead to it. ``shape``: of a stream, its payload's.
+    """
+
+    path: tuple[str, ...]
+    access: Access
+    shape: Any
+
+    @property
+    def name(self) -> str:
+        """Its name in a register map."""
+        return ".".join(self.path)
 
 
-def register_map(signature: Signature, description: Any = None) -> RegisterMap:
+def reached_ports(signature: Signature, accesses: Mapping[str, Access]) -> list[ReachedPort]:
+    """The ports of a signature, in its order.
+
+    ``accesses``: name of each, with dots, -> what a host does with it.
+
+    Raises
+    ------
+    ValueError
+        If a port has no access, an access no port, or one does not fit the other.
+    """
+    left, ports = dict(accesses), []
+    for path, flow, is_stream, shape in _leaves(signature):
+        name = ".".join(path)
+        if name not in left:
+            raise ValueError(f"port {name} has no access: name one of {', '.join(Access)}")
+        access = left.pop(name)
+        is_bit = is_stream or Shape.cast(shape).width == 1
+        if (
+            (flow == In) != (access in INPUTS)
+            or is_stream != (access in STREAMS)
+            or (access in BITS and not is_bit)
+        ):
+            what = "a stream" if is_stream else f"{Shape.cast(shape).width} bits"
+            way = "in" if flow == In else "out"
+            raise ValueError(f"port {name} ({way}, {what}) cannot have the access {access}")
+        ports.append(ReachedPort(path, access, shape))
+    if left:
+        raise ValueError(f"no port is named {', '.join(left)}, for which there is an access")
+    return ports
+
+
+def _leaves(
+    signature: Signature, prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Flow, bool, Any]]:
+    """(path, flow, whether it is a stream, shape) of each port that is no stream's, and stream."""
+    for name, member in signature.members.items():
+        path = (*prefix, name)
+        if member.is_port:
+            yield path, member.flow, False, member.shape
+        elif isinstance(member.signature, stream.Signature):
+            yield path, member.flow, True, member.signature.members["payload"].shape
+        else:
+            yield from _leaves(member.signature, path)
+
+
+def register_map(
+    signature: Signature, accesses: Mapping[str, Access], description: Any = None
+) -> RegisterMap:
     """Registers for the ports of a component.
 
-    ``description`` (of JSON types) enters the identity, so that a host can tell builds apart.
+    ``accesses``: see ``reached_ports``. ``description`` (of JSON types) enters the identity, so
+    that a host can tell builds apart.
 
-    Input streams: ``NAME.payload``, and ``NAME`` to send it; ``NAME.waiting`` while it is not taken
-    (writes to the payload are ignored then). Output streams: ``NAME.payload``, ``NAME.valid``, and
-    ``NAME`` to take it. All one-bit outputs are flags. Several registers of one value are not read
-    in one instant.
+    A stream in has ``NAME.payload``, ``NAME`` to send it, and ``NAME.waiting`` while it is not
+    taken (writes to the payload are ignored then); a stream out ``NAME.payload``, ``NAME.valid``,
+    and ``NAME`` to take it. Several registers of one value are not read in one instant.
 
     Raises
     ------
@@ -44,21 +104,24 @@ def register_map(signature: Signature, description: Any = None) -> RegisterMap:
     """
     write, read = _Numbering(), _Numbering(first=1)  # read register 0: identity
     flags: list[str] = []
-    for name, member in reachable(signature).items():
-        is_input = member.flow == In
-        if member.is_signature:
-            assert isinstance(member.signature, stream.Signature)
-            payload = member.signature.members["payload"].shape
-            (write if is_input else read).add(f"{name}.payload", "value", payload)
-            write.add(name, "send" if is_input else "take", 0)
-            flags.append(f"{name}.waiting" if is_input else f"{name}.valid")
-        elif is_input:
-            strobe = name.endswith(STROBE_NAMES) and Shape.cast(member.shape).width == 1
-            write.add(name, "strobe" if strobe else "value", member.shape)
-        elif Shape.cast(member.shape).width == 1:
-            flags.append(name)
-        else:
-            read.add(name, "value", member.shape)
+    for port in reached_ports(signature, accesses):
+        match port.access:
+            case Access.SEND:
+                write.add(f"{port.name}.payload", Access.WRITE, port.shape)
+                write.add(port.name, port.access)
+                flags.append(f"{port.name}.waiting")
+            case Access.TAKE:
+                read.add(f"{port.name}.payload", Access.READ, port.shape)
+                write.add(port.name, port.access)
+                flags.append(f"{port.name}.valid")
+            case Access.WRITE:
+                write.add(port.name, port.access, port.shape)
+            case Access.STROBE:
+                write.add(port.name, port.access)
+            case Access.READ:
+                read.add(port.name, port.access, port.shape)
+            case Access.FLAG:
+                flags.append(port.name)
     read.add_flags(flags)
     for direction, numbering in (("write", write), ("read", read)):
         if numbering.next > MAX_REGISTERS:
@@ -70,7 +133,7 @@ def register_map(signature: Signature, description: Any = None) -> RegisterMap:
     told = [[asdict(r) for r in n.registers.values()] for n in (write, read)]
     identity = zlib.crc32(json.dumps([told, description], sort_keys=True).encode())
     read.registers["identity"] = Register(
-        name="identity", kind="value", numbers=(0,), bits=WORD_BITS
+        name="identity", access=Access.READ, numbers=(0,), bits=WORD_BITS
     )
     return RegisterMap(write=write.registers, read=read.registers, identity=identity)
 
@@ -82,12 +145,12 @@ class _Numbering:
         self.next = first
         self.registers: dict[str, Register] = {}
 
-    def add(self, name: str, kind: str, shape: Any) -> None:
+    def add(self, name: str, access: Access, shape: Any = 0) -> None:
         bits = Shape.cast(shape).width
         count = max(1, -(-bits // WORD_BITS))
         self.registers[name] = Register(
             name=name,
-            kind=kind,
+            access=access,
             numbers=tuple(range(self.next, self.next + count)),
             bits=bits,
             fields=_fields(shape),
@@ -99,7 +162,7 @@ class _Numbering:
         for n, name in enumerate(names):
             number, offset = divmod(n, WORD_BITS)
             self.registers[name] = Register(
-                name=name, kind="flag", numbers=(self.next + number,), bits=1, offset=offset
+                name=name, access=Access.FLAG, numbers=(self.next + number,), bits=1, offset=offset
             )
         self.next += -(-len(names) // WORD_BITS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
@@ -10,8 +10,8 @@ from amaranth.lib.wiring import In, Out, Signature
 
 from hdl.fabric.pipeline import copies, delay
 from hdl.fabric.technology import Technology, technology_of
-from hdl.link.register_map import reachable
-from mmfree.chip.registers import WORD_BITS, WORD_BYTES, Register, RegisterMap
+from hdl.link.register_map import ReachedPort, reached_ports
+from mmfree.chip.registers import WORD_BITS, WORD_BYTES, Access, RegisterMap
 
 MUX_INPUTS = 4
 """Words among which each stage on the way to a host chooses, before a register."""
@@ -34,19 +34,24 @@ class RegisterPort(wiring.Component):
     reset it is 0, and nothing is offered or taken.
     """
 
-    def __init__(self, signature: Signature, registers: RegisterMap) -> None:
-        self._map = registers
+    def __init__(
+        self, signature: Signature, accesses: Mapping[str, Access], registers: RegisterMap
+    ) -> None:
+        self._map, self._ports = registers, reached_ports(signature, accesses)
         super().__init__(
             {
                 "received": In(stream.Signature(8)),
                 "sent": Out(stream.Signature(8)),
                 "broken": In(1),
-                "target": In(Signature(reachable(signature))),
+                "target": In(signature),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        self._values: dict[tuple[str | int, ...], Value] = {
+            path: Value.cast(value) for path, _, value in self.target.signature.flatten(self.target)
+        }
         number, count = Signal(7), Signal(range(WORD_BYTES))
         word, commit = Signal(WORD_BITS), Signal()
         self._write_registers(m, number, word, commit)
@@ -95,53 +100,60 @@ class RegisterPort(wiring.Component):
         Cycle 0: ``commit``; the number has been stable for a cycle or more. Cycle 1: the enable of
         one register. Cycle 2: the register holds the word.
         """
-        for register in self._map.write.values():
-            enables = Signal(len(register.numbers), name=f"write_{register.name.replace('.', '_')}")
-            chosen = delay(m, Cat(number == n for n in register.numbers), 1)
-            m.d.sync += enables.eq(Mux(commit, chosen, 0))
-            port = self._port(register)
-            match register.kind:
-                case "strobe":
-                    m.d.sync += port.eq(enables)
-                case "take":
-                    m.d.sync += port.ready.eq(enables)
-                case "send":
-                    with m.If(enables):
-                        m.d.sync += port.valid.eq(1)
-                    with m.Elif(port.ready):
-                        m.d.sync += port.valid.eq(0)
-                case _:
-                    waiting = port.valid if register.name.endswith(".payload") else Const(0)
-                    value = Value.cast(port.payload if register.name.endswith(".payload") else port)
-                    for n, enable in enumerate(enables):
-                        with m.If(enable & ~waiting):
-                            part = value[WORD_BITS * n : WORD_BITS * (n + 1)]
-                            m.d.sync += part.eq(word)
+        for port in self._ports:
+            match port.access:
+                case Access.STROBE:
+                    m.d.sync += self._value(port).eq(self._enables(m, port.name, number, commit))
+                case Access.TAKE:
+                    enable = self._enables(m, port.name, number, commit)
+                    m.d.sync += self._value(port, "ready").eq(enable)
+                case Access.SEND:
+                    valid = self._value(port, "valid")
+                    enables = self._enables(m, f"{port.name}.payload", number, commit)
+                    self._take(m, self._value(port, "payload"), enables, ~valid, word)
+                    with m.If(self._enables(m, port.name, number, commit)):
+                        m.d.sync += valid.eq(1)
+                    with m.Elif(self._value(port, "ready")):
+                        m.d.sync += valid.eq(0)
+                case Access.WRITE:
+                    enables = self._enables(m, port.name, number, commit)
+                    self._take(m, self._value(port), enables, Const(1), word)
+
+    def _enables(self, m: Module, name: str, number: Value, commit: Value) -> Signal:
+        """Whether each of a register's numbers is written, in cycle 1."""
+        numbers = self._map.write[name].numbers
+        enables = Signal(len(numbers), name=f"write_{name.replace('.', '_')}")
+        chosen = delay(m, Cat(number == n for n in numbers), 1)
+        m.d.sync += enables.eq(Mux(commit, chosen, 0))
+        return enables
+
+    def _take(self, m: Module, value: Value, enables: Value, free: Value, word: Value) -> None:
+        for n, enable in enumerate(enables):
+            with m.If(enable & free):
+                m.d.sync += value[WORD_BITS * n : WORD_BITS * (n + 1)].eq(word)
 
     def _words(self) -> list[Value]:
         """What a host can read, by number."""
+        readable: dict[str, Value] = {"identity": Const(self._map.identity, WORD_BITS)}
+        for port in self._ports:
+            match port.access:
+                case Access.READ | Access.FLAG:
+                    readable[port.name] = self._value(port)
+                case Access.SEND:
+                    readable[f"{port.name}.waiting"] = self._value(port, "valid")
+                case Access.TAKE:
+                    readable[f"{port.name}.payload"] = self._value(port, "payload")
+                    readable[f"{port.name}.valid"] = self._value(port, "valid")
         last = max(register.numbers[-1] for register in self._map.read.values())
         parts: list[list[Value]] = [[] for _ in range(last + 1)]
-        for register in self._map.read.values():
-            value = self._readable(register)
+        for name, register in self._map.read.items():
             for n, number in enumerate(register.numbers):
-                parts[number].append(value[WORD_BITS * n : WORD_BITS * (n + 1)])
+                parts[number].append(readable[name][WORD_BITS * n : WORD_BITS * (n + 1)])
         return [Cat(*word) for word in parts]
 
-    def _readable(self, register: Register) -> Value:
-        if register.name == "identity":
-            return Const(self._map.identity, WORD_BITS)
-        port = self._port(register)
-        match register.name.partition(".")[2]:
-            case "payload":
-                return Value.cast(port.payload)
-            case "valid" | "waiting":
-                return Value.cast(port.valid)
-        return Value.cast(port)
-
-    def _port(self, register: Register) -> Any:
-        """The port, or stream, that a register belongs to."""
-        return getattr(self.target, register.name.partition(".")[0])
+    def _value(self, port: ReachedPort, *part: str) -> Value:
+        """The port, or a part of a stream."""
+        return self._values[(*port.path, *part)]
 
 
 def _choose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 WORD_BITS, WORD_BYTES = 32, 4
@@ -15,6 +16,28 @@ WRITE_FLAG = 0x80
 """Bit of a frame's first byte: the frame writes."""
 
 
+class Access(StrEnum):
+    """What a host does with a port of a component."""
+
+    READ = "read"
+    """Reads an output, as it is."""
+
+    FLAG = "flag"
+    """Reads an output of one bit, in a register that it shares with others."""
+
+    WRITE = "write"
+    """Writes an input, which keeps what was written last."""
+
+    STROBE = "strobe"
+    """Writes anything, and an input of one bit is 1 for a cycle."""
+
+    SEND = "send"
+    """Writes anything, and a stream in offers its payload until it is taken: one transfer."""
+
+    TAKE = "take"
+    """Writes anything, and what a stream out offers is taken: one transfer."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Register:
     """A value of a RegisterMap, which may take several registers, or share one.
@@ -22,11 +45,11 @@ class Register:
     Parameters
     ----------
     name
-        Of a port of the component.
-    kind
-        "value"; "flag" (to read; it shares its register with others); or, written with any value,
-        "strobe" (a cycle of 1), "send" (the payload is offered until it is taken: one transfer) or
-        "take" (what is offered is taken: one transfer).
+        Of a port of the component, with dots: ``load.word``. Of a stream it is written to send or
+        take, ``.payload`` added to it is the payload, and ``.waiting`` (to send) or ``.valid`` (to
+        take) whether there is one.
+    access
+        What writing or reading it does.
     numbers
         Registers that hold the value, the first of them its lowest bits.
     bits, offset
@@ -36,7 +59,7 @@ class Register:
     """
 
     name: str
-    kind: str
+    access: Access
     numbers: tuple[int, ...]
     bits: int
     offset: int = 0

@@ -26,7 +26,7 @@ def draw_accelerator(design: Design) -> str:
     # x, y, width, height, color, title, text
     # fmt: off
     boxes = [
-        (20, 30, 150, 60, _FILL, "requests", "stop token, limit, abort"),
+        (20, 30, 150, 60, _FILL, "requests", "stop token, limit, cancel"),
         (20, 120, 150, 60, _FILL, "sequencer", f"{design.header_words} segments"),
         (20, 210, 150, 60, _MEMORY, "embedding", embedding),
         (20, 300, 150, 60, _MEMORY, "vectors x, u", f"16 bits, to {design.max_width:,}"),

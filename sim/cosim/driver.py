@@ -11,9 +11,15 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from numpy.typing import NDArray
 
-from hdl.control.counters import COUNTER_BITS, COUNTERS, SETTLE_CYCLES
-from hdl.control.faults import fault_layout
-from hdl.interface import REGISTERS, request_layout, result_layout
+from hdl.control.counters import SETTLE_CYCLES
+from hdl.interface import (
+    COUNTERS,
+    COUNTERS_LAYOUT,
+    REGISTERS,
+    fault_layout,
+    request_layout,
+    result_layout,
+)
 from hdl.memory.load_port import SETTLE_CYCLES as SETTLE_LOAD_CYCLES
 from mmfree.chip.image import Image
 from mmfree.chip.memory_map import LOADED_MEMORIES
@@ -23,9 +29,16 @@ from sim.cosim.run_folder import Run
 
 CLOCK_NS = 10
 _INPUTS = (
-    *("request__valid", "request__payload", "result__ready", "fault__ready", "abort", "pause"),
-    *("state_enable", "state_address", "state_write", "logits_address", "seed", "seed_enable"),
-    *("load_enable", "load_memory", "load_word", "load_part", "load_data"),
+    *("request__valid", "request__payload", "result__ready", "fault__ready", "cancel", "pause"),
+    *(
+        "state__enable",
+        "state__address",
+        "state__write",
+        "logits__address",
+        "seed__registers",
+        "seed__enable",
+    ),
+    *("load__enable", "load__memory", "load__word", "load__part", "load__data"),
 )
 
 
@@ -129,19 +142,19 @@ class Driver:
     async def cancel(self) -> None:
         """End the request in progress with the token in progress, whose result is the last."""
         dut = self._dut
-        dut.abort.value = 1
+        dut.cancel.value = 1
         await FallingEdge(dut.clk)
-        dut.abort.value = 0
+        dut.cancel.value = 0
 
     async def seed(self, seed: int) -> None:
         """Seed the noise of the choices, 0..2^64-1; while a token is played it has no effect."""
         dut = self._dut
         a, b = seed_registers(seed)
         await FallingEdge(dut.clk)
-        dut.seed.value = REGISTERS.const({"a": a, "b": b}).as_bits()
-        dut.seed_enable.value = 1
+        dut.seed__registers.value = REGISTERS.const({"a": a, "b": b}).as_bits()
+        dut.seed__enable.value = 1
         await FallingEdge(dut.clk)
-        dut.seed_enable.value = 0
+        dut.seed__enable.value = 0
 
     async def load_image(self, image: Image) -> None:
         """Make the chip play another tape.
@@ -173,22 +186,22 @@ class Driver:
         before: tuple[int, int] | None = None
         try:
             for memory, word, part, value in writes:
-                dut.load_enable.value = 1
-                dut.load_memory.value = memory
-                dut.load_word.value = word
-                dut.load_part.value = part
-                dut.load_data.value = value
+                dut.load__enable.value = 1
+                dut.load__memory.value = memory
+                dut.load__word.value = word
+                dut.load__part.value = part
+                dut.load__data.value = value
                 await FallingEdge(dut.clk)
                 # Two cycles after a write it is known whether it was refused.
                 self._check_accepted(before)
                 before = (memory, word)
         finally:
-            dut.load_enable.value = 0
+            dut.load__enable.value = 0
         await FallingEdge(dut.clk)
         self._check_accepted(before)
 
     def _check_accepted(self, write: tuple[int, int] | None) -> None:
-        if write is not None and int(self._dut.load_refused.value):
+        if write is not None and int(self._dut.load__refused.value):
             memory, word = write
             why = "a token is being played" if int(self._dut.playing.value) else "it does not exist"
             raise LoadRefusedError(
@@ -197,11 +210,11 @@ class Driver:
 
     async def read_state(self, words: int) -> NDArray[np.int16]:
         """The first ``words`` words of the state after the last token, int16 [words * P]."""
-        return await self._read(self._dut.state_address, self._dut.state_data, words)
+        return await self._read(self._dut.state__address, self._dut.state__data, words)
 
     async def read_logits(self, words: int) -> NDArray[np.int16]:
         """The first ``words`` words of the last token's logits, int16 [words * P]."""
-        return await self._read(self._dut.logits_address, self._dut.logits_data, words)
+        return await self._read(self._dut.logits__address, self._dut.logits__data, words)
 
     async def _read(self, address: Any, output: Any, count: int) -> NDArray[np.int16]:
         """``count`` words of P values through a read port (handles of cocotb), [count * P]."""
@@ -219,11 +232,11 @@ class Driver:
         """Overwrite the first words of the current bank of the state, int16 [words, P]."""
         dut = self._dut
         for address, word in enumerate(words):
-            dut.state_address.value = address
-            dut.state_write.value = int.from_bytes(word.astype("<i2").tobytes(), "little")
-            dut.state_enable.value = 1
+            dut.state__address.value = address
+            dut.state__write.value = int.from_bytes(word.astype("<i2").tobytes(), "little")
+            dut.state__enable.value = 1
             await FallingEdge(dut.clk)
-        dut.state_enable.value = 0
+        dut.state__enable.value = 0
 
     async def counters(self) -> dict[str, int]:
         """The counters of the last token, as soon as they hold all of it."""
@@ -233,9 +246,8 @@ class Driver:
 
     def counters_now(self) -> dict[str, int]:
         """The counters as they are; while a token is played they lag it by SETTLE_CYCLES."""
-        value = int(self._dut.counters.value)
-        mask = (1 << COUNTER_BITS) - 1
-        return {name: value >> (COUNTER_BITS * i) & mask for i, name in enumerate(COUNTERS)}
+        values = COUNTERS_LAYOUT.from_bits(int(self._dut.counters.value))
+        return {name: values[name] for name in COUNTERS}
 
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import cocotb
 import numpy as np
 from numpy.typing import NDArray
 
-from hdl.control.counters import CYCLE_COUNTERS
+from hdl.interface import CYCLE_COUNTERS
 from mmfree.chip.layout import gate_words, layout
 from mmfree.golden.pow2 import Golden
 from mmfree.golden.sampling import Sampler

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from hdl.boards.system import System
-from hdl.control.counters import COUNTER_BITS, COUNTERS
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOADED_MEMORIES
 from mmfree.golden.pow2 import Golden
@@ -58,8 +57,8 @@ def test_tokens_logits_and_state_are_the_golden_models() -> None:
     async def scene(system: System, host: SerialHost, ctx: Any) -> None:
         assert await host.read("identity") == system.registers.identity
         a, b = seed_registers(seed)
-        await host.write("seed", a | b << 64)
-        await host.write("seed_enable")
+        await host.write("seed.registers", a | b << 64)
+        await host.write("seed.enable")
         state = golden.state()
         for position, (token, drawn) in enumerate(((3, 0), (5, 0), (1, temperature))):
             logits, state = golden.step(np.array([token]), state)
@@ -70,12 +69,11 @@ def test_tokens_logits_and_state_are_the_golden_models() -> None:
         for name, expected in (("logits", logits[0]), ("state", state[0, 0])):
             found = b""
             for word in range(-(-len(expected) // width)):
-                await host.write(f"{name}_address", word)
-                found += (await host.read(f"{name}_data")).to_bytes(2 * width, "little")
+                await host.write(f"{name}.address", word)
+                found += (await host.read(f"{name}.data")).to_bytes(2 * width, "little")
             assert np.frombuffer(found, dtype="<i2")[: len(expected)].tolist() == expected.tolist()
-        counters = await host.read("counters")
-        cycles = counters >> COUNTER_BITS * COUNTERS.index("cycles") & ((1 << COUNTER_BITS) - 1)
-        assert 0 < cycles < 2000
+        counters = await host.read_fields("counters")
+        assert 0 < counters["cycles"] < 2000
         assert not await host.read("playing")
 
     play(scene)
@@ -87,11 +85,11 @@ def test_a_host_writes_memories_and_takes_faults() -> None:
 
     async def load(host: SerialHost, word: int, value: int) -> None:
         for memory, place, part, data in IMAGE.word_writes("embedding", word, value):
-            await host.write("load_memory", memory)
-            await host.write("load_word", place)
-            await host.write("load_part", part)
-            await host.write("load_data", data)
-            await host.write("load_enable")
+            await host.write("load.memory", memory)
+            await host.write("load.word", place)
+            await host.write("load.part", part)
+            await host.write("load.data", data)
+            await host.write("load.enable")
 
     async def scene(system: System, host: SerialHost, ctx: Any) -> None:
         right = IMAGE.words["embedding"][2]
@@ -106,7 +104,7 @@ def test_a_host_writes_memories_and_takes_faults() -> None:
         await host.write("fault")
         assert not await host.read("fault.valid")
         assert ctx.get(system.fault) == 0
-        assert not await host.read("load_refused")
+        assert not await host.read("load.refused")
         await load(host, 2, right)
         assert (await ask(host, 2, True))["row"] == int(golden.play([2])[0].argmax())
 
@@ -125,10 +123,10 @@ def test_state_is_written() -> None:
         words = np.zeros(DESIGN.state_words * width, dtype="<i2")
         words[: state.size] = state.reshape(-1)
         for address in range(DESIGN.state_words):
-            await host.write("state_address", address)
+            await host.write("state.address", address)
             word = words[address * width :][:width].tobytes()
-            await host.write("state_write", int.from_bytes(word, "little"))
-            await host.write("state_enable")
+            await host.write("state.write", int.from_bytes(word, "little"))
+            await host.write("state.enable")
         assert (await ask(host, 4, False))["row"] == int(logits[0].argmax())
 
     play(scene)
@@ -137,13 +135,13 @@ def test_state_is_written() -> None:
 @pytest.mark.parametrize("cut", [1, 4])
 def test_a_break_starts_a_new_frame(cut: int) -> None:
     async def scene(system: System, host: SerialHost, ctx: Any) -> None:
-        await host.send(system.registers.write["load_data"].write_frames(0x2AAAA)[:cut])
+        await host.send(system.registers.write["load.data"].write_frames(0x2AAAA)[:cut])
         for _ in range(12 * DIVISOR):
             ctx.set(system.rx, 0)
             await ctx.tick()
         for _ in range(2 * DIVISOR):
             await host.tick()
         assert await host.read("identity") == system.registers.identity
-        assert ctx.get(system.accelerator.load_data) == 0
+        assert ctx.get(system.accelerator.load.data) == 0
 
     play(scene)

@@ -9,7 +9,8 @@ from amaranth.hdl import Const, Module
 from amaranth.sim import Simulator
 
 from hdl.arithmetic.adder import count_ones
-from hdl.control.counters import COUNTERS, CYCLE_COUNTERS, SETTLE_CYCLES, Counters
+from hdl.control.counters import SETTLE_CYCLES, Counters
+from hdl.interface import COUNTERS, CYCLE_COUNTERS
 from mmfree.contract.pow2 import SATURATION_SITES
 from tests.support.hdl.bench import simulate
 

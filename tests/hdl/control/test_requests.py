@@ -15,7 +15,7 @@ DESIGN = small_design(8, 4, 4)
 
 
 async def run(
-    ctx: Any, block: Requests, request: dict[str, int], rows: list[int], abort_at: int = -1
+    ctx: Any, block: Requests, request: dict[str, int], rows: list[int], cancel_at: int = -1
 ) -> list[tuple[int, int, int, int]]:
     """Send a request, and answer each token with the next of ``rows``, after a while.
 
@@ -38,10 +38,10 @@ async def run(
         for _ in range(rng.randrange(4)):
             assert not ctx.get(block.request.ready)
             await ctx.tick()
-        if position == abort_at:
-            ctx.set(block.abort, 1)
+        if position == cancel_at:
+            ctx.set(block.cancel, 1)
             await ctx.tick()
-            ctx.set(block.abort, 0)
+            ctx.set(block.cancel, 0)
         ctx.set(block.chosen.payload.row, row)
         ctx.set(block.chosen.valid, 1)
         for _ in range(rng.randrange(3)):
@@ -68,7 +68,7 @@ REQUEST = {"id": 1, "begin": 1, "limit": 3, "stop": 0, "stops": 0}
 
 
 @pytest.mark.parametrize(
-    ("change", "rows", "abort_at", "expected"),
+    ("change", "rows", "cancel_at", "expected"),
     [
         ({}, [1, 0, 1, 0], -1, [(1, 1, 1, 0), (1, 0, 0, 0), (0, 0, 1, 1)]),
         ({"limit": 1}, [0, 1], -1, [(1, 1, 0, 1)]),
@@ -80,14 +80,14 @@ REQUEST = {"id": 1, "begin": 1, "limit": 3, "stop": 0, "stops": 0}
 def test_requests_end_where_they_should(
     change: dict[str, int],
     rows: list[int],
-    abort_at: int,
+    cancel_at: int,
     expected: list[tuple[int, int, int, int]],
 ) -> None:
     block = Requests(DESIGN)
 
     async def bench(ctx: Any) -> None:
         for _ in range(2):  # the second finds nothing left of the first
-            assert await run(ctx, block, REQUEST | change, rows, abort_at) == expected
+            assert await run(ctx, block, REQUEST | change, rows, cancel_at) == expected
 
     simulate(block, bench)
 

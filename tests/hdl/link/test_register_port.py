@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from amaranth.back import rtlil
 
+from hdl.link.host_ports import ACCESS, HostPorts
 from hdl.link.register_map import register_map
 from hdl.link.register_port import RegisterPort
 from hdl.toolchain.audit import ecp5_cells, forbidden_cells, luts
 from mmfree.chip.registers import WORD_BYTES
-from tests.hdl.link.test_register_map import EVERY_KIND, signature_of
+from tests.hdl.link.test_register_map import ACCESSES, EVERY_KIND
 from tests.support.hdl.bench import simulate
 from tests.support.sim.shapes import ADDITION
 
-MAP = register_map(EVERY_KIND)
+MAP = register_map(EVERY_KIND, ACCESSES)
 
 
 class Host:
@@ -26,7 +27,7 @@ class Host:
     def __init__(self, ctx: Any, port: RegisterPort, idle: float) -> None:
         self._ctx, self._port, self._idle = ctx, port, idle
         self._random = random.Random(1)
-        self.strobes = {"abort": 0, "key_enable": 0}
+        self.strobes = {"cancel": 0, "key.enable": 0}
         self.sent: list[int] = []
         self.taken: list[int] = []
         self.ready = False
@@ -38,8 +39,8 @@ class Host:
         ctx.set(target.order.ready, self.ready)
         ctx.set(target.parcel.valid, bool(self.parcels))
         ctx.set(target.parcel.payload, {"row": self.parcels[0] if self.parcels else 99, "last": 0})
-        for name in self.strobes:
-            self.strobes[name] += ctx.get(getattr(target, name))
+        self.strobes["cancel"] += ctx.get(target.cancel)
+        self.strobes["key.enable"] += ctx.get(target.key.enable)
         if self.ready and ctx.get(target.order.valid):
             self.sent.append(ctx.get(target.order.payload.as_value()))
         if self.parcels and ctx.get(target.parcel.ready):
@@ -84,7 +85,7 @@ class Host:
 
 def play(scene: Callable[[Any, Any, Host], Coroutine[Any, Any, None]], idle: float = 0.0) -> None:
     """Simulate a scene, given the simulator's context, the component's ports and a host."""
-    port = RegisterPort(EVERY_KIND, MAP)
+    port = RegisterPort(EVERY_KIND, ACCESSES, MAP)
 
     async def bench(ctx: Any) -> None:
         await scene(ctx, port.target, Host(ctx, port, idle))
@@ -98,16 +99,16 @@ def test_values_are_written(idle: float) -> None:
 
     async def scene(ctx: Any, target: Any, host: Host) -> None:
         key = 0x2A_0123456789ABCDEF
-        await host.write("key", key)
-        assert ctx.get(target.key) == key
+        await host.write("key.value", key)
+        assert ctx.get(target.key.value) == key
         assert ctx.get(target.mode) == 0
         await host.write("mode", 1)
         await host.send(
-            MAP.write["key"].write_frames(0x55 << 32)[WORD_BYTES + 1 :][: WORD_BYTES + 1]
+            MAP.write["key.value"].write_frames(0x55 << 32)[WORD_BYTES + 1 :][: WORD_BYTES + 1]
         )
-        assert ctx.get(target.key) == 0x2A_0000005589ABCDEF
+        assert ctx.get(target.key.value) == 0x2A_0000005589ABCDEF
         assert ctx.get(target.mode) == 1
-        assert host.strobes == {"abort": 0, "key_enable": 0}
+        assert host.strobes == {"cancel": 0, "key.enable": 0}
 
     play(scene, idle)
 
@@ -124,18 +125,18 @@ def test_values_are_read(idle: float) -> None:
         assert await host.read("small") == 5
         for busy, refused in ((0, 1), (1, 0), (1, 1)):
             ctx.set(target.busy, busy)
-            ctx.set(target.refused, refused)
-            assert (await host.read("busy"), await host.read("refused")) == (busy, refused)
+            ctx.set(target.key.refused, refused)
+            assert (await host.read("busy"), await host.read("key.refused")) == (busy, refused)
 
     play(scene, idle)
 
 
 def test_a_strobe_lasts_one_cycle() -> None:
     async def scene(ctx: Any, target: Any, host: Host) -> None:
-        await host.write("key_enable", 0)
-        await host.write("key_enable", 1)
-        await host.write("abort", 1)
-        assert host.strobes == {"abort": 1, "key_enable": 2}
+        await host.write("key.enable", 0)
+        await host.write("key.enable", 1)
+        await host.write("cancel", 1)
+        assert host.strobes == {"cancel": 1, "key.enable": 2}
 
     play(scene)
 
@@ -192,12 +193,12 @@ def test_a_broken_byte_drops_its_frame() -> None:
     async def scene(ctx: Any, target: Any, host: Host) -> None:
         port_broken = host._port.broken
         for length in range(WORD_BYTES + 1):
-            await host.send(MAP.write["key"].write_frames(0xFFFFFFFF)[:length])
+            await host.send(MAP.write["key.value"].write_frames(0xFFFFFFFF)[:length])
             ctx.set(port_broken, 1)
             await host.tick()
             ctx.set(port_broken, 0)
             await host.tick()
-            assert ctx.get(target.key) == 0
+            assert ctx.get(target.key.value) == 0
             assert await host.read("identity") == MAP.identity
 
     play(scene)
@@ -205,10 +206,9 @@ def test_a_broken_byte_drops_its_frame() -> None:
 
 def test_the_port_of_a_whole_accelerator_is_small() -> None:
     """No multiplier; its LUTs and registers are counted, so that growth is seen."""
-    signature = signature_of(ADDITION)
-    text = rtlil.convert(
-        RegisterPort(signature, register_map(signature)), name="port", emit_src=False
-    )
+    signature = HostPorts(ADDITION.design())
+    port = RegisterPort(signature, ACCESS, register_map(signature, ACCESS))
+    text = rtlil.convert(port, name="port", emit_src=False)
     assert not forbidden_cells(text)
     cells = ecp5_cells({"port.il": text}, "port")
     assert luts(cells) < 800, luts(cells)

@@ -27,6 +27,7 @@ from hdl.control.counters import Counters
 from hdl.control.faults import Faults
 from hdl.control.requests import Requests
 from hdl.control.sequencer import Sequencer
+from hdl.link.host_ports import ACCESS, HostPorts
 from hdl.link.register_map import register_map
 from hdl.link.register_port import RegisterPort
 from hdl.link.serial import Receiver, Transmitter
@@ -83,7 +84,7 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     RMSNorm: lambda: RMSNorm(DESIGN),
     Receiver: lambda: Receiver(4),
     RegisterPort: lambda: RegisterPort(
-        Accelerator(DESIGN).signature, register_map(Accelerator(DESIGN).signature)
+        HostPorts(DESIGN), ACCESS, register_map(HostPorts(DESIGN), ACCESS)
     ),
     Requantize: lambda: Requantize(DESIGN.accumulator_bits, WIDTH),
     Requests: lambda: Requests(DESIGN),

@@ -68,9 +68,9 @@ async def writing_while_a_token_is_played_is_refused(dut: Any) -> None:
         with pytest.raises(LoadRefusedError, match=r"word 0 of weights: a token is being played"):
             await chip.write("weights", 0, value ^ 1)
         # A seed is ignored until the token has ended.
-        dut.seed_enable.value = 1
+        dut.seed__enable.value = 1
         await FallingEdge(dut.clk)
-        dut.seed_enable.value = 0
+        dut.seed__enable.value = 0
         answer = await chip.driver.wait()
         await chip.driver.take()
         logits, row, _ = model.play(token, position == 0)
