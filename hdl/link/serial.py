@@ -36,10 +36,16 @@ def divisor_for(clock_hz: float, baud: float) -> int:
 class Receiver(wiring.Component):
     """Bytes from a line.
 
-    Ports: ``rx`` (any phase; idle at 1); ``bytes`` (stream out): a byte that is not taken before
-    the next one is complete is replaced by that one; ``broken``: for a cycle, in place of a byte,
-    if a stop bit is missing (a break, or noise): the next frame can begin when the line is idle
-    again. After reset no frame is in progress.
+    Ports::
+
+        rx      in   1                the line, of any phase; 1 when idle
+        bytes   out  stream of uint8  what was received; valid a cycle after the stop bit's middle
+        broken  out  1                flag of a cycle, in place of a byte: one or more were lost
+
+    A byte is lost if its stop bit is missing (a break, or noise; the next frame can begin when the
+    line is idle again), or if the one before it has not been taken by then: a line cannot wait.
+    ``broken`` keeps its place among the bytes: it comes when all bytes before the lost one have
+    been taken, and before any after it. After reset no frame is in progress.
     """
 
     def __init__(self, divisor: int) -> None:
@@ -55,11 +61,15 @@ class Receiver(wiring.Component):
         timer = Signal(range(self._divisor))
         bits_left = Signal(range(FRAME_BITS))
         shifter = Signal(8)
+        # A byte was lost after the one that waits.
+        lost = Signal()
         sample = Signal()
-        m.d.comb += sample.eq(timer == 0)
+        m.d.comb += [sample.eq(timer == 0), self.broken.eq(lost & ~self.bytes.valid)]
         with m.If(self.bytes.ready):
             m.d.sync += self.bytes.valid.eq(0)
-        m.d.sync += [self.broken.eq(0), timer.eq(timer - 1)]
+        with m.If(self.broken):
+            m.d.sync += lost.eq(0)
+        m.d.sync += timer.eq(timer - 1)
         with m.FSM():
             with m.State("IDLE"):
                 # Half a bit, less the cycle in which the edge was noticed.
@@ -75,12 +85,13 @@ class Receiver(wiring.Component):
                 with m.If((bits_left == FRAME_BITS - 1) & line):  # a glitch, no start bit
                     m.next = "IDLE"
                 with m.If(bits_left == 0):
-                    with m.If(line):
+                    with m.If(line & ~lost & (~self.bytes.valid | self.bytes.ready)):
                         m.d.sync += [self.bytes.payload.eq(shifter), self.bytes.valid.eq(1)]
-                        m.next = "IDLE"
                     with m.Else():
-                        m.d.sync += self.broken.eq(1)
-                        m.next = "BROKEN"
+                        m.d.sync += lost.eq(1)
+                    m.next = "BROKEN"
+                    with m.If(line):
+                        m.next = "IDLE"
             with m.State("BROKEN"), m.If(line):
                 m.next = "IDLE"
         return m
@@ -89,8 +100,13 @@ class Receiver(wiring.Component):
 class Transmitter(wiring.Component):
     """Bytes to a line.
 
-    Ports: ``bytes`` (stream in), ready after the stop bit of the byte before; ``tx``, a
-    register, 1 when idle. After reset the line is idle.
+    Ports::
+
+        bytes  in   stream of uint8  what is sent; ready when the stop bit before it has ended
+        tx     out  1                the line, a register; 1 when idle
+
+    A start bit begins in the cycle after its byte was taken, and a byte takes FRAME_BITS times the
+    divisor, in cycles. After reset the line is idle.
     """
 
     def __init__(self, divisor: int) -> None:

@@ -1,30 +1,42 @@
-"""The serial line: bytes out and in again, rates that do not quite agree, noise and breaks."""
+"""The serial line: bytes out and in again, rates that do not quite agree, what is lost and how."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from amaranth.hdl import Module
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from hdl.link.serial import FRAME_BITS, Receiver, Transmitter, divisor_for
 from mmfree.errors import InputError
-from tests.support.hdl.bench import simulate
+from tests.support.hdl.bench import play_streams, simulate
+from tests.support.hdl.streams import PACES, Pace
 
 
 class Loop(wiring.Component):
     """A transmitter, and a receiver on its line."""
 
     def __init__(self, divisor: int) -> None:
-        self.sender, self.receiver = Transmitter(divisor), Receiver(divisor)
-        super().__init__({})
+        self._divisor = divisor
+        super().__init__(
+            {
+                "sent": In(stream.Signature(8)),
+                "received": Out(stream.Signature(8)),
+                "broken": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.sender, m.submodules.receiver = self.sender, self.receiver
-        m.d.comb += self.receiver.rx.eq(self.sender.tx)
+        m.submodules.sender = sender = Transmitter(self._divisor)
+        m.submodules.receiver = receiver = Receiver(self._divisor)
+        wiring.connect(m, wiring.flipped(self.sent), sender.bytes)
+        wiring.connect(m, receiver.bytes, wiring.flipped(self.received))
+        m.d.comb += [receiver.rx.eq(sender.tx), self.broken.eq(receiver.broken)]
         return m
 
 
@@ -48,33 +60,18 @@ async def listen(ctx: Any, receiver: Receiver, line: list[int]) -> list[int | No
 
 
 @pytest.mark.parametrize("divisor", [4, 5, 7, 31])
-@pytest.mark.parametrize("idle", [0.0, 0.7])
-def test_bytes_come_back(divisor: int, idle: float) -> None:
+@pytest.mark.parametrize("pace", PACES, ids=str)
+def test_bytes_come_back(divisor: int, pace: Pace) -> None:
     """Every byte, with and without pauses between them, taken at once or late."""
     rng = random.Random(divisor)
     sent = [0x00, 0xFF, 0x55, 0xAA, *(rng.randrange(256) for _ in range(12))]
-    loop, seen = Loop(divisor), []
+    loop = Loop(divisor)
 
-    async def bench(ctx: Any) -> None:
-        waiting, late = list(sent), 0
-        bytes_in, bytes_out = loop.sender.bytes, loop.receiver.bytes
-        for _ in range((FRAME_BITS * len(sent) + 12) * divisor * (3 if idle else 1)):
-            offer = bool(waiting) and (rng.random() >= idle or ctx.get(bytes_in.valid) == 1)
-            ctx.set(bytes_in.valid, offer)
-            if waiting:
-                ctx.set(bytes_in.payload, waiting[0])
-            take = ctx.get(bytes_out.valid) and late >= (5 * divisor if idle else 0)
-            late = late + 1 if ctx.get(bytes_out.valid) and not take else 0
-            ctx.set(bytes_out.ready, take)
-            if take:
-                seen.append(ctx.get(bytes_out.payload))
-            if offer and ctx.get(bytes_in.ready):
-                waiting.pop(0)
-            assert not ctx.get(loop.receiver.broken)
-            await ctx.tick()
+    async def none_is_lost(ctx: Any) -> None:
+        async for _, _, broken in ctx.tick().sample(loop.broken):
+            assert not broken
 
-    simulate(loop, bench)
-    assert seen == sent
+    play_streams(loop, {"sent": sent, "received": sent}, pace, none_is_lost)
 
 
 def test_a_frame_takes_ten_bits() -> None:
@@ -145,22 +142,75 @@ def test_breaks_and_noise() -> None:
     assert seen == [0x42, None, 0x43, 0x44, None, 0x46]
 
 
-def test_a_byte_that_is_not_taken_gives_way_to_the_next() -> None:
+async def listen_late(
+    ctx: Any, receiver: Receiver, line: list[int], ready: Callable[[int], bool]
+) -> list[int | None]:
+    """As ``listen``, but bytes are taken in the cycles that ``ready`` names."""
+    seen: list[int | None] = []
+    for cycle, level in enumerate(line):
+        ctx.set(receiver.rx, level)
+        ctx.set(receiver.bytes.ready, ready(cycle))
+        _, _, valid, payload, broken = await ctx.tick().sample(
+            receiver.bytes.valid, receiver.bytes.payload, receiver.broken
+        )
+        assert not (valid and broken)
+        if valid and ready(cycle):
+            seen.append(payload)
+        if broken:
+            seen.append(None)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        ([levels(0x22)], [0x11, None]),
+        ([levels(0x22), levels(0x33)], [0x11, None]),
+        ([levels(0x22, stop=0), [1, 1]], [0x11, None]),
+        ([levels(0x22), [0] * 25, [1, 1]], [0x11, None]),
+    ],
+    ids=["one", "two", "a broken one", "one and a break"],
+)
+def test_bytes_that_come_while_one_waits_are_lost_in_their_place(
+    frames: list[list[int]], expected: list[int | None]
+) -> None:
+    """The one that waits stays; ``broken`` comes after it, once, and before the next."""
     divisor, seen = 6, []
     receiver = Receiver(divisor)
-    line = [
-        level for byte in (0x11, 0x22, 0x33) for level in levels(byte) for _ in range(divisor)
-    ] + [1] * 9
+    bits = [*levels(0x11), *(bit for frame in frames for bit in frame)]
+    until = len(bits) * divisor + 20
+    line = [level for bit in bits for level in [bit] * divisor] + [1] * 40
+    line += [level for bit in levels(0x44) for level in [bit] * divisor] + [1] * 9
 
     async def bench(ctx: Any) -> None:
-        for level in line:
-            ctx.set(receiver.rx, level)
-            await ctx.tick()
-        assert ctx.get(receiver.bytes.valid)
-        seen.append(ctx.get(receiver.bytes.payload))
+        seen.extend(await listen_late(ctx, receiver, line, lambda cycle: cycle >= until))
 
     simulate(receiver, bench)
-    assert seen == [0x33]
+    assert seen == [*expected, 0x44]
+
+
+def test_a_byte_is_taken_at_the_last_moment_or_the_next_is_lost() -> None:
+    """Taken in every cycle around the next one's end; nothing in between, nothing exchanged."""
+    divisor, outcomes = 5, []
+    line = [level for byte in (0x11, 0x22) for bit in levels(byte) for level in [bit] * divisor]
+    line += [1] * 10
+    line += [level for bit in levels(0x44) for level in [bit] * divisor] + [1] * 9
+    second = 2 * FRAME_BITS * divisor
+    for offset in range(-divisor, divisor + 1):
+        receiver, seen = Receiver(divisor), []
+        moments = {second + offset, *range(second + 20, len(line))}
+
+        async def bench(
+            ctx: Any, receiver: Any = receiver, seen: Any = seen, moments: Any = moments
+        ) -> None:
+            seen.extend(await listen_late(ctx, receiver, line, lambda cycle: cycle in moments))
+
+        simulate(receiver, bench)
+        assert seen in ([0x11, 0x22, 0x44], [0x11, None, 0x44])
+        outcomes.append(seen[1])
+    in_time = outcomes.count(0x22)
+    assert 0 < in_time < len(outcomes)
+    assert outcomes == [0x22] * in_time + [None] * (len(outcomes) - in_time)
 
 
 def test_rates_that_a_clock_can_make() -> None:

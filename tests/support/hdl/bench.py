@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from hdl.memory.loaded_memory import LoadedMemory
+from tests.support.hdl.streams import Monitor, Pace, get, put, streams_of
 
 Item = dict[str, Any]
 
@@ -68,46 +69,45 @@ tests/sim/simulators/test_icarus.py runs the recordings again on another simulat
 """
 
 
-class _Recorder:
-    """A simulator's context that records the ports in every cycle."""
-
-    def __init__(self, ctx: Any, recording: Recording) -> None:
-        self._ctx, self._recording = ctx, recording
-        members = list(recording.block.signature.flatten(recording.block))
-        ports = [("__".join(map(str, path)), member.flow, port) for path, member, port in members]
-        self._inputs = [(name, Value.cast(port)) for name, flow, port in ports if flow == In]
-        self._outputs = [(name, Value.cast(port)) for name, flow, port in ports if flow == Out]
-
-    def set(self, target: Any, value: Any) -> None:
-        self._ctx.set(target, value)
-
-    def get(self, value: Any) -> Any:
-        return self._ctx.get(value)
-
-    def _values(self, ports: list[tuple[str, Any]]) -> dict[str, int]:
-        return {name: self._ctx.get(port) & ((1 << len(port)) - 1) for name, port in ports}
-
-    async def tick(self) -> None:
-        self._recording.inputs.append(self._values(self._inputs))
-        await self._ctx.tick()
-        self._recording.outputs.append(self._values(self._outputs))
+async def _record(ctx: Any, recording: Recording) -> None:
+    """Records the ports in every cycle: a testbench for the background, before all others."""
+    members = list(recording.block.signature.flatten(recording.block))
+    ports = [("__".join(map(str, path)), member.flow, port) for path, member, port in members]
+    inputs = {name: Value.cast(port).as_unsigned() for name, flow, port in ports if flow == In}
+    outputs = {name: Value.cast(port).as_unsigned() for name, flow, port in ports if flow == Out}
+    while True:
+        _, _, *values = await ctx.tick().sample(*inputs.values())
+        recording.inputs.append(dict(zip(inputs, values, strict=True)))
+        recording.outputs.append({name: ctx.get(port) for name, port in outputs.items()})
 
 
-def simulate(block: Any, bench: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
-    """Run a testbench on a clocked block until it ends."""
+Bench = Callable[[Any], Coroutine[Any, Any, None]]
+"""A testbench: a coroutine function of the simulator's context."""
+
+
+def simulate(block: Any, *benches: Bench, background: Sequence[Bench] = ()) -> dict[str, list[Any]]:
+    """Run testbenches on a clocked block until they end; ``background``: until these have.
+
+    Every stream of the block is held to its contract; returned is what passed each, by name
+    (``tests.support.hdl.streams``).
+    """
     simulator = Simulator(block)
     simulator.add_clock(1e-6)
     if recordings is not None:
         recording = Recording(block)
         recordings.append(recording)
 
-        async def recorded(ctx: Any) -> None:
-            await bench(_Recorder(ctx, recording))
+        async def record(ctx: Any) -> None:
+            await _record(ctx, recording)
 
-        simulator.add_testbench(recorded)
-    else:
+        simulator.add_testbench(record, background=True)
+    for bench in benches:
         simulator.add_testbench(bench)
+    monitor = Monitor(block)
+    for bench in (*background, monitor.watch):
+        simulator.add_testbench(bench, background=True)
     simulator.run()
+    return monitor.taken
 
 
 def fill(ctx: Any, memory: LoadedMemory, words: Sequence[int]) -> None:
@@ -153,3 +153,46 @@ def play(
 
     simulate(block, bench)
     return [seen[lead + n + latency - 1] for n, item in enumerate(items) if item is not None]
+
+
+SURPLUS_CYCLES = 20
+"""Cycles in which nothing more may come when all that was expected has."""
+
+
+def play_streams(
+    block: Any,
+    expected: Mapping[str, Sequence[Any]],
+    pace: Pace,
+    *environment: Bench,
+    driven: Collection[str] = (),
+) -> None:
+    """Put the items of every input, and take those of every output: exactly these, in order.
+
+    ``expected``: of each stream of the block (``streams_of``) the items that must pass it, as
+    ``plain`` gives them. Streams that are ``driven`` by the ``environment``, benches for the
+    background, are only compared.
+    """
+    streams = streams_of(block)
+    assert set(expected) == set(streams)
+    moving = set(streams) - set(driven)
+
+    def end_of(name: str, seed: int) -> Bench:
+        port, items = streams[name], expected[name]
+
+        async def bench(ctx: Any) -> None:
+            if port.is_input:
+                await put(ctx, port.stream, items, idle=pace.idle, seed=seed)
+            else:
+                await get(ctx, port.stream, len(items), back_pressure=pace.back_pressure, seed=seed)
+                ctx.set(port.stream.ready, 1)
+            moving.remove(name)
+            while moving:
+                await ctx.tick()
+            await ctx.tick().repeat(SURPLUS_CYCLES)
+
+        return bench
+
+    benches = [end_of(name, seed) for seed, name in enumerate(sorted(moving))]
+    taken = simulate(block, *benches, background=environment)
+    for name, items in expected.items():
+        assert taken[name] == list(items), f"{name} carried {taken[name]}, not {list(items)}"
