@@ -18,18 +18,19 @@ payload               from                         to
 R, C and P are the rows, the columns and the post-processing width of a Design. A row block is what
 R rows of one matrix give for a vector: R accumulators.
 
-Not here: writes of vectors (``hdl.memory.vectors.group_write``) and of loaded memories
-(``hdl.memory.loaded_memory.LoadWrite``) are signatures beside the memories that take them, and
-words of weights have their own interface (``hdl.memory.sources.interface``).
+Signatures that blocks share are here, too: ``GroupWrite`` and ``VectorRead``, of the vectors and the
+state. Not here: reads and writes of memories (``hdl.memory.block_memory``, ``.loaded_memory``) are
+beside these, and words of weights have their own interface (``hdl.memory.sources.interface``).
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import signed, unsigned
-from amaranth.lib import data
+from amaranth.hdl import ShapeLike, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
 
 from mmfree.chip.design import Design
-from mmfree.chip.header import KIND_CODES, header_fields
+from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT, header_fields
 from mmfree.chip.memory_map import LOADED_MEMORIES
 from mmfree.contract.pow2 import SATURATION_SITES, TEMPERATURE_MAX
 
@@ -108,6 +109,60 @@ COUNTERS_LAYOUT = data.StructLayout(dict.fromkeys(COUNTERS, COUNTER_BITS))
 """The counters of one token."""
 
 
+MULTIPLIER_BITS, SHIFT_BITS, EXPONENT_BITS = 9, 5, 4
+"""Bits of the multiplier M of a matrix, of the shift e + k that goes with it (1..28), and of the
+norm's k (docs/arithmetic.md, 6 and 7).
+"""
+
+
+class GroupWrite(wiring.Signature):
+    """A write of a group of P values of a vector, seen from the writer.
+
+    Members::
+
+        group   out  range(groups)      its number: elements group * P and up
+        enable  out  1                  it is written
+        keep    out  P                  flags: values of the vector; the others are padding
+        data    out  P x signed(value)  the values
+    """
+
+    def __init__(self, design: Design, groups: int) -> None:
+        values = values_layout(design, design.post_width)
+        super().__init__(
+            {
+                "group": Out(range(max(2, groups))),
+                "enable": Out(1),
+                "keep": Out(design.post_width),
+                "data": Out(values),
+            }
+        )
+
+
+class VectorRead(wiring.Signature):
+    """A read of ``length`` values of a vector, seen from the reader.
+
+    Members::
+
+        address  out  range(depth)            number of the word or group
+        data     in   length x signed(value)  its values, the memory's LATENCY later
+    """
+
+    def __init__(self, design: Design, depth: int, length: int) -> None:
+        super().__init__(
+            {"address": Out(range(max(2, depth))), "data": In(values_layout(design, length))}
+        )
+
+
+def vector_groups(design: Design, words: int) -> int:
+    """Groups of P values in the memory of a vector of ``words`` words of C."""
+    return max(2, words) * design.columns // design.post_width
+
+
+def values_layout(design: Design, length: int) -> data.ArrayLayout:
+    """``length`` values of a vector, or of the state."""
+    return data.ArrayLayout(signed(design.value_bits), length)
+
+
 RESULT_BLOCKS = 16
 """Most row blocks of which results are in the array, or wait for the post-processing.
 
@@ -122,14 +177,30 @@ The header is loaded and looked at in them, while the last values are written.
 """
 
 
+EARLY = START_CYCLES - 1
+"""Cycles from ``vector_done`` to the write of the vector's last value."""
+
+
 def header_layout(design: Design) -> data.StructLayout:
-    """An entry of the segment table: ``header_fields``, of which the bases are signed."""
-    return data.StructLayout(
-        {
-            name: signed(bits) if name.startswith("base") else unsigned(bits)
-            for name, bits in header_fields(design)
-        }
-    )
+    """An entry of the segment table, with the fields of ``header_fields``."""
+    members: dict[str, ShapeLike] = {}
+    for field in header_fields(design):
+        number = signed(field.bits) if field.signed else unsigned(field.bits)
+        members[field.name] = number if field.count == 1 else data.ArrayLayout(number, field.count)
+    return data.StructLayout(members)
+
+
+class CurrentSegment(wiring.Signature):
+    """The segment in progress, seen from the sequencer.
+
+    Members::
+
+        header  out  header_layout  its entry of the segment table, stable while it lasts
+        load    out  1              the header is another one from the next cycle on
+    """
+
+    def __init__(self, design: Design) -> None:
+        super().__init__({"header": Out(header_layout(design)), "load": Out(1)})
 
 
 BEAT = data.StructLayout({"valid": 1, "first": 1, "last": 1, "fresh": 1})
@@ -174,3 +245,72 @@ def tag_layout(design: Design) -> data.StructLayout:
             "group": range(max(2, design.max_blocks * design.groups_per_block)),
         }
     )
+
+
+class Tiles(wiring.Signature):
+    """Tiles of int8, C elements of a vector each, seen from the block that makes them.
+
+    Members::
+
+        beat  out  BEAT      whether there is a tile, and which
+        x     out  C x int8  its elements
+    """
+
+    def __init__(self, design: Design) -> None:
+        super().__init__({"beat": Out(BEAT), "x": Out(data.ArrayLayout(signed(8), design.columns))})
+
+
+class NormScale(wiring.Signature):
+    """What the norm makes of a vector, seen from the norm (docs/arithmetic.md, 6).
+
+    Members::
+
+        done         out  1       the other members hold, until the next segment begins
+        multipliers  out  3 x 9   M of each matrix of the segment
+        exponent     out  4       k, 6..15
+    """
+
+    def __init__(self) -> None:
+        multipliers = data.ArrayLayout(unsigned(MULTIPLIER_BITS), MATRICES_PER_SEGMENT)
+        super().__init__(
+            {"done": Out(1), "multipliers": Out(multipliers), "exponent": Out(EXPONENT_BITS)}
+        )
+
+
+class BlockSums(wiring.Signature):
+    """Results of the array, seen from it: R accumulators, by groups of rows.
+
+    Members::
+
+        valid  out  G                flags by group: its accumulators are those of a row block
+        acc    out  R x accumulator  the sums
+    """
+
+    def __init__(self, design: Design) -> None:
+        acc = data.ArrayLayout(signed(design.accumulator_bits), design.rows)
+        super().__init__({"valid": Out(design.num_groups), "acc": Out(acc)})
+
+
+class ScaledRows(wiring.Signature):
+    """P accumulators on their way to the post-processing, seen from the row blocks.
+
+    Members::
+
+        tag         out  tag_layout       what they are
+        acc         out  P x accumulator  the sums
+        multiplier  out  9                M of their matrix
+        shift       out  5                e + k, a cycle before the others
+        wide        out  1                they become int16, not int8
+    """
+
+    def __init__(self, design: Design) -> None:
+        acc = data.ArrayLayout(signed(design.accumulator_bits), design.post_width)
+        super().__init__(
+            {
+                "tag": Out(tag_layout(design)),
+                "acc": Out(acc),
+                "multiplier": Out(MULTIPLIER_BITS),
+                "shift": Out(SHIFT_BITS),
+                "wide": Out(1),
+            }
+        )

@@ -18,7 +18,10 @@ _WORD_BITS = 2 * NOISE_INDEX_BITS
 LATENCY = 5 + TABLE_LATENCY
 """Cycles from ``take`` to the entries."""
 
-_GUMBEL = LoadedShape(14, 2 << NOISE_INDEX_BITS)
+NOISE_BITS = 14
+"""Signed width of an entry."""
+
+_GUMBEL = LoadedShape(NOISE_BITS, 2 << NOISE_INDEX_BITS)
 
 
 class Noise(wiring.Component):

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.product import Product, product_latency
 from hdl.fabric.pipeline import delay
+from hdl.interface import MULTIPLIER_BITS, SHIFT_BITS
 
-SHIFT_BITS = 5
-_SCALE_BITS = 9
+Z_BITS = 16
 _ROUND_BITS = 28  # a shift of at most 28 rounds with 2^27
-_PRODUCT_LATENCY = product_latency(_SCALE_BITS, _ROUND_BITS)
+_PRODUCT_LATENCY = product_latency(MULTIPLIER_BITS, _ROUND_BITS)
 LATENCY = _PRODUCT_LATENCY + 4
 
 
 def saturate(value: Value, bits: int) -> tuple[Value, Value]:
     """(signed value clamped to ``bits`` bits, flag that it was clamped)."""
+    if len(value) <= bits:
+        return value.as_signed(), Const(0)
     sign, upper = value[-1], value[bits - 1 : -1]
     over = (upper ^ sign.replicate(len(upper))).any()
     limit = Cat((~sign).replicate(bits - 1), sign)
@@ -37,7 +39,7 @@ class Requantize(wiring.Component):
         super().__init__(
             {
                 "acc": In(data.ArrayLayout(signed(accumulator_bits), width)),
-                "scale": In(_SCALE_BITS),
+                "scale": In(MULTIPLIER_BITS),
                 "shift": In(SHIFT_BITS),
                 "wide": In(1),
                 "z": Out(data.ArrayLayout(signed(16), width)),
@@ -45,7 +47,7 @@ class Requantize(wiring.Component):
             }
         )
         self.products = [
-            Product(signed(accumulator_bits), _SCALE_BITS, addend_bits=_ROUND_BITS)
+            Product(signed(accumulator_bits), MULTIPLIER_BITS, addend_bits=_ROUND_BITS)
             for _ in range(width)
         ]
         self.latency = LATENCY

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arithmetic.requantize import SHIFT_BITS
 from hdl.fabric.pipeline import copies, delay
 from hdl.fabric.technology import Technology, technology_of
-from hdl.interface import GATES, GLU, HEAD, OUTPUT, RESULT_BLOCKS, ROLE, header_layout, tag_layout
+from hdl.interface import (
+    GATES,
+    GLU,
+    HEAD,
+    OUTPUT,
+    RESULT_BLOCKS,
+    ROLE,
+    SHIFT_BITS,
+    BlockSums,
+    CurrentSegment,
+    NormScale,
+    ScaledRows,
+)
 from mmfree.chip.design import Design
 from mmfree.chip.header import MATRICES_PER_SEGMENT
 
@@ -22,46 +33,40 @@ LATENCY = 4
 class RowBlocks(wiring.Component):
     """Queue of row blocks, emptied P values per cycle once the segment's scale is known.
 
-    Ports: ``block_valid``, ``block`` (R accumulators, those of a group of rows with its flag; at
-    most RESULT_BLOCKS wait, the sequencer ensures it); ``header`` (stable during a segment),
-    ``load`` (the header is new from the next cycle on), ``scale_done``, ``scale``, ``exponent`` (of
-    RMSNorm); ``tag``, ``acc`` (P accumulators), ``multiplier``, ``wide``: registered, for
-    Requantize; ``shift``: likewise, but a cycle earlier; ``block_done``: a block has left the
-    queue. One block per R / P cycles, LATENCY = 4 cycles after the last group's arrival. After
-    reset the queue is empty and ``tag.valid`` 0.
+    Ports::
+
+        sums        in   BlockSums       of the array; at most RESULT_BLOCKS row blocks may wait
+        segment     in   CurrentSegment  whose row blocks they are
+        scale       in   NormScale       of the vector that the segment reads
+        rows        out  ScaledRows      registered, LATENCY = 4 cycles after the last group's sums
+        block_done  out  1               a row block has left the queue
+
+    One row block per R / P cycles; the sequencer sees to it that there is room. After reset the
+    queue is empty and nothing leaves.
     """
 
     def __init__(self, design: Design) -> None:
         self._design = design
-        acc = signed(design.accumulator_bits)
         super().__init__(
             {
-                "block_valid": In(design.num_groups),
-                "block": In(data.ArrayLayout(acc, design.rows)),
-                "header": In(header_layout(design)),
-                "load": In(1),
-                "scale_done": In(1),
-                "scale": In(data.ArrayLayout(unsigned(9), MATRICES_PER_SEGMENT)),
-                "exponent": In(4),
-                "tag": Out(tag_layout(design)),
-                "acc": Out(data.ArrayLayout(acc, design.post_width)),
-                "multiplier": Out(9),
-                "shift": Out(SHIFT_BITS),
-                "wide": Out(1),
+                "sums": In(BlockSums(design)),
+                "segment": In(CurrentSegment(design)),
+                "scale": In(NormScale()),
+                "rows": Out(ScaledRows(design)),
                 "block_done": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        design, header = self._design, self.header
+        design, header, rows = self._design, self.segment.header, self.rows
         width, slots = design.post_width, design.groups_per_block
         waiting = Signal(range(RESULT_BLOCKS + 1))
         some = Signal()
         take, held, slot = Signal(), Signal(), Signal(range(max(2, slots)))
         last_slot = Signal(init=slots == 1)
-        arrived = self.block_valid[-1]
-        m.d.comb += take.eq(some & self.scale_done & (~held | last_slot))
+        arrived = self.sums.valid[-1]
+        m.d.comb += take.eq(some & self.scale.done & (~held | last_slot))
         m.d.sync += [
             waiting.eq(waiting + arrived - take),
             some.eq((waiting > 1) | arrived | ((waiting == 1) & ~take)),
@@ -84,10 +89,12 @@ class RowBlocks(wiring.Component):
         role = Signal(ROLE)
         _set_role(m, role, delay(m, header.kind, 1), matrix)
         last_matrix = _ends_row_block(role)
-        held_role, held_last, held_group = Signal(ROLE), Signal(), Signal.like(block)
-        held_multiplier, held_shift = Signal(9), Signal.like(self.shift)
-        bases = Array(header[f"base{i}"] for i in range(MATRICES_PER_SEGMENT))
-        scales = Array(self.scale[i] for i in range(MATRICES_PER_SEGMENT))
+        held_role, held_last = Signal(ROLE), Signal()
+        # Numbers of groups of P rows: the first one of the next row block, and the one at hand.
+        first_group, group = Signal.like(rows.tag.group), Signal.like(rows.tag.group)
+        held_multiplier, held_shift = Signal(9), Signal.like(rows.shift)
+        bases = Array(header.base[i] for i in range(MATRICES_PER_SEGMENT))
+        scales = Array(self.scale.multipliers[i] for i in range(MATRICES_PER_SEGMENT))
         with m.If(take):
             m.d.sync += [
                 held.eq(1),
@@ -96,18 +103,22 @@ class RowBlocks(wiring.Component):
                 matrix.eq(Mux(last_matrix, 0, matrix + 1)),
                 held_role.eq(role),
                 held_last.eq(block == last_blocks),
-                held_group.eq(block),
+                group.eq(first_group),
                 held_multiplier.eq(scales[matrix]),
-                held_shift.eq((bases[matrix] + self.exponent)[:SHIFT_BITS]),
+                held_shift.eq((bases[matrix] + self.scale.exponent)[:SHIFT_BITS]),
             ]
             with m.If(last_matrix):
-                m.d.sync += block.eq(block + 1)
+                m.d.sync += [block.eq(block + 1), first_group.eq(first_group + slots)]
         with m.Elif(held):
-            m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == slots - 2)]
+            m.d.sync += [
+                slot.eq(slot + 1),
+                last_slot.eq(slot == slots - 2),
+                group.eq(group + 1),
+            ]
             with m.If(last_slot):
                 m.d.sync += held.eq(0)
-        with m.If(self.load):
-            m.d.sync += [matrix.eq(0), block.eq(0)]
+        with m.If(self.segment.load):
+            m.d.sync += [matrix.eq(0), block.eq(0), first_group.eq(0)]
 
         # An Array, not word_select: Amaranth makes the latter with a $mul cell.
         for p, choice in enumerate(copies(m, technology, slot, width)):
@@ -115,21 +126,21 @@ class RowBlocks(wiring.Component):
                 held_block[(j * width + p) * design.accumulator_bits :][: design.accumulator_bits]
                 for j in range(slots)
             )
-            m.d.sync += self.acc[p].eq(values[choice].as_signed())
+            m.d.sync += rows.acc[p].eq(values[choice].as_signed())
         keeps = Array(tail[j * width :][:width] for j in range(slots))
-        tag = Signal.like(self.tag)
+        tag = Signal.like(rows.tag)
         m.d.sync += [
             tag.valid.eq(held),
             tag.end.eq(last_slot & _ends_row_block(held_role) & held_last),
             tag.role.eq(held_role),
             tag.slot.eq(slot),
-            tag.group.eq(Cat(slot[: (slots - 1).bit_length()], held_group)),
+            tag.group.eq(group),
             tag.keep.eq(keeps[slot] | (~held_last).replicate(width)),
-            self.tag.eq(tag),
+            rows.tag.eq(tag),
             multiplier_now.eq(held_multiplier),
-            self.multiplier.eq(multiplier_now),
-            self.shift.eq(held_shift),
-            self.wide.eq(tag.role.forget | tag.role.residual | tag.role.logit),
+            rows.multiplier.eq(multiplier_now),
+            rows.shift.eq(held_shift),
+            rows.wide.eq(tag.role.forget | tag.role.residual | tag.role.logit),
         ]
         return m
 
@@ -151,13 +162,13 @@ class RowBlocks(wiring.Component):
             m.submodules[f"queue_{group}"] = words
             write, read = words.write_port(), words.read_port(domain="comb")
             write_pointer = Signal(range(RESULT_BLOCKS), name=f"write_pointer_{group}")
-            with m.If(self.block_valid[group]):
+            with m.If(self.sums.valid[group]):
                 m.d.sync += write_pointer.eq(write_pointer + 1)
-            own = [self.block[group * rows + row] for row in range(rows)]
+            own = [self.sums.acc[group * rows + row] for row in range(rows)]
             m.d.comb += [
                 write.addr.eq(write_pointer),
                 write.data.eq(Cat(*own)),
-                write.en.eq(self.block_valid[group]),
+                write.en.eq(self.sums.valid[group]),
                 read.addr.eq(pointers[group]),
             ]
             with m.If(takes[group]):

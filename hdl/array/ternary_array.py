@@ -14,6 +14,7 @@ from hdl.arithmetic.gated_adder import gated_sum
 from hdl.array.lane_pairs import row_sum
 from hdl.fabric.pipeline import delay
 from hdl.fabric.technology import Technology, technology_of
+from hdl.interface import BlockSums, Tiles
 from mmfree.chip.design import Design
 
 CHAIN = 4
@@ -37,13 +38,9 @@ def array_ports(design: Design) -> dict[str, Any]:
     """Ports of an array, whatever its lanes compute; ``TernaryArray`` documents them."""
     weights = unsigned(design.lane_bits * design.group_rows * design.columns)
     return {
-        "valid": In(1),
-        "first": In(1),
-        "last": In(1),
-        "x": In(data.ArrayLayout(signed(8), design.columns)),
+        "tiles": In(Tiles(design)),
         "w": In(data.ArrayLayout(weights, design.num_groups)),
-        "o_valid": Out(design.num_groups),
-        "o": Out(data.ArrayLayout(signed(design.accumulator_bits), design.rows)),
+        "sums": Out(BlockSums(design)),
     }
 
 
@@ -68,12 +65,14 @@ class TernaryArray(wiring.Component):
     groups: activations and flags pass from each group to the next, one cycle later, so that no
     signal has to reach more than a group's rows (docs/decisions/0010).
 
-    Ports: ``valid``, ``first``, ``last`` (of a block's tiles), ``x`` (C int8); ``w`` (for each
-    group, codes of 2 bits: 0, 1, 3 for 0, +1, -1, row after row; those of group g come g cycles
-    after x); ``o`` (R accumulators) and ``o_valid`` (a flag per group): those of group g are valid
-    for one cycle, ``latency`` + g cycles after the last tile. One tile per cycle; idle cycles
-    between tiles are allowed; never stalls: the caller has room for the result before it sends a
-    block's last tile. After reset, ``o_valid`` is 0.
+    Ports::
+
+        tiles  in   Tiles             activations, with the flags of a row block's tiles
+        w      in   G x lane codes    0, 1, 3 for 0, +1, -1, row after row; group g's g cycles later
+        sums   out  BlockSums         those of group g for one cycle, latency + g after the last tile
+
+    One tile per cycle; idle cycles between tiles are allowed; never stalls: the caller has room for
+    the result before it sends a block's last tile. After reset, no sum is valid.
     """
 
     def __init__(self, design: Design) -> None:
@@ -87,10 +86,14 @@ class TernaryArray(wiring.Component):
         technology, design = technology_of(platform), self._design
         # Activations and flags of the group at hand; lane k of a chain takes them k cycles later.
         skewed = technology is not Technology.ULTRASCALE_PLUS
-        x = [delay(m, self.x[c], c % self._chain if skewed else 0) for c in range(design.columns)]
+        x = [
+            delay(m, self.tiles.x[c], c % self._chain if skewed else 0)
+            for c in range(design.columns)
+        ]
+        beat = self.tiles.beat
         flags: list[Value] = [
             delay(m, flag, self.latency - 1, reset=True)
-            for flag in (self.valid, self.first, self.last)
+            for flag in (beat.valid, beat.first, beat.last)
         ]
         for group in range(design.num_groups):
             if group:
@@ -101,7 +104,7 @@ class TernaryArray(wiring.Component):
                 bits = 2 * design.columns
                 codes = self.w[group][bits * row : bits * (row + 1)]
                 total, carry = self._row(m, technology, x, codes)
-                acc = self.o[group * design.group_rows + row]
+                acc = self.sums.acc[group * design.group_rows + row]
                 summed = gated_sum(
                     m,
                     technology,
@@ -113,7 +116,7 @@ class TernaryArray(wiring.Component):
                 )
                 with m.If(valid):
                     m.d.sync += acc.eq(summed)
-            m.d.sync += self.o_valid[group].eq(valid & last)
+            m.d.sync += self.sums.valid[group].eq(valid & last)
         return m
 
     def _row(

@@ -315,6 +315,18 @@ class BlockMemory(wiring.Component):
         return _multiplexer(delay(m, bank_index, 2 + 2 * self._fabric_registers), words)
 
 
+def next_word(m: Module, step: Value, restart: Value, *, words: int) -> Signal:
+    """Address of a memory of ``words`` that is read in order: 0 after ``restart``, then one more
+    after each ``step``.
+    """
+    address = Signal(range(max(2, words)))
+    with m.If(restart):
+        m.d.sync += address.eq(0)
+    with m.Elif(step):
+        m.d.sync += address.eq(address + 1)
+    return address
+
+
 @runtime_checkable
 class MemoryHolder(Protocol):
     """A block that holds block memories: its own, and those of the blocks in it."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, signed, unsigned
-from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Module, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In
 
 from hdl.fabric.pipeline import REACH, copies, delay, num_copies
 from hdl.fabric.technology import technology_of
+from hdl.interface import GroupWrite, VectorRead, vector_groups
 from hdl.memory.block_memory import BlockMemory
+from mmfree.chip.design import Design
 
 MAX_DISTRIBUTED_WORDS = 64
 """Words of the deepest vector in distributed RAM; deeper ones take block RAM."""
@@ -22,39 +24,26 @@ def word_memory(bits: int, words: int) -> memory.Memory:
     )
 
 
-def group_write(width: int, groups: int) -> wiring.Signature:
-    """Write of P values of a vector, a group.
-
-    ``group``: its number. ``enable``: it is written. ``keep``: which of the values belong to the
-    vector, the others are padding. ``data``: P int16.
-    """
-    return wiring.Signature(
-        {
-            "group": Out(range(max(2, groups))),
-            "enable": Out(1),
-            "keep": Out(width),
-            "data": Out(data.ArrayLayout(signed(16), width)),
-        }
-    )
-
-
 class VectorMemory(wiring.Component):
-    """``words`` words of C int16 elements; P divides C.
+    """``words`` words of C elements; P divides C.
 
-    Ports: ``write`` (a group of P elements, padding included; takes effect for addresses from the
-    next cycle on), ``read_address``; ``read_data`` (C int16) LATENCY = 2 cycles later. Contents are
-    undefined until written.
+    Ports::
+
+        write  in  GroupWrite  P elements, padding included; for addresses from the next cycle on
+        read   in  VectorRead  a word, LATENCY cycles after address
+
+    One word per cycle, never stalls. Contents are undefined until written.
     """
 
     LATENCY = 2
 
-    def __init__(self, columns: int, width: int, words: int) -> None:
-        self._columns, self._width, self._words = columns, width, max(2, words)
+    def __init__(self, design: Design, words: int) -> None:
+        self._columns, self._width = design.columns, design.post_width
+        self._words = max(2, words)
         super().__init__(
             {
-                "write": In(group_write(width, self._words * columns // width)),
-                "read_address": In(range(self._words)),
-                "read_data": Out(data.ArrayLayout(signed(16), columns)),
+                "write": In(GroupWrite(design, vector_groups(design, words))),
+                "read": In(VectorRead(design, self._words, self._columns)),
             }
         )
 
@@ -65,7 +54,7 @@ class VectorMemory(wiring.Component):
         # A memory for each group of a word. A few memories share a copy of the address: one
         # register for all columns would be too slow.
         technology = technology_of(platform)
-        addresses = copies(m, technology, self.read_address, num_copies(self._columns))
+        addresses = copies(m, technology, self.read.address, num_copies(self._columns))
         # A write passes a register as a read address does, so it is in time for the next address.
         write_addresses = copies(m, technology, write.group[bits:], parts)
         values = delay(m, write.data.as_value(), 1)
@@ -81,7 +70,7 @@ class VectorMemory(wiring.Component):
                 ),
                 write_port.data.eq(values),
                 read_port.addr.eq(addresses[self._width * part // REACH]),
-                self.read_data.as_value()[elements].eq(read_port.data),
+                self.read.data.as_value()[elements].eq(read_port.data),
             ]
         return m
 
@@ -89,24 +78,28 @@ class VectorMemory(wiring.Component):
 class GroupMemory(wiring.Component):
     """A second copy of a vector, read by groups of P elements; P divides C.
 
-    Ports: ``write`` as of a VectorMemory; ``group``; ``values`` (P int16) LATENCY = 4 cycles later,
-    anything for the group that is written in the same cycle. One group per cycle, never stalls.
-    Contents are undefined until written.
+    Ports::
+
+        write  in  GroupWrite  as of a VectorMemory of as many words
+        read   in  VectorRead  a group, LATENCY cycles after address
+
+    What is read while it is written is anything. One group per cycle, never stalls. Contents are
+    undefined until written.
     """
 
     LATENCY = 4
 
-    def __init__(self, columns: int, width: int, words: int) -> None:
-        groups = max(2, words) * columns // width
+    def __init__(self, design: Design, words: int) -> None:
+        width = design.post_width
+        groups = vector_groups(design, words)
         # A separate memory, in block RAM if it is deep: choosing a group from the words of a
         # VectorMemory takes more than a LUT per column.
         self._memory = BlockMemory("groups", part_bits=16, parts=width, depth=groups)
         self.memories = (self._memory,)
         super().__init__(
             {
-                "write": In(group_write(width, groups)),
-                "group": In(range(groups)),
-                "values": Out(data.ArrayLayout(signed(16), width)),
+                "write": In(GroupWrite(design, groups)),
+                "read": In(VectorRead(design, groups, width)),
             }
         )
 
@@ -119,8 +112,8 @@ class GroupMemory(wiring.Component):
             memory.write.address.eq(delay(m, self.write.group, 1)),
             memory.write.data.eq(delay(m, self.write.data.as_value(), 1)),
             memory.write.enable.eq(delay(m, enables, 1, reset=True)),
-            memory.read[0].address.eq(delay(m, self.group, 1)),
-            self.values.as_value().eq(delay(m, memory.read[0].data, 1)),
+            memory.read[0].address.eq(delay(m, self.read.address, 1)),
+            self.read.data.as_value().eq(delay(m, memory.read[0].data, 1)),
         ]
         assert memory.latency + 2 == self.LATENCY
         return m

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.arithmetic.requantize import saturate
 from hdl.fabric.pipeline import delay
 from hdl.memory.loaded_memory import LATENCY as LATENCY_OF_MEMORY
-from mmfree.contract.pow2 import DEFAULT_FORMATS, GATES
+from mmfree.contract.pow2 import DEFAULT_FORMATS, GATES, TABLE_ENTRIES
 
 BY_TABLE, SIGNED = GATES.index("sigmoid"), GATES.index("signed")
 GATE_BITS = (len(GATES) - 1).bit_length()
@@ -21,6 +21,12 @@ INDEX_LATENCY, TABLE_LATENCY = 2, LATENCY_OF_MEMORY
 
 LATENCY = INDEX_LATENCY + TABLE_LATENCY + 1
 
+SIGMOID, SILU = 0, 1
+"""Top bit of a table's address: which function; below it the low bits of an index."""
+
+TABLE_WORDS, ENTRY_BITS = 2 * TABLE_ENTRIES, 16
+"""Size of the tables: entries of both functions, and their signed width."""
+
 _ONE = 1 << DEFAULT_FORMATS.forget_fb
 
 
@@ -31,10 +37,17 @@ class ForgetGate(wiring.Component):
     clamp(z + bias, -256, 256). i and gate take the same path, with a bias of 0, to their SiLU
     entry.
 
-    Ports: ``z``, ``bias`` (P int16), ``gate`` (index in GATES); ``index`` (P int8, two cycles
-    later: address the table, which answers ``entry`` TABLE_LATENCY cycles after that); ``o`` (P
-    int16) and ``saturated`` (P flags: the index was clamped), ``latency`` = 5 cycles after z. New
-    operands every cycle; never stalls; no reset.
+    Ports::
+
+        z          in   P x int16  requantized values
+        bias       in   P x int16  their biases, 0 for i and gate
+        gate       in   2          index in GATES
+        index      out  P x int8   to address the table, INDEX_LATENCY = 2 cycles after z
+        entry      in   P x int16  its answers, TABLE_LATENCY cycles after index
+        o          out  P x int16  f, or the entry, LATENCY = 5 cycles after z
+        saturated  out  P          flags: the index was clamped; with o
+
+    New operands every cycle; never stalls; no reset.
     """
 
     def __init__(self, width: int) -> None:

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.product import Product, product_latency
 from hdl.arithmetic.requantize import saturate
-from mmfree.contract.pow2 import DEFAULT_FORMATS, TEMPERATURE_FB
+from hdl.pow2.forget_gate import ENTRY_BITS
+from mmfree.contract.pow2 import DEFAULT_FORMATS, TEMPERATURE_FB, VALUE_BITS
 
 SHIFT = DEFAULT_FORMATS.index_fb + DEFAULT_FORMATS.state_fb - DEFAULT_FORMATS.residual_fb
 assert SHIFT == TEMPERATURE_FB, "noise and gates share the products"
@@ -18,25 +19,31 @@ LATENCY = product_latency(signed(OPERAND_BITS), SHIFT) + 1
 
 
 class GatedProduct(wiring.Component):
-    """u = sat_16(rnd(operand * value, 6)) for P lanes (docs/arithmetic.md, 11, 12 and 14).
+    """u = sat(rnd(operand * value, 6)) for P lanes (docs/arithmetic.md, 11, 12 and 14).
 
-    Ports: ``operand`` (P signed 9 bits: g or up, an int8, or the temperature), ``value`` (P int16:
-    a SiLU entry, or Gumbel noise); ``u`` (P int16) and ``saturated`` (P flags), ``latency`` cycles
-    later. New operands every cycle; never stalls; no reset.
+    Ports::
+
+        operand    in   P x signed(9)  g or up, an int8, or the temperature
+        value      in   P x int16      a SiLU entry, or Gumbel noise
+        u          out  P x int16      LATENCY cycles later; ``value_bits`` each
+        saturated  out  P              flags: u was clamped; with it
+
+    New operands every cycle; never stalls; no reset.
     """
 
-    def __init__(self, width: int) -> None:
-        values = data.ArrayLayout(signed(16), width)
+    def __init__(self, width: int, value_bits: int = VALUE_BITS) -> None:
+        self._bits = value_bits
         super().__init__(
             {
                 "operand": In(data.ArrayLayout(signed(OPERAND_BITS), width)),
-                "value": In(values),
-                "u": Out(values),
+                "value": In(data.ArrayLayout(signed(ENTRY_BITS), width)),
+                "u": Out(data.ArrayLayout(signed(value_bits), width)),
                 "saturated": Out(width),
             }
         )
         self.products = [
-            Product(signed(16), signed(OPERAND_BITS), addend_bits=SHIFT) for _ in range(width)
+            Product(signed(ENTRY_BITS), signed(OPERAND_BITS), addend_bits=SHIFT)
+            for _ in range(width)
         ]
         self.latency = LATENCY
 
@@ -49,6 +56,6 @@ class GatedProduct(wiring.Component):
                 product.b.eq(self.operand[p]),
                 product.addend.eq(Const(1 << (SHIFT - 1))),
             ]
-            u, over = saturate(product.o[SHIFT:].as_signed(), 16)
+            u, over = saturate(product.o[SHIFT:].as_signed(), self._bits)
             m.d.sync += [self.u[p].eq(u), self.saturated[p].eq(over)]
         return m

@@ -19,9 +19,14 @@ LATENCY = 3
 class Quantizer(wiring.Component):
     """q = sat_8(((u << shift) + 128) >> 8) for C elements at a time (docs/arithmetic.md, 5).
 
-    Ports: ``u`` (C int16), ``shift`` (15 - b, stable from a cycle before the first word); ``q`` (C
-    int8) and ``saturated`` (C flags), LATENCY = 3 cycles later. One word per cycle; never stalls;
-    no reset.
+    Ports::
+
+        u          in   C x int16  values of a vector
+        shift      in   4          15 - b, stable from a cycle before the vector's first word
+        q          out  C x int8   LATENCY = 3 cycles after u
+        saturated  out  C          flags: an element was clamped; with q
+
+    One word per cycle; never stalls; no reset.
     """
 
     def __init__(self, columns: int) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.product import Product, product_latency
 from hdl.arithmetic.square import LATENCY as SQUARE_LATENCY
 from hdl.arithmetic.square import Square
 from hdl.fabric.pipeline import delay
+from hdl.interface import CurrentSegment, NormScale, Tiles
 from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
 from hdl.memory.vectors import word_memory
 from mmfree.chip.design import Design
@@ -51,27 +52,25 @@ class RMSNorm(wiring.Component):
 
     Words are kept as they come, and squared later, a part of num_squares(C) elements per cycle.
 
-    Ports: ``valid``, ``last``, ``q`` (C int8): the words of a vector; ``multiplier`` (3 x 9 bits,
-    stable); ``clear``: a new vector. ``done`` rises ``latency`` cycles after the last part was
-    taken up (``parts`` cycles per word, the first one cycle after the first word), with ``scale``
-    (3 x 9 bits) and ``exponent`` (k, 6..15), and stays until ``clear``. ``load``: of the table;
-    ``parity_error``: of the entry that was read. One word per cycle; never stalls. After reset,
-    ``done`` is 0.
+    Ports::
+
+        tiles         in   Tiles           the vector, each tile once
+        segment       in   CurrentSegment  its multipliers; load: another vector begins
+        scale         out  NormScale       from ``latency`` cycles after the last part was taken up
+        load          in   LoadWrite       of the table
+        parity_error  out  1               of the entry that was read
+
+    A tile is taken up in ``parts`` cycles, the first one cycle after the first tile. One tile per
+    cycle; never stalls. After reset the scale is not done.
     """
 
     def __init__(self, design: Design) -> None:
         self._columns, self._words = design.columns, design.max_tiles
-        scales = data.ArrayLayout(unsigned(9), MATRICES_PER_SEGMENT)
         super().__init__(
             {
-                "valid": In(1),
-                "last": In(1),
-                "q": In(data.ArrayLayout(signed(8), design.columns)),
-                "multiplier": In(scales),
-                "clear": In(1),
-                "done": Out(1),
-                "scale": Out(scales),
-                "exponent": Out(4),
+                "tiles": In(Tiles(design)),
+                "segment": In(CurrentSegment(design)),
+                "scale": Out(NormScale()),
                 "load": In(LoadWrite(_ROOT)),
                 "parity_error": Out(1),
             }
@@ -113,7 +112,7 @@ class RMSNorm(wiring.Component):
         summed = delay(m, summed, 3, reset=True)
         settled = delay(m, exponent, 2)
         with m.If(summed):
-            m.d.sync += self.exponent.eq(settled)
+            m.d.sync += self.scale.exponent.eq(settled)
         # The table entry; then the matrices take the one multiplier unit in turn.
         m.d.comb += root.read[0].address.eq(index)
         started = delay(m, summed, root.latency, reset=True)
@@ -129,15 +128,15 @@ class RMSNorm(wiring.Component):
         multiplier = Signal(9, reset_less=True)
         for i in range(MATRICES_PER_SEGMENT):
             with m.If(turns[i]):
-                m.d.sync += multiplier.eq(self.multiplier[i])
+                m.d.sync += multiplier.eq(self.segment.header.multiplier[i])
         m.d.comb += [scaler.a.eq(multiplier), scaler.b.eq(entry), scaler.addend.eq(Const(64))]
         for i in range(MATRICES_PER_SEGMENT):
             with m.If(turns[scaler.latency + 1 + i]):
-                m.d.sync += self.scale[i].eq(scaler.o >> 7)
+                m.d.sync += self.scale.multipliers[i].eq(scaler.o >> 7)
         with m.If(turns[-1]):
-            m.d.sync += self.done.eq(1)
-        with m.If(self.clear):
-            m.d.sync += self.done.eq(0)
+            m.d.sync += self.scale.done.eq(1)
+        with m.If(self.segment.load):
+            m.d.sync += self.scale.done.eq(0)
         return m
 
     def _take_up(self, m: Module) -> tuple[Value, Value, Value, Value]:
@@ -151,17 +150,17 @@ class RMSNorm(wiring.Component):
         m.d.comb += [
             taking.eq(word != written),
             write.addr.eq(written),
-            write.data.eq(self.q.as_value()),
-            write.en.eq(self.valid),
+            write.data.eq(self.tiles.x.as_value()),
+            write.en.eq(self.tiles.beat.valid),
             read.addr.eq(word),
         ]
         with m.If(taking):
             m.d.sync += [part.eq(part + 1), begun.eq(1)]
             with m.If(last_part):
                 m.d.sync += [part.eq(0), word.eq(following), following.eq(following + 1)]
-        with m.If(self.valid):
-            m.d.sync += [written.eq(written + 1), complete.eq(self.last)]
-        with m.If(self.clear):
+        with m.If(self.tiles.beat.valid):
+            m.d.sync += [written.eq(written + 1), complete.eq(self.tiles.beat.last)]
+        with m.If(self.segment.load):
             m.d.sync += [written.eq(0), word.eq(0), following.eq(1), part.eq(0), begun.eq(0)]
         first = taking & ~begun
         last = taking & last_part & complete & (following == written)

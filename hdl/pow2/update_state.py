@@ -9,7 +9,8 @@ from amaranth.lib.wiring import In, Out
 from hdl.arithmetic.adder import add_with_carry, negate_if
 from hdl.arithmetic.product import Product, product_latency
 from hdl.fabric.pipeline import delay
-from mmfree.contract.pow2 import DEFAULT_FORMATS
+from hdl.pow2.forget_gate import ENTRY_BITS
+from mmfree.contract.pow2 import DEFAULT_FORMATS, VALUE_BITS
 
 _ONE = 1 << DEFAULT_FORMATS.forget_fb
 _PRODUCT_LATENCY = product_latency(unsigned(9), 8)
@@ -21,23 +22,31 @@ class UpdateState(wiring.Component):
 
     docs/arithmetic.md, 10.
 
-    Ports: ``f`` (P values -256..256), ``c``, ``h`` (P int16); ``o`` (P int16: h'), ``latency``
-    cycles later. Cannot overflow, except for h or c of -32768 with f < 0. New operands every cycle;
+    Ports::
+
+        f  in   P x signed(10)  forget gates, -256..256
+        c  in   P x int16       candidates
+        h  in   P x int16       old states; ``value_bits`` each
+        o  out  P x int16       h', LATENCY cycles later; ``value_bits`` each
+
+    Cannot overflow, except for h or c of the lowest value with f < 0. New operands every cycle;
     never stalls; no reset.
     """
 
-    def __init__(self, width: int) -> None:
-        self._width = width
-        values = data.ArrayLayout(signed(16), width)
+    def __init__(self, width: int, value_bits: int = VALUE_BITS) -> None:
+        self._width, self._step_bits = width, value_bits + 1
+        values = data.ArrayLayout(signed(value_bits), width)
         super().__init__(
             {
                 "f": In(data.ArrayLayout(signed(10), width)),
-                "c": In(values),
+                "c": In(data.ArrayLayout(signed(ENTRY_BITS), width)),
                 "h": In(values),
                 "o": Out(values),
             }
         )
-        self.products = [Product(signed(17), unsigned(9), addend_bits=8) for _ in range(width)]
+        self.products = [
+            Product(signed(self._step_bits), unsigned(9), addend_bits=8) for _ in range(width)
+        ]
         self.latency = LATENCY
 
     def elaborate(self, platform: object) -> Module:
@@ -45,7 +54,7 @@ class UpdateState(wiring.Component):
         for p, product in enumerate(self.products):
             m.submodules[f"product_{p}"] = product
             load = Signal(unsigned(9), reset_less=True, name=f"load_{p}")
-            step = Signal(signed(17), reset_less=True, name=f"step_{p}")
+            step = Signal(signed(self._step_bits), reset_less=True, name=f"step_{p}")
             f, h, turn = self.f[p], self.h[p], self.f[p] < 0
             m.d.sync += [
                 load.eq(add_with_carry(Const(_ONE, signed(10)), negate_if(~turn, f), ~turn)),

@@ -11,21 +11,34 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
-from hdl.interface import START_CYCLES
+from hdl.interface import START_CYCLES, GroupWrite, vector_groups
 from hdl.pow2.quantizer import bit_length, magnitude
+from mmfree.chip.design import Design
 
 
 class VectorSize(wiring.Component):
     """The shift 15 - b of a vector (docs/arithmetic.md, 5), found while its values are written.
 
-    Ports: ``x``, ``u`` (the writes of the two vectors; values that do not belong to them do not
-    count); ``load`` (the header of the segment that reads the vector is new: the size is complete,
-    and taken over, START_CYCLES later); ``shift`` (0..15), stable from a cycle after that until the
-    next. After reset 0.
+    Ports::
+
+        x      in   GroupWrite  writes of the residual; values that it does not keep do not count
+        u      in   GroupWrite  likewise, of u
+        load   in   1           the reading segment begins, START_CYCLES before its first beat
+        shift  out  4           15 - b, stable from START_CYCLES + 1 after load until the next
+
+    One group of each per cycle, never stalls. After reset the shift is 0.
     """
 
-    def __init__(self, x: wiring.Signature, u: wiring.Signature) -> None:
-        super().__init__({"x": In(x), "u": In(u), "load": In(1), "shift": Out(4)})
+    def __init__(self, design: Design) -> None:
+        x_groups = vector_groups(design, design.embedding_tiles)
+        super().__init__(
+            {
+                "x": In(GroupWrite(design, x_groups)),
+                "u": In(GroupWrite(design, vector_groups(design, design.max_tiles))),
+                "load": In(1),
+                "shift": Out(4),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

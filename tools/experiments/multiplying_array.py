@@ -39,10 +39,11 @@ class MultiplyingArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         design = self._design
-        x: list[Value] = [self.x[c] for c in range(design.columns)]
+        x: list[Value] = [self.tiles.x[c] for c in range(design.columns)]
+        beat = self.tiles.beat
         flags: list[Value] = [
             delay(m, flag, self.latency - 1, reset=True)
-            for flag in (self.valid, self.first, self.last)
+            for flag in (beat.valid, beat.first, beat.last)
         ]
         for group in range(design.num_groups):
             if group:
@@ -58,10 +59,10 @@ class MultiplyingArray(wiring.Component):
                 nodes = [self._product(m, a, w) for a, w in zip(x, weights, strict=True)]
                 while len(nodes) > 1:
                     nodes = [_sum(m, *nodes[n : n + 2]) for n in range(0, len(nodes), 2)]
-                acc = self.o[group * design.group_rows + row]
+                acc = self.sums.acc[group * design.group_rows + row]
                 with m.If(valid):
                     m.d.sync += acc.eq(Mux(first, 0, acc) + nodes[0])
-            m.d.sync += self.o_valid[group].eq(valid & last)
+            m.d.sync += self.sums.valid[group].eq(valid & last)
         return m
 
     def _product(self, m: Module, x: Value, w: Value) -> Value:

@@ -80,19 +80,19 @@ class Bench:
                 values[group * rows : (group + 1) * rows] = accumulators[
                     group * rows : (group + 1) * rows
                 ]
-        ctx.set(block.block_valid, flags)
-        ctx.set(block.block, values.tolist())
+        ctx.set(block.sums.valid, flags)
+        ctx.set(block.sums.acc, values.tolist())
         await ctx.tick()
         self.cycle += 1
         self.waiting -= ctx.get(block.block_done)
-        tag = ctx.get(block.tag)
+        tag = ctx.get(block.rows.tag)
         if tag.valid:
             (role,) = (name for name in ROLE.members if tag.role[name])
             place = (role, tag.slot, tag.group, tag.keep, tag.end)
-            scale = (ctx.get(block.multiplier), ctx.get(block.wide), self.early_shift)
-            assert (*place, to_python(ctx.get(block.acc)), *scale) == self.expected.pop(0)
+            scale = (ctx.get(block.rows.multiplier), ctx.get(block.rows.wide), self.early_shift)
+            assert (*place, to_python(ctx.get(block.rows.acc)), *scale) == self.expected.pop(0)
             self.left_at.append(self.cycle)
-        self.early_shift = ctx.get(block.shift)
+        self.early_shift = ctx.get(block.rows.shift)
 
     async def play(
         self, ctx: Any, kind: str, blocks: int, tail_rows: int, scale_after: int
@@ -100,23 +100,25 @@ class Bench:
         """Send a segment whose scale is known when ``scale_after`` row blocks have arrived."""
         block, exponent = self.block, int(self.rng.integers(6, 16))
         arrivals = self.expect(kind, blocks, tail_rows, exponent)
-        ctx.set(block.load, 1)
-        ctx.set(block.scale_done, 0)
+        ctx.set(block.segment.load, 1)
+        ctx.set(block.scale.done, 0)
         await self.tick(ctx)
-        ctx.set(block.load, 0)
-        bases = {f"base{m}": base for m, base in enumerate(BASES)}
+        ctx.set(block.segment.load, 0)
         ctx.set(
-            block.header,
-            {"kind": KIND_CODES[kind], "blocks": blocks, "tail_rows": tail_rows, **bases},
+            block.segment.header,
+            {"kind": KIND_CODES[kind], "blocks": blocks, "tail_rows": tail_rows, "base": BASES},
         )
         for _ in range(SETTLE):
             await self.tick(ctx)
         sent = 0
         while self.expected:
             done = sent >= min(scale_after, len(arrivals))
-            ctx.set(block.scale_done, done)
-            ctx.set(block.scale, MULTIPLIERS if done else self.rng.integers(512, size=3).tolist())
-            ctx.set(block.exponent, exponent if done else int(self.rng.integers(16)))
+            ctx.set(block.scale.done, done)
+            ctx.set(
+                block.scale.multipliers,
+                MULTIPLIERS if done else self.rng.integers(512, size=3).tolist(),
+            )
+            ctx.set(block.scale.exponent, exponent if done else int(self.rng.integers(16)))
             arriving = None
             if (
                 sent < len(arrivals)

@@ -93,8 +93,8 @@ def play(design: Design, cycles: list[Cycle]) -> None:
     async def testbench(ctx: Any) -> None:
         for n, cycle in enumerate(cycles):
             for name in ("valid", "first", "last"):
-                ctx.set(getattr(array, name), int(cycle[name]))
-            ctx.set(array.x, cycle["x"].tolist())
+                ctx.set(array.tiles.beat[name], int(cycle[name]))
+            ctx.set(array.tiles.x, cycle["x"].tolist())
             for group in range(design.num_groups):
                 trits = cycles[max(0, n - group)]["trits"]
                 ctx.set(array.w[group], code(trits[group * rows : (group + 1) * rows]))
@@ -110,10 +110,10 @@ def recorded(design: Design, monkeypatch: pytest.MonkeyPatch) -> bench.Recording
     play(design, cycles)
     assert bench.recordings is not None
     (recording,) = bench.recordings
-    sent = [cycle for cycle in recording.outputs if cycle["o_valid"]]
+    sent = [cycle for cycle in recording.outputs if cycle["sums__valid"]]
     ends = sum(bool(cycle["valid"] and cycle["last"]) for cycle in cycles)
-    assert sum(cycle["o_valid"].bit_count() for cycle in sent) == ends * design.num_groups
-    assert len({cycle["o"] for cycle in sent}) > 30
+    assert sum(cycle["sums__valid"].bit_count() for cycle in sent) == ends * design.num_groups
+    assert len({cycle["sums__acc"] for cycle in sent}) > 30
     return recording
 
 

@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from hdl.memory.vectors import GroupMemory, VectorMemory
+from mmfree.chip.design import Design
 from tests.support.hdl.bench import simulate, to_python
-from tests.support.hdl.values import IDLE
+from tests.support.hdl.values import IDLE, small_design
+
+
+def _design(columns: int, width: int) -> Design:
+    return small_design(width, columns, columns, post_width=width)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +28,7 @@ def test_groups_are_written_and_words_are_read(
 
     A read in the cycle after a write sees it.
     """
-    memory, rng = VectorMemory(columns, width, words), random.Random(words)
+    memory, rng = VectorMemory(_design(columns, width), words), random.Random(words)
     groups = words * columns // width
     held = [0] * words * columns
     due: dict[int, list[int]] = {}
@@ -44,12 +49,12 @@ def test_groups_are_written_and_words_are_read(
                 "data": values,
             }.items():
                 ctx.set(getattr(memory.write, name), value)
-            ctx.set(memory.read_address, word)
+            ctx.set(memory.read.address, word)
             if enable:
                 held[group * width : (group + 1) * width] = values
             await ctx.tick()
             if number + 1 in due:
-                assert to_python(ctx.get(memory.read_data)) == due[number + 1]
+                assert to_python(ctx.get(memory.read.data)) == due[number + 1]
 
     simulate(memory, bench)
 
@@ -60,7 +65,7 @@ def test_groups_are_written_and_words_are_read(
 @pytest.mark.parametrize("idle", IDLE)
 def test_groups_are_written_and_read(columns: int, width: int, words: int, idle: float) -> None:
     """A read in the cycle after a write sees it; with and without idle cycles."""
-    memory, rng = GroupMemory(columns, width, words), random.Random(words)
+    memory, rng = GroupMemory(_design(columns, width), words), random.Random(words)
     groups = max(2, words) * columns // width
     held = [[0] * width for _ in range(groups)]
     due: dict[int, list[int]] = {}
@@ -81,11 +86,11 @@ def test_groups_are_written_and_read(columns: int, width: int, words: int, idle:
                 "data": values,
             }.items():
                 ctx.set(getattr(memory.write, name), value)
-            ctx.set(memory.group, group)
+            ctx.set(memory.read.address, group)
             if enable:
                 held[written] = values
             await ctx.tick()
             if number + 1 in due:
-                assert to_python(ctx.get(memory.values)) == due[number + 1]
+                assert to_python(ctx.get(memory.read.data)) == due[number + 1]
 
     simulate(memory, bench)

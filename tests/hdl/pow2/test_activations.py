@@ -9,6 +9,7 @@ import pytest
 
 from hdl.memory.vectors import VectorMemory
 from hdl.pow2.activations import LATENCY, Activations
+from mmfree.chip.header import KIND_CODES
 from mmfree.golden import pow2 as golden
 from tests.support.hdl.bench import simulate, to_python
 from tests.support.hdl.values import IDLE, ints, small_design
@@ -42,8 +43,9 @@ class Bench:
 
     async def segment(self, ctx: Any, words: np.ndarray, q: np.ndarray, shift: int) -> None:
         block, rng = self.block, self.rng
-        ctx.set(block.tail, self.size - (self.tiles - 1) * COLUMNS)
-        ctx.set(block.reads_u, self.reads_u)
+        kind = KIND_CODES["output" if self.reads_u else "gates"]
+        tail = self.size - (self.tiles - 1) * COLUMNS
+        ctx.set(block.segment.header, {"kind": kind, "tail": tail})
         waiting = [(visit == 0, tile) for visit in range(3) for tile in range(self.tiles)]
         self.fresh_words = list(range(self.tiles))
         answers: list[int | None] = [None] * VectorMemory.LATENCY
@@ -76,22 +78,22 @@ class Bench:
         """The word of ``tile`` from the memory that is read, and garbage from the other."""
         other = self.rng.integers(-32768, 32768, COLUMNS).tolist()
         word = other if tile is None else part(words, tile)
-        ctx.set(self.block.u, word if self.reads_u else other)
-        ctx.set(self.block.x, other if self.reads_u else word)
+        ctx.set(self.block.u.data, word if self.reads_u else other)
+        ctx.set(self.block.x.data, other if self.reads_u else word)
 
     def compare(self, ctx: Any, q: np.ndarray) -> None:
         """The words for the norm in order, and each tile exactly LATENCY cycles after its beat."""
         block, last = self.block, self.tiles - 1
         self.saturated += ctx.get(block.saturated).bit_count()
-        fresh, beat = ctx.get(block.fresh), ctx.get(block.o_beat)
+        fresh, beat = ctx.get(block.fresh.beat), ctx.get(block.tiles.beat)
         if fresh.valid:
             tile = self.fresh_words.pop(0)
-            assert to_python(ctx.get(block.q)) == part(q, tile)
+            assert to_python(ctx.get(block.fresh.x)) == part(q, tile)
             assert (fresh.first, fresh.last) == (tile == 0, tile == last)
         assert beat.valid == (self.cycle in self.due)
         if beat.valid:
             tile = self.due.pop(self.cycle)
-            assert to_python(ctx.get(block.activations)) == part(q, tile)
+            assert to_python(ctx.get(block.tiles.x)) == part(q, tile)
             assert (beat.first, beat.last) == (tile == 0, tile == last)
 
 

@@ -52,30 +52,34 @@ def test_scale_and_exponent(columns: int, max_words: int, idle: float) -> None:
         cycle, free, sent = 0, 0, 0
         while sent < len(words) or cycle < free - 1 + block.latency:
             valid = sent < len(words) and rng.random() >= idle
-            ctx.set(block.valid, valid)
-            ctx.set(block.last, sent == len(words) - 1 if valid else int(rng.integers(2)))
-            ctx.set(block.q, words[sent] if valid else rng.integers(-128, 128, columns).tolist())
+            ctx.set(block.tiles.beat.valid, valid)
+            ctx.set(
+                block.tiles.beat.last, sent == len(words) - 1 if valid else int(rng.integers(2))
+            )
+            ctx.set(
+                block.tiles.x, words[sent] if valid else rng.integers(-128, 128, columns).tolist()
+            )
             if valid:
                 sent, free = sent + 1, max(free, cycle + 1) + block.parts
-            assert not ctx.get(block.done), f"{free - 1 + block.latency - cycle} cycles early"
+            assert not ctx.get(block.scale.done), f"{free - 1 + block.latency - cycle} cycles early"
             await ctx.tick()
             cycle += 1
-        ctx.set(block.valid, 0)
+        ctx.set(block.tiles.beat.valid, 0)
 
     async def bench(ctx: Any) -> None:
-        ctx.set(block.multiplier, multipliers)
+        ctx.set(block.segment.header.multiplier, multipliers)
         for vector in vectors(columns, max_words):
-            ctx.set(block.clear, 1)
+            ctx.set(block.segment.load, 1)
             await ctx.tick()
-            ctx.set(block.clear, 0)
+            ctx.set(block.segment.load, 0)
             await play(ctx, vector.reshape(-1, columns).tolist())
             s = ints([int((vector * vector).sum())])
             r, k = golden.rms_norm(s)
             for _ in range(3):
-                assert ctx.get(block.done)
-                assert ctx.get(block.exponent) == k[0], s
+                assert ctx.get(block.scale.done)
+                assert ctx.get(block.scale.exponent) == k[0], s
                 expected = [int(golden.scale(r, m)[0]) for m in multipliers]
-                assert to_python(ctx.get(block.scale)) == expected, s
+                assert to_python(ctx.get(block.scale.multipliers)) == expected, s
                 await ctx.tick()
 
     simulate(block, bench)

@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 
 from hdl.interface import START_CYCLES
-from hdl.memory.vectors import group_write
 from hdl.pow2.vector_size import VectorSize
 from mmfree.golden import pow2 as golden
 from tests.support.hdl.bench import simulate
-from tests.support.hdl.values import ints
+from tests.support.hdl.values import ints, small_design
 
 WIDTH = 2
+DESIGN = small_design(2, 2, 8, post_width=WIDTH)
 
 
 def test_the_shift_is_that_of_the_kept_values_of_either_vector() -> None:
     """Padding and values that are not written are as large as possible, and do not count."""
     rng = np.random.default_rng(3)
-    block = VectorSize(group_write(WIDTH, 8), group_write(WIDTH, 8))
+    block = VectorSize(DESIGN)
 
     async def bench(ctx: Any) -> None:
         for trial in range(60):

@@ -41,15 +41,15 @@ def play_blocks(array: Any, design: Design, blocks: list[Block], idle: float) ->
     async def bench(ctx: Any) -> None:
         for cycle in range(len(tiles) + array.latency + groups + 2):
             now = tiles[cycle] if cycle < len(tiles) else None
-            ctx.set(array.valid, now is not None)
+            ctx.set(array.tiles.beat.valid, now is not None)
             if now is not None:
                 _, q, first, last = now
-                ctx.set(array.x, q.tolist())
+                ctx.set(array.tiles.x, q.tolist())
             else:
                 first, last = rng.integers(2, size=2)
-                ctx.set(array.x, rng.integers(-128, 128, columns).tolist())
-            ctx.set(array.first, int(first))
-            ctx.set(array.last, int(last))
+                ctx.set(array.tiles.x, rng.integers(-128, 128, columns).tolist())
+            ctx.set(array.tiles.beat.first, int(first))
+            ctx.set(array.tiles.beat.last, int(last))
             for group in range(groups):
                 then = tiles[cycle - group] if 0 <= cycle - group < len(tiles) else None
                 trits = then[0] if then is not None else rng.integers(-1, 2, (design.rows, columns))
@@ -58,7 +58,7 @@ def play_blocks(array: Any, design: Design, blocks: list[Block], idle: float) ->
                     _code(trits[group * rows : (group + 1) * rows], design.lane_bits),
                 )
             await ctx.tick()
-            valid, sums = ctx.get(array.o_valid), to_python(ctx.get(array.o))
+            valid, sums = ctx.get(array.sums.valid), to_python(ctx.get(array.sums.acc))
             for group in range(groups):
                 expected = due[group].pop(cycle + 1, None)
                 assert valid >> group & 1 == (expected is not None), f"cycle {cycle}, group {group}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from typing import Any
 
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
@@ -42,8 +41,12 @@ from hdl.memory.weight_check import WeightCheck
 from hdl.pow2.activations import Activations
 from hdl.pow2.forget_gate import ForgetGate
 from hdl.pow2.gated_product import GatedProduct
+from hdl.pow2.gates import Gates
+from hdl.pow2.logits import Logits
 from hdl.pow2.post import Post
+from hdl.pow2.products import Products
 from hdl.pow2.quantizer import Quantizer
+from hdl.pow2.residual import Residual
 from hdl.pow2.rms_norm import RMSNorm
 from hdl.pow2.update_state import UpdateState
 from hdl.pow2.vector_size import VectorSize
@@ -54,11 +57,6 @@ from tests.support.sim.shapes import ODD
 DESIGN = ODD.design()
 WIDTH, COLUMNS = DESIGN.post_width, DESIGN.columns
 PLL = pll_for(25e6, 50e6)
-
-
-def _post_writes() -> tuple[Any, Any]:
-    post = Post(DESIGN)
-    return post.write_x.signature, post.write_u.signature
 
 
 COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
@@ -74,12 +72,15 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     Faults: lambda: Faults(DESIGN),
     ForgetGate: lambda: ForgetGate(WIDTH),
     GatedProduct: lambda: GatedProduct(WIDTH),
-    GroupMemory: lambda: GroupMemory(COLUMNS, WIDTH, 4),
+    Gates: lambda: Gates(DESIGN),
+    GroupMemory: lambda: GroupMemory(DESIGN, 4),
     LoadPort: lambda: LoadPort(DESIGN),
+    Logits: lambda: Logits(DESIGN),
     LoadedMemory: lambda: LoadedMemory("words", loaded_shape(DESIGN, "tables")),
     Noise: lambda: Noise(WIDTH),
     Post: lambda: Post(DESIGN),
     Product: lambda: Product(9, 8),
+    Products: lambda: Products(DESIGN),
     Quantizer: lambda: Quantizer(COLUMNS),
     RMSNorm: lambda: RMSNorm(DESIGN),
     Receiver: lambda: Receiver(4),
@@ -88,6 +89,7 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     ),
     Requantize: lambda: Requantize(DESIGN.accumulator_bits, WIDTH),
     Requests: lambda: Requests(DESIGN),
+    Residual: lambda: Residual(DESIGN),
     RowBlocks: lambda: RowBlocks(DESIGN),
     Sequencer: lambda: Sequencer(DESIGN),
     Square: Square,
@@ -97,8 +99,8 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     Top: lambda: Top(System(DESIGN, None, 4), PLL),
     Transmitter: lambda: Transmitter(4),
     UpdateState: lambda: UpdateState(WIDTH),
-    VectorMemory: lambda: VectorMemory(COLUMNS, WIDTH, 4),
-    VectorSize: lambda: VectorSize(*_post_writes()),
+    VectorMemory: lambda: VectorMemory(DESIGN, 4),
+    VectorSize: lambda: VectorSize(DESIGN),
     WeightCheck: lambda: WeightCheck(DESIGN),
 }
 """Component -> how to make a small one."""

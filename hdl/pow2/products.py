@@ -1,0 +1,230 @@
+"""The products of g and up: the new state, and the vector u; and the noise of the head."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.arithmetic.noise import LATENCY as NOISE_LATENCY
+from hdl.arithmetic.noise import NOISE_BITS
+from hdl.arithmetic.requantize import LATENCY as Z
+from hdl.arithmetic.requantize import Z_BITS, saturate
+from hdl.fabric.pipeline import Timed, copies, delay
+from hdl.fabric.technology import Technology, technology_of
+from hdl.interface import (
+    EARLY,
+    GATES,
+    HEAD,
+    TEMPERATURE_BITS,
+    GroupWrite,
+    VectorRead,
+    tag_layout,
+    values_layout,
+    vector_groups,
+)
+from hdl.memory.block_memory import next_word
+from hdl.memory.loaded_memory import CheckedRead
+from hdl.memory.state_banks import StateBanks
+from hdl.pow2.forget_gate import (
+    ENTRY_BITS,
+    FORGET_BITS,
+    INDEX_LATENCY,
+    SILU,
+    TABLE_LATENCY,
+    TABLE_WORDS,
+)
+from hdl.pow2.gated_product import LATENCY as PRODUCT_LATENCY
+from hdl.pow2.gated_product import OPERAND_BITS, GatedProduct
+from hdl.pow2.gates import READY
+from hdl.pow2.update_state import LATENCY as UPDATE_LATENCY
+from hdl.pow2.update_state import UpdateState
+from mmfree.chip.design import Design
+from mmfree.contract.pow2 import DEFAULT_FORMATS
+
+UPDATED = READY + UPDATE_LATENCY
+INDEXED = UPDATED + INDEX_LATENCY
+SQUASHED = INDEXED + TABLE_LATENCY
+"""Cycles, counted from the tag's: h'; its table address; SiLU of it."""
+
+GLU_WRITTEN = READY + 1 + PRODUCT_LATENCY
+GATES_WRITTEN = SQUASHED + 1 + PRODUCT_LATENCY
+NOISE_READY = NOISE_LATENCY + 1 + PRODUCT_LATENCY
+"""Cycles, likewise: the write of up * SiLU(gate); of g * SiLU(h'); temperature * Gumbel entry."""
+
+assert NOISE_READY >= Z, "the noise is added to logits that are there"
+
+_INDEX_SHIFT = DEFAULT_FORMATS.state_fb - DEFAULT_FORMATS.index_fb
+
+
+class Products(wiring.Component):
+    """h' from c, f and h; u from g and SiLU(h'), or from up and the SiLU of gate.
+
+    ::
+
+        state --> h -+
+        entry --> c -+--> UpdateState --> h' --> state
+        forget -> f -+                    |
+                                          +----> SiLU -+  (g)
+        entry --> SiLU(gate) --------------------------+  (up) --> GatedProduct --> u, or noise
+        noise_entry -----------------------------------+  (head)
+        z, or temperature -----------------------------+
+
+    docs/arithmetic.md, 10 to 12 and 14. One set of product units serves the three: segments take
+    turns, and each kind of segment has the values at its own cycle.
+
+    Ports::
+
+        tag                in   tag_layout       of P values: cycle 0
+        z                  in   P x int16        them, requantized, cycle Z: g or up
+        kind               in   3                of the segment, stable while it lasts
+        begin              in   1                the token's flag: h reads as 0
+        restart            in   1                a token begins: the state from the first word on
+        entry              in   P x int16        of Gates, READY cycles after an operand's tag
+        forget             in   P x signed(10)   likewise
+        noise_entry        in   P x signed(14)   of Noise, NOISE_LATENCY cycles after a logit's tag
+        temperature        in   13               in 64ths, stable while a token is played
+        state              out  VectorRead       h, in order
+        table              out  P x CheckedRead  SiLU, int16
+        write_state        out  GroupWrite       of h', cycle UPDATED
+        write_u            out  GroupWrite       of u, cycle GATES_WRITTEN or GLU_WRITTEN
+        vector_done        out  1                u is complete: its last value comes EARLY cycles on
+        noise              out  P x int16        of a logit, cycle NOISE_READY
+        saturated_state    out  P                flags: the index of h' was clamped
+        saturated_product  out  P                flags: u was clamped; with write_u
+        table_errors       out  P                flags: an entry that was used has a parity error
+
+    P values per cycle, never stalls. After reset nothing is written.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self._design = design
+        width = design.post_width
+        entries = data.ArrayLayout(signed(ENTRY_BITS), width)
+        super().__init__(
+            {
+                "tag": In(tag_layout(design)),
+                "z": In(data.ArrayLayout(signed(Z_BITS), width)),
+                "kind": In(3),
+                "begin": In(1),
+                "restart": In(1),
+                "entry": In(entries),
+                "forget": In(data.ArrayLayout(signed(FORGET_BITS), width)),
+                "noise_entry": In(data.ArrayLayout(signed(NOISE_BITS), width)),
+                "temperature": In(TEMPERATURE_BITS),
+                "state": Out(VectorRead(design, design.state_words, width)),
+                "table": Out(CheckedRead(TABLE_WORDS, signed(ENTRY_BITS))).array(width),
+                "write_state": Out(GroupWrite(design, design.state_words)),
+                "write_u": Out(GroupWrite(design, vector_groups(design, design.max_tiles))),
+                "vector_done": Out(1),
+                "noise": Out(values_layout(design, width)),
+                "saturated_state": Out(width),
+                "saturated_product": Out(width),
+                "table_errors": Out(width),
+            }
+        )
+        self.update_state = UpdateState(width, design.value_bits)
+        self.gated_product = GatedProduct(width, design.value_bits)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.update_state = self.update_state
+        m.submodules.gated_product = self.gated_product
+        tags = Timed(m, self.tag, 0, reset=True)
+        gates = Signal()
+        m.d.sync += gates.eq(self.kind == GATES)
+        self._update_state(m, tags, gates)
+        self._look_up_state(m, tags, gates)
+        self._gated_product(m, technology_of(platform), tags, gates)
+        return m
+
+    def _update_state(self, m: Module, tags: Timed, gates: Value) -> None:
+        update = self.update_state
+        # Cycle READY - 1 - LATENCY: a word of the state is asked for. Cycle READY - 1: it is there.
+        asking_cycle = READY - 1 - StateBanks.LATENCY
+        asking = tags.at(asking_cycle)
+        address = Timed(
+            m,
+            next_word(
+                m,
+                asking.valid & asking.role.operand & gates,
+                self.restart,
+                words=self._design.state_words,
+            ),
+            asking_cycle,
+        )
+        m.d.comb += self.state.address.eq(address.at(asking_cycle))
+        h = Signal.like(self.state.data, reset_less=True)
+        m.d.sync += h.as_value().eq(Mux(self.begin, 0, self.state.data.as_value()))
+        # Cycle READY: c, f and h together.
+        m.d.comb += [update.c.eq(self.entry), update.f.eq(self.forget), update.h.eq(h)]
+        # Cycle UPDATED: h' is written where h was read.
+        tag = tags.at(UPDATED)
+        m.d.comb += [
+            self.write_state.group.eq(address.at(UPDATED)),
+            self.write_state.data.eq(update.o),
+            self.write_state.keep.eq(tag.keep),
+            self.write_state.enable.eq(tag.valid & tag.role.operand & gates),
+        ]
+
+    def _look_up_state(self, m: Module, tags: Timed, gates: Value) -> None:
+        """SiLU of h': the table's index is rounded, then clamped, a cycle each."""
+        rounded_tag, squashed = tags.at(UPDATED + 1), tags.at(SQUASHED)
+        counts = rounded_tag.valid & rounded_tag.role.operand & gates
+        for p, table in enumerate(self.table):
+            h = self.update_state.o[p]
+            rounded = Signal(
+                signed(self._design.value_bits + 1 - _INDEX_SHIFT),
+                reset_less=True,
+                name=f"rounded_{p}",
+            )
+            index = Signal(8, reset_less=True, name=f"state_index_{p}")
+            value, over = saturate(rounded, 8)
+            m.d.sync += [
+                rounded.eq((h + (1 << (_INDEX_SHIFT - 1))) >> _INDEX_SHIFT),
+                index.eq(value),
+            ]
+            m.d.comb += [
+                table.address.eq(Cat(index, SILU)),
+                self.saturated_state[p].eq(counts & rounded_tag.keep[p] & over),
+            ]
+        # A parity error counts if the word was used; it comes a cycle after the word.
+        used = Mux(squashed.valid & squashed.role.operand & gates, squashed.keep, 0)
+        errors = Cat(table.parity_error for table in self.table)
+        m.d.comb += self.table_errors.eq(delay(m, used, 1, reset=True) & errors)
+
+    def _gated_product(self, m: Module, technology: Technology, tags: Timed, gates: Value) -> None:
+        """Operand times value: in cycle READY of up, SQUASHED of g, NOISE_LATENCY of a logit."""
+        product = self.gated_product
+        kinds = copies(
+            m, technology, Cat(self.kind == GATES, self.kind == HEAD), self._design.post_width
+        )
+        for p, (own_gates, head) in enumerate(kinds):
+            z = Timed(m, self.z[p][:8].as_signed(), Z)
+            value = Mux(own_gates, self.table[p].data, self.entry[p])
+            operand = Signal(signed(OPERAND_BITS), name=f"operand_{p}")
+            m.d.comb += operand.eq(
+                Mux(head, self.temperature, Mux(own_gates, z.at(SQUASHED), z.at(READY)))
+            )
+            m.d.sync += [
+                product.value[p].eq(Mux(head, self.noise_entry[p], value)),
+                product.operand[p].eq(operand),
+            ]
+        # From here on cycles are those of the product: cycle 0 has its operands.
+        tag = Signal.like(self.tag)
+        m.d.sync += tag.eq(Mux(gates, tags.at(SQUASHED).as_value(), tags.at(READY).as_value()))
+        later = Timed(m, tag, 0, reset=True)
+        # Cycle PRODUCT_LATENCY - EARLY: the vector's end is announced.
+        ending, done = later.at(PRODUCT_LATENCY - EARLY), later.at(PRODUCT_LATENCY)
+        active = done.valid & done.role.operand
+        # Cycle PRODUCT_LATENCY: u, or the noise.
+        m.d.comb += [
+            self.vector_done.eq(ending.valid & ending.role.operand & ending.end),
+            self.write_u.group.eq(done.group),
+            self.write_u.data.eq(product.u),
+            self.write_u.keep.eq(done.keep),
+            # A group of padding alone may lie beyond the vector's memory.
+            self.write_u.enable.eq(active & done.keep[0]),
+            self.saturated_product.eq(Mux(active, product.saturated & done.keep, 0)),
+            self.noise.eq(product.u),
+        ]

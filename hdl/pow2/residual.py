@@ -1,0 +1,77 @@
+"""The residual addition: what o and down give, added to the vector x."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.arithmetic.requantize import LATENCY as Z
+from hdl.arithmetic.requantize import Z_BITS, saturate
+from hdl.fabric.pipeline import Timed
+from hdl.interface import EARLY, GroupWrite, VectorRead, tag_layout, vector_groups
+from hdl.memory.vectors import GroupMemory
+from mmfree.chip.design import Design
+
+SUMMED = Z + 1
+WRITTEN = Z + 2
+"""Cycles, counted from the tag's: the sum; the write of it."""
+
+
+class Residual(wiring.Component):
+    """x + y, saturated, for P values (docs/arithmetic.md, 13); and the way of the embedding to x.
+
+    Ports::
+
+        tag          in   tag_layout      of P values: cycle 0
+        z            in   P x int16       them, requantized: y, cycle Z
+        x            out  VectorRead      the group to which they are added, asked for in time
+        embedding    in   GroupWrite      writes of x at a token's start, passed on a cycle later
+        write        out  GroupWrite      of x + y, cycle WRITTEN
+        vector_done  out  1               x is complete: its last value is written EARLY cycles on
+        saturated    out  P               flags: the sum was clamped; with write
+
+    P values per cycle, never stalls. After reset nothing is written.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self._width, self._bits = design.post_width, design.value_bits
+        x_groups = vector_groups(design, design.embedding_tiles)
+        super().__init__(
+            {
+                "tag": In(tag_layout(design)),
+                "z": In(data.ArrayLayout(signed(Z_BITS), self._width)),
+                "x": Out(VectorRead(design, x_groups, self._width)),
+                "embedding": In(GroupWrite(design, x_groups)),
+                "write": Out(GroupWrite(design, x_groups)),
+                "vector_done": Out(1),
+                "saturated": Out(self._width),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        write, embedding = self.write, self.embedding
+        tags = Timed(m, self.tag, 0, reset=True)
+        # Cycle Z - LATENCY: the group that is needed in cycle Z.
+        m.d.comb += self.x.address.eq(tags.at(Z - GroupMemory.LATENCY).group)
+        # Cycle WRITTEN - EARLY: the vector's end is announced.
+        ending = tags.at(WRITTEN - EARLY)
+        m.d.comb += self.vector_done.eq(ending.valid & ending.role.residual & ending.end)
+        # Cycle Z: the sum. Cycle SUMMED: it is clamped, or the embedding passes.
+        tag = tags.at(SUMMED)
+        active = tag.valid & tag.role.residual
+        m.d.sync += [
+            write.group.eq(Mux(active, tag.group, embedding.group)),
+            write.enable.eq(Mux(active, tag.keep[0], embedding.enable)),
+            write.keep.eq(Mux(active, tag.keep, embedding.keep)),
+        ]
+        for p in range(self._width):
+            total = Signal(signed(self._bits + 1), reset_less=True, name=f"sum_{p}")
+            m.d.sync += total.eq(self.z[p] + self.x.data[p])
+            value, over = saturate(total, self._bits)
+            m.d.sync += [
+                write.data[p].eq(Mux(active, value, embedding.data[p])),
+                self.saturated[p].eq(active & tag.keep[p] & over),
+            ]
+        return m
