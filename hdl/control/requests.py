@@ -13,11 +13,27 @@ from mmfree.chip.design import Design
 class Requests(wiring.Component):
     """Turns requests into tokens for the sequencer, and chosen rows into results.
 
-    Ports: ``request`` (stream in), ``result`` (stream out); ``cancel``: the request in progress
-    ends with the token in progress; ``play`` (stream out to the sequencer), ``chosen`` (stream in from
-    it: the row); ``failed`` (the pass was withheld: the request is over); ``temperature`` (of the
-    request in progress, stable). A first token passes in the cycle in which it comes; a chosen one
-    is fed back in the cycle after its result was taken. After reset no request is in progress.
+    Ports::
+
+        request      in   stream of request_layout  what a host asks for
+        result       out  stream of result_layout   a chosen row, in the cycle in which it comes
+        cancel       in   1                         flag: the request in progress ends early
+        play         out  stream of token_layout    the token to play, to the sequencer
+        chosen       in   stream of a row           what it chose, while its token is in progress
+        failed       in   1                         flag: the pass was withheld, its fault is taken
+        temperature  out  uint8                     in 64ths, of the request in progress
+
+    A first token passes in the cycle in which its request comes; a chosen one is fed back in the
+    cycle after its result was taken. A request ends with its last result or with ``failed``, and
+    only then is the next one taken.
+
+    ``cancel`` ends the request in progress with the first result that is offered after it: the
+    token in progress is the last. A result that is offered already, also in that very cycle, stays
+    as it is; if it is not the last, one more token is played. A fault that comes before ends the
+    request, and with it what was cancelled: the next one is played in full. While no request is in
+    progress, also in the cycle in which one is taken, ``cancel`` has no effect.
+
+    After reset no request is in progress.
     """
 
     def __init__(self, design: Design) -> None:
@@ -37,8 +53,11 @@ class Requests(wiring.Component):
         m = Module()
         request, play, result, row = self.request, self.play, self.result, self.chosen.payload.row
         asked = Signal.like(request.payload)
-        active, again, cancelled = Signal(), Signal(), Signal()
-        last = (asked.limit <= 1) | (asked.stops & (row == asked.stop)) | self.cancel | cancelled
+        active, again = Signal(), Signal()
+        # A cancel is remembered at once, and heeded when no result waits: what is offered must not
+        # change.
+        cancelled, ending = Signal(), Signal()
+        last = (asked.limit <= 1) | (asked.stops & (row == asked.stop)) | ending
         m.d.comb += [
             request.ready.eq(play.ready & ~active),
             play.valid.eq(again | (request.valid & ~active)),
@@ -51,11 +70,13 @@ class Requests(wiring.Component):
         ]
         with m.If(active):
             m.d.comb += play.payload.eq(asked.token)
-            with m.If(self.cancel):
-                m.d.sync += cancelled.eq(1)
+        with m.If(self.cancel):
+            m.d.sync += cancelled.eq(1)
+        with m.If(~result.valid | result.ready):
+            m.d.sync += ending.eq(cancelled | self.cancel)
         # What is offered is registered whether it is taken or not: the enable needs no handshake.
         with m.If(~active):
-            m.d.sync += [asked.eq(request.payload), cancelled.eq(0)]
+            m.d.sync += [asked.eq(request.payload), cancelled.eq(0), ending.eq(0)]
         with m.If(request.valid & request.ready):
             m.d.sync += active.eq(1)
         with m.If(again & play.ready):

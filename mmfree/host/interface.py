@@ -73,7 +73,11 @@ class Chip(Protocol):
         ...
 
     async def cancel(self) -> None:
-        """End the request in progress with the token in progress, whose result is the last."""
+        """End the request in progress with the token in progress, whose result is the last.
+
+        A result that waits already stays as it is: if it is not the last, the next one is. A fault
+        in between ends the request as always. Without a request in progress it has no effect.
+        """
         ...
 
     async def seed(self, seed: int) -> None:

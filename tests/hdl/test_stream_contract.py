@@ -135,7 +135,7 @@ def test_one_item_too_many_at_the_end_is_found() -> None:
 def test_a_block_that_waits_for_ready_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its consumer may wait for valid."""
     monkeypatch.setattr(streams, "PATIENCE", 100)
-    with pytest.raises(AssertionError, match="7 was not taken within 100 cycles|of 9 items"):
+    with pytest.raises(AssertionError, match=r"7 was not taken within 100 cycles|of 9 items"):
         play_streams(Place("waits to be asked"), {"i": ITEMS, "o": ITEMS}, Pace(0.0, 0.6))
 
 
