@@ -61,6 +61,7 @@ class RowBlocks(wiring.Component):
         m = Module()
         design, header, rows = self._design, self.segment.header, self.rows
         width, slots = design.post_width, design.groups_per_block
+        # Cycle 0: the last group's sums arrive. Cycle 1: they are known to wait, and may be taken.
         waiting = Signal(range(RESULT_BLOCKS + 1))
         some = Signal()
         take, held, slot = Signal(), Signal(), Signal(range(max(2, slots)))
@@ -72,13 +73,13 @@ class RowBlocks(wiring.Component):
             some.eq((waiting > 1) | arrived | ((waiting == 1) & ~take)),
             self.block_done.eq(take),
         ]
-        # The block itself follows a cycle later: its registers are too many for ``take`` to reach
-        # in the cycle in which it is decided.
+        # Cycle 3: the block itself, a cycle after its slot: its registers are too many for ``take``
+        # to reach in the cycle in which it is decided.
         technology = technology_of(platform)
         held_block = self._queue(m, technology, take)
         multiplier_now = Signal(9, reset_less=True)
 
-        # What is taken out next, and what is held.
+        # What is taken next; from cycle 2 on, what is held.
         matrix, block = (
             Signal(range(MATRICES_PER_SEGMENT)),
             Signal(range(max(2, design.max_blocks))),
@@ -90,8 +91,6 @@ class RowBlocks(wiring.Component):
         _set_role(m, role, delay(m, header.kind, 1), matrix)
         last_matrix = _ends_row_block(role)
         held_role, held_last = Signal(ROLE), Signal()
-        # Numbers of groups of P rows: the first one of the next row block, and the one at hand.
-        first_group, group = Signal.like(rows.tag.group), Signal.like(rows.tag.group)
         held_multiplier, held_shift = Signal(9), Signal.like(rows.shift)
         bases = Array(header.base[i] for i in range(MATRICES_PER_SEGMENT))
         scales = Array(self.scale.multipliers[i] for i in range(MATRICES_PER_SEGMENT))
@@ -103,30 +102,28 @@ class RowBlocks(wiring.Component):
                 matrix.eq(Mux(last_matrix, 0, matrix + 1)),
                 held_role.eq(role),
                 held_last.eq(block == last_blocks),
-                group.eq(first_group),
                 held_multiplier.eq(scales[matrix]),
                 held_shift.eq((bases[matrix] + self.scale.exponent)[:SHIFT_BITS]),
             ]
             with m.If(last_matrix):
-                m.d.sync += [block.eq(block + 1), first_group.eq(first_group + slots)]
+                m.d.sync += block.eq(block + 1)
         with m.Elif(held):
-            m.d.sync += [
-                slot.eq(slot + 1),
-                last_slot.eq(slot == slots - 2),
-                group.eq(group + 1),
-            ]
+            m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == slots - 2)]
             with m.If(last_slot):
                 m.d.sync += held.eq(0)
         with m.If(self.segment.load):
-            m.d.sync += [matrix.eq(0), block.eq(0), first_group.eq(0)]
+            m.d.sync += [matrix.eq(0), block.eq(0)]
+        group = self._group_number(m, take, take & last_matrix, slot, block)
 
-        # An Array, not word_select: Amaranth makes the latter with a $mul cell.
+        # Cycle 4: P sums of the block. An Array, not word_select: Amaranth makes the latter with a
+        # $mul cell.
         for p, choice in enumerate(copies(m, technology, slot, width)):
             values = Array(
                 held_block[(j * width + p) * design.accumulator_bits :][: design.accumulator_bits]
                 for j in range(slots)
             )
             m.d.sync += rows.acc[p].eq(values[choice].as_signed())
+        # Cycles 3 and 4: the tag, and with it what belongs to its values.
         keeps = Array(tail[j * width :][:width] for j in range(slots))
         tag = Signal.like(rows.tag)
         m.d.sync += [
@@ -143,6 +140,28 @@ class RowBlocks(wiring.Component):
             rows.wide.eq(tag.role.forget | tag.role.residual | tag.role.logit),
         ]
         return m
+
+    def _group_number(
+        self, m: Module, take: Value, advance: Value, slot: Value, block: Value
+    ) -> Value:
+        """Number of the group of P rows at hand, block * slots + slot, from a block's ``take`` on.
+
+        ``advance``: with it the row block's last matrix is taken. If slots are a power of two the
+        number is a concatenation, whose low bits share the registers of the slot.
+        """
+        slots = self._design.groups_per_block
+        if slots & (slots - 1) == 0:
+            held = Signal.like(block)
+            with m.If(take):
+                m.d.sync += held.eq(block)
+            return Cat(slot[: (slots - 1).bit_length()], held)
+        first, number = (Signal.like(self.rows.tag.group, name=name) for name in ("first", "group"))
+        m.d.sync += number.eq(Mux(take, first, number + 1))
+        with m.If(self.segment.load):
+            m.d.sync += first.eq(0)
+        with m.Elif(advance):
+            m.d.sync += first.eq(first + slots)
+        return number
 
     def _queue(self, m: Module, technology: Technology, take: Value) -> Signal:
         """The block that was taken out of the queue in the cycle before.

@@ -69,7 +69,7 @@ class TernaryArray(wiring.Component):
 
         tiles  in   Tiles             activations, with the flags of a row block's tiles
         w      in   G x lane codes    0, 1, 3 for 0, +1, -1, row after row; group g's g cycles later
-        sums   out  BlockSums         those of group g for one cycle, latency + g after the last tile
+        sums   out  BlockSums         those of group g in one cycle, latency + g after the last tile
 
     One tile per cycle; idle cycles between tiles are allowed; never stalls: the caller has room for
     the result before it sends a block's last tile. After reset, no sum is valid.

@@ -131,7 +131,13 @@ class Bench:
         assert self.waiting == 0
 
 
-@pytest.mark.parametrize(("rows", "width"), [(1, 1), (4, 1), (4, 4), (8, 2), (16, 4)])
+@pytest.mark.parametrize(
+    ("rows", "width"),
+    [
+        *((1, 1), (4, 1), (4, 4), (8, 2), (16, 4)),
+        *((5, 1), (6, 2), (12, 4), (20, 4), (40, 4)),
+    ],
+)
 @pytest.mark.parametrize("idle", IDLE)
 def test_values_leave_in_order_with_what_they_are(rows: int, width: int, idle: float) -> None:
     """The queue fills and wraps around; the last row block is cut at every row."""
