@@ -13,7 +13,7 @@ from tests.support.hdl import streams
 from tests.support.hdl.bench import play_streams, simulate
 from tests.support.hdl.streams import PACES, ContractError, Pace, get, put, streams_of
 
-ITEMS = [3, 7, 7, 1, 200, 7, 0, 255, 9]
+ITEMS = [3, 7, 1, 200, 7, 0, 255, 9]
 HELD_BACK = 7
 """The item that a broken Place loses, doubles or exchanges with the next."""
 
@@ -119,9 +119,9 @@ def test_what_is_lost_doubled_or_exchanged_is_found(
 ) -> None:
     monkeypatch.setattr(streams, "PATIENCE", 100)
     message = {
-        "loses": r"6 of 9 items came, then nothing",
-        "doubles": r"o carried \[3, 7, 7, 7, 7, 1, 200, 7, 7, 0, 255, 9\], not ",
-        "exchanges": r"o carried \[3, 1, 7, 200, 0, 7, 255, 9\], not |8 of 9 items",
+        "loses": "6 of 8 items came, then nothing",
+        "doubles": r"o carried \[3, 7, 7, 1, 200, 7, 7, 0, 255, 9\], not ",
+        "exchanges": r"o carried \[3, 1, 7, 200, 0, 7, 255, 9\], not ",
     }[fault]
     with pytest.raises(AssertionError, match=message):
         play_streams(Place(fault), {"i": ITEMS, "o": ITEMS}, pace)
@@ -135,7 +135,7 @@ def test_one_item_too_many_at_the_end_is_found() -> None:
 def test_a_block_that_waits_for_ready_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its consumer may wait for valid."""
     monkeypatch.setattr(streams, "PATIENCE", 100)
-    with pytest.raises(AssertionError, match=r"7 was not taken within 100 cycles|of 9 items"):
+    with pytest.raises(AssertionError, match=r"\d was not taken within 100 cycles|of 8 items"):
         play_streams(Place("waits to be asked"), {"i": ITEMS, "o": ITEMS}, Pace(0.0, 0.6))
 
 
