@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, unsigned
-from amaranth.lib import memory, wiring
+from typing import NamedTuple
+
+from amaranth.hdl import Cat, Const, Module, Value, unsigned
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In
 
 from hdl.fabric.pipeline import REACH, copies, delay, num_copies
 from hdl.fabric.technology import technology_of
 from hdl.interface import GroupWrite, VectorRead, vector_groups
-from hdl.memory.block_memory import BlockMemory
+from hdl.memory.block_memory import MAX_PART_BITS, BlockMemory
 from mmfree.chip.design import Design
 
 MAX_DISTRIBUTED_WORDS = 64
@@ -22,6 +24,41 @@ def word_memory(bits: int, words: int) -> memory.Memory:
     return memory.Memory(
         shape=unsigned(bits), depth=max(2, words), init=[], attrs={"ram_style": style}
     )
+
+
+class ValueParts(NamedTuple):
+    """How block RAM holds a value: in ``count`` equal parts of ``bits`` bits each."""
+
+    count: int
+    bits: int
+
+    @classmethod
+    def of(cls, value_bits: int) -> ValueParts:
+        """As few parts as possible, as narrow as possible; the last one may be padded."""
+        count = -(-value_bits // MAX_PART_BITS)
+        return cls(count, -(-value_bits // count))
+
+
+def value_memory(name: str, design: Design, words: int) -> BlockMemory:
+    """Block memory for words of P values."""
+    parts = ValueParts.of(design.value_bits)
+    return BlockMemory(
+        name, part_bits=parts.bits, parts=parts.count * design.post_width, depth=words
+    )
+
+
+def as_stored(design: Design, values: data.View[data.ArrayLayout]) -> Value:
+    """The word of a ``value_memory`` that holds P values."""
+    parts = ValueParts.of(design.value_bits)
+    padding = Const(0, parts.count * parts.bits - design.value_bits)
+    return Cat(Cat(value, padding) for value in values)
+
+
+def from_stored(design: Design, word: Value) -> Value:
+    """P values without padding, from a word of a ``value_memory``."""
+    parts = ValueParts.of(design.value_bits)
+    stored = parts.count * parts.bits
+    return Cat(word[stored * p : stored * p + design.value_bits] for p in range(design.post_width))
 
 
 class VectorMemory(wiring.Component):
@@ -39,7 +76,7 @@ class VectorMemory(wiring.Component):
 
     def __init__(self, design: Design, words: int) -> None:
         self._columns, self._width = design.columns, design.post_width
-        self._words = max(2, words)
+        self._words, self._value_bits = max(2, words), design.value_bits
         super().__init__(
             {
                 "write": In(GroupWrite(design, vector_groups(design, words))),
@@ -59,10 +96,10 @@ class VectorMemory(wiring.Component):
         write_addresses = copies(m, technology, write.group[bits:], parts)
         values = delay(m, write.data.as_value(), 1)
         for part in range(parts):
-            words = word_memory(16 * self._width, self._words)
+            words = word_memory(self._value_bits * self._width, self._words)
             m.submodules[f"part_{part}"] = words
             write_port, read_port = words.write_port(), words.read_port()
-            elements = slice(16 * self._width * part, 16 * self._width * (part + 1))
+            elements = slice(part * len(values), (part + 1) * len(values))
             m.d.comb += [
                 write_port.addr.eq(write_addresses[part]),
                 write_port.en.eq(
@@ -94,7 +131,7 @@ class GroupMemory(wiring.Component):
         groups = vector_groups(design, words)
         # A separate memory, in block RAM if it is deep: choosing a group from the words of a
         # VectorMemory takes more than a LUT per column.
-        self._memory = BlockMemory("groups", part_bits=16, parts=width, depth=groups)
+        self._design, self._memory = design, value_memory("groups", design, groups)
         self.memories = (self._memory,)
         super().__init__(
             {
@@ -110,10 +147,12 @@ class GroupMemory(wiring.Component):
         # A register before the RAM and one after it: it may be far away.
         m.d.comb += [
             memory.write.address.eq(delay(m, self.write.group, 1)),
-            memory.write.data.eq(delay(m, self.write.data.as_value(), 1)),
+            memory.write.data.eq(as_stored(self._design, delay(m, self.write.data, 1))),
             memory.write.enable.eq(delay(m, enables, 1, reset=True)),
             memory.read[0].address.eq(delay(m, self.read.address, 1)),
-            self.read.data.as_value().eq(delay(m, memory.read[0].data, 1)),
+            self.read.data.as_value().eq(
+                delay(m, from_stored(self._design, memory.read[0].data), 1)
+            ),
         ]
         assert memory.latency + 2 == self.LATENCY
         return m

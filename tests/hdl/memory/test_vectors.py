@@ -7,28 +7,38 @@ from typing import Any
 
 import pytest
 
-from hdl.memory.vectors import GroupMemory, VectorMemory
+from hdl.memory.vectors import GroupMemory, ValueParts, VectorMemory
 from mmfree.chip.design import Design
 from tests.support.hdl.bench import simulate, to_python
 from tests.support.hdl.values import IDLE, small_design
 
 
-def _design(columns: int, width: int) -> Design:
-    return small_design(width, columns, columns, post_width=width)
+def _design(columns: int, width: int, value_bits: int) -> Design:
+    return small_design(width, columns, columns, post_width=width, value_bits=value_bits)
 
 
 @pytest.mark.parametrize(
-    ("columns", "width", "words"), [(2, 1, 3), (4, 4, 5), (8, 2, 1), (4, 1, 8)]
+    ("value_bits", "parts"), [(16, (1, 16)), (18, (1, 18)), (19, (2, 10)), (28, (2, 14))]
+)
+def test_values_take_equal_parts_that_a_block_ram_can_write(
+    value_bits: int, parts: tuple[int, int]
+) -> None:
+    assert ValueParts.of(value_bits) == parts
+
+
+@pytest.mark.parametrize(
+    ("columns", "width", "words", "bits"),
+    [(2, 1, 3, 16), (4, 4, 5, 18), (8, 2, 1, 28), (4, 1, 8, 16)],
 )
 @pytest.mark.parametrize("idle", IDLE)
 def test_groups_are_written_and_words_are_read(
-    columns: int, width: int, words: int, idle: float
+    columns: int, width: int, words: int, bits: int, idle: float
 ) -> None:
     """Groups are written whole, padding included, whatever ``keep`` is.
 
     A read in the cycle after a write sees it.
     """
-    memory, rng = VectorMemory(_design(columns, width), words), random.Random(words)
+    memory, rng = VectorMemory(_design(columns, width, bits), words), random.Random(words)
     groups = words * columns // width
     held = [0] * words * columns
     due: dict[int, list[int]] = {}
@@ -38,7 +48,7 @@ def test_groups_are_written_and_words_are_read(
             enable = number < groups or rng.random() >= idle
             # Every group once, so that nothing is undefined; then any.
             group = number if number < groups else rng.randrange(groups)
-            values = [rng.randrange(-32768, 32768) for _ in range(width)]
+            values = [rng.randrange(-(1 << bits - 1), 1 << bits - 1) for _ in range(width)]
             word = rng.choice([rng.randrange(words), group * width // columns])
             if number >= groups and not (enable and word == group * width // columns):
                 due[number + memory.LATENCY] = held[word * columns : (word + 1) * columns]
@@ -60,12 +70,15 @@ def test_groups_are_written_and_words_are_read(
 
 
 @pytest.mark.parametrize(
-    ("columns", "width", "words"), [(2, 1, 3), (4, 4, 5), (8, 2, 1), (32, 4, 12)]
+    ("columns", "width", "words", "bits"),
+    [(2, 1, 3, 16), (4, 4, 5, 18), (8, 2, 1, 28), (32, 4, 12, 16), (4, 2, 3, 19)],
 )
 @pytest.mark.parametrize("idle", IDLE)
-def test_groups_are_written_and_read(columns: int, width: int, words: int, idle: float) -> None:
+def test_groups_are_written_and_read(
+    columns: int, width: int, words: int, bits: int, idle: float
+) -> None:
     """A read in the cycle after a write sees it; with and without idle cycles."""
-    memory, rng = GroupMemory(_design(columns, width), words), random.Random(words)
+    memory, rng = GroupMemory(_design(columns, width, bits), words), random.Random(words)
     groups = max(2, words) * columns // width
     held = [[0] * width for _ in range(groups)]
     due: dict[int, list[int]] = {}
@@ -75,7 +88,7 @@ def test_groups_are_written_and_read(columns: int, width: int, words: int, idle:
         for number in range(groups + 300):
             enable = number < groups or rng.random() >= idle
             last, written = written, number if number < groups else rng.randrange(groups)
-            values = [rng.randrange(-32768, 32768) for _ in range(width)]
+            values = [rng.randrange(-(1 << bits - 1), 1 << bits - 1) for _ in range(width)]
             group = rng.choice([rng.randrange(groups), last])
             if number >= groups and not (enable and group == written):
                 due[number + memory.LATENCY] = held[group]
