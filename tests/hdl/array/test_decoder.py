@@ -10,10 +10,11 @@ from tests.support.hdl.bench import Item, play
 from tests.support.hdl.values import small_design
 
 
+@pytest.mark.parametrize("rows", [8, 5, 6])
 @pytest.mark.parametrize("name", sorted(WEIGHT_CODES))
-def test_every_code_of_every_place(name: str) -> None:
-    """A group of rows has 16 lanes: its last code is cut, but for that of 2 bits."""
-    design = small_design(8, 4, 4, weight_code=name)
+def test_every_code_of_every_place(name: str, rows: int) -> None:
+    """A group of rows has 16, 20 or 12 lanes: its last code may be cut."""
+    design = small_design(rows, 4, 4, weight_code=name)
     code, lanes = WEIGHT_CODES[name], design.group_rows * design.columns
     places = -(-lanes // code.group)
     entries = list(code.codes.items())

@@ -19,7 +19,10 @@ def array_of(design: Design) -> tuple[TernaryArray, Design]:
     return TernaryArray(design), design
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 2), (4, 4), (2, 16), (4, 8), (8, 8), (16, 2)])
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [*((1, 2), (4, 4), (2, 16), (4, 8), (8, 8), (16, 2)), *((5, 4), (6, 2), (20, 8))],
+)
 @pytest.mark.parametrize("idle", IDLE)
 def test_sums_are_exact(rows: int, columns: int, idle: float) -> None:
     rng = np.random.default_rng(rows + columns)

@@ -53,7 +53,7 @@ class Reader:
         assert not any(self.due)
 
 
-@pytest.mark.parametrize("rows", [2, 4, 16])
+@pytest.mark.parametrize("rows", [2, 4, 16, 6, 20])
 def test_words_come_in_order_each_once_and_again_after_a_restart(rows: int) -> None:
     """The next pass begins while the last words of one are still on their way."""
     design = small_design(rows, 4, 4, weight_words=WORDS)

@@ -14,7 +14,7 @@ from hdl.toolchain.cost import segment_cycles
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
-from mmfree.chip.sizing import design_for
+from mmfree.chip.sizing import design_for, design_of_array
 from mmfree.contract.pow2 import GATES, SATURATION_SITES
 from mmfree.contract.shape import ModelConfig
 from mmfree.errors import InputError
@@ -28,6 +28,7 @@ from tests.support.sim.shapes import (
     COMBINATIONS,
     FAST_SHAPES,
     ODD,
+    ROWS,
     SLOW_SHAPES,
     Shape,
     random_tokens,
@@ -185,6 +186,21 @@ def test_the_product_of_gates_codes_sampling_and_sizes(
     result = cosim(tapes, design, sequences)
     assert result.bit_exact, result.divergence
     assert result.tokens == 2 * 42
+    check_cycles(result, config, design)
+
+
+@pytest.mark.parametrize(
+    ("gate", "code", "array"), [*ROWS[:2], pytest.param(*ROWS[2], marks=pytest.mark.slow)]
+)
+def test_rows_need_not_be_a_power_of_two(gate: str, code: str, array: tuple[int, int, int]) -> None:
+    config = replace(ODD.config, gate=gate, hidden_size=33, intermediate_size=47, num_layers=2)
+    shape = replace(ODD, config=config)
+    tapes = [shape.tape(seed, wild=bool(seed)) for seed in (0, 1)]
+    design = design_of_array(config, *array, code)
+    sequences = [Sequence(prompt=[1, 2, 3], generate=3, temperature=64, model=m) for m in (0, 1)]
+    result = cosim(tapes, design, sequences)
+    assert result.bit_exact, result.divergence
+    assert result.tokens == 2 * 5
     check_cycles(result, config, design)
 
 

@@ -73,3 +73,10 @@ COMBINATIONS = [
     for code, lanes in (("2", 16), ("1.67", 32), ("1.6", 64))
 ]
 """Gate, weight code, temperature and lanes: chip and golden model are compared on each."""
+
+ROWS = [
+    ("signed", "1.6", (5, 4, 1)),
+    ("hard", "1.67", (20, 8, 4)),
+    ("sigmoid", "2", (12, 16, 4)),
+]
+"""Gate, weight code; rows that are no power of two, columns and post-processing width."""
