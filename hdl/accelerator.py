@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,7 +19,7 @@ from hdl.control.faults import Faults
 from hdl.control.requests import Requests
 from hdl.control.sequencer import Sequencer
 from hdl.fabric.pipeline import delay
-from hdl.interface import OUTPUT
+from hdl.interface import logit_words
 from hdl.link.host_ports import HostInterface, HostPorts
 from hdl.memory.block_memory import BlockMemory, MemoryHolder
 from hdl.memory.embedding import Embedding
@@ -25,13 +27,13 @@ from hdl.memory.load_port import LoadPort
 from hdl.memory.loaded_memory import LoadedMemory
 from hdl.memory.sources.block import BlockSource
 from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
+from hdl.memory.sources.interface import SourceOf
 from hdl.memory.state_banks import StateBanks
 from hdl.memory.vectors import GroupMemory, VectorMemory
 from hdl.memory.weight_check import WeightCheck
 from hdl.pow2.activations import LATENCY as ACTIVATIONS_LATENCY
 from hdl.pow2.activations import Activations
-from hdl.pow2.forget_gate import TABLE_LATENCY
-from hdl.pow2.post import BIAS_LATENCY, EARLY, POST_SITES, STATE_LATENCY, X_LATENCY, Post
+from hdl.pow2.post import POST_SITES, Post
 from hdl.pow2.rms_norm import RMSNorm
 from hdl.pow2.vector_size import VectorSize
 from mmfree.chip.design import Design
@@ -40,6 +42,85 @@ from mmfree.chip.memory_map import loaded_shape
 
 ORDER_CYCLES = ACTIVATIONS_LATENCY - SOURCE_LATENCY - Decoder.LATENCY
 """Cycles by which weights are ordered later than activations, to reach the array together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """The blocks of an accelerator; their names are those of the Verilog modules' instances.
+
+    ``source``: see ``source_ports``; ``array``: see ``array_ports``; ``residual``: a second copy of
+    x; ``size``: of the vector that is written.
+    """
+
+    sequencer: Sequencer
+    embedding: Embedding
+    activations: Activations
+    rms_norm: RMSNorm
+    source: Any
+    decoder: Decoder
+    weight_check: WeightCheck
+    requests: Requests
+    noise: Noise
+    load_port: LoadPort
+    faults: Faults
+    tables: LoadedMemory
+    biases: LoadedMemory
+    array: Any
+    row_blocks: RowBlocks
+    post: Post
+    counters: Counters
+    x: VectorMemory
+    u: VectorMemory
+    residual: GroupMemory
+    size: VectorSize
+    state: StateBanks
+    logits: BlockMemory
+
+    @classmethod
+    def of(
+        cls,
+        design: Design,
+        contents: Mapping[str, Sequence[int]],
+        source: SourceOf,
+        array: ArrayOf,
+    ) -> Blocks:
+        """The blocks of a design, with words from the start by memory."""
+        width = design.post_width
+
+        def loaded(name: str, reads: int = 1) -> LoadedMemory:
+            words = contents.get(name, ())
+            return LoadedMemory(name, loaded_shape(design, name), reads=reads, contents=words)
+
+        sites = {"quantizer": design.columns, **dict.fromkeys(POST_SITES, width)}
+        return cls(
+            sequencer=Sequencer(design, contents.get("headers", ())),
+            embedding=Embedding(design, contents.get("embedding", ())),
+            activations=Activations(design),
+            rms_norm=RMSNorm(design),
+            source=source(design, contents),
+            decoder=Decoder(design),
+            weight_check=WeightCheck(design),
+            requests=Requests(design),
+            noise=Noise(width),
+            load_port=LoadPort(design),
+            faults=Faults(design),
+            tables=loaded("tables", reads=2 * width),
+            biases=loaded("biases"),
+            array=array(design),
+            row_blocks=RowBlocks(design),
+            post=Post(design),
+            counters=Counters(sites, design.max_site_values),
+            x=VectorMemory(design, design.embedding_tiles),
+            u=VectorMemory(design, design.max_tiles),
+            residual=GroupMemory(design, design.embedding_tiles),
+            size=VectorSize(design),
+            state=StateBanks(design),
+            logits=BlockMemory("logits", part_bits=16, parts=width, depth=logit_words(design)),
+        )
+
+    def by_name(self) -> dict[str, wiring.Component]:
+        """Every block."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 class Accelerator(wiring.Component):
@@ -68,7 +149,7 @@ class Accelerator(wiring.Component):
         result      out  stream of result_layout   row of the head that was chosen
         fault       out  stream of fault_layout    instead of a result: a check failed in this pass
         cancel      in   1                         the request ends with the token in progress
-        seed        in   SeedPort                  seed of the noise
+        seed        in   SeedAccess                seed of the noise
         load        in   LoadAccess                writes of the image's memories
         state       in   StateAccess               current bank of the state
         logits      in   LogitsAccess              logits of the last token
@@ -76,18 +157,18 @@ class Accelerator(wiring.Component):
         segment     out  uintN                     entry of the segment table in progress
         playing     out  1                         a token is in progress
         pause       in   1                         the source withholds weights
-        tap_x       out  group_write               every write of x
-        tap_u       out  group_write               every write of u
-        tap_state   out  group_write               every write of the state
-        tap_logits  out  group_write               every write of the logits
+        tap_x       out  GroupWrite                every write of x
+        tap_u       out  GroupWrite                every write of u
+        tap_state   out  GroupWrite                every write of the state
+        tap_logits  out  GroupWrite                every write of the logits
 
     All but ``pause`` and the taps, which simulations use, are those of ``HostPorts``; ``host`` is
     they alone. After a fault state and noise are as before the pass, and the same request repeats
     it exactly.
 
     With an ``image`` its words are in the memories from the start; otherwise memory files or the
-    load port fill them. ``array`` makes the array; another one than the ternary array is for
-    experiments alone.
+    load port fill them. ``source`` makes the source of weights and ``array`` the array; another
+    array than the ternary one is for experiments alone.
 
     Seed, state, logits and memories are accessible only while no token is played. Token ids must
     lie in the tape's vocabulary. After reset no request is in progress, and the state is undefined
@@ -99,49 +180,14 @@ class Accelerator(wiring.Component):
         design: Design,
         image: Image | None = None,
         *,
+        source: SourceOf = BlockSource,
         array: ArrayOf = TernaryArray,
     ) -> None:
         self.design, self._host_ports = design, HostPorts(design)
-        contents = image.memories() if image is not None else {}
-        columns, width = design.columns, design.post_width
-        post = Post(design)
-        self._logit_words = range(max(2, design.max_blocks * design.groups_per_block))
-        self.blocks: dict[str, wiring.Component] = {
-            "sequencer": Sequencer(design, contents.get("headers", ())),
-            "embedding": Embedding(design, contents.get("embedding", ())),
-            "activations": Activations(design),
-            "rms_norm": RMSNorm(design),
-            "source": BlockSource(design, contents),
-            "decoder": Decoder(design),
-            "weight_check": WeightCheck(design),
-            "requests": Requests(design),
-            "noise": Noise(width),
-            "load_port": LoadPort(design),
-            "faults": Faults(design),
-            "tables": LoadedMemory(
-                "tables",
-                loaded_shape(design, "tables"),
-                reads=2 * width,
-                contents=contents.get("tables", ()),
-            ),
-            "biases": LoadedMemory(
-                "biases", loaded_shape(design, "biases"), contents=contents.get("biases", ())
-            ),
-            "array": array(design),
-            "row_blocks": RowBlocks(design),
-            "post": post,
-            "counters": Counters(
-                {"quantizer": columns, **dict.fromkeys(POST_SITES, width)}, design.max_site_values
-            ),
-            "x": VectorMemory(columns, width, design.embedding_tiles),
-            "u": VectorMemory(columns, width, design.max_tiles),
-            "residual": GroupMemory(columns, width, design.embedding_tiles),
-            "size": VectorSize(post.write_x.signature, post.write_u.signature),
-            "state": StateBanks(design),
-            "logits": BlockMemory(
-                "logits", part_bits=16, parts=width, depth=self._logit_words.stop
-            ),
-        }
+        self.blocks = Blocks.of(
+            design, image.memories() if image is not None else {}, source, array
+        )
+        post = self.blocks.post
         super().__init__(
             {
                 **self._host_ports.members,
@@ -158,7 +204,7 @@ class Accelerator(wiring.Component):
         """The block memories of each block that holds some, by the block's name."""
         return {
             name: block.memories
-            for name, block in self.blocks.items()
+            for name, block in self.blocks.by_name().items()
             if isinstance(block, MemoryHolder)
         }
 
@@ -169,94 +215,97 @@ class Accelerator(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for name, block in self.blocks.items():
+        for name, block in self.blocks.by_name().items():
             m.submodules[name] = block
-        sequencer, requests = self.blocks["sequencer"], self.blocks["requests"]
-        started = Signal()
-        wiring.connect(m, wiring.flipped(self.request), requests.request)
-        wiring.connect(m, wiring.flipped(self.result), requests.result)
-        wiring.connect(m, requests.play, sequencer.token)
-        m.d.comb += [
-            started.eq(sequencer.started),
-            requests.cancel.eq(self.cancel),
-            requests.chosen.valid.eq(sequencer.chosen_valid),
-            requests.chosen.payload.row.eq(self.blocks["post"].next_row),
-            sequencer.chosen_ready.eq(requests.chosen.ready),
-            requests.failed.eq(self.fault.valid & self.fault.ready),
-            self.segment.eq(sequencer.segment),
-            self.playing.eq(sequencer.playing),
-        ]
-        self._connect_weights(m, started)
-        self._connect_array(m)
-        self._connect_post(m, started)
+        self._connect_requests(m)
+        self._connect_segment(m)
+        self._connect_weights(m)
+        self._connect_values(m)
         self._connect_vectors(m)
-        self._connect_noise(m, started)
-        self._connect_tables(m)
-        self._connect_load(m)
-        self._connect_faults(m, started)
         self._connect_state(m)
-        self._connect_logits(m)
-        self._connect_counters(m, started)
+        self._connect_noise(m)
+        self._connect_load(m)
+        self._connect_faults(m)
+        self._connect_counters(m)
         return m
 
-    def _connect_weights(self, m: Module, started: Value) -> None:
-        sequencer, source = self.blocks["sequencer"], self.blocks["source"]
-        decoder = self.blocks["decoder"]
-        take = sequencer.beat.valid | sequencer.take_check
+    def _connect_requests(self, m: Module) -> None:
+        """A host's requests become tokens, and rows or faults its answers."""
+        blocks = self.blocks
+        sequencer, requests = blocks.sequencer, blocks.requests
+        wiring.connect(m, wiring.flipped(self.request), requests.request)
+        wiring.connect(m, requests.play, sequencer.token)
+        wiring.connect(m, sequencer.chosen, requests.chosen)
+        wiring.connect(m, wiring.flipped(self.result), requests.result)
+        wiring.connect(m, wiring.flipped(self.fault), sequencer.failed)
+        m.d.comb += [
+            requests.cancel.eq(self.cancel),
+            requests.failed.eq(self.fault.valid & self.fault.ready),
+            self.playing.eq(sequencer.playing),
+        ]
+
+    def _connect_segment(self, m: Module) -> None:
+        """The header of the segment in progress, and when the next may begin."""
+        blocks = self.blocks
+        sequencer, post, embedding = blocks.sequencer, blocks.post, blocks.embedding
+        wiring.connect(
+            m,
+            sequencer.segment,
+            embedding.segment,
+            blocks.activations.segment,
+            blocks.rms_norm.segment,
+            blocks.row_blocks.segment,
+            post.segment,
+        )
+        wiring.connect(m, sequencer.embedding, embedding.row)
+        m.d.comb += [
+            self.segment.eq(sequencer.number),
+            blocks.size.load.eq(sequencer.segment.load),
+            sequencer.block_done.eq(blocks.row_blocks.block_done),
+            sequencer.vector_done.eq(post.vector_done | embedding.vector_done),
+            sequencer.logits_done.eq(post.logits_done),
+            sequencer.row.eq(post.row),
+            post.restart.eq(sequencer.started),
+            post.begin.eq(sequencer.begin),
+        ]
+
+    def _connect_weights(self, m: Module) -> None:
+        """Words of weights, ordered so that they meet their activations in the array."""
+        sequencer, source, check = (
+            self.blocks.sequencer,
+            self.blocks.source,
+            self.blocks.weight_check,
+        )
+        take = sequencer.take.word | sequencer.take.check
         m.d.comb += [
             source.pause.eq(self.pause),
             source.words.take.eq(delay(m, take, ORDER_CYCLES, reset=True)),
-            source.words.restart.eq(started),
+            source.words.restart.eq(sequencer.started),
             sequencer.available.eq(source.words.available),
-            decoder.words.eq(source.words.data),
+            self.blocks.decoder.words.eq(source.words.data),
+            check.words.eq(source.words.data),
+            check.taken.eq(delay(m, sequencer.take, ORDER_CYCLES + SOURCE_LATENCY, reset=True)),
+            check.restart.eq(sequencer.started),
+            sequencer.checked.eq(check.done),
         ]
 
-    def _connect_array(self, m: Module) -> None:
-        sequencer, activations = self.blocks["sequencer"], self.blocks["activations"]
-        array, norm, decoder = self.blocks["array"], self.blocks["rms_norm"], self.blocks["decoder"]
-        header = sequencer.header
+    def _connect_values(self, m: Module) -> None:
+        """From tiles of activations to rows of results."""
+        blocks = self.blocks
+        activations, array = blocks.activations, blocks.array
+        wiring.connect(m, activations.tiles, array.tiles)
+        wiring.connect(m, activations.fresh, blocks.rms_norm.tiles)
+        wiring.connect(m, array.sums, blocks.row_blocks.sums)
+        wiring.connect(m, blocks.rms_norm.scale, blocks.row_blocks.scale)
+        wiring.connect(m, blocks.row_blocks.rows, blocks.post.rows)
+        for table, read in zip(blocks.tables.read, blocks.post.table, strict=True):
+            wiring.connect(m, table, read)
+        (biases,) = blocks.biases.read
+        wiring.connect(m, blocks.post.bias, biases)
         m.d.comb += [
-            activations.beat.eq(sequencer.beat),
-            activations.tile.eq(sequencer.tile),
-            activations.tail.eq(header.tail),
-            array.valid.eq(activations.o_beat.valid),
-            array.first.eq(activations.o_beat.first),
-            array.last.eq(activations.o_beat.last),
-            array.x.eq(activations.activations),
-            array.w.eq(decoder.o),
-            norm.valid.eq(activations.fresh.valid),
-            norm.last.eq(activations.fresh.last),
-            norm.q.eq(activations.q),
-            norm.clear.eq(sequencer.load),
-        ]
-        m.d.comb += [norm.multiplier[i].eq(header[f"multiplier{i}"]) for i in range(3)]
-
-    def _connect_post(self, m: Module, started: Value) -> None:
-        sequencer, array, norm = (
-            self.blocks["sequencer"],
-            self.blocks["array"],
-            self.blocks["rms_norm"],
-        )
-        row_blocks, post = self.blocks["row_blocks"], self.blocks["post"]
-        m.d.comb += [
-            row_blocks.block_valid.eq(array.o_valid),
-            row_blocks.block.eq(array.o),
-            row_blocks.header.eq(sequencer.header),
-            row_blocks.load.eq(sequencer.load),
-            row_blocks.scale_done.eq(norm.done),
-            row_blocks.scale.eq(norm.scale),
-            row_blocks.exponent.eq(norm.exponent),
-            sequencer.block_done.eq(row_blocks.block_done),
-            sequencer.logits_done.eq(post.logits_done),
-            post.tag.eq(row_blocks.tag),
-            post.acc.eq(row_blocks.acc),
-            post.multiplier.eq(row_blocks.multiplier),
-            post.shift.eq(row_blocks.shift),
-            post.wide.eq(row_blocks.wide),
-            post.kind.eq(sequencer.header.kind),
-            post.gate.eq(sequencer.header.gate),
-            post.restart.eq(started),
-            post.begin.eq(sequencer.begin),
+            activations.beat.eq(blocks.sequencer.beat),
+            activations.tile.eq(blocks.sequencer.tile),
+            array.w.eq(blocks.decoder.o),
         ]
 
     def _connect_vectors(self, m: Module) -> None:
@@ -264,197 +313,94 @@ class Accelerator(wiring.Component):
 
         The residual addition reads x too, from a second copy.
         """
-        sequencer, embedding, post = (
-            self.blocks["sequencer"],
-            self.blocks["embedding"],
-            self.blocks["post"],
-        )
-        activations, x, u = self.blocks["activations"], self.blocks["x"], self.blocks["u"]
-        residual = self.blocks["residual"]
-        # Only o and down read u.
-        reads_u = Signal()
-        m.d.sync += reads_u.eq(sequencer.header.kind == OUTPUT)
-        m.d.comb += [
-            embedding.start.eq(sequencer.embed),
-            embedding.id.eq(sequencer.embedding_id),
-            embedding.tiles.eq(sequencer.header.tiles),
-            embedding.shift.eq(sequencer.header.base0.as_unsigned()),
-            post.embedding.enable.eq(embedding.o_valid),
-            post.embedding.group.eq(embedding.o_group),
-            post.embedding.keep.eq(~0),
-            post.embedding.data.eq(embedding.x),
-            x.read_address.eq(sequencer.tile),
-            u.read_address.eq(sequencer.tile),
-            activations.reads_u.eq(reads_u),
-            activations.x.eq(x.read_data),
-            activations.u.eq(u.read_data),
-            sequencer.vector_done.eq(post.vector_done | embedding.ending),
-        ]
-        assert embedding.EARLY + 1 == EARLY
-        m.d.comb += [residual.group.eq(post.x_group), post.x.eq(residual.values)]
-        assert X_LATENCY == GroupMemory.LATENCY
-        _copy_write(m, residual.write, post.write_x)
-        for vector, write, tap in ((x, post.write_x, self.tap_x), (u, post.write_u, self.tap_u)):
-            _copy_write(m, vector.write, write)
-            _copy_write(m, tap, write)
-        size = self.blocks["size"]
-        _copy_write(m, size.x, post.write_x)
-        _copy_write(m, size.u, post.write_u)
-        m.d.comb += [size.load.eq(sequencer.load), activations.shift.eq(size.shift)]
+        blocks = self.blocks
+        post, size = blocks.post, blocks.size
+        tap_x, tap_u = wiring.flipped(self.tap_x), wiring.flipped(self.tap_u)
+        wiring.connect(m, blocks.embedding.write, post.embedding)
+        wiring.connect(m, post.write_x, blocks.x.write, blocks.residual.write, size.x, tap_x)
+        wiring.connect(m, post.write_u, blocks.u.write, size.u, tap_u)
+        wiring.connect(m, blocks.activations.x, blocks.x.read)
+        wiring.connect(m, blocks.activations.u, blocks.u.read)
+        wiring.connect(m, post.x, blocks.residual.read)
+        m.d.comb += blocks.activations.shift.eq(size.shift)
 
-    def _connect_tables(self, m: Module) -> None:
-        post, tables, biases = self.blocks["post"], self.blocks["tables"], self.blocks["biases"]
-        assert (tables.latency, biases.latency) == (TABLE_LATENCY, BIAS_LATENCY)
-        for lane in range(2 * self.design.post_width):
-            m.d.comb += [
-                tables.read[lane].address.eq(post.table_address[lane]),
-                post.table_entry[lane].eq(tables.read[lane].data),
-            ]
+    def _connect_state(self, m: Module) -> None:
+        """State and logits: written by the post-processing, read by a host in between."""
+        blocks = self.blocks
+        post, state, logits = blocks.post, blocks.state, blocks.logits
+        write, (read,) = post.write_logits, logits.read
+        wiring.connect(m, post.state, state.read)
+        wiring.connect(m, post.write_state, state.write, wiring.flipped(self.tap_state))
+        wiring.connect(m, wiring.flipped(self.state), state.host)
+        wiring.connect(m, write, wiring.flipped(self.tap_logits))
         m.d.comb += [
-            biases.read[0].address.eq(post.bias_address),
-            post.bias.as_value().eq(biases.read[0].data),
+            state.playing.eq(blocks.sequencer.playing),
+            state.swap.eq(blocks.sequencer.pass_done),
+            logits.write.address.eq(write.group),
+            logits.write.data.eq(write.data.as_value()),
+            logits.write.enable.eq(write.enable.replicate(len(logits.write.enable))),
+            read.address.eq(self.logits.address),
+            read.enable.eq(~self.playing),
+            self.logits.data.as_value().eq(read.data),
         ]
 
-    def _connect_noise(self, m: Module, started: Value) -> None:
-        sequencer, post, noise = self.blocks["sequencer"], self.blocks["post"], self.blocks["noise"]
-        temperature = self.blocks["requests"].temperature
+    def _connect_noise(self, m: Module) -> None:
+        sequencer, post, noise = self.blocks.sequencer, self.blocks.post, self.blocks.noise
+        tag, temperature = self.blocks.row_blocks.rows.tag, self.blocks.requests.temperature
+        seed_enable = delay(m, self.seed.enable & ~sequencer.playing, 1, reset=True)
         m.d.comb += [
-            noise.take.eq(post.tag.valid & post.tag.role.logit),
-            noise.keep.eq(post.tag.keep),
+            noise.take.eq(tag.valid & tag.role.logit),
+            noise.keep.eq(tag.keep),
             noise.temperature.eq(temperature),
-            noise.restart.eq(started),
+            noise.restart.eq(sequencer.started),
             noise.repeat.eq(sequencer.repeat),
             noise.seed.eq(self.seed.registers),
-            noise.seed_enable.eq(delay(m, self.seed.enable & ~sequencer.playing, 1, reset=True)),
-            post.entry.eq(noise.entry),
+            noise.seed_enable.eq(seed_enable),
+            post.noise_entry.eq(noise.entry),
             post.temperature.eq(temperature),
         ]
 
     def _connect_load(self, m: Module) -> None:
-        port = self.blocks["load_port"]
-        m.d.comb += [
-            port.enable.eq(self.load.enable),
-            port.memory.eq(self.load.memory),
-            port.word.eq(self.load.word),
-            port.part.eq(self.load.part),
-            port.data.eq(self.load.data),
-            self.load.refused.eq(port.refused),
-            port.busy.eq(self.playing),
-        ]
-        m.d.comb += self.blocks["sequencer"].hold.eq(port.settling)
-        targets = {
-            "weights": self.blocks["source"].load,
-            "headers": self.blocks["sequencer"].load_header,
-            "embedding": self.blocks["embedding"].load,
-            "biases": self.blocks["biases"].load,
-            "tables": self.blocks["tables"].load,
-            "reciprocal_root": self.blocks["rms_norm"].load,
-            "gumbel": self.blocks["noise"].load,
-        }
-        for name, target in targets.items():
-            wiring.connect(m, getattr(port, f"to_{name}"), target)
+        blocks, port = self.blocks, self.blocks.load_port
+        wiring.connect(m, wiring.flipped(self.load), port.host)
+        wiring.connect(m, port.writes.weights, blocks.source.load)
+        wiring.connect(m, port.writes.headers, blocks.sequencer.load_header)
+        wiring.connect(m, port.writes.embedding, blocks.embedding.load)
+        wiring.connect(m, port.writes.biases, blocks.biases.load)
+        wiring.connect(m, port.writes.tables, blocks.tables.load)
+        wiring.connect(m, port.writes.reciprocal_root, blocks.rms_norm.load)
+        wiring.connect(m, port.writes.gumbel, blocks.noise.load)
+        m.d.comb += [port.busy.eq(self.playing), blocks.sequencer.hold.eq(port.settling)]
 
-    def _connect_faults(self, m: Module, started: Value) -> None:
-        sequencer, post, faults = (
-            self.blocks["sequencer"],
-            self.blocks["post"],
-            self.blocks["faults"],
-        )
-        check, tables = self.blocks["weight_check"], self.blocks["tables"]
-        m.d.comb += check.words.eq(self.blocks["source"].words.data)
-        for flag, order in {
-            "valid": sequencer.beat.valid,
-            "last": sequencer.take_last,
-            "check": sequencer.take_check,
-        }.items():
-            m.d.comb += getattr(check, flag).eq(
-                delay(m, order, ORDER_CYCLES + SOURCE_LATENCY, reset=True)
-            )
-        # Check words come in the order of the segments.
-        checked = Signal(range(self.design.header_words + 1), init=1)
-        with m.If(started):
-            m.d.sync += checked.eq(1)
-        with m.Elif(check.done):
-            m.d.sync += checked.eq(checked + 1)
-        parity_errors = Cat(port.parity_error for port in tables.read)
-        biases = self.blocks["biases"]
-        # A parity error counts if the word was used; it comes a cycle after the word.
-        bias_error = delay(m, post.bias_used, 1, reset=True) & biases.read[0].parity_error
-        table_error = delay(m, post.table_used, 1, reset=True) & parity_errors
-        found = {
-            "weights": check.done & check.fault,
-            "headers": sequencer.header_parity_error,
-            "embedding": self.blocks["embedding"].parity_error,
-            "biases": bias_error,
-            "tables": delay(m, table_error, 1, reset=True).any(),
-            "reciprocal_root": self.blocks["rms_norm"].parity_error,
-            "gumbel": self.blocks["noise"].parity_error,
-        }
-        for name, flag in found.items():
-            m.d.comb += getattr(faults, f"found_{name}").eq(
-                flag if name == "weights" else delay(m, flag, 1, reset=True)
-            )
+    def _connect_faults(self, m: Module) -> None:
+        """What the checks find; each flag passes a register, for its memory may be far away."""
+        blocks = self.blocks
+        sequencer, faults, check = blocks.sequencer, blocks.faults, blocks.weight_check
+        found = faults.found
+        table_error = delay(m, blocks.post.table_errors, 1, reset=True).any()
+        wiring.connect(m, faults.faults, sequencer.faults)
         m.d.comb += [
-            check.restart.eq(started),
-            sequencer.checked.eq(check.done),
-            sequencer.fault.eq(faults.any),
-            faults.segment.eq(sequencer.segment),
-            faults.weight_segment.eq(checked),
-            faults.clear.eq(started),
-            self.fault.valid.eq(sequencer.failed_valid),
-            self.fault.payload.eq(faults.first),
-            sequencer.failed_ready.eq(self.fault.ready),
+            found.weights.eq(check.done & check.fault),
+            found.headers.eq(delay(m, sequencer.parity_error, 1, reset=True)),
+            found.embedding.eq(delay(m, blocks.embedding.parity_error, 1, reset=True)),
+            found.biases.eq(delay(m, blocks.post.bias_error, 1, reset=True)),
+            found.tables.eq(delay(m, table_error, 1, reset=True)),
+            found.reciprocal_root.eq(delay(m, blocks.rms_norm.parity_error, 1, reset=True)),
+            found.gumbel.eq(delay(m, blocks.noise.parity_error, 1, reset=True)),
+            faults.segment.eq(sequencer.number),
+            faults.checked.eq(check.done),
+            faults.clear.eq(sequencer.started),
         ]
 
-    def _connect_state(self, m: Module) -> None:
-        sequencer, post, state = self.blocks["sequencer"], self.blocks["post"], self.blocks["state"]
-        assert state.LATENCY == STATE_LATENCY
+    def _connect_counters(self, m: Module) -> None:
+        sequencer, counters = self.blocks.sequencer, self.blocks.counters
+        saturations = self.blocks.post.saturations
         m.d.comb += [
-            state.playing.eq(sequencer.playing),
-            state.swap.eq(sequencer.pass_done),
-            state.address.eq(post.state_address),
-            state.host_address.eq(self.state.address),
-            state.host_write.eq(self.state.write),
-            state.host_enable.eq(self.state.enable),
-            post.state.eq(state.values),
-            self.state.data.eq(state.values),
-        ]
-        _copy_write(m, state.write, post.write_state)
-        _copy_write(m, self.tap_state, post.write_state)
-
-    def _connect_logits(self, m: Module) -> None:
-        post, logits = self.blocks["post"], self.blocks["logits"]
-        write = post.write_logits
-        m.d.comb += [
-            logits.write.address.eq(write.group),
-            logits.write.data.eq(write.data.as_value()),
-            logits.write.enable.eq(write.enable.replicate(self.design.post_width)),
-            logits.read[0].address.eq(self.logits.address),
-            logits.read[0].enable.eq(~self.playing),
-            self.logits.data.as_value().eq(logits.read[0].data),
-        ]
-        _copy_write(m, self.tap_logits, write)
-
-    def _connect_counters(self, m: Module, started: Value) -> None:
-        sequencer, post, counters = (
-            self.blocks["sequencer"],
-            self.blocks["post"],
-            self.blocks["counters"],
-        )
-        m.d.comb += [
-            counters.clear.eq(started),
+            counters.clear.eq(sequencer.started),
             counters.busy.eq(sequencer.playing),
-            counters.beat.eq(sequencer.admitted),
+            counters.admitted.eq(sequencer.admitted),
             counters.waits.eq(sequencer.waits),
-            counters.saturated_quantizer.eq(self.blocks["activations"].saturated),
-            *(
-                getattr(counters, f"saturated_{site}").eq(getattr(post.saturations, site))
-                for site in POST_SITES
-            ),
-            self.counters.eq(counters.o),
+            counters.saturated.quantizer.eq(self.blocks.activations.saturated),
+            *(counters.saturated[site].eq(saturations[site]) for site in POST_SITES),
+            self.counters.eq(counters.counters),
         ]
-
-
-def _copy_write(m: Module, target: Any, write: Any) -> None:
-    for name in ("group", "enable", "keep", "data"):
-        m.d.comb += Value.cast(getattr(target, name)).eq(Value.cast(getattr(write, name)))

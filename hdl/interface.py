@@ -18,9 +18,9 @@ payload               from                         to
 R, C and P are the rows, the columns and the post-processing width of a Design. A row block is what
 R rows of one matrix give for a vector: R accumulators.
 
-Signatures that blocks share are here, too: ``GroupWrite`` and ``VectorRead``, of the vectors and the
-state. Not here: reads and writes of memories (``hdl.memory.block_memory``, ``.loaded_memory``) are
-beside these, and words of weights have their own interface (``hdl.memory.sources.interface``).
+Signatures that blocks share are here, too. Not here: reads and writes of memories
+(``hdl.memory.block_memory``, ``.loaded_memory``) are beside these, and words of weights have their
+own interface (``hdl.memory.sources.interface``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from amaranth.lib.wiring import In, Out
 
 from mmfree.chip.design import Design
 from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT, header_fields
-from mmfree.chip.memory_map import LOADED_MEMORIES
+from mmfree.chip.memory_map import LOAD_BITS, LOADED_MEMORIES, loaded_shape
 from mmfree.contract.pow2 import SATURATION_SITES, TEMPERATURE_MAX
 
 GATES, GLU, HEAD, OUTPUT = (KIND_CODES[kind] for kind in ("gates", "glu", "head", "output"))
@@ -203,12 +203,53 @@ class CurrentSegment(wiring.Signature):
         super().__init__({"header": Out(header_layout(design)), "load": Out(1)})
 
 
-BEAT = data.StructLayout({"valid": 1, "first": 1, "last": 1, "fresh": 1})
+BEAT = data.StructLayout(
+    {"valid": 1, "first": 1, "last": 1, "fresh": 1, "matrix": range(MATRICES_PER_SEGMENT)}
+)
 """What accompanies a tile, C elements of a vector.
 
-``valid``: there is one. ``first``, ``last``: of its row block. ``fresh``: the tile is quantized now
-(in the first row block of a segment), not read back.
+``valid``: there is one. ``first``, ``last``: of its row block. ``matrix``: of the segment, that it
+meets. ``fresh``: the tile is quantized now, for this matrix and those after it that have no
+activations of their own, and not read back: in the first row block of a segment.
 """
+
+
+TAKE = data.StructLayout({"word": 1, "last": 1, "check": 1})
+"""What is taken from the source of weights in a cycle.
+
+``word``: a word of weights; ``last``: with it, it is its segment's last. ``check``: a check word.
+"""
+
+
+class EmbeddingRow(wiring.Signature):
+    """The order to read a row of the embedding, seen from the sequencer.
+
+    Members::
+
+        start  out  1            read it
+        id     out  range(rows)  its number, stable while a token is played
+    """
+
+    def __init__(self, design: Design) -> None:
+        super().__init__({"start": Out(1), "id": Out(range(max(2, design.embedding_rows)))})
+
+
+class FirstFault(wiring.Signature):
+    """What the checks of a pass have found, seen from the block that collects it.
+
+    Members::
+
+        any    out  1             something
+        first  out  fault_layout  what was found first, stable from any on
+    """
+
+    def __init__(self, design: Design) -> None:
+        super().__init__({"any": Out(1), "first": Out(fault_layout(design))})
+
+
+def chosen_layout(design: Design) -> data.StructLayout:
+    """``row``: of the head, the one chosen."""
+    return data.StructLayout({"row": head_rows(design)})
 
 
 WAITS = data.StructLayout({"weights": 1, "room": 1, "drain": 1, "vector": 1, "control": 1})
@@ -312,5 +353,91 @@ class ScaledRows(wiring.Signature):
                 "multiplier": Out(MULTIPLIER_BITS),
                 "shift": Out(SHIFT_BITS),
                 "wide": Out(1),
+            }
+        )
+
+
+class SeedAccess(wiring.Signature):
+    """A host's way to seed the noise, without effect while a token is played; seen from the host.
+
+    Members::
+
+        registers  out  REGISTERS  the noise's shift registers
+        enable     out  1          take them, for the next token
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"registers": Out(REGISTERS), "enable": Out(1)})
+
+
+class LoadAccess(wiring.Signature):
+    """A host's way to write the memories of the image, a part of a word per cycle; seen from it.
+
+    Members::
+
+        memory   out  3             index in LOADED_MEMORIES
+        word     out  range(words)  of the deepest memory, and one more
+        part     out  range(parts)  of the widest memory, and one more
+        data     out  18            bits of the part
+        enable   out  1             write it
+        refused  in   1             the last write changed nothing; from two cycles after it
+    """
+
+    def __init__(self, design: Design) -> None:
+        shapes = [loaded_shape(design, name) for name in LOADED_MEMORIES]
+        super().__init__(
+            {
+                "memory": Out(range(len(LOADED_MEMORIES))),
+                "word": Out(range(max(shape.depth for shape in shapes) + 1)),
+                "part": Out(range(max(shape.parts for shape in shapes) + 1)),
+                "data": Out(LOAD_BITS),
+                "enable": Out(1),
+                "refused": In(1),
+            }
+        )
+
+
+class StateAccess(wiring.Signature):
+    """A host's way to the state, while no token is played; seen from it.
+
+    Members::
+
+        address  out  range(words)       of the current bank
+        data     in   P x signed(value)  the word, two cycles after address
+        write    out  P x signed(value)  another one
+        enable   out  1                  write it to address
+    """
+
+    def __init__(self, design: Design) -> None:
+        values = values_layout(design, design.post_width)
+        super().__init__(
+            {
+                "address": Out(range(max(2, design.state_words))),
+                "data": In(values),
+                "write": Out(values),
+                "enable": Out(1),
+            }
+        )
+
+
+def logit_words(design: Design) -> int:
+    """Words of P logits."""
+    return max(2, design.max_blocks * design.groups_per_block)
+
+
+class LogitsAccess(wiring.Signature):
+    """A host's way to the logits of the last token, while none is played; seen from it.
+
+    Members::
+
+        address  out  range(words)       number of the word
+        data     in   P x signed(value)  its logits, two cycles after address
+    """
+
+    def __init__(self, design: Design) -> None:
+        super().__init__(
+            {
+                "address": Out(range(logit_words(design))),
+                "data": In(values_layout(design, design.post_width)),
             }
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.adder import count_ones, sum_of
@@ -18,21 +18,30 @@ SETTLE_CYCLES = 3
 class Counters(wiring.Component):
     """Counts cycles by cause and saturations by site, from ``clear`` on.
 
-    Ports: ``clear``; ``busy`` (a token is being played), ``beat`` (a tile was admitted), ``waits``;
-    ``saturated_SITE`` (flags); ``o``: the counters, 32 bits each, SETTLE_CYCLES late (saturations:
-    two cycles more). ``max_saturations``: most of one site that a token can count.
+    Ports::
+
+        clear      in   1                a token begins
+        busy       in   1                a token is being played
+        admitted   in   1                a tile is admitted
+        waits      in   WAITS            why not
+        saturated  in   flags by site    of values that were clamped
+        counters   out  COUNTERS_LAYOUT  SETTLE_CYCLES late, saturations two cycles more
+
+    After reset all are 0. ``flag_bits``: flags of each of SATURATION_SITES. ``max_saturations``:
+    most values of one site that a token can clamp.
     """
 
     def __init__(self, flag_bits: dict[str, int], max_saturations: int) -> None:
         self._saturation_bits = min(COUNTER_BITS, max_saturations.bit_length())
+        assert tuple(flag_bits) == SATURATION_SITES
         super().__init__(
             {
                 "clear": In(1),
                 "busy": In(1),
-                "beat": In(1),
+                "admitted": In(1),
                 "waits": In(WAITS),
-                **{f"saturated_{site}": In(bits) for site, bits in flag_bits.items()},
-                "o": Out(COUNTERS_LAYOUT),
+                "saturated": In(data.StructLayout(flag_bits)),
+                "counters": Out(COUNTERS_LAYOUT),
             }
         )
 
@@ -40,7 +49,7 @@ class Counters(wiring.Component):
         m = Module()
         counted: dict[str, Value] = {
             "cycles": self.busy,
-            "beats": self.beat,
+            "beats": self.admitted,
             "wait_weights": self.waits.weights,
             "wait_room": self.waits.room,
             "wait_drain": self.waits.drain,
@@ -49,7 +58,7 @@ class Counters(wiring.Component):
         }
         for site in SATURATION_SITES:
             # The sum of many flags takes two cycles: in one it limited the clock.
-            flags = delay(m, getattr(self, f"saturated_{site}"), 1, reset=True)
+            flags = delay(m, self.saturated[site], 1, reset=True)
             parts = [
                 delay(m, count_ones(flags[n : n + 8]), 1, reset=True)
                 for n in range(0, len(flags), 8)
@@ -64,5 +73,5 @@ class Counters(wiring.Component):
             m.d.sync += counter.eq(counter + step)
             with m.If(clear):
                 m.d.sync += counter.eq(0)
-            m.d.comb += self.o[name].eq(counter)
+            m.d.comb += self.counters[name].eq(counter)
         return m

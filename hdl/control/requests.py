@@ -53,10 +53,12 @@ class Requests(wiring.Component):
         m = Module()
         request, play, result, row = self.request, self.play, self.result, self.chosen.payload.row
         asked = Signal.like(request.payload)
-        active, again = Signal(), Signal()
+        active = Signal()
+        again = Signal()
         # A cancel is remembered at once, and heeded when no result waits: what is offered must not
         # change.
-        cancelled, ending = Signal(), Signal()
+        cancelled = Signal()
+        ending = Signal()
         last = (asked.limit <= 1) | (asked.stops & (row == asked.stop)) | ending
         m.d.comb += [
             request.ready.eq(play.ready & ~active),

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.interface import BEAT, RESULT_BLOCKS, WAITS, header_layout, token_layout
+from hdl.interface import (
+    BEAT,
+    RESULT_BLOCKS,
+    TAKE,
+    WAITS,
+    CurrentSegment,
+    EmbeddingRow,
+    FirstFault,
+    chosen_layout,
+    fault_layout,
+    head_rows,
+    token_layout,
+)
 from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
 from mmfree.chip.design import Design
 from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT
@@ -41,55 +53,85 @@ class Sequencer(wiring.Component):
     each the tiles in turn. A tile is admitted when its weights are available and, if it ends a row
     block, there is room for the result.
 
-    Ports: ``token`` (stream in), not taken during ``hold``; ``header`` (of the segment in
-    progress), ``segment`` (its number), ``load`` (the header is new from the next cycle on),
-    ``begin`` (the token's flag); ``embed`` with ``embedding_id``: read the row; ``beat`` and
-    ``tile`` (stage 0 of the activations; with them a word of weights is taken), ``take_last`` (it
-    is the segment's last), ``take_check`` (a check word is taken), ``available`` (of the source);
-    ``started`` (a token was accepted in the cycle before); ``block_done`` (the post-processing has
-    begun with a row block), ``vector_done`` (the vector's last value is written START_CYCLES - 1
-    cycles later), ``logits_done`` (the row is chosen); ``checked`` (a check word was examined),
-    ``fault`` (something was found in this pass), ``header_parity_error`` (of the header that was
-    loaded); ``chosen_valid``, ``chosen_ready`` after a clean pass, with ``pass_done``; else
-    ``failed_valid``, ``failed_ready``; ``repeat`` (the last pass failed); ``playing``; ``admitted``
-    and ``waits``, of the same cycle. A pass with a fault runs to its end, except for a fault in a
-    header, which ends it. After reset it waits for a token.
+    Ports::
+
+        token         in   stream of token_layout   the next token; not taken during hold
+        hold          in   1                        a memory is being written
+        load_header   in   LoadWrite                of the segment table
+        segment       out  CurrentSegment           the segment in progress
+        number        out  range(headers + 1)       its entry of the segment table
+        begin         out  1                        the token's flag
+        started       out  1                        a token was accepted in the cycle before
+        playing       out  1                        a token is in progress
+        embedding     out  EmbeddingRow             the token's row is wanted
+        available     in   1                        the source of weights has the next word
+        beat          out  BEAT                     of a tile that was admitted in the cycle before
+        tile          out  range(tiles)             its number, with beat
+        take          out  TAKE                     from the source of weights, with beat
+        block_done    in   1                        a row block has left the queue
+        vector_done   in   1                        the next vector is complete EARLY cycles later
+        logits_done   in   1                        the row is chosen
+        row           in   head_rows                it
+        checked       in   1                        a check word was examined
+        faults        in   FirstFault               what was found in this pass
+        parity_error  out  1                        of the header that is loaded
+        chosen        out  stream of chosen_layout  after a clean pass: the row
+        pass_done     out  1                        such a pass ends, in the cycle before chosen
+        failed        out  stream of fault_layout   after another pass: its first fault
+        repeat        out  1                        the last pass failed
+        admitted      out  1                        a tile is admitted in this cycle
+        waits         out  WAITS                    why not
+
+    One tile per cycle. A pass with a fault runs to its end, except for a fault in a header, which
+    ends it. After reset it waits for a token.
+
+    Parameters
+    ----------
+    headers
+        Contents of the segment table from the start.
+    own_activations
+        For each matrix of a segment, whether the vector is quantized for it (BEAT.fresh), or it
+        takes the activations of the matrix before.
     """
 
-    def __init__(self, design: Design, headers: Sequence[int] = ()) -> None:
-        self._design = design
+    def __init__(
+        self,
+        design: Design,
+        headers: Sequence[int] = (),
+        *,
+        own_activations: Sequence[bool] = (True, False, False),
+    ) -> None:
+        self._design, self._own_activations = design, tuple(own_activations)
+        assert len(self._own_activations) == MATRICES_PER_SEGMENT
+        assert self._own_activations[0], "the first matrix has none to take over"
         self.headers = LoadedMemory("headers", loaded_shape(design, "headers"), contents=headers)
         self.memories = self.headers.memories
         super().__init__(
             {
                 "token": In(stream.Signature(token_layout(design))),
                 "hold": In(1),
-                "header": Out(header_layout(design)),
-                "segment": Out(range(design.header_words + 1)),
-                "load": Out(1),
+                "load_header": In(LoadWrite(loaded_shape(design, "headers"))),
+                "segment": Out(CurrentSegment(design)),
+                "number": Out(range(design.header_words + 1)),
                 "begin": Out(1),
-                "embed": Out(1),
-                "embedding_id": Out(range(max(2, design.embedding_rows))),
+                "started": Out(1),
+                "playing": Out(1),
+                "embedding": Out(EmbeddingRow(design)),
+                "available": In(1),
                 "beat": Out(BEAT),
                 "tile": Out(range(design.max_tiles)),
-                "available": In(1),
-                "started": Out(1),
-                "take_last": Out(1),
-                "take_check": Out(1),
+                "take": Out(TAKE),
                 "block_done": In(1),
                 "vector_done": In(1),
                 "logits_done": In(1),
+                "row": In(head_rows(design)),
                 "checked": In(1),
-                "fault": In(1),
-                "header_parity_error": Out(1),
-                "chosen_valid": Out(1),
-                "chosen_ready": In(1),
-                "failed_valid": Out(1),
-                "failed_ready": In(1),
+                "faults": In(FirstFault(design)),
+                "parity_error": Out(1),
+                "chosen": Out(stream.Signature(chosen_layout(design))),
                 "pass_done": Out(1),
+                "failed": Out(stream.Signature(fault_layout(design))),
                 "repeat": Out(1),
-                "playing": Out(1),
-                "load_header": In(LoadWrite(loaded_shape(design, "headers"))),
                 "admitted": Out(1),
                 "waits": Out(WAITS),
             }
@@ -106,15 +148,19 @@ class Sequencer(wiring.Component):
         walk = _Walk(Signal(), Signal(), Signal(), Signal())
         self._walk(m, walk)
         written, done, ready = Signal(), Signal(), Signal(init=1)
-        m.d.comb += self.token.ready.eq(ready & ~self.hold)
+        m.d.comb += [
+            self.token.ready.eq(ready & ~self.hold),
+            self.chosen.payload.row.eq(self.row),
+            self.failed.payload.eq(self.faults.first),
+        ]
         # Both events last one cycle, and may come before the state that waits for them.
         m.d.sync += [
-            written.eq((written | self.vector_done) & ~self.load),
-            done.eq((done | self.logits_done) & ~self.load),
+            written.eq((written | self.vector_done) & ~self.segment.load),
+            done.eq((done | self.logits_done) & ~self.segment.load),
         ]
         all_checked = self._count_checks(m)
 
-        m.d.sync += [self.take_check.eq(0), self.embed.eq(0), self.started.eq(0)]
+        m.d.sync += [self.take.check.eq(0), self.embedding.start.eq(0), self.started.eq(0)]
         with m.FSM():
             self._accept_token(m, ready)
             self._load_segment(m, walk, next_header)
@@ -132,8 +178,8 @@ class Sequencer(wiring.Component):
         unchecked = Signal(range(16))
         all_checked = Signal(init=1)
         m.d.sync += [
-            unchecked.eq(unchecked + self.take_check - self.checked),
-            all_checked.eq((unchecked == 0) & ~self.take_check),
+            unchecked.eq(unchecked + self.take.check - self.checked),
+            all_checked.eq((unchecked == 0) & ~self.take.check),
         ]
         return all_checked
 
@@ -143,23 +189,23 @@ class Sequencer(wiring.Component):
                 ready.eq(0),
                 self.started.eq(1),
                 self.playing.eq(1),
-                self.embedding_id.eq(self.token.payload.id),
+                self.embedding.id.eq(self.token.payload.id),
                 self.begin.eq(self.token.payload.begin),
             ]
             m.next = "LOAD"
 
     def _load_segment(self, m: Module, walk: _Walk, next_header: Signal) -> None:
         """Two cycles: the header becomes the current one, and is looked at."""
-        headers, header = self.headers, self.header
+        headers, header = self.headers, self.segment.header
         with m.State("LOAD"):
             m.d.comb += [
-                self.load.eq(1),
-                self.header_parity_error.eq(headers.read[0].parity_error),
+                self.segment.load.eq(1),
+                self.parity_error.eq(headers.read[0].parity_error),
                 self.waits.control.eq(1),
             ]
             m.d.sync += [
                 header.eq(headers.read[0].data),
-                self.segment.eq(next_header),
+                self.number.eq(next_header),
                 next_header.eq(next_header + 1),
             ]
             m.next = "PREPARE"
@@ -175,7 +221,7 @@ class Sequencer(wiring.Component):
             m.d.sync += walk.running.eq(1)
             m.next = "RUN"
             with m.If(header.kind == KIND_CODES["embedding"]):
-                m.d.sync += [self.embed.eq(1), walk.running.eq(0)]
+                m.d.sync += [self.embedding.start.eq(1), walk.running.eq(0)]
                 m.next = "WAIT"
 
     def _run_segment(self, m: Module, walk: _Walk, written: Signal, all_checked: Signal) -> None:
@@ -188,9 +234,9 @@ class Sequencer(wiring.Component):
             # The head's row may be chosen long before a slow source has this word.
             m.d.sync += all_checked.eq(0)
             with m.If(self.available):
-                m.d.sync += self.take_check.eq(1)
+                m.d.sync += self.take.check.eq(1)
                 m.next = "WAIT"
-                with m.If(self.header.last):
+                with m.If(self.segment.header.last):
                     m.next = "FINISH"
         with m.State("WAIT"):
             self._wait_for_values(m, walk)
@@ -204,14 +250,14 @@ class Sequencer(wiring.Component):
             with m.If(complete):
                 m.d.sync += self.playing.eq(0)
                 m.next = "FAILED"
-                with m.If(~self.fault):
+                with m.If(~self.faults.any):
                     m.d.comb += self.pass_done.eq(1)
-                    m.d.sync += self.chosen_valid.eq(1)
+                    m.d.sync += self.chosen.valid.eq(1)
                     m.next = "CHOSEN"
         with m.State("CHOSEN"):
             m.d.sync += self.repeat.eq(0)
-            with m.If(self.chosen_ready):
-                m.d.sync += [ready.eq(1), self.chosen_valid.eq(0)]
+            with m.If(self.chosen.ready):
+                m.d.sync += [ready.eq(1), self.chosen.valid.eq(0)]
                 m.next = "IDLE"
 
     def _fail_pass(
@@ -225,8 +271,8 @@ class Sequencer(wiring.Component):
                 m.next = f"FAILED_{cycle + 1}"
         with m.State(f"FAILED_{last}"):
             # No check word of this pass may be examined in the next one.
-            m.d.comb += self.failed_valid.eq(self.fault & all_checked)
-            with m.If(self.failed_valid & self.failed_ready):
+            m.d.comb += self.failed.valid.eq(self.faults.any & all_checked)
+            with m.If(self.failed.valid & self.failed.ready):
                 m.d.sync += ready.eq(1)
                 m.next = "IDLE"
 
@@ -240,15 +286,17 @@ class Sequencer(wiring.Component):
         For the clock's sake every decision is made from registers: whether a tile is its row
         block's last, for instance, is known a cycle before the tile.
         """
-        design, header = self._design, self.header
+        design, header = self._design, self.segment.header
         preparing, running, ended, draining = walk
         tile, matrix = Signal(range(design.max_tiles)), Signal(range(MATRICES_PER_SEGMENT))
         block = Signal(range(design.max_blocks))
-        first_tile, last_tile, last_matrix, last_block, fresh = (
+        first_tile, last_tile, last_matrix, first_block, last_block, fresh = (
             Signal(name=name)
-            for name in ("first_tile", "last_tile", "last_matrix", "last_block", "fresh")
+            for name in (
+                *("first_tile", "last_tile", "last_matrix", "first_block", "last_block", "fresh"),
+            )
         )
-        one_tile, one_matrix = Signal(), Signal()
+        one_tile, one_matrix = Signal(name="one_tile"), Signal(name="one_matrix")
         last_tiles, last_blocks = Signal.like(header.tiles), Signal.like(header.blocks)
         matrices = Mux(
             header.kind == KIND_CODES["gates"],
@@ -256,6 +304,7 @@ class Sequencer(wiring.Component):
             Mux(header.kind == KIND_CODES["glu"], len(SEGMENT_ROLES["glu"]), 1),
         )
         last_number = Signal(range(MATRICES_PER_SEGMENT))
+        following_fresh = Cat(self._own_activations[1:]).bit_select(matrix, 1)
 
         # A row block is begun when there is room for its result. What is known of the room is two
         # cycles old, and in these two cycles two more row blocks may have been begun.
@@ -278,12 +327,13 @@ class Sequencer(wiring.Component):
                 last_tile.eq(tile == last_tiles),
             ]
             with m.If(last_tile):
-                m.d.sync += [tile.eq(0), fresh.eq(0), matrix.eq(matrix + 1), last_tile.eq(one_tile)]
+                m.d.sync += [tile.eq(0), matrix.eq(matrix + 1), last_tile.eq(one_tile)]
+                m.d.sync += fresh.eq(first_block & ~last_matrix & following_fresh)
                 m.d.sync += last_matrix.eq(matrix + 1 == last_number)
                 m.d.sync += go.eq(has_room & ~(last_matrix & last_block))
                 with m.If(last_matrix):
                     m.d.sync += [matrix.eq(0), block.eq(block + 1), last_matrix.eq(one_matrix)]
-                    m.d.sync += last_block.eq(block == last_blocks)
+                    m.d.sync += [first_block.eq(0), last_block.eq(block == last_blocks)]
         at_end = last_tile & last_matrix & last_block
         m.d.sync += ended.eq(admit & at_end)
         with m.If(admit & at_end):
@@ -301,6 +351,7 @@ class Sequencer(wiring.Component):
                 last_tiles.eq(header.tiles - 2),
                 last_blocks.eq(header.blocks - 2),
                 first_tile.eq(1),
+                first_block.eq(1),
                 fresh.eq(1),
                 go.eq(header.kind != KIND_CODES["embedding"]),
                 tile.eq(0),
@@ -312,6 +363,8 @@ class Sequencer(wiring.Component):
             self.beat.first.eq(first_tile),
             self.beat.last.eq(last_tile),
             self.beat.fresh.eq(fresh),
+            self.beat.matrix.eq(matrix),
             self.tile.eq(tile),
-            self.take_last.eq(admit & at_end),
+            self.take.word.eq(admit),
+            self.take.last.eq(admit & at_end),
         ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amaranth.hdl import Array, Module, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
+from hdl.interface import EARLY, CurrentSegment, EmbeddingRow, GroupWrite, vector_groups
 from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import loaded_shape
@@ -21,13 +22,20 @@ class Embedding(wiring.Component):
     """Rows of int8, shifted up to the residual's format (docs/arithmetic.md, 4), P elements per
     cycle.
 
-    Ports: ``start`` with ``id``; ``tiles`` (words of the row) and ``shift`` (0..8), stable;
-    ``o_valid``, ``o_group``, ``x`` (P int16; 0 beyond the row), the first ``latency`` cycles after
-    ``start``, and ``ending`` EARLY cycles before the last; ``load``; ``parity_error``: of a word
-    that was read. A row at a time; never stalls. After reset ``o_valid`` is 0.
+    Ports::
+
+        row           in   EmbeddingRow    the order to read a row
+        segment       in   CurrentSegment  of the embedding: words of a row, and its shift, 0..8
+        write         out  GroupWrite      the row, 0 beyond its end, from ``latency`` cycles on
+        vector_done   out  1               ENDING cycles before the last write
+        load          in   LoadWrite       of the rows
+        parity_error  out  1               of a word that was read
+
+    A row at a time; never stalls. After reset nothing is written.
     """
 
-    EARLY = 2
+    ENDING = EARLY - 1
+    """The residual's writer, which passes the values on, takes a cycle more."""
 
     def __init__(self, design: Design, contents: Sequence[int] = ()) -> None:
         self._design = design
@@ -36,17 +44,12 @@ class Embedding(wiring.Component):
         self.memories = self.words.memories
         self.latency = LATENCY
         assert self.words.latency == _WORD_LATENCY
-        groups = design.embedding_tiles * design.columns // design.post_width
         super().__init__(
             {
-                "start": In(1),
-                "id": In(range(max(2, design.embedding_rows))),
-                "tiles": In(range(design.max_tiles + 1)),
-                "shift": In(4),
-                "o_valid": Out(1),
-                "o_group": Out(range(max(2, groups))),
-                "x": Out(data.ArrayLayout(signed(16), design.post_width)),
-                "ending": Out(1),
+                "row": In(EmbeddingRow(design)),
+                "segment": In(CurrentSegment(design)),
+                "write": Out(GroupWrite(design, vector_groups(design, design.embedding_tiles))),
+                "vector_done": Out(1),
                 "load": In(LoadWrite(shape)),
                 "parity_error": Out(1),
             }
@@ -56,17 +59,25 @@ class Embedding(wiring.Component):
         m = Module()
         design = self._design
         rows, columns, width = design.embedding_rows, design.columns, design.post_width
+        header, write = self.segment.header, self.write
         m.submodules.memory = words = self.words
-        wiring.connect(m, wiring.flipped(self.load), words.load)
+        # A register: the load port is far from block RAMs all over a chip, and the way to their
+        # write enables limited the clock (docs/log.md).
+        m.d.comb += [
+            words.load.enable.eq(delay(m, self.load.enable, 1, reset=True)),
+            words.load.word.eq(delay(m, self.load.word, 1)),
+            words.load.part.eq(delay(m, self.load.part, 1)),
+            words.load.data.eq(delay(m, self.load.data, 1)),
+        ]
         # Cycle 1 on: the groups of a word in turn. Word t of row v is at t * rows + v: the address
         # steps by the number of rows, which needs no product (docs/decisions/0003).
         address = Signal(range(rows * design.embedding_tiles + rows))
-        group, left, busy = Signal.like(self.o_group), Signal.like(self.tiles), Signal()
+        group, left, busy = Signal.like(write.group), Signal.like(header.tiles), Signal()
         parts = columns // width
         part = group[: (parts - 1).bit_length()]
         ends_word = part == parts - 1
-        with m.If(self.start):
-            m.d.sync += [address.eq(self.id), group.eq(0), left.eq(self.tiles), busy.eq(1)]
+        with m.If(self.row.start):
+            m.d.sync += [address.eq(self.row.id), group.eq(0), left.eq(header.tiles), busy.eq(1)]
         with m.Elif(busy):
             m.d.sync += group.eq(group + 1)
             with m.If(ends_word):
@@ -75,17 +86,20 @@ class Embedding(wiring.Component):
         valid, last = busy, busy & ends_word & (left == 1)
         ages = self.latency - 1
         m.d.comb += [
-            self.o_valid.eq(delay(m, valid, ages, reset=True)),
-            self.o_group.eq(delay(m, group, ages)),
-            self.ending.eq(delay(m, last, ages - self.EARLY, reset=True)),
+            write.enable.eq(delay(m, valid, ages, reset=True)),
+            write.group.eq(delay(m, group, ages)),
+            write.keep.eq(~0),
+            self.vector_done.eq(delay(m, last, ages - self.ENDING, reset=True)),
         ]
-        # The word has arrived: its part, then the shift in two cycles, by 4s and by 1s.
+        # Cycle 1 + _WORD_LATENCY: the word has arrived: its part, then the shift in two cycles, by
+        # 4s and by 1s.
         age = words.latency
         checked = delay(m, valid, age + 1, reset=True)
         m.d.sync += self.parity_error.eq(checked & words.read[0].parity_error)
         arrived = delay(m, part, age)
-        choices = Array(words.read[0].data[n : n + 8 * width] for n in range(0, 8 * columns, 8 * width))
-        chosen, shifted = Signal(8 * width, reset_less=True), delay(m, self.shift, 1)
+        word = words.read[0].data
+        choices = Array(word[n : n + 8 * width] for n in range(0, 8 * columns, 8 * width))
+        chosen, shifted = Signal(8 * width, reset_less=True), delay(m, header.base[0][:4], 1)
         m.d.sync += chosen.eq(choices[arrived])
         for p in range(width):
             element = chosen[8 * p : 8 * p + 8].as_signed()
@@ -98,5 +112,5 @@ class Embedding(wiring.Component):
             with m.Switch(fine):
                 for ones in range(4):
                     with m.Case(ones):
-                        m.d.sync += self.x[p].eq(coarse << ones)
+                        m.d.sync += write.data[p].eq(coarse << ones)
         return m

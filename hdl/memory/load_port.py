@@ -8,67 +8,78 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import copies, delay
 from hdl.fabric.technology import technology_of
+from hdl.interface import LoadAccess
 from hdl.memory.loaded_memory import LoadWrite
 from mmfree.chip.design import Design
-from mmfree.chip.memory_map import LOAD_BITS, LOADED_MEMORIES, loaded_shape
+from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
 
 SETTLE_CYCLES = 12
 """Cycles after which a word that was written is read; also by the last group, with its parity."""
 
 
-class LoadPort(wiring.Component):
-    """Writes parts of words into the memories LOADED_MEMORIES, one per cycle.
+class LoadWrites(wiring.Signature):
+    """Writes to the memories LOADED_MEMORIES, at most one of them enabled; seen from the load port.
 
-    Ports: ``enable``, ``memory`` (index in LOADED_MEMORIES), ``word``, ``part``, ``data``; ``busy``
-    (a token is being played): a write then is refused, nothing is changed, and ``refused`` is 1
-    from two cycles later on until the next write that is accepted; likewise a word or part beyond
-    the memory. ``to_MEMORY``: the writes, two cycles later. ``settling``: a write was accepted less
-    than SETTLE_CYCLES ago, and what is read may be older. After reset ``refused`` and ``settling``
-    are 0.
+    Members: one LoadWrite for each memory, by its name.
     """
 
     def __init__(self, design: Design) -> None:
-        self._shapes = {name: loaded_shape(design, name) for name in LOADED_MEMORIES}
-        words = max(shape.depth for shape in self._shapes.values())
-        parts = max(shape.parts for shape in self._shapes.values())
+        super().__init__(
+            {name: Out(LoadWrite(loaded_shape(design, name))) for name in LOADED_MEMORIES}
+        )
+
+
+class LoadPort(wiring.Component):
+    """Writes parts of words into the memories LOADED_MEMORIES, one per cycle.
+
+    Ports::
+
+        host      in   LoadAccess   a write; refused also beyond the memory's words or parts
+        busy      in   1            a token is being played: a write is refused, nothing is changed
+        settling  out  1            a write came less than SETTLE_CYCLES ago: old words may be read
+        writes    out  LoadWrites   to the memories, two cycles after host
+
+    One write per cycle, never stalls. ``host.refused`` stays until the next write that is accepted.
+    After reset it is 0, and nothing is settling.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self._shapes = [loaded_shape(design, name) for name in LOADED_MEMORIES]
         super().__init__(
             {
-                "enable": In(1),
-                "memory": In(range(len(LOADED_MEMORIES))),
-                "word": In(range(words + 1)),
-                "part": In(range(parts + 1)),
-                "data": In(LOAD_BITS),
+                "host": In(LoadAccess(design)),
                 "busy": In(1),
-                "refused": Out(1),
                 "settling": Out(1),
-                **{f"to_{name}": Out(LoadWrite(shape)) for name, shape in self._shapes.items()},
+                "writes": Out(LoadWrites(design)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        technology = technology_of(platform)
+        technology, host = technology_of(platform), self.host
         fits, left = Signal(), Signal(range(SETTLE_CYCLES + 1))
-        with m.If(delay(m, self.enable, 1, reset=True)):
+        with m.If(delay(m, host.enable, 1, reset=True)):
             m.d.sync += left.eq(SETTLE_CYCLES)
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
-        m.d.sync += self.settling.eq((left != 0) | self.enable)
-        enable, busy = delay(m, self.enable, 1, reset=True), delay(m, self.busy, 1, reset=True)
+        m.d.sync += self.settling.eq((left != 0) | host.enable)
+        enable, busy = delay(m, host.enable, 1, reset=True), delay(m, self.busy, 1, reset=True)
         memory, word, part, values = (
-            delay(m, value, 1) for value in (self.memory, self.word, self.part, self.data)
+            delay(m, value, 1) for value in (host.memory, host.word, host.part, host.data)
         )
         with m.If(enable):
-            m.d.sync += self.refused.eq(busy | ~fits)
+            m.d.sync += host.refused.eq(busy | ~fits)
         # The weights' memories are all over the chip, far from the others: they have registers of
         # their own.
         near, far = copies(m, technology, Cat(word, part, values), 2)
-        for index, (name, shape) in enumerate(self._shapes.items()):
-            write = getattr(self, f"to_{name}")
+        writes = self.writes
+        in_order = [writes.weights, writes.headers, writes.embedding, writes.biases, writes.tables]
+        in_order += [writes.reciprocal_root, writes.gumbel]
+        for index, (write, shape) in enumerate(zip(in_order, self._shapes, strict=True)):
             with m.If(memory == index):
                 m.d.comb += fits.eq((word < shape.depth) & (part < shape.parts))
             m.d.sync += write.enable.eq(enable & (memory == index) & fits & ~busy)
-            own = far if name == "weights" else near
+            own = far if write is writes.weights else near
             m.d.comb += [
                 write.word.eq(own[: len(word)]),
                 write.part.eq(own[len(word) :][: len(part)]),

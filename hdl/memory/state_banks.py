@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
 
-from hdl.memory.block_memory import BlockMemory
-from hdl.memory.vectors import group_write
+from hdl.interface import GroupWrite, StateAccess, VectorRead
+from hdl.memory.vectors import as_stored, from_stored, value_memory
 from mmfree.chip.design import Design
 
 
@@ -17,54 +17,58 @@ class StateBanks(wiring.Component):
     So the state before a pass with a fault is still there, and the pass can be repeated. ``swap``
     makes the other bank the current one.
 
-    Ports: ``playing``: the token's side has access (``address``, ``write``), otherwise a host's
-    (``host_address``, ``host_write`` with ``host_enable``), to the current bank; ``values`` (P
-    int16), LATENCY = 2 cycles after either address. Contents are undefined until written; after
-    reset bank 0 is the current one.
+    Ports::
+
+        playing  in  1            a token is in progress: read and write count, otherwise host
+        swap     in  1            the other bank becomes the current one
+        read     in  VectorRead   of the current bank, LATENCY = 2 cycles after address
+        write    in  GroupWrite   to the other bank; padding is written, too
+        host     in  StateAccess  of the current bank, likewise
+
+    One word per cycle, never stalls. Contents are undefined until written; after reset bank 0 is
+    the current one.
     """
 
     LATENCY = 2
 
     def __init__(self, design: Design) -> None:
-        self._width = design.post_width
-        words = range(max(2, design.state_words))
-        values = data.ArrayLayout(signed(16), self._width)
-        self._banks = BlockMemory("banks", part_bits=16, parts=self._width, depth=2 * words.stop)
+        self._design = design
+        self._banks = value_memory("banks", design, 2 * max(2, design.state_words))
         self.memories = (self._banks,)
         assert self._banks.latency == self.LATENCY
         super().__init__(
             {
                 "playing": In(1),
                 "swap": In(1),
-                "address": In(words),
-                "write": In(group_write(self._width, design.state_words)),
-                "host_address": In(words),
-                "host_write": In(values),
-                "host_enable": In(1),
-                "values": Out(values),
+                "read": In(VectorRead(design, design.state_words, design.post_width)),
+                "write": In(GroupWrite(design, design.state_words)),
+                "host": In(StateAccess(design)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.memory = memory = self._banks
+        design, enables = self._design, len(memory.write.enable)
         bank = Signal()
         with m.If(self.swap):
             m.d.sync += bank.eq(~bank)
+        address = Mux(self.playing, self.read.address, self.host.address)
         m.d.comb += [
-            memory.read[0].address.eq(Cat(bank, Mux(self.playing, self.address, self.host_address))),
-            self.values.as_value().eq(memory.read[0].data),
+            memory.read[0].address.eq(Cat(bank, address)),
+            self.read.data.as_value().eq(from_stored(design, memory.read[0].data)),
+            self.host.data.eq(self.read.data),
         ]
         with m.If(self.playing):
             m.d.comb += [
                 memory.write.address.eq(Cat(~bank, self.write.group)),
-                memory.write.data.eq(self.write.data.as_value()),
-                memory.write.enable.eq(self.write.enable.replicate(self._width)),
+                memory.write.data.eq(as_stored(design, self.write.data)),
+                memory.write.enable.eq(self.write.enable.replicate(enables)),
             ]
         with m.Else():
             m.d.comb += [
-                memory.write.address.eq(Cat(bank, self.host_address)),
-                memory.write.data.eq(self.host_write.as_value()),
-                memory.write.enable.eq(self.host_enable.replicate(self._width)),
+                memory.write.address.eq(Cat(bank, self.host.address)),
+                memory.write.data.eq(as_stored(design, self.host.write)),
+                memory.write.enable.eq(self.host.enable.replicate(enables)),
             ]
         return m

@@ -8,6 +8,7 @@ from amaranth.lib.crc import Algorithm
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
+from hdl.interface import TAKE
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import CHECK_BITS, PAGE_WORDS, group_bits, page_words
 
@@ -33,12 +34,17 @@ def check_latency(groups: int) -> int:
 class WeightCheck(wiring.Component):
     """CRC-32 over pages of 4,096 bits, each folded to 32 by XOR (docs/accelerator.md, Checks).
 
-    Ports: ``words`` (that of group g comes g cycles after the first's); with the first group's
-    ``valid`` (a word of weights), ``last`` (the segment's last), or ``check`` (its check word);
-    ``restart`` (a token begins: drop the segment in progress). ``done`` ``latency`` cycles after a
-    check word, with ``fault``: it does not agree. One word per cycle. Never stalls: every page has
-    at least as many words as the CRC takes cycles for it, except a segment's last, which the check
-    word follows. After reset no segment is in progress.
+    Ports::
+
+        words    in   G x shares  of the source: that of group g comes g cycles after the first's
+        taken    in   TAKE        what it is, with the first group's share
+        restart  in   1           a token begins: drop the segment in progress
+        done     out  1           a segment is checked: ``latency`` cycles after its check word
+        fault    out  1           its check word does not agree; with done
+
+    One word per cycle. Never stalls: every page has at least as many words as the CRC takes cycles
+    for it, except a segment's last, which the check word follows. After reset no segment is in
+    progress.
     """
 
     def __init__(self, design: Design) -> None:
@@ -47,9 +53,7 @@ class WeightCheck(wiring.Component):
         super().__init__(
             {
                 "words": In(data.ArrayLayout(unsigned(group_bits(design)), design.num_groups)),
-                "valid": In(1),
-                "last": In(1),
-                "check": In(1),
+                "taken": In(TAKE),
                 "restart": In(1),
                 "done": Out(1),
                 "fault": Out(1),
@@ -70,7 +74,8 @@ class WeightCheck(wiring.Component):
             fold = folded
         assert fold is not None
         valid, last, check = (
-            delay(m, flag, 1 + groups, reset=True) for flag in (self.valid, self.last, self.check)
+            delay(m, flag, 1 + groups, reset=True)
+            for flag in (self.taken.word, self.taken.last, self.taken.check)
         )
         # Words become pages.
         page, words = Signal(CHECK_BITS), Signal(range(size))

@@ -50,7 +50,7 @@ class Post(wiring.Component):
         begin         in   1                  the token's flag: h reads as 0
         restart       in   1                  a token begins: biases, state, Argmax from the start
         noise_entry   in   P x signed(14)     of Noise, NOISE_LATENCY cycles after a logit's tag
-        temperature   in   13                 in 64ths, stable while a token is played
+        temperature   in   8                  in 64ths, stable while a token is played
         embedding     in   GroupWrite         writes of x at a token's start, passed on
         x             out  VectorRead         the residual's group
         bias          out  CheckedRead        of f, in order
@@ -63,7 +63,7 @@ class Post(wiring.Component):
         vector_done   out  1                  x or u is complete: its last value comes EARLY on
         logits_done   out  1                  the row is chosen
         row           out  head_rows          that of the largest key, stable from then on
-        saturations   out  POST_SITES x P     flags by site
+        saturations   out  P flags by site     values that were clamped
         bias_error    out  1                  a word of biases that was used has a parity error
         table_errors  out  2P                 flags: likewise, entries
 

@@ -83,7 +83,7 @@ class Products(wiring.Component):
         entry              in   P x int16        of Gates, READY cycles after an operand's tag
         forget             in   P x signed(10)   likewise
         noise_entry        in   P x signed(14)   of Noise, NOISE_LATENCY cycles after a logit's tag
-        temperature        in   13               in 64ths, stable while a token is played
+        temperature        in   8                in 64ths, stable while a token is played
         state              out  VectorRead       h, in order
         table              out  P x CheckedRead  SiLU, int16
         write_state        out  GroupWrite       of h', cycle UPDATED

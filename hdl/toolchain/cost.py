@@ -19,13 +19,15 @@ from hdl.accelerator import ORDER_CYCLES
 from hdl.array.row_blocks import LATENCY as QUEUE_LATENCY
 from hdl.array.ternary_array import array_latency
 from hdl.fabric.ecp5_ram import count_blocks, disabled_blocks, plan_banks
-from hdl.interface import RESULT_BLOCKS
+from hdl.interface import EARLY, RESULT_BLOCKS
 from hdl.memory.embedding import LATENCY as EMBEDDING_LATENCY
 from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
-from hdl.memory.vectors import MAX_DISTRIBUTED_WORDS
+from hdl.memory.vectors import MAX_DISTRIBUTED_WORDS, ValueParts
 from hdl.memory.weight_check import check_latency
 from hdl.pow2.activations import LATENCY as ACTIVATIONS_LATENCY
-from hdl.pow2.post import EARLY, Stages
+from hdl.pow2.logits import chosen_cycle
+from hdl.pow2.products import GATES_WRITTEN, GLU_WRITTEN
+from hdl.pow2.residual import WRITTEN as RESIDUAL_WRITTEN
 from hdl.pow2.rms_norm import norm_latency, take_up_parts
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import LOADED_MEMORIES, group_shape, loaded_shape
@@ -73,7 +75,6 @@ class _Latencies:
 
     @classmethod
     def of(cls, design: Design) -> _Latencies:
-        stages = Stages.of(design.post_width)
         return cls(
             array=array_latency(design.columns),
             groups=design.num_groups,
@@ -81,12 +82,12 @@ class _Latencies:
             norm_parts=take_up_parts(design.columns),
             check=check_latency(design.num_groups),
             write={
-                "gates": stages.gates,
-                "output": stages.residual,
-                "glu": stages.glu,
-                "down": stages.residual,
+                "gates": GATES_WRITTEN,
+                "output": RESIDUAL_WRITTEN,
+                "glu": GLU_WRITTEN,
+                "down": RESIDUAL_WRITTEN,
             },
-            head=stages.head,
+            head=chosen_cycle(design.post_width),
         )
 
 
@@ -302,14 +303,17 @@ def _memories(design: Design) -> list[tuple[int, int, int, int, int]]:
         found.append((1, shape.depth, shape.part_bits, shape.parts, reads.get(name, 1)))
     logit_words = max(2, design.max_blocks * design.groups_per_block)
     x_words = max(2, design.embedding_tiles) * design.columns // width
+    found.append((1, logit_words, 16, width, 1))
+    value = ValueParts.of(design.value_bits)
     found += [
-        (1, depth, 16, width, 1) for depth in (2 * max(2, design.state_words), logit_words, x_words)
+        (1, depth, value.bits, value.count * width, 1)
+        for depth in (2 * max(2, design.state_words), x_words)
     ]
     # The words of vectors, x and u in parts of P elements: Yosys takes 36 bits of a block.
     parts = design.columns // width
     for count, bits, depth in (
-        (parts, 16 * width, design.embedding_tiles),
-        (parts, 16 * width, design.max_tiles),
+        (parts, design.value_bits * width, design.embedding_tiles),
+        (parts, design.value_bits * width, design.max_tiles),
         (2, 8 * design.columns, design.max_tiles),
     ):
         if depth > MAX_DISTRIBUTED_WORDS:
@@ -327,8 +331,8 @@ def features(design: Design) -> NDArray[np.float64]:
     distributed = sum(
         size * columns * (-(-depth // 16) - 1)
         for size, depth in (
-            (16, design.embedding_tiles),
-            (16, design.max_tiles),
+            (design.value_bits, design.embedding_tiles),
+            (design.value_bits, design.max_tiles),
             (8, design.max_tiles),
             (8, design.max_tiles),
         )

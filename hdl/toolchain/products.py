@@ -41,15 +41,15 @@ class ProductUnit:
 
 def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[ProductUnit]:
     """Every product unit of an accelerator."""
-    post, norm = accelerator.blocks["post"], accelerator.blocks["rms_norm"]
+    post, norm = accelerator.blocks.post, accelerator.blocks.rms_norm
     groups = {
         "requantize": ("accumulator * scale", post.requantize.products),
         "square": ("q * q", norm.squares),
         "scale": ("multiplier * reciprocal root", [norm.scaler]),
-        "update_state": ("(c -+ h) * (256 - |f|)", post.update_state.products),
+        "update_state": ("(c -+ h) * (256 - |f|)", post.products.update_state.products),
         "gated_product": (
             "SiLU * operand, Gumbel noise * temperature",
-            post.gated_product.products,
+            post.products.gated_product.products,
         ),
     }
     uses = dict(count_operations(tape).products) if tape is not None else {}

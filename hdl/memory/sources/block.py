@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
 
 from hdl.fabric.pipeline import delay
 from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
-from hdl.memory.sources.interface import LATENCY, WeightSource
+from hdl.memory.sources.interface import LATENCY, source_ports
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import group_shape, loaded_shape, weight_memories
 
@@ -22,15 +21,18 @@ class BlockSource(wiring.Component):
     to the next, one cycle later, so that no signal has to reach the block RAMs of more than one
     group (docs/decisions/0010).
 
-    Ports: ``words`` (WeightSource, seen from the source); ``pause``: withhold words, as a slower
-    source would, for tests; ``load``: write of a part of a word. After reset the next word is the
-    first.
+    Ports::
+
+        words  in  WeightSource  the image's words, in order
+        pause  in  1             withhold them, as a slower source would: for tests
+        load   in  LoadWrite     of a part of a word, while no token is played
+
+    One word per cycle. After reset the next word is the first.
     """
 
     def __init__(self, design: Design, contents: Mapping[str, Sequence[int]] | None = None) -> None:
         self._design = design
         words = contents or {}
-        shape = loaded_shape(design, "weights")
         self.weights = [
             LoadedMemory(
                 name, group_shape(design), fabric_registers=True, contents=words.get(name, ())
@@ -39,9 +41,7 @@ class BlockSource(wiring.Component):
         ]
         self.memories = tuple(memory.memory for memory in self.weights)
         assert self.weights[0].latency == LATENCY
-        super().__init__(
-            {"words": In(WeightSource(design)), "pause": In(1), "load": In(LoadWrite(shape))}
-        )
+        super().__init__(source_ports(design))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -15,12 +15,15 @@ like any other (docs/accelerator.md, Checks).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 from amaranth.hdl import unsigned
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
+from hdl.memory.loaded_memory import LoadWrite
 from mmfree.chip.design import Design
-from mmfree.chip.memory_map import group_bits
+from mmfree.chip.memory_map import group_bits, loaded_shape
 
 LATENCY = 5
 """Cycles from ``take`` to ``data[0]``, the same for every source.
@@ -32,14 +35,15 @@ The accelerator orders weights so that they meet their activations in the array.
 class WeightSource(wiring.Signature):
     """Interface of a source, seen from the reader.
 
-    ``available``: the next word may be taken in this cycle. A source may withhold words at any
-    time; the reader waits.
+    Members::
 
-    ``take``: take the next word, only while ``available``. Its share for group g is ``data[g]``
-    LATENCY + g cycles later, for one cycle. One word per cycle; the reader cannot refuse data.
+        available  in   1           the next word may be taken in this cycle
+        take       out  1           take it; only while it is available
+        restart    out  1           the next word is the image's first again; not with take
+        data       in   G x shares  group g's share of a word, LATENCY + g cycles after its take
 
-    ``restart``: the next word is the image's first again; not in a cycle with ``take``. Words that
-    were taken before still come.
+    A source may withhold words at any time; the reader waits. A share stays for one cycle, and the
+    reader cannot refuse it. One word per cycle. Words that were taken before a restart still come.
     """
 
     def __init__(self, design: Design) -> None:
@@ -51,3 +55,21 @@ class WeightSource(wiring.Signature):
                 "data": In(data.ArrayLayout(unsigned(group_bits(design)), design.num_groups)),
             }
         )
+
+
+def source_ports(design: Design) -> dict[str, Member]:
+    """Ports that every source has::
+
+    words  in  WeightSource  the image's words, in order
+    pause  in  1             withhold them, as a slower source would: for tests
+    load   in  LoadWrite     of a part of a word, while no token is played
+    """
+    return {
+        "words": In(WeightSource(design)),
+        "pause": In(1),
+        "load": In(LoadWrite(loaded_shape(design, "weights"))),
+    }
+
+
+SourceOf = Callable[[Design, Mapping[str, Sequence[int]]], wiring.Component]
+"""Makes the source of a design, from words by memory; its ports: ``source_ports``."""

@@ -33,9 +33,9 @@ def test_each_counter_counts_its_own() -> None:
     block = Counters(flags, 15)
     sources = {
         "cycles": block.busy,
-        "beats": block.beat,
+        "beats": block.admitted,
         **{name: block.waits[name.removeprefix("wait_")] for name in CYCLE_COUNTERS[2:]},
-        **{f"saturated_{site}": getattr(block, f"saturated_{site}") for site in SATURATION_SITES},
+        **{f"saturated_{site}": block.saturated[site] for site in SATURATION_SITES},
     }
     assert list(sources) == list(COUNTERS)
 
@@ -50,7 +50,7 @@ def test_each_counter_counts_its_own() -> None:
             await tick().repeat(5)
             put(source, 0)
             await tick().repeat(SETTLE_CYCLES + 1)
-            counts = {other: get(block.o[other]) for other in COUNTERS}
+            counts = {other: get(block.counters[other]) for other in COUNTERS}
             assert counts == {**dict.fromkeys(COUNTERS, 0), name: 5 * step.bit_count()}
 
     simulate(block, bench)

@@ -18,22 +18,21 @@ def test_the_first_fault_is_kept_until_the_next_token(name: str) -> None:
 
     async def bench(ctx: Any) -> None:
         ctx.set(block.segment, 2)
-        ctx.set(block.weight_segment, 1)
         await ctx.tick()
-        assert not ctx.get(block.any)
+        assert not ctx.get(block.faults.any)
         for _ in range(2):
-            ctx.set(getattr(block, f"found_{name}"), 1)
+            ctx.set(block.found[name], 1)
             await ctx.tick()
-            ctx.set(getattr(block, f"found_{name}"), 0)
+            ctx.set(block.found[name], 0)
             other = "biases" if name != "biases" else "tables"
-            ctx.set(getattr(block, f"found_{other}"), 1)
+            ctx.set(block.found[other], 1)
             ctx.set(block.segment, 1)
             await ctx.tick()
-            ctx.set(getattr(block, f"found_{other}"), 0)
+            ctx.set(block.found[other], 0)
             # The first fault has come through, and a cycle later the second.
             for _ in range(2):
-                assert ctx.get(block.any)
-                first = ctx.get(block.first)
+                assert ctx.get(block.faults.any)
+                first = ctx.get(block.faults.first)
                 assert LOADED_MEMORIES[int(first.memory)] == name
                 assert int(first.segment) == (1 if name == "weights" else 2)
                 await ctx.tick()
@@ -41,6 +40,6 @@ def test_the_first_fault_is_kept_until_the_next_token(name: str) -> None:
             ctx.set(block.clear, 1)
             await ctx.tick()
             ctx.set(block.clear, 0)
-            assert not ctx.get(block.any)
+            assert not ctx.get(block.faults.any)
 
     simulate(block, bench)

@@ -27,7 +27,7 @@ TOKENS = (3, 0, 4, 4, 1, 2)
 @pytest.mark.parametrize("tiles", [1, 2, 3])
 @pytest.mark.parametrize("shift", [0, 3, 5, 8])
 def test_rows_become_vectors(shift: int, tiles: int, width: int, idle: float) -> None:
-    """P elements at a time, 0 after the row's end; ``ending`` comes EARLY cycles before the last.
+    """P elements at a time, 0 after the row's end; ``vector_done`` ENDING cycles before the last.
 
     Rows follow each other directly, or with idle cycles between them.
     """
@@ -43,24 +43,25 @@ def test_rows_become_vectors(shift: int, tiles: int, width: int, idle: float) ->
         starts[cycle] = token
         due |= {cycle + block.latency + group: (token, group) for group in range(groups)}
         cycle += groups
-    endings = {start + block.latency + groups - 1 - block.EARLY for start in starts}
+    endings = {start + block.latency + groups - 1 - block.ENDING for start in starts}
 
     async def bench(ctx: Any) -> None:
         fill(ctx, block.words, image.words["embedding"])
-        ctx.set(block.tiles, tiles)
-        ctx.set(block.shift, shift)
+        ctx.set(block.segment.header, {"tiles": tiles, "base": [shift, 0, 0]})
         for cycle in range(max(due) + 3):
-            ctx.set(block.start, cycle in starts)
-            ctx.set(block.id, starts.get(cycle, rng.randrange(CONFIG.vocab_size)))
+            ctx.set(block.row.start, cycle in starts)
+            ctx.set(block.row.id, starts.get(cycle, rng.randrange(CONFIG.vocab_size)))
             await ctx.tick()
-            assert ctx.get(block.ending) == (cycle + 1 in endings)
+            assert ctx.get(block.vector_done) == (cycle + 1 in endings)
             assert not ctx.get(block.parity_error)
-            assert ctx.get(block.o_valid) == (cycle + 1 in due)
+            assert ctx.get(block.write.enable) == (cycle + 1 in due)
             if cycle + 1 in due:
                 token, group = due[cycle + 1]
                 row = [*(int(value) << shift for value in TAPE.embedding[token]), 0]
-                assert ctx.get(block.o_group) == group
-                assert to_python(ctx.get(block.x)) == row[group * width : (group + 1) * width]
+                assert ctx.get(block.write.group) == group
+                assert (
+                    to_python(ctx.get(block.write.data)) == row[group * width : (group + 1) * width]
+                )
 
     simulate(block, bench)
 
@@ -72,12 +73,12 @@ def test_a_parity_error_is_noticed_when_the_word_is_read() -> None:
 
     async def bench(ctx: Any) -> None:
         fill(ctx, block.words, words)
-        ctx.set(block.tiles, design.embedding_tiles)
+        ctx.set(block.segment.header, {"tiles": design.embedding_tiles})
         for token in range(CONFIG.vocab_size):
-            ctx.set(block.id, token)
-            ctx.set(block.start, 1)
+            ctx.set(block.row.id, token)
+            ctx.set(block.row.start, 1)
             await ctx.tick()
-            ctx.set(block.start, 0)
+            ctx.set(block.row.start, 0)
             noticed = 0
             for _ in range(block.latency + design.max_width):
                 noticed += ctx.get(block.parity_error)

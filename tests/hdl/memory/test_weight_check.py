@@ -21,6 +21,9 @@ DESIGNS = [
     small_design(8, 16, 16, weight_code="1.6"),
     small_design(16, 64, 64),
     small_design(64, 64, 64),
+    small_design(5, 8, 8, weight_code="1.6"),
+    small_design(6, 16, 16, weight_code="1.67"),
+    small_design(40, 16, 16),
 ]
 
 
@@ -41,9 +44,9 @@ async def check(
         now = sent[cycle] if cycle < len(sent) else None
         left = len(words) - now["index"] if now is not None else 0
         for flag, value in (
-            (block.valid, left > 1),
-            (block.last, left == 2),
-            (block.check, left == 1),
+            (block.taken.word, left > 1),
+            (block.taken.last, left == 2),
+            (block.taken.check, left == 1),
         ):
             ctx.set(flag, value)
         for group in range(design.num_groups):
@@ -98,9 +101,9 @@ def test_a_restart_drops_the_segment_in_progress() -> None:
 
     async def bench(ctx: Any) -> None:
         ctx.set(block.words[0], 77)
-        ctx.set(block.valid, 1)
+        ctx.set(block.taken.word, 1)
         await ctx.tick()
-        ctx.set(block.valid, 0)
+        ctx.set(block.taken.word, 0)
         for _ in range(block.latency):
             await ctx.tick()
         ctx.set(block.restart, 1)

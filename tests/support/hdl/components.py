@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
+from functools import cache
 
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
@@ -79,7 +80,7 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     LoadedMemory: lambda: LoadedMemory("words", loaded_shape(DESIGN, "tables")),
     Noise: lambda: Noise(WIDTH),
     Post: lambda: Post(DESIGN),
-    Product: lambda: Product(9, 8),
+    Product: lambda: Product(9, 8, addend_bits=7),
     Products: lambda: Products(DESIGN),
     Quantizer: lambda: Quantizer(COLUMNS),
     RMSNorm: lambda: RMSNorm(DESIGN),
@@ -104,6 +105,12 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     WeightCheck: lambda: WeightCheck(DESIGN),
 }
 """Component -> how to make a small one."""
+
+
+@cache
+def instance(kind: type[wiring.Component]) -> wiring.Component:
+    """One to look at, kept: Amaranth warns of a component that goes and was never converted."""
+    return COMPONENTS[kind]()
 
 
 def component_classes() -> set[type[wiring.Component]]:
