@@ -27,9 +27,17 @@ class Argmax(wiring.Component):
 
     The lowest row wins a tie (docs/arithmetic.md, 14).
 
-    Ports: ``valid``, ``keys`` (P values), ``keep`` (P flags), ``group`` (rows group * P and up;
-    groups come in rising order), ``clear``; ``row``, ``latency`` = max(1, 2 log2 P) + 2 cycles
-    after the last keys. One group per cycle; never stalls.
+    Ports::
+
+        clear  in   1               flag: what was seen is forgotten; no keys are on their way
+        valid  in   1               flag: there are keys
+        keys   in   P x signed(17)  logit + noise of a group of P rows
+        keep   in   P               flags: which of the keys count
+        group  in   uintN           number of the group, of rows group * P and up; it rises
+        row    out  uintN           of the largest key, latency cycles after it
+
+    The latency is max(1, 2 log2 P) + 2. A group per cycle; never stalls. After reset no key has
+    been seen, and ``row`` is 0.
     """
 
     def __init__(self, width: int, group_bits: int) -> None:
@@ -50,22 +58,24 @@ class Argmax(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         nodes: list[_Node] = [(self.keys[p], self.keep[p], Const(0, 0)) for p in range(self._width)]
-        # The best of the group.
+        # Cycle 0 and on: the best of the group, two cycles for each level of a tree.
         while len(nodes) > 1:
             nodes = [_larger(m, a, b) for a, b in zip(nodes[::2], nodes[1::2], strict=True)]
         ((key, keep, lane),) = nodes if self._width > 1 else [_later(m, nodes[0])]
         cycles = _tree_latency(self._width)
         valid = delay(m, self.valid, cycles, reset=True) & keep
         row = Cat(lane, delay(m, self.group, cycles))
-        # The best key so far; a cycle later its row, because comparing and choosing in one cycle
-        # limited the clock (docs/log.md).
-        best, found = Signal(signed(KEY_BITS), reset_less=True), Signal()
+        # Cycle ``cycles``: the best key so far; its row a cycle later, because comparing and
+        # choosing in one cycle limited the clock (docs/log.md).
+        best = Signal(signed(KEY_BITS), reset_less=True)
+        found = Signal()
         larger = Signal()
         m.d.comb += larger.eq(valid & (~found | (key > best)))
         with m.If(larger):
             m.d.sync += [best.eq(key), found.eq(1)]
         with m.If(self.clear):
             m.d.sync += found.eq(0)
+        # Cycle ``cycles`` + 1: its row.
         taken, taken_row = delay(m, larger, 1, reset=True), delay(m, row, 1)
         with m.If(taken):
             m.d.sync += self.row.eq(taken_row)
@@ -86,6 +96,7 @@ def _larger(m: Module, low: _Node, high: _Node) -> _Node:
 
     The new top bit of lane tells which one it was.
     """
+    # Cycle 0: compare. Cycle 1: choose.
     take_high = delay(m, high[1] & (~low[1] | (high[0] > low[0])), 1)
     low, high = _later(m, low), _later(m, high)
     key = Mux(take_high, high[0], low[0]).as_signed()

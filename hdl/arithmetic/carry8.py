@@ -48,10 +48,12 @@ def carry8_sum(m: Module, positions: Sequence[Position], carry: Value) -> Sum:
         second summand.
     """
     padded = -(-len(positions) // _CELL_BITS) * _CELL_BITS
-    propagate, generate = Signal(padded), Signal(padded)
+    propagate = Signal(padded)
+    generate = Signal(padded)
     for n, position in enumerate(positions):
         m.submodules += _lut(position, propagate[n], generate[n])
-    sums, carries = Signal(padded), Signal(padded)
+    sums = Signal(padded)
+    carries = Signal(padded)
     for low in range(0, padded, _CELL_BITS):
         part = slice(low, low + _CELL_BITS)
         m.submodules += Instance(

@@ -62,7 +62,8 @@ def gated_pair(
         total = Signal(signed(bits))
         m.d.comb += total.eq(lower - upper if subtract else lower + upper)
         return total
-    once, twice = Signal(signed(bits)), Signal(signed(bits))
+    once = Signal(signed(bits))
+    twice = Signal(signed(bits))
     m.d.comb += [once.eq(a), twice.eq(a << 1)]
     if subtract:
         halves = [_Half(_CARRY_IN, Const(1, 1), _ZERO, _ZERO, _ONE)]
@@ -75,7 +76,8 @@ def gated_pair(
 def _ccu2c_sum(
     m: Module, a: Value, b: Value, bits: int, enable: Value, negative: Value, carry: Value
 ) -> Value:
-    wide_a, wide_b = Signal(bits), Signal(bits)
+    wide_a = Signal(bits)
+    wide_b = Signal(bits)
     m.d.comb += [wide_a.eq(a), wide_b.eq(b)]
     halves = [_Half(_CARRY_IN, carry, _ZERO, _ZERO, _ONE)]
     halves += [_Half(_SUM, wide_a[i], wide_b[i], negative, enable) for i in range(bits)]
@@ -85,7 +87,8 @@ def _ccu2c_sum(
 def _carry8_sum(
     m: Module, a: Value, b: Value, bits: int, enable: Value, negative: Value, carry: Value
 ) -> Value:
-    wide_a, wide_b = Signal(bits), Signal(bits)
+    wide_a = Signal(bits)
+    wide_b = Signal(bits)
     m.d.comb += [wide_a.eq(a), wide_b.eq(b)]
     positions = [Position((wide_a[i], wide_b[i], negative, enable), _gated) for i in range(bits)]
     return carry8_sum(m, positions, carry).total.as_signed()
@@ -112,7 +115,8 @@ def _chain(m: Module, halves: list[_Half]) -> Signal:
     """Sum bits of a carry chain, from the low end up."""
     if len(halves) % 2:
         halves = [*halves, _Half(0, _ZERO, _ZERO, _ZERO, _ZERO)]
-    sums, carries = Signal(len(halves)), Signal(len(halves) // 2 + 1)
+    sums = Signal(len(halves))
+    carries = Signal(len(halves) // 2 + 1)
     for n, (low, high) in enumerate(zip(halves[::2], halves[1::2], strict=True)):
         m.submodules += Instance(
             "CCU2C",

@@ -29,14 +29,22 @@ class Noise(wiring.Component):
 
     The products of the gates multiply them by the temperature.
 
-    Ports: ``take`` (P rows are used; the registers move on, unless the temperature is 0), ``keep``
-    (P flags, from the lowest up: only kept rows draw a word; once a group keeps fewer than P, so do
-    the others of the token, and P cycles without ``take`` follow); ``temperature`` (stable while a
-    token is played, and a cycle before); ``restart`` with ``repeat``, a few cycles before the first
-    rows: a token begins, from where the last one ended, or from where it began; ``seed_enable``,
-    ``seed``: what the next token begins with (while no token is played). ``entry`` (P int14),
-    ``latency`` = 7 cycles after ``take``; ``load``: of the table; ``parity_error``: of an entry
-    that was used. One group per cycle; never stalls. After reset the registers hold 1.
+    Ports::
+
+        take          in   1               flag: P rows draw; at a temperature of 0 none does
+        keep          in   P               flags: which of them are rows, from the lowest up
+        temperature   in   8               in 64ths, stable from a cycle before a token on
+        restart       in   1               flag: a token begins; two cycles or more before take
+        repeat        in   1               with restart: from where the last one began, not ended
+        seed_enable   in   1               flag: the next token begins with seed; between tokens
+        seed          in   REGISTERS       both registers, neither 0
+        entry         out  P x signed(14)  of the table, latency cycles after take
+        load          in   LoadWrite       writes of the table
+        parity_error  out  1               flag: of an entry that was drawn; a cycle after entry
+
+    Only kept rows draw a word. Once a group keeps fewer than P, so do the others of the token, and
+    P cycles without ``take`` follow: the registers advance by as many words as were drawn. The
+    latency is 7; a group per cycle; never stalls. After reset the registers hold 1.
     """
 
     def __init__(self, width: int) -> None:
@@ -72,19 +80,22 @@ class Noise(wiring.Component):
         m = Module()
         m.submodules.table = table = self.table
         wiring.connect(m, wiring.flipped(self.load), table.load)
+        # Cycle 0: which rows draw.
         warm = Signal()
         m.d.sync += warm.eq(self.temperature != 0)
         drawn = Signal(self._width)
         m.d.sync += drawn.eq(Mux(self.take & warm, self.keep, 0))
+        # Cycle 1: how the registers move on.
         summands = self._draw(m, drawn)
         for p in range(self._width):
-            # Cycle 2: the registers' bits. Cycle 3: their sum. Cycle 4: the address; the uppermost
-            # quantile has finer ones.
+            # Cycle 2: the registers' bits. Cycle 3: their sum.
             word = Signal(_WORD_BITS, reset_less=True, name=f"word_{p}")
             m.d.sync += word.eq(delay(m, summands[p][0], 1) + delay(m, summands[p][1], 1))
+            # Cycle 4: the address; the uppermost quantile has finer ones.
             upper, lower = word[NOISE_INDEX_BITS:], word[:NOISE_INDEX_BITS]
             address = Signal(NOISE_INDEX_BITS + 1, reset_less=True, name=f"address_{p}")
             m.d.sync += address.eq(Mux(upper.all(), Cat(lower, Const(1, 1)), upper))
+            # Cycle 5: the table.
             m.d.comb += [
                 table.read[p].address.eq(address),
                 self.entry[p].eq(table.read[p].data),
@@ -109,13 +120,13 @@ class Noise(wiring.Component):
         # A last, partial group draws only as many words as it has rows. The registers advance by
         # them one after another, in the cycles after it, when nothing else is drawn.
         left = Signal(range(self._width + 1))
-        restart, again, seeded = (
-            delay(m, self.restart, 1, reset=True),
-            delay(m, self.repeat, 1),
-            Signal(),
-        )
+        restart, again = delay(m, self.restart, 1, reset=True), delay(m, self.repeat, 1)
+        seeded = Signal()
         # What becomes of the registers is decided a cycle before: the decision reaches 127 of them.
-        step_all, step_one, go_back, keep = Signal(), Signal(), Signal(), Signal()
+        step_all = Signal()
+        step_one = Signal()
+        go_back = Signal()
+        keep = Signal()
         m.d.sync += [
             step_all.eq(drawn.all()),
             step_one.eq((left != 0) & ~drawn.any()),

@@ -28,8 +28,14 @@ class Product(wiring.Component):
     A tree of two-input adders with a register after each level; the sign bit of a signed b enters
     by subtraction. The adders of the first level also make the partial products (``gated_pair``).
 
-    Ports: ``a``, ``b`` (the shapes given), ``addend`` (unsigned, if addend_bits > 0), ``o`` (exact,
-    signed). Latency ``latency`` = ceil(log2(terms)); one result per cycle; never stalls; no reset,
+    Ports::
+
+        a       in   a_shape    factor, of any sign
+        b       in   b_shape    factor, of any sign; each of its bits is a term of the sum
+        addend  in   uintN      a term more; only if addend_bits > 0
+        o       out  signed(N)  the exact sum, latency cycles later
+
+    The latency is ceil(log2(terms)), at least 1. New operands every cycle; never stalls; no reset:
     the caller carries a valid flag.
     """
 
@@ -39,14 +45,10 @@ class Product(wiring.Component):
         a_range, b_range = (1 << s.width for s in (self._a_shape, self._b_shape))
         # Bound of |a * b| + addend, whatever the signs.
         out_bits = (a_range * b_range + (1 << addend_bits)).bit_length() + 1
-        ports: dict[str, Any] = {
-            "a": In(self._a_shape),
-            "b": In(self._b_shape),
-            "o": Out(signed(out_bits)),
-        }
+        ports: dict[str, Any] = {"a": In(self._a_shape), "b": In(self._b_shape)}
         if addend_bits:
             ports["addend"] = In(addend_bits)
-        super().__init__(ports)
+        super().__init__(ports | {"o": Out(signed(out_bits))})
         self.latency = product_latency(b_shape, addend_bits)
 
     @property
@@ -58,8 +60,8 @@ class Product(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         technology = technology_of(platform)
-        # Two partial products to a first sum: a at neighbouring weights. From the top bit down, so
-        # that a sign bit is the high one of its pair.
+        # Cycle 0: two partial products to a first sum: a at neighbouring weights. From the top bit
+        # down, so that a sign bit is the high one of its pair.
         weights = list(reversed(range(self._b_shape.width)))
         sums: list[_Term] = []
         for n in range(0, len(weights) - 1, 2):
@@ -74,6 +76,7 @@ class Product(wiring.Component):
             addend = (Value.cast(self.addend), 0)
             sums.append(addend if len(weights) % 2 == 0 else _add(sums.pop(), addend))
         sums = _register(m, sums)
+        # Cycle 1 and on: a level of the tree in each.
         while len(sums) > 1:
             pairs = (sums[n : n + 2] for n in range(0, len(sums), 2))
             sums = _register(m, [_add(*pair) if len(pair) == 2 else pair[0] for pair in pairs])

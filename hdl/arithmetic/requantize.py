@@ -29,9 +29,16 @@ def saturate(value: Value, bits: int) -> tuple[Value, Value]:
 class Requantize(wiring.Component):
     """z = sat(rnd(acc * scale, shift)) for P lanes (docs/arithmetic.md, 7).
 
-    Ports: ``acc`` (P accumulators), ``scale`` (M), ``wide`` (int16 output instead of int8);
-    ``shift`` (e + k, 1..28), a cycle before them; ``z`` (P int16) and ``saturated`` (P flags),
-    ``latency`` cycles later. New operands every cycle; never stalls; no reset.
+    Ports::
+
+        acc        in   P x signed(N)  accumulators
+        scale      in   9              the matrix's M, for all of them
+        shift      in   5              e + k, 1..28; a cycle before acc, scale and wide
+        wide       in   1              flag: z fills int16, not int8
+        z          out  P x int16      the values, latency cycles after acc
+        saturated  out  P              flags: the value was clamped; with z
+
+    The latency is 8. New operands every cycle; never stalls; no reset.
     """
 
     def __init__(self, accumulator_bits: int, width: int) -> None:
@@ -54,6 +61,7 @@ class Requantize(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        # Cycle -1: half of what the shift drops.
         half = Signal(_ROUND_BITS, reset_less=True)
         m.d.sync += half.eq((1 << self.shift) >> 1)
         shift = delay(m, self.shift, 1 + _PRODUCT_LATENCY)
@@ -61,14 +69,14 @@ class Requantize(wiring.Component):
         wide_early = delay(m, self.wide, _PRODUCT_LATENCY + 2)
         wide = delay(m, wide_early, 1)
         for p, product in enumerate(self.products):
+            # Cycles 0 to 3: the product, with the half added.
             m.submodules[f"product_{p}"] = product
             m.d.comb += [
                 product.a.eq(self.acc[p]),
                 product.b.eq(self.scale),
                 product.addend.eq(half),
             ]
-            # Two cycles of shifting: by multiples of 4, then by 0..3. In the next cycle, whether
-            # the value fits; then the choice.
+            # Cycle 4: shifted by a multiple of 4. Cycle 5: by 0..3 more. Cycle 6: whether it fits.
             coarse = Signal.like(product.o, reset_less=True, name=f"coarse_{p}")
             fine = Signal.like(product.o, reset_less=True, name=f"fine_{p}")
             value = Signal(signed(16), reset_less=True, name=f"value_{p}")
@@ -80,6 +88,7 @@ class Requantize(wiring.Component):
                 sign.eq(fine[-1]),
                 over.eq(Mux(wide_early, saturate(fine, 16)[1], saturate(fine, 8)[1])),
             ]
+            # Cycle 7: the value, or its limit.
             limit = Cat((~sign).replicate(7), Mux(wide, ~sign, sign).replicate(8), sign)
             m.d.sync += [
                 self.z[p].eq(Mux(over, limit, value)),

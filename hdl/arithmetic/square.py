@@ -18,8 +18,12 @@ class Square(wiring.Component):
     a_i a_i = a_i: 21 pairs at twice their weight and 7 single bits are left, in four rows that two
     levels of adders sum. The square of -128 has a separate bit.
 
-    Ports: ``a``; ``o`` (0..16384), ``latency`` = 3 cycles later. New operand every cycle; never
-    stalls; no reset.
+    Ports::
+
+        a  in   int8  the operand
+        o  out  15    its square, 0..16384, latency cycles later
+
+    The latency is 3. A new operand every cycle; never stalls; no reset.
     """
 
     def __init__(self) -> None:
@@ -36,7 +40,7 @@ class Square(wiring.Component):
             return a[first] & a[second]
 
         zero = Const(0, 1)
-        # Rows of bits of rising weight, from 2^0: each holds one product per weight.
+        # Cycle 1: rows of bits of rising weight, from 2^0: each holds one product per weight.
         # fmt: off
         rows = [
             [a[0], zero, a[1], pairs(0, 2), a[2], pairs(0, 4),
@@ -53,6 +57,7 @@ class Square(wiring.Component):
             total = Signal(14, reset_less=True)
             m.d.sync += total.eq(Cat(*upper) + Cat(*lower))
             sums.append(total)
+        # Cycle 2: their sum.
         total = Signal(14, reset_less=True)
         m.d.sync += total.eq(sums[0] + sums[1])
         m.d.comb += self.o.eq(Cat(total, delay(m, a[7], 2)))
