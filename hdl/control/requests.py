@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.interface import TEMPERATURE_BITS, head_rows, request_layout, result_layout, token_layout
+from hdl.interface import (
+    TEMPERATURE_BITS,
+    chosen_layout,
+    request_layout,
+    result_layout,
+    token_layout,
+)
 from mmfree.chip.design import Design
 
 
@@ -19,7 +25,7 @@ class Requests(wiring.Component):
         result       out  stream of result_layout   a chosen row, in the cycle in which it comes
         cancel       in   1                         flag: the request in progress ends early
         play         out  stream of token_layout    the token to play, to the sequencer
-        chosen       in   stream of a row           what it chose, while its token is in progress
+        chosen       in   stream of chosen_layout   what it chose, while its token is in progress
         failed       in   1                         flag: the pass was withheld, its fault is taken
         temperature  out  uint8                     in 64ths, of the request in progress
 
@@ -43,7 +49,7 @@ class Requests(wiring.Component):
                 "result": Out(stream.Signature(result_layout(design))),
                 "cancel": In(1),
                 "play": Out(stream.Signature(token_layout(design))),
-                "chosen": In(stream.Signature(data.StructLayout({"row": head_rows(design)}))),
+                "chosen": In(stream.Signature(chosen_layout(design))),
                 "failed": In(1),
                 "temperature": Out(TEMPERATURE_BITS),
             }
