@@ -158,16 +158,18 @@ def check_word(words: NDArray[np.uint8], design: Design) -> int:
 
 
 def _headers(tape: Tape, design: Design) -> Iterator[int]:
-    d = tape.config.hidden_size
+    tiles, tail = _vector_words(tape.config.hidden_size, design)
     yield pack_header(
         design,
         kind=KIND_CODES["embedding"],
+        tiles=tiles,
+        tail=tail,
         base=[tape.embedding_shift],
-        **_vector_fields(d, design),
     )
     for segment in tape.segments:
         height = segment.matrices[0].rows
         blocks = -(-height // design.rows)
+        tiles, tail = _vector_words(segment.fan_in, design)
         bases = [
             ROLES[matrix.role].shift_base(matrix.exponent, tape.config.gate, tape.formats)
             for matrix in segment.matrices
@@ -177,17 +179,19 @@ def _headers(tape: Tape, design: Design) -> Iterator[int]:
             kind=KIND_CODES[segment.kind],
             last=int(segment is tape.segments[-1]),
             gate=GATES.index(tape.config.gate),
+            tiles=tiles,
+            tail=tail,
             blocks=blocks,
             tail_rows=height - (blocks - 1) * design.rows,
             multiplier=[matrix.multiplier for matrix in segment.matrices],
             base=bases,
-            **_vector_fields(segment.fan_in, design),
         )
 
 
-def _vector_fields(width: int, design: Design) -> dict[str, int]:
+def _vector_words(width: int, design: Design) -> tuple[int, int]:
+    """Words of a vector, and elements in the last one."""
     tiles = -(-width // design.columns)
-    return {"tiles": tiles, "tail": width - (tiles - 1) * design.columns}
+    return tiles, width - (tiles - 1) * design.columns
 
 
 def _embedding(tape: Tape, design: Design) -> NDArray[np.int8]:
