@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Value, unsigned
 from amaranth.lib import data, memory, wiring
@@ -26,7 +26,8 @@ def word_memory(bits: int, words: int) -> memory.Memory:
     )
 
 
-class ValueParts(NamedTuple):
+@dataclass(frozen=True)
+class ValueParts:
     """How block RAM holds a value: in ``count`` equal parts of ``bits`` bits each."""
 
     count: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from mmfree.chip.design import Design
 from mmfree.contract.pow2 import SEGMENT_ROLES
@@ -14,7 +14,8 @@ KIND_CODES = {"embedding": 0, "gates": 1, "output": 2, "down": 2, "glu": 3, "hea
 MATRICES_PER_SEGMENT = max(len(roles) for roles in SEGMENT_ROLES.values())
 
 
-class HeaderField(NamedTuple):
+@dataclass(frozen=True)
+class HeaderField:
     """A field of an entry: ``count`` numbers of ``bits`` bits, the first in the low bits."""
 
     name: str

@@ -23,7 +23,7 @@ def _design(columns: int, width: int, value_bits: int) -> Design:
 def test_values_take_equal_parts_that_a_block_ram_can_write(
     value_bits: int, parts: tuple[int, int]
 ) -> None:
-    assert ValueParts.of(value_bits) == parts
+    assert ValueParts.of(value_bits) == ValueParts(*parts)
 
 
 @pytest.mark.parametrize(
