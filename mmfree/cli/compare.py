@@ -19,7 +19,7 @@ from mmfree.files.atomic import refuse_to_overwrite, write_atomically
 from mmfree.training.presets import run_config
 
 if TYPE_CHECKING:
-    from mmfree.training.comparison import Trained
+    from mmfree.training.comparison import Comparison, Trained
 
 SUMMARY = "train a model and a Transformer of its size on the same text, and compare them"
 
@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
-    from mmfree.training.comparison import RATES, WINDOWS, compare
+    from mmfree.training.comparison import RATES, compare
 
     refuse_to_overwrite(options.out / COMPARISON_NAME, options.force)
     config = run_config(options.config, tokenizer=options.tokenizer, data=options.data)
@@ -65,22 +65,25 @@ def run(options: argparse.Namespace) -> Outcome:
     values = {
         "label": "measured",
         "data": found.data,
-        "windows": WINDOWS,
+        "length": found.length,
+        "tokens": found.tokens,
+        "bytes": found.bytes,
         "runs": [asdict(run) for run in found.runs],
         "best": found.best,
     }
     curves = _curves(found.runs, found.best, config.recipe.batch_size * config.recipe.length)
     write_atomically(options.out / CURVES_NAME, curves.encode())
     write_atomically(options.out / COMPARISON_NAME, (json.dumps(values, indent=1) + "\n").encode())
-    text = _describe(found.runs, found.best)
+    text = _describe(found)
     return Outcome(values, f"{text}\n{options.out / CURVES_NAME}")
 
 
-def _describe(runs: list[Trained], best: dict[str, Any]) -> str:
+def _describe(found: Comparison) -> str:
+    best = found.best
     lines = [f"{'architecture':<14}{'learning rate':>14}{'seed':>6}{'bits per byte':>15}"]
     lines += [
         f"{run.architecture:<14}{run.learning_rate:>14g}{run.seed:>6}{run.bits_per_byte:>15.4f}"
-        for run in runs
+        for run in found.runs
     ]
     lines.append("")
     for name, values in best.items():
@@ -98,8 +101,8 @@ def _describe(runs: list[Trained], best: dict[str, Any]) -> str:
         [
             *lines,
             (
-                f"difference: {difference:+.4f} bits per byte (measured, held-out windows of the"
-                " training length)"
+                f"difference: {difference:+.4f} bits per byte (measured, on {found.bytes:,} bytes"
+                f" held out, {found.tokens:,} tokens, in windows of at most {found.length:,})"
             ),
         ]
     )

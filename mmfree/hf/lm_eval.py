@@ -25,7 +25,7 @@ from mmfree.errors import InputError
 from mmfree.golden.sampling import temperature_code
 from mmfree.inference.backends import Backend, load_backend, run_in_parts
 from mmfree.inference.generate import generate_rows
-from mmfree.inference.scoring import negative_log_likelihood
+from mmfree.text.scores import negative_log_likelihood
 from mmfree.text.tokenizer import text_tokenizer
 
 GENERATED_TOKENS = 256

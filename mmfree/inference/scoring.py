@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ from mmfree.tasks.catalog import TASKS
 from mmfree.text.batch import Batch
 from mmfree.text.corpus import Text, read_text, tokenize
 from mmfree.text.loading import load_corpus
+from mmfree.text.scores import ScoredText, negative_log_likelihood, perplexity
 from mmfree.text.shards import open_shards
 from mmfree.text.sources import JSONL_SUFFIXES, PARQUET_SUFFIXES, is_name, is_shards
 from mmfree.text.tokenizer import text_tokenizer
-from mmfree.text.windows import streams
 
 CHUNK = 256
 """Most positions between two updates of the progress bar."""
@@ -88,21 +87,25 @@ def evaluate_text(backend: Backend, text: bytes, *, words: bool = False) -> Text
 def evaluate_tokens(
     backend: Backend, tokens: NDArray[np.integer], num_bytes: int, *, words: int | None = None
 ) -> TextResult:
-    """Scores of tokens that ``num_bytes`` bytes of text became.
+    """Scores of tokens that ``num_bytes`` bytes of text became, in the same streams for every
+    backend (``mmfree.text.scores``).
 
-    They are cut as ``mmfree.text.corpus.streams`` says, for every backend alike.
+    Raises
+    ------
+    InputError
+        If none of them is scored.
     """
-    batch = streams(tokens, start=text_tokenizer(backend.tokenizer).start)
-    nats = float(row_nats(backend, batch).sum())
-    count = int(batch.mask.sum())
+    text = ScoredText.as_streams(tokens, num_bytes, start=text_tokenizer(backend.tokenizer).start)
+    parts = (((slice(None), part), logits) for part, logits in _progress(backend, text.batch.ids))
+    score = text.score(parts, fraction_bits=backend.fraction_bits)
     return TextResult(
         backend=backend.name,
-        bits_per_byte=nats / math.log(2) / num_bytes,
-        bytes=num_bytes,
-        tokens=count,
-        token_perplexity=_exp(nats / count),
+        bits_per_byte=score.bits_per_byte,
+        bytes=score.bytes,
+        tokens=score.tokens,
+        token_perplexity=score.token_perplexity,
         words=words,
-        word_perplexity=None if words is None else _exp(nats / words),
+        word_perplexity=None if words is None else perplexity(score.nats, words),
     )
 
 
@@ -124,20 +127,6 @@ def row_nats(backend: Backend, batch: Batch) -> NDArray[np.float64]:
         likelihoods = negative_log_likelihood(logits, targets, backend.fraction_bits)
         nats += (likelihoods * mask).sum(axis=1)
     return nats
-
-
-def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf
-
-
-def negative_log_likelihood(
-    logits: NDArray[Any], targets: NDArray[np.int64], fraction_bits: int
-) -> NDArray[np.float64]:
-    """-log softmax(logits / 2^fraction_bits)[target] in nats, [B, T]."""
-    wide = logits.astype(np.float64) * 2.0**-fraction_bits
-    wide -= wide.max(axis=-1, keepdims=True)
-    chosen = np.take_along_axis(wide, targets[..., None], axis=-1)[..., 0]
-    return np.asarray(np.log(np.exp(wide).sum(axis=-1)) - chosen)
 
 
 def evaluate_task(

@@ -59,6 +59,10 @@ class Corpus:
     validation: NDArray[np.integer]
     validation_bytes: int
 
+    def all_held_out(self) -> tuple[NDArray[np.integer], int]:
+        """All tokens held out, and the UTF-8 bytes of their text."""
+        return self.validation, self.validation_bytes
+
     @cached_property
     def digest(self) -> str:
         """sha256 of what a run learns from, by which a resumed run recognizes its text."""

@@ -1,4 +1,4 @@
-"""Batches of token ids: windows to train on, and streams to score."""
+"""Batches of token ids: windows to train on, and consecutive pieces to score."""
 
 from __future__ import annotations
 
@@ -34,14 +34,18 @@ def streams(
     most: int = 64,
     start: int = ByteTokenizer.start,
 ) -> Batch:
-    """All of ``tokens`` as parallel sequences of equal length.
-
-    They are consecutive pieces, the last one padded (and masked). There are as many as leave each
-    at least ``shortest`` tokens, and at most ``most``. Every backend evaluates the same pieces, so
-    figures compare; each piece starts without context, which costs a little. Start tokens between
-    documents are read, but not scored: they are no text.
+    """All of ``tokens`` as parallel sequences: as many pieces as leave each at least ``shortest``
+    tokens, and at most ``most``.
     """
-    count = max(1, min(most, len(tokens) // shortest))
+    return pieces(tokens, max(1, min(most, len(tokens) // shortest)), start=start)
+
+
+def pieces(tokens: NDArray[np.integer], count: int, *, start: int) -> Batch:
+    """All of ``tokens`` as ``count`` consecutive pieces of equal length, the last one padded.
+
+    Each begins without context, which costs a little. Padding is not scored, nor are start tokens
+    between documents: these are read, but they are no text.
+    """
     length = -(-len(tokens) // count)
     targets = np.full((count, length), start, dtype=np.int64)
     targets.ravel()[: len(tokens)] = tokens

@@ -7,24 +7,24 @@ checkpoint folder of its own, so an interrupted comparison goes on where it was.
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
+from tqdm import tqdm
 
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
 from mmfree.text.corpus import Corpus
 from mmfree.text.loading import load_corpus
+from mmfree.text.scores import Score, ScoredText
 from mmfree.text.tokenizer import text_tokenizer
-from mmfree.text.windows import training_windows
 from mmfree.training.checkpoint import (
     build_model,
     load_config,
@@ -40,26 +40,25 @@ RATES = {"matmul-free": (2e-3, 4e-3, 8e-3, 1.6e-2), "transformer": (3e-4, 6e-4, 
 Transformer's.
 """
 
-WINDOWS = 256
-"""Held-out windows, as long as those of training, that score a model: the same for all."""
-
 TIMED_STEPS = 10
 """Steps of each architecture, taking turns, of which the fastest gives its speed."""
 
 _RESULT_NAME = "result.json"
-_ROWS_AT_ONCE = 16
-"""Windows that are scored at a time, to save memory."""
+_TOKENS_AT_ONCE = 2048
+"""Tokens that are scored at a time, to save memory: whole windows, at least one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A finished run, with its bits per byte on the held-out windows."""
+    """A finished run, with its bits per byte on all ``bytes`` of text held out, by ``tokens``."""
 
     architecture: str
     learning_rate: float
     seed: int
     folder: str
     bits_per_byte: float
+    tokens: int
+    bytes: int
     parameters: int
 
 
@@ -82,9 +81,16 @@ class Best(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All runs on the text ``data``, and the best of each architecture, by its name."""
+    """All runs on the text ``data``, and the best of each architecture, by its name.
+
+    ``tokens``, ``bytes``: of the text held out, which scores every run, in windows of at most
+    ``length`` tokens.
+    """
 
     data: str
+    length: int
+    tokens: int
+    bytes: int
     runs: list[Trained]
     best: dict[str, Best]
 
@@ -132,7 +138,8 @@ def compare(
             _config_of(config, architecture, rate)
     tokenizer = text_tokenizer(config.tokenizer)
     corpus = load_corpus(data or [], tokenizer, minimum=config.recipe.length)
-    shared = _Shared(config=config, data=data, corpus=corpus, out=out)
+    text = held_out_text(config, corpus)
+    shared = _Shared(config=config, data=data, text=text, out=out)
     runs: list[Trained] = []
     for architecture in ARCHITECTURES:
         tuned = [_run(shared, architecture, rate, seed) for rate in rates[architecture]]
@@ -143,7 +150,14 @@ def compare(
         architecture: _best([run for run in runs if run.architecture == architecture], speed)
         for architecture, speed in _speeds(config).items()
     }
-    return Comparison(data=corpus.name, runs=runs, best=best_of)
+    return Comparison(
+        data=corpus.name,
+        length=config.recipe.length,
+        tokens=text.tokens,
+        bytes=text.bytes,
+        runs=runs,
+        best=best_of,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +166,7 @@ class _Shared:
 
     config: RunConfig
     data: list[Path] | None
-    corpus: Corpus
+    text: ScoredText
     out: Path
 
 
@@ -170,15 +184,18 @@ def _run(shared: _Shared, architecture: str, rate: float, seed: int) -> Trained:
     # Also if it is finished: then no step is left, and a run on another text is refused.
     train(own, folder, data=shared.data, seed=seed, resume=begun)
     if (folder / _RESULT_NAME).is_file():
-        return _read_result(folder / _RESULT_NAME)
+        return _read_result(folder / _RESULT_NAME, shared.text)
     model = build_model(own)
     load_weights(folder / TRAINING_NAME, load_training_state(folder).weights, model)
+    score = score_model(model, shared.text)
     found = Trained(
         architecture=architecture,
         learning_rate=rate,
         seed=seed,
         folder=str(folder),
-        bits_per_byte=held_out_bits(model, own, shared.corpus),
+        bits_per_byte=score.bits_per_byte,
+        tokens=score.tokens,
+        bytes=score.bytes,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
     write_atomically(folder / _RESULT_NAME, json.dumps(asdict(found)).encode())
@@ -196,12 +213,14 @@ def _shown_rate(rate: float) -> str:
     return f"{rate:g}"
 
 
-def _read_result(path: Path) -> Trained:
+def _read_result(path: Path, text: ScoredText) -> Trained:
     data: Any = read_json(path)
     kinds: dict[str, tuple[type, ...]] = {
         "learning_rate": (int, float),
         "bits_per_byte": (int, float),
         "seed": (int,),
+        "tokens": (int,),
+        "bytes": (int,),
         "parameters": (int,),
     }
     names = {field.name for field in fields(Trained)}
@@ -214,29 +233,39 @@ def _read_result(path: Path) -> Trained:
             f"{path}: must be the result of a run, with the fields {', '.join(sorted(names))};"
             " remove the file, and the run is scored again"
         )
-    return Trained(**data)
+    found = Trained(**data)
+    if (found.tokens, found.bytes) != (text.tokens, text.bytes):
+        raise InputError(
+            f"{path}: {found.tokens:,} tokens of {found.bytes:,} bytes were scored, but"
+            f" {text.tokens:,} of {text.bytes:,} are held out; remove the file, and the run is"
+            " scored again"
+        )
+    return found
 
 
-def held_out_bits(model: torch.nn.Module, config: RunConfig, corpus: Corpus) -> float:
-    """Bits per byte on WINDOWS held-out windows.
+def held_out_text(config: RunConfig, corpus: Corpus) -> ScoredText:
+    """All that a corpus holds out, in windows of the training length.
 
-    A MatMul-free model is scored in the chip's arithmetic.
+    A Transformer has learned no other positions; ``mmfree evaluate`` scores the same tokens of the
+    same bytes, in longer pieces.
     """
-    start = text_tokenizer(config.tokenizer).start
-    batch = training_windows(
-        np.random.default_rng(0), corpus.validation, WINDOWS, config.recipe.length, start=start
-    )
-    nats = 0.0
-    with torch.no_grad():
-        for row in range(0, WINDOWS, _ROWS_AT_ONCE):
-            ids, targets = (
-                torch.from_numpy(array[row : row + _ROWS_AT_ONCE])
-                for array in (batch.ids, batch.targets)
-            )
-            logits, _ = model(ids, mode="fakequant")
-            nats += float(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum"))
-    bytes_per_token = corpus.validation_bytes / len(corpus.validation)
-    return nats / math.log(2) / (batch.targets.size * bytes_per_token)
+    start, length = text_tokenizer(config.tokenizer).start, config.recipe.length
+    return ScoredText.as_windows(*corpus.all_held_out(), start=start, length=length)
+
+
+def score_model(model: torch.nn.Module, text: ScoredText) -> Score:
+    """The score of a model: of a MatMul-free one in the chip's arithmetic."""
+    ids = text.batch.ids
+    rows = max(1, _TOKENS_AT_ONCE // ids.shape[1])
+
+    def parts() -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        for first in tqdm(range(0, len(ids), rows), unit="batch", disable=None, leave=False):
+            part = slice(first, first + rows)
+            with torch.no_grad():
+                logits, _ = model(torch.from_numpy(ids[part]), mode="fakequant")
+            yield part, logits.numpy()
+
+    return text.score(parts())
 
 
 def _speeds(config: RunConfig) -> dict[str, float]:

@@ -19,9 +19,8 @@ from mmfree.cli.compare import CURVES_NAME
 from mmfree.cli.main import main
 from mmfree.golden.pow2 import Golden
 from mmfree.text.loading import load_corpus
-from mmfree.text.windows import training_windows
 from mmfree.training.checkpoint import build_model
-from mmfree.training.comparison import WINDOWS, held_out_bits
+from mmfree.training.comparison import held_out_text, score_model
 from mmfree.training.export import export_tape
 from mmfree.training.metrics import METRICS_NAME
 from mmfree.training.recipe import ARCHITECTURES
@@ -126,22 +125,57 @@ def test_another_config_needs_another_folder(
     assert "a run of another config; give another --out" in capsys.readouterr().err
 
 
-def test_held_out_bits_are_those_of_the_golden_model(tmp_path: Path) -> None:
+def test_a_comparison_scores_as_the_golden_model_does(tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("a small text, again and again. " * 100)
     corpus = load_corpus([tmp_path / "data.txt"])
     torch.manual_seed(0)
     model = build_model(CONFIG)
-    batch = training_windows(
-        np.random.default_rng(0), corpus.validation, WINDOWS, CONFIG.recipe.length
-    )
+    text = held_out_text(CONFIG, corpus)
+    assert (text.tokens, text.bytes) == (310, 310)
     golden = Golden(export_tape(model, {"kind": "bytes"}))  # type: ignore[arg-type]
-    state, nats = golden.state(WINDOWS), 0.0
-    for ids, targets in zip(batch.ids.T, batch.targets.T, strict=True):
+    batch, rows = text.batch, np.arange(len(text.batch.ids))
+    state, nats = golden.state(len(rows)), 0.0
+    for ids, targets, mask in zip(batch.ids.T, batch.targets.T, batch.mask.T, strict=True):
         logits, state = golden.step(ids, state)
         real = logits.astype(np.float64) / 512
-        nats += float((np.log(np.exp(real).sum(axis=1)) - real[np.arange(WINDOWS), targets]).sum())
-    assert held_out_bits(model, CONFIG, corpus) == pytest.approx(
-        nats / math.log(2) / batch.targets.size, rel=1e-6
+        nats += float((np.log(np.exp(real).sum(axis=1)) - real[rows, targets])[mask].sum())
+    assert score_model(model, text).bits_per_byte == pytest.approx(
+        nats / math.log(2) / text.bytes, rel=1e-6
+    )
+
+
+def test_evaluate_finds_the_score_of_a_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Documents in shards. What is held out makes two streams, and two windows of this length."""
+    documents = [{"text": f"{number} is a number. " * 2} for number in range(700)]
+    lines = "".join(json.dumps(document) + "\n" for document in documents)
+    (tmp_path / "data.jsonl").write_text(lines)
+    shards = tmp_path / "shards"
+    assert main(["tokenize", str(tmp_path / "data.jsonl"), "--out", str(shards)]) == 0
+    config = replace(CONFIG, recipe=replace(CONFIG.recipe, steps=3, length=1600))
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    capsys.readouterr()
+    out = tmp_path / "out"
+    rates = ["--rates", "1e-3", "--baseline-rates", "1e-3", "--seeds", "1"]
+    arguments = ["compare", str(tmp_path / "config.json"), "--data", str(shards), *rates]
+    assert main([*arguments, "--out", str(out), "--json"]) == 0
+    compared = values_of(capsys)
+    run = compared["runs"][0]
+    assert main(["evaluate", run["folder"], "--data", str(shards), "--json"]) == 0
+    evaluated = values_of(capsys)
+    for name in ("tokens", "bytes"):
+        assert evaluated[name] == run[name] == compared[name]
+    assert 2 * 1024 <= compared["tokens"] == compared["bytes"] < 3 * 1024
+    assert compared["length"] == 1600
+    assert evaluated["bits_per_byte"] == pytest.approx(run["bits_per_byte"], rel=1e-6)
+    result = Path(run["folder"]) / "result.json"
+    text = result.read_text()
+    result.write_text(text.replace(f'"tokens": {run["tokens"]}', '"tokens": 7'))
+    assert main([*arguments, "--out", str(out), "--force"]) == 2
+    assert (
+        f"{result}: 7 tokens of {run['bytes']:,} bytes were scored, but {run['tokens']:,} of"
+        f" {run['bytes']:,} are held out; remove the file" in capsys.readouterr().err
     )
 
 
