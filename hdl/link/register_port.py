@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, Signature
 
 from hdl.fabric.pipeline import copies, delay
 from hdl.fabric.technology import Technology, technology_of
-from hdl.link.register_map import ReachedPort, reached_ports
-from mmfree.chip.registers import WORD_BITS, WORD_BYTES, Access, RegisterMap
+from hdl.link.limits import Leaf, leaves
+from hdl.link.register_map import REFUSED_BITS, reached_ports
+from mmfree.chip.registers import (
+    WORD_BITS,
+    WORD_BYTES,
+    WORD_MAX,
+    Access,
+    RegisterMap,
+)
 
 MUX_INPUTS = 4
 """Words among which each stage on the way to a host chooses, before a register."""
+
+Path = tuple[str | int, ...]
+"""Names that lead to a port."""
 
 
 class RegisterPort(wiring.Component):
@@ -26,12 +36,27 @@ class RegisterPort(wiring.Component):
                 chip                      [ d7..d0 ][ d15..d8 ][ d23..d16 ][ d31..d24 ]
         write:  host  [ 0x80 | number   ][ d7..d0 ][ d15..d8 ][ d23..d16 ][ d31..d24 ]     no answer
 
-    Ports: ``received`` (stream in) and ``sent`` (stream out), bytes; ``broken``: a byte was lost,
-    and a frame of which it was part is dropped; ``target``: the component's ports as their other
-    side sees them. While a frame is carried out, ``received`` is not ready. Every output of
-    ``target`` is a register, and from each of its inputs to ``sent`` there is a register after
-    every choice among MUX_INPUTS words. What was written stays until it is written again; after
-    reset it is 0, and nothing is offered or taken.
+    Ports::
+
+        received  in   stream of uint8  frames from the host
+        sent      out  stream of uint8  answers
+        broken    in   1                a byte was lost: the frame of which it was part is dropped
+        target    in   a signature      the component's ports, as their other side sees them
+
+    While a frame is carried out, ``received`` is not ready. Every output of ``target`` is a
+    register, and from each of its inputs to ``sent`` there is a register after every choice among
+    MUX_INPUTS words. After reset all outputs are 0: nothing is offered or taken.
+
+    A frame that writes is carried out, or refused: then nothing changes but the register
+    ``refused``, which tells of the first such frame. Refused is
+
+    - a word that does not fit its value, or is of a payload while that is offered;
+    - a strobe or a send while ``refused`` is not 0, or while a word was refused, and not written
+      again since, of the values beside the strobe or of the payload; a send also while the last one
+      is offered;
+    - a word for a number that no register has.
+
+    So no value is truncated, and none is used of which a word is missing.
     """
 
     def __init__(
@@ -49,13 +74,16 @@ class RegisterPort(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        self._values: dict[tuple[str | int, ...], Value] = {
-            path: Value.cast(value) for path, _, value in self.target.signature.flatten(self.target)
-        }
         number, count = Signal(7), Signal(range(WORD_BYTES))
         word, commit = Signal(WORD_BITS), Signal()
-        self._write_registers(m, number, word, commit)
-        answer, latency = _choose(m, technology_of(platform), self._words(), number)
+        signals: dict[Path, Value] = {
+            path: Value.cast(value) for path, _, value in self.target.signature.flatten(self.target)
+        }
+        writes = _Writes(number, word)
+        self._write_registers(m, signals, writes)
+        writes.connect(m, commit)
+        words = self._words(signals, writes.refused)
+        answer, latency = _choose(m, technology_of(platform), words, number)
         wait = Signal(range(latency + 1))
         m.d.sync += commit.eq(0)
         with m.FSM():
@@ -78,7 +106,7 @@ class RegisterPort(wiring.Component):
                     m.d.sync += commit.eq(0)
                     m.next = "COMMAND"
             with m.State("COMMIT"):
-                # The number stays as it is until the register has taken the word.
+                # Cycle 0 of the write; number and word stay as they are until the end of cycle 2.
                 m.next = "COMMITTED"
             with m.State("COMMITTED"):
                 m.next = "COMMAND"
@@ -94,56 +122,86 @@ class RegisterPort(wiring.Component):
                         m.next = "COMMAND"
         return m
 
-    def _write_registers(self, m: Module, number: Value, word: Value, commit: Value) -> None:
-        """Write the word to the register with this number.
-
-        Cycle 0: ``commit``; the number has been stable for a cycle or more. Cycle 1: the enable of
-        one register. Cycle 2: the register holds the word.
-        """
+    def _write_registers(self, m: Module, signals: Mapping[Path, Value], writes: _Writes) -> None:
+        """Connect the ports that a host writes."""
+        # Of the ports beside a strobe, and of a payload: a word was refused.
+        stale: dict[tuple[str, ...], list[Value]] = {port.path[:-1]: [] for port in self._ports}
+        for port in self._ports:
+            match port.access:
+                case Access.WRITE:
+                    stale[port.path[:-1]] += self._take_words(
+                        m, writes, leaves(port.shape, port.name), signals[port.path], Const(0)
+                    )
+                case Access.SEND:
+                    stale[port.path] = self._take_words(
+                        m,
+                        writes,
+                        leaves(port.shape, f"{port.name}.payload"),
+                        signals[(*port.path, "payload")],
+                        signals[(*port.path, "valid")],
+                    )
         for port in self._ports:
             match port.access:
                 case Access.STROBE:
-                    m.d.sync += self._value(port).eq(self._enables(m, port.name, number, commit))
-                case Access.TAKE:
-                    enable = self._enables(m, port.name, number, commit)
-                    m.d.sync += self._value(port, "ready").eq(enable)
+                    blocked = Cat(writes.refused[-1], stale[port.path[:-1]]).any()
+                    strobe = writes.enable(self._number(port.name), blocked=blocked)
+                    m.d.sync += signals[port.path].eq(strobe)
                 case Access.SEND:
-                    valid = self._value(port, "valid")
-                    enables = self._enables(m, f"{port.name}.payload", number, commit)
-                    self._take(m, self._value(port, "payload"), enables, ~valid, word)
-                    with m.If(self._enables(m, port.name, number, commit)):
+                    valid, ready = signals[(*port.path, "valid")], signals[(*port.path, "ready")]
+                    blocked = Cat(writes.refused[-1], stale[port.path], valid).any()
+                    with m.If(writes.enable(self._number(port.name), blocked=blocked)):
                         m.d.sync += valid.eq(1)
-                    with m.Elif(self._value(port, "ready")):
+                    with m.Elif(ready):
                         m.d.sync += valid.eq(0)
-                case Access.WRITE:
-                    enables = self._enables(m, port.name, number, commit)
-                    self._take(m, self._value(port), enables, Const(1), word)
+                case Access.TAKE:
+                    take = writes.enable(self._number(port.name))
+                    m.d.sync += signals[(*port.path, "ready")].eq(take)
+        with m.If(writes.enable(self._number("refused"))):
+            m.d.sync += writes.refused.eq(0)
 
-    def _enables(self, m: Module, name: str, number: Value, commit: Value) -> Signal:
-        """Whether each of a register's numbers is written, in cycle 1."""
-        numbers = self._map.write[name].numbers
-        enables = Signal(len(numbers), name=f"write_{name.replace('.', '_')}")
-        chosen = delay(m, Cat(number == n for n in numbers), 1)
-        m.d.sync += enables.eq(Mux(commit, chosen, 0))
-        return enables
+    def _take_words(
+        self,
+        m: Module,
+        writes: _Writes,
+        fields: Iterable[Leaf],
+        value: Value,
+        offered: Value,
+    ) -> list[Value]:
+        """Take words into the fields of a value, while it is not ``offered``.
 
-    def _take(self, m: Module, value: Value, enables: Value, free: Value, word: Value) -> None:
-        for n, enable in enumerate(enables):
-            with m.If(enable & free):
-                m.d.sync += value[WORD_BITS * n : WORD_BITS * (n + 1)].eq(word)
+        Returns flags: the last frame that wrote this word was refused.
+        """
+        stale: list[Value] = []
+        for field in fields:
+            register = self._map.write[field.name]
+            bits = value[field.start :][: field.bits]
+            words = zip(register.numbers, register.largest_words, strict=True)
+            for n, (number, largest) in enumerate(words):
+                with m.If(writes.enable(number, largest=largest, blocked=offered)):
+                    m.d.sync += bits[WORD_BITS * n :][:WORD_BITS].eq(writes.word)
+                stale.append(writes.stale(number))
+        return stale
 
-    def _words(self) -> list[Value]:
+    def _number(self, name: str) -> int:
+        """Number of a register to write that has one."""
+        (number,) = self._map.write[name].numbers
+        return number
+
+    def _words(self, signals: Mapping[Path, Value], refused: Value) -> list[Value]:
         """What a host can read, by number."""
-        readable: dict[str, Value] = {"identity": Const(self._map.identity, WORD_BITS)}
+        readable: dict[str, Value] = {
+            "identity": Const(self._map.identity, WORD_BITS),
+            "refused": refused,
+        }
         for port in self._ports:
             match port.access:
                 case Access.READ | Access.FLAG:
-                    readable[port.name] = self._value(port)
+                    readable[port.name] = signals[port.path]
                 case Access.SEND:
-                    readable[f"{port.name}.waiting"] = self._value(port, "valid")
+                    readable[f"{port.name}.waiting"] = signals[(*port.path, "valid")]
                 case Access.TAKE:
-                    readable[f"{port.name}.payload"] = self._value(port, "payload")
-                    readable[f"{port.name}.valid"] = self._value(port, "valid")
+                    readable[f"{port.name}.payload"] = signals[(*port.path, "payload")]
+                    readable[f"{port.name}.valid"] = signals[(*port.path, "valid")]
         last = max(register.numbers[-1] for register in self._map.read.values())
         parts: list[list[Value]] = [[] for _ in range(last + 1)]
         for name, register in self._map.read.items():
@@ -151,9 +209,65 @@ class RegisterPort(wiring.Component):
                 parts[number].append(readable[name][WORD_BITS * n : WORD_BITS * (n + 1)])
         return [Cat(*word) for word in parts]
 
-    def _value(self, port: ReachedPort, *part: str) -> Value:
-        """The port, or a part of a stream."""
-        return self._values[(*port.path, *part)]
+
+class _Writes:
+    """Frames that write: each enables what it is for, or is refused.
+
+    ``refused``: 0, or the first byte of the first frame that was.
+    """
+
+    def __init__(self, number: Value, word: Value) -> None:
+        self.word = word
+        self.refused = Signal(REFUSED_BITS)
+        self._number = number
+        self._enables: dict[int, Signal] = {}
+        self._limits: dict[int, tuple[int, Value]] = {}
+        self._stale: dict[int, Signal] = {}
+
+    def enable(
+        self, number: int, *, largest: int = WORD_MAX, blocked: Value | None = None
+    ) -> Value:
+        """For a cycle: a frame has written this number.
+
+        It is refused if its word is above ``largest``, or while ``blocked`` is 1.
+        """
+        self._limits[number] = largest, Const(0) if blocked is None else blocked
+        self._enables[number] = Signal(name=f"write_{number}")
+        return self._enables[number]
+
+    def stale(self, number: int) -> Value:
+        """The last frame that wrote this number was refused."""
+        self._stale[number] = Signal(name=f"stale_{number}")
+        return self._stale[number]
+
+    def connect(self, m: Module, commit: Value) -> None:
+        """Decide about every frame.
+
+        ``commit``: number and word are complete, and stay so for two cycles more; the number has
+        been stable for two before.
+        """
+        # Cycle -2:
+        chosen = {n: delay(m, self._number == n, 1) for n in self._enables}
+        # Cycle -1: of the register that is chosen; if there is none, any word is refused.
+        largest, blocked = Signal(WORD_BITS, reset_less=True), Signal(reset_less=True)
+        takers = [
+            Cat(chosen[n] for n, (limit, _) in self._limits.items() if limit >> bit & 1)
+            for bit in range(WORD_BITS)
+        ]
+        free = Cat(chosen[n] & ~blocks for n, (_, blocks) in self._limits.items())
+        m.d.sync += [largest.eq(Cat(bit.any() for bit in takers)), blocked.eq(~free.any())]
+        # Cycle 0:
+        fits = delay(m, (self.word <= largest) & ~blocked, 1)
+        committed = delay(m, commit, 1, reset=True)
+        # Cycle 1:
+        for number, enable in self._enables.items():
+            m.d.sync += enable.eq(committed & chosen[number] & fits)
+        for number, flag in self._stale.items():
+            with m.If(committed & chosen[number]):
+                m.d.sync += flag.eq(~fits)
+        with m.If(committed & ~fits & ~self.refused[-1]):
+            m.d.sync += self.refused.eq(Cat(self._number, 1))
+        # Cycle 2: what is enabled takes the word.
 
 
 def _choose(

@@ -11,6 +11,8 @@ import pytest
 from hdl.boards.system import System
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOADED_MEMORIES
+from mmfree.chip.registers import WRITE_FLAG
+from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
 from mmfree.golden.sampling import Sampler, seed_registers
 from tests.support.hdl.bench import simulate
@@ -34,13 +36,8 @@ def play(scene: Callable[[System, SerialHost, Any], Coroutine[Any, Any, None]]) 
 
 async def ask(host: SerialHost, token: int, begin: bool, temperature: int = 0) -> dict[str, int]:
     """Ask for a token to be played, and take the result."""
-    await host.write_fields(
-        "request.payload",
-        token__id=token,
-        token__begin=int(begin),
-        temperature=temperature,
-        limit=1,
-    )
+    fields = {"token.id": token, "token.begin": int(begin), "temperature": temperature, "limit": 1}
+    await host.write_fields("request.payload", fields)
     await host.write("request")
     while not await host.read("result.valid"):
         assert not await host.read("fault.valid")
@@ -57,7 +54,7 @@ def test_tokens_logits_and_state_are_the_golden_models() -> None:
     async def scene(system: System, host: SerialHost, ctx: Any) -> None:
         assert await host.read("identity") == system.registers.identity
         a, b = seed_registers(seed)
-        await host.write("seed.registers", a | b << 64)
+        await host.write_fields("seed.registers", {"a": a, "b": b})
         await host.write("seed.enable")
         state = golden.state()
         for position, (token, drawn) in enumerate(((3, 0), (5, 0), (1, temperature))):
@@ -79,22 +76,23 @@ def test_tokens_logits_and_state_are_the_golden_models() -> None:
     play(scene)
 
 
+async def load(host: SerialHost, word: int, value: int) -> None:
+    """Write a word of the embedding."""
+    for memory, place, part, data in IMAGE.word_writes("embedding", word, value):
+        fields = {"memory": memory, "word": place, "part": part, "data": data}
+        await host.write_fields("load", fields)
+        await host.write("load.enable")
+
+
 def test_a_host_writes_memories_and_takes_faults() -> None:
     """A word with a parity error withholds the token; when it is corrected, the token is played."""
     golden = Golden(TAPE)
 
-    async def load(host: SerialHost, word: int, value: int) -> None:
-        for memory, place, part, data in IMAGE.word_writes("embedding", word, value):
-            await host.write("load.memory", memory)
-            await host.write("load.word", place)
-            await host.write("load.part", part)
-            await host.write("load.data", data)
-            await host.write("load.enable")
-
     async def scene(system: System, host: SerialHost, ctx: Any) -> None:
         right = IMAGE.words["embedding"][2]
         await load(host, 2, right ^ 1)
-        await host.write_fields("request.payload", token__id=2, token__begin=1, limit=1)
+        fields = {"token.id": 2, "token.begin": 1, "limit": 1}
+        await host.write_fields("request.payload", fields)
         await host.write("request")
         while not await host.read("fault.valid"):
             assert not await host.read("result.valid")
@@ -107,6 +105,29 @@ def test_a_host_writes_memories_and_takes_faults() -> None:
         assert not await host.read("load.refused")
         await load(host, 2, right)
         assert (await ask(host, 2, True))["row"] == int(golden.play([2])[0].argmax())
+
+    play(scene)
+
+
+def test_a_word_number_that_does_not_fit_overwrites_no_other_word() -> None:
+    """Its lowest bits are the number of another word, in which nothing changes."""
+    golden = Golden(TAPE)
+    *_, (_, _, _, last_part) = IMAGE.word_writes("embedding", 2, IMAGE.words["embedding"][2])
+
+    async def scene(system: System, host: SerialHost, ctx: Any) -> None:
+        await load(host, 2, IMAGE.words["embedding"][2])
+        with pytest.raises(InputError, match=r"^load.word must lie in 0..2048, got 4098$"):
+            await host.write("load.word", 4098)
+        # As a host that checks nothing would; in word 2 it would be a parity error.
+        (number,) = system.registers.write["load.word"].numbers
+        await host.send(bytes([WRITE_FLAG | number, 0x02, 0x10, 0, 0]))
+        await host.write("load.data", last_part ^ 1)
+        await host.write("load.enable")
+        assert await host.refused() == "load.word"
+        await host.write("load.enable")
+        assert await host.refused() == "load.enable"
+        assert (await ask(host, 2, True))["row"] == int(golden.play([2])[0].argmax())
+        assert await host.refused() is None
 
     play(scene)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import product
 from typing import Any
 
@@ -11,16 +12,20 @@ from amaranth.hdl import Fragment, signed
 from amaranth.hdl import Shape as BitShape
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hdl.accelerator import Accelerator
-from hdl.interface import COUNTERS
+from hdl.interface import COUNTERS, LIMIT_BITS
 from hdl.link.host_ports import ACCESS, HostPorts
 from hdl.link.register_map import reached_ports, register_map
+from mmfree.chip.memory_map import LOADED_MEMORIES
 from mmfree.chip.registers import MAX_REGISTERS, Access, Register, RegisterMap
+from mmfree.contract.pow2 import TEMPERATURE_MAX
 from mmfree.errors import InputError
 from tests.support.sim.shapes import ADDITION, ODD, Shape
 
-ORDER = data.StructLayout({"item": data.StructLayout({"id": 40, "new": 1}), "count": 5})
+ORDER = data.StructLayout({"item": data.StructLayout({"id": 40, "new": 1}), "count": range(21)})
 EVERY_KIND = Signature(
     {
         "order": In(stream.Signature(ORDER)),
@@ -28,6 +33,7 @@ EVERY_KIND = Signature(
         "cancel": In(1),
         "key": In(Signature({"value": Out(70), "enable": Out(1), "refused": In(1)})),
         "mode": In(1),
+        "slot": In(range(11)),
         "busy": Out(1),
         "level": Out(data.ArrayLayout(signed(16), 5)),
         "small": Out(3),
@@ -43,58 +49,95 @@ ACCESSES = {
     "key.enable": Access.STROBE,
     "key.refused": Access.FLAG,
     "mode": Access.WRITE,
+    "slot": Access.WRITE,
     "busy": Access.FLAG,
     "level": Access.READ,
     "small": Access.READ,
 }
 
 
-def names(
-    registers: dict[str, Register],
-) -> dict[str, tuple[Access, tuple[int, ...], int, int]]:
-    return {name: (r.access, r.numbers, r.offset, r.bits) for name, r in registers.items()}
+def places(registers: dict[str, Register]) -> dict[str, tuple[Access, tuple[int, ...], int, int]]:
+    return {name: (r.access, r.numbers, r.offset, r.largest) for name, r in registers.items()}
 
 
 def test_every_kind_of_port() -> None:
     found = register_map(EVERY_KIND, ACCESSES)
-    assert names(found.write) == {
-        "order.payload": (Access.WRITE, (0, 1), 0, 46),
-        "order": (Access.SEND, (2,), 0, 0),
-        "parcel": (Access.TAKE, (3,), 0, 0),
-        "cancel": (Access.STROBE, (4,), 0, 0),
-        "key.value": (Access.WRITE, (5, 6, 7), 0, 70),
-        "key.enable": (Access.STROBE, (8,), 0, 0),
-        "mode": (Access.WRITE, (9,), 0, 1),
+    assert places(found.write) == {
+        "refused": (Access.CLEAR, (0,), 0, 0),
+        "order.payload.item.id": (Access.WRITE, (1, 2), 0, 2**40 - 1),
+        "order.payload.item.new": (Access.WRITE, (3,), 0, 1),
+        "order.payload.count": (Access.WRITE, (4,), 0, 20),
+        "order": (Access.SEND, (5,), 0, 0),
+        "parcel": (Access.TAKE, (6,), 0, 0),
+        "cancel": (Access.STROBE, (7,), 0, 0),
+        "key.value": (Access.WRITE, (8, 9, 10), 0, 2**70 - 1),
+        "key.enable": (Access.STROBE, (11,), 0, 0),
+        "mode": (Access.WRITE, (12,), 0, 1),
+        "slot": (Access.WRITE, (13,), 0, 10),
     }
-    assert names(found.read) == {
-        "identity": (Access.READ, (0,), 0, 32),
-        "parcel.payload": (Access.READ, (1,), 0, 8),
-        "level": (Access.READ, (2, 3, 4), 0, 80),
-        "small": (Access.READ, (5,), 0, 3),
-        "order.waiting": (Access.FLAG, (6,), 0, 1),
-        "parcel.valid": (Access.FLAG, (6,), 1, 1),
-        "key.refused": (Access.FLAG, (6,), 2, 1),
-        "busy": (Access.FLAG, (6,), 3, 1),
-    }
-    assert found.write["order.payload"].fields == {
-        "item.id": (0, 40),
-        "item.new": (40, 1),
-        "count": (41, 5),
+    assert places(found.read) == {
+        "identity": (Access.READ, (0,), 0, 2**32 - 1),
+        "refused": (Access.READ, (1,), 0, 255),
+        "parcel.payload": (Access.READ, (2,), 0, 255),
+        "level": (Access.READ, (3, 4, 5), 0, 2**80 - 1),
+        "small": (Access.READ, (6,), 0, 7),
+        "order.waiting": (Access.FLAG, (7,), 0, 1),
+        "parcel.valid": (Access.FLAG, (7,), 1, 1),
+        "key.refused": (Access.FLAG, (7,), 2, 1),
+        "busy": (Access.FLAG, (7,), 3, 1),
     }
     assert found.read["parcel.payload"].fields == {"row": (0, 7), "last": (7, 1)}
+    assert found.read["parcel.payload"].fields_of(bytes([0x91, 0, 0, 0])) == {"row": 17, "last": 1}
+    largest = {r.numbers: r.largest_words for r in found.write.values()}
+    assert largest[8, 9, 10] == (2**32 - 1, 2**32 - 1, 63)
+    assert largest[1, 2] == (2**32 - 1, 255)
+    assert largest[4,] == (20,)
+
+
+@pytest.mark.parametrize("name", register_map(EVERY_KIND, ACCESSES).write)
+@given(drawn=st.data())
+def test_a_host_sends_nothing_that_a_register_cannot_hold(name: str, drawn: st.DataObject) -> None:
+    register = register_map(EVERY_KIND, ACCESSES).write[name]
+    fitting = drawn.draw(st.integers(0, register.largest))
+    sent = register.write_frames(fitting)
+    words = [sent[n + 1 : n + 5] for n in range(0, len(sent), 5)]
+    assert int.from_bytes(b"".join(words), "little") == fitting
+    assert list(sent[::5]) == [0x80 | n for n in register.numbers]
+    for value in (
+        *(register.largest + 1, -1),
+        drawn.draw(st.integers(min_value=register.largest + 1)),
+        drawn.draw(st.integers(max_value=-1)),
+    ):
+        expected = f"^{re.escape(name)} must lie in 0..{register.largest}, got {value}$"
+        with pytest.raises(InputError, match=expected):
+            register.write_frames(value)
+
+
+def test_a_refused_frame_is_named() -> None:
+    found = register_map(EVERY_KIND, ACCESSES)
+    assert found.refused_name(0) is None
+    assert found.refused_name(0x80) == "refused"
+    assert found.refused_name(0x80 | 9) == "key.value"
+    assert found.refused_name(0x80 | 13) == "slot"
+    assert found.refused_name(0x80 | 99) == "number 99, which none has"
 
 
 @pytest.mark.parametrize(
     ("name", "access", "message"),
     [
-        ("mode", None, "port mode has no access: name one of read, flag, write, strobe, send"),
+        (
+            "mode",
+            None,
+            "port mode has no access: name one of read, flag, write, strobe, send, t",
+        ),
         ("tap", Access.READ, "no port is named tap, for which there is an access"),
         ("key", Access.WRITE, "no port is named key, for which there is an access"),
-        ("mode", Access.READ, r"port mode \(in, 1 bits\) cannot have the access read"),
-        ("mode", Access.TAKE, r"port mode \(in, 1 bits\) cannot have the access take"),
-        ("key.value", Access.STROBE, r"port key.value \(in, 70 bits\) cannot have the access str"),
-        ("key.refused", Access.WRITE, r"port key.refused \(out, 1 bits\) cannot have the access"),
-        ("small", Access.FLAG, r"port small \(out, 3 bits\) cannot have the access flag"),
+        ("mode", Access.READ, r"port mode \(in, 1 bit\) cannot have the access read"),
+        ("mode", Access.TAKE, r"port mode \(in, 1 bit\) cannot have the access take"),
+        ("mode", Access.CLEAR, r"port mode \(in, 1 bit\) cannot have the access clear"),
+        ("key.value", Access.STROBE, r"key.value \(in, several bits\) cannot have the access str"),
+        ("key.refused", Access.WRITE, r"port key.refused \(out, 1 bit\) cannot have the access wr"),
+        ("small", Access.FLAG, r"port small \(out, several bits\) cannot have the access flag"),
         ("order", Access.TAKE, r"port order \(in, a stream\) cannot have the access take"),
         ("order", Access.WRITE, r"port order \(in, a stream\) cannot have the access write"),
         ("parcel", Access.SEND, r"port parcel \(out, a stream\) cannot have the access send"),
@@ -112,11 +155,11 @@ def test_an_access_that_does_not_fit_is_refused(
 
 def test_frames_and_values() -> None:
     found = register_map(EVERY_KIND, ACCESSES)
-    assert found.write["key.value"].write_frames(0x0102030405060708090A) == bytes.fromhex(
-        "850a090807 8606050403 8702010000"
+    assert found.write["key.value"].write_frames(0x2A02030405060708090A >> 8) == bytes.fromhex(
+        "8809080706 8905040302 8a2a000000"
     )
-    assert found.write["order"].write_frames(0) == bytes([0x82, 0, 0, 0, 0])
-    assert found.read["level"].read_frames() == bytes([2, 3, 4])
+    assert found.write["order"].write_frames() == bytes([0x85, 0, 0, 0, 0])
+    assert found.read["level"].read_frames() == bytes([3, 4, 5])
     assert found.read["level"].value_of(bytes(range(12))) == int.from_bytes(
         bytes(range(10)), "little"
     )
@@ -136,18 +179,25 @@ def test_a_host_reaches_the_accelerator_all_but_what_only_simulations_use(shape:
     found = register_map(signature, ACCESS)
     for port in reached_ports(signature, ACCESS):
         bits = BitShape.cast(port.shape).width
-        if port.access in (Access.SEND, Access.TAKE):
-            payload = found.write if port.access == Access.SEND else found.read
-            assert payload[f"{port.name}.payload"].bits == bits
+        inside = [r for name, r in found.write.items() if f"{name}.".startswith(f"{port.name}.")]
+        match port.access:
+            case Access.SEND | Access.WRITE:
+                assert sum(r.bits for r in inside) == bits
+            case Access.TAKE:
+                assert found.read[f"{port.name}.payload"].bits == bits
+            case Access.READ | Access.FLAG:
+                assert found.read[port.name].bits == bits
+        if port.access in (Access.SEND, Access.TAKE, Access.STROBE):
             assert found.write[port.name].access == port.access
-        elif port.access in (Access.WRITE, Access.STROBE):
-            assert found.write[port.name].access == port.access
-            assert port.access == Access.STROBE or found.write[port.name].bits == bits
-        else:
-            assert found.read[port.name].bits == bits
-    assert {"token.id", "token.begin", "limit", "temperature"} < set(
-        found.write["request.payload"].fields
-    )
+    limits = {name: r.largest for name, r in found.write.items() if r.access == Access.WRITE}
+    design = shape.design()
+    assert limits["request.payload.token.id"] == design.embedding_rows - 1
+    assert limits["request.payload.temperature"] == TEMPERATURE_MAX
+    assert limits["request.payload.limit"] == (1 << LIMIT_BITS) - 1
+    assert limits["request.payload.stop"] == design.max_blocks * design.rows - 1
+    assert limits["load.memory"] == len(LOADED_MEMORIES) - 1
+    assert limits["state.address"] == design.state_words - 1
+    assert limits["logits.address"] == design.max_blocks * design.groups_per_block - 1
     assert list(found.read["counters"].fields) == list(COUNTERS)
     for registers in (found.write, found.read):
         taken = [n for r in registers.values() if r.access != Access.FLAG for n in r.numbers]
@@ -168,14 +218,14 @@ def test_builds_differ_in_their_identity() -> None:
 def test_it_is_json() -> None:
     found = register_map(EVERY_KIND, ACCESSES)
     values = json.loads(json.dumps(found.to_dict()))
-    assert values["write"]["key.value"]["numbers"] == [5, 6, 7]
+    assert values["write"]["key.value"]["numbers"] == [8, 9, 10]
     assert values["identity"] == found.identity
     assert isinstance(found, RegisterMap)
 
 
 def test_too_many_registers_are_refused() -> None:
     written, read = {"wide": Access.WRITE}, {"wide": Access.READ}
-    register_map(Signature({"wide": In(32 * MAX_REGISTERS)}), written)
+    register_map(Signature({"wide": In(32 * (MAX_REGISTERS - 1))}), written)
     with pytest.raises(
         InputError,
         match=(
@@ -183,6 +233,6 @@ def test_too_many_registers_are_refused() -> None:
             " post_width"
         ),
     ):
-        register_map(Signature({"wide": In(32 * MAX_REGISTERS + 1)}), written)
-    with pytest.raises(InputError, match="a host would need 129 registers to read"):
+        register_map(Signature({"wide": In(32 * MAX_REGISTERS)}), written)
+    with pytest.raises(InputError, match="a host would need 130 registers to read"):
         register_map(Signature({"wide": Out(32 * MAX_REGISTERS)}), read)

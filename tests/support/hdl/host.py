@@ -51,32 +51,31 @@ class SerialHost:
         """Write a register."""
         await self.send(self._system.registers.write[name].write_frames(value))
 
+    async def write_fields(self, name: str, fields: dict[str, int]) -> None:
+        """Write fields of a struct; its others stay as they are."""
+        for field, value in fields.items():
+            await self.write(f"{name}.{field}", value)
+
     async def read(self, name: str) -> int:
         """Read a register."""
-        register = self._system.registers.read[name]
+        return self._system.registers.read[name].value_of(await self._answer(name))
+
+    async def read_fields(self, name: str) -> dict[str, int]:
+        """Read a struct."""
+        return self._system.registers.read[name].fields_of(await self._answer(name))
+
+    async def refused(self) -> str | None:
+        """Name of the register of the first frame that was refused; it is forgotten."""
+        name = self._system.registers.refused_name(await self.read("refused"))
+        await self.write("refused")
+        return name
+
+    async def _answer(self, name: str) -> bytes:
         answer = bytearray()
-        for frame in register.read_frames():
+        for frame in self._system.registers.read[name].read_frames():
             await self.send(bytes([frame]))
             for _ in range(WORD_BYTES):
                 while not self._received:
                     await self.tick()
                 answer.append(self._received.popleft())
-        return register.value_of(bytes(answer))
-
-    async def write_fields(self, name: str, **fields: int) -> None:
-        """Write a struct; its other fields are 0. Dots in names are written ``__``."""
-        places = self._system.registers.write[name].fields
-        value = 0
-        for field, number in fields.items():
-            offset, bits = places[field.replace("__", ".")]
-            assert number < 1 << bits
-            value |= number << offset
-        await self.write(name, value)
-
-    async def read_fields(self, name: str) -> dict[str, int]:
-        """Read a struct."""
-        value = await self.read(name)
-        places = self._system.registers.read[name].fields
-        return {
-            field: value >> offset & ((1 << bits) - 1) for field, (offset, bits) in places.items()
-        }
+        return bytes(answer)
