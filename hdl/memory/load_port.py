@@ -20,7 +20,15 @@ SETTLE_CYCLES = 12
 class LoadWrites(wiring.Signature):
     """Writes to the memories LOADED_MEMORIES, at most one of them enabled; seen from the load port.
 
-    Members: one LoadWrite for each memory, by its name.
+    Members::
+
+        weights          out  LoadWrite  a part of a word through all groups of rows
+        headers          out  LoadWrite  an entry of the segment table
+        embedding        out  LoadWrite  C elements of a row
+        biases           out  LoadWrite  P biases
+        tables           out  LoadWrite  an entry of the function tables
+        reciprocal_root  out  LoadWrite  an entry of the norm's table
+        gumbel           out  LoadWrite  an entry of the noise's table
     """
 
     def __init__(self, design: Design) -> None:
@@ -34,7 +42,7 @@ class LoadPort(wiring.Component):
 
     Ports::
 
-        host      in   LoadAccess   a write; refused also beyond the memory's words or parts
+        host      in   LoadAccess   a write; refused also beyond the memory's words, parts or bits
         busy      in   1            a token is being played: a write is refused, nothing is changed
         settling  out  1            a write came less than SETTLE_CYCLES ago: old words may be read
         writes    out  LoadWrites   to the memories, two cycles after host
@@ -58,12 +66,12 @@ class LoadPort(wiring.Component):
         m = Module()
         technology, host = technology_of(platform), self.host
         fits, left = Signal(), Signal(range(SETTLE_CYCLES + 1))
-        with m.If(delay(m, host.enable, 1, reset=True)):
+        enable, busy = delay(m, host.enable, 1, reset=True), delay(m, self.busy, 1, reset=True)
+        with m.If(enable):
             m.d.sync += left.eq(SETTLE_CYCLES)
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
-        m.d.sync += self.settling.eq((left != 0) | host.enable)
-        enable, busy = delay(m, host.enable, 1, reset=True), delay(m, self.busy, 1, reset=True)
+        m.d.sync += self.settling.eq(host.enable | enable | (left != 0))
         memory, word, part, values = (
             delay(m, value, 1) for value in (host.memory, host.word, host.part, host.data)
         )
@@ -77,7 +85,8 @@ class LoadPort(wiring.Component):
         in_order += [writes.reciprocal_root, writes.gumbel]
         for index, (write, shape) in enumerate(zip(in_order, self._shapes, strict=True)):
             with m.If(memory == index):
-                m.d.comb += fits.eq((word < shape.depth) & (part < shape.parts))
+                beyond = values[shape.part_bits :].any()
+                m.d.comb += fits.eq((word < shape.depth) & (part < shape.parts) & ~beyond)
             m.d.sync += write.enable.eq(enable & (memory == index) & fits & ~busy)
             own = far if write is writes.weights else near
             m.d.comb += [
