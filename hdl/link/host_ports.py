@@ -49,13 +49,13 @@ ACCESS = {
 class HostPorts(wiring.Signature):
     """What an accelerator offers a host; its members are also the first ports of the accelerator.
 
-    ::
+    Members::
 
         request   in   stream of request_layout   a token to play, or a text that goes on by itself
         result    out  stream of result_layout    a row of the head, chosen
         fault     out  stream of fault_layout     instead of a result: a check failed in this pass
         cancel    in   1                          the request ends with the token in progress
-        seed      in   SeedAccess                   a seed of the noise
+        seed      in   SeedAccess                 a seed of the noise
         load      in   LoadAccess                 writes of the image's memories
         state     in   StateAccess                the state after the last token
         logits    in   LogitsAccess               the logits of the last token

@@ -1,4 +1,4 @@
-"""Every component's docstring says what its ports are: one line each, in the signature's order.
+"""Docstrings of components and signatures name every port: a line each, in order.
 
 ::
 
@@ -20,9 +20,10 @@ from amaranth.lib import wiring
 from tests.support.hdl.components import (
     COMPONENTS,
     DESIGN,
-    component_classes,
+    SIGNATURES,
+    classes_of,
+    directions,
     instance,
-    port_names,
 )
 
 SIZES = {"P": DESIGN.post_width, "C": DESIGN.columns, "R": DESIGN.rows, "G": DESIGN.num_groups}
@@ -40,10 +41,10 @@ class Port(NamedTuple):
     meaning: str
 
 
-def documented_ports(kind: type) -> list[Port]:
-    """The lines after ``Ports::``."""
-    _, found, table = inspect.cleandoc(kind.__doc__ or "").partition("Ports::\n\n")
-    assert found, f"{kind.__name__} has no table of ports"
+def documented(kind: type, heading: str) -> list[Port]:
+    """The lines after a heading, such as ``Ports::``."""
+    _, found, table = inspect.cleandoc(kind.__doc__ or "").partition(f"{heading}::\n\n")
+    assert found, f"{kind.__name__} has no table: {heading}"
     ports = []
     for line in table.split("\n\n")[0].splitlines():
         cells = re.split(r"\s{2,}", line.strip(), maxsplit=3)
@@ -63,18 +64,12 @@ def documented_bits(shape: str) -> int | None:
     return times * number * int(found["bits"])
 
 
-def test_every_component_is_looked_at() -> None:
-    assert set(COMPONENTS) == component_classes()
-
-
-@pytest.mark.parametrize("kind", COMPONENTS, ids=lambda kind: kind.__name__)
-def test_the_docstring_names_every_port(kind: type[wiring.Component]) -> None:
-    component = instance(kind)
-    ports = documented_ports(kind)
-    assert {port.name: port.direction for port in ports} == port_names(component)
-    assert [port.name for port in ports] == list(port_names(component))
+def check(kind: type, heading: str, signature: wiring.Signature) -> None:
+    """The table says what the signature has: names, order, directions, widths."""
+    ports = documented(kind, heading)
+    assert [(port.name, port.direction) for port in ports] == list(directions(signature).items())
     for port in ports:
-        member: Any = component.signature.members[port.name]
+        member: Any = signature.members[port.name]
         assert not port.meaning.endswith("."), port
         bits = documented_bits(port.shape)
         if member.is_signature:
@@ -82,3 +77,18 @@ def test_the_docstring_names_every_port(kind: type[wiring.Component]) -> None:
             assert bool(member.dimensions) == (" x " in port.shape), port
         elif bits is not None:
             assert bits == Shape.cast(member.shape).width, port
+
+
+def test_every_component_and_signature_is_looked_at() -> None:
+    assert set(COMPONENTS) == classes_of(wiring.Component)
+    assert set(SIGNATURES) == classes_of(wiring.Signature)
+
+
+@pytest.mark.parametrize("kind", COMPONENTS, ids=lambda kind: kind.__name__)
+def test_a_components_docstring_names_every_port(kind: type[wiring.Component]) -> None:
+    check(kind, "Ports", instance(kind).signature)
+
+
+@pytest.mark.parametrize("kind", SIGNATURES, ids=lambda kind: kind.__name__)
+def test_a_signatures_docstring_names_every_member(kind: type[wiring.Signature]) -> None:
+    check(kind, "Members", SIGNATURES[kind]())

@@ -27,15 +27,31 @@ from hdl.control.counters import Counters
 from hdl.control.faults import Faults
 from hdl.control.requests import Requests
 from hdl.control.sequencer import Sequencer
+from hdl.interface import (
+    BlockSums,
+    CurrentSegment,
+    EmbeddingRow,
+    FirstFault,
+    GroupWrite,
+    LoadAccess,
+    LogitsAccess,
+    NormScale,
+    ScaledRows,
+    SeedAccess,
+    StateAccess,
+    Tiles,
+    VectorRead,
+)
 from hdl.link.host_ports import ACCESS, HostPorts
 from hdl.link.register_map import register_map
 from hdl.link.register_port import RegisterPort
 from hdl.link.serial import Receiver, Transmitter
-from hdl.memory.block_memory import BlockMemory
+from hdl.memory.block_memory import BlockMemory, PartWrite, ReadPort
 from hdl.memory.embedding import Embedding
-from hdl.memory.load_port import LoadPort
-from hdl.memory.loaded_memory import LoadedMemory
+from hdl.memory.load_port import LoadPort, LoadWrites
+from hdl.memory.loaded_memory import CheckedRead, LoadedMemory, LoadWrite
 from hdl.memory.sources.block import BlockSource
+from hdl.memory.sources.interface import WeightSource
 from hdl.memory.state_banks import StateBanks
 from hdl.memory.vectors import GroupMemory, VectorMemory
 from hdl.memory.weight_check import WeightCheck
@@ -107,17 +123,42 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
 """Component -> how to make a small one."""
 
 
+SIGNATURES: dict[type[wiring.Signature], Callable[[], wiring.Signature]] = {
+    BlockSums: lambda: BlockSums(DESIGN),
+    CheckedRead: lambda: CheckedRead(8, 16),
+    CurrentSegment: lambda: CurrentSegment(DESIGN),
+    EmbeddingRow: lambda: EmbeddingRow(DESIGN),
+    FirstFault: lambda: FirstFault(DESIGN),
+    GroupWrite: lambda: GroupWrite(DESIGN, 8),
+    HostPorts: lambda: HostPorts(DESIGN),
+    LoadAccess: lambda: LoadAccess(DESIGN),
+    LoadWrite: lambda: LoadWrite(loaded_shape(DESIGN, "tables")),
+    LoadWrites: lambda: LoadWrites(DESIGN),
+    LogitsAccess: lambda: LogitsAccess(DESIGN),
+    NormScale: NormScale,
+    PartWrite: lambda: PartWrite(8, 2, 18),
+    ReadPort: lambda: ReadPort(8, 16),
+    ScaledRows: lambda: ScaledRows(DESIGN),
+    SeedAccess: SeedAccess,
+    StateAccess: lambda: StateAccess(DESIGN),
+    Tiles: lambda: Tiles(DESIGN),
+    VectorRead: lambda: VectorRead(DESIGN, 8, WIDTH),
+    WeightSource: lambda: WeightSource(DESIGN),
+}
+"""Signature -> how to make a small one."""
+
+
 @cache
 def instance(kind: type[wiring.Component]) -> wiring.Component:
     """One to look at, kept: Amaranth warns of a component that goes and was never converted."""
     return COMPONENTS[kind]()
 
 
-def component_classes() -> set[type[wiring.Component]]:
-    """Every component that a module of hdl/ defines."""
+def classes_of(base: type) -> set[type]:
+    """Every class of this base that a module of hdl/ defines."""
     for module in pkgutil.walk_packages(hdl.__path__, "hdl."):
         importlib.import_module(module.name)
-    found, left = set(), [wiring.Component]
+    found, left = set(), [base]
     while left:
         for kind in left.pop().__subclasses__():
             left.append(kind)
@@ -126,9 +167,8 @@ def component_classes() -> set[type[wiring.Component]]:
     return found
 
 
-def port_names(component: wiring.Component) -> dict[str, str]:
-    """Name of each port -> "in" or "out", in the order of the signature."""
+def directions(signature: wiring.Signature) -> dict[str, str]:
+    """Name of each member -> "in" or "out", in the order of the signature."""
     return {
-        name: "in" if member.flow == In else "out"
-        for name, member in component.signature.members.items()
+        name: "in" if member.flow == In else "out" for name, member in signature.members.items()
     }
