@@ -288,6 +288,14 @@ def tag_layout(design: Design) -> data.StructLayout:
     )
 
 
+def tag_history(design: Design, last: int) -> data.ArrayLayout:
+    """Tags by cycle: number n is that of the values which entered a pipeline n cycles ago.
+
+    ``last``: the last cycle that is needed.
+    """
+    return data.ArrayLayout(tag_layout(design), last + 1)
+
+
 class Tiles(wiring.Signature):
     """Tiles of int8, C elements of a vector each, seen from the block that makes them.
 

@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.arithmetic.requantize import Z_BITS
-from hdl.fabric.pipeline import Timed, delay
-from hdl.interface import tag_layout
+from hdl.fabric.pipeline import delay
+from hdl.interface import tag_history
 from hdl.memory.block_memory import next_word
 from hdl.memory.loaded_memory import LATENCY as BIAS_LATENCY
 from hdl.memory.loaded_memory import CheckedRead
@@ -49,7 +49,7 @@ class Gates(wiring.Component):
 
     Ports::
 
-        tag            in   tag_layout         of P values: cycle 0
+        tags           in   tag_history        tags[n]: of the P values that are in cycle n
         z              in   P x int16          them, requantized, cycle Z
         gate           in   2                  index in GATES, of the segment
         restart        in   1                  a token begins: the biases from the first on
@@ -71,7 +71,7 @@ class Gates(wiring.Component):
         entries = data.ArrayLayout(signed(ENTRY_BITS), width)
         super().__init__(
             {
-                "tag": In(tag_layout(design)),
+                "tags": In(tag_history(design, ENTRY)),
                 "z": In(values),
                 "gate": In(GATE_BITS),
                 "restart": In(1),
@@ -89,9 +89,9 @@ class Gates(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.forget_gate = gate = self.forget_gate
-        tags = Timed(m, self.tag, 0, reset=True)
+        tags = self.tags
         # Cycle Z - 1 - BIAS_LATENCY: a word of biases is asked for. Cycle Z - 1: it is there.
-        early, biased = tags.at(Z - 1 - BIAS_LATENCY), tags.at(Z - 1)
+        early, biased = tags[Z - 1 - BIAS_LATENCY], tags[Z - 1]
         bias = Signal.like(self.bias.data, reset_less=True)
         m.d.sync += bias.as_value().eq(Mux(biased.role.forget, self.bias.data.as_value(), 0))
         m.d.comb += self.bias.address.eq(
@@ -103,17 +103,17 @@ class Gates(wiring.Component):
         m.d.comb += [
             gate.z.eq(self.z),
             gate.bias.eq(bias),
-            gate.gate.eq(Mux(tags.at(Z).role.forget, self.gate, BY_TABLE)),
+            gate.gate.eq(Mux(tags[Z].role.forget, self.gate, BY_TABLE)),
         ]
         # Cycle INDEXED: the tables are asked. Cycle ANSWERED: the entries are there.
-        select = Mux(tags.at(INDEXED).role.forget, SIGMOID, SILU)
+        select = Mux(tags[INDEXED].role.forget, SIGMOID, SILU)
         for p, table in enumerate(self.table):
             m.d.comb += [
                 table.address.eq(Cat(gate.index[p], select)),
                 gate.entry[p].eq(table.data),
             ]
         # Cycle ENTRY: into the buffers, and for an operand out of them.
-        late = tags.at(ENTRY)
+        late = tags[ENTRY]
         m.d.comb += self.saturated.eq(
             Mux(late.valid & late.role.forget, gate.saturated & late.keep, 0)
         )
@@ -127,9 +127,9 @@ class Gates(wiring.Component):
         self._check(m, tags)
         return m
 
-    def _check(self, m: Module, tags: Timed) -> None:
+    def _check(self, m: Module, tags: data.View[data.ArrayLayout]) -> None:
         """A parity error counts if the word was used; it comes a cycle after the word."""
-        biased, answered = tags.at(Z - 1), tags.at(ANSWERED)
+        biased, answered = tags[Z - 1], tags[ANSWERED]
         by_table = answered.role.table | (answered.role.forget & (self.gate == BY_TABLE))
         used = Mux(answered.valid & by_table, answered.keep, 0)
         errors = Cat(table.parity_error for table in self.table)

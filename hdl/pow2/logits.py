@@ -10,7 +10,7 @@ from hdl.arithmetic.argmax import KEY_BITS, Argmax, argmax_latency
 from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.arithmetic.requantize import Z_BITS
 from hdl.fabric.pipeline import Timed, delay
-from hdl.interface import GroupWrite, head_rows, tag_layout, values_layout
+from hdl.interface import GroupWrite, head_rows, tag_history, values_layout
 from hdl.pow2.products import NOISE_READY
 from mmfree.chip.design import Design
 
@@ -30,13 +30,13 @@ class Logits(wiring.Component):
 
     Ports::
 
-        tag      in   tag_layout  of P values: cycle 0
-        z        in   P x int16   them, requantized, cycle Z: logits
-        noise    in   P x int16   of Products, cycle NOISE_READY
-        restart  in   1           a token begins: no row is chosen yet
-        write    out  GroupWrite  of the logits, cycle Z
-        row      out  head_rows   the chosen one, stable from done on until the next head
-        done     out  1           the last logits' row is chosen: cycle ``chosen_cycle``
+        tags     in   tag_history  tags[n]: of the P values that are in cycle n
+        z        in   P x int16    them, requantized, cycle Z: logits
+        noise    in   P x int16    of Products, cycle NOISE_READY
+        restart  in   1            a token begins: no row is chosen yet
+        write    out  GroupWrite   of the logits, cycle Z
+        row      out  head_rows    the chosen one, stable from done on until the next head
+        done     out  1            the last logits' row is chosen: cycle ``chosen_cycle``
 
     P values per cycle, never stalls. After reset nothing is written.
     """
@@ -45,7 +45,7 @@ class Logits(wiring.Component):
         self._width = design.post_width
         super().__init__(
             {
-                "tag": In(tag_layout(design)),
+                "tags": In(tag_history(design, KEY)),
                 "z": In(data.ArrayLayout(signed(Z_BITS), self._width)),
                 "noise": In(values_layout(design, self._width)),
                 "restart": In(1),
@@ -54,14 +54,14 @@ class Logits(wiring.Component):
                 "done": Out(1),
             }
         )
-        self.argmax = Argmax(self._width, len(self.tag.group))
+        self.argmax = Argmax(self._width, len(self.tags[0].group))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.argmax = argmax = self.argmax
-        tags = Timed(m, self.tag, 0, reset=True)
+        tags = self.tags
         # Cycle Z: the logits are written.
-        tag = tags.at(Z)
+        tag = tags[Z]
         m.d.comb += [
             self.write.group.eq(tag.group),
             self.write.data.eq(self.z),
@@ -74,7 +74,7 @@ class Logits(wiring.Component):
             m.d.sync += key.eq(Timed(m, self.z[p], Z).at(NOISE_READY) + self.noise[p])
             m.d.comb += argmax.keys[p].eq(key)
         # Cycle KEY: they are compared.
-        keyed = tags.at(KEY)
+        keyed = tags[KEY]
         active = keyed.valid & keyed.role.logit
         m.d.comb += [
             argmax.clear.eq(self.restart),

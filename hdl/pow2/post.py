@@ -41,7 +41,8 @@ class Post(wiring.Component):
                                   +-> Products <-> tables, state, noise --> u     (g, up)
                                   +-> Logits --> row                              (head)
 
-    Every value has a cycle, counted from its tag's; each block says in which it gives which.
+    Every value has a cycle, counted from that of its accumulator and tag; each block takes the tags
+    of all the cycles that it needs, and says in which cycle it gives what.
 
     Ports::
 
@@ -122,8 +123,11 @@ class Post(wiring.Component):
             requantize.shift.eq(rows.shift),
             requantize.wide.eq(rows.wide),
         ]
+        tags = Timed(m, rows.tag, 0, reset=True)
         for block in (residual, gates, products, logits):
-            m.d.comb += [block.tag.eq(rows.tag), block.z.eq(requantize.z)]
+            m.d.comb += block.z.eq(requantize.z)
+            for cycle in range(block.tags.shape().length):
+                m.d.comb += block.tags[cycle].eq(tags.at(cycle))
         m.d.comb += [
             gates.gate.eq(header.gate),
             gates.restart.eq(self.restart),
@@ -146,7 +150,7 @@ class Post(wiring.Component):
             self.table_errors[: self._width].eq(gates.table_errors),
             self.table_errors[self._width :].eq(products.table_errors),
         ]
-        self._count_saturations(m)
+        self._count_saturations(m, tags.at(Z))
         return m
 
     def _connect_memories(self, m: Module) -> None:
@@ -165,9 +169,8 @@ class Post(wiring.Component):
         ):
             wiring.connect(m, wiring.flipped(mine), write)
 
-    def _count_saturations(self, m: Module) -> None:
+    def _count_saturations(self, m: Module, tag: data.View[data.StructLayout]) -> None:
         # Cycle Z: z was clamped, or not.
-        tag = Timed(m, self.rows.tag, 0, reset=True).at(Z)
         over = Mux(tag.valid, self.requantize.saturated & tag.keep, 0)
         m.d.comb += [
             self.saturations.projection.eq(Mux(tag.role.logit, 0, over)),

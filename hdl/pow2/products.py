@@ -19,7 +19,7 @@ from hdl.interface import (
     TEMPERATURE_BITS,
     GroupWrite,
     VectorRead,
-    tag_layout,
+    tag_history,
     values_layout,
     vector_groups,
 )
@@ -75,7 +75,7 @@ class Products(wiring.Component):
 
     Ports::
 
-        tag                in   tag_layout       of P values: cycle 0
+        tags               in   tag_history      tags[n]: of the P values that are in cycle n
         z                  in   P x int16        them, requantized, cycle Z: g or up
         kind               in   3                of the segment, stable while it lasts
         begin              in   1                the token's flag: h reads as 0
@@ -103,7 +103,7 @@ class Products(wiring.Component):
         entries = data.ArrayLayout(signed(ENTRY_BITS), width)
         super().__init__(
             {
-                "tag": In(tag_layout(design)),
+                "tags": In(tag_history(design, SQUASHED)),
                 "z": In(data.ArrayLayout(signed(Z_BITS), width)),
                 "kind": In(3),
                 "begin": In(1),
@@ -130,7 +130,7 @@ class Products(wiring.Component):
         m = Module()
         m.submodules.update_state = self.update_state
         m.submodules.gated_product = self.gated_product
-        tags = Timed(m, self.tag, 0, reset=True)
+        tags = self.tags
         gates = Signal()
         m.d.sync += gates.eq(self.kind == GATES)
         self._update_state(m, tags, gates)
@@ -138,11 +138,11 @@ class Products(wiring.Component):
         self._gated_product(m, technology_of(platform), tags, gates)
         return m
 
-    def _update_state(self, m: Module, tags: Timed, gates: Value) -> None:
+    def _update_state(self, m: Module, tags: data.View[data.ArrayLayout], gates: Value) -> None:
         update = self.update_state
         # Cycle READY - 1 - LATENCY: a word of the state is asked for. Cycle READY - 1: it is there.
         asking_cycle = READY - 1 - StateBanks.LATENCY
-        asking = tags.at(asking_cycle)
+        asking = tags[asking_cycle]
         address = Timed(
             m,
             next_word(
@@ -159,7 +159,7 @@ class Products(wiring.Component):
         # Cycle READY: c, f and h together.
         m.d.comb += [update.c.eq(self.entry), update.f.eq(self.forget), update.h.eq(h)]
         # Cycle UPDATED: h' is written where h was read.
-        tag = tags.at(UPDATED)
+        tag = tags[UPDATED]
         m.d.comb += [
             self.write_state.group.eq(address.at(UPDATED)),
             self.write_state.data.eq(update.o),
@@ -167,9 +167,9 @@ class Products(wiring.Component):
             self.write_state.enable.eq(tag.valid & tag.role.operand & gates),
         ]
 
-    def _look_up_state(self, m: Module, tags: Timed, gates: Value) -> None:
+    def _look_up_state(self, m: Module, tags: data.View[data.ArrayLayout], gates: Value) -> None:
         """SiLU of h': the table's index is rounded, then clamped, a cycle each."""
-        rounded_tag, squashed = tags.at(UPDATED + 1), tags.at(SQUASHED)
+        rounded_tag, squashed = tags[UPDATED + 1], tags[SQUASHED]
         counts = rounded_tag.valid & rounded_tag.role.operand & gates
         for p, table in enumerate(self.table):
             h = self.update_state.o[p]
@@ -193,7 +193,9 @@ class Products(wiring.Component):
         errors = Cat(table.parity_error for table in self.table)
         m.d.comb += self.table_errors.eq(delay(m, used, 1, reset=True) & errors)
 
-    def _gated_product(self, m: Module, technology: Technology, tags: Timed, gates: Value) -> None:
+    def _gated_product(
+        self, m: Module, technology: Technology, tags: data.View[data.ArrayLayout], gates: Value
+    ) -> None:
         """Operand times value: in cycle READY of up, SQUASHED of g, NOISE_LATENCY of a logit."""
         product = self.gated_product
         kinds = copies(
@@ -211,8 +213,8 @@ class Products(wiring.Component):
                 product.operand[p].eq(operand),
             ]
         # From here on cycles are those of the product: cycle 0 has its operands.
-        tag = Signal.like(self.tag)
-        m.d.sync += tag.eq(Mux(gates, tags.at(SQUASHED).as_value(), tags.at(READY).as_value()))
+        tag = Signal.like(tags[0])
+        m.d.sync += tag.eq(Mux(gates, tags[SQUASHED].as_value(), tags[READY].as_value()))
         later = Timed(m, tag, 0, reset=True)
         # Cycle PRODUCT_LATENCY - EARLY: the vector's end is announced.
         ending, done = later.at(PRODUCT_LATENCY - EARLY), later.at(PRODUCT_LATENCY)

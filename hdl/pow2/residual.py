@@ -8,8 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.arithmetic.requantize import Z_BITS, saturate
-from hdl.fabric.pipeline import Timed
-from hdl.interface import EARLY, GroupWrite, VectorRead, tag_layout, vector_groups
+from hdl.interface import EARLY, GroupWrite, VectorRead, tag_history, vector_groups
 from hdl.memory.vectors import GroupMemory
 from mmfree.chip.design import Design
 
@@ -23,7 +22,7 @@ class Residual(wiring.Component):
 
     Ports::
 
-        tag          in   tag_layout      of P values: cycle 0
+        tags         in   tag_history     tags[n]: of the P values that are in cycle n
         z            in   P x int16       them, requantized: y, cycle Z
         x            out  VectorRead      the group to which they are added, asked for in time
         embedding    in   GroupWrite      writes of x at a token's start, passed on a cycle later
@@ -39,7 +38,7 @@ class Residual(wiring.Component):
         x_groups = vector_groups(design, design.embedding_tiles)
         super().__init__(
             {
-                "tag": In(tag_layout(design)),
+                "tags": In(tag_history(design, SUMMED)),
                 "z": In(data.ArrayLayout(signed(Z_BITS), self._width)),
                 "x": Out(VectorRead(design, x_groups, self._width)),
                 "embedding": In(GroupWrite(design, x_groups)),
@@ -52,14 +51,14 @@ class Residual(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         write, embedding = self.write, self.embedding
-        tags = Timed(m, self.tag, 0, reset=True)
+        tags = self.tags
         # Cycle Z - LATENCY: the group that is needed in cycle Z.
-        m.d.comb += self.x.address.eq(tags.at(Z - GroupMemory.LATENCY).group)
+        m.d.comb += self.x.address.eq(tags[Z - GroupMemory.LATENCY].group)
         # Cycle WRITTEN - EARLY: the vector's end is announced.
-        ending = tags.at(WRITTEN - EARLY)
+        ending = tags[WRITTEN - EARLY]
         m.d.comb += self.vector_done.eq(ending.valid & ending.role.residual & ending.end)
         # Cycle Z: the sum. Cycle SUMMED: it is clamped, or the embedding passes.
-        tag = tags.at(SUMMED)
+        tag = tags[SUMMED]
         active = tag.valid & tag.role.residual
         m.d.sync += [
             write.group.eq(Mux(active, tag.group, embedding.group)),

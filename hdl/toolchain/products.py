@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -42,7 +43,7 @@ class ProductUnit:
 def product_units(accelerator: Accelerator, tape: Tape | None = None) -> list[ProductUnit]:
     """Every product unit of an accelerator."""
     post, norm = accelerator.blocks.post, accelerator.blocks.rms_norm
-    groups = {
+    groups: dict[str, tuple[str, Sequence[Product | Square]]] = {
         "requantize": ("accumulator * scale", post.requantize.products),
         "square": ("q * q", norm.squares),
         "scale": ("multiplier * reciprocal root", [norm.scaler]),
