@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from mmfree.inference.backends import Backend
     from mmfree.inference.ranges import Range
     from mmfree.inference.scoring import TaskResult, TextResult
+    from mmfree.tape.pow2 import Tape
     from mmfree.tape.reading import AnyTape
     from mmfree.training.train import TrainingResult
     from sim.cosim.run import CosimResult
+    from sim.cosim.run_folder import Sequence
 
 __all__ = ["cosim", "evaluate", "export", "generate", "load", "train", "verilog"]
 
@@ -203,7 +205,7 @@ def verilog(
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Write the accelerator for a tape, or for the sizes in a JSON file, into the folder ``out``:
-    Verilog, memory files and design.json, whose contents are returned.
+    Verilog, memory files, the tape and design.json, whose contents are returned.
 
     ``progress`` is told what takes time.
     """
@@ -231,35 +233,79 @@ def verilog(
 
 
 def cosim(
-    tape: AnyPath,
+    source: AnyPath,
     *,
     prompt: str | None = None,
     tokens: int = 0,
     temperature: float = 0.0,
     stop: int | None = None,
     seed: int = 0,
-    lanes: int = 64,
-    bits: str = "2",
+    lanes: int | None = None,
+    bits: str | None = None,
     profile: bool = False,
     waveform: AnyPath | None = None,
     simulator: str = "verilator",
 ) -> CosimResult:
     """Play a tape on the simulated chip and on the golden model, and compare every bit.
 
-    ``prompt``: None: random tokens, from ``seed``; ``tokens`` are generated after it.
+    Parameters
+    ----------
+    source
+        A tape; or a folder that ``verilog`` wrote for one, whose Verilog and memory files are
+        simulated as they are, also if they were altered.
+    prompt
+        None: random tokens, from ``seed``. ``tokens`` are generated after it.
+    lanes, bits
+        None: 64 and "2", of a folder its own; others than a folder's are refused.
+    waveform
+        File for a VCD of the run, or of the first token that differs.
     """
-    import numpy as np
-
     from mmfree.chip.sizing import design_for
     from mmfree.errors import InputError
-    from mmfree.golden.sampling import seed_registers, temperature_code
     from mmfree.tape.reading import open_chip_tape
-    from mmfree.text.tokenizers import tokenizer_from_dict
-    from sim.cosim.run import Sequence
+    from sim.cosim.chip_folder import read_chip_folder
     from sim.cosim.run import cosim as play
+    from sim.cosim.run import cosim_folder
 
-    opened = open_chip_tape(Path(tape))
-    tokenizer = tokenizer_from_dict(opened.tokenizer)
+    path = Path(source)
+    chip = read_chip_folder(path) if path.is_dir() else None
+    tape = open_chip_tape(path) if chip is None else chip.tape
+    sequence = _sequence(tape, prompt, tokens, temperature, stop, seed)
+    file = _path(waveform)
+    if chip is None:
+        design = design_for(tape, 64 if lanes is None else lanes, "2" if bits is None else bits)
+        return play(
+            [tape],
+            design,
+            [sequence],
+            seed=seed,
+            profile=profile,
+            waveform=file,
+            simulator=simulator,
+        )
+    for option, asked, own in (
+        ("--lanes", lanes, chip.design.lanes),
+        ("--bits", bits, chip.design.weight_code),
+    ):
+        if asked not in (None, own):
+            raise InputError(f"{option} {asked}: {path} has {own}; leave the option out")
+    return cosim_folder(
+        chip, [sequence], seed=seed, profile=profile, waveform=file, simulator=simulator
+    )
+
+
+def _sequence(
+    tape: Tape, prompt: str | None, tokens: int, temperature: float, stop: int | None, seed: int
+) -> Sequence:
+    """What a co-simulation plays."""
+    import numpy as np
+
+    from mmfree.errors import InputError
+    from mmfree.golden.sampling import seed_registers, temperature_code
+    from mmfree.text.tokenizers import tokenizer_from_dict
+    from sim.cosim.run_folder import Sequence
+
+    tokenizer = tokenizer_from_dict(tape.tokenizer)
     if tokens < 0:
         raise InputError(f"--tokens must be 0 or more, got {tokens}")
     if tokens and not tokenizer.feeds_back:
@@ -274,17 +320,8 @@ def cosim(
         ids = tokenizer.encode(prompt)
     else:
         rng = np.random.default_rng(seed)
-        ids = rng.integers(0, opened.config.vocab_size, RANDOM_PROMPT_TOKENS).tolist()
-    sequence = Sequence(prompt=ids, generate=tokens, temperature=code, seed=seed, stop=stop)
-    return play(
-        [opened],
-        design_for(opened, lanes, bits),
-        [sequence],
-        seed=seed,
-        profile=profile,
-        waveform=_path(waveform),
-        simulator=simulator,
-    )
+        ids = rng.integers(0, tape.config.vocab_size, RANDOM_PROMPT_TOKENS).tolist()
+    return Sequence(prompt=ids, generate=tokens, temperature=code, seed=seed, stop=stop)
 
 
 def _paths(data: AnyPath | Iterable[AnyPath]) -> list[Path]:

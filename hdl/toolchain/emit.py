@@ -6,6 +6,7 @@ simulators and synthesizers read by ``$readmemh`` (docs/decisions/0002).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -29,7 +30,12 @@ from mmfree.files.atomic import write_atomically
 from mmfree.tape.pow2 import Tape
 
 TOP = "mmfree"
-VERILOG_NAME = f"{TOP}.v"
+VERILOG_NAME, TAPE_NAME, DESCRIPTION_NAME = f"{TOP}.v", "model.tape", "design.json"
+"""Files of a design's folder, beside a NAME.hex for each memory."""
+
+MARK = "mmfree:"
+"""How the line begins that says what a file was made of."""
+
 _INITIAL = re.compile(r'^\s*initial \$readmemb\("[^"]*", (\S+)\s*\);\n', flags=re.MULTILINE)
 """How Yosys initialises a memory, from a file that it has written."""
 
@@ -152,9 +158,11 @@ def trigger_processes(verilog: str) -> str:
 
 
 def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dict[str, Any]:
-    """Write mmfree.v, memory files and design.json; returns what design.json holds.
+    """Write mmfree.v, memory files, the tape and design.json; returns what design.json holds.
 
-    Without a tape only the constant tables have memory files, and uses per token are null.
+    Without a tape only the constant tables have memory files, and uses per token are null. The
+    Verilog's first line names its design, that of a memory file also its tape (``sources``), and
+    design.json has the sha256 of every other file.
 
     Raises
     ------
@@ -162,29 +170,55 @@ def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dic
         If the tape does not fit the design, or there is no arithmetic for the design's value_bits.
     """
     check_value_bits(design)
-    image = layout(tape, design) if tape is not None else None
+    image = layout(tape, design) if tape is not None else constant_image(design)
     accelerator = Accelerator(design)
     rtlil_text = convert_rtlil(accelerator)
     description = describe(design, rtlil_text, product_units(accelerator, tape))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(
-        folder / VERILOG_NAME, convert_verilog(rtlil_text, chip_memories(design)).encode()
-    )
-    write_memory_files(image, design, folder)
+    texts = {VERILOG_NAME: convert_verilog(rtlil_text, chip_memories(design))}
+    texts |= {f"{name}.hex": text for name, text in image.memory_files().items()}
+    of = sources(design, tape)
+    files = {name: f"// {of[name]}\n{text}".encode() for name, text in texts.items()}
     if tape is not None:
+        files[TAPE_NAME] = tape.data
         description["tape_sha256"] = tape.sha256
         description["padding_share"] = padding_share(tape.config, design.rows, design.columns)
-    write_atomically(folder / "design.json", (json.dumps(description, indent=1) + "\n").encode())
+    description["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        write_atomically(folder / name, data)
+    # Last: it says that the others are there.
+    write_atomically(folder / DESCRIPTION_NAME, (json.dumps(description, indent=1) + "\n").encode())
     return description
 
 
-def write_memory_files(image: Image | None, design: Design, folder: Path) -> None:
-    """Write NAME.hex of every initialised memory; without an image, of the constant tables."""
-    if image is None:
-        words = constant_words()
-        shapes = {name: loaded_shape(design, name) for name in words}
-        constants = {name: [shapes[name].with_parity(w) for w in words[name]] for name in words}
-        image = Image(design=design, words=constants)
+def sources(design: Design, tape: Tape | None) -> dict[str, str]:
+    """What each text file of a design's folder says of itself: its name, of what it was made."""
+    design_sha256 = hashlib.sha256(json.dumps(design.to_dict()).encode()).hexdigest()
+    tape_sha256 = "none" if tape is None else tape.sha256
+    constant = set(constant_words())
+    of = {VERILOG_NAME: f"{MARK} {VERILOG_NAME} of design {design_sha256}"}
+    for name in chip_memories(design):
+        made_of = (
+            "of any design and tape"
+            if name in constant
+            else f"of design {design_sha256}, tape {tape_sha256}"
+        )
+        of[f"{name}.hex"] = f"{MARK} {name}.hex {made_of}"
+    return of
+
+
+def constant_image(design: Design) -> Image:
+    """The memories that are the same for every tape."""
+    words = constant_words()
+    shapes = {name: loaded_shape(design, name) for name in words}
+    return Image(
+        design=design,
+        words={name: [shapes[name].with_parity(w) for w in words[name]] for name in words},
+    )
+
+
+def write_memory_files(image: Image, folder: Path) -> None:
+    """Write NAME.hex of every initialised memory."""
     for name, text in image.memory_files().items():
         write_atomically(folder / f"{name}.hex", text.encode())
 

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmfree import api
-from mmfree.cli.options import add_design, add_sampling
+from mmfree.cli.options import add_design_or_folder, add_sampling
 from mmfree.cli.outcome import Outcome
 from mmfree.tape.reading import open_chip_tape
 from mmfree.text.tokenizers import tokenizer_from_dict
+
+if TYPE_CHECKING:
+    from sim.cosim.run import CosimResult
 
 SUMMARY = "play a tape on the simulated chip and the golden model, and compare every bit"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("tape", type=Path, metavar="TAPE", help="file")
+    parser.add_argument(
+        "tape",
+        type=Path,
+        metavar="TAPE|FOLDER",
+        help="a tape; or a folder that `mmfree verilog` wrote, simulated as it is, altered or not",
+    )
     parser.add_argument(
         "--prompt", metavar="TEXT", help="text to play; None: a random one of 16 tokens"
     )
@@ -30,7 +38,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--waveform",
         type=Path,
         metavar="FILE",
-        help="VCD of the first token that differs, if one does",
+        help=(
+            "VCD of the run, up to the token at which it has 1 GiB; of the first token that"
+            " differs, played alone, if one does"
+        ),
     )
     parser.add_argument(
         "--simulator",
@@ -38,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="verilator",
         help="icarus is about 50 times slower",
     )
-    add_design(parser)
+    add_design_or_folder(parser)
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -56,7 +67,8 @@ def run(options: argparse.Namespace) -> Outcome:
         waveform=options.waveform,
         simulator=options.simulator,
     )
-    tape = open_chip_tape(options.tape)
+    folder = options.tape.is_dir()
+    tape = open_chip_tape(options.tape / "model.tape" if folder else options.tape)
     text = None
     if options.prompt is not None:
         tokenizer = tokenizer_from_dict(tape.tokenizer)
@@ -66,7 +78,10 @@ def run(options: argparse.Namespace) -> Outcome:
     values = {
         "bit_exact": result.bit_exact,
         "tokens": result.tokens,
+        "tokens_due": result.verdict.due["rows"],
         "compared": result.compared,
+        "due": result.due,
+        "missing": result.verdict.missing,
         "cycles_per_token": result.cycles_per_token,
         "weights_per_token": result.weights_per_token,
         "lanes": result.lanes,
@@ -76,37 +91,48 @@ def run(options: argparse.Namespace) -> Outcome:
         "sha256": tape.sha256,
         "text": text,
     }
+    if folder:
+        values["altered"] = list(result.altered)
     if result.divergence is not None:
         values["divergence"] = result.divergence
-        values["waveform"] = None if result.waveform is None else str(result.waveform)
+    if (recording := result.recording) is not None:
+        values["waveform"] = str(recording.path)
+        values["waveform_bytes"] = recording.num_bytes
+        values["waveform_shows"] = recording.shows
     if result.profile is not None:
         values["profile"] = result.profile
-    return Outcome(values, _describe(values), result.bit_exact)
+    return Outcome(values, _describe(result, text), result.bit_exact)
 
 
-def _describe(values: dict[str, Any]) -> str:
-    lines = []
-    if values["text"] is not None:
-        lines.append(values["text"])
-    if values["bit_exact"]:
-        lines.append(
-            f"bit-exact: {values['tokens']} tokens, {values['compared']:,} logits and state words"
-            " compared"
-        )
+def _describe(result: CosimResult, text: str | None) -> str:
+    lines = [] if text is None else [text]
+    if result.altered:
+        lines.append(f"altered since `mmfree verilog` wrote them: {', '.join(result.altered)}")
+    compared = result.verdict.describe()
+    if result.bit_exact:
+        lines.append(f"bit-exact: {compared}")
     else:
-        place = values.get("divergence") or {}
-        where = ", ".join(f"{key} {place[key]}" for key in place)
-        lines.append(f"NOT bit-exact; the first difference: {where}")
-        if values.get("waveform"):
-            lines.append(f"waveform: {values['waveform']}")
+        lines.append(f"NOT bit-exact; {_first_difference(result)}")
+        lines.append(compared)
+    if (recording := result.recording) is not None:
+        lines.append(
+            f"waveform: {recording.path}, {recording.num_bytes / 1e6:,.1f} MB, {recording.shows}"
+        )
     lines.append(
-        f"{values['cycles_per_token']:,.0f} cycles per token at {values['lanes']} lanes, lane"
-        f" utilization {100 * values['lane_utilization']:.1f} % (simulated);"
-        f" {values['simulated_hz']:,.0f} cycles simulated per second"
+        f"{result.cycles_per_token:,.0f} cycles per token at {result.lanes} lanes, lane"
+        f" utilization {100 * result.lane_utilization:.1f} % (simulated);"
+        f" {result.simulated_hz:,.0f} cycles simulated per second"
     )
-    if "profile" in values:
-        lines += ["", *_describe_profile(values["profile"], values["tokens"])]
+    if result.profile is not None:
+        lines += ["", *_describe_profile(result.profile, result.tokens)]
     return "\n".join(lines)
+
+
+def _first_difference(result: CosimResult) -> str:
+    place: dict[str, Any] = {**(result.divergence or {})}
+    if not place:
+        return "nothing that was compared differs, but less was compared than was due"
+    return "the first difference: " + ", ".join(f"{key} {place[key]}" for key in place)
 
 
 def _describe_profile(profile: dict[str, dict[str, int]], tokens: int) -> list[str]:

@@ -14,6 +14,9 @@ TOKENIZERS = (
 )
 """What ``--tokenizer`` takes."""
 
+_LANES = "ternary additions per cycle, a power of two"
+_BITS = "storage of a weight, in bits"
+
 
 def add_out(parser: argparse.ArgumentParser, meaning: str) -> None:
     """Where results go, and whether something there may be overwritten."""
@@ -23,20 +26,25 @@ def add_out(parser: argparse.ArgumentParser, meaning: str) -> None:
 
 def add_lanes(parser: argparse.ArgumentParser) -> None:
     """Size of the array."""
-    parser.add_argument(
-        "--lanes",
-        type=int,
-        default=64,
-        metavar="N",
-        help="ternary additions per cycle, a power of two",
-    )
+    parser.add_argument("--lanes", type=int, default=64, metavar="N", help=_LANES)
 
 
 def add_design(parser: argparse.ArgumentParser) -> None:
     """Size of the array, and how weights are stored."""
     add_lanes(parser)
+    parser.add_argument("--bits", choices=tuple(WEIGHT_CODES), default="2", help=_BITS)
+
+
+def add_design_or_folder(parser: argparse.ArgumentParser) -> None:
+    """As ``add_design``, where a folder may have its own design: nothing is asked for unless given.
+
+    Nothing stands for 64 lanes and 2 bits.
+    """
     parser.add_argument(
-        "--bits", choices=tuple(WEIGHT_CODES), default="2", help="storage of a weight, in bits"
+        "--lanes", type=int, metavar="N", help=f"{_LANES}; None: 64, of a folder its own"
+    )
+    parser.add_argument(
+        "--bits", choices=tuple(WEIGHT_CODES), help=f"{_BITS}; None: 2, of a folder its own"
     )
 
 

@@ -65,7 +65,8 @@ class RtlBackend:
     def _play(self, sequences: list[Sequence]) -> CosimResult:
         result = cosim([self.tape], self.design, sequences)
         if not result.bit_exact:
-            raise DivergenceError(f"chip and golden model differ: {result.divergence}")
+            what = result.divergence or result.verdict.describe()
+            raise DivergenceError(f"chip and golden model differ: {what}")
         return result
 
 

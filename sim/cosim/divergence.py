@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hdl.interface import START_CYCLES
 from mmfree.chip.design import Design
 from mmfree.tape.pow2 import Segment, Tape
+from sim.cosim.verdict import Difference
 
 TAPS = ("x", "u", "state", "logits")
 _TRACE_NAMES = {"x": "x", "u": "u", "state": "h", "logits": "logits"}
@@ -44,9 +45,16 @@ class Divergence:
     cycle: int | None
 
     @classmethod
-    def outside_vectors(cls) -> Divergence:
+    def outside_vectors(cls, difference: Difference) -> Divergence:
         """Every vector write agrees: what differs is read out only, such as a counter."""
-        return cls(segment="none", vector="read-out", index=0, expected=None, got=None, cycle=None)
+        return cls(
+            segment="none",
+            vector=difference.name,
+            index=difference.index,
+            expected=difference.expected,
+            got=difference.got,
+            cycle=None,
+        )
 
 
 class TapMonitor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
-from collections import abc
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,19 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hdl.accelerator import Accelerator
 from hdl.array.ternary_array import ArrayOf, TernaryArray
-from hdl.fabric.ecp5_ram import DISTRIBUTED_DEPTH
 from hdl.fabric.technology import Technology
-from hdl.interface import LIMIT_BITS
-from hdl.toolchain.emit import TOP, VERILOG_NAME, convert_rtlil, convert_verilog, write_memory_files
+from hdl.toolchain.emit import TOP, VERILOG_NAME
 from mmfree.chip.design import Design
-from mmfree.chip.layout import layout
-from mmfree.chip.memory_map import LOADED_MEMORIES, chip_memories, loaded_shape, weight_memories
-from mmfree.contract.pow2 import TEMPERATURE_MAX
 from mmfree.errors import InputError
-from mmfree.golden.sampling import seed_registers
+from mmfree.files.atomic import open_atomically
 from mmfree.tape.pow2 import Tape
+from sim.cosim.chip import write_chip
+from sim.cosim.chip_folder import ChipFolder
+from sim.cosim.due import check_sequences, expect
 from sim.cosim.run_folder import (
     Place,
     Result,
@@ -34,25 +33,25 @@ from sim.cosim.run_folder import (
     Traffic,
     positions_played,
     read_result,
-    read_values,
     write_run,
-    write_tapes,
 )
+from sim.cosim.verdict import Played, Verdict, judge
 from sim.simulators.icarus import WAVEFORM_NAME
-from sim.simulators.runner import SimulationFailed, build, run
+from sim.simulators.runner import SimulationFailed, SimulatorError, build, run
 
-__all__ = [
-    "CELLS",
-    "CosimResult",
-    "Sequence",
-    "Traffic",
-    "check_sequences",
-    "cosim",
-    "write_chip",
-]
+__all__ = ["CosimResult", "Recording", "Sequence", "Traffic", "cosim", "cosim_folder"]
 
-CELLS = Path(__file__).parents[1] / "simulators" / "ecp5_cells.v"
-"""Models of the cells of the ECP5 that are placed by hand."""
+WAVEFORM_BYTES = 1 << 30
+"""A recording ends after the token at which its VCD has so many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A waveform (VCD) that was kept: where, its size, and in words what it shows."""
+
+    path: Path
+    num_bytes: int
+    shows: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,37 +60,32 @@ class CosimResult:
 
     Attributes
     ----------
-    bit_exact
-        Every logit, state word, chosen row and saturation count of every position was equal.
-    tokens
-        Positions played, prompt included.
-    compared
-        Logits and state words compared; tokens * (head rows + state words) if bit_exact.
+    verdict
+        How much had to be compared, computed from what was asked; how much was; what differed.
     rows
         For each sequence, the head's row that the chip chose at each position.
     logits
         The chip's logits of every position, int16 [rows] each, 9 fraction bits.
     states
-        The chip's state after every sequence, int16 [L, d] each, if bit_exact.
+        The chip's state after every sequence that ended, int16 [L, d] each.
     cycles_per_token
         From a token's acceptance until its result is valid; mean over the positions (simulated).
     counters
         The chip's counters, summed over the positions.
     simulated_hz
-        Clock cycles simulated per second of wall time, the golden model's time included.
+        Clock cycles simulated per second of wall time.
     divergence
-        If not bit_exact: segment, vector and index of the first value that differs, and both
-        values; or the segment and the memory ("fault") whose check failed, if the chip withheld a
-        token.
-    waveform
-        VCD file around the divergence, if asked for.
+        The first value that differs: segment, vector, index and both values; or the segment and the
+        memory ("fault") whose check failed, if the chip withheld a token. None if nothing did.
+    recording
+        The waveform, if asked for.
     profile
         If asked for: segment -> cause -> cycles, summed over the positions.
+    altered
+        Of a folder: its files that are not as ``mmfree verilog`` wrote them.
     """
 
-    bit_exact: bool
-    tokens: int
-    compared: int
+    verdict: Verdict
     rows: list[list[int]]
     logits: list[NDArray[np.int16]]
     states: list[NDArray[np.int16]]
@@ -102,14 +96,35 @@ class CosimResult:
     counters: dict[str, int]
     simulated_hz: float
     divergence: Place | None = None
-    waveform: Path | None = None
+    recording: Recording | None = None
     profile: dict[str, dict[str, int]] | None = None
+    altered: tuple[str, ...] = ()
+
+    @property
+    def bit_exact(self) -> bool:
+        """Whether all that was due was compared, and every value was equal."""
+        return self.verdict.bit_exact and self.divergence is None
+
+    @property
+    def tokens(self) -> int:
+        """Positions played, prompts included."""
+        return self.verdict.compared["rows"]
+
+    @property
+    def compared(self) -> int:
+        """Logits and state words compared after the positions."""
+        return self.verdict.compared["logits"] + self.verdict.compared["states"]
+
+    @property
+    def due(self) -> int:
+        """Logits and state words that had to be compared."""
+        return self.verdict.due["logits"] + self.verdict.due["states"]
 
 
 def cosim(
-    tapes: abc.Sequence[Tape],
+    tapes: Items[Tape],
     design: Design,
-    sequences: abc.Sequence[Sequence],
+    sequences: Items[Sequence],
     *,
     loaded: bool = False,
     seed: int = 0,
@@ -128,7 +143,7 @@ def cosim(
         One model or several, and an accelerator that all of them fit. The first is in the chip's
         memories from the start, and others are loaded when a sequence asks for them.
     sequences
-        Each starts from a fresh state, or from its own.
+        At least one. Each starts from a fresh state, or from its own.
     loaded
         The chip's memories are empty at first: the first model, too, comes through the load port.
     seed
@@ -138,7 +153,8 @@ def cosim(
     profile
         Attribute cycles to segments and causes.
     waveform
-        Where to write a VCD of the first token that differs, if one does.
+        Where to keep a VCD: of the run, until WAVEFORM_BYTES; or of the first token that differs,
+        played alone.
     simulator
         "verilator", or "icarus" (some fifty times slower).
     technology
@@ -152,13 +168,14 @@ def cosim(
     LayoutError
         If a tape does not fit the design.
     InputError
-        If a sequence is empty or a token id is not in the vocabulary.
+        If there is no sequence, one is empty, or a token id is not in the vocabulary.
     ToolMissing
         If the simulator or a compiler is not installed.
     SimulationFailed
         If the chip hangs.
     """
     check_sequences(sequences, tapes)
+    _check_waveform(waveform)
     asked = Run(
         design=design,
         sequences=list(sequences),
@@ -170,107 +187,135 @@ def cosim(
     with tempfile.TemporaryDirectory(prefix="mmfree-cosim-") as name:
         folder = Path(name)
         write_chip(folder, tapes, design, loaded=loaded, technology=technology, array=array)
-        result = _simulate(folder, asked, simulator)
-        logits, states = read_values(folder, result.positions)
-        if (
-            result.divergence is not None
-            and "fault" not in result.divergence
-            and waveform is not None
-        ):
-            _record(folder, asked, result.divergence, waveform, simulator)
-    return _outcome(design, result, logits, states, waveform)
+        return _play(_Job(folder, asked, expect(sequences, tapes), simulator), tapes, waveform)
 
 
-def check_sequences(sequences: abc.Sequence[Sequence], tapes: abc.Sequence[Tape]) -> None:
-    """InputError for the first sequence that cannot be played."""
-    for sequence in sequences:
-        _check_sequence(sequence, tapes)
-
-
-def _check_sequence(sequence: Sequence, tapes: abc.Sequence[Tape]) -> None:
-    if not sequence.prompt:
-        raise InputError("a prompt must hold at least one token, got none")
-    if not 0 <= sequence.model < len(tapes):
-        raise InputError(f"there is no model {sequence.model}: {len(tapes)} were given")
-    tape = tapes[sequence.model]
-    vocab_size, head_size = tape.config.vocab_size, tape.config.head_size
-    if not 0 <= sequence.temperature <= TEMPERATURE_MAX:
-        raise InputError(
-            f"temperature must lie in 0..{TEMPERATURE_MAX} 64ths, got {sequence.temperature}"
-        )
-    seed_registers(sequence.seed)
-    if not 0 <= sequence.generate < 1 << LIMIT_BITS:
-        raise InputError(
-            f"generate must lie in 0..{(1 << LIMIT_BITS) - 1}, got {sequence.generate}"
-        )
-    if sequence.stop is not None and not 0 <= sequence.stop < head_size:
-        raise InputError(f"stop token {sequence.stop} is not in the vocabulary of {head_size}")
-    if bad := [token for token in sequence.prompt if not 0 <= token < vocab_size]:
-        raise InputError(f"token {bad[0]} is not in the vocabulary of {vocab_size}")
-    if sequence.generate > 1 and tape.config.head_size > vocab_size:
-        raise InputError("the head's rows are not tokens of this vocabulary: nothing to feed back")
-
-
-def write_chip(
-    folder: Path,
-    tapes: abc.Sequence[Tape],
-    design: Design,
+def cosim_folder(
+    chip: ChipFolder,
+    sequences: Items[Sequence],
     *,
-    loaded: bool = False,
-    technology: Technology = Technology.GENERIC,
-    array: ArrayOf = TernaryArray,
-) -> None:
-    """Write what a simulation needs into its folder: Verilog, memory files and tapes.
+    seed: int = 0,
+    profile: bool = False,
+    waveform: Path | None = None,
+    simulator: str = "verilator",
+) -> CosimResult:
+    """As ``cosim``, of the Verilog and the memory files in a folder, altered or not.
 
-    ``loaded``: the memories are empty.
+    Raises
+    ------
+    InputError
+        Also if Verilog that was altered cannot be simulated.
     """
-    # All of them, though only one is in the memories: a tape that does not fit is refused early.
-    images = [layout(tape, design) for tape in tapes]
-    image = images[0]
-    if loaded:
-        image = replace(
-            image, words={name: [0] * len(words) for name, words in image.words.items()}
-        )
-    write_memory_files(image, design, folder)
-    if technology is Technology.ECP5:
-        # Memories deep enough for block RAM hold their words as parameters of its cells.
-        files = [
-            name
-            for name in LOADED_MEMORIES[1:]
-            if loaded_shape(design, name).depth <= DISTRIBUTED_DEPTH
-        ]
-        files += weight_memories(design) if design.weight_words <= DISTRIBUTED_DEPTH else ()
-        verilog = convert_verilog(
-            convert_rtlil(Accelerator(design, image, array=array), technology), files
-        )
-        verilog += CELLS.read_text()
-    else:
-        verilog = convert_verilog(
-            convert_rtlil(Accelerator(design, array=array)), chip_memories(design)
-        )
-    (folder / VERILOG_NAME).write_text(verilog)
-    write_tapes(folder, tapes)
-
-
-def _simulate(folder: Path, asked: Run, simulator: str, trace: str = "") -> Result:
-    """Build (or find built) the simulation, and run it in ``folder``."""
-    write_run(folder, asked)
-    model = build([folder / VERILOG_NAME], TOP, trace=trace, simulator=simulator)
-    with _progress_bar(folder, sum(sequence.positions for sequence in asked.sequences)):
+    tapes = [chip.tape]
+    check_sequences(sequences, tapes)
+    _check_waveform(waveform)
+    asked = Run(design=chip.design, sequences=list(sequences), seed=seed, profile=profile)
+    with tempfile.TemporaryDirectory(prefix="mmfree-cosim-") as name:
+        folder = Path(name)
+        chip.copy_to(folder)
         try:
-            run(model, "sim.cosim.testbench", folder)
-        except SimulationFailed:
-            # A difference fails the test, after it has reported what it found.
-            if (result := read_result(folder)) is None:
+            result = _play(
+                _Job(folder, asked, expect(sequences, tapes), simulator), tapes, waveform
+            )
+        except SimulatorError as error:
+            if VERILOG_NAME not in chip.altered:
                 raise
-            return result
-    result = read_result(folder)
-    assert result is not None
-    return result
+            raise InputError(
+                f"{chip.path / VERILOG_NAME}: altered, and cannot be simulated: {error}"
+            ) from None
+    return replace(result, altered=chip.altered)
+
+
+def _check_waveform(waveform: Path | None) -> None:
+    if waveform is not None and waveform.is_dir():
+        raise InputError(f"{waveform}: a folder; --waveform needs the name of a file")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run, what must come out of it, and the folder with the chip that plays it."""
+
+    folder: Path
+    run: Run
+    due: list[Played]
+    simulator: str
+
+    def simulate(self, trace: str = "") -> tuple[Result, list[Played]]:
+        """Build (or find built) the simulation, and run it: what it reports, and what came out."""
+        folder = self.folder
+        write_run(folder, self.run, self.due)
+        model = build([folder / VERILOG_NAME], TOP, trace=trace, simulator=self.simulator)
+        with _progress_bar(folder, sum(sequence.positions for sequence in self.due)):
+            try:
+                run(model, "sim.cosim.testbench", folder)
+            except SimulationFailed:
+                # A difference fails the test, after it has reported what it found.
+                if (reported := read_result(folder)) is None:
+                    raise
+                return reported
+        if (reported := read_result(folder)) is None:
+            raise SimulatorError("the simulation reported nothing")
+        return reported
+
+
+def _play(job: _Job, tapes: Items[Tape], waveform: Path | None) -> CosimResult:
+    """Simulate, judge what came out by what is due, and record if asked to."""
+    try:
+        result, played = job.simulate()
+    except SimulationFailed as error:
+        if waveform is None:
+            raise
+        recording = _record_run(job, waveform)
+        raise SimulationFailed(f"{error}; {recording.path} shows {recording.shows}") from None
+    outcome = _outcome(job, tapes, result, played)
+    if waveform is None:
+        return outcome
+    place = result.divergence
+    recording = (
+        _record_run(job, waveform) if place is None else _record(job, place, tapes, waveform)
+    )
+    return replace(outcome, recording=recording)
+
+
+def _record_run(job: _Job, waveform: Path) -> Recording:
+    """Play the run again and keep its waveform, until it has WAVEFORM_BYTES."""
+    asked = replace(job.run, profile=False, waveform_bytes=WAVEFORM_BYTES)
+    try:
+        _, played = replace(job, run=asked).simulate("vcd")
+    except SimulationFailed:
+        return _keep(job, waveform, "the run until it failed")
+    verdict = judge(job.due, played)
+    due, tokens = verdict.due["rows"], verdict.compared["rows"]
+    shows = f"all {due:,} tokens" if tokens == due else f"the first {tokens:,} of {due:,} tokens"
+    if any(verdict.differing.values()):
+        raise SimulatorError("the chip differs while it is recorded, and did not before")
+    return _keep(job, waveform, shows)
+
+
+def _record(job: _Job, place: Place, tapes: Items[Tape], waveform: Path) -> Recording:
+    """Play the token that differs again, alone, from the state before it; keep the waveform."""
+    sequence = Sequence(
+        prompt=[place["token"]],
+        state=None if place["begin"] else np.array(place["state"], dtype=np.int16),
+        model=job.run.sequences[place["sequence"]].model,
+    )
+    asked = replace(job.run, sequences=[sequence], profile=False)
+    alone = replace(job, run=asked, due=expect([sequence], tapes))
+    result, _ = alone.simulate("vcd")
+    shows = f"sequence {place['sequence']}, position {place['position']}, played alone"
+    if result.divergence is None:
+        shows += ", which then does not differ"
+    return _keep(job, waveform, shows)
+
+
+def _keep(job: _Job, waveform: Path, shows: str) -> Recording:
+    with (job.folder / WAVEFORM_NAME).open("rb") as recorded, open_atomically(waveform) as file:
+        shutil.copyfileobj(recorded, file)
+    return Recording(path=waveform, num_bytes=waveform.stat().st_size, shows=shows)
 
 
 @contextmanager
-def _progress_bar(folder: Path, positions: int) -> abc.Iterator[None]:
+def _progress_bar(folder: Path, positions: int) -> Iterator[None]:
     """Show on stderr how many positions are played, while the simulator's process runs."""
     done = threading.Event()
 
@@ -289,45 +334,29 @@ def _progress_bar(folder: Path, positions: int) -> abc.Iterator[None]:
         thread.join()
 
 
-def _record(folder: Path, asked: Run, divergence: Place, waveform: Path, simulator: str) -> None:
-    """Play the differing token again, alone, from the state before it, and keep the waveform."""
-    sequence = Sequence(
-        prompt=[divergence["token"]],
-        state=None if divergence["begin"] else np.array(divergence["state"], dtype=np.int16),
-        model=asked.sequences[divergence["sequence"]].model,
+def _outcome(job: _Job, tapes: Items[Tape], result: Result, played: list[Played]) -> CosimResult:
+    tokens = sum(sequence.positions for sequence in played)
+    weights = sum(
+        tapes[asked.model].num_ternary_weights * sequence.positions
+        for asked, sequence in zip(job.run.sequences, played, strict=False)
     )
-    _simulate(folder, replace(asked, sequences=[sequence], profile=False), simulator, trace="vcd")
-    waveform.parent.mkdir(parents=True, exist_ok=True)
-    waveform.write_bytes((folder / WAVEFORM_NAME).read_bytes())
-
-
-def _outcome(
-    design: Design,
-    result: Result,
-    logits: list[NDArray[np.int16]],
-    states: list[NDArray[np.int16]],
-    waveform: Path | None,
-) -> CosimResult:
-    tokens = result.positions
     divergence = result.divergence
     if divergence is not None:
         # The state is for playing the token again; nobody reads thousands of numbers.
+        divergence = divergence.copy()
         divergence.pop("state", None)
-    cycles = sum(result.cycles)
+    lanes = job.run.design.lanes
     return CosimResult(
-        bit_exact=result.differences == 0 and result.compared == result.expected,
-        tokens=tokens,
-        compared=result.compared,
-        rows=result.rows,
-        logits=logits,
-        states=states,
-        cycles_per_token=cycles / max(1, tokens),
-        weights_per_token=result.weights // max(1, tokens),
-        lanes=design.lanes,
-        lane_utilization=result.weights / (design.lanes * cycles) if cycles else 0.0,
+        verdict=judge(job.due, played),
+        rows=[sequence.rows.tolist() for sequence in played],
+        logits=[logits for sequence in played for logits in sequence.logits],
+        states=[state for sequence in played for state in sequence.final],
+        cycles_per_token=result.cycles / max(1, tokens),
+        weights_per_token=weights // max(1, tokens),
+        lanes=lanes,
+        lane_utilization=weights / (lanes * result.cycles) if result.cycles else 0.0,
         counters=result.counters,
         simulated_hz=result.simulated_cycles / result.seconds,
         divergence=divergence,
-        waveform=waveform if divergence is not None else None,
         profile=result.profile,
     )

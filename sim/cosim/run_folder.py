@@ -18,13 +18,11 @@ from hdl.interface import COUNTERS
 from mmfree.chip.design import Design
 from mmfree.tape.pow2 import Tape, write_tape
 from mmfree.tape.reading import open_chip_tape
+from sim.cosim.verdict import KINDS, Played
 
-_RUN_NAME, _RESULT_NAME, _VALUES_NAME, _PROGRESS_NAME = (
-    "run.json",
-    "result.json",
-    "values",
-    "progress",
-)
+_RUN_NAME, _DUE_NAME = "run.json", "due"
+_RESULT_NAME, _PLAYED_NAME, _ROWS_NAME = "result.json", "played", "rows.json"
+_PROGRESS_NAME = "progress"
 
 
 def tape_name(model: int) -> str:
@@ -75,8 +73,7 @@ class Run:
 
     ``seed``: of the random traffic. ``profile``: attribute cycles to segments and causes.
     ``loaded``: the memories hold no tape at first; every tape comes through the load port.
-    ``checked``: the chip's choices are compared with the golden model's (a measurement of activity
-    can do without).
+    ``waveform_bytes``: the run ends after the token at which its waveform has so many; 0: never.
     """
 
     design: Design
@@ -85,24 +82,24 @@ class Run:
     traffic: Traffic = Traffic()
     profile: bool = False
     loaded: bool = False
-    checked: bool = True
+    waveform_bytes: int = 0
 
 
 class Place(TypedDict, total=False):
     """Where chip and golden model first differ, as plain JSON types.
 
-    ``sequence``, ``position`` and ``segment`` are always there; ``fault`` (a memory) if the chip
-    withheld the token, else the ``token`` that was played and how, and the first value that differs
+    Always there: ``sequence``, ``position``, the ``token`` that was played and how, ``segment``.
+    ``fault`` (a memory) if the chip withheld the token, else the first value that differs
     (``sim.cosim.divergence.Divergence``).
     """
 
     sequence: int
     position: int
-    segment: str
-    fault: str
     token: int
     begin: bool
     state: list[list[int]]
+    segment: str
+    fault: str
     vector: str
     index: int
     expected: int | None
@@ -112,15 +109,12 @@ class Place(TypedDict, total=False):
 
 @dataclass
 class Result:
-    """What came out; see ``sim.cosim.run.CosimResult`` for the meaning of the fields."""
+    """What a run reports beside what was played; see ``sim.cosim.run.CosimResult``.
 
-    rows: list[list[int]] = field(default_factory=list)
-    positions: int = 0
-    compared: int = 0
-    expected: int = 0
-    weights: int = 0
-    differences: int = 0
-    cycles: list[int] = field(default_factory=list)
+    ``divergence``: None says nothing about what was not compared: the verdict is the caller's.
+    """
+
+    cycles: int = 0
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     seconds: float = 0.0
     simulated_cycles: int = 0
@@ -128,15 +122,16 @@ class Result:
     profile: dict[str, dict[str, int]] | None = None
 
 
-def write_run(folder: Path, run: Run) -> None:
-    """Ask for a run; removes what an earlier one left."""
-    for name in (_RESULT_NAME, _VALUES_NAME, _PROGRESS_NAME):
+def write_run(folder: Path, run: Run, due: Items[Played] = ()) -> None:
+    """Ask for a run, of which ``due`` must come out; removes what an earlier one left."""
+    for name in (_RESULT_NAME, _PLAYED_NAME, _ROWS_NAME, _PROGRESS_NAME):
         (folder / name).unlink(missing_ok=True)
     values = asdict(run)
     for sequence in values["sequences"]:
         if sequence["state"] is not None:
             sequence["state"] = sequence["state"].tolist()
     (folder / _RUN_NAME).write_text(json.dumps(values))
+    _write_played(folder / _DUE_NAME, due)
 
 
 def read_run(folder: Path) -> Run:
@@ -155,35 +150,49 @@ def _sequence(entry: dict[str, Any]) -> Sequence:
     return Sequence(**entry, state=None if state is None else np.array(state, dtype=np.int16))
 
 
-def write_result(
-    folder: Path, result: Result, logits: list[NDArray[np.int16]], states: list[NDArray[np.int16]]
-) -> None:
-    """Report the outcome, the logits of every position and the state after every sequence."""
-    with (folder / _VALUES_NAME).open("wb") as file:
-        for values in (*logits, *states):
-            np.save(file, values)
+def read_due(folder: Path) -> list[Played]:
+    """What must come out of the run, sequence by sequence."""
+    return _read_played(folder / _DUE_NAME)
+
+
+def write_result(folder: Path, result: Result, played: Items[Played]) -> None:
+    """Report the outcome, and all that came out of the chip."""
+    _write_played(folder / _PLAYED_NAME, played)
     (folder / _RESULT_NAME).write_text(json.dumps(asdict(result)))
 
 
-def read_result(folder: Path) -> Result | None:
+def read_result(folder: Path) -> tuple[Result, list[Played]] | None:
     """What ``write_result`` reported; None if the run ended before it could."""
     path = folder / _RESULT_NAME
-    return Result(**json.loads(path.read_text())) if path.exists() else None
+    if not path.exists():
+        return None
+    return Result(**json.loads(path.read_text())), _read_played(folder / _PLAYED_NAME)
 
 
-def read_values(
-    folder: Path, positions: int
-) -> tuple[list[NDArray[np.int16]], list[NDArray[np.int16]]]:
-    """Logits [rows] of the chip at every position, and its states [L, d] after the sequences.
+def _write_played(path: Path, played: Items[Played]) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.array(len(played)))
+        for sequence in played:
+            arrays = sequence.arrays()
+            for kind in KINDS:
+                np.save(file, arrays[kind])
 
-    A sequence that was not played to its end has no state.
-    """
-    path = folder / _VALUES_NAME
-    arrays = []
+
+def _read_played(path: Path) -> list[Played]:
     with path.open("rb") as file:
-        while file.tell() < path.stat().st_size:
-            arrays.append(np.load(file))
-    return arrays[:positions], arrays[positions:]
+        count = int(np.load(file))
+        return [Played(**{kind: np.load(file) for kind in KINDS}) for _ in range(count)]
+
+
+def write_rows(folder: Path, rows: list[int]) -> None:
+    """Report the rows that the chip chose, of a run that reads nothing else."""
+    (folder / _ROWS_NAME).write_text(json.dumps(rows))
+
+
+def read_rows(folder: Path) -> list[int]:
+    """What ``write_rows`` reported."""
+    rows: list[int] = json.loads((folder / _ROWS_NAME).read_text())
+    return rows
 
 
 def write_tapes(folder: Path, tapes: Items[Tape]) -> None:

@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Items
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from mmfree.chip.image import Image
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
 from mmfree.tape.pow2 import Tape
+from sim.cosim.chip import write_chip
 from sim.cosim.driver import CLOCK_NS
-from sim.cosim.run import check_sequences, write_chip
-from sim.cosim.run_folder import Run, Sequence, write_run
+from sim.cosim.due import check_sequences, expect
+from sim.cosim.run_folder import Run, Sequence, read_rows, write_run
 from sim.power.saif import NetToggles, read_saif
-from sim.simulators.runner import ACTIVITY_NAME, build, run
+from sim.simulators.runner import ACTIVITY_NAME, SimulationFailed, build, run
 
 SCHEMA = 2
 _NEEDED = frozenset({"array", "post"})
@@ -179,8 +181,8 @@ def measure_activity(
 ) -> Activity:
     """Play a prompt on the simulated chip, and count.
 
-    ``image``: other contents of its memories than the tape's, for which there is no golden model;
-    ``array``: another array than the ternary one, for experiments.
+    ``image``: other contents of its memories than the tape's, for which there is no golden model:
+    the chip may choose any row. ``array``: another array than the ternary one, for experiments.
 
     Raises
     ------
@@ -189,7 +191,8 @@ def measure_activity(
     ToolMissing
         If the simulator or a compiler is not installed.
     SimulationFailed
-        If the chip hangs, or chose another token than the golden model.
+        If the chip hangs, did not play the whole prompt, or chose another row than the golden
+        model.
     """
     sequence = Sequence(prompt=prompt)
     check_sequences([sequence], [tape])
@@ -197,9 +200,11 @@ def measure_activity(
         folder = Path(name)
         write_chip(folder, [tape], design, array=array)
         if image is not None:
-            write_memory_files(image, design, folder)
-        asked = Run(design=design, sequences=[sequence], checked=image is None)
-        cycles, nets = count_toggles(folder, asked)
+            write_memory_files(image, folder)
+        rows = (
+            expect([sequence], [tape])[0].rows.tolist() if image is None else [None] * len(prompt)
+        )
+        cycles, nets = count_toggles(folder, design, sequence, rows)
     blocks = by_block(nets, watched_nets(convert_rtlil(Accelerator(design, array=array))), cycles)
     return Activity(
         tape_sha256=tape.sha256,
@@ -211,11 +216,24 @@ def measure_activity(
     )
 
 
-def count_toggles(folder: Path, asked: Run) -> tuple[int, list[NetToggles]]:
-    """Cycles, and the toggles of every net, of the chip in ``folder`` while it plays a run."""
-    write_run(folder, asked)
+def count_toggles(
+    folder: Path, design: Design, sequence: Sequence, due: Items[int | None]
+) -> tuple[int, list[NetToggles]]:
+    """Cycles, and the toggles of every net, of the chip in ``folder`` while it plays a prompt.
+
+    ``due``: the row that it must choose at each position; None: any, it is not compared.
+    """
+    write_run(folder, Run(design=design, sequences=[sequence]))
     model = build([folder / VERILOG_NAME], TOP, trace="saif")
     run(model, "sim.power.activity_bench", folder)
+    rows = read_rows(folder)
+    if len(rows) != len(due):
+        raise SimulationFailed(f"the chip played {len(rows)} of {len(due)} tokens")
+    for position, (row, expected) in enumerate(zip(rows, due, strict=True)):
+        if expected is not None and row != expected:
+            raise SimulationFailed(
+                f"position {position}: the chip chose row {row}, the golden model {expected}"
+            )
     duration_ps, nets = read_saif(folder / ACTIVITY_NAME)
     return round(duration_ps / (1000 * CLOCK_NS)), nets
 

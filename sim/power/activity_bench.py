@@ -1,7 +1,7 @@
 """The cocotb side of a measurement of activity: the chip plays tokens and nothing else.
 
-Runs inside the simulator, in the run's folder. Its choices are compared with the golden model's.
-Nothing is read back between tokens, for that would switch what no token switches.
+Runs inside the simulator, in the run's folder, and reports the rows that the chip chooses. Nothing
+else is read back, for that would switch what no token switches.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import cocotb
 
 from mmfree.host.interface import Fault, Request
 from sim.cosim.driver import Driver
-from sim.cosim.run_folder import note_position, read_run, read_tapes
-from sim.cosim.testbench import FOLDER, Model
+from sim.cosim.run_folder import note_position, read_run, write_rows
+from sim.cosim.testbench import FOLDER
 
 
 @cocotb.test()
 async def play(dut: Any) -> None:
-    """Play the run's sequences; fails if the chip chooses another row than the golden model."""
+    """Play the prompts of the run's sequences; fails if a token is withheld."""
     run = read_run(FOLDER)
     driver = Driver(dut, run)
-    model = Model(read_tapes(FOLDER)[0])
+    rows: list[int] = []
     await driver.reset()
     for sequence in run.sequences:
         begin = True
@@ -31,9 +31,6 @@ async def play(dut: Any) -> None:
             note_position(FOLDER)
             await driver.take()
             assert not isinstance(answer, Fault), answer
-            if run.checked:
-                _, expected, _ = model.play(token, begin)
-                assert answer.row == expected, (
-                    f"the chip chose row {answer.row}, the golden model {expected}"
-                )
+            rows.append(answer.row)
             begin = False
+    write_rows(FOLDER, rows)

@@ -19,8 +19,9 @@ from hdl.toolchain.yosys import run_yosys, synthesis_commands
 from mmfree.chip.design import Design
 from mmfree.chip.layout import layout
 from mmfree.tape.pow2 import Tape
-from sim.cosim.run import CELLS, write_chip
-from sim.cosim.run_folder import Run, Sequence
+from sim.cosim.chip import CELLS, write_chip
+from sim.cosim.due import expect
+from sim.cosim.run_folder import Sequence
 from sim.power.activity import Activity, BlockActivity, count_toggles
 from sim.power.coefficients import load_quantities
 
@@ -70,8 +71,9 @@ def netlist_activity(
         texts = [path.read_text() for path in (folder / _NETLIST, CELLS, LOGIC_CELLS)]
         (folder / VERILOG_NAME).write_text("\n".join(texts))
         kinds = _kinds(json.loads((folder / _CELLS).read_text()))
-        asked = Run(design=design, sequences=[Sequence(prompt=prompt)])
-        cycles, nets = count_toggles(folder, asked)
+        sequence = Sequence(prompt=prompt)
+        due = expect([sequence], [tape])[0].rows.tolist()
+        cycles, nets = count_toggles(folder, design, sequence, due)
     blocks: dict[str, NetlistBlock] = defaultdict(NetlistBlock)
     for net in nets:
         if len(net.scope) != 2 or net.name not in _OUTPUTS.get(

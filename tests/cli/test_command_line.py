@@ -325,7 +325,9 @@ def test_cosim(tape: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = run_json(capsys, "cosim", tape, "--lanes", 16, "--prompt", "12+34", "--profile")
     assert values["bit_exact"] is True
     assert values["tokens"] == 7
-    assert values["compared"] == 7 * (10 + 2 * 20)
+    assert values["tokens_due"] == 7
+    assert values["compared"] == values["due"] == 7 * (10 + 2 * 20)
+    assert values["missing"] == {}
     weights = open_chip_tape(tape).num_ternary_weights
     assert values["weights_per_token"] == weights
     assert values["lane_utilization"] == pytest.approx(weights / (16 * values["cycles_per_token"]))
@@ -334,26 +336,30 @@ def test_cosim(tape: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert total == pytest.approx(7 * values["cycles_per_token"])
     assert main(["cosim", str(tape), "--lanes", "16", "--profile", "--seed", "3"]) == 0
     output = capsys.readouterr().out
-    assert "bit-exact: 16 tokens, 800 logits and state words compared" in output
+    assert "bit-exact: 16 tokens, 800 of 800 logits and state words compared" in output
     assert "layer 1 down" in output
 
 
 def test_a_chip_that_differs_fails(
     tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sim.cosim.run
+    import sim.cosim.chip
 
     def faulty(tape: Tape, design: Any) -> Image:
         image = layout(tape, design)
         biases = [word ^ 0b11 << 5 for word in image.words["biases"]]  # the parity holds
         return replace(image, words=image.words | {"biases": biases})
 
-    monkeypatch.setattr(sim.cosim.run, "layout", faulty)
+    monkeypatch.setattr(sim.cosim.chip, "layout", faulty)
     waveform = tmp_path / "wave.vcd"
     values = run_json(capsys, "cosim", tape, "--lanes", 16, "--waveform", waveform, code=1)
     assert values["bit_exact"] is False
     assert values["divergence"]["segment"] == "layer 0 gates"
-    assert waveform.exists()
+    assert values["waveform"] == str(waveform)
+    assert values["waveform_bytes"] == waveform.stat().st_size
+    assert values["waveform_shows"] == "sequence 0, position 0, played alone"
+    assert (values["tokens_due"], values["due"]) == (16, 800)
+    assert values["missing"]["rows"] == 16 - values["tokens"]
     assert main(["cosim", str(tape), "--lanes", "16"]) == 1
     assert "NOT bit-exact; the first difference: sequence 0, position 0" in capsys.readouterr().out
     error_of(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import sim.cosim.run
+import sim.cosim.chip
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
@@ -53,7 +53,7 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_chip_that_hangs(
     verb: str, tape: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sim.cosim.run, "convert_verilog", silent(sim.cosim.run.convert_verilog))
+    monkeypatch.setattr(sim.cosim.chip, "convert_verilog", silent(sim.cosim.chip.convert_verilog))
     assert main([verb, str(tape), *LANES, *PROMPT]) == 1
     assert "the chip gave no answer within 86,500 cycles" in error_of(capsys)
 
@@ -66,7 +66,7 @@ def of_another_tape(tape: Tape, design: Design) -> Image:
 def test_a_chip_that_differs_in_a_measurement_of_activity(
     tape: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sim.cosim.run, "layout", of_another_tape)
+    monkeypatch.setattr(sim.cosim.chip, "layout", of_another_tape)
     assert main(["power", str(tape), *LANES, *PROMPT]) == 1
     assert "the chip chose row" in error_of(capsys)
 
@@ -74,6 +74,6 @@ def test_a_chip_that_differs_in_a_measurement_of_activity(
 def test_a_chip_that_differs_in_a_cosimulation(
     tape: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sim.cosim.run, "layout", of_another_tape)
+    monkeypatch.setattr(sim.cosim.chip, "layout", of_another_tape)
     assert main(["cosim", str(tape), *LANES]) == 1
     assert "NOT bit-exact; the first difference: sequence 0" in capsys.readouterr().out

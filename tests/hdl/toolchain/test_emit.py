@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -11,9 +12,12 @@ import pytest
 
 from hdl.pow2.rms_norm import num_squares
 from hdl.toolchain.emit import (
+    DESCRIPTION_NAME,
+    TAPE_NAME,
     VERILOG_NAME,
     VerilogFormatError,
     initialise_memories,
+    sources,
     trigger_processes,
     write_verilog,
 )
@@ -23,7 +27,10 @@ from mmfree.chip.memory_map import chip_memories
 from mmfree.tape.operations import count_operations
 from tests.support.sim.shapes import ODD
 
-NAMES = {VERILOG_NAME, "design.json", *(f"{name}.hex" for name in chip_memories(ODD.design()))}
+NAMES = {
+    *(VERILOG_NAME, TAPE_NAME, DESCRIPTION_NAME),
+    *(f"{name}.hex" for name in chip_memories(ODD.design())),
+}
 
 
 def test_verilog_is_byte_identical_for_two_tapes(tmp_path: Path) -> None:
@@ -116,7 +123,34 @@ def test_memory_files_are_those_of_the_layout(tmp_path: Path) -> None:
     design, tape = ODD.design(), ODD.tape(1, wild=False)
     write_verilog(design, tmp_path, tape)
     for name, text in layout(tape, design).memory_files().items():
-        assert (tmp_path / f"{name}.hex").read_text() == text
+        heading, _, words = (tmp_path / f"{name}.hex").read_text().partition("\n")
+        assert heading.startswith("// ")
+        assert words == text
+
+
+def test_every_file_says_what_it_was_made_of(tmp_path: Path) -> None:
+    """The Verilog its design, a memory file also its tape, and design.json every file's bytes."""
+    design, tape = ODD.design(), ODD.tape(1, wild=False)
+    description = write_verilog(design, tmp_path, tape)
+    assert (tmp_path / TAPE_NAME).read_bytes() == tape.data
+    assert set(description["files"]) == NAMES - {DESCRIPTION_NAME}
+    for name, digest in description["files"].items():
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+    said = sources(design, tape)
+    assert set(said) == NAMES - {DESCRIPTION_NAME, TAPE_NAME}
+    for name, line in said.items():
+        assert line.startswith(f"mmfree: {name} of ")
+        assert (tmp_path / name).read_text().startswith(f"// {line}\n")
+    other_tape = sources(design, ODD.tape(2, wild=False))
+    assert {name for name in said if said[name] != other_tape[name]} == {
+        *(f"{name}.hex" for name in chip_memories(design)[:-2]),
+    }
+    wider = replace(design, embedding_rows=design.embedding_rows + 1)
+    other_design = sources(wider, tape)
+    assert {name for name in said if said[name] == other_design[name]} == {
+        "reciprocal_root.hex",
+        "gumbel.hex",
+    }
 
 
 MEMORIES = """  initial $readmemb("design-1.mem", tables );

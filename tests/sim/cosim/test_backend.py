@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import sim.cosim.run
+import sim.cosim.chip
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
@@ -64,7 +64,7 @@ def test_a_chip_that_differs_is_an_error(addition: Tape, monkeypatch: pytest.Mon
         biases = [word ^ 0b11 << 5 for word in image.words["biases"]]  # the parity holds
         return replace(image, words=image.words | {"biases": biases})
 
-    monkeypatch.setattr(sim.cosim.run, "layout", faulty)
+    monkeypatch.setattr(sim.cosim.chip, "layout", faulty)
     rtl = RtlBackend(addition, lanes=16)
     with pytest.raises(
         DivergenceError, match=r"chip and golden model differ: .*'segment': 'layer 0 gates'"

@@ -12,7 +12,7 @@ import pytest
 
 from hdl.toolchain.emit import TOP, VERILOG_NAME
 from mmfree.chip.sizing import design_for
-from sim.cosim.run import write_chip
+from sim.cosim.chip import write_chip
 from sim.cosim.run_folder import Run, Traffic, write_run
 from sim.simulators.runner import build, run
 from tests.support.sim.shapes import ODD, SLOW_SHAPES, Shape

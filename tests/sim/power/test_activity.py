@@ -13,19 +13,22 @@ from amaranth.back import rtlil
 from amaranth.hdl import Module, Signal
 from amaranth.lib import memory
 
-import sim.cosim.run
+import sim.cosim.chip
+import sim.power.activity
 from hdl.accelerator import Accelerator
 from hdl.toolchain.cost import segment_cycles
 from hdl.toolchain.emit import TOP, convert_rtlil
 from mmfree.chip.layout import layout
 from mmfree.chip.sizing import design_for
 from mmfree.errors import InputError
+from sim.cosim.run_folder import Sequence, write_rows
 from sim.power.activity import (
     Activity,
     BlockActivity,
     Watched,
     block_of,
     by_block,
+    count_toggles,
     measure_activity,
     read_activity,
     watched_nets,
@@ -191,9 +194,34 @@ def test_another_file_is_refused(tmp_path: Path, change: dict[str, object], mess
 def test_a_wrong_choice_ends_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     """The chip of one tape, the golden model of another."""
     wild, tame = ODD.tape(3, wild=True), ODD.tape(1, wild=False)
-    monkeypatch.setattr(sim.cosim.run, "layout", lambda tape, design: layout(tame, design))
+    monkeypatch.setattr(sim.cosim.chip, "layout", lambda tape, design: layout(tame, design))
     with pytest.raises(SimulationFailed, match="the golden model"):
         measure_activity(wild, design_for(tame, ODD.lanes), PROMPT, text="random tokens")
+
+
+@pytest.mark.parametrize(
+    ("rows", "due", "message"),
+    [
+        ([1, 2], [1, 2, 3], "the chip played 2 of 3 tokens"),
+        ([1, 2], [None, None, None], "the chip played 2 of 3 tokens"),
+        ([1, 2, 3, 4], [1, 2, 3], "the chip played 4 of 3 tokens"),
+        ([1, 4, 3], [1, 2, 3], "position 1: the chip chose row 4, the golden model 2"),
+    ],
+)
+def test_a_measurement_of_less_than_the_prompt_is_refused(
+    rows: list[int],
+    due: list[int | None],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also if nothing is compared. Another program stands for the simulator."""
+    monkeypatch.setattr(sim.power.activity, "build", lambda *arguments, **named: None)
+    monkeypatch.setattr(
+        sim.power.activity, "run", lambda model, module, folder: write_rows(folder, rows)
+    )
+    with pytest.raises(SimulationFailed, match=message):
+        count_toggles(tmp_path, ODD.design(), Sequence(prompt=[1, 2, 3]), due)
 
 
 @pytest.mark.slow

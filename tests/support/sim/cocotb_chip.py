@@ -26,8 +26,9 @@ from mmfree.host.interface import Fault, LoadRefusedError, Request, Result
 from mmfree.tape.pow2 import Tape
 from sim.cosim.divergence import TapMonitor, first_divergence
 from sim.cosim.driver import Driver
+from sim.cosim.due import Model
 from sim.cosim.run_folder import read_run, read_tapes
-from sim.cosim.testbench import FOLDER, Model
+from sim.cosim.testbench import FOLDER
 
 TOKENS = [3, 1, 4, 1, 5]
 

@@ -1,0 +1,62 @@
+"""The chip that a run simulates: its Verilog and memory files, written into the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from dataclasses import replace
+from pathlib import Path
+
+from hdl.accelerator import Accelerator
+from hdl.array.ternary_array import ArrayOf, TernaryArray
+from hdl.fabric.ecp5_ram import DISTRIBUTED_DEPTH
+from hdl.fabric.technology import Technology
+from hdl.toolchain.emit import VERILOG_NAME, convert_rtlil, convert_verilog, write_memory_files
+from mmfree.chip.design import Design
+from mmfree.chip.layout import layout
+from mmfree.chip.memory_map import LOADED_MEMORIES, chip_memories, loaded_shape, weight_memories
+from mmfree.tape.pow2 import Tape
+from sim.cosim.run_folder import write_tapes
+
+CELLS = Path(__file__).parents[1] / "simulators" / "ecp5_cells.v"
+"""Models of the cells of the ECP5 that are placed by hand."""
+
+
+def write_chip(
+    folder: Path,
+    tapes: Items[Tape],
+    design: Design,
+    *,
+    loaded: bool = False,
+    technology: Technology = Technology.GENERIC,
+    array: ArrayOf = TernaryArray,
+) -> None:
+    """Write what a simulation needs into its folder: Verilog, memory files and tapes.
+
+    ``loaded``: the memories are empty.
+    """
+    # All of them, though only one is in the memories: a tape that does not fit is refused early.
+    images = [layout(tape, design) for tape in tapes]
+    image = images[0]
+    if loaded:
+        image = replace(
+            image, words={name: [0] * len(words) for name, words in image.words.items()}
+        )
+    write_memory_files(image, folder)
+    if technology is Technology.ECP5:
+        # Memories deep enough for block RAM hold their words as parameters of its cells.
+        files = [
+            name
+            for name in LOADED_MEMORIES[1:]
+            if loaded_shape(design, name).depth <= DISTRIBUTED_DEPTH
+        ]
+        files += weight_memories(design) if design.weight_words <= DISTRIBUTED_DEPTH else ()
+        verilog = convert_verilog(
+            convert_rtlil(Accelerator(design, image, array=array), technology), files
+        )
+        verilog += CELLS.read_text()
+    else:
+        verilog = convert_verilog(
+            convert_rtlil(Accelerator(design, array=array)), chip_memories(design)
+        )
+    (folder / VERILOG_NAME).write_text(verilog)
+    write_tapes(folder, tapes)
