@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import data
 
 from mmfree.chip.registers import check_value
+from mmfree.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,23 @@ def pack(layout: data.StructLayout, name: str, values: Mapping[str, Any]) -> int
         If a value is out of its field's range: it would be truncated.
     """
     _check_fields(layout, name, values)
+    bits: int = layout.const(values).as_bits()
+    return bits
+
+
+def pack_array(layout: data.ArrayLayout, name: str, values: Sequence[int]) -> int:
+    """The bits of an array of numbers.
+
+    Raises
+    ------
+    InputError
+        If there are not as many values, or one is out of range.
+    """
+    shape = Shape.cast(layout.elem_shape)
+    low = -(1 << shape.width - 1) if shape.signed else 0
+    high = low + (1 << shape.width) - 1
+    if len(values) != layout.length or not all(low <= value <= high for value in values):
+        raise InputError(f"{name} must be {layout.length} values in {low}..{high}, got {values}")
     bits: int = layout.const(values).as_bits()
     return bits
 

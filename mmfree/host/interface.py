@@ -13,7 +13,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.chip.design import Design
 from mmfree.chip.image import Image
+from mmfree.chip.registers import check_value
+from mmfree.contract.pow2 import TEMPERATURE_MAX
+from mmfree.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +26,13 @@ class Request:
 
     ``token``: id in the vocabulary. ``begin``: the state reads as 0. ``temperature``: in 64ths, 0
     chooses the most likely row. ``limit``: most rows to choose, each but the last fed back as the
-    next token. ``stop``: a row that ends the request when it is chosen. The chip's design bounds
-    each (``hdl.interface.request_layout``).
+    next token. ``stop``: a row that ends the request when it is chosen. A chip's design bounds each
+    (``hdl.interface.request_layout``).
+
+    Raises
+    ------
+    InputError
+        If no chip could play it.
     """
 
     token: int
@@ -31,6 +40,15 @@ class Request:
     temperature: int = 0
     limit: int = 1
     stop: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.token < 0:
+            raise InputError(f"request.token must be at least 0, got {self.token}")
+        check_value("request.temperature", self.temperature, TEMPERATURE_MAX)
+        if self.limit < 1:
+            raise InputError(f"request.limit must be at least 1, got {self.limit}")
+        if self.stop is not None and self.stop < 0:
+            raise InputError(f"request.stop must be at least 0, got {self.stop}")
 
 
 @dataclass(frozen=True)
@@ -57,8 +75,29 @@ class LoadRefusedError(RuntimeError):
     """The chip refused a write through its load port; nothing was changed by it."""
 
 
+def check_image(image: Image, design: Design) -> None:
+    """Refuse an image that is not for this design.
+
+    Raises
+    ------
+    InputError
+        It names the first field of the design that differs.
+    """
+    mine, other = design.to_dict(), image.design.to_dict()
+    for name in mine:
+        if mine[name] != other[name]:
+            raise InputError(
+                f"the image was laid out for another design: {name} of {other[name]}, but the chip"
+                f" has {mine[name]}"
+            )
+
+
 class Chip(Protocol):
-    """A chip as its host sees it."""
+    """A chip as its host sees it.
+
+    What a host gives is checked before any of it is sent: every method raises InputError for a
+    value that its port cannot hold, and names both.
+    """
 
     async def send(self, request: Request) -> None:
         """Send a request to an idle chip; returns when the chip has accepted it."""
@@ -73,10 +112,9 @@ class Chip(Protocol):
         ...
 
     async def cancel(self) -> None:
-        """End the request in progress with the token in progress, whose result is the last.
+        """End the request in progress: the token in progress is its last, or the next one.
 
-        A result that waits already stays as it is: if it is not the last, the next one is. A fault
-        in between ends the request as always. Without a request in progress it has no effect.
+        The next, if a result waits to be taken: that is as it was offered.
         """
         ...
 
@@ -89,8 +127,10 @@ class Chip(Protocol):
 
         Raises
         ------
+        InputError
+            If the image was laid out for another design.
         LoadRefusedError
-            If the image was laid out for another design (nothing is sent), or the chip refuses it.
+            If the chip refuses it: a token is being played.
         """
         ...
 
@@ -100,7 +140,8 @@ class Chip(Protocol):
         Raises
         ------
         LoadRefusedError
-            If the chip refuses a write: a token is being played, or there is no such word.
+            If the chip refuses a write: a token is being played, or there is no such word or part,
+            or it has fewer bits.
         """
         ...
 
@@ -118,4 +159,12 @@ class Chip(Protocol):
 
     async def counters(self) -> dict[str, int]:
         """The counters of the last token: cycles by cause, saturations by site."""
+        ...
+
+    async def playing(self) -> bool:
+        """Whether a token is in progress."""
+        ...
+
+    async def segment(self) -> int:
+        """Entry of the segment table in progress; 0: the embedding."""
         ...

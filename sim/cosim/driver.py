@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from amaranth.lib.wiring import In
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from numpy.typing import NDArray
@@ -19,27 +20,21 @@ from hdl.interface import (
     fault_layout,
     request_layout,
     result_layout,
+    values_layout,
 )
+from hdl.link.host_ports import ACCESS, HostPorts
+from hdl.link.limits import largest_value, pack, pack_array
+from hdl.link.register_map import reached_ports
 from hdl.memory.load_port import SETTLE_CYCLES as SETTLE_LOAD_CYCLES
 from mmfree.chip.image import Image
-from mmfree.chip.memory_map import LOADED_MEMORIES
+from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
+from mmfree.chip.registers import check_value
+from mmfree.errors import InputError
 from mmfree.golden.sampling import seed_registers
-from mmfree.host.interface import Chip, Fault, LoadRefusedError, Request, Result
+from mmfree.host.interface import Chip, Fault, LoadRefusedError, Request, Result, check_image
 from sim.cosim.run_folder import Run
 
 CLOCK_NS = 10
-_INPUTS = (
-    *("request__valid", "request__payload", "result__ready", "fault__ready", "cancel", "pause"),
-    *(
-        "state__enable",
-        "state__address",
-        "state__write",
-        "logits__address",
-        "seed__registers",
-        "seed__enable",
-    ),
-    *("load__enable", "load__memory", "load__word", "load__part", "load__data"),
-)
 
 
 class Driver:
@@ -50,19 +45,27 @@ class Driver:
     """
 
     def __init__(self, dut: Any, run: Run) -> None:
-        design = run.design
+        design, ports = run.design, HostPorts(run.design)
         self._dut, self._design, self._run = dut, design, run
         self._random = random.Random(run.seed)
         # A token takes about a cycle for each word of weights and some for each segment. Paused
         # weights make it slower, but not a hundred times: after that the chip hangs.
         self._patience = 100 * (design.weight_words + 100 * design.header_words)
+        self._inputs = [
+            "__".join(str(name) for name in path)
+            for path, member in ports.members.flatten()
+            if member.is_port and member.flow == In
+        ]
+        self._largest = {
+            port.name: largest_value(port.shape) for port in reached_ports(ports, ACCESS)
+        }
         self._request, self._result = request_layout(design), result_layout(design)
-        self._fault = fault_layout(design)
+        self._fault, self._values = fault_layout(design), values_layout(design, design.post_width)
 
     async def reset(self) -> None:
         """Start the clock, and hold reset for two cycles."""
         dut = self._dut
-        for name in _INPUTS:
+        for name in (*self._inputs, "pause"):
             getattr(dut, name).value = 0
         dut.rst.value = 1
         Clock(dut.clk, CLOCK_NS, unit="ns").start()
@@ -73,19 +76,18 @@ class Driver:
     async def send(self, request: Request) -> None:
         """Send a request to an idle chip; ends at the falling edge after its acceptance."""
         dut, run = self._dut, self._run
+        fields = {
+            "token": {"id": request.token, "begin": request.begin},
+            "temperature": request.temperature,
+            "limit": request.limit,
+            "stop": request.stop or 0,
+            "stops": request.stop is not None,
+        }
+        payload = pack(self._request, "request", fields)
         await FallingEdge(dut.clk)
         while self._random.random() < run.traffic.idle:
             await FallingEdge(dut.clk)
-        payload = self._request.const(
-            {
-                "token": {"id": request.token, "begin": request.begin},
-                "temperature": request.temperature,
-                "limit": request.limit,
-                "stop": request.stop or 0,
-                "stops": request.stop is not None,
-            }
-        )
-        dut.request__payload.value = payload.as_bits()
+        dut.request__payload.value = payload
         dut.request__valid.value = 1
         # After a write through the load port the chip takes no request until the word is stored.
         for _ in range(SETTLE_LOAD_CYCLES + 2):
@@ -140,7 +142,10 @@ class Driver:
         return answer
 
     async def cancel(self) -> None:
-        """End the request in progress with the token in progress, whose result is the last."""
+        """End the request in progress: the token in progress is its last, or the next one.
+
+        The next, if a result waits to be taken: that is as it was offered.
+        """
         dut = self._dut
         dut.cancel.value = 1
         await FallingEdge(dut.clk)
@@ -150,8 +155,9 @@ class Driver:
         """Seed the noise of the choices, 0..2^64-1; while a token is played it has no effect."""
         dut = self._dut
         a, b = seed_registers(seed)
+        registers = pack(REGISTERS, "seed.registers", {"a": a, "b": b})
         await FallingEdge(dut.clk)
-        dut.seed__registers.value = REGISTERS.const({"a": a, "b": b}).as_bits()
+        dut.seed__registers.value = registers
         dut.seed__enable.value = 1
         await FallingEdge(dut.clk)
         dut.seed__enable.value = 0
@@ -161,16 +167,12 @@ class Driver:
 
         Raises
         ------
+        InputError
+            If the image was laid out for another design.
         LoadRefusedError
-            If the image was laid out for another design (nothing is sent), or the chip refuses it.
+            If the chip refuses it: a token is being played.
         """
-        mine, other = self._design.to_dict(), image.design.to_dict()
-        if differing := [name for name in mine if mine[name] != other[name]]:
-            name = differing[0]
-            raise LoadRefusedError(
-                f"the image was laid out for another design: {name} of {other[name]}, but the chip"
-                f" has {mine[name]}"
-            )
+        check_image(image, self._design)
         await self.load(image.writes())
 
     async def load(self, writes: Iterable[tuple[int, int, int, int]]) -> None:
@@ -179,9 +181,13 @@ class Driver:
         Raises
         ------
         LoadRefusedError
-            If the chip refuses a write: a token is being played, or there is no such word.
+            If the chip refuses a write: a token is being played, or there is no such word or part,
+            or it has fewer bits.
         """
-        dut = self._dut
+        dut, writes = self._dut, list(writes)
+        for write in writes:
+            for name, value in zip(("memory", "word", "part", "data"), write, strict=True):
+                check_value(f"load.{name}", value, self._largest[f"load.{name}"])
         await FallingEdge(dut.clk)
         before: tuple[int, int] | None = None
         try:
@@ -193,50 +199,66 @@ class Driver:
                 dut.load__data.value = value
                 await FallingEdge(dut.clk)
                 # Two cycles after a write it is known whether it was refused.
-                self._check_accepted(before)
+                await self._check_accepted(before)
                 before = (memory, word)
         finally:
             dut.load__enable.value = 0
         await FallingEdge(dut.clk)
-        self._check_accepted(before)
+        await self._check_accepted(before)
 
-    def _check_accepted(self, write: tuple[int, int] | None) -> None:
-        if write is not None and int(self._dut.load__refused.value):
-            memory, word = write
-            why = "a token is being played" if int(self._dut.playing.value) else "it does not exist"
-            raise LoadRefusedError(
-                f"the chip refused to write word {word} of {LOADED_MEMORIES[memory]}: {why}"
-            )
+    async def _check_accepted(self, write: tuple[int, int] | None) -> None:
+        if write is None or not int(self._dut.load__refused.value):
+            return
+        memory, word = write
+        name = LOADED_MEMORIES[memory]
+        shape = loaded_shape(self._design, name)
+        why = f"it has {shape.depth} words of {shape.parts} parts of {shape.part_bits} bits"
+        if await self.playing():
+            why = "a token is being played"
+        raise LoadRefusedError(f"the chip refused to write word {word} of {name}: {why}")
 
     async def read_state(self, words: int) -> NDArray[np.int16]:
         """The first ``words`` words of the state after the last token, int16 [words * P]."""
+        check_value("words of the state", words, self._words("state"))
         return await self._read(self._dut.state__address, self._dut.state__data, words)
 
     async def read_logits(self, words: int) -> NDArray[np.int16]:
         """The first ``words`` words of the last token's logits, int16 [words * P]."""
+        check_value("words of the logits", words, self._words("logits"))
         return await self._read(self._dut.logits__address, self._dut.logits__data, words)
 
-    async def _read(self, address: Any, output: Any, count: int) -> NDArray[np.int16]:
-        """``count`` words of P values through a read port (handles of cocotb), [count * P]."""
-        width = self._design.post_width
-        data = bytearray()
+    async def _read(self, address: Any, output: Any, words: int) -> NDArray[np.int16]:
+        """``words`` words of P values through a read port (handles of cocotb), [words * P]."""
+        values: list[int] = []
         # A word comes two cycles after its address.
-        for word in range(count + 1):
-            address.value = min(word, count - 1)
+        for word in range(words + 1 if words else 0):
+            address.value = min(word, words - 1)
             await FallingEdge(self._dut.clk)
             if word:
-                data += int(output.value).to_bytes(2 * width, "little")
-        return np.frombuffer(bytes(data), dtype="<i2")
+                read = self._values.from_bits(int(output.value))
+                values += [read[place] for place in range(self._design.post_width)]
+        return np.array(values, dtype=np.int16)
 
     async def write_state(self, words: NDArray[np.int16]) -> None:
         """Overwrite the first words of the current bank of the state, int16 [words, P]."""
+        width = self._design.post_width
+        if words.ndim != 2 or words.shape[1] != width or len(words) > self._words("state"):
+            raise InputError(
+                f"the state must be at most {self._words('state')} words of {width} values, got"
+                f" {words.shape}"
+            )
+        packed = [pack_array(self._values, "state.write", word.tolist()) for word in words]
         dut = self._dut
-        for address, word in enumerate(words):
+        for address, word in enumerate(packed):
             dut.state__address.value = address
-            dut.state__write.value = int.from_bytes(word.astype("<i2").tobytes(), "little")
+            dut.state__write.value = word
             dut.state__enable.value = 1
             await FallingEdge(dut.clk)
         dut.state__enable.value = 0
+
+    def _words(self, name: str) -> int:
+        """Words that a port addresses."""
+        return self._largest[f"{name}.address"] + 1
 
     async def counters(self) -> dict[str, int]:
         """The counters of the last token, as soon as they hold all of it."""
@@ -248,6 +270,14 @@ class Driver:
         """The counters as they are; while a token is played they lag it by SETTLE_CYCLES."""
         values = COUNTERS_LAYOUT.from_bits(int(self._dut.counters.value))
         return {name: values[name] for name in COUNTERS}
+
+    async def playing(self) -> bool:
+        """Whether a token is in progress."""
+        return bool(int(self._dut.playing.value))
+
+    async def segment(self) -> int:
+        """Entry of the segment table in progress; 0: the embedding."""
+        return int(self._dut.segment.value)
 
 
 if TYPE_CHECKING:

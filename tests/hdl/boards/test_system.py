@@ -31,7 +31,8 @@ def play(scene: Callable[[System, SerialHost, Any], Coroutine[Any, Any, None]]) 
     async def bench(ctx: Any) -> None:
         await scene(system, SerialHost(ctx, system, DIVISOR), ctx)
 
-    simulate(system, bench)
+    blocks = system.accelerator.blocks
+    simulate(system, bench, inner=(system.accelerator, blocks.requests, blocks.sequencer))
 
 
 async def ask(host: SerialHost, token: int, begin: bool, temperature: int = 0) -> dict[str, int]:

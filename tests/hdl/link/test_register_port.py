@@ -176,7 +176,7 @@ def test_a_send_is_one_transfer(idle: float) -> None:
             assert ctx.get(target.order.valid)
             await host.tick()
         assert await host.read("order.waiting") == 1
-        for name in ("order.payload.count", "order"):
+        for name in ("order", "order.payload.count"):
             await host.write(name)
             assert await host.refused() == name
             await host.write("refused")

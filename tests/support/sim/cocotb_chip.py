@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
-from mmfree.chip.memory_map import loaded_shape
+from mmfree.chip.memory_map import LOAD_BITS, LOADED_MEMORIES, loaded_shape
+from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
 from mmfree.golden.sampling import Sampler
 from mmfree.host.interface import Fault, LoadRefusedError, Request, Result
@@ -105,21 +106,23 @@ async def an_image_for_another_design_is_refused(dut: Any) -> None:
     chip = Chip(dut)
     await chip.driver.reset()
     other = layout(chip.tape, replace(chip.design, embedding_rows=chip.design.embedding_rows + 1))
-    with pytest.raises(LoadRefusedError, match="laid out for another design: embedding_rows of "):
+    with pytest.raises(InputError, match="laid out for another design: embedding_rows of "):
         await chip.driver.load_image(other)
     _, row, _ = Model(chip.tape).play(1, True)
     assert await chip.driver.play(Request(token=1, begin=True)) == Result(row, True)
 
 
 @cocotb.test()
-async def words_beyond_the_memory_are_refused(dut: Any) -> None:
-    """An image that was laid out for another design has such words."""
+async def what_is_beyond_the_memory_is_refused(dut: Any) -> None:
+    """An image that was laid out for another design has such words, parts or bits."""
     chip = Chip(dut)
     await chip.driver.reset()
-    shape = loaded_shape(chip.design, "headers")
-    for place in ((1, shape.depth, 0, 0), (1, 0, shape.parts, 0)):
-        with pytest.raises(LoadRefusedError, match="of headers: it does not exist"):
-            await chip.driver.load([place])
+    shape, number = loaded_shape(chip.design, "tables"), LOADED_MEMORIES.index("tables")
+    assert shape.part_bits < LOAD_BITS
+    expected = f"of tables: it has {shape.depth} words of 1 parts of {shape.part_bits} bits"
+    for place in ((shape.depth, 0, 0), (0, 1, 0), (0, 0, 1 << shape.part_bits)):
+        with pytest.raises(LoadRefusedError, match=expected):
+            await chip.driver.load([(number, *place)])
     assert not isinstance(await chip.driver.play(Request(token=1, begin=True)), Fault)
 
 
