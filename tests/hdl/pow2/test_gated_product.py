@@ -34,3 +34,16 @@ def test_gated_product(idle: float) -> None:
         assert result["u"] == clamped.tolist()
         assert result["saturated"] == sum(1 << i for i in range(2) if clamped[i] != exact[i])
     assert [r["u"][0] for r in results[:2]] == [output["u"], glu["u"]]
+
+
+@pytest.mark.parametrize("value_bits", [18, 28])
+def test_wider_values_clamp_later(value_bits: int) -> None:
+    """With 28 bits the largest product fits."""
+    block, top = GatedProduct(1, value_bits), (1 << value_bits - 1) - 1
+    cases = [(a, b) for a in (-256, -255, 1, 255) for b in INT16_CORNERS]
+    items: list[Item] = [{"operand": [a], "value": [b]} for a, b in cases]
+    results = play(block, items, block.latency, ["u", "saturated"])
+    exact = [a * b + 32 >> 6 for a, b in cases]
+    assert [r["u"] for r in results] == [[max(-top - 1, min(top, u))] for u in exact]
+    assert [r["saturated"] for r in results] == [u > top or u < -top - 1 for u in exact]
+    assert any(r["saturated"] for r in results) == (value_bits == 18)

@@ -37,3 +37,25 @@ def test_update_state(idle: float) -> None:
         expected = golden.update_state(ints([f, other(f, c, h)]), ints(c), ints(h), DEFAULT_FORMATS)
         assert result["o"] == expected.tolist(), (f, c, h)
     assert [r["o"][0] for r in results[: len(VECTORS["state"])]] == [v[3] for v in VECTORS["state"]]
+
+
+@pytest.mark.parametrize("value_bits", [18, 28])
+def test_wider_states(value_bits: int) -> None:
+    """The candidate is an entry of a table, an int16 still."""
+    rng = np.random.default_rng(value_bits)
+    top = (1 << value_bits - 1) - 1
+    cases = [(f, c, h) for f in (-256, -1, 0, 256) for c in (-32767, 32767) for h in (-top, top)]
+    cases += [
+        (
+            int(rng.integers(-256, 257)),
+            int(rng.integers(-32767, 32768)),
+            int(rng.integers(-top, top)),
+        )
+        for _ in range(300)
+    ]
+    block = UpdateState(1, value_bits)
+    items: list[Item] = [{"f": [f], "c": [c], "h": [h]} for f, c, h in cases]
+    results = play(block, items, block.latency, ["o"])
+    for (f, c, h), result in zip(cases, results, strict=True):
+        start = -h if f < 0 else h
+        assert result["o"] == [start + ((256 - abs(f)) * (c - start) + 128 >> 8)], (f, c, h)
