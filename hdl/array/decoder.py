@@ -16,8 +16,12 @@ class Decoder(wiring.Component):
 
     The two bits are 0, 1, 3 for 0, +1, -1. Codes of 2 bits, and int8 weights, pass as they are.
 
-    Ports: ``words``; ``o``, ``LATENCY`` = 1 cycle later. One word of each group per cycle; never
-    stalls; no reset.
+    Ports::
+
+        words  in   G x shares      of the source: that of group g g cycles after the first's
+        o      out  G x lane codes  for the array, LATENCY cycles later
+
+    One word of each group per cycle; never stalls; no reset.
     """
 
     LATENCY = 1
