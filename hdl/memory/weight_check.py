@@ -64,8 +64,8 @@ class WeightCheck(wiring.Component):
         m = Module()
         groups, size = self._design.num_groups, page_words(self._design)
         m.submodules.crc = crc = _CRC32(data_width=8).create()
-        # Cycles 0 and 1: a group's share becomes 32 bits; each group adds the fold of those before,
-        # which is a cycle old.
+        # Cycles g and g + 1: the share of group g becomes 32 bits, to which it adds the fold of the
+        # groups before, which is a cycle old.
         fold: Value | None = None
         for group in range(groups):
             own = _fold(m, self.words[group])
@@ -77,7 +77,7 @@ class WeightCheck(wiring.Component):
             delay(m, flag, 1 + groups, reset=True)
             for flag in (self.taken.word, self.taken.last, self.taken.check)
         )
-        # Words become pages.
+        # Cycle G + 1: the fold of a word; words become pages.
         page, words = Signal(CHECK_BITS), Signal(range(size))
         ends = last | (words == size - 1)
         whole, arrived = Signal(CHECK_BITS, reset_less=True), Signal()
@@ -86,7 +86,7 @@ class WeightCheck(wiring.Component):
             m.d.sync += [page.eq(page ^ fold), words.eq(words + 1)]
             with m.If(ends):
                 m.d.sync += [page.eq(0), words.eq(0)]
-        # A page goes into the CRC byte by byte. A segment's last page, which may be short, can
+        # Cycle G + 2 on: a page goes into the CRC byte by byte. A segment's last page, which may be short, can
         # arrive while the page before is still shifted in, and waits.
         left, shifting = Signal(range(PAGE_WORDS + 1)), Signal(CHECK_BITS, reset_less=True)
         waiting, waits = Signal(CHECK_BITS, reset_less=True), Signal()
@@ -98,8 +98,8 @@ class WeightCheck(wiring.Component):
             m.d.sync += [waiting.eq(whole), waits.eq(1)]
         with m.Elif(idle & (arrived | waits)):
             m.d.sync += [left.eq(PAGE_WORDS), shifting.eq(Mux(waits, waiting, whole)), waits.eq(0)]
-        # The check word may come right after the last page: _CRC_CYCLES later the CRC holds every
-        # page.
+        # Cycle G + 1 + _CRC_CYCLES of a check word, which may come right after the last page: the
+        # CRC holds every page.
         checked, expected = (
             delay(m, check, _CRC_CYCLES, reset=True),
             Signal(CHECK_BITS, reset_less=True),
@@ -107,7 +107,7 @@ class WeightCheck(wiring.Component):
         with m.If(check):
             m.d.sync += expected.eq(fold)
         differs = Signal(4)
-        # In two cycles: by bytes, then their OR.
+        # Two cycles more: by bytes, then their OR.
         m.d.sync += differs.eq(
             Cat((expected[n : n + 8] != crc.crc[n : n + 8]) for n in range(0, CHECK_BITS, 8))
         )
