@@ -86,8 +86,8 @@ class WeightCheck(wiring.Component):
             m.d.sync += [page.eq(page ^ fold), words.eq(words + 1)]
             with m.If(ends):
                 m.d.sync += [page.eq(0), words.eq(0)]
-        # Cycle G + 2 on: a page goes into the CRC byte by byte. A segment's last page, which may be short, can
-        # arrive while the page before is still shifted in, and waits.
+        # Cycle G + 2 on: a page goes into the CRC byte by byte. A segment's last page, which may be
+        # short, can arrive while the page before is still shifted in, and waits.
         left, shifting = Signal(range(PAGE_WORDS + 1)), Signal(CHECK_BITS, reset_less=True)
         waiting, waits = Signal(CHECK_BITS, reset_less=True), Signal()
         idle = left <= 1
