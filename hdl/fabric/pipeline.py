@@ -31,27 +31,32 @@ def delay(m: Module, value: ValueLike | ValueCastable, cycles: int, *, reset: bo
 
 
 class Timed:
-    """A value of a pipeline with its cycle, counted from the pipeline's first.
+    """A value of a pipeline with its cycles, counted from the pipeline's first.
 
-    ``at(n)`` is the value as it is in cycle n: after n - ``cycle`` registers, which all who ask
-    share. Values of the same ``at`` belong together. Data registers have no reset; with ``reset``,
-    for valid flags, they are 0 after reset.
+    The value is there in cycle ``first``, and ``at(n)`` is the same value in cycle n, up to
+    ``last``: after n - ``first`` registers. What different values are ``at`` one cycle belongs
+    together. Data registers have no reset; with ``reset``, for valid flags, they are 0 after reset.
     """
 
     def __init__(
-        self, m: Module, value: ValueLike | ValueCastable, cycle: int, *, reset: bool = False
+        self,
+        m: Module,
+        value: ValueLike | ValueCastable,
+        *,
+        first: int = 0,
+        last: int,
+        reset: bool = False,
     ) -> None:
-        self.cycle = cycle
-        self._m, self._reset = m, reset
+        self.first, self.last = first, last
+        # All registers now: ``at`` may be called under a condition, which must not apply to them.
         self._values: list[Any] = [value]
+        for _ in range(last - first):
+            self._values.append(delay(m, self._values[-1], 1, reset=reset))
 
     def at(self, cycle: int) -> Any:
-        """The value in a cycle, which must not come before its own."""
-        age = cycle - self.cycle
-        assert age >= 0, f"asked for in cycle {cycle}, but known in cycle {self.cycle}"
-        while len(self._values) <= age:
-            self._values.append(delay(self._m, self._values[-1], 1, reset=self._reset))
-        return self._values[age]
+        """The value in a cycle."""
+        assert self.first <= cycle <= self.last, f"{cycle} is not in {self.first}..{self.last}"
+        return self._values[cycle - self.first]
 
 
 def copies(m: Module, technology: Technology, value: ValueLike, count: int) -> list[Signal]:

@@ -68,14 +68,16 @@ class Activations(wiring.Component):
         m.submodules.quantizer = quantizer = Quantizer(columns)
         m.submodules.kept = kept = word_memory(8 * columns, self._design.max_tiles)
         write, read = kept.write_port(), kept.read_port()
-        beats, tiles = Timed(m, self.beat, 0, reset=True), Timed(m, self.tile, 0)
+        beats = Timed(m, self.beat, last=LATENCY, reset=True)
+        tiles = Timed(m, self.tile, last=QUANTIZED + 1)
         # Cycle 0: a word of either vector is asked for.
         m.d.comb += [self.x.address.eq(self.tile), self.u.address.eq(self.tile)]
         # Only o and down read u.
         reads_u = Signal()
         m.d.sync += reads_u.eq(header.kind == OUTPUT)
         chosen = copies(m, technology_of(platform), reads_u, num_copies(columns))
-        in_tail, dropped = Signal(columns), Signal(columns)
+        in_tail = Signal(columns)
+        dropped = Signal(columns)
         m.d.sync += [in_tail[c].eq(c < header.tail) for c in range(columns)]
         m.d.sync += dropped.eq(Mux(beats.at(MASKED - 2).last, ~in_tail, 0))
         # Cycle MASKED - 1: the vector memories have answered; elements after the vector's end

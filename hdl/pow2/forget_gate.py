@@ -68,7 +68,8 @@ class ForgetGate(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        by_table, signed_gate = Signal(), Signal()
+        by_table = Signal()
+        signed_gate = Signal()
         m.d.sync += [by_table.eq(self.gate == BY_TABLE), signed_gate.eq(self.gate == SIGNED)]
         signed_later = delay(m, signed_gate, 1)
         by_table_out = delay(m, by_table, 1 + TABLE_LATENCY)

@@ -51,11 +51,13 @@ class GatedProduct(wiring.Component):
         m = Module()
         for p, product in enumerate(self.products):
             m.submodules[f"product_{p}"] = product
+            # Cycle 0: the product begins.
             m.d.comb += [
                 product.a.eq(self.value[p]),
                 product.b.eq(self.operand[p]),
                 product.addend.eq(Const(1 << (SHIFT - 1))),
             ]
+            # Cycle LATENCY - 1: it is there, and clamped.
             u, over = saturate(product.o[SHIFT:].as_signed(), self._bits)
             m.d.sync += [self.u[p].eq(u), self.saturated[p].eq(over)]
         return m

@@ -71,7 +71,8 @@ class Logits(wiring.Component):
         # Cycle NOISE_READY: keys are added up.
         for p in range(self._width):
             key = Signal(signed(KEY_BITS), reset_less=True, name=f"key_{p}")
-            m.d.sync += key.eq(Timed(m, self.z[p], Z).at(NOISE_READY) + self.noise[p])
+            logit = Timed(m, self.z[p], first=Z, last=NOISE_READY)
+            m.d.sync += key.eq(logit.at(NOISE_READY) + self.noise[p])
             m.d.comb += argmax.keys[p].eq(key)
         # Cycle KEY: they are compared.
         keyed = tags[KEY]

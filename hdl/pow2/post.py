@@ -123,8 +123,10 @@ class Post(wiring.Component):
             requantize.shift.eq(rows.shift),
             requantize.wide.eq(rows.wide),
         ]
-        tags = Timed(m, rows.tag, 0, reset=True)
-        for block in (residual, gates, products, logits):
+        blocks = (residual, gates, products, logits)
+        last = max(block.tags.shape().length for block in blocks) - 1
+        tags = Timed(m, rows.tag, last=last, reset=True)
+        for block in blocks:
             m.d.comb += block.z.eq(requantize.z)
             for cycle in range(block.tags.shape().length):
                 m.d.comb += block.tags[cycle].eq(tags.at(cycle))

@@ -151,7 +151,8 @@ class Products(wiring.Component):
                 self.restart,
                 words=self._design.state_words,
             ),
-            asking_cycle,
+            first=asking_cycle,
+            last=UPDATED,
         )
         m.d.comb += self.state.address.eq(address.at(asking_cycle))
         h = Signal.like(self.state.data, reset_less=True)
@@ -202,7 +203,7 @@ class Products(wiring.Component):
             m, technology, Cat(self.kind == GATES, self.kind == HEAD), self._design.post_width
         )
         for p, (own_gates, head) in enumerate(kinds):
-            z = Timed(m, self.z[p][:8].as_signed(), Z)
+            z = Timed(m, self.z[p][:8].as_signed(), first=Z, last=SQUASHED)
             value = Mux(own_gates, self.table[p].data, self.entry[p])
             operand = Signal(signed(OPERAND_BITS), name=f"operand_{p}")
             m.d.comb += operand.eq(
@@ -215,7 +216,7 @@ class Products(wiring.Component):
         # From here on cycles are those of the product: cycle 0 has its operands.
         tag = Signal.like(tags[0])
         m.d.sync += tag.eq(Mux(gates, tags[SQUASHED].as_value(), tags[READY].as_value()))
-        later = Timed(m, tag, 0, reset=True)
+        later = Timed(m, tag, last=PRODUCT_LATENCY, reset=True)
         # Cycle PRODUCT_LATENCY - EARLY: the vector's end is announced.
         ending, done = later.at(PRODUCT_LATENCY - EARLY), later.at(PRODUCT_LATENCY)
         active = done.valid & done.role.operand

@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 from hdl.arithmetic.product import Product, product_latency
 from hdl.arithmetic.square import LATENCY as SQUARE_LATENCY
 from hdl.arithmetic.square import Square
-from hdl.fabric.pipeline import delay
-from hdl.interface import CurrentSegment, NormScale, Tiles
+from hdl.fabric.pipeline import Timed, delay
+from hdl.interface import MULTIPLIER_BITS, CurrentSegment, NormScale, Tiles
 from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
 from hdl.memory.vectors import word_memory
 from mmfree.chip.design import Design
@@ -22,6 +22,8 @@ SUM_BITS = 30
 """S = sum q^2 <= 65535 * 128^2."""
 
 _ROOT, _ROOT_LATENCY = LoadedShape(8, 256), 2
+_ANSWERED = 3 + _ROOT_LATENCY
+"""Cycle in which the table has answered, counted from that in which S is complete."""
 
 
 def num_squares(columns: int) -> int:
@@ -40,6 +42,11 @@ def take_up_parts(columns: int) -> int:
 def norm_latency(columns: int) -> int:
     """Cycles from the last part of a vector until its scale is known."""
     return _sum_latency(columns) + 4 + _ROOT_LATENCY + product_latency(8, 7) + MATRICES_PER_SEGMENT
+
+
+def _scaled(matrix: int) -> int:
+    """Cycle in which the product for a matrix is there, likewise."""
+    return _ANSWERED + 1 + product_latency(8, 7) + matrix
 
 
 def _sum_latency(columns: int) -> int:
@@ -87,66 +94,74 @@ class RMSNorm(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.root = root = self.root
-        m.submodules.scaler = scaler = self.scaler
-        wiring.connect(m, wiring.flipped(self.load), root.load)
+        m.submodules.root = self.root
+        m.submodules.scaler = self.scaler
+        wiring.connect(m, wiring.flipped(self.load), self.root.load)
         total, summed = self._sum_of_squares(m)
-        # Exponent, then table index. S = 0 counts as 4096.
-        exponent = Signal(range(NORM_EXPONENT_MAX + 1), reset_less=True)
-        m.d.sync += exponent.eq(NORM_EXPONENT_MIN)
+        # From here on cycles count from that in which S is complete.
+        complete = Timed(m, summed, last=_scaled(MATRICES_PER_SEGMENT - 1), reset=True)
+        self._look_up(m, Timed(m, total, last=1), complete)
+        self._scale(m, complete)
+        return m
+
+    def _look_up(self, m: Module, total: Timed, complete: Timed) -> None:
+        """Cycles 0 to 2: exponent and index into the table of S; in cycle 3 they are there."""
+        # Cycle 0: the exponent. S = 0 counts as 4096.
+        register = Signal(range(NORM_EXPONENT_MAX + 1), reset_less=True, name="exponent_now")
+        m.d.sync += register.eq(NORM_EXPONENT_MIN)
         for k in range(NORM_EXPONENT_MIN, NORM_EXPONENT_MAX):
-            with m.If(total[2 * k : 2 * k + 2].any()):
-                m.d.sync += exponent.eq(k)
-        total = delay(m, total, 1)
-        # The index in two cycles: exponents by pairs, then one of the pair.
+            with m.If(total.at(0)[2 * k : 2 * k + 2].any()):
+                m.d.sync += register.eq(k)
+        exponent = Timed(m, register, first=1, last=3)
+        # Cycles 1 and 2: the index, from exponents by pairs, then from one of the pair.
         pair = Signal(10, reset_less=True)
-        with m.Switch(exponent[1:]):
+        with m.Switch(exponent.at(1)[1:]):
             for k in range(NORM_EXPONENT_MIN, NORM_EXPONENT_MAX, 2):
                 with m.Case(k >> 1):
-                    m.d.sync += pair.eq(total[2 * k - 6 : 2 * k + 4])
-        upper = delay(m, exponent[0], 1)
+                    m.d.sync += pair.eq(total.at(1)[2 * k - 6 : 2 * k + 4])
         index = Signal(8, reset_less=True)
-        m.d.sync += index.eq(Mux(upper, pair[2:], pair[:8]))
+        m.d.sync += index.eq(Mux(exponent.at(2)[0], pair[2:], pair[:8]))
         with m.If(~pair[6:].any()):
             m.d.sync += index.eq(64)
-        summed = delay(m, summed, 3, reset=True)
-        settled = delay(m, exponent, 2)
-        with m.If(summed):
-            m.d.sync += self.scale.exponent.eq(settled)
-        # The table entry; then the matrices take the one multiplier unit in turn.
-        m.d.comb += root.read[0].address.eq(index)
-        started = delay(m, summed, root.latency, reset=True)
-        m.d.comb += self.parity_error.eq(
-            delay(m, started, 1, reset=True) & root.read[0].parity_error
-        )
-        turns = [started]
-        for _ in range(scaler.latency + MATRICES_PER_SEGMENT):
-            turns.append(delay(m, turns[-1], 1, reset=True))
+        # Cycle 3: the table is asked.
+        m.d.comb += self.root.read[0].address.eq(index)
+        with m.If(complete.at(3)):
+            m.d.sync += self.scale.exponent.eq(exponent.at(3))
+
+    def _scale(self, m: Module, complete: Timed) -> None:
+        """The matrices take the one multiplier unit in turn, from cycle _ANSWERED on."""
+        root, scaler = self.root.read[0], self.scaler
+        # Cycle _ANSWERED: the entry is there; a cycle later, whether its parity is right.
         entry = Signal(8, reset_less=True)
-        with m.If(started):
-            m.d.sync += entry.eq(root.read[0].data)
-        multiplier = Signal(9, reset_less=True)
-        for i in range(MATRICES_PER_SEGMENT):
-            with m.If(turns[i]):
-                m.d.sync += multiplier.eq(self.segment.header.multiplier[i])
+        with m.If(complete.at(_ANSWERED)):
+            m.d.sync += entry.eq(root.data)
+        m.d.comb += self.parity_error.eq(complete.at(_ANSWERED + 1) & root.parity_error)
+        # Cycle _ANSWERED + i: the multiplier of matrix i. A cycle and a product later: its M.
+        multiplier = Signal(MULTIPLIER_BITS, reset_less=True)
         m.d.comb += [scaler.a.eq(multiplier), scaler.b.eq(entry), scaler.addend.eq(Const(64))]
         for i in range(MATRICES_PER_SEGMENT):
-            with m.If(turns[scaler.latency + 1 + i]):
+            with m.If(complete.at(_ANSWERED + i)):
+                m.d.sync += multiplier.eq(self.segment.header.multiplier[i])
+        for i in range(MATRICES_PER_SEGMENT):
+            with m.If(complete.at(_scaled(i))):
                 m.d.sync += self.scale.multipliers[i].eq(scaler.o >> 7)
-        with m.If(turns[-1]):
+        with m.If(complete.at(_scaled(MATRICES_PER_SEGMENT - 1))):
             m.d.sync += self.scale.done.eq(1)
         with m.If(self.segment.load):
             m.d.sync += self.scale.done.eq(0)
-        return m
 
     def _take_up(self, m: Module) -> tuple[Value, Value, Value, Value]:
         """(part of a word, valid, first, last of the vector), two cycles after it is taken up."""
         m.submodules.words = words = word_memory(8 * self._columns, self._words)
         write, read = words.write_port(), words.read_port()
-        written, word = Signal(range(self._words + 1)), Signal(range(self._words + 1))
-        following, begun = Signal(range(self._words + 2), init=1), Signal()
-        part, complete = Signal(range(self.parts)), Signal()
-        taking, last_part = Signal(), part == self.parts - 1
+        written = Signal(range(self._words + 1))
+        word = Signal(range(self._words + 1))
+        following = Signal(range(self._words + 2), init=1)
+        begun = Signal()
+        part = Signal(range(self.parts))
+        complete = Signal()
+        taking = Signal()
+        last_part = part == self.parts - 1
         m.d.comb += [
             taking.eq(word != written),
             write.addr.eq(written),
@@ -162,6 +177,7 @@ class RMSNorm(wiring.Component):
             m.d.sync += [written.eq(written + 1), complete.eq(self.tiles.beat.last)]
         with m.If(self.segment.load):
             m.d.sync += [written.eq(0), word.eq(0), following.eq(1), part.eq(0), begun.eq(0)]
+        # Cycle 0: a part is taken up. Cycle 1: its word is read. Cycle 2: the part of it is there.
         first = taking & ~begun
         last = taking & last_part & complete & (following == written)
         valid, first, last = (delay(m, flag, 2, reset=True) for flag in (taking, first, last))
@@ -179,6 +195,7 @@ class RMSNorm(wiring.Component):
             m.submodules[f"square_{c}"] = square
             m.d.comb += square.a.eq(taken[8 * c : 8 * c + 8].as_signed())
             nodes.append(square.o)
+        # A level of the tree of sums in each cycle.
         while len(nodes) > 1:
             level: list[Value] = []
             for left, right in zip(nodes[::2], nodes[1::2], strict=True):

@@ -51,22 +51,26 @@ class UpdateState(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        answered = 1 + _PRODUCT_LATENCY
         for p, product in enumerate(self.products):
             m.submodules[f"product_{p}"] = product
             load = Signal(unsigned(9), reset_less=True, name=f"load_{p}")
             step = Signal(signed(self._step_bits), reset_less=True, name=f"step_{p}")
             f, h, turn = self.f[p], self.h[p], self.f[p] < 0
+            # Cycle 0: 256 - |f| and c - s.
             m.d.sync += [
                 load.eq(add_with_carry(Const(_ONE, signed(10)), negate_if(~turn, f), ~turn)),
                 step.eq(add_with_carry(self.c[p], negate_if(~turn, h), ~turn)),
             ]
+            # Cycle 1: their product begins.
             m.d.comb += [
                 product.a.eq(step),
                 product.b.eq(load),
                 product.addend.eq(Const(_ONE // 2)),
             ]
-            start = delay(m, negate_if(turn, h), 1 + _PRODUCT_LATENCY)
-            turned = delay(m, turn, 1 + _PRODUCT_LATENCY)
+            # Cycle ``answered``: it is there, and s is added.
+            start = delay(m, negate_if(turn, h), answered)
+            turned = delay(m, turn, answered)
             change = product.o >> DEFAULT_FORMATS.forget_fb
             m.d.sync += self.o[p].eq(add_with_carry(start, change, turned))
         return m

@@ -47,7 +47,8 @@ class VectorSize(wiring.Component):
             magnitude(list(write.data), [write.enable & keep for keep in write.keep])
             for write in writes
         ]
-        written, size = Signal(15), Signal(15)
+        written = Signal(15)
+        size = Signal(15)
         m.d.sync += [written.eq(reduce(or_, sizes)), size.eq(size | written)]
         with m.If(delay(m, self.load, START_CYCLES, reset=True)):
             m.d.sync += [size.eq(0), self.shift.eq(15 - bit_length(m, size))]
