@@ -135,9 +135,14 @@ def _split(factor: int, vco: Fraction) -> tuple[int, int] | None:
 class ECP5Clock(wiring.Component):
     """A clock from a board's oscillator.
 
-    Ports: ``oscillator``; ``clk``, for a domain without reset: the global reset net holds all
-    registers at their initial values until the PLL is locked. That its release reaches registers in
-    different cycles does no harm: nothing changes before a host's first byte.
+    Ports::
+
+        oscillator  in   1  of the board, of the PLL's input frequency
+        clk         out  1  of the PLL's output frequency, for a domain without reset
+
+    The global reset net holds all registers at their initial values until the PLL is locked. That
+    its release reaches registers in different cycles does no harm: nothing changes before a host's
+    first byte.
     """
 
     def __init__(self, pll: PLL) -> None:

@@ -19,15 +19,24 @@ from mmfree.chip.registers import RegisterMap
 class System(wiring.Component):
     """An accelerator whose ports a host reaches on a serial line (``registers`` says how).
 
-    Ports: ``rx``, ``tx``; for LEDs, as registers: ``playing``, ``result`` and ``fault`` (one waits
-    to be taken). The image, if there is one, is in the memories from the start. A break on the line
-    drops a frame in progress. After reset no request is in progress.
+    Ports::
+
+        rx       in   1  the line from the host, of any phase; 1 when idle
+        tx       out  1  the line to the host; 1 when idle
+        playing  out  1  for an LED: a token is in progress; a cycle late, as the others
+        result   out  1  for an LED: a result waits to be taken
+        fault    out  1  for an LED: a fault waits to be taken
+
+    The image, if there is one, is in the memories from the start. A break on the line drops a frame
+    in progress. After reset no request is in progress.
     """
 
     def __init__(self, design: Design, image: Image | None, divisor: int) -> None:
+        ports = HostPorts(design)
         self._divisor = divisor
         self.accelerator = Accelerator(design, image)
-        self.registers: RegisterMap = register_map(HostPorts(design), ACCESS, design.to_dict())
+        self.registers: RegisterMap = register_map(ports, ACCESS, design.to_dict())
+        self._port = RegisterPort(ports, ACCESS, self.registers)
         super().__init__(
             {
                 "rx": In(1),
@@ -43,9 +52,7 @@ class System(wiring.Component):
         m.submodules.accelerator = accelerator = self.accelerator
         m.submodules.receiver = receiver = Receiver(self._divisor)
         m.submodules.transmitter = transmitter = Transmitter(self._divisor)
-        m.submodules.port = port = RegisterPort(
-            HostPorts(self.accelerator.design), ACCESS, self.registers
-        )
+        m.submodules.port = port = self._port
         wiring.connect(m, receiver.bytes, port.received)
         wiring.connect(m, port.sent, transmitter.bytes)
         m.d.comb += [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.build import Attrs, Pins, Resource
-from amaranth.hdl import ClockDomain, ClockSignal, Module
-from amaranth.lib import io, wiring
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module
+from amaranth.lib import io
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from hdl.boards.clock import PLL, ECP5Clock
@@ -18,15 +18,14 @@ _KEEP_ON = Resource("keep_on", 0, Pins("L2", dir="o"), Attrs(IO_TYPE="LVCMOS33")
 """GPIO0 of the ESP32 beside the FPGA; if it is low, the ESP32 may restart the board."""
 
 
-class Top(wiring.Component):
-    """A System on the board's pins.
+class Top(Elaboratable):
+    """A System on the board's pins; it has no ports.
 
     LEDs 0 to 2: a token is played, a result waits, a fault waits; LED 7: the FPGA is configured.
     """
 
     def __init__(self, system: System, pll: PLL) -> None:
         self._system, self._pll = system, pll
-        super().__init__({})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

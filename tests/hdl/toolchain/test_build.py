@@ -157,7 +157,7 @@ def test_a_build_describes_itself(tools: dict[str, Any], tmp_path: Path) -> None
         "amaranth-boards",
     }
     assert Design.from_dict(description["design"]) == REQUEST.design
-    assert description["registers"]["write"]["request"]["kind"] == "send"
+    assert description["registers"]["write"]["request"]["access"] == "send"
 
 
 def test_the_tools_get_the_boards_pins_and_the_tapes_contents(

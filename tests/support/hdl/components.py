@@ -22,7 +22,6 @@ from hdl.array.row_blocks import RowBlocks
 from hdl.array.ternary_array import TernaryArray
 from hdl.boards.clock import ECP5Clock, pll_for
 from hdl.boards.system import System
-from hdl.boards.ulx3s import Top
 from hdl.control.counters import Counters
 from hdl.control.faults import Faults
 from hdl.control.requests import Requests
@@ -113,7 +112,6 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     StateBanks: lambda: StateBanks(DESIGN),
     System: lambda: System(DESIGN, None, 4),
     TernaryArray: lambda: TernaryArray(DESIGN),
-    Top: lambda: Top(System(DESIGN, None, 4), PLL),
     Transmitter: lambda: Transmitter(4),
     UpdateState: lambda: UpdateState(WIDTH),
     VectorMemory: lambda: VectorMemory(DESIGN, 4),
