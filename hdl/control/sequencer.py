@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.fabric.pipeline import delay
 from hdl.interface import (
     BEAT,
     RESULT_BLOCKS,
@@ -83,7 +84,7 @@ class Sequencer(wiring.Component):
         waits         out  WAITS                    why not
 
     One tile per cycle. A pass with a fault runs to its end, except for a fault in a header, which
-    ends it. After reset it waits for a token.
+    ends it. After reset it waits until the first header is there, and then for a token.
 
     Parameters
     ----------
@@ -147,7 +148,9 @@ class Sequencer(wiring.Component):
 
         walk = _Walk(Signal(), Signal(), Signal(), Signal())
         self._walk(m, walk)
-        written, done, ready = Signal(), Signal(), Signal(init=1)
+        written = Signal()
+        done = Signal()
+        ready = Signal()
         m.d.comb += [
             self.token.ready.eq(ready & ~self.hold),
             self.chosen.payload.row.eq(self.row),
@@ -184,15 +187,19 @@ class Sequencer(wiring.Component):
         return all_checked
 
     def _accept_token(self, m: Module, ready: Signal) -> None:
-        with m.State("IDLE"), m.If(self.token.valid & self.token.ready):
-            m.d.sync += [
-                ready.eq(0),
-                self.started.eq(1),
-                self.playing.eq(1),
-                self.embedding.id.eq(self.token.payload.id),
-                self.begin.eq(self.token.payload.begin),
-            ]
-            m.next = "LOAD"
+        # After reset it takes the memory some cycles to give the first header.
+        settled = delay(m, Const(1, 1), self.headers.latency, reset=True)
+        with m.State("IDLE"):
+            m.d.sync += ready.eq(settled)
+            with m.If(self.token.valid & self.token.ready):
+                m.d.sync += [
+                    ready.eq(0),
+                    self.started.eq(1),
+                    self.playing.eq(1),
+                    self.embedding.id.eq(self.token.payload.id),
+                    self.begin.eq(self.token.payload.begin),
+                ]
+                m.next = "LOAD"
 
     def _load_segment(self, m: Module, walk: _Walk, next_header: Signal) -> None:
         """Two cycles: the header becomes the current one, and is looked at."""

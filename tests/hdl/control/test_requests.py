@@ -12,7 +12,7 @@ import pytest
 
 from hdl.control.requests import Requests
 from tests.support.hdl.bench import play_streams, simulate
-from tests.support.hdl.streams import PACES, Pace, get, put
+from tests.support.hdl.streams import Carried, Pace, get, put
 from tests.support.hdl.values import small_design
 
 DESIGN = small_design(8, 4, 4)
@@ -50,8 +50,7 @@ class Model:
             token, begin = row, 0
 
 
-@pytest.mark.parametrize("pace", PACES, ids=str)
-def test_requests_become_tokens_and_rows_results(pace: Pace) -> None:
+def answer_requests(pace: Pace) -> Carried:
     """Limits of 0, 1 and more, stop tokens that come, late or never, requests close together."""
     rng, block = random.Random(5), Requests(DESIGN)
     asked = [(1, 1, limit, stop) for limit in (0, 1, 2, 5) for stop in (None, 0, 1)]
@@ -76,7 +75,7 @@ def test_requests_become_tokens_and_rows_results(pace: Pace) -> None:
         "chosen": model.chosen,
         "result": model.results,
     }
-    play_streams(block, expected, pace, sequencer, driven=("play", "chosen"))
+    return play_streams(block, expected, pace, sequencer, driven=("play", "chosen"))
 
 
 ROWS = [1, 0, 1, 1, 0, 1]

@@ -14,7 +14,7 @@ from mmfree.chip.header import KIND_CODES, pack_header
 from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
 from mmfree.contract.pow2 import SEGMENT_ROLES
 from tests.support.hdl.bench import play_streams
-from tests.support.hdl.streams import PACES, Pace, plain
+from tests.support.hdl.streams import PACES, Carried, Pace, plain
 from tests.support.hdl.values import small_design
 
 DESIGN = small_design(2, 4, 12, max_rows=6, header_words=5, embedding_rows=7)
@@ -98,9 +98,7 @@ class Surroundings:
                 ctx.set(block.faults.any, 1)
                 ctx.set(block.faults.first, answer)
             ctx.set(block.available, self._random.random() >= self._pause)
-            # After the start it takes the memory some cycles to give the first header.
-            starting = self._cycle <= block.headers.latency
-            ctx.set(block.hold, starting or self._random.random() < self._pause)
+            ctx.set(block.hold, self._random.random() < self._pause)
             await ctx.tick()
             self._look(ctx)
 
@@ -124,8 +122,8 @@ class Surroundings:
             self._fault_at = self._cycle + 3
 
 
-def answer_tokens(pace: Pace, pause: float = 0.3) -> tuple[Sequencer, dict[str, list[Any]]]:
-    """Twelve passes, some of which fail; what passed the streams."""
+def answer_tokens(pace: Pace, pause: float = 0.3) -> Carried:
+    """Twelve passes, some of which fail."""
     rng, block = random.Random(8), Sequencer(DESIGN, header_words())
     answers: list[int | dict[str, int]] = [rng.randrange(6) for _ in range(12)]
     for number in (1, 2, 5, 11):
@@ -136,9 +134,9 @@ def answer_tokens(pace: Pace, pause: float = 0.3) -> tuple[Sequencer, dict[str, 
         "chosen": [{"row": row} for row in answers if isinstance(row, int)],
         "failed": [fault for fault in answers if isinstance(fault, dict)],
     }
-    play_streams(block, expected, pace, surroundings.answer)
+    carried = play_streams(block, expected, pace, surroundings.answer)
     assert surroundings.tiles == tiles_of_a_pass() * len(answers)
-    return block, expected
+    return carried
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.7])

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amaranth.hdl import Signal, Value, ValueCastable
-from amaranth.lib import data
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from hdl.memory.loaded_memory import LoadedMemory
-from tests.support.hdl.streams import Monitor, Pace, get, put, streams_of
+from tests.support.hdl.streams import Carried, Monitor, Pace, get, put, streams_of
 
 Item = dict[str, Any]
 
@@ -85,11 +85,16 @@ Bench = Callable[[Any], Coroutine[Any, Any, None]]
 """A testbench: a coroutine function of the simulator's context."""
 
 
-def simulate(block: Any, *benches: Bench, background: Sequence[Bench] = ()) -> dict[str, list[Any]]:
+def simulate(
+    block: Any,
+    *benches: Bench,
+    background: Sequence[Bench] = (),
+    inner: Sequence[wiring.Component] = (),
+) -> Carried:
     """Run testbenches on a clocked block until they end; ``background``: until these have.
 
-    Every stream of the block is held to its contract; returned is what passed each, by name
-    (``tests.support.hdl.streams``).
+    Every stream of the block is held to its contract (``tests.support.hdl.streams``), and those of
+    the ``inner`` components, which are parts of it. Returned is what passed those of the block.
     """
     simulator = Simulator(block)
     simulator.add_clock(1e-6)
@@ -104,7 +109,8 @@ def simulate(block: Any, *benches: Bench, background: Sequence[Bench] = ()) -> d
     for bench in benches:
         simulator.add_testbench(bench)
     monitor = Monitor(block)
-    for bench in (*background, monitor.watch):
+    watching = [monitor.watch, *(Monitor(part, inner=True).watch for part in inner)]
+    for bench in (*background, *watching):
         simulator.add_testbench(bench, background=True)
     simulator.run()
     return monitor.taken
@@ -165,12 +171,13 @@ def play_streams(
     pace: Pace,
     *environment: Bench,
     driven: Collection[str] = (),
-) -> None:
+    inner: Sequence[wiring.Component] = (),
+) -> Carried:
     """Put the items of every input, and take those of every output: exactly these, in order.
 
     ``expected``: of each stream of the block (``streams_of``) the items that must pass it, as
     ``plain`` gives them. Streams that are ``driven`` by the ``environment``, benches for the
-    background, are only compared.
+    background, are only compared. ``inner``: as for ``simulate``.
     """
     streams = streams_of(block)
     assert set(expected) == set(streams)
@@ -193,6 +200,7 @@ def play_streams(
         return bench
 
     benches = [end_of(name, seed) for seed, name in enumerate(sorted(moving))]
-    taken = simulate(block, *benches, background=environment)
+    taken = simulate(block, *benches, background=environment, inner=inner)
     for name, items in expected.items():
         assert taken[name] == list(items), f"{name} carried {taken[name]}, not {list(items)}"
+    return taken

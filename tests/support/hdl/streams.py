@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from amaranth.hdl import Value
+from amaranth.hdl import ShapeCastable, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 
@@ -30,6 +30,10 @@ class Pace(NamedTuple):
 
 PACES = [Pace(idle, back_pressure) for idle in (0.0, 0.6) for back_pressure in (0.0, 0.6)]
 """None or some of each, in every combination."""
+
+
+Carried = dict[str, list[Any]]
+"""By name of a stream the payloads that passed, in order (``plain``)."""
 
 
 class StreamPort(NamedTuple):
@@ -83,59 +87,77 @@ class ContractError(AssertionError):
 class Contract:
     """One stream, cycle by cycle: what it offers it holds until it is taken.
 
-    ``taken``: every payload that passed, in order.
+    ``taken``: every payload that passed, in order (``plain``).
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, shape: Any) -> None:
         self.taken: list[Any] = []
-        self._name, self._cycle = name, -1
-        self._waiting: list[Any] = []
+        self._name, self._shape = name, shape
+        self._waiting: list[int] = []
 
-    def step(self, valid: int, ready: int, payload: Any) -> None:
-        """A cycle, as the clock edge that ends it sees it."""
-        self._cycle += 1
+    def step(self, cycle: int, valid: int, ready: int, payload: int) -> None:
+        """A cycle, as the clock edge that ends it sees it; ``payload`` as bits."""
         for waiting in self._waiting:
-            self._require(valid, f"withdrew {waiting}, which was not taken")
-            self._require(payload == waiting, f"made {payload} of {waiting}, which was not taken")
+            if not valid:
+                self._fail(cycle, f"withdrew {self._plain(waiting)}")
+            if payload != waiting:
+                self._fail(cycle, f"made {self._plain(payload)} of {self._plain(waiting)}")
         self._waiting = [payload] if valid and not ready else []
         if valid and ready:
-            self.taken.append(payload)
+            self.taken.append(self._plain(payload))
 
-    def _require(self, holds: Any, what: str) -> None:
-        if not holds:
-            raise ContractError(f"cycle {self._cycle}: {self._name} {what}")
+    def _plain(self, payload: int) -> Any:
+        if isinstance(self._shape, ShapeCastable):
+            return plain(self._shape.from_bits(payload))
+        return payload
+
+    def _fail(self, cycle: int, what: str) -> None:
+        raise ContractError(f"cycle {cycle}: {self._name} {what}, which was not taken")
 
 
 class Monitor:
     """Holds every stream of a component to its contract, beside the testbenches that drive it.
 
     They must be added to the simulator before it: what it looks at in a cycle is what they left.
+    ``inner``: the component is part of another one, which drives its inputs.
     """
 
-    def __init__(self, component: wiring.Component) -> None:
-        self._streams = streams_of(component)
-        self._contracts = {name: Contract(name) for name in self._streams}
+    def __init__(self, component: wiring.Component, *, inner: bool = False) -> None:
+        self._streams, self._inner = streams_of(component), inner
+        self._contracts = {
+            name: Contract(name, port.stream.payload.shape())
+            for name, port in self._streams.items()
+        }
 
     @property
-    def taken(self) -> dict[str, list[Any]]:
-        """What passed each stream so far, in order (``plain``)."""
+    def taken(self) -> Carried:
+        """What passed so far."""
         return {name: contract.taken for name, contract in self._contracts.items()}
 
     async def watch(self, ctx: Any) -> None:
         """A testbench for the background."""
         ports = [port.stream for port in self._streams.values()]
-        signals = [signal for s in ports for signal in (s.valid, s.ready, s.payload)]
-        while ports:
+        if not ports:
+            return
+        signals = [x for s in ports for x in (s.valid, s.ready, Value.cast(s.payload))]
+        self._move_ready(ctx)
+        before: list[int] = []
+        moved, cycle = False, -1
+        async for _, _, *values in ctx.tick().sample(*signals):
+            cycle += 1
+            # Most cycles are like the one before, and nothing moves.
+            if moved or values != before:
+                moved = False
+                for n, contract in enumerate(self._contracts.values()):
+                    contract.step(cycle, *values[3 * n : 3 * n + 3])
+                    moved = moved or values[3 * n] & values[3 * n + 1]
+            before = values
             self._move_ready(ctx)
-            _, _, *values = await ctx.tick().sample(*signals)
-            for n, contract in enumerate(self._contracts.values()):
-                valid, ready, payload = values[3 * n : 3 * n + 3]
-                contract.step(valid, ready, plain(payload))
 
     def _move_ready(self, ctx: Any) -> None:
         """Exchange every output's ``ready``, for no time: it must go on offering the same."""
         for name, (offered, is_input) in self._streams.items():
-            if is_input:
+            if is_input or self._inner:
                 continue
             ready, before = ctx.get(offered.ready), _offer(ctx, offered)
             ctx.set(offered.ready, not ready)
