@@ -144,12 +144,12 @@ class RegisterPort(wiring.Component):
             match port.access:
                 case Access.STROBE:
                     blocked = Cat(writes.refused[-1], stale[port.path[:-1]]).any()
-                    strobe = writes.enable(self._number(port.name), blocked=blocked)
+                    strobe = writes.enable(self._number(port.name), blocked=delay(m, blocked, 1))
                     m.d.sync += signals[port.path].eq(strobe)
                 case Access.SEND:
                     valid, ready = signals[(*port.path, "valid")], signals[(*port.path, "ready")]
                     blocked = Cat(writes.refused[-1], stale[port.path], valid).any()
-                    with m.If(writes.enable(self._number(port.name), blocked=blocked)):
+                    with m.If(writes.enable(self._number(port.name), blocked=delay(m, blocked, 1))):
                         m.d.sync += valid.eq(1)
                     with m.Elif(ready):
                         m.d.sync += valid.eq(0)
