@@ -19,7 +19,6 @@ from hdl.control.faults import Faults
 from hdl.control.requests import Requests
 from hdl.control.sequencer import Sequencer
 from hdl.fabric.pipeline import delay
-from hdl.interface import logit_words
 from hdl.link.host_ports import HostInterface, HostPorts
 from hdl.memory.block_memory import BlockMemory, MemoryHolder
 from hdl.memory.embedding import Embedding
@@ -31,6 +30,7 @@ from hdl.memory.sources.interface import SourceOf
 from hdl.memory.state_banks import StateBanks
 from hdl.memory.vectors import GroupMemory, VectorMemory
 from hdl.memory.weight_check import WeightCheck
+from hdl.payloads import logit_words
 from hdl.pow2.activations import LATENCY as ACTIVATIONS_LATENCY
 from hdl.pow2.activations import Activations
 from hdl.pow2.post import POST_SITES, Post

@@ -31,7 +31,7 @@ TABLE = {
         "cli api",
     ],
     "hdl": [
-        "fabric interface",
+        "fabric payloads interface",
         "memory memory.sources link",
         "arithmetic",
         "control",

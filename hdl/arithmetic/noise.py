@@ -8,9 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.adder import count_ones
 from hdl.fabric.pipeline import delay
-from hdl.interface import REGISTERS, TEMPERATURE_BITS
 from hdl.memory.loaded_memory import LATENCY as TABLE_LATENCY
 from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
+from hdl.payloads import REGISTERS, TEMPERATURE_BITS
 from mmfree.chip.memory_map import LoadedShape
 from mmfree.contract.pow2 import NOISE_INDEX_BITS, gumbel_table
 

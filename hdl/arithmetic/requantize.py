@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.product import Product, product_latency
 from hdl.fabric.pipeline import delay
-from hdl.interface import MULTIPLIER_BITS, SHIFT_BITS
+from hdl.payloads import MULTIPLIER_BITS, SHIFT_BITS
 
 Z_BITS = 16
 _ROUND_BITS = 28  # a shift of at most 28 rounds with 2^27

@@ -10,19 +10,8 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import copies, delay
 from hdl.fabric.technology import Technology, technology_of
-from hdl.interface import (
-    GATES,
-    GLU,
-    HEAD,
-    OUTPUT,
-    RESULT_BLOCKS,
-    ROLE,
-    SHIFT_BITS,
-    BlockSums,
-    CurrentSegment,
-    NormScale,
-    ScaledRows,
-)
+from hdl.interface import BlockSums, CurrentSegment, NormScale, ScaledRows
+from hdl.payloads import GATES, GLU, HEAD, OUTPUT, RESULT_BLOCKS, ROLE, SHIFT_BITS
 from mmfree.chip.design import Design
 from mmfree.chip.header import MATRICES_PER_SEGMENT
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.adder import count_ones, sum_of
 from hdl.fabric.pipeline import delay
-from hdl.interface import COUNTER_BITS, COUNTERS_LAYOUT, CYCLE_COUNTERS, WAITS
+from hdl.payloads import COUNTER_BITS, COUNTERS_LAYOUT, CYCLE_COUNTERS, WAITS
 from mmfree.contract.pow2 import SATURATION_SITES
 
 SETTLE_CYCLES = 3

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.interface import (
+from hdl.payloads import (
     TEMPERATURE_BITS,
     chosen_layout,
     request_layout,

@@ -10,20 +10,18 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
-from hdl.interface import (
+from hdl.interface import CurrentSegment, EmbeddingRow, FirstFault
+from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
+from hdl.payloads import (
     BEAT,
     RESULT_BLOCKS,
     TAKE,
     WAITS,
-    CurrentSegment,
-    EmbeddingRow,
-    FirstFault,
     chosen_layout,
     fault_layout,
     head_rows,
     token_layout,
 )
-from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
 from mmfree.chip.design import Design
 from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT
 from mmfree.chip.memory_map import loaded_shape

@@ -7,16 +7,8 @@ from typing import Any
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.interface import (
-    COUNTERS_LAYOUT,
-    LoadAccess,
-    LogitsAccess,
-    SeedAccess,
-    StateAccess,
-    fault_layout,
-    request_layout,
-    result_layout,
-)
+from hdl.interface import LoadAccess, LogitsAccess, SeedAccess, StateAccess
+from hdl.payloads import COUNTERS_LAYOUT, fault_layout, request_layout, result_layout
 from mmfree.chip.design import Design
 from mmfree.chip.registers import Access
 

@@ -9,8 +9,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
-from hdl.interface import EARLY, CurrentSegment, EmbeddingRow, GroupWrite, vector_groups
+from hdl.interface import CurrentSegment, EmbeddingRow, GroupWrite
 from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
+from hdl.payloads import EARLY, vector_groups
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import loaded_shape
 

@@ -10,8 +10,9 @@ from amaranth.lib.wiring import In
 
 from hdl.fabric.pipeline import REACH, copies, delay, num_copies
 from hdl.fabric.technology import technology_of
-from hdl.interface import GroupWrite, VectorRead, vector_groups
+from hdl.interface import GroupWrite, VectorRead
 from hdl.memory.block_memory import MAX_PART_BITS, BlockMemory
+from hdl.payloads import vector_groups
 from mmfree.chip.design import Design
 
 MAX_DISTRIBUTED_WORDS = 64

@@ -8,7 +8,7 @@ from amaranth.lib.crc import Algorithm
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
-from hdl.interface import TAKE
+from hdl.payloads import TAKE
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import CHECK_BITS, PAGE_WORDS, group_bits, page_words
 

@@ -8,8 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import REACH, Timed, copies, delay, num_copies
 from hdl.fabric.technology import technology_of
-from hdl.interface import BEAT, OUTPUT, CurrentSegment, Tiles, VectorRead
+from hdl.interface import CurrentSegment, Tiles, VectorRead
 from hdl.memory.vectors import VectorMemory, word_memory
+from hdl.payloads import BEAT, OUTPUT
 from hdl.pow2.quantizer import LATENCY as QUANTIZER_LATENCY
 from hdl.pow2.quantizer import Quantizer
 from mmfree.chip.design import Design

@@ -9,10 +9,10 @@ from amaranth.lib.wiring import In, Out
 from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.arithmetic.requantize import Z_BITS
 from hdl.fabric.pipeline import delay
-from hdl.interface import tag_history
 from hdl.memory.block_memory import next_word
 from hdl.memory.loaded_memory import LATENCY as BIAS_LATENCY
 from hdl.memory.loaded_memory import CheckedRead
+from hdl.payloads import tag_history
 from hdl.pow2.forget_gate import (
     BY_TABLE,
     ENTRY_BITS,

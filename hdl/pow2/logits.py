@@ -10,7 +10,8 @@ from hdl.arithmetic.argmax import KEY_BITS, Argmax, argmax_latency
 from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.arithmetic.requantize import Z_BITS
 from hdl.fabric.pipeline import Timed, delay
-from hdl.interface import GroupWrite, head_rows, tag_history, values_layout
+from hdl.interface import GroupWrite
+from hdl.payloads import head_rows, tag_history, values_layout
 from hdl.pow2.products import NOISE_READY
 from mmfree.chip.design import Design
 

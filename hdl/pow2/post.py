@@ -10,16 +10,9 @@ from hdl.arithmetic.noise import NOISE_BITS
 from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.arithmetic.requantize import Requantize
 from hdl.fabric.pipeline import Timed
-from hdl.interface import (
-    TEMPERATURE_BITS,
-    CurrentSegment,
-    GroupWrite,
-    ScaledRows,
-    VectorRead,
-    head_rows,
-    vector_groups,
-)
+from hdl.interface import CurrentSegment, GroupWrite, ScaledRows, VectorRead
 from hdl.memory.loaded_memory import CheckedRead
+from hdl.payloads import TEMPERATURE_BITS, head_rows, vector_groups
 from hdl.pow2.forget_gate import ENTRY_BITS, TABLE_WORDS
 from hdl.pow2.gates import Gates
 from hdl.pow2.logits import Logits

@@ -12,20 +12,19 @@ from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.arithmetic.requantize import Z_BITS, saturate
 from hdl.fabric.pipeline import Timed, copies, delay
 from hdl.fabric.technology import Technology, technology_of
-from hdl.interface import (
+from hdl.interface import GroupWrite, VectorRead
+from hdl.memory.block_memory import next_word
+from hdl.memory.loaded_memory import CheckedRead
+from hdl.memory.state_banks import StateBanks
+from hdl.payloads import (
     EARLY,
     GATES,
     HEAD,
     TEMPERATURE_BITS,
-    GroupWrite,
-    VectorRead,
     tag_history,
     values_layout,
     vector_groups,
 )
-from hdl.memory.block_memory import next_word
-from hdl.memory.loaded_memory import CheckedRead
-from hdl.memory.state_banks import StateBanks
 from hdl.pow2.forget_gate import (
     ENTRY_BITS,
     FORGET_BITS,

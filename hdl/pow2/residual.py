@@ -8,8 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.arithmetic.requantize import Z_BITS, saturate
-from hdl.interface import EARLY, GroupWrite, VectorRead, tag_history, vector_groups
+from hdl.interface import GroupWrite, VectorRead
 from hdl.memory.vectors import GroupMemory
+from hdl.payloads import EARLY, tag_history, vector_groups
 from mmfree.chip.design import Design
 
 SUMMED = Z + 1

@@ -10,9 +10,10 @@ from hdl.arithmetic.product import Product, product_latency
 from hdl.arithmetic.square import LATENCY as SQUARE_LATENCY
 from hdl.arithmetic.square import Square
 from hdl.fabric.pipeline import Timed, delay
-from hdl.interface import MULTIPLIER_BITS, CurrentSegment, NormScale, Tiles
+from hdl.interface import CurrentSegment, NormScale, Tiles
 from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
 from hdl.memory.vectors import word_memory
+from hdl.payloads import MULTIPLIER_BITS
 from mmfree.chip.design import Design
 from mmfree.chip.header import MATRICES_PER_SEGMENT
 from mmfree.chip.memory_map import LoadedShape

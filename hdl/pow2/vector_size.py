@@ -11,7 +11,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
-from hdl.interface import START_CYCLES, GroupWrite, vector_groups
+from hdl.interface import GroupWrite
+from hdl.payloads import START_CYCLES, vector_groups
 from hdl.pow2.quantizer import bit_length, magnitude
 from mmfree.chip.design import Design
 

@@ -19,11 +19,11 @@ from hdl.accelerator import ORDER_CYCLES
 from hdl.array.row_blocks import LATENCY as QUEUE_LATENCY
 from hdl.array.ternary_array import array_latency
 from hdl.fabric.ecp5_ram import count_blocks, disabled_blocks, plan_banks
-from hdl.interface import EARLY, RESULT_BLOCKS
 from hdl.memory.embedding import LATENCY as EMBEDDING_LATENCY
 from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
 from hdl.memory.vectors import MAX_DISTRIBUTED_WORDS, ValueParts
 from hdl.memory.weight_check import check_latency
+from hdl.payloads import EARLY, RESULT_BLOCKS
 from hdl.pow2.activations import LATENCY as ACTIVATIONS_LATENCY
 from hdl.pow2.logits import chosen_cycle
 from hdl.pow2.products import GATES_WRITTEN, GLU_WRITTEN

@@ -27,7 +27,7 @@ class Request:
     ``token``: id in the vocabulary. ``begin``: the state reads as 0. ``temperature``: in 64ths, 0
     chooses the most likely row. ``limit``: most rows to choose, each but the last fed back as the
     next token. ``stop``: a row that ends the request when it is chosen. A chip's design bounds each
-    (``hdl.interface.request_layout``).
+    (``hdl.payloads.request_layout``).
 
     Raises
     ------

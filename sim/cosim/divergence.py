@@ -10,7 +10,7 @@ import numpy as np
 from cocotb.triggers import FallingEdge
 from numpy.typing import NDArray
 
-from hdl.interface import START_CYCLES
+from hdl.payloads import START_CYCLES
 from mmfree.chip.design import Design
 from mmfree.tape.pow2 import Segment, Tape
 from sim.cosim.verdict import Difference

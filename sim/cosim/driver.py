@@ -13,7 +13,11 @@ from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from numpy.typing import NDArray
 
 from hdl.control.counters import SETTLE_CYCLES
-from hdl.interface import (
+from hdl.link.host_ports import ACCESS, HostPorts
+from hdl.link.limits import largest_value, pack, pack_array
+from hdl.link.register_map import reached_ports
+from hdl.memory.load_port import SETTLE_CYCLES as SETTLE_LOAD_CYCLES
+from hdl.payloads import (
     COUNTERS,
     COUNTERS_LAYOUT,
     REGISTERS,
@@ -22,10 +26,6 @@ from hdl.interface import (
     result_layout,
     values_layout,
 )
-from hdl.link.host_ports import ACCESS, HostPorts
-from hdl.link.limits import largest_value, pack, pack_array
-from hdl.link.register_map import reached_ports
-from hdl.memory.load_port import SETTLE_CYCLES as SETTLE_LOAD_CYCLES
 from mmfree.chip.image import Image
 from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
 from mmfree.chip.registers import check_value

@@ -7,7 +7,7 @@ from typing import Any
 
 from cocotb.triggers import FallingEdge
 
-from hdl.interface import CYCLE_COUNTERS
+from hdl.payloads import CYCLE_COUNTERS
 
 
 class Profiler:

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from hdl.interface import COUNTERS
+from hdl.payloads import COUNTERS
 from mmfree.chip.design import Design
 from mmfree.tape.pow2 import Tape, write_tape
 from mmfree.tape.reading import open_chip_tape

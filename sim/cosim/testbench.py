@@ -16,7 +16,7 @@ import cocotb
 import numpy as np
 from numpy.typing import NDArray
 
-from hdl.interface import CYCLE_COUNTERS
+from hdl.payloads import CYCLE_COUNTERS
 from mmfree.chip.layout import gate_words, layout
 from mmfree.contract.pow2 import SATURATION_SITES
 from mmfree.golden.pow2 import Golden

@@ -14,11 +14,11 @@ from amaranth.lib import wiring
 from hdl.accelerator import Accelerator
 from hdl.control.requests import Requests
 from hdl.control.sequencer import Sequencer
-from hdl.interface import fault_layout, result_layout
 from hdl.link.host_ports import ACCESS, HostPorts
 from hdl.link.register_map import register_map
 from hdl.link.register_port import RegisterPort
 from hdl.link.serial import FRAME_BITS, Receiver, Transmitter
+from hdl.payloads import fault_layout, result_layout
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOADED_MEMORIES
 from mmfree.chip.registers import WORD_BYTES, Register

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hdl.array.row_blocks import LATENCY, RowBlocks
-from hdl.interface import RESULT_BLOCKS, ROLE
+from hdl.payloads import RESULT_BLOCKS, ROLE
 from mmfree.chip.design import Design
 from mmfree.chip.header import KIND_CODES
 from mmfree.contract.pow2 import SEGMENT_ROLES

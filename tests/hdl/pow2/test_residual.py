@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hdl.interface import EARLY
 from hdl.memory.vectors import GroupMemory
+from hdl.payloads import EARLY
 from hdl.pow2.residual import SUMMED, WRITTEN, Residual, Z
 from tests.support.hdl.bench import simulate, to_python
 from tests.support.hdl.values import small_design

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hdl.interface import START_CYCLES
+from hdl.payloads import START_CYCLES
 from hdl.pow2.vector_size import VectorSize
 from mmfree.golden import pow2 as golden
 from tests.support.hdl.bench import simulate

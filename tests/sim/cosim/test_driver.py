@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdl.interface import REGISTERS, request_layout, values_layout
 from hdl.link.host_ports import ACCESS
 from hdl.link.limits import pack, pack_array
+from hdl.payloads import REGISTERS, request_layout, values_layout
 from mmfree.chip.layout import layout
 from mmfree.errors import InputError
 from mmfree.host.interface import Chip, Request
