@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from hdl.boards.system import System
+from hdl.interface import values_layout
+from hdl.link.limits import pack_array
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOADED_MEMORIES
 from mmfree.chip.registers import WRITE_FLAG
@@ -22,6 +24,7 @@ from tests.support.sim.shapes import ODD
 DIVISOR = 4
 TAPE, DESIGN = ODD.tape(1, wild=False), ODD.design()
 IMAGE = layout(TAPE, DESIGN)
+VALUES = values_layout(DESIGN, DESIGN.post_width)
 
 
 def play(scene: Callable[[System, SerialHost, Any], Coroutine[Any, Any, None]]) -> None:
@@ -65,11 +68,12 @@ def test_tokens_logits_and_state_are_the_golden_models() -> None:
             assert answer == {"row": row, "last": 1}
         width = DESIGN.post_width
         for name, expected in (("logits", logits[0]), ("state", state[0, 0])):
-            found = b""
+            found: list[int] = []
             for word in range(-(-len(expected) // width)):
                 await host.write(f"{name}.address", word)
-                found += (await host.read(f"{name}.data")).to_bytes(2 * width, "little")
-            assert np.frombuffer(found, dtype="<i2")[: len(expected)].tolist() == expected.tolist()
+                values = VALUES.from_bits(await host.read(f"{name}.data"))
+                found += [values[place] for place in range(width)]
+            assert found[: len(expected)] == expected.tolist()
         counters = await host.read_fields("counters")
         assert 0 < counters["cycles"] < 2000
         assert not await host.read("playing")
@@ -142,12 +146,12 @@ def test_state_is_written() -> None:
 
     async def scene(system: System, host: SerialHost, ctx: Any) -> None:
         width = DESIGN.post_width
-        words = np.zeros(DESIGN.state_words * width, dtype="<i2")
+        words = np.zeros(DESIGN.state_words * width, dtype=np.int16)
         words[: state.size] = state.reshape(-1)
         for address in range(DESIGN.state_words):
             await host.write("state.address", address)
-            word = words[address * width :][:width].tobytes()
-            await host.write("state.write", int.from_bytes(word, "little"))
+            word = words[address * width :][:width].tolist()
+            await host.write("state.write", pack_array(VALUES, "state.write", word))
             await host.write("state.enable")
         assert (await ask(host, 4, False))["row"] == int(logits[0].argmax())
 
