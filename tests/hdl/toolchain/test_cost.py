@@ -22,7 +22,7 @@ from hdl.toolchain.cost import (
     routed_rows,
     segment_cycles,
 )
-from mmfree.chip.sizing import design_for_model
+from mmfree.chip.sizing import design_for_model, design_of_array
 from mmfree.contract.shape import ModelConfig
 
 
@@ -96,6 +96,13 @@ def test_blocks_are_counted() -> None:
     assert set(missing) <= {0, 1}, missing
     assert missing.count(0) >= 0.8 * len(rows)
     assert all(resources(design).blocks == memory_blocks(design) for design, _ in rows)
+
+
+@pytest.mark.parametrize(("value_bits", "more"), [(18, 0), (19, 14), (28, 14)])
+def test_values_of_more_than_18_bits_take_more_blocks(value_bits: int, more: int) -> None:
+    """Twice as many: 4 of the state, 2 of the residual, 4 each of the words of x and u."""
+    design = design_of_array(model(2048, 4096, 1, 64), 8, 8, 2)
+    assert memory_blocks(replace(design, value_bits=value_bits)) - memory_blocks(design) == more
 
 
 def test_clocks_come_from_routed_designs() -> None:
