@@ -119,6 +119,14 @@ def test_a_tape_that_does_not_fit_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_design_whose_values_have_no_arithmetic_is_refused(tmp_path: Path) -> None:
+    """Also without a tape: nothing is written."""
+    design = replace(ODD.design(), value_bits=28)
+    with pytest.raises(LayoutError, match="the design has value_bits of 28, but docs/arithmetic"):
+        write_verilog(design, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_memory_files_are_those_of_the_layout(tmp_path: Path) -> None:
     design, tape = ODD.design(), ODD.tape(1, wild=False)
     write_verilog(design, tmp_path, tape)
