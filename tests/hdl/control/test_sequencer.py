@@ -70,6 +70,7 @@ class Surroundings:
             port: deque() for port in ("block_done", "vector_done", "logits_done", "checked")
         }
         self.tiles: list[tuple[int, int, int]] = []
+        self.fresh: list[int] = []
 
     def _order(self, port: str, least: int) -> None:
         """Set a flag for a cycle, after at least so many, and after those that are due before."""
@@ -111,6 +112,7 @@ class Surroundings:
             self._order("vector_done", 3)
         if beat["valid"]:
             self.tiles.append((ctx.get(block.tile), beat["matrix"], beat["last"]))
+            self.fresh.append(beat["fresh"])
             if beat["last"]:
                 self._order("block_done", 4)
         if take["last"]:
@@ -157,3 +159,28 @@ def test_a_corrupt_header_ends_every_pass_before_its_segment(number: int, pace: 
         block, {"token": tokens, "chosen": [], "failed": [fault] * 4}, pace, surroundings.answer
     )
     assert surroundings.tiles == tiles_of_a_pass(number) * 4
+
+
+@pytest.mark.parametrize(
+    "own", [(True, False, False), (True, True, True), (True, False, True)], ids=str
+)
+def test_a_vector_is_quantized_in_the_first_row_block_for_each_matrix_that_has_its_own(
+    own: tuple[bool, bool, bool],
+) -> None:
+    block = Sequencer(DESIGN, header_words(), own_activations=own)
+    surroundings = Surroundings(block, [0, 1], pause=0.3)
+    expected = {
+        "token": [{"id": 3, "begin": 1}, {"id": 2, "begin": 0}],
+        "chosen": [{"row": 0}, {"row": 1}],
+        "failed": [],
+    }
+    play_streams(block, expected, PACES[0], surroundings.answer)
+    assert surroundings.tiles == tiles_of_a_pass() * 2
+    fresh = [
+        int(row_block == 0 and own[matrix])
+        for kind, tiles, blocks in SEGMENTS
+        for row_block in range(blocks)
+        for matrix in range(len(SEGMENT_ROLES[kind]))
+        for _ in range(tiles)
+    ]
+    assert surroundings.fresh == fresh * 2
