@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import cocotb
@@ -30,6 +33,8 @@ from sim.cosim.driver import Driver
 from sim.cosim.due import Model
 from sim.cosim.run_folder import read_run, read_tapes
 from sim.cosim.testbench import FOLDER
+from tests.support.hdl.streams import ContractError
+from tests.support.sim.streams import ChipStreams
 
 TOKENS = [3, 1, 4, 1, 5]
 
@@ -42,6 +47,12 @@ class Chip:
         self.dut, self.design, self.driver = dut, run.design, Driver(dut, run)
         self.tape: Tape = read_tapes(FOLDER)[0]
         self.image: Image = layout(self.tape, self.design)
+        self.streams = ChipStreams(dut, self.design)
+
+    async def idle(self, cycles: int) -> None:
+        """Let some cycles pass."""
+        for _ in range(cycles):
+            await FallingEdge(self.dut.clk)
 
     async def state(self) -> NDArray[np.int16]:
         """All words of the current state."""
@@ -58,11 +69,26 @@ class Chip:
         await self.driver.load(self.image.word_writes(name, word, value))
 
 
-@cocotb.test()
-async def writing_while_a_token_is_played_is_refused(dut: Any) -> None:
+def chip_test(test: Callable[[Chip], Awaitable[None]]) -> Any:
+    """A cocotb test of a chip after reset, whose streams are watched; no request may be left."""
+
+    @wraps(test)
+    async def run(dut: Any) -> None:
+        chip = Chip(dut)
+        await chip.driver.reset()
+        watching = cocotb.start_soon(chip.streams.watch())
+        await test(chip)
+        await chip.idle(3)
+        watching.cancel()
+        assert chip.streams.contracts["request"].taken
+        assert chip.streams.open == 0
+
+    return cocotb.test()(run)
+
+
+@chip_test
+async def writing_while_a_token_is_played_is_refused(chip: Chip) -> None:
     """The token, and the next, come out as if nothing had been tried."""
-    chip = Chip(dut)
-    await chip.driver.reset()
     model = Model(chip.tape)
     value = chip.image.words["weights"][0]
     for position, token in enumerate(TOKENS):
@@ -70,9 +96,9 @@ async def writing_while_a_token_is_played_is_refused(dut: Any) -> None:
         with pytest.raises(LoadRefusedError, match=r"word 0 of weights: a token is being played"):
             await chip.write("weights", 0, value ^ 1)
         # A seed is ignored until the token has ended.
-        dut.seed__enable.value = 1
-        await FallingEdge(dut.clk)
-        dut.seed__enable.value = 0
+        chip.dut.seed__enable.value = 1
+        await FallingEdge(chip.dut.clk)
+        chip.dut.seed__enable.value = 0
         answer = await chip.driver.wait()
         await chip.driver.take()
         logits, row, _ = model.play(token, position == 0)
@@ -80,15 +106,13 @@ async def writing_while_a_token_is_played_is_refused(dut: Any) -> None:
         assert (await chip.logits()).tolist() == logits.tolist()
 
 
-@cocotb.test()
-async def every_write_of_a_token_is_seen_in_its_segment(dut: Any) -> None:
+@chip_test
+async def every_write_of_a_token_is_seen_in_its_segment(chip: Chip) -> None:
     """Also the last of a vector, though the next segment has begun by then.
 
     So a chip that works has no divergence.
     """
-    chip = Chip(dut)
-    await chip.driver.reset()
-    monitor = TapMonitor(dut, chip.design)
+    monitor = TapMonitor(chip.dut, chip.design)
     watching = cocotb.start_soon(monitor.watch())
     await chip.driver.play(Request(token=3, begin=True))
     watching.cancel()
@@ -100,11 +124,9 @@ async def every_write_of_a_token_is_seen_in_its_segment(dut: Any) -> None:
     assert first_divergence(monitor.writes, trace, chip.tape, chip.design) is None
 
 
-@cocotb.test()
-async def an_image_for_another_design_is_refused(dut: Any) -> None:
+@chip_test
+async def an_image_for_another_design_is_refused(chip: Chip) -> None:
     """Nothing is sent: the next token is as if it had not been tried."""
-    chip = Chip(dut)
-    await chip.driver.reset()
     other = layout(chip.tape, replace(chip.design, embedding_rows=chip.design.embedding_rows + 1))
     with pytest.raises(InputError, match="laid out for another design: embedding_rows of "):
         await chip.driver.load_image(other)
@@ -112,11 +134,9 @@ async def an_image_for_another_design_is_refused(dut: Any) -> None:
     assert await chip.driver.play(Request(token=1, begin=True)) == Result(row, True)
 
 
-@cocotb.test()
-async def what_is_beyond_the_memory_is_refused(dut: Any) -> None:
+@chip_test
+async def what_is_beyond_the_memory_is_refused(chip: Chip) -> None:
     """An image that was laid out for another design has such words, parts or bits."""
-    chip = Chip(dut)
-    await chip.driver.reset()
     shape, number = loaded_shape(chip.design, "tables"), LOADED_MEMORIES.index("tables")
     assert shape.part_bits < LOAD_BITS
     expected = f"of tables: it has {shape.depth} words of 1 parts of {shape.part_bits} bits"
@@ -126,31 +146,50 @@ async def what_is_beyond_the_memory_is_refused(dut: Any) -> None:
     assert not isinstance(await chip.driver.play(Request(token=1, begin=True)), Fault)
 
 
+@chip_test
+async def a_cancelled_request_ends_with_the_token_in_progress(chip: Chip) -> None:
+    """Or with the next, if a result waits meanwhile, which then stays as it is.
+
+    The state is that after the last result, and the next request goes on from there.
+    """
+    for waits in (False, True):
+        model = Model(chip.tape)
+        await chip.driver.send(Request(token=2, begin=True, limit=50))
+        token, lasts = 2, []
+        while True not in lasts:
+            if len(lasts) == 3 and not waits:
+                await chip.driver.cancel()
+            answer = await chip.driver.wait()
+            if len(lasts) == 3 and waits:
+                await chip.driver.cancel()
+                await chip.idle(5)
+            assert await chip.driver.wait() == answer
+            await chip.driver.take()
+            assert isinstance(answer, Result)
+            _, row, _ = model.play(token, not lasts)
+            assert answer.row == row
+            token = row
+            lasts.append(answer.last)
+        assert lasts == [*[False] * (3 + waits), True]
+        for _ in range(50):
+            await chip.idle(1)
+            assert not int(chip.dut.playing.value)
+        logits, row, _ = model.play(1, False)
+        assert await chip.driver.play(Request(token=1, begin=False)) == Result(row, True)
+        assert (await chip.logits()).tolist() == logits.tolist()
+
+
 @cocotb.test()
-async def a_cancelled_request_ends_with_the_token_in_progress(dut: Any) -> None:
-    """The state is that after the last result, and the next request goes on from there."""
+async def a_stream_that_breaks_its_contract_is_noticed(dut: Any) -> None:
+    """A request that is withdrawn while a token is played."""
     chip = Chip(dut)
     await chip.driver.reset()
-    model = Model(chip.tape)
-    await chip.driver.send(Request(token=2, begin=True, limit=50))
-    token, lasts = 2, []
-    for position in range(4):
-        if position == 3:
-            await chip.driver.cancel()
-        answer = await chip.driver.wait()
-        await chip.driver.take()
-        assert not isinstance(answer, Fault)
-        _, row, _ = model.play(token, position == 0)
-        assert answer.row == row
-        token = row
-        lasts.append(answer.last)
-    assert lasts == [False, False, False, True]
-    for _ in range(50):
+    await chip.driver.send(Request(token=1, begin=True))
+    for valid in (1, 1, 0):
+        dut.request__valid.value = valid
+        with pytest.raises(ContractError) if not valid else nullcontext():
+            await chip.streams.step()
         await FallingEdge(dut.clk)
-        assert not int(dut.playing.value)
-    logits, row, _ = model.play(1, False)
-    assert await chip.driver.play(Request(token=1, begin=False)) == Result(row, True)
-    assert (await chip.logits()).tolist() == logits.tolist()
 
 
 def words_read(
@@ -183,16 +222,14 @@ def words_read(
     }
 
 
-@cocotb.test()
-async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) -> None:
+@chip_test
+async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(chip: Chip) -> None:
     """Single-bit faults at random places that a token reads: no token, no change of state.
 
     With the bit flipped back, the same request gives the right token.
     """
-    chip = Chip(dut)
     asked = json.loads((FOLDER / "faults.json").read_text())
     rng = random.Random(asked["seed"])
-    await chip.driver.reset()
     model = Model(chip.tape)
     tape, found = chip.tape, dict.fromkeys(asked["faults"], 0)
     names = ["embedding", *(segment.name for segment in tape.segments)]
@@ -229,11 +266,9 @@ async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(dut: Any) ->
     (FOLDER / "found.json").write_text(json.dumps(found))
 
 
-@cocotb.test()
-async def a_header_that_stays_wrong_is_found_every_time(dut: Any) -> None:
+@chip_test
+async def a_header_that_stays_wrong_is_found_every_time(chip: Chip) -> None:
     """Passes that end early follow each other closely; nothing of one is a fault of the next."""
-    chip = Chip(dut)
-    await chip.driver.reset()
     for number, value in enumerate(chip.image.words["headers"]):
         await chip.write("headers", number, value ^ 4)
         for _ in range(5):
@@ -243,13 +278,11 @@ async def a_header_that_stays_wrong_is_found_every_time(dut: Any) -> None:
         assert await chip.driver.play(Request(token=1, begin=True)) == Result(row, True)
 
 
-@cocotb.test()
+@chip_test
 async def a_wrong_entry_of_the_noise_is_found_and_the_same_numbers_are_drawn_again(
-    dut: Any,
+    chip: Chip,
 ) -> None:
     """Ten tokens, before each a flipped bit in an entry that it will read."""
-    chip = Chip(dut)
-    await chip.driver.reset()
     await chip.driver.seed(11)
     model, ahead, rng = Model(chip.tape), Sampler(11), random.Random(4)
     model.sampler = Sampler(11)
