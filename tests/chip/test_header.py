@@ -1,0 +1,60 @@
+"""Headers: the fields of an entry of the segment table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mmfree.chip.header import header_bits, header_fields, pack_header
+from mmfree.chip.sizing import design_for_model
+from mmfree.training.presets import addition_model
+
+DESIGN = design_for_model(addition_model(), 64)
+FIELDS = {"kind": 1, "tiles": 4, "tail": 16}
+
+
+def test_header_holds_every_field() -> None:
+    assert header_bits(DESIGN) == sum(field.bits * field.count for field in header_fields(DESIGN))
+    names = [field.name for field in header_fields(DESIGN)]
+    assert len(set(names)) == len(names)
+    assert header_bits(replace(DESIGN, max_rows=4096)) > header_bits(DESIGN)
+
+
+def test_fields_lie_side_by_side_from_the_low_bits_up() -> None:
+    """Each alone, at its largest and, if it is signed, at its smallest value."""
+    assert pack_header(DESIGN, kind=0, tiles=0, tail=0) == 0
+    offset = 0
+    for field in header_fields(DESIGN):
+        ones = (1 << field.bits) - 1
+        for place in range(field.count):
+            value = -1 if field.signed else ones
+            numbers: Any = [0] * place + [value] if field.count > 1 else value
+            word = pack_header(DESIGN, **{"kind": 0, "tiles": 0, "tail": 0, field.name: numbers})
+            assert word == ones << offset
+            offset += field.bits
+    assert offset == header_bits(DESIGN)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": 8}, "kind cannot be 8"),
+        ({"tail": 32}, "tail cannot be 32"),
+        ({"base": [0, 16]}, "base cannot be 16"),
+        ({"base": [-17]}, "base cannot be -17"),
+        ({"multiplier": [1, 1, 1, 1]}, "multiplier has 3 numbers"),
+    ],
+)
+def test_a_number_that_does_not_fit_its_field_is_a_bug(
+    change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(AssertionError, match=message):
+        pack_header(DESIGN, **{**FIELDS, **change})
+
+
+def test_numbers_at_their_limits_are_packed() -> None:
+    for change in ({"kind": 7}, {"tail": 31}, {"base": [15, -16]}, {"multiplier": [511] * 3}):
+        fields: dict[str, Any] = {**FIELDS, **change}
+        assert pack_header(DESIGN, **fields)
