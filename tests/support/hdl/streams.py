@@ -1,7 +1,7 @@
 """Streams: the contract that each of them is held to, and what drives both of their ends.
 
-The contract (amaranth.lib.stream; docs/architecture.md): what is valid stays valid, with the same
-payload, until it is taken; and whether it is valid does not depend on ``ready`` in the same cycle.
+The contract (of amaranth.lib.stream): what is valid stays valid, with the same payload, until it is
+taken; and neither depends on ``ready`` in the same cycle.
 ``tests.support.hdl.bench.simulate`` watches every stream of a block, whoever drives it, and
 ``play_streams`` compares all that passes with what should, so that nothing is lost, doubled or
 exchanged.
