@@ -171,3 +171,21 @@ def test_a_break_starts_a_new_frame(cut: int) -> None:
         assert ctx.get(system.accelerator.load.data) == 0
 
     play(scene)
+
+
+def test_a_frame_that_is_sent_during_an_answer_is_dropped_where_bytes_were_lost() -> None:
+    """Its first byte waits, the next ones are lost: nothing is written, and a new frame works."""
+
+    async def scene(system: System, host: SerialHost, ctx: Any) -> None:
+        registers = system.registers
+        await host.write("load.data", 0x2AAAA)
+        early = registers.write["load.data"].write_frames(0)
+        await host.send(registers.read["identity"].read_frames() + early)
+        # Those of its bytes that come after the loss ask for the identity.
+        for _ in range(200 * DIVISOR):
+            await host.tick()
+        host.forget()
+        assert await host.read("identity") == registers.identity
+        assert ctx.get(system.accelerator.load.data) == 0x2AAAA
+
+    play(scene)

@@ -47,6 +47,10 @@ class SerialHost:
         for _ in range(self._divisor + 8):
             await self.tick()
 
+    def forget(self) -> None:
+        """Drop what was received and not looked at."""
+        self._received.clear()
+
     async def write(self, name: str, value: int = 0) -> None:
         """Write a register."""
         await self.send(self._system.registers.write[name].write_frames(value))
