@@ -143,7 +143,7 @@ def export(
     tape = load_tape_or_export(folder)
     ranges = measure_ranges(tape, real_sequences(tokenizer_from_dict(tape.tokenizer), _path(data)))
     if not allow_saturation:
-        refuse_saturation(ranges)
+        refuse_saturation(tape, ranges)
     write_tape(tape, path)
     return Exported(tape, ranges)
 
@@ -288,7 +288,9 @@ def cosim(
         ("--bits", bits, chip.design.weight_code),
     ):
         if asked not in (None, own):
-            raise InputError(f"{option} {asked}: {path} has {own}; leave the option out")
+            raise InputError(
+                f"{option} {asked}: the folder's design has {own}; leave the option out"
+            )
     return cosim_folder(
         chip, [sequence], seed=seed, profile=profile, waveform=file, simulator=simulator
     )

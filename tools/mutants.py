@@ -114,6 +114,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at a time")
     options = parser.parse_args()
     mutants = [m for m in load_mutants() if options.only in m["file"] + m["before"] + m["after"]]
+    if not mutants:
+        parser.error(f"--only: no mutant holds {options.only!r}")
     survivors = 0
     with ThreadPoolExecutor(options.jobs) as pool:
         results = pool.map(caught_by, mutants)

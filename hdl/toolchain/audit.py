@@ -23,9 +23,12 @@ def forbidden_cells(rtlil: str) -> list[str]:
     Raises
     ------
     ValueError
-        If a cell's line is not ``cell TYPE NAME``: nothing may pass because it was not read.
+        If a cell's line is not ``cell TYPE NAME``, or there is no cell: nothing may pass because it
+        was not read.
     """
     lines = [line.split() for line in rtlil.splitlines() if line.lstrip().startswith("cell")]
+    if not lines:
+        raise ValueError("RTLIL: there is no cell to look at")
     for words in lines:
         if len(words) != 3 or words[0] != "cell":
             raise ValueError(f"RTLIL: a cell must be `cell TYPE NAME`, got `{' '.join(words)}`")

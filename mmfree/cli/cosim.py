@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> Outcome:
     folder = options.tape.is_dir()
     tape = open_chip_tape(options.tape / "model.tape" if folder else options.tape)
     text = None
-    if options.prompt is not None:
+    if options.prompt is not None and result.tokens == result.verdict.due["rows"]:
         tokenizer = tokenizer_from_dict(tape.tokenizer)
         played = len(tokenizer.encode(options.prompt))
         rows = result.rows[0][played - 1 :] if tokenizer.feeds_back else result.rows[0]

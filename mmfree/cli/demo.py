@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,9 @@ from mmfree.cli.options import add_lanes
 from mmfree.cli.outcome import Outcome
 from mmfree.files.atomic import write_atomically
 from mmfree.inference.backends import GoldenBackend, load_tape_or_export
-from mmfree.inference.generate import generate
+from mmfree.inference.generate import generate_rows
 from mmfree.inference.scoring import evaluate_task, evaluate_text
+from mmfree.report.record import RUN_NAME, Check
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape, write_tape
 from mmfree.tasks.addition import draw_sums
@@ -46,15 +46,6 @@ SUMS_ARE = {"random": "random sums", "chains": "full-carry sums"}
 TEXT_PROMPT, TEXT_TOKENS = "The ", 96
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """Something that was asked for: what, whether it passed, and the figures."""
-
-    name: str
-    passed: bool
-    detail: str
-
-
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument(
@@ -71,7 +62,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
-    from mmfree.report.record import RUN_NAME
     from mmfree.report.run import write_report
     from sim.cosim.run import cosim
 
@@ -97,18 +87,20 @@ def run(options: argparse.Namespace) -> Outcome:
     checks += [
         Check(
             name="chip equals golden model",
-            passed=result.bit_exact,
+            due=sum(result.verdict.due.values()),
+            right=sum(result.verdict.compared.values()) - sum(result.verdict.differing.values()),
             detail=(
-                f"{result.compared:,} logits and state words of {result.tokens} tokens"
+                f"{result.compared:,} of {result.due:,} logits and state words of"
+                f" {result.tokens} tokens"
                 if result.bit_exact
-                else f"first difference: {result.divergence}"
+                else f"first difference: {result.divergence}; {result.verdict.describe()}"
             ),
         ),
         *task.check_chip(result.rows, golden),
     ]
     figures = _figures(tape, description, result)
     values = {
-        "checks": [asdict(check) for check in checks],
+        "checks": [check.to_dict() for check in checks],
         **figures,
         "bit_exact": result.bit_exact,
         "tokens": result.tokens,
@@ -159,8 +151,9 @@ class _Addition:
                     "golden model, "
                     + SUMS_ARE["chains" if r.task == "addition-chains" else "random"]
                 ),
-                passed=r.exact == r.examples,
-                detail=f"{r.exact:,} of {r.examples:,} of {r.digits} digits exact",
+                due=GOLDEN_SUMS,
+                right=r.exact,
+                detail=f"{r.exact:,} of {GOLDEN_SUMS:,} of {r.digits} digits exact",
             )
             for r in results
         ]
@@ -182,7 +175,7 @@ class _Addition:
         )
         total = len(self._sums)
         detail = f"{right} of {total} equal to Python's +, one a full-carry chain"
-        return [Check(name="chip, sums", passed=right == total, detail=detail)]
+        return [Check(name="chip, sums", due=total, right=right, detail=detail)]
 
     def answers(self, rows: list[list[int]]) -> list[str]:
         """The sums, as people write them."""
@@ -213,7 +206,8 @@ class _Text:
         return [
             Check(
                 name="golden model, text",
-                passed=result.bits_per_byte < entropy,
+                due=len(corpus.validation),
+                right=result.bytes if result.bits_per_byte < entropy else 0,
                 detail=(
                     f"{result.bits_per_byte:.3f} bits per byte on {result.bytes:,} held-out bytes "
                     f"({entropy:.3f} from the frequencies of bytes alone)"
@@ -229,21 +223,25 @@ class _Text:
 
     def check_chip(self, rows: list[list[int]], golden: GoldenBackend) -> list[Check]:
         """The chip wrote what the golden model writes by itself."""
-        text = "".join(piece for piece, _ in generate(golden, TEXT_PROMPT, TEXT_TOKENS))
-        return [
-            Check(
-                name="chip, text",
-                passed=self._written(rows) == text,
-                detail=f"{TEXT_TOKENS} bytes, those that the golden model writes by itself",
-            )
-        ]
+        expected = generate_rows(
+            golden, self._prompt, TEXT_TOKENS, temperature=0, seed=0, stop=None
+        )
+        right = sum(
+            row == wanted for row, wanted in zip(self._chosen(rows), expected, strict=False)
+        )
+        detail = f"{right} of {TEXT_TOKENS} bytes are those that the golden model writes by itself"
+        return [Check(name="chip, text", due=TEXT_TOKENS, right=right, detail=detail)]
 
     def answers(self, rows: list[list[int]]) -> list[str]:
         """What the chip wrote."""
         return ["the chip wrote:", *f"{TEXT_PROMPT}{self._written(rows)}".splitlines()]
 
     def _written(self, rows: list[list[int]]) -> str:
-        return self._tokenizer.decode(rows[0][len(self._prompt) - 1 :])
+        return self._tokenizer.decode(self._chosen(rows))
+
+    def _chosen(self, rows: list[list[int]]) -> list[int]:
+        """What the chip chose after the prompt."""
+        return rows[0][len(self._prompt) - 1 :]
 
 
 def _train(preset: str, folder: Path, seed: int, force: bool) -> None:

@@ -12,7 +12,7 @@ from mmfree.chip.sizing import describe_padding
 from mmfree.cli.options import add_design, add_out
 from mmfree.cli.outcome import Outcome
 
-SUMMARY = "generate the accelerator: Verilog, memory files, design.json"
+SUMMARY = "generate the accelerator: Verilog, memory files, the tape, design.json"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

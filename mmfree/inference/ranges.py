@@ -37,8 +37,16 @@ _LIMITS = {
 }
 """Intermediates of the golden model's trace that have a fixed width."""
 
-_JUDGED = frozenset({"i", "g", "gate", "up", "y", "x", "logits", "u", "h"})
-"""Those that saturate because an exponent is too large. q is made to fill its width."""
+_JUDGED = {
+    "gates": ("i", "g", "h", "u"),
+    "output": ("y", "x"),
+    "glu": ("gate", "up", "u"),
+    "down": ("y", "x"),
+    "head": ("logits",),
+}
+"""Those of each kind of segment that saturate because an exponent is too large. q is made to fill
+its width.
+"""
 
 
 class SaturationError(InputError):
@@ -108,7 +116,15 @@ def ranged_tape(backend: Backend) -> Tape | None:
 
 
 def measure_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
-    """Ranges of every intermediate, in the order of use, while ids [B, T] are played."""
+    """Ranges of every intermediate, in the order of use, while ids [B, T] are played.
+
+    Raises
+    ------
+    InputError
+        If there is no position to play.
+    """
+    if not ids.size:
+        raise InputError("there is no data to watch ranges on: give more text")
     golden = Golden(tape)
     fan_in = {segment.name: segment.fan_in for segment in tape.segments}
     seen: dict[str, _Seen] = {}
@@ -137,9 +153,19 @@ def measure_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
     ]
 
 
-def refuse_saturation(ranges: list[Range]) -> None:
-    """Raise SaturationError, naming the worst intermediate, if one saturates often."""
-    judged = [found for found in ranges if found.name in _JUDGED]
+def refuse_saturation(tape: Tape, ranges: list[Range]) -> None:
+    """Raise SaturationError, naming the worst intermediate, if one of a tape saturates often.
+
+    Raises
+    ------
+    ValueError
+        If ``ranges`` lack an intermediate that is judged: the tape says which.
+    """
+    by_name = {(found.segment, found.name): found for found in ranges}
+    due = [(segment.name, name) for segment in tape.segments for name in _JUDGED[segment.kind]]
+    if missing := [place for place in due if place not in by_name]:
+        raise ValueError(f"ranges lack {len(missing)} of {len(due)}, such as {missing[0]}")
+    judged = [by_name[place] for place in due]
     worst = max(judged, key=lambda found: found.share_at_limit)
     if worst.share_at_limit > OFTEN:
         raise SaturationError(

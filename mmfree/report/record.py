@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,29 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Something that was checked.
+
+    ``due``: how many things had to be right, known beforehand; ``right``: how many were.
+    ``detail``: the figures, in words.
+    """
+
+    name: str
+    due: int
+    right: int
+    detail: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether all of them were right, at least one."""
+        return self.right == self.due > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self) | {"passed": self.passed}
+
+
 def read_record(path: Path, needed: Iterable[str] = tuple(_FIELDS)) -> dict[str, Any]:
     """A demo's record, of which the fields ``needed`` are checked.
 
@@ -38,9 +62,20 @@ def read_record(path: Path, needed: Iterable[str] = tuple(_FIELDS)) -> dict[str,
             raise InputError(
                 f"{path}: not the record of a demo: {name} is missing or malformed; run it again"
             )
-    for check in values["checks"] if "checks" in needed else ():
-        if not isinstance(check, dict) or {"name", "passed", "detail"} - set(check):
-            raise InputError(
-                f"{path}: not the record of a demo: checks are malformed; run it again"
-            )
+    if "checks" in needed:
+        values["checks"] = [_read_check(check, path) for check in values["checks"]]
+        if not values["checks"]:
+            raise InputError(f"{path}: not the record of a demo: nothing was checked; run it again")
     return values
+
+
+def _read_check(values: object, path: Path) -> Check:
+    """A check of a record, whose verdict follows from its numbers."""
+    if isinstance(values, dict):
+        own = {name: value for name, value in values.items() if name != "passed"}
+        kinds = {name: type(value) for name, value in own.items()}
+        if kinds == {"name": str, "due": int, "right": int, "detail": str}:
+            check = Check(**own)
+            if check.passed is values.get("passed"):
+                return check
+    raise InputError(f"{path}: not the record of a demo: checks are malformed; run it again")

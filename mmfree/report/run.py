@@ -92,8 +92,7 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
 
 def _checks(values: dict[str, Any]) -> str:
     lines = "".join(
-        f"{_verdict(check['passed'])}<td>{escape(check['name'])}</td>"
-        f"<td>{escape(check['detail'])}</td></tr>"
+        f"{_verdict(check.passed)}<td>{escape(check.name)}</td><td>{escape(check.detail)}</td></tr>"
         for check in values["checks"]
     )
     answers = escape("\n".join(values["answers"]))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
 from mmfree.inference.ranges import (
     SaturationError,
@@ -64,14 +65,32 @@ def test_trained_models_pass_and_saturating_ones_are_refused(tmp_path: Path) -> 
     tape = tape_of(trained(SMALL_ADDITION, tmp_path))
     ids = real_ids(AdditionTokenizer(), b"")
     assert ids.shape == (64, 2 * 64 + 3)
-    refuse_saturation(measure_ranges(tape, ids))
+    refuse_saturation(tape, measure_ranges(tape, ids))
     *segments, head = tape.segments
     loudest = replace(head, matrices=(replace(head.matrices[0], exponent=5, multiplier=256),))
     loud = replace(tape, segments=(*segments, loudest))
     with pytest.raises(
         SaturationError, match=r"head, logits: .* % of the values lie at the limit 32768"
     ):
-        refuse_saturation(measure_ranges(loud, ids))
+        refuse_saturation(loud, measure_ranges(loud, ids))
+
+
+def test_every_judged_intermediate_is_due() -> None:
+    """Which are is known from the tape, not from what was seen."""
+    tape = random_tape(np.random.default_rng(0), gate="hard", wild=False, **SHAPE)
+    ranges = measure_ranges(tape, np.zeros((2, 3), dtype=np.int64))
+    refuse_saturation(tape, ranges)
+    for segment, name in (("layer 1 gates", "h"), ("layer 0 down", "x"), ("head", "logits")):
+        rest = [found for found in ranges if (found.segment, found.name) != (segment, name)]
+        assert len(rest) == len(ranges) - 1
+        with pytest.raises(
+            ValueError, match=f"ranges lack 1 of 23, such as .'{segment}', '{name}'"
+        ):
+            refuse_saturation(tape, rest)
+    with pytest.raises(ValueError, match="ranges lack 23 of 23"):
+        refuse_saturation(tape, [])
+    with pytest.raises(InputError, match="no data to watch ranges on"):
+        measure_ranges(tape, np.zeros((0, 3), dtype=np.int64))
 
 
 def test_text_is_cut_into_sequences() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mmfree.cli import demo
 from mmfree.cli.main import main
+from mmfree.errors import InputError
+from mmfree.report.record import Check, read_record
 from mmfree.report.run import write_report
 from tests.support.models import SMALL_ADDITION, trained
 
@@ -75,6 +79,45 @@ def test_a_demo_writes_its_report(
     out = tmp_path / "other.html"
     assert main(["report", str(tmp_path), "--out", str(out)]) == 0
     assert check_page(out) == titles
+
+
+RECORD: dict[str, Any] = {
+    **dict.fromkeys(("lanes", "cycles_per_token", "lane_utilization"), 1),
+    **dict.fromkeys(("multipliers", "simulated_hz", "tokens"), 1),
+    "answers": [],
+    "design": {},
+    "profile": {},
+}
+"""All of a demo's record but its checks."""
+
+
+def test_a_check_passes_only_if_all_that_was_due_was_right(tmp_path: Path) -> None:
+    """Whatever a record says: the verdict follows from its numbers."""
+
+    def read(*checks: object) -> list[Check]:
+        path = tmp_path / "demo.json"
+        path.write_text(json.dumps(RECORD | {"checks": checks}))
+        found: list[Check] = read_record(path)["checks"]
+        return found
+
+    good = Check(name="sums", due=3, right=3, detail="3 of 3")
+    bad = Check(name="sums", due=3, right=2, detail="2 of 3")
+    none = Check(name="sums", due=0, right=0, detail="0 of 0")
+    assert [check.passed for check in (good, bad, none)] == [True, False, False]
+    assert read(good.to_dict(), bad.to_dict()) == [good, bad]
+    for wrong in (
+        bad.to_dict() | {"passed": True},
+        none.to_dict() | {"passed": True},
+        good.to_dict() | {"passed": 1},
+        good.to_dict() | {"due": "3"},
+        good.to_dict() | {"more": 1},
+        {"name": "sums", "passed": True, "detail": ""},
+        [],
+    ):
+        with pytest.raises(InputError, match=r"demo\.json: .* checks are malformed"):
+            read(good.to_dict(), wrong)
+    with pytest.raises(InputError, match=r"demo\.json: .* nothing was checked"):
+        read()
 
 
 def test_a_checkpoint_has_its_curve(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from tools.mutants import ROOT, load_mutants
+import pytest
+
+from tools.mutants import ROOT, load_mutants, main
 
 
 def test_every_mutant_applies_once_and_names_tests() -> None:
@@ -17,6 +20,16 @@ def test_every_mutant_applies_once_and_names_tests() -> None:
         for test in mutant["tests"]:
             assert (ROOT / test.partition("::")[0]).is_file(), test
     assert len({(m["file"], m["before"], m["after"]) for m in mutants}) == len(mutants)
+
+
+def test_a_choice_of_no_mutant_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mutants", "--only", "no such text"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert "--only: no mutant holds 'no such text'" in capsys.readouterr().err
 
 
 def test_mutants_reach_every_part() -> None:

@@ -66,8 +66,12 @@ def compare(folder: Path, data: Path | None, size: int) -> dict[str, object]:
     with torch.no_grad():
         fast, _ = checkpoint.model(torch.from_numpy(ids), mode="train")
     logits["train"] = fast.numpy()
+    due = (*ids.shape, checkpoint.config.model.head_size)
+    for name, values in logits.items():
+        if values.shape != due or not values.size:
+            raise RuntimeError(f"{name}: logits of {values.shape}, due are {due}")
     result: dict[str, object] = {
-        "logits": int(logits["golden"].size),
+        "logits": math.prod(due),
         "fakequant_differs_from_golden": int((logits["fakequant"] != logits["golden"]).sum()),
         "train_differs_from_golden": int((logits["train"] != logits["golden"]).sum()),
     }

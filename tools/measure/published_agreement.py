@@ -44,7 +44,9 @@ def rounded_to(dtype: torch.dtype) -> Callable[[Floats], Floats]:
 
 
 def compare(name: str, logits: Floats, reference: Floats) -> None:
-    """Print relative error and agreement."""
+    """Print relative error and agreement, over every logit."""
+    if logits.shape != reference.shape or not logits.size:
+        raise RuntimeError(f"{name}: logits of {logits.shape}, due are {reference.shape}")
     error = np.sqrt(((logits - reference) ** 2).mean() / (reference**2).mean())
     agreement = (logits.argmax(axis=-1) == reference.argmax(axis=-1)).mean()
     print(f"  {name:<52}{error:>10.1e}{100 * agreement:>8.1f} %")

@@ -62,6 +62,11 @@ def test_a_cell_that_is_not_understood_does_not_pass(line: str) -> None:
         forbidden_cells(f"module \\top\n  cell $add $1\n  end\n  {line}\n  end\nend\n")
 
 
+def test_a_text_without_cells_does_not_pass() -> None:
+    with pytest.raises(ValueError, match="there is no cell to look at"):
+        forbidden_cells("module \\top\nend\n")
+
+
 def test_a_multiplier_becomes_a_dsp_block() -> None:
     """So synthesis would show a multiplier if there were one."""
     text = rtlil.convert(Multiplier(), name="product", emit_src=False)

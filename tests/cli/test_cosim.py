@@ -1,0 +1,104 @@
+"""``mmfree cosim`` of a folder that ``mmfree verilog`` wrote, and waveforms, as users see them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mmfree import api
+from mmfree.cli.main import main
+from mmfree.tape.pow2 import write_tape
+from tests.support.command_line import error_of, run_json
+from tests.support.sim.shapes import ODD
+
+ICARUS = ["--simulator", "icarus", "--prompt", "01"]
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model that reads bits."""
+    path = tmp_path_factory.mktemp("tape") / "model.tape"
+    write_tape(replace(ODD.tape(1, wild=False), tokenizer={"kind": "parity"}), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def written(tape: Path) -> Path:
+    api.verilog(tape, tape.parent / "chip", lanes=ODD.lanes)
+    return tape.parent / "chip"
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    """A copy to alter."""
+    shutil.copytree(written, tmp_path / "chip")
+    return tmp_path / "chip"
+
+
+def test_a_folder_is_played_with_its_own_design(
+    folder: Path, tape: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--lanes", ODD.lanes, "--bits", "2", *ICARUS]
+    values = run_json(capsys, "cosim", folder, *options)
+    assert values["bit_exact"] is True
+    assert values["altered"] == []
+    assert values["lanes"] == ODD.lanes
+    assert values["tokens"] == values["tokens_due"] > 2
+    assert values["compared"] == values["due"] == 25 * values["tokens"]
+    of_tape = run_json(capsys, "cosim", tape, *options)
+    assert "altered" not in of_tape
+    for name in ("text", "sha256", "counters", "cycles_per_token"):
+        assert values[name] == of_tape[name]
+
+
+def test_an_altered_folder_names_its_files_and_the_fault(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "weights_0.hex"
+    lines = path.read_text().splitlines()
+    lines[1] = f"{int(lines[1], 16) ^ 1:x}"
+    path.write_text("\n".join(lines) + "\n")
+    values = run_json(capsys, "cosim", folder, *ICARUS, code=1)
+    assert values["altered"] == ["weights_0.hex"]
+    assert values["divergence"]["fault"] == "weights"
+    assert values["divergence"]["segment"] == "layer 0 gates"
+    assert (values["tokens"], values["compared"]) == (0, 0)
+    assert values["missing"]["rows"] == values["tokens_due"]
+    assert main(["cosim", str(folder), *ICARUS]) == 1
+    output = capsys.readouterr().out
+    assert "altered since `mmfree verilog` wrote them: weights_0.hex" in output
+    assert "NOT bit-exact; the first difference: sequence 0, position 0, token " in output
+    assert "fault weights" in output
+    assert f"0 of {values['tokens_due']} tokens, 0 of {values['due']} logits" in output
+
+
+def test_options_that_contradict_a_folder_are_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = error_of(capsys, "cosim", folder, "--lanes", 64)
+    assert message.endswith("--lanes 64: the folder's design has 16; leave the option out")
+    message = error_of(capsys, "cosim", folder, "--bits", "1.6")
+    assert message.endswith("--bits 1.6: the folder's design has 2; leave the option out")
+    for lanes in (0, 48):
+        message = error_of(capsys, "cosim", folder / "model.tape", "--lanes", lanes)
+        assert f"lanes must be a power of two in 4..1048576, got {lanes}" in message
+    (folder / "design.json").unlink()
+    assert "not a folder that `mmfree verilog` wrote" in error_of(capsys, "cosim", folder)
+    assert "a folder; --waveform needs the name of a file" in error_of(
+        capsys, "cosim", folder / "model.tape", "--waveform", tmp_path
+    )
+
+
+def test_the_waveform_of_a_good_run_is_kept(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "wave.vcd"
+    assert main(["cosim", str(folder), *ICARUS, "--waveform", str(path)]) == 0
+    output = capsys.readouterr().out
+    assert "bit-exact: " in output
+    size = path.stat().st_size / 1e6
+    assert re.search(rf"waveform: {re.escape(str(path))}, {size:,.1f} MB, all \d+ tokens", output)
