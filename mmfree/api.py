@@ -212,6 +212,7 @@ def verilog(
     from hdl.toolchain.emit import VERILOG_NAME, write_verilog
     from mmfree.chip.design import Design
     from mmfree.chip.sizing import design_for
+    from mmfree.chip.weight_codes import WEIGHT_CODES
     from mmfree.errors import InputError
     from mmfree.files.atomic import read_json, refuse_to_overwrite
     from mmfree.tape.reading import open_chip_tape
@@ -223,10 +224,10 @@ def verilog(
         design = design_for(tape, lanes, bits)
     else:
         design = Design.from_dict(read_json(path), str(path))
-    if design.multiplies:
+    if design.weight_code not in WEIGHT_CODES:
         raise InputError(
-            f"{path}: a design that multiplies is for comparison alone"
-            " (tools/experiments/multiplying.py)"
+            f"{path}: weight_code must be one of {', '.join(WEIGHT_CODES)}, got"
+            f" {design.weight_code!r}, for which there is no array"
         )
     progress("generating, and synthesizing the product units to count their LUTs ...")
     return write_verilog(design, folder, tape)

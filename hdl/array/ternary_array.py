@@ -76,6 +76,7 @@ class TernaryArray(wiring.Component):
     """
 
     def __init__(self, design: Design) -> None:
+        assert design.lane_bits == 2, "a lane adds, and takes no other weights than trits"
         self._design = design
         self._chain = min(CHAIN, design.columns)
         super().__init__(array_ports(design))

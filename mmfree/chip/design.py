@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from mmfree.chip.weight_codes import MULTIPLYING_CODES, find_code
+from mmfree.chip.weight_codes import find_code
 from mmfree.contract.pow2 import MAX_FAN_IN, VALUE_BITS, Formats
 from mmfree.errors import InputError
 from mmfree.files.objects import checked_fields
@@ -165,18 +165,13 @@ class Design:
 
     @property
     def accumulator_bits(self) -> int:
-        """Signed bits that hold 128 * max_width, and with int8 weights 128 times that."""
-        return 9 + self.max_width.bit_length() + 7 * self.multiplies
-
-    @property
-    def multiplies(self) -> bool:
-        """Whether weights are int8 and the array multiplies: only to compare such a design."""
-        return self.weight_code in MULTIPLYING_CODES
+        """Signed bits that hold 128 * max_width, times the largest weight of the code."""
+        return 9 + self.max_width.bit_length() + find_code(self.weight_code).product_bits
 
     @property
     def lane_bits(self) -> int:
         """Bits of a weight as the array takes it."""
-        return 8 if self.multiplies else 2
+        return find_code(self.weight_code).lane_bits
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, in field order."""

@@ -21,12 +21,18 @@ _VALUES = (0, 1, -1)
 
 @dataclass(frozen=True)
 class WeightCode:
-    """A code of ``group`` trits in ``bits`` bits; ``codes``: trits -> code."""
+    """A code of ``group`` trits in ``bits`` bits; ``codes``: trits -> code.
+
+    ``lane_bits``: of a weight as an array takes it. ``product_bits``: bits by which a weight times
+    an activation may be longer than the activation.
+    """
 
     name: str
     group: int
     bits: int
     codes: dict[Trits, int]
+    lane_bits: int = 2
+    product_bits: int = 0
 
     @property
     def bits_per_weight(self) -> float:
@@ -116,7 +122,7 @@ WEIGHT_CODES = {
 
 @dataclass(frozen=True)
 class Int8Code(WeightCode):
-    """Weights of eight bits, which must be multiplied: only to compare ternary ones with them."""
+    """Weights of eight bits, for which no array is built here."""
 
     def pack(self, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
         """Words of any int8 [n, lanes] to their bits, two's complement."""
@@ -124,15 +130,12 @@ class Int8Code(WeightCode):
         return bits.reshape(len(trits), -1).astype(np.uint8)
 
 
-MULTIPLYING_CODES = {
-    name: Int8Code(name, 1, 8, {(value,): value & 0xFF for value in range(-128, 128)})
-    for name in ("int8 lut", "int8 dsp")
-}
-"""Multiplied in LUTs, by shift-and-add units, or in the DSP blocks that synthesis infers."""
+INT8 = Int8Code("int8", 1, 8, {(v,): v & 0xFF for v in range(-128, 128)}, 8, 7)
+"""For arrays that an experiment hands to the accelerator; the command line does not offer it."""
 
 
 def find_code(name: str) -> WeightCode:
-    """The code of a name, of either kind.
+    """The code of a name, of WEIGHT_CODES or INT8.
 
     Raises
     ------
@@ -140,7 +143,7 @@ def find_code(name: str) -> WeightCode:
         If there is none.
     """
     # A name from a JSON file may be anything, a list among others.
-    known = WEIGHT_CODES | MULTIPLYING_CODES
+    known = WEIGHT_CODES | {INT8.name: INT8}
     if not isinstance(name, str) or (code := known.get(name)) is None:
         raise InputError(f"weight_code must be one of {', '.join(WEIGHT_CODES)}, got {name!r}")
     return code

@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +30,13 @@ from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import arrange_weights, layout
 from mmfree.chip.sizing import design_for
-from mmfree.chip.weight_codes import MULTIPLYING_CODES
+from mmfree.chip.weight_codes import INT8
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import open_chip_tape
 from sim.power.activity import Activity, measure_activity
 from sim.power.coefficients import load_part
 from sim.power.estimate import Interval, Load, estimate
-from tools.experiments.multiplying_array import MultiplyingArray
+from tools.experiments.multiplying_array import MultiplyingArray, Unit
 
 SIGMA_BITS = 5
 """int8 weights have a standard deviation of 2^5: so 4 sigma are the largest number."""
@@ -73,17 +74,17 @@ def _scaled(tape: Tape) -> Tape:
     return replace(tape, segments=segments)
 
 
-def activity_of(tape: Tape, design: Design, prompt: list[int]) -> Activity:
+def activity_of(tape: Tape, design: Design, array: ArrayOf, prompt: list[int]) -> Activity:
     """Of the ternary chip with its tape, of another with int8 weights."""
-    image = int8_image(tape, design) if design.multiplies else None
-    return measure_activity(
-        tape, design, prompt, text="random tokens", image=image, array=array_of(design)
-    )
+    image = int8_image(tape, design) if design.weight_code == INT8.name else None
+    return measure_activity(tape, design, prompt, text="random tokens", image=image, array=array)
 
 
-def array_of(design: Design) -> ArrayOf:
-    """Ternary, or multiplying."""
-    return MultiplyingArray if design.multiplies else TernaryArray
+ARRAYS: dict[str, tuple[str, ArrayOf]] = {
+    "ternary": ("2", TernaryArray),
+    **{unit.value: (INT8.name, partial(MultiplyingArray, unit=unit)) for unit in Unit},
+}
+"""What lanes are -> weight code, and the array."""
 
 
 def compare(
@@ -93,13 +94,13 @@ def compare(
     part = load_part(part_name)
     prompt = np.random.default_rng(0).integers(0, tape.config.vocab_size, tokens).tolist()
     found = []
-    for code in ("2", *MULTIPLYING_CODES):
+    for lanes_are, (code, array_of) in ARRAYS.items():
         design = design_for(tape, lanes, code)
         segments = segment_cycles(tape.config, design)
-        areas = area_by_block(design, part.family, array=array_of(design))
+        areas = area_by_block(design, part.family, array=array_of)
         power = estimate(
             part,
-            Load.of(areas, activity_of(tape, design, prompt), segments),
+            Load.of(areas, activity_of(tape, design, array_of, prompt), segments),
             clock_hz,
             clock_label="assumed equal",
             segments=segments,
@@ -112,7 +113,7 @@ def compare(
         }
         found.append(
             {
-                "lanes_are": "ternary" if code == "2" else code,
+                "lanes_are": lanes_are,
                 "cells": total,
                 "array_cells": asdict(areas["array"]),
                 "weight_memory_blocks": areas["source"].ram_blocks,
@@ -126,7 +127,7 @@ def compare(
             }
         )
         print(
-            f"{code}: {_microjoules(power.joules_per_token)} per token, array"
+            f"{lanes_are}: {_microjoules(power.joules_per_token)} per token, array"
             f" {_microjoules(array)}",
             file=sys.stderr,
         )

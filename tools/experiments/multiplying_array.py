@@ -5,6 +5,8 @@ Only the accelerators of ``tools/experiments/multiplying.py`` have it.
 
 from __future__ import annotations
 
+from enum import Enum
+
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 
@@ -12,6 +14,7 @@ from hdl.arithmetic.product import Product, product_latency
 from hdl.array.ternary_array import array_ports
 from hdl.fabric.pipeline import delay
 from mmfree.chip.design import Design
+from mmfree.chip.weight_codes import INT8
 
 PRODUCT_LATENCY = product_latency(signed(8))
 """Cycles of a product, in LUTs and in DSP blocks alike."""
@@ -20,6 +23,16 @@ PRODUCT_LATENCY = product_latency(signed(8))
 def multiplying_latency(columns: int) -> int:
     """Cycles from a tile to the first group's sums: products, levels of the tree, accumulator."""
     return PRODUCT_LATENCY + (columns - 1).bit_length() + 1
+
+
+class Unit(Enum):
+    """What makes a product."""
+
+    LUT = "int8 lut"
+    """Shift-and-add units in LUTs."""
+
+    DSP = "int8 dsp"
+    """The DSP blocks that synthesis infers."""
 
 
 class MultiplyingArray(wiring.Component):
@@ -31,8 +44,9 @@ class MultiplyingArray(wiring.Component):
     cells, or by what synthesis makes of a multiplication: a DSP block.
     """
 
-    def __init__(self, design: Design) -> None:
-        self._design = design
+    def __init__(self, design: Design, unit: Unit) -> None:
+        assert design.weight_code == INT8.name
+        self._design, self._unit = design, unit
         super().__init__(array_ports(design))
         self.latency = multiplying_latency(design.columns)
 
@@ -67,7 +81,7 @@ class MultiplyingArray(wiring.Component):
 
     def _product(self, m: Module, x: Value, w: Value) -> Value:
         """Exact, of 16 bits, PRODUCT_LATENCY cycles later."""
-        if self._design.weight_code == "int8 lut":
+        if self._unit is Unit.LUT:
             product = Product(signed(8), signed(8))
             m.submodules += product
             m.d.comb += [product.a.eq(x), product.b.eq(w)]
