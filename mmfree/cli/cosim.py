@@ -112,7 +112,9 @@ def _describe(result: CosimResult, text: str | None) -> str:
     if result.bit_exact:
         lines.append(f"bit-exact: {compared}")
     else:
-        lines.append(f"NOT bit-exact; {_first_difference(result)}")
+        place: dict[str, Any] = {**(result.divergence or {})}
+        where = ", ".join(f"{key} {place[key]}" for key in place)
+        lines.append("NOT bit-exact" + (f"; the first difference: {where}" if place else ""))
         lines.append(compared)
     if (recording := result.recording) is not None:
         lines.append(
@@ -126,13 +128,6 @@ def _describe(result: CosimResult, text: str | None) -> str:
     if result.profile is not None:
         lines += ["", *_describe_profile(result.profile, result.tokens)]
     return "\n".join(lines)
-
-
-def _first_difference(result: CosimResult) -> str:
-    place: dict[str, Any] = {**(result.divergence or {})}
-    if not place:
-        return "nothing that was compared differs, but less was compared than was due"
-    return "the first difference: " + ", ".join(f"{key} {place[key]}" for key in place)
 
 
 def _describe_profile(profile: dict[str, dict[str, int]], tokens: int) -> list[str]:

@@ -8,7 +8,8 @@ folder, starts it, and judges what came out.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +42,30 @@ from sim.simulators.icarus import WAVEFORM_NAME
 
 FOLDER = Path()
 """The run's folder: the simulator's working folder."""
+
+
+@dataclass(frozen=True)
+class _Token:
+    """A token: where it is in the run, how it is played, and the state [L, d] before it."""
+
+    sequence: int
+    position: int
+    token: int
+    begin: bool
+    before: NDArray[np.int16]
+
+    def __str__(self) -> str:
+        return f"sequence {self.sequence}, position {self.position}"
+
+    def place(self) -> Place:
+        """As a divergence begins."""
+        return Place(
+            sequence=self.sequence,
+            position=self.position,
+            token=self.token,
+            begin=self.begin,
+            state=self.before.tolist(),
+        )
 
 
 class Testbench:
@@ -96,55 +121,47 @@ class Testbench:
         Collects what comes out in ``parts``; returns whether it was played to its end.
         """
         config = self.tape.config
-        start = Golden(self.tape).state(1)[:, 0] if sequence.state is None else sequence.state
         if sequence.state is not None:
             await self._start(sequence.state)
         if sequence.temperature:
             await self.driver.seed(sequence.seed)
-        final = len(sequence.prompt) - 1
-        tokens = [*sequence.prompt, *due.rows[final:-1].tolist()]
-        for position in range(due.positions):
-            request = Request(
-                token=tokens[position], begin=position == 0 and sequence.state is None
-            )
-            if position < final:
-                await self.driver.send(request)
-            elif position == final:
-                await self.driver.send(
-                    Request(
-                        token=request.token,
-                        begin=request.begin,
-                        temperature=sequence.temperature,
-                        limit=max(1, sequence.generate),
-                        stop=sequence.stop,
-                    )
-                )
-            before = due.states[position - 1] if position else start
-            place = Place(
-                sequence=len(self.played),
-                position=position,
-                token=request.token,
-                begin=request.begin,
-                state=before.tolist(),
-            )
-            if not await self._compare(due.part(position), place, parts):
+        for position, token in enumerate(self._tokens(sequence, due)):
+            if position < len(sequence.prompt):
+                await self.driver.send(_request(sequence, position))
+            if not await self._compare(due.part(position), token, parts):
                 return False
             if self._recorded_enough():
                 return False
         parts.append(Played.end(config, await self._state()))
-        expected = Played.end(config, due.final[0])
-        if difference := first_difference(expected, parts[-1]):
-            self._note(place, Divergence.outside_vectors(difference))
+        difference = first_difference(Played.end(config, due.final[0]), parts[-1])
+        if difference is not None:
+            self._note(token, Divergence.outside_vectors(difference))
         return difference is None
 
-    async def _compare(self, due: Played, place: Place, parts: list[Played]) -> bool:
+    def _tokens(self, sequence: Sequence, due: Played) -> Iterator[_Token]:
+        """The tokens of a sequence, as the golden model plays it."""
+        final = len(sequence.prompt) - 1
+        state = sequence.state
+        if state is None:
+            config = self.tape.config
+            state = np.zeros((config.num_layers, config.hidden_size), dtype=np.int16)
+        for position, token in enumerate([*sequence.prompt, *due.rows[final:-1].tolist()]):
+            begin = position == 0 and sequence.state is None
+            yield _Token(len(self.played), position, token, begin, state)
+            state = due.states[position]
+
+    async def _compare(self, due: Played, token: _Token, parts: list[Played]) -> bool:
         """Whether the token in progress gives what is due; what it gives is added to ``parts``."""
-        answer = await self._answer(place)
+        try:
+            answer = await self.driver.wait()
+        except AssertionError as error:
+            raise AssertionError(f"{token}: {error}") from None
         note_position(FOLDER)
         if isinstance(answer, Fault):
             names = ["embedding", *(segment.name for segment in self.tape.segments)]
-            self.result.divergence = place | {
-                "segment": names[answer.segment],
+            known = answer.segment < len(names)
+            self.result.divergence = token.place() | {
+                "segment": names[answer.segment] if known else f"{answer.segment}",
                 "fault": answer.memory,
             }
             await self.driver.take()
@@ -166,21 +183,14 @@ class Testbench:
         # Every cycle has one cause; a counter that breaks this is a bug of the chip as well.
         causes = sum(counters[name] for name in CYCLE_COUNTERS[1:])
         assert counters["cycles"] == causes, (
-            f"{_words(place)}: {counters['cycles']} cycles, but {causes} of all causes"
+            f"{token}: {counters['cycles']} cycles, but {causes} of all causes"
         )
         self.result.cycles += counters["cycles"]
         for name, count in counters.items():
             self.result.counters[name] += count
         if difference := first_difference(due, parts[-1]):
-            await self._locate(place, difference)
+            await self._locate(token, difference)
         return difference is None
-
-    async def _answer(self, place: Place) -> Any:
-        """The next answer; a chip that gives none fails, and the message says where."""
-        try:
-            return await self.driver.wait()
-        except AssertionError as error:
-            raise AssertionError(f"{_words(place)}: {error}") from None
 
     async def _state(self) -> NDArray[np.int16]:
         """State of the chip, int16 [L, d]."""
@@ -204,46 +214,55 @@ class Testbench:
         limit = self.run.waveform_bytes
         return bool(limit) and (FOLDER / WAVEFORM_NAME).stat().st_size >= limit
 
-    async def _locate(self, place: Place, difference: Difference) -> None:
+    async def _locate(self, token: _Token, difference: Difference) -> None:
         """Note the first vector write that differs when the token is played again."""
         try:
-            found = await self._play_again(place)
+            found = await self._play_again(token)
         except AssertionError:
             # A chip that hangs now has differed before.
             found = None
-        self._note(place, found or Divergence.outside_vectors(difference))
+        self._note(token, found or Divergence.outside_vectors(difference))
 
-    async def _play_again(self, place: Place) -> Divergence | None:
+    async def _play_again(self, token: _Token) -> Divergence | None:
         """Play a token from the state before it, watching every vector write."""
         dut = self.dut
-        before = np.array(place["state"], dtype=np.int16)
         # A request that generates text would go on, for a token more at most.
         await self.driver.cancel()
         for _ in range(2):
             if not int(dut.request__ready.value):
                 await self.driver.wait()
                 await self.driver.take()
-        await self._start(before)
+        await self._start(token.before)
         monitor = TapMonitor(dut, self.design)
         watching = cocotb.start_soon(monitor.watch())
-        await self.driver.play(Request(token=place["token"], begin=place["begin"]))
+        await self.driver.play(Request(token=token.token, begin=token.begin))
         watching.cancel()
         trace: dict[str, NDArray[Any]] = {}
         Golden(self.tape).step(
-            np.array([place["token"]]),
-            before[:, None],
+            np.array([token.token]),
+            token.before[:, None],
             trace=lambda name, values: trace.update({name: values[0]}),
         )
         return first_divergence(monitor.writes, trace, self.tape, self.design)
 
-    def _note(self, place: Place, found: Divergence) -> None:
+    def _note(self, token: _Token, found: Divergence) -> None:
         """The first difference of the run."""
-        self.result.divergence = place | cast(Place, asdict(found))
+        self.result.divergence = token.place() | cast(Place, asdict(found))
 
 
-def _words(place: Place) -> str:
-    """Where a token is, for messages."""
-    return f"sequence {place['sequence']}, position {place['position']}"
+def _request(sequence: Sequence, position: int) -> Request:
+    """A token of the prompt; with the last one the request to generate."""
+    request = Request(
+        token=sequence.prompt[position], begin=position == 0 and sequence.state is None
+    )
+    if position < len(sequence.prompt) - 1:
+        return request
+    return replace(
+        request,
+        temperature=sequence.temperature,
+        limit=max(1, sequence.generate),
+        stop=sequence.stop,
+    )
 
 
 @cocotb.test()

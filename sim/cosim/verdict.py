@@ -163,6 +163,8 @@ class Verdict:
         if self.compared["rows"] != self.due["rows"]:
             tokens = f"{self.compared['rows']:,} of {tokens}"
         words = f"{tokens}, {compared:,} of {due:,} logits and state words compared"
+        if differing := sum(self.differing.values()):
+            words += f"; {differing:,} values differ"
         if missing := [
             f"{count:,} {KINDS[kind]}"
             for kind, count in self.missing.items()

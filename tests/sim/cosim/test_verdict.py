@@ -118,6 +118,12 @@ def test_what_is_missing_is_said() -> None:
     )
 
 
+def test_what_differs_is_said() -> None:
+    first, second = played()
+    words = judge(played(), [first, changed(second, "rows", second.rows + 1)]).describe()
+    assert words == "10 tokens, 100 of 100 logits and state words compared; 5 values differ"
+
+
 def test_parts_of_a_sequence_are_its_positions() -> None:
     record = sequence(1)
     parts = [record.part(position) for position in range(POSITIONS)]
