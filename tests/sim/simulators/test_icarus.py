@@ -69,7 +69,7 @@ BLOCK_TESTS: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
     (test_activations.test_every_pass_gives_the_golden_vector, (7, 1, 0.5)),
     (test_argmax.test_argmax_vector, ()),
     (test_argmax.test_argmax, (2, 0.5)),
-    (test_decoder.test_every_code_of_every_place, ("1.6",)),
+    (test_decoder.test_every_code_of_every_place, ("1.6", 6)),
     (test_embedding.test_rows_become_vectors, (3, 3, 2, 0.5)),
     (test_forget_gate.test_hard_gates, ("signed", 0.5)),
     (test_gated_product.test_gated_product, (0.5,)),
@@ -86,7 +86,7 @@ BLOCK_TESTS: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
     (test_square.test_every_square_is_exact, (0.5,)),
     (test_ternary_array.test_sums_are_exact, (8, 4, 0.5)),
     (test_update_state.test_update_state, (0.5,)),
-    (test_vectors.test_groups_are_written_and_words_are_read, (8, 2, 1, 0.5)),
+    (test_vectors.test_groups_are_written_and_words_are_read, (8, 2, 1, 28, 0.5)),
     (test_weight_check.test_a_restart_drops_the_segment_in_progress, ()),
     (test_block_source.test_words_come_in_order_each_once_and_again_after_a_restart, (8,)),
 ]
