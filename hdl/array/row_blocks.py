@@ -53,7 +53,9 @@ class RowBlocks(wiring.Component):
         # Cycle 0: the last group's sums arrive. Cycle 1: they are known to wait, and may be taken.
         waiting = Signal(range(RESULT_BLOCKS + 1))
         some = Signal()
-        take, held, slot = Signal(), Signal(), Signal(range(max(2, slots)))
+        take = Signal()
+        held = Signal()
+        slot = Signal(range(max(2, slots)))
         last_slot = Signal(init=slots == 1)
         arrived = self.sums.valid[-1]
         m.d.comb += take.eq(some & self.scale.done & (~held | last_slot))
@@ -69,18 +71,19 @@ class RowBlocks(wiring.Component):
         multiplier_now = Signal(9, reset_less=True)
 
         # What is taken next; from cycle 2 on, what is held.
-        matrix, block = (
-            Signal(range(MATRICES_PER_SEGMENT)),
-            Signal(range(max(2, design.max_blocks))),
-        )
-        last_blocks, tail = Signal.like(header.blocks), Signal(design.rows)
+        matrix = Signal(range(MATRICES_PER_SEGMENT))
+        block = Signal(range(max(2, design.max_blocks)))
+        last_blocks = Signal.like(header.blocks)
+        tail = Signal(design.rows)
         m.d.sync += last_blocks.eq(header.blocks - 1)
         m.d.sync += [tail[r].eq(r < header.tail_rows) for r in range(design.rows)]
         role = Signal(ROLE)
         _set_role(m, role, delay(m, header.kind, 1), matrix)
         last_matrix = _ends_row_block(role)
-        held_role, held_last = Signal(ROLE), Signal()
-        held_multiplier, held_shift = Signal(9), Signal.like(rows.shift)
+        held_role = Signal(ROLE)
+        held_last = Signal()
+        held_multiplier = Signal(9)
+        held_shift = Signal.like(rows.shift)
         bases = Array(header.base[i] for i in range(MATRICES_PER_SEGMENT))
         scales = Array(self.scale.multipliers[i] for i in range(MATRICES_PER_SEGMENT))
         with m.If(take):

@@ -152,7 +152,8 @@ class ECP5Clock(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         pll = self._pll
-        feedback, locked = Signal(), Signal()
+        feedback = Signal()
+        locked = Signal()
         m.submodules.pll = Instance(
             "EHXPLLL",
             # What Lattice's own tools set for the loop filter.

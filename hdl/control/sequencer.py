@@ -144,7 +144,7 @@ class Sequencer(wiring.Component):
         next_header = Signal(range(self._design.header_words + 1))
         m.d.comb += headers.read[0].address.eq(next_header)
 
-        walk = _Walk(Signal(), Signal(), Signal(), Signal())
+        walk = _Walk(*(Signal(name=name) for name in _Walk._fields))
         self._walk(m, walk)
         written = Signal()
         done = Signal()
@@ -293,16 +293,19 @@ class Sequencer(wiring.Component):
         """
         design, header = self._design, self.segment.header
         preparing, running, ended, draining = walk
-        tile, matrix = Signal(range(design.max_tiles)), Signal(range(MATRICES_PER_SEGMENT))
+        tile = Signal(range(design.max_tiles))
+        matrix = Signal(range(MATRICES_PER_SEGMENT))
         block = Signal(range(design.max_blocks))
-        first_tile, last_tile, last_matrix, first_block, last_block, fresh = (
-            Signal(name=name)
-            for name in (
-                *("first_tile", "last_tile", "last_matrix", "first_block", "last_block", "fresh"),
-            )
-        )
-        one_tile, one_matrix = Signal(name="one_tile"), Signal(name="one_matrix")
-        last_tiles, last_blocks = Signal.like(header.tiles), Signal.like(header.blocks)
+        first_tile = Signal()
+        last_tile = Signal()
+        one_tile = Signal()
+        last_matrix = Signal()
+        one_matrix = Signal()
+        first_block = Signal()
+        last_block = Signal()
+        fresh = Signal()
+        last_tiles = Signal.like(header.tiles)
+        last_blocks = Signal.like(header.blocks)
         matrices = Mux(
             header.kind == KIND_CODES["gates"],
             len(SEGMENT_ROLES["gates"]),
@@ -314,7 +317,9 @@ class Sequencer(wiring.Component):
         # A row block is begun when there is room for its result. What is known of the room is two
         # cycles old, and in these two cycles two more row blocks may have been begun.
         room = Signal(range(RESULT_BLOCKS + 1), init=RESULT_BLOCKS)
-        has_room, go, admit = Signal(init=1), Signal(), Signal()
+        has_room = Signal(init=1)
+        go = Signal()
+        admit = Signal()
         m.d.sync += [room.eq(room + self.block_done - (admit & first_tile)), has_room.eq(room > 2)]
         m.d.comb += [draining.eq(room != RESULT_BLOCKS), admit.eq(go & self.available)]
 

@@ -74,8 +74,10 @@ class RegisterPort(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        number, count = Signal(7), Signal(range(WORD_BYTES))
-        word, commit = Signal(WORD_BITS), Signal()
+        number = Signal(7)
+        count = Signal(range(WORD_BYTES))
+        word = Signal(WORD_BITS)
+        commit = Signal()
         signals: dict[Path, Value] = {
             path: Value.cast(value) for path, _, value in self.target.signature.flatten(self.target)
         }
@@ -249,7 +251,8 @@ class _Writes:
         # Cycle -2:
         chosen = {n: delay(m, self._number == n, 1) for n in self._enables}
         # Cycle -1: of the register that is chosen; if there is none, any word is refused.
-        largest, blocked = Signal(WORD_BITS, reset_less=True), Signal(reset_less=True)
+        largest = Signal(WORD_BITS, reset_less=True)
+        blocked = Signal(reset_less=True)
         takers = [
             Cat(chosen[n] for n, (limit, _) in self._limits.items() if limit >> bit & 1)
             for bit in range(WORD_BITS)

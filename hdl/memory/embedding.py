@@ -73,7 +73,9 @@ class Embedding(wiring.Component):
         # Cycle 1 on: the groups of a word in turn. Word t of row v is at t * rows + v: the address
         # steps by the number of rows, which needs no product (docs/decisions/0003).
         address = Signal(range(rows * design.embedding_tiles + rows))
-        group, left, busy = Signal.like(write.group), Signal.like(header.tiles), Signal()
+        group = Signal.like(write.group)
+        left = Signal.like(header.tiles)
+        busy = Signal()
         parts = columns // width
         part = group[: (parts - 1).bit_length()]
         ends_word = part == parts - 1
@@ -100,7 +102,8 @@ class Embedding(wiring.Component):
         arrived = delay(m, part, age)
         word = words.read[0].data
         choices = Array(word[n : n + 8 * width] for n in range(0, 8 * columns, 8 * width))
-        chosen, shifted = Signal(8 * width, reset_less=True), delay(m, header.base[0][:4], 1)
+        chosen = Signal(8 * width, reset_less=True)
+        shifted = delay(m, header.base[0][:4], 1)
         m.d.sync += chosen.eq(choices[arrived])
         for p in range(width):
             element = chosen[8 * p : 8 * p + 8].as_signed()

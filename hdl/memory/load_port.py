@@ -65,7 +65,8 @@ class LoadPort(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         technology, host = technology_of(platform), self.host
-        fits, left = Signal(), Signal(range(SETTLE_CYCLES + 1))
+        fits = Signal()
+        left = Signal(range(SETTLE_CYCLES + 1))
         enable, busy = delay(m, host.enable, 1, reset=True), delay(m, self.busy, 1, reset=True)
         with m.If(enable):
             m.d.sync += left.eq(SETTLE_CYCLES)

@@ -78,9 +78,11 @@ class WeightCheck(wiring.Component):
             for flag in (self.taken.word, self.taken.last, self.taken.check)
         )
         # Cycle G + 1: the fold of a word; words become pages.
-        page, words = Signal(CHECK_BITS), Signal(range(size))
+        page = Signal(CHECK_BITS)
+        words = Signal(range(size))
         ends = last | (words == size - 1)
-        whole, arrived = Signal(CHECK_BITS, reset_less=True), Signal()
+        whole = Signal(CHECK_BITS, reset_less=True)
+        arrived = Signal()
         m.d.sync += [whole.eq(page ^ fold), arrived.eq(valid & ends)]
         with m.If(valid):
             m.d.sync += [page.eq(page ^ fold), words.eq(words + 1)]
@@ -88,8 +90,10 @@ class WeightCheck(wiring.Component):
                 m.d.sync += [page.eq(0), words.eq(0)]
         # Cycle G + 2 on: a page goes into the CRC byte by byte. A segment's last page, which may be
         # short, can arrive while the page before is still shifted in, and waits.
-        left, shifting = Signal(range(PAGE_WORDS + 1)), Signal(CHECK_BITS, reset_less=True)
-        waiting, waits = Signal(CHECK_BITS, reset_less=True), Signal()
+        left = Signal(range(PAGE_WORDS + 1))
+        shifting = Signal(CHECK_BITS, reset_less=True)
+        waiting = Signal(CHECK_BITS, reset_less=True)
+        waits = Signal()
         idle = left <= 1
         m.d.comb += [crc.data.eq(shifting[:8]), crc.valid.eq(left != 0)]
         with m.If(left != 0):
@@ -100,10 +104,8 @@ class WeightCheck(wiring.Component):
             m.d.sync += [left.eq(PAGE_WORDS), shifting.eq(Mux(waits, waiting, whole)), waits.eq(0)]
         # Cycle G + 1 + _CRC_CYCLES of a check word, which may come right after the last page: the
         # CRC holds every page.
-        checked, expected = (
-            delay(m, check, _CRC_CYCLES, reset=True),
-            Signal(CHECK_BITS, reset_less=True),
-        )
+        checked = delay(m, check, _CRC_CYCLES, reset=True)
+        expected = Signal(CHECK_BITS, reset_less=True)
         with m.If(check):
             m.d.sync += expected.eq(fold)
         differs = Signal(4)

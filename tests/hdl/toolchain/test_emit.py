@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from hdl.accelerator import Accelerator
 from hdl.pow2.rms_norm import num_squares
 from hdl.toolchain.emit import (
     DESCRIPTION_NAME,
     TAPE_NAME,
     VERILOG_NAME,
     VerilogFormatError,
+    convert_rtlil,
     initialise_memories,
     sources,
     trigger_processes,
@@ -45,6 +47,11 @@ def test_verilog_is_byte_identical_for_two_tapes(tmp_path: Path) -> None:
     assert (one / "reciprocal_root.hex").read_bytes() == (
         other / "reciprocal_root.hex"
     ).read_bytes()
+
+
+def test_every_signal_has_a_name() -> None:
+    """Amaranth calls one ``$signal`` that is made in the middle of an expression."""
+    assert "$signal" not in convert_rtlil(Accelerator(ODD.design()))
 
 
 def test_verilog_needs_no_tape(tmp_path: Path) -> None:
