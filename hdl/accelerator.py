@@ -38,6 +38,7 @@ from hdl.pow2.rms_norm import RMSNorm
 from hdl.pow2.vector_size import VectorSize
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
+from mmfree.chip.layout import check_value_bits
 from mmfree.chip.memory_map import loaded_shape
 
 ORDER_CYCLES = ACTIVATIONS_LATENCY - SOURCE_LATENCY - Decoder.LATENCY
@@ -173,6 +174,11 @@ class Accelerator(wiring.Component):
     Seed, state, logits and memories are accessible only while no token is played. Token ids must
     lie in the tape's vocabulary. After reset no request is in progress, and the state is undefined
     until a token with ``begin``.
+
+    Raises
+    ------
+    LayoutError
+        If there is no arithmetic for the design's ``value_bits``.
     """
 
     def __init__(
@@ -183,6 +189,7 @@ class Accelerator(wiring.Component):
         source: SourceOf = BlockSource,
         array: ArrayOf = TernaryArray,
     ) -> None:
+        check_value_bits(design)
         self.design, self._host_ports = design, HostPorts(design)
         self.blocks = Blocks.of(
             design, image.memories() if image is not None else {}, source, array

@@ -132,6 +132,8 @@ def test_a_design_whose_values_have_no_arithmetic_is_refused(tmp_path: Path) -> 
     with pytest.raises(LayoutError, match="the design has value_bits of 28, but docs/arithmetic"):
         write_verilog(design, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    with pytest.raises(LayoutError, match="the design has value_bits of 28"):
+        Accelerator(design)
 
 
 def test_memory_files_are_those_of_the_layout(tmp_path: Path) -> None:
