@@ -54,6 +54,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
+    from hdl.toolchain.emit import TAPE_NAME
+
     result = api.cosim(
         options.tape,
         prompt=options.prompt,
@@ -68,7 +70,7 @@ def run(options: argparse.Namespace) -> Outcome:
         simulator=options.simulator,
     )
     folder = options.tape.is_dir()
-    tape = open_chip_tape(options.tape / "model.tape" if folder else options.tape)
+    tape = open_chip_tape(options.tape / TAPE_NAME if folder else options.tape)
     text = None
     if options.prompt is not None and result.tokens == result.verdict.due["rows"]:
         tokenizer = tokenizer_from_dict(tape.tokenizer)

@@ -12,6 +12,7 @@ import pytest
 from mmfree import api
 from mmfree.cli.main import main
 from mmfree.tape.pow2 import write_tape
+from sim.cosim.run import WAVEFORM_BYTES
 from tests.support.command_line import error_of, run_json
 from tests.support.sim.shapes import ODD
 
@@ -91,6 +92,12 @@ def test_options_that_contradict_a_folder_are_refused(
     assert "a folder; --waveform needs the name of a file" in error_of(
         capsys, "cosim", folder / "model.tape", "--waveform", tmp_path
     )
+
+
+def test_the_help_gives_the_limit_of_a_waveform(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["cosim", "--help"])
+    assert f"it has {WAVEFORM_BYTES >> 30} GiB" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_waveform_of_a_good_run_is_kept(

@@ -33,9 +33,9 @@ def silent(convert: Callable[[str, Sequence[str]], str]) -> Callable[[str, Seque
 
     def changed(rtlil: str, memories: Sequence[str]) -> str:
         head, top, body = convert(rtlil, memories).partition("module mmfree(")
-        wire, port = "  wire result__valid;\n", ".chosen_valid(result__valid)"
+        wire, port = "  wire result__valid;\n", ".chosen__valid(result__valid)"
         assert body.count(port) == 1
-        body = body.replace(port, ".chosen_valid()")
+        body = body.replace(port, ".chosen__valid()")
         return head + top + body.replace(wire, f"{wire}  assign result__valid = 1'h0;\n", 1)
 
     return changed
