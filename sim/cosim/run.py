@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
-from collections.abc import Iterator
 from collections.abc import Sequence as Items
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from hdl.array.ternary_array import ArrayOf, TernaryArray
 from hdl.fabric.technology import Technology
@@ -25,13 +21,13 @@ from mmfree.tape.pow2 import Tape
 from sim.cosim.chip import write_chip
 from sim.cosim.chip_folder import ChipFolder
 from sim.cosim.due import check_sequences, expect
+from sim.cosim.progress import progress_bar
 from sim.cosim.run_folder import (
     Place,
     Result,
     Run,
     Sequence,
     Traffic,
-    positions_played,
     read_result,
     write_run,
 )
@@ -245,7 +241,7 @@ class _Job:
         folder = self.folder
         write_run(folder, self.run, self.due)
         model = build([folder / VERILOG_NAME], TOP, trace=trace, simulator=self.simulator)
-        with _progress_bar(folder, sum(sequence.positions for sequence in self.due)):
+        with progress_bar(folder, sum(sequence.positions for sequence in self.due)):
             try:
                 run(model, "sim.cosim.testbench", folder)
             except SimulationFailed:
@@ -312,26 +308,6 @@ def _keep(job: _Job, waveform: Path, shows: str) -> Recording:
     with (job.folder / WAVEFORM_NAME).open("rb") as recorded, open_atomically(waveform) as file:
         shutil.copyfileobj(recorded, file)
     return Recording(path=waveform, num_bytes=waveform.stat().st_size, shows=shows)
-
-
-@contextmanager
-def _progress_bar(folder: Path, positions: int) -> Iterator[None]:
-    """Show on stderr how many positions are played, while the simulator's process runs."""
-    done = threading.Event()
-
-    def follow() -> None:
-        with tqdm(total=positions, unit="token", desc="co-simulation", disable=None) as bar:
-            while not done.wait(0.2):
-                bar.update(positions_played(folder) - bar.n)
-            bar.update(positions_played(folder) - bar.n)
-
-    thread = threading.Thread(target=follow)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def _outcome(job: _Job, tapes: Items[Tape], result: Result, played: list[Played]) -> CosimResult:
