@@ -377,7 +377,9 @@ class Accelerator(wiring.Component):
         wiring.connect(m, port.writes.tables, blocks.tables.load)
         wiring.connect(m, port.writes.reciprocal_root, blocks.rms_norm.load)
         wiring.connect(m, port.writes.gumbel, blocks.noise.load)
-        m.d.comb += [port.busy.eq(self.playing), blocks.sequencer.hold.eq(port.settling)]
+        # A token in the cycle of a write would play the old word.
+        hold = port.settling | self.load.enable
+        m.d.comb += [port.busy.eq(self.playing), blocks.sequencer.hold.eq(hold)]
 
     def _connect_faults(self, m: Module) -> None:
         """What the checks find; each flag passes a register, for its memory may be far away."""

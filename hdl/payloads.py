@@ -34,7 +34,7 @@ GATES, GLU, HEAD, OUTPUT = (KIND_CODES[kind] for kind in ("gates", "glu", "head"
 
 
 REGISTERS = data.StructLayout({"a": 64, "b": 63})
-"""The two shift registers of the noise (docs/arithmetic.md, 14); neither may be 0."""
+"""The two shift registers of the noise (docs/arithmetic.md, 14); 0 counts as 1."""
 
 
 TEMPERATURE_BITS = TEMPERATURE_MAX.bit_length()

@@ -37,7 +37,7 @@ class Noise(wiring.Component):
         restart       in   1               flag: a token begins; two cycles or more before take
         repeat        in   1               with restart: from where the last one began, not ended
         seed_enable   in   1               flag: the next token begins with seed; between tokens
-        seed          in   REGISTERS       both registers, neither 0
+        seed          in   REGISTERS       both registers, from a cycle before; 0 counts as 1
         entry         out  P x signed(14)  of the table, latency cycles after take
         load          in   LoadWrite       writes of the table
         parity_error  out  1               flag: of an entry that was drawn; a cycle after entry
@@ -145,8 +145,11 @@ class Noise(wiring.Component):
             m.d.sync += registers.eq(before)
         with m.If(keep):
             m.d.sync += before.eq(registers)
+        # A register of 0 would stay 0.
+        zero_a = delay(m, ~self.seed.a.any(), 1)
+        zero_b = delay(m, ~self.seed.b.any(), 1)
         with m.If(self.seed_enable):
-            m.d.sync += before.eq(self.seed)
+            m.d.sync += [before.a.eq(self.seed.a | zero_a), before.b.eq(self.seed.b | zero_b)]
         with m.If(self.seed_enable | restart):
             m.d.sync += seeded.eq(self.seed_enable)
         return [(a[:_WORD_BITS], b[:_WORD_BITS]) for a, b in steps[1:]]

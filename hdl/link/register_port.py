@@ -13,6 +13,7 @@ from hdl.fabric.technology import Technology, technology_of
 from hdl.link.limits import Leaf, leaves
 from hdl.link.register_map import REFUSED_BITS, reached_ports
 from mmfree.chip.registers import (
+    LOST,
     WORD_BITS,
     WORD_BYTES,
     WORD_MAX,
@@ -40,7 +41,7 @@ class RegisterPort(wiring.Component):
 
         received  in   stream of uint8  frames from the host
         sent      out  stream of uint8  answers
-        broken    in   1                a byte was lost: the frame of which it was part is dropped
+        broken    in   1                a byte was lost: its frame is dropped, and refused
         target    in   a signature      the component's ports, as their other side sees them
 
     While a frame is carried out, ``received`` is not ready. Every output of ``target`` is a
@@ -54,7 +55,9 @@ class RegisterPort(wiring.Component):
     - a strobe or a send while ``refused`` is not 0, or while a word was refused, and not written
       again since, of the values beside the strobe or of the payload; a send also while the last one
       is offered;
-    - a word for a number that no register has.
+    - a word for a number that no register has;
+    - a frame of which a byte was lost (``refused`` then tells of number LOST); what follows of it
+      may be taken for other frames, and write values, but no strobe or send is carried out.
 
     So no value is truncated, and none is used of which a word is missing.
     """
@@ -83,7 +86,7 @@ class RegisterPort(wiring.Component):
         }
         writes = _Writes(number, word)
         self._write_registers(m, signals, writes)
-        writes.connect(m, commit)
+        writes.connect(m, commit, self.broken)
         words = self._words(signals, writes.refused)
         answer, latency = _choose(m, technology_of(platform), words, number)
         wait = Signal(range(latency + 1))
@@ -242,11 +245,11 @@ class _Writes:
         self._stale[number] = Signal(name=f"stale_{number}")
         return self._stale[number]
 
-    def connect(self, m: Module, commit: Value) -> None:
+    def connect(self, m: Module, commit: Value, lost: Value) -> None:
         """Decide about every frame.
 
-        ``commit``: number and word are complete, and stay so for two cycles more; the number has
-        been stable for two before.
+        ``lost``: a byte was. ``commit``: number and word are complete, and stay so for two cycles
+        more; the number has been stable for two before.
         """
         # Cycle -2:
         chosen = {n: delay(m, self._number == n, 1) for n in self._enables}
@@ -270,6 +273,8 @@ class _Writes:
                 m.d.sync += flag.eq(~fits)
         with m.If(committed & ~fits & ~self.refused[-1]):
             m.d.sync += self.refused.eq(Cat(self._number, 1))
+        with m.If(lost & ~self.refused[-1]):
+            m.d.sync += self.refused.eq(Cat(Const(LOST, 7), 1))
         # Cycle 2: what is enabled takes the word.
 
 

@@ -13,8 +13,14 @@ WORD_BITS, WORD_BYTES = 32, 4
 
 WORD_MAX = (1 << WORD_BITS) - 1
 
-MAX_REGISTERS = 128
-"""Most registers to read, and most to write: a frame has seven bits for the number."""
+MAX_REGISTERS = 127
+"""Most registers to read, and most to write: a frame has seven bits for the number.
+
+The last number is LOST, which none has.
+"""
+
+LOST = 127
+"""Number that ``refused`` tells of if a byte from the host was lost."""
 
 WRITE_FLAG = 0x80
 """Bit of a frame's first byte: the frame writes."""
@@ -143,6 +149,8 @@ class RegisterMap:
         if not value:
             return None
         number = value & ~WRITE_FLAG
+        if number == LOST:
+            return "a byte that was lost"
         found = (name for name, register in self.write.items() if number in register.numbers)
         return next(found, f"number {number}, which none has")
 

@@ -9,12 +9,13 @@ import pytest
 from hdl.arithmetic.noise import Noise
 from mmfree.contract.pow2 import TEMPERATURE_FB
 from mmfree.golden.sampling import Sampler, seed_registers
-from tests.support.hdl.bench import simulate, to_python
+from tests.support.hdl.bench import fill, simulate, to_python
 
 
 async def set_seed(ctx: Any, block: Noise, seed: int) -> None:
     a, b = seed_registers(seed)
     ctx.set(block.seed, {"a": a, "b": b})
+    await ctx.tick()
     ctx.set(block.seed_enable, 1)
     await ctx.tick()
     ctx.set(block.seed_enable, 0)
@@ -106,4 +107,39 @@ def test_a_repeated_token_draws_the_same_numbers() -> None:
         await restart(ctx, block)
         assert await play_token(ctx, block, 7, 2, 64) == second
 
+    simulate(block, bench)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (0, 5), (7, 0)])
+def test_a_seed_of_zero_counts_as_one(a: int, b: int) -> None:
+    """A shift register of 0 would stay 0, and every draw would be the same."""
+
+    async def draws(ctx: Any, block: Noise, seed: dict[str, int]) -> list[Any]:
+        ctx.set(block.seed, seed)
+        await ctx.tick()
+        ctx.set(block.seed_enable, 1)
+        await ctx.tick()
+        ctx.set(block.seed_enable, 0)
+        ctx.set(block.restart, 1)
+        await ctx.tick()
+        ctx.set(block.restart, 0)
+        await ctx.tick().repeat(4)
+        found = []
+        ctx.set(block.take, 1)
+        for _ in range(20):
+            await ctx.tick()
+            found.append(to_python(ctx.get(block.entry)))
+        ctx.set(block.take, 0)
+        await ctx.tick().repeat(block.latency + 2)
+        return found
+
+    async def bench(ctx: Any) -> None:
+        fill(ctx, block.table, [int(word) for word in block.table.contents.init])
+        ctx.set(block.temperature, 64)
+        ctx.set(block.keep, 1)
+        found = await draws(ctx, block, {"a": a, "b": b})
+        assert found == await draws(ctx, block, {"a": a or 1, "b": b or 1})
+        assert len({str(entry) for entry in found}) > 3
+
+    block = Noise(1)
     simulate(block, bench)

@@ -229,10 +229,10 @@ def test_too_many_registers_are_refused() -> None:
     with pytest.raises(
         InputError,
         match=(
-            "a host would need 129 registers to write, and a frame can name 128: a smaller"
+            "a host would need 128 registers to write, and a frame can name 127: a smaller"
             " post_width"
         ),
     ):
         register_map(Signature({"wide": In(32 * MAX_REGISTERS)}), written)
-    with pytest.raises(InputError, match="a host would need 130 registers to read"):
+    with pytest.raises(InputError, match="a host would need 129 registers to read"):
         register_map(Signature({"wide": Out(32 * MAX_REGISTERS)}), read)

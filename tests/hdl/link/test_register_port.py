@@ -19,6 +19,7 @@ from hdl.link.register_map import register_map
 from hdl.link.register_port import RegisterPort
 from hdl.toolchain.audit import ecp5_cells, forbidden_cells, luts
 from mmfree.chip.registers import (
+    LOST,
     WORD_BITS,
     WORD_BYTES,
     WORD_MAX,
@@ -304,7 +305,7 @@ def test_no_strobe_uses_a_value_that_was_refused() -> None:
 
 def test_a_number_that_no_register_has_is_refused() -> None:
     async def scene(ctx: Any, target: Any, host: Host) -> None:
-        for number in (1 + max(r.numbers[-1] for r in MAP.write.values()), 127):
+        for number in (1 + max(r.numbers[-1] for r in MAP.write.values()), LOST - 1):
             await host.write_word(number, 0)
             assert await host.refused() == f"number {number}, which none has"
             # The first is told.
@@ -412,8 +413,8 @@ def test_any_frames_do_what_the_rules_say(seed: int) -> None:
     play(scene)
 
 
-def test_a_broken_byte_drops_its_frame() -> None:
-    """In every place of a frame; the next frame is carried out."""
+def test_a_lost_byte_drops_its_frame_and_no_strobe_follows_until_the_host_knows() -> None:
+    """In every place of a frame, and between frames."""
 
     async def scene(ctx: Any, target: Any, host: Host) -> None:
         port_broken = host._port.broken
@@ -425,6 +426,15 @@ def test_a_broken_byte_drops_its_frame() -> None:
             await host.tick()
             assert ctx.get(target.key.value) == 0
             assert await host.read("identity") == MAP.identity
+            lost = await host.read("refused")
+            assert lost == WRITE_FLAG | LOST
+            assert MAP.refused_name(lost) == "a byte that was lost"
+            strobes = dict(host.strobes)
+            await host.write("key.enable")
+            assert host.strobes == strobes
+            await host.write("refused")
+            await host.write("key.enable")
+            assert host.strobes["key.enable"] == strobes["key.enable"] + 1
 
     play(scene)
 
