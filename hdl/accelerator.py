@@ -352,8 +352,10 @@ class Accelerator(wiring.Component):
         ]
 
     def _connect_noise(self, m: Module) -> None:
+        """Each row of the head draws its noise, by the temperature of the request."""
         sequencer, post, noise = self.blocks.sequencer, self.blocks.post, self.blocks.noise
         tag, temperature = self.blocks.row_blocks.rows.tag, self.blocks.requests.temperature
+        # A register, because the enable reaches more than a hundred registers of the noise.
         seed_enable = delay(m, self.seed.enable & ~sequencer.playing, 1, reset=True)
         m.d.comb += [
             noise.take.eq(tag.valid & tag.role.logit),
@@ -368,6 +370,7 @@ class Accelerator(wiring.Component):
         ]
 
     def _connect_load(self, m: Module) -> None:
+        """A host's writes to the memories of the image."""
         blocks, port = self.blocks, self.blocks.load_port
         wiring.connect(m, wiring.flipped(self.load), port.host)
         wiring.connect(m, port.writes.weights, blocks.source.load)
@@ -402,6 +405,7 @@ class Accelerator(wiring.Component):
         ]
 
     def _connect_counters(self, m: Module) -> None:
+        """What a token's cycles and saturations are counted from."""
         sequencer, counters = self.blocks.sequencer, self.blocks.counters
         saturations = self.blocks.post.saturations
         m.d.comb += [

@@ -29,7 +29,8 @@ from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT, header_fields
 from mmfree.chip.memory_map import LOADED_MEMORIES
 from mmfree.contract.pow2 import SATURATION_SITES, TEMPERATURE_MAX
 
-GATES, GLU, HEAD, OUTPUT = (KIND_CODES[kind] for kind in ("gates", "glu", "head", "output"))
+GATES_KIND, GLU_KIND = KIND_CODES["gates"], KIND_CODES["glu"]
+OUTPUT_KIND, HEAD_KIND = KIND_CODES["output"], KIND_CODES["head"]
 """Codes of segment kinds, as the field ``kind`` of a header holds them."""
 
 
@@ -94,7 +95,13 @@ COUNTER_BITS = 32
 
 
 CYCLE_COUNTERS = (
-    *("cycles", "beats", "wait_weights", "wait_room", "wait_drain", "wait_vector", "wait_control"),
+    "cycles",
+    "beats",
+    "wait_weights",
+    "wait_room",
+    "wait_drain",
+    "wait_vector",
+    "wait_control",
 )
 """cycles = beats + the waits: from the token's acceptance until its result is valid."""
 

@@ -246,6 +246,7 @@ def cosim(
     profile: bool = False,
     waveform: AnyPath | None = None,
     simulator: str = "verilator",
+    force: bool = False,
 ) -> CosimResult:
     """Play a tape on the simulated chip and on the golden model, and compare every bit.
 
@@ -259,10 +260,12 @@ def cosim(
     lanes, bits
         None: 64 and "2", of a folder its own; others than a folder's are refused.
     waveform
-        File for a VCD of the run, or of the first token that differs.
+        File for a VCD of the run, or of the first token that differs. With ``force`` one that is
+        there is replaced.
     """
     from mmfree.chip.sizing import design_for
     from mmfree.errors import InputError
+    from mmfree.files.atomic import refuse_to_overwrite
     from mmfree.tape.reading import open_chip_tape
     from sim.cosim.chip_folder import read_chip_folder
     from sim.cosim.run import cosim as play
@@ -273,6 +276,8 @@ def cosim(
     tape = open_chip_tape(path) if chip is None else chip.tape
     sequence = _sequence(tape, prompt, tokens, temperature, stop, seed)
     file = _path(waveform)
+    if file is not None and not file.is_dir():
+        refuse_to_overwrite(file, force)
     if chip is None:
         design = design_for(tape, 64 if lanes is None else lanes, "2" if bits is None else bits)
         return play(

@@ -11,7 +11,15 @@ from amaranth.lib.wiring import In, Out
 from hdl.fabric.pipeline import copies, delay
 from hdl.fabric.technology import Technology, technology_of
 from hdl.interface import BlockSums, CurrentSegment, NormScale, ScaledRows
-from hdl.payloads import GATES, GLU, HEAD, OUTPUT, RESULT_BLOCKS, ROLE, SHIFT_BITS
+from hdl.payloads import (
+    GATES_KIND,
+    GLU_KIND,
+    HEAD_KIND,
+    OUTPUT_KIND,
+    RESULT_BLOCKS,
+    ROLE,
+    SHIFT_BITS,
+)
 from mmfree.chip.design import Design
 from mmfree.chip.header import MATRICES_PER_SEGMENT
 
@@ -194,15 +202,15 @@ def _ends_row_block(role: data.View[Any]) -> Value:
 
 def _set_role(m: Module, role: data.View[Any], kind: Value, matrix: Value) -> None:
     with m.Switch(kind):
-        with m.Case(GATES):
+        with m.Case(GATES_KIND):
             m.d.comb += [
                 role.table.eq(matrix == 0),
                 role.forget.eq(matrix == 1),
                 role.operand.eq(matrix == 2),
             ]
-        with m.Case(GLU):
+        with m.Case(GLU_KIND):
             m.d.comb += [role.table.eq(matrix == 0), role.operand.eq(matrix == 1)]
-        with m.Case(OUTPUT):
+        with m.Case(OUTPUT_KIND):
             m.d.comb += role.residual.eq(1)
-        with m.Case(HEAD):
+        with m.Case(HEAD_KIND):
             m.d.comb += role.logit.eq(1)

@@ -90,7 +90,8 @@ class Sequencer(wiring.Component):
         Contents of the segment table from the start.
     own_activations
         For each matrix of a segment, whether the vector is quantized for it (BEAT.fresh), or it
-        takes the activations of the matrix before.
+        takes the activations of the matrix before. With more than the first, the blocks that keep
+        activations and sum their squares must do so for each: those of pow2 do not.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from hdl.fabric.pipeline import REACH, Timed, copies, delay, num_copies
 from hdl.fabric.technology import technology_of
 from hdl.interface import CurrentSegment, Tiles, VectorRead
 from hdl.memory.vectors import VectorMemory, word_memory
-from hdl.payloads import BEAT, OUTPUT
+from hdl.payloads import BEAT, OUTPUT_KIND
 from hdl.pow2.quantizer import LATENCY as QUANTIZER_LATENCY
 from hdl.pow2.quantizer import Quantizer
 from mmfree.chip.design import Design
@@ -47,6 +47,7 @@ class Activations(wiring.Component):
     """
 
     def __init__(self, design: Design) -> None:
+        assert design.value_bits == VALUE_BITS, "the quantizer takes values of the contract"
         self._design = design
         columns = design.columns
         super().__init__(
@@ -75,7 +76,7 @@ class Activations(wiring.Component):
         m.d.comb += [self.x.address.eq(self.tile), self.u.address.eq(self.tile)]
         # Only o and down read u.
         reads_u = Signal()
-        m.d.sync += reads_u.eq(header.kind == OUTPUT)
+        m.d.sync += reads_u.eq(header.kind == OUTPUT_KIND)
         chosen = copies(m, technology_of(platform), reads_u, num_copies(columns))
         in_tail = Signal(columns)
         dropped = Signal(columns)

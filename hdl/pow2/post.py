@@ -54,7 +54,7 @@ class Post(wiring.Component):
         write_u       out  GroupWrite         of g * SiLU(h'), or up * SiLU(gate)
         write_state   out  GroupWrite         of h'
         write_logits  out  GroupWrite         of the head
-        vector_done   out  1                  x or u is complete: its last value comes EARLY on
+        vector_done   out  1                  x or u is complete EARLY cycles later
         logits_done   out  1                  the row is chosen
         row           out  head_rows          that of the largest key, stable from then on
         saturations   out  P flags by site     values that were clamped

@@ -18,8 +18,8 @@ from hdl.memory.loaded_memory import CheckedRead
 from hdl.memory.state_banks import StateBanks
 from hdl.payloads import (
     EARLY,
-    GATES,
-    HEAD,
+    GATES_KIND,
+    HEAD_KIND,
     TEMPERATURE_BITS,
     tag_history,
     values_layout,
@@ -89,7 +89,7 @@ class Products(wiring.Component):
         write_u            out  GroupWrite       of u, cycle GATES_WRITTEN or GLU_WRITTEN
         vector_done        out  1                u is complete: its last value comes EARLY cycles on
         noise              out  P x int16        of a logit, cycle NOISE_READY
-        saturated_state    out  P                flags: the index of h' was clamped
+        saturated_state    out  P                flags: h' was clamped for its index, UPDATED + 1
         saturated_product  out  P                flags: u was clamped; with write_u
         table_errors       out  P                flags: an entry that was used has a parity error
 
@@ -131,7 +131,7 @@ class Products(wiring.Component):
         m.submodules.gated_product = self.gated_product
         tags = self.tags
         gates = Signal()
-        m.d.sync += gates.eq(self.kind == GATES)
+        m.d.sync += gates.eq(self.kind == GATES_KIND)
         self._update_state(m, tags, gates)
         self._look_up_state(m, tags, gates)
         self._gated_product(m, technology_of(platform), tags, gates)
@@ -199,7 +199,10 @@ class Products(wiring.Component):
         """Operand times value: in cycle READY of up, SQUASHED of g, NOISE_LATENCY of a logit."""
         product = self.gated_product
         kinds = copies(
-            m, technology, Cat(self.kind == GATES, self.kind == HEAD), self._design.post_width
+            m,
+            technology,
+            Cat(self.kind == GATES_KIND, self.kind == HEAD_KIND),
+            self._design.post_width,
         )
         for p, (own_gates, head) in enumerate(kinds):
             z = Timed(m, self.z[p][:8].as_signed(), first=Z, last=SQUASHED)

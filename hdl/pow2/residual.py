@@ -25,7 +25,7 @@ class Residual(wiring.Component):
 
         tags         in   tag_history     tags[n]: of the P values that are in cycle n
         z            in   P x int16       them, requantized: y, cycle Z
-        x            out  VectorRead      the group to which they are added, asked for in time
+        x            out  VectorRead      the group that they are added to, cycle Z
         embedding    in   GroupWrite      writes of x at a token's start, passed on a cycle later
         write        out  GroupWrite      of x + y, cycle WRITTEN
         vector_done  out  1               x is complete: its last value is written EARLY cycles on

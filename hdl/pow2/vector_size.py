@@ -15,6 +15,7 @@ from hdl.interface import GroupWrite
 from hdl.payloads import START_CYCLES, vector_groups
 from hdl.pow2.quantizer import bit_length, magnitude
 from mmfree.chip.design import Design
+from mmfree.contract.pow2 import VALUE_BITS
 
 
 class VectorSize(wiring.Component):
@@ -24,13 +25,14 @@ class VectorSize(wiring.Component):
 
         x      in   GroupWrite  writes of the residual; values that it does not keep do not count
         u      in   GroupWrite  likewise, of u
-        load   in   1           the reading segment begins, START_CYCLES before its first beat
+        load   in   1           the reading segment begins: START_CYCLES before its size counts
         shift  out  4           15 - b, stable from START_CYCLES + 1 after load until the next
 
     One group of each per cycle, never stalls. After reset the shift is 0.
     """
 
     def __init__(self, design: Design) -> None:
+        assert design.value_bits == VALUE_BITS, "a size of 0 to 15 bits gives the shift"
         x_groups = vector_groups(design, design.embedding_tiles)
         super().__init__(
             {

@@ -155,5 +155,12 @@ class RegisterMap:
         return next(found, f"number {number}, which none has")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return asdict(self)
+        """Plain JSON types; a ``largest`` of as many ones as there are bits is null.
+
+        Few readers of JSON take integers of more than 53 bits exactly.
+        """
+        values = asdict(self)
+        for register in (*values["write"].values(), *values["read"].values()):
+            if register["largest"] == (1 << register["bits"]) - 1:
+                register["largest"] = None
+        return values

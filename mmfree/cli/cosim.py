@@ -43,6 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             " differs, played alone, if one does"
         ),
     )
+    parser.add_argument("--force", action="store_true", help="overwrite FILE of --waveform")
     parser.add_argument(
         "--simulator",
         choices=("verilator", "icarus"),
@@ -68,6 +69,7 @@ def run(options: argparse.Namespace) -> Outcome:
         profile=options.profile,
         waveform=options.waveform,
         simulator=options.simulator,
+        force=options.force,
     )
     folder = options.tape.is_dir()
     tape = open_chip_tape(options.tape / TAPE_NAME if folder else options.tape)
@@ -140,6 +142,6 @@ def _describe_profile(profile: dict[str, dict[str, int]], tokens: int) -> list[s
     ]
     for name, cycles in profile.items():
         lines.append(
-            f"{name:<18}" + "".join(f"{cycles[cause] / tokens:>10.1f}" for cause in causes)
+            f"{name:<18}" + "".join(f"{cycles[cause] / max(1, tokens):>10.1f}" for cause in causes)
         )
     return lines

@@ -26,8 +26,8 @@ class Request:
 
     ``token``: id in the vocabulary. ``begin``: the state reads as 0. ``temperature``: in 64ths, 0
     chooses the most likely row. ``limit``: most rows to choose, each but the last fed back as the
-    next token. ``stop``: a row that ends the request when it is chosen. A chip's design bounds each
-    (``hdl.payloads.request_layout``).
+    next token: only if the head's rows are tokens of the vocabulary. ``stop``: a row that ends the
+    request when it is chosen. A chip's design bounds each (``hdl.payloads.request_layout``).
 
     Raises
     ------
@@ -42,6 +42,9 @@ class Request:
     stop: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("token", "temperature", "limit"):
+            if not isinstance(value := getattr(self, name), int):
+                raise InputError(f"request.{name} must be an integer, got {value!r}")
         if self.token < 0:
             raise InputError(f"request.token must be at least 0, got {self.token}")
         check_value("request.temperature", self.temperature, TEMPERATURE_MAX)

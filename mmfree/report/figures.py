@@ -160,7 +160,7 @@ def cycles_by_segment(profile: dict[str, dict[str, int]], tokens: int) -> str:
     names = list(profile)
     left = [0.0] * len(names)
     for cause, label in CAUSES.items():
-        widths = [profile[name][cause] / tokens for name in names]
+        widths = [profile[name][cause] / max(1, tokens) for name in names]
         if any(widths):
             axes.barh(names, widths, left=left, color=COLORS[cause], label=label)
             left = [a + b for a, b in zip(left, widths, strict=True)]

@@ -76,7 +76,15 @@ class ScoredText:
     def as_windows(
         cls, tokens: NDArray[np.integer], num_bytes: int, *, start: int, length: int
     ) -> ScoredText:
-        """For models of every kind: as few pieces of at most ``length`` tokens as hold it."""
+        """For models of every kind: as few pieces of at most ``length`` tokens as hold it.
+
+        Raises
+        ------
+        InputError
+            If there are no tokens.
+        """
+        if not len(tokens):
+            raise InputError("a text to score must have at least one token, got none")
         return cls(pieces(tokens, -(-len(tokens) // length), start=start), num_bytes)
 
     @property

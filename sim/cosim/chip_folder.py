@@ -108,6 +108,8 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file: {_AGAIN}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): {_AGAIN}") from None
 
 
 def _check_source(path: Path, data: bytes, source: str) -> None:

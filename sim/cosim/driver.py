@@ -59,6 +59,10 @@ class Driver:
         self._largest = {
             port.name: largest_value(port.shape) for port in reached_ports(ports, ACCESS)
         }
+        self._depths = {
+            "state": design.state_words,
+            "logits": design.max_blocks * design.groups_per_block,
+        }
         self._request, self._result = request_layout(design), result_layout(design)
         self._fault, self._values = fault_layout(design), values_layout(design, design.post_width)
 
@@ -258,7 +262,7 @@ class Driver:
 
     def _words(self, name: str) -> int:
         """Words that a port addresses."""
-        return self._largest[f"{name}.address"] + 1
+        return self._depths[name]
 
     async def counters(self) -> dict[str, int]:
         """The counters of the last token, as soon as they hold all of it."""

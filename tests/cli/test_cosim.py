@@ -77,6 +77,20 @@ def test_an_altered_folder_names_its_files_and_the_fault(
     assert f"0 of {values['tokens_due']} tokens, 0 of {values['due']} logits" in output
 
 
+def test_a_profile_of_no_token_names_the_fault_all_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first token is withheld: there is no cycle to divide."""
+    path = folder / "weights_0.hex"
+    lines = path.read_text().splitlines()
+    lines[1] = f"{int(lines[1], 16) ^ 1:x}"
+    path.write_text("\n".join(lines) + "\n")
+    assert main(["cosim", str(folder), *ICARUS, "--profile"]) == 1
+    printed = capsys.readouterr()
+    assert "fault weights" in printed.out
+    assert re.search(r"0 of \d+ tokens", printed.out)
+
+
 def test_options_that_contradict_a_folder_are_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,3 +123,14 @@ def test_the_waveform_of_a_good_run_is_kept(
     assert "bit-exact: " in output
     size = path.stat().st_size / 1e6
     assert re.search(rf"waveform: {re.escape(str(path))}, {size:,.1f} MB, all \d+ tokens", output)
+    message = error_of(capsys, "cosim", folder, *ICARUS, "--waveform", path)
+    assert message.endswith(f"{path}: exists already; --force overwrites it")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_simulated(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "wave.vcd"
+    message = error_of(capsys, "cosim", folder, *ICARUS, "--waveform", path)
+    assert f"{path}: cannot be written" in message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from mmfree.chip.memory_map import LOADED_MEMORIES
 from mmfree.chip.registers import MAX_REGISTERS, Access, Register, RegisterMap
 from mmfree.contract.pow2 import TEMPERATURE_MAX
 from mmfree.errors import InputError
+from mmfree.files.atomic import read_json
 from tests.support.sim.shapes import ADDITION, ODD, Shape
 
 ORDER = data.StructLayout({"item": data.StructLayout({"id": 40, "new": 1}), "count": range(21)})
@@ -236,3 +238,13 @@ def test_too_many_registers_are_refused() -> None:
         register_map(Signature({"wide": In(32 * MAX_REGISTERS)}), written)
     with pytest.raises(InputError, match="a host would need 129 registers to read"):
         register_map(Signature({"wide": Out(32 * MAX_REGISTERS)}), read)
+
+
+def test_a_host_reads_the_map_from_json(tmp_path: Path) -> None:
+    """Limits of 64 bits and more are not written: few readers take them."""
+    found = register_map(HostPorts(ODD.design()), ACCESS)
+    path = tmp_path / "registers.json"
+    path.write_text(json.dumps(found.to_dict()))
+    read = read_json(path)
+    assert read["write"]["seed.registers.a"]["largest"] is None
+    assert read["write"]["load.memory"]["largest"] == len(LOADED_MEMORIES) - 1

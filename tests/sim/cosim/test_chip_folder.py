@@ -161,6 +161,13 @@ def test_a_file_of_another_folder_is_refused(
         read_chip_folder(folder)
 
 
+def test_a_folder_in_the_place_of_a_file_is_refused(folder: Path) -> None:
+    (folder / "tables.hex").unlink()
+    (folder / "tables.hex").mkdir()
+    with pytest.raises(InputError, match=r"tables.hex: cannot be read .*: write the folder again"):
+        read_chip_folder(folder)
+
+
 def test_a_memory_file_under_the_name_of_another_is_refused(folder: Path) -> None:
     shutil.copy(folder / "biases.hex", folder / "headers.hex")
     with pytest.raises(InputError, match=r"headers\.hex: of another .*`mmfree: biases\.hex of"):
