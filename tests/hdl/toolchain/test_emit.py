@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Verilog and memory files."""
 
 from __future__ import annotations
