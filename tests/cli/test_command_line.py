@@ -48,8 +48,8 @@ SURFACE = {
     "verilog": "source --lanes --bits --out --force",
     "build": "tape --board --clock --allow-slow --lanes --bits --out --force",
     "cosim": (
-        "tape --prompt --tokens --temperature --stop --profile --waveform --simulator --lanes"
-        " --bits"
+        "tape --prompt --tokens --temperature --stop --profile --waveform --force --simulator"
+        " --lanes --bits"
     ),
     "power": (
         "model --part --technology --clock --build --activity --prompt --validate --lanes --bits"

@@ -59,7 +59,7 @@ def change_word(path: Path, line: int, change: Callable[[int], int]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+@pytest.mark.parametrize("simulator", ["icarus", pytest.param("verilator", marks=pytest.mark.slow)])
 def test_as_it_was_written_it_is_bit_exact(simulator: str, folder: Path) -> None:
     result = play(folder, simulator)
     assert result.bit_exact, result.divergence

@@ -45,7 +45,7 @@ def cycles_of(path: Path) -> float:
     return max(int(line[1:]) for line in lines if line.startswith("#")) / CYCLE
 
 
-@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
+@pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=pytest.mark.slow)])
 def test_a_good_run_is_recorded_whole(simulator: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / "wave.vcd"
     result, recording = record(path, simulator=simulator)
@@ -55,7 +55,7 @@ def test_a_good_run_is_recorded_whole(simulator: str, tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["wave.vcd"]
 
 
-@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
+@pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=pytest.mark.slow)])
 def test_a_long_run_is_recorded_until_the_limit(
     simulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
