@@ -40,6 +40,7 @@ def folder(written: Path, tmp_path: Path) -> Path:
     return tmp_path / "chip"
 
 
+@pytest.mark.slow
 def test_a_folder_is_played_with_its_own_design(
     folder: Path, tape: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +115,7 @@ def test_the_help_gives_the_limit_of_a_waveform(capsys: pytest.CaptureFixture[st
     assert f"it has {WAVEFORM_BYTES >> 30} GiB" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_the_waveform_of_a_good_run_is_kept(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -111,6 +111,7 @@ def test_an_edited_line_of_verilog_is_simulated(folder: Path) -> None:
     assert result.altered == ("mmfree.v",)
 
 
+@pytest.mark.slow
 def test_a_comment_changes_no_value(folder: Path) -> None:
     """Nor does the line that says what a file is, if somebody takes it out."""
     with (folder / "mmfree.v").open("a") as file:

@@ -24,9 +24,8 @@ def check(shape: Shape, wild: bool, code: str = "2") -> None:
     assert result.tokens == TOKENS
 
 
-@pytest.mark.parametrize(
-    "wild", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["tame", "wild"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
 def test_mapped_chip_is_bit_exact(wild: bool) -> None:
     check(ODD, wild)
 

@@ -161,7 +161,7 @@ def test_a_stop_token_ends_the_text() -> None:
     assert stopped.rows[0] == rows[: rows.index(stop) + 1]
 
 
-@pytest.mark.parametrize("code", ["1.67", "1.6"])
+@pytest.mark.parametrize("code", ["1.67", pytest.param("1.6", marks=pytest.mark.slow)])
 def test_every_weight_code_is_bit_exact(code: str) -> None:
     tape = ODD.tape(1, wild=True)
     design = design_for(tape, ODD.lanes, code)
@@ -205,6 +205,7 @@ def test_rows_need_not_be_a_power_of_two(gate: str, code: str, array: tuple[int,
     check_cycles(result, config, design)
 
 
+@pytest.mark.slow
 def test_a_post_processing_that_is_too_narrow_makes_the_array_wait() -> None:
     """Row blocks come faster than they leave: the queue fills, as the cost model predicts."""
     config = replace(ODD.config, hidden_size=24, intermediate_size=128)

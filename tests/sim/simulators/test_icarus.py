@@ -50,6 +50,7 @@ from tests.support.hdl import bench
 from tests.support.sim.shapes import ODD
 
 
+@pytest.mark.slow
 def test_a_small_model_is_bit_exact_on_icarus() -> None:
     """Prompt, sampled text and traffic; the memories hold nothing before they are loaded."""
     tape = ODD.tape(2, wild=True)
