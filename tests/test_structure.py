@@ -37,6 +37,7 @@ TABLE = {
         "control",
         "array",
         "pow2",
+        "blocks",
         "accelerator",
         "boards",
         "toolchain",

@@ -50,6 +50,8 @@ class Request:
         check_value("request.temperature", self.temperature, TEMPERATURE_MAX)
         if self.limit < 1:
             raise InputError(f"request.limit must be at least 1, got {self.limit}")
+        if self.stop is not None and not isinstance(self.stop, int):
+            raise InputError(f"request.stop must be an integer, got {self.stop!r}")
         if self.stop is not None and self.stop < 0:
             raise InputError(f"request.stop must be at least 0, got {self.stop}")
 

@@ -40,6 +40,14 @@ def folder(written: Path, tmp_path: Path) -> Path:
     return tmp_path / "chip"
 
 
+def flip_a_weight(folder: Path) -> None:
+    """Alter a bit of the first word of weights."""
+    path = folder / "weights_0.hex"
+    lines = path.read_text().splitlines()
+    lines[1] = f"{int(lines[1], 16) ^ 1:x}"
+    path.write_text("\n".join(lines) + "\n")
+
+
 @pytest.mark.slow
 def test_a_folder_is_played_with_its_own_design(
     folder: Path, tape: Path, capsys: pytest.CaptureFixture[str]
@@ -60,10 +68,7 @@ def test_a_folder_is_played_with_its_own_design(
 def test_an_altered_folder_names_its_files_and_the_fault(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = folder / "weights_0.hex"
-    lines = path.read_text().splitlines()
-    lines[1] = f"{int(lines[1], 16) ^ 1:x}"
-    path.write_text("\n".join(lines) + "\n")
+    flip_a_weight(folder)
     values = run_json(capsys, "cosim", folder, *ICARUS, code=1)
     assert values["altered"] == ["weights_0.hex"]
     assert values["divergence"]["fault"] == "weights"
@@ -82,10 +87,7 @@ def test_a_profile_of_no_token_names_the_fault_all_the_same(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first token is withheld: there is no cycle to divide."""
-    path = folder / "weights_0.hex"
-    lines = path.read_text().splitlines()
-    lines[1] = f"{int(lines[1], 16) ^ 1:x}"
-    path.write_text("\n".join(lines) + "\n")
+    flip_a_weight(folder)
     assert main(["cosim", str(folder), *ICARUS, "--profile"]) == 1
     printed = capsys.readouterr()
     assert "fault weights" in printed.out

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hdl.accelerator import Accelerator
 from hdl.memory.load_port import SETTLE_CYCLES, LoadPort
 from mmfree.chip.memory_map import LOAD_BITS, LOADED_MEMORIES, loaded_shape
 from tests.support.hdl.bench import simulate
@@ -81,3 +82,21 @@ def test_a_write_is_carried_out_or_refused(seed: int) -> None:
         assert min(counts.values()) > 50
 
     simulate(port, bench)
+
+
+def test_no_request_is_taken_from_the_cycle_of_a_write_until_the_word_is_read() -> None:
+    """On the whole chip: a token would play the old word."""
+    chip = Accelerator(DESIGN)
+
+    async def bench(ctx: Any) -> None:
+        await ctx.tick().repeat(8)
+        assert ctx.get(chip.request.ready)
+        ctx.set(chip.load.enable, 1)
+        waited = 0
+        while not ctx.get(chip.request.ready):
+            await ctx.tick()
+            ctx.set(chip.load.enable, 0)
+            waited += 1
+        assert SETTLE_CYCLES < waited < SETTLE_CYCLES + 5
+
+    simulate(chip, bench)

@@ -96,6 +96,7 @@ def test_a_request_that_the_chip_cannot_hold_is_not_sent(
         ({"limit": 0}, "^request.limit must be at least 1, got 0$"),
         ({"stop": -1}, "^request.stop must be at least 0, got -1$"),
         ({"token": 1.5}, "^request.token must be an integer, got 1.5$"),
+        ({"stop": "a"}, "^request.stop must be an integer, got 'a'$"),
     ],
 )
 def test_a_request_that_no_chip_could_play_is_refused(change: dict[str, Any], message: str) -> None:
