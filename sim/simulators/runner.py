@@ -243,9 +243,16 @@ def _verdicts(results: Path) -> tuple[int, list[str]]:
 
 
 def _last_error(log: Path) -> str:
-    """The last line of a log that names an error, or else its last line."""
+    """The last line of a log that says what went wrong, or else its last line."""
     if not log.exists():
         return ""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if "Error" in line or "error:" in line]
+    # Verilator's last line only counts its errors; cocotb's SimFailure says that the design ended
+    # the simulation.
+    errors = [
+        line
+        for line in lines
+        if any(word in line for word in ("Error", "error:", "SimFailure:"))
+        and "Exiting due to" not in line
+    ]
     return (errors or lines or [""])[-1]

@@ -59,7 +59,8 @@ def change_word(path: Path, line: int, change: Callable[[int], int]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-@pytest.mark.parametrize("simulator", ["icarus", pytest.param("verilator", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
 def test_as_it_was_written_it_is_bit_exact(simulator: str, folder: Path) -> None:
     result = play(folder, simulator)
     assert result.bit_exact, result.divergence
@@ -101,6 +102,7 @@ def edit(folder: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after))
 
 
+@pytest.mark.slow
 def test_an_edited_line_of_verilog_is_simulated(folder: Path) -> None:
     """The tables are read into other entries."""
     edit(folder, '("tables.hex", tables);', '("tables.hex", tables, 1);')
@@ -124,19 +126,24 @@ def test_a_comment_changes_no_value(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [("module mmfree(", "module mmfree(("), ("input clk;", "input clk_in; wire clk;")],
-    ids=["no Verilog", "a port is gone"],
+    ("before", "after", "reason"),
+    [
+        ("module mmfree(", "module mmfree((", "port declarations"),
+        ("input clk;", "input clk_in; wire clk;", "clk"),
+        ("input clk;", "input clk; initial #50 $finish;", "the simulation ended prematurely"),
+    ],
+    ids=["no Verilog", "a port is gone", "it ends the simulation"],
 )
 def test_verilog_that_cannot_be_simulated_is_one_error(
-    before: str, after: str, folder: Path
+    before: str, after: str, reason: str, folder: Path
 ) -> None:
     text = (folder / "mmfree.v").read_text()
     top = text.index("module mmfree(")
     changed = text[top:].replace(before, after, 1)
     assert changed != text[top:]
     (folder / "mmfree.v").write_text(text[:top] + changed)
-    with pytest.raises(InputError, match=r"mmfree\.v: altered, and cannot be simulated: "):
+    message = rf"mmfree\.v: altered, and cannot be simulated: .*{reason}"
+    with pytest.raises(InputError, match=message):
         play(folder)
 
 

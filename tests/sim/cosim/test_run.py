@@ -161,7 +161,8 @@ def test_a_stop_token_ends_the_text() -> None:
     assert stopped.rows[0] == rows[: rows.index(stop) + 1]
 
 
-@pytest.mark.parametrize("code", ["1.67", pytest.param("1.6", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["1.67", "1.6"])
 def test_every_weight_code_is_bit_exact(code: str) -> None:
     tape = ODD.tape(1, wild=True)
     design = design_for(tape, ODD.lanes, code)
@@ -189,10 +190,8 @@ def test_the_product_of_gates_codes_sampling_and_sizes(
     check_cycles(result, config, design)
 
 
-@pytest.mark.parametrize(
-    ("gate", "code", "array"),
-    [ROWS[0], *(pytest.param(*row, marks=pytest.mark.slow) for row in ROWS[1:])],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("gate", "code", "array"), ROWS)
 def test_rows_need_not_be_a_power_of_two(gate: str, code: str, array: tuple[int, int, int]) -> None:
     config = replace(ODD.config, gate=gate, hidden_size=33, intermediate_size=47, num_layers=2)
     shape = replace(ODD, config=config)
