@@ -5,6 +5,7 @@
 #   make test-slow     the tests that take minutes each
 #   make test-long     soaks and long fault sweeps: what does not fit into either of the above
 #   make test-kernels  the GPU scan in Triton's interpreter: needs no GPU, downloads 200 MB
+#   make prove         proofs of what the blocks promise, for all inputs
 #   make mutants       one-line mistakes, each of which a test must catch
 #   make lint          ruff and mypy
 #   make setup         the environment and the second simulator, nothing else
@@ -13,7 +14,7 @@
 # PYTHON       interpreter that creates the environment (3.11 or newer)
 # TORCH_INDEX  package index to take torch from; empty: pip's own (README.md says when to set it)
 # WORKERS      test processes
-# ARGS         further arguments of pytest, of the demo or of tools/mutants.py
+# ARGS         further arguments of pytest, of the demo, of tests/prove.py or of tools/mutants.py
 
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -31,7 +32,7 @@ STAMP := $(VENV)/installed-$(WANTED)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-slow test-long test-kernels mutants lint setup icarus clean
+.PHONY: demo test test-slow test-long test-kernels prove mutants lint setup icarus clean
 
 demo: $(STAMP)
 	$(BIN)/mmfree demo $(ARGS)
@@ -51,6 +52,9 @@ test-long: $(STAMP) icarus
 test-kernels: $(STAMP)
 	test -d $(VENV)/kernels || $(BIN)/pip install --quiet --no-deps --target $(VENV)/kernels triton==3.7.1
 	PYTHONPATH=$(VENV)/kernels $(PYTEST) -n 0 tests/models/test_gpu_scan.py $(ARGS)
+
+prove: $(STAMP)
+	$(BIN)/python -m tests.prove $(ARGS)
 
 mutants: $(STAMP)
 	$(BIN)/python -m tools.mutants $(ARGS)

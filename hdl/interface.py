@@ -178,7 +178,7 @@ class SeedAccess(wiring.Signature):
 
     Members::
 
-        registers  out  REGISTERS  the noise's shift registers
+        registers  out  REGISTERS  the noise's shift registers; from enable's cycle to the next
         enable     out  1          take them, for the next token
     """
 

@@ -2,7 +2,7 @@
 
     python -m tools.mutants [--only TEXT] [--jobs N]
 
-Names the test that catches each. Exit code 0 only if every mutant was caught.
+Names the test, or the proof, that catches each. Exit code 0 only if every mutant was caught.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from tqdm import tqdm
 
@@ -29,12 +29,16 @@ SECONDS = 600
 
 
 class Mutant(TypedDict):
-    """``before`` becomes ``after`` in a ``file``, and one of the ``tests`` must fail."""
+    """``before`` becomes ``after`` in a ``file``; a test, or else each of ``proofs``, must fail.
+
+    ``tests``: arguments of pytest; ``proofs``: names of proofs (tests/prove.py).
+    """
 
     file: str
     before: str
     after: str
-    tests: list[str]
+    tests: NotRequired[list[str]]
+    proofs: NotRequired[list[str]]
 
 
 def load_mutants() -> list[Mutant]:
@@ -55,7 +59,7 @@ def apply(mutant: Mutant, root: Path) -> None:
 
 
 def caught_by(mutant: Mutant) -> str | None:
-    """Name of the first test that fails under the mutant; None if none does."""
+    """Name of the first test that fails under the mutant, or of its proofs; None: it survives."""
     with tempfile.TemporaryDirectory(prefix="mmfree-mutant-") as name:
         root = Path(name)
         for folder in FOLDERS:
@@ -65,17 +69,6 @@ def caught_by(mutant: Mutant) -> str | None:
         for file in FILES:
             shutil.copy(ROOT / file, root / file)
         apply(mutant, root)
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-x",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-m",
-            "not slow and not long",
-        ]
         environment = os.environ | {
             "PYTHONPATH": name,
             "OMP_NUM_THREADS": "1",
@@ -83,7 +76,7 @@ def caught_by(mutant: Mutant) -> str | None:
         }
         try:
             process = subprocess.run(
-                [*command, *mutant["tests"]],
+                [sys.executable, "-m", *_checks(mutant)],
                 cwd=root,
                 env=environment,
                 capture_output=True,
@@ -93,14 +86,25 @@ def caught_by(mutant: Mutant) -> str | None:
             )
         except subprocess.TimeoutExpired:
             return f"(no end within {SECONDS} s)"
-    found = re.search(r"^(?:FAILED|ERROR) (\S+)", process.stdout, re.MULTILINE)
     if process.returncode == 0:
         return None
-    if found is None:
+    found = re.findall(r"^(?:FAILED|ERROR|NOT PROVEN) +(\S+)", process.stdout, re.MULTILINE)
+    if not found:
         raise RuntimeError(
-            f"{mutant['file']}: pytest failed without naming a test:\n{process.stdout[-2000:]}"
+            f"{mutant['file']}: failed without naming a test:\n{process.stdout[-2000:]}"
         )
-    return found.group(1)
+    if "proofs" in mutant:
+        return ", ".join(found) if set(mutant["proofs"]) <= set(found) else None
+    first: str = found[0]
+    return first
+
+
+def _checks(mutant: Mutant) -> list[str]:
+    """The module to run, and its arguments."""
+    if "proofs" in mutant:
+        return ["tests.prove", "--jobs", "1", *mutant["proofs"]]
+    quick = ["-m", "not slow and not long"]
+    return ["pytest", "-x", "-q", "-p", "no:cacheprovider", *quick, *mutant["tests"]]
 
 
 def main() -> int:

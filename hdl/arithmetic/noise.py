@@ -42,9 +42,10 @@ class Noise(wiring.Component):
         load          in   LoadWrite       writes of the table
         parity_error  out  1               flag: of an entry that was drawn; a cycle after entry
 
-    Only kept rows draw a word. Once a group keeps fewer than P, so do the others of the token, and
-    P cycles without ``take`` follow: the registers advance by as many words as were drawn. The
-    latency is 7; a group per cycle; never stalls. After reset the registers hold 1.
+    Only kept rows draw a word. After a group that keeps fewer than P no other of the token keeps
+    one, and ``restart`` comes P cycles after the last ``take`` or later: the registers advance by as
+    many words as were drawn. The latency is 7; a group per cycle; never stalls. After reset the
+    registers hold 1.
     """
 
     def __init__(self, width: int) -> None:

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.fabric.pipeline import delay
 from hdl.interface import CurrentSegment, EmbeddingRow, FirstFault
 from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
+from hdl.memory.weight_check import CHECK_DISTANCE
 from hdl.payloads import (
     BEAT,
     RESULT_BLOCKS,
@@ -26,6 +27,9 @@ from mmfree.chip.design import Design
 from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT
 from mmfree.chip.memory_map import loaded_shape
 from mmfree.contract.pow2 import SEGMENT_ROLES
+
+_FIRST_WORD = 5
+"""Cycles from the last in which a segment must not be loaded yet to its first word."""
 
 
 class _Walk(NamedTuple):
@@ -50,7 +54,8 @@ class Sequencer(wiring.Component):
     For the embedding and then for each segment: wait until the vector is about to be written
     (``vector_done``), then admit tiles: row block by row block, in each the matrices in turn, in
     each the tiles in turn. A tile is admitted when its weights are available and, if it ends a row
-    block, there is room for the result.
+    block, there is room for the result. A segment's first word comes CHECK_DISTANCE cycles or more
+    after the check word before it.
 
     Ports::
 
@@ -160,13 +165,13 @@ class Sequencer(wiring.Component):
             written.eq((written | self.vector_done) & ~self.segment.load),
             done.eq((done | self.logits_done) & ~self.segment.load),
         ]
-        all_checked = self._count_checks(m)
+        all_checked, apart = self._count_checks(m), self._keep_apart(m)
 
         m.d.sync += [self.take.check.eq(0), self.embedding.start.eq(0), self.started.eq(0)]
         with m.FSM():
             self._accept_token(m, ready)
             self._load_segment(m, walk, next_header)
-            self._run_segment(m, walk, written, all_checked)
+            self._run_segment(m, walk, written, all_checked, apart)
             self._finish_pass(m, walk, ready, done & all_checked)
             self._fail_pass(m, ready, all_checked, next_header)
         return m
@@ -184,6 +189,16 @@ class Sequencer(wiring.Component):
             all_checked.eq((unchecked == 0) & ~self.take.check),
         ]
         return all_checked
+
+    def _keep_apart(self, m: Module) -> Signal:
+        """Whether a segment may be loaded: its first word must not be near the last check word.
+
+        Only a check word that a slow source had late can be near.
+        """
+        apart = Signal(init=1)
+        with m.If(delay(m, self.take.check, CHECK_DISTANCE - _FIRST_WORD, reset=True)):
+            m.d.sync += apart.eq(1)
+        return apart
 
     def _accept_token(self, m: Module, ready: Signal) -> None:
         # After reset it takes the memory some cycles to give the first header.
@@ -230,7 +245,9 @@ class Sequencer(wiring.Component):
                 m.d.sync += [self.embedding.start.eq(1), walk.running.eq(0)]
                 m.next = "WAIT"
 
-    def _run_segment(self, m: Module, walk: _Walk, written: Signal, all_checked: Signal) -> None:
+    def _run_segment(
+        self, m: Module, walk: _Walk, written: Signal, all_checked: Signal, apart: Signal
+    ) -> None:
         """All tiles, the check word, and then the vector that the next segment reads."""
         with m.State("RUN"), m.If(walk.ended):
             m.d.comb += self.waits.drain.eq(1)
@@ -238,7 +255,7 @@ class Sequencer(wiring.Component):
         with m.State("CHECK"):
             self._wait_for_values(m, walk)
             # The head's row may be chosen long before a slow source has this word.
-            m.d.sync += all_checked.eq(0)
+            m.d.sync += [all_checked.eq(0), apart.eq(0)]
             with m.If(self.available):
                 m.d.sync += self.take.check.eq(1)
                 m.next = "WAIT"
@@ -246,7 +263,7 @@ class Sequencer(wiring.Component):
                     m.next = "FINISH"
         with m.State("WAIT"):
             self._wait_for_values(m, walk)
-            with m.If(written | self.vector_done):
+            with m.If((written | self.vector_done) & apart):
                 m.next = "LOAD"
 
     def _finish_pass(self, m: Module, walk: _Walk, ready: Signal, complete: Value) -> None:

@@ -26,6 +26,14 @@ _CRC_CYCLES = 2 * PAGE_WORDS + 2
 """Cycles that the CRC takes for two pages, of which the second arrives right after the first."""
 
 
+CHECK_DISTANCE = _CRC_CYCLES - 1
+"""Cycles from a check word to the next segment's first word, at least.
+
+That word may be a whole page, and enters the CRC three cycles after it was folded: not before the
+verdict (docs/log.md).
+"""
+
+
 def check_latency(groups: int) -> int:
     """Cycles from a check word to its verdict."""
     return groups + 3 + _CRC_CYCLES
@@ -43,8 +51,8 @@ class WeightCheck(wiring.Component):
         fault    out  1           its check word does not agree; with done
 
     One word per cycle. Never stalls: every page has at least as many words as the CRC takes cycles
-    for it, except a segment's last, which the check word follows. After reset no segment is in
-    progress.
+    for it, except a segment's last, which the check word follows. The first word after a check word
+    comes CHECK_DISTANCE cycles later or more. After reset no segment is in progress.
     """
 
     def __init__(self, design: Design) -> None:

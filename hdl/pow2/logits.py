@@ -20,8 +20,12 @@ KEY = NOISE_READY + 1
 
 
 def chosen_cycle(width: int) -> int:
-    """Cycle in which the row is chosen, counted from the tag of the last logits."""
-    return KEY + argmax_latency(width)
+    """Cycle in which the row is chosen, counted from the tag of the last logits.
+
+    Not before the noise's registers have moved on by what the last group drew: the next token may
+    seed them, or take them back.
+    """
+    return max(KEY + argmax_latency(width), width)
 
 
 class Logits(wiring.Component):
@@ -84,6 +88,8 @@ class Logits(wiring.Component):
             argmax.keep.eq(keyed.keep),
             argmax.group.eq(keyed.group),
             self.row.eq(argmax.row),
-            self.done.eq(delay(m, active & keyed.end, argmax.latency, reset=True)),
+            self.done.eq(
+                delay(m, active & keyed.end, chosen_cycle(self._width) - KEY, reset=True)
+            ),
         ]
         return m

@@ -7,19 +7,28 @@ from pathlib import Path
 
 import pytest
 
+from tests.prove import all_proofs
 from tools.mutants import ROOT, load_mutants, main
 
 
 def test_every_mutant_applies_once_and_names_tests() -> None:
-    mutants = load_mutants()
+    mutants, proofs = load_mutants(), {proof.name for proof in all_proofs()}
     assert len(mutants) >= 30
     for mutant in mutants:
         text = (ROOT / mutant["file"]).read_text(encoding="utf-8")
         assert text.count(mutant["before"]) == 1, mutant
         assert mutant["before"] != mutant["after"]
-        for test in mutant["tests"]:
+        assert ("tests" in mutant) != ("proofs" in mutant), mutant
+        for test in mutant.get("tests", ()):
             assert (ROOT / test.partition("::")[0]).is_file(), test
-    assert len({(m["file"], m["before"], m["after"]) for m in mutants}) == len(mutants)
+        assert set(mutant.get("proofs", ())) <= proofs, mutant
+    once = {(m["file"], m["before"], m["after"], "proofs" in m) for m in mutants}
+    assert len(once) == len(mutants)
+
+
+def test_every_proof_has_a_mutant_that_it_alone_must_catch() -> None:
+    caught = {name for mutant in load_mutants() for name in mutant.get("proofs", ())}
+    assert caught == {proof.name for proof in all_proofs()}
 
 
 def test_a_choice_of_no_mutant_is_no_success(

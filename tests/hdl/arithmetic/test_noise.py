@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hdl.arithmetic.noise import Noise
+from hdl.pow2.logits import chosen_cycle
 from mmfree.contract.pow2 import TEMPERATURE_FB
 from mmfree.golden.sampling import Sampler, seed_registers
 from tests.support.hdl.bench import fill, simulate, to_python
@@ -142,4 +143,26 @@ def test_a_seed_of_zero_counts_as_one(a: int, b: int) -> None:
         assert len({str(entry) for entry in found}) > 3
 
     block = Noise(1)
+    simulate(block, bench)
+
+
+@pytest.mark.parametrize("width", [4, 64])
+def test_a_seed_right_after_a_token_counts(width: int) -> None:
+    """Though the registers still move on by what the last group drew, which was not full."""
+    block, rows = Noise(width), width - 1
+
+    async def bench(ctx: Any) -> None:
+        await set_seed(ctx, block, 2)
+        await restart(ctx, block)
+        ctx.set(block.temperature, 64)
+        await ctx.tick()
+        ctx.set(block.take, 1)
+        ctx.set(block.keep, (1 << rows) - 1)
+        await ctx.tick()
+        ctx.set(block.take, 0)
+        await ctx.tick().repeat(chosen_cycle(width))
+        await set_seed(ctx, block, 3)
+        await restart(ctx, block)
+        assert await play_token(ctx, block, rows, width, 64) == entries(Sampler(3), rows)
+
     simulate(block, bench)

@@ -1,0 +1,52 @@
+"""The tables of docs/proofs.md: what is proven of which block, and what is taken for granted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tests.support.hdl.proofs import Bench, Proof
+
+BEGIN, END = "<!-- tables: python -m tests.prove --page -->\n", "<!-- end of the tables -->\n"
+
+
+def tables(proofs: Mapping[str, Iterable[Proof]]) -> str:
+    """Markdown, from the proofs of each block (the path of its source)."""
+    lines: list[str] = []
+    used: dict[tuple[str, str], list[str]] = {}
+    for block, own in proofs.items():
+        lines += [f"### `{block}`", "", "| proofs | how | promises |", "|---|---|---|"]
+        alike: dict[str, list[Proof]] = {}
+        for proof in own:
+            bench = proof.sentences()
+            for assumption in bench.assumptions:
+                used.setdefault((assumption.words, assumption.by), []).append(proof.name)
+            alike.setdefault(_promises(bench), []).append(proof)
+        for promises, same in alike.items():
+            names = ", ".join(proof.name for proof in same)
+            how = "; ".join(dict.fromkeys(map(_how, same)))
+            lines.append(f"| {names} | {how} | {promises} |")
+        lines.append("")
+    lines += ["## What is assumed", "", "| assumption | guaranteed by | in |", "|---|---|---|"]
+    lines += [f"| {words} | {by} | {', '.join(names)} |" for (words, by), names in used.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _how(proof: Proof) -> str:
+    section = f", contract {proof.section}" if proof.section else ""
+    if proof.induction:
+        return f"induction, k = {proof.depth}{section}"
+    return f"first {proof.depth} cycles: {proof.because}{section}"
+
+
+def _promises(bench: Bench) -> str:
+    """Its sentences, each once."""
+    sentences = dict.fromkeys(bench.properties)
+    return "; ".join(sentence.replace("|", "\\|") for sentence in sentences)
+
+
+def write(page: Path, proofs: Mapping[str, Iterable[Proof]]) -> None:
+    """Exchange the tables in the page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text(before + BEGIN + tables(proofs) + END + after, encoding="utf-8")
