@@ -41,7 +41,8 @@ class RegisterPort(wiring.Component):
 
         received  in   stream of uint8  frames from the host
         sent      out  stream of uint8  answers
-        broken    in   1                a byte was lost: its frame is dropped, and refused
+        broken    in   1                a byte was lost: its frame is dropped, and refused; not in
+                                        the 8 cycles after one that was taken as it came
         target    in   a signature      the component's ports, as their other side sees them
 
     While a frame is carried out, ``received`` is not ready. Every output of ``target`` is a
