@@ -43,8 +43,8 @@ class Noise(wiring.Component):
         parity_error  out  1               flag: of an entry that was drawn; a cycle after entry
 
     Only kept rows draw a word. After a group that keeps fewer than P no other of the token keeps
-    one, and ``restart`` comes P cycles after the last ``take`` or later: the registers advance by as
-    many words as were drawn. The latency is 7; a group per cycle; never stalls. After reset the
+    one, and ``restart`` comes P cycles after the last ``take`` or later: the registers advance by
+    as many words as were drawn. The latency is 7; a group per cycle; never stalls. After reset the
     registers hold 1.
     """
 

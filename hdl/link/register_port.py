@@ -41,8 +41,7 @@ class RegisterPort(wiring.Component):
 
         received  in   stream of uint8  frames from the host
         sent      out  stream of uint8  answers
-        broken    in   1                a byte was lost: its frame is dropped, and refused; not in
-                                        the 8 cycles after one that was taken as it came
+        broken    in   1                a byte was lost: its frame is dropped, and refused
         target    in   a signature      the component's ports, as their other side sees them
 
     While a frame is carried out, ``received`` is not ready. Every output of ``target`` is a
@@ -60,7 +59,8 @@ class RegisterPort(wiring.Component):
     - a frame of which a byte was lost (``refused`` then tells of number LOST); what follows of it
       may be taken for other frames, and write values, but no strobe or send is carried out.
 
-    So no value is truncated, and none is used of which a word is missing.
+    So no value is truncated, and none is used of which a word is missing. No byte is lost within 8
+    cycles of one that is taken as it comes: a receiver of bytes has the next one later.
     """
 
     def __init__(

@@ -88,8 +88,6 @@ class Logits(wiring.Component):
             argmax.keep.eq(keyed.keep),
             argmax.group.eq(keyed.group),
             self.row.eq(argmax.row),
-            self.done.eq(
-                delay(m, active & keyed.end, chosen_cycle(self._width) - KEY, reset=True)
-            ),
+            self.done.eq(delay(m, active & keyed.end, chosen_cycle(self._width) - KEY, reset=True)),
         ]
         return m
