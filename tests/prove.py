@@ -26,20 +26,19 @@ from tests.support.hdl.proofs import BOUNDED, PROVEN, Proof, Verdict, run, tools
 ROOT = Path(__file__).parents[1]
 
 
-def proofs_by_block() -> dict[str, list[Proof]]:
-    """The proofs of tests/hdl/ROOM/prove_BLOCK.py, by hdl/ROOM/BLOCK.py."""
+def proofs_by_file() -> dict[str, list[Proof]]:
+    """The proofs of each tests/hdl/ROOM/prove_BLOCK.py, by that path."""
     proofs: dict[str, list[Proof]] = {}
     for path in sorted((ROOT / "tests" / "hdl").rglob("prove_*.py")):
-        test = path.relative_to(ROOT)
-        block = test.relative_to("tests").with_name(test.name.removeprefix("prove_"))
-        module = importlib.import_module(".".join(test.with_suffix("").parts))
-        proofs[block.as_posix()] = module.PROOFS
+        file = path.relative_to(ROOT)
+        module = importlib.import_module(".".join(file.with_suffix("").parts))
+        proofs[file.as_posix()] = module.PROOFS
     return proofs
 
 
 def all_proofs() -> list[Proof]:
     """Every proof; each has a name of its own."""
-    proofs = [proof for own in proofs_by_block().values() for proof in own]
+    proofs = [proof for own in proofs_by_file().values() for proof in own]
     twice = [name for name, count in Counter(proof.name for proof in proofs).items() if count > 1]
     assert not twice, f"proofs of the same name: {twice}"
     return proofs
@@ -57,7 +56,7 @@ def main() -> int:
     parser.add_argument("--page", action="store_true", help="write the tables of docs/proofs.md")
     options = parser.parse_args()
     if options.page:
-        proofs_page.write(ROOT / "docs" / "proofs.md", proofs_by_block())
+        proofs_page.write(ROOT / "docs" / "proofs.md", proofs_by_file())
         return 0
     try:
         tools_path()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from amaranth.hdl import Mux, Signal
 
-from tests.prove import ROOT, all_proofs, main, proofs_by_block
+from tests.prove import ROOT, all_proofs, main, proofs_by_file
 from tests.support.hdl import proofs, proofs_page
 from tests.support.hdl.proofs import FAILED, PROVEN, UNPROVEN, Bench, Proof, run, tools_path
 
@@ -95,7 +95,7 @@ def test_a_missing_solver_is_named_with_its_package(
 
 def test_the_page_lists_every_proof_as_it_is() -> None:
     page = (ROOT / "docs" / "proofs.md").read_text(encoding="utf-8")
-    assert proofs_page.tables(proofs_by_block()) in page, "run `python -m tests.prove --page`"
+    assert proofs_page.tables(proofs_by_file()) in page, "run `python -m tests.prove --page`"
 
 
 def test_most_is_proven_for_all_cycles() -> None:

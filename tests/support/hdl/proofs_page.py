@@ -11,11 +11,11 @@ BEGIN, END = "<!-- tables: python -m tests.prove --page -->\n", "<!-- end of the
 
 
 def tables(proofs: Mapping[str, Iterable[Proof]]) -> str:
-    """Markdown, from the proofs of each block (the path of its source)."""
+    """Markdown, from the proofs of each file."""
     lines: list[str] = []
     used: dict[tuple[str, str], list[str]] = {}
-    for block, own in proofs.items():
-        lines += [f"### `{block}`", "", "| proofs | how | promises |", "|---|---|---|"]
+    for file, own in proofs.items():
+        lines += [f"### `{file}`", "", "| proofs | how | promises |", "|---|---|---|"]
         alike: dict[str, list[Proof]] = {}
         for proof in own:
             bench = proof.sentences()
