@@ -98,6 +98,12 @@ def test_the_page_lists_every_proof_as_it_is() -> None:
     assert proofs_page.tables(proofs_by_file()) in page, "run `python -m tests.prove --page`"
 
 
+def test_a_guarantee_is_shown_by_a_proof_that_there_is() -> None:
+    shown = {a.proof for proof in PROOFS for a in proof.sentences().assumptions if a.proof}
+    assert len(shown) > 10
+    assert shown <= {proof.name for proof in PROOFS}
+
+
 def test_most_is_proven_for_all_cycles() -> None:
     inductive = [proof for proof in PROOFS if proof.induction]
     assert len(inductive) >= 0.8 * len(PROOFS)

@@ -138,7 +138,12 @@ def _assume_tokens(bench: Bench, keep: Value) -> None:
         by="RowBlocks",
     )
     steady = (block.temperature != 0) == bench.past(block.temperature != 0)
-    bench.assume("the temperature stays during a token", ~block.take | steady, by="Requests")
+    bench.assume(
+        "the temperature stays during a token",
+        ~block.take | steady,
+        by="Requests",
+        proof="requests_results",
+    )
     ended = Signal()
     with bench.m.If(block.take & ~block.keep.all()):
         bench.m.d.sync += ended.eq(1)

@@ -48,6 +48,7 @@ def _arrivals(
             f"group {group}: its sums come a cycle after those of the group before",
             valid[group] == bench.past(valid[group - 1]),
             by="TernaryArray",
+            proof="ternary_array_4x6",
         )
     unfinished = Signal(range(RESULT_BLOCKS + 2))
     bench.m.d.sync += unfinished.eq(unfinished + valid[0] - block.block_done)
@@ -55,6 +56,7 @@ def _arrivals(
         "of at most 16 row blocks there are results that have not left",
         ~valid[0] | (unfinished < RESULT_BLOCKS),
         by="Sequencer",
+        proof="sequencer_admission",
     )
     coming = _count(bench.past(valid[0], n) for n in range(1, design.num_groups))
     bench.lemma(unfinished == waiting + coming + block.block_done)

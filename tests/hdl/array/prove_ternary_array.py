@@ -37,6 +37,7 @@ def sums(
                 f"group {group}: each lane's code is 0, 1 or 3",
                 ~valid | ~reduce(or_, [trit == 2 for trit in trits]),
                 by="Decoder",
+                proof="decoder_2",
             )
             arrived, begins, ends = (
                 bench.past(flag, block.latency - 1) for flag in (valid, first, last)

@@ -26,20 +26,34 @@ class Surroundings(Bench):
         self.taken = block.play.valid & block.play.ready
         self.given = block.result.valid & block.result.ready
         self.assume(
-            "a request stays until it is taken", self.kept(block.request), by="RegisterPort"
+            "a request stays until it is taken",
+            self.kept(block.request),
+            by="RegisterPort",
+            proof="register_port_writes",
         )
-        self.assume("a chosen row stays until it is taken", self.kept(block.chosen), by="Sequencer")
+        self.assume(
+            "a chosen row stays until it is taken",
+            self.kept(block.chosen),
+            by="Sequencer",
+            proof="sequencer_answers",
+        )
         # A token is in progress until its row or its fault is taken.
         playing = Signal()
         with self.m.If(self.taken):
             self.m.d.sync += playing.eq(1)
         with self.m.If((block.chosen.valid & block.chosen.ready) | block.failed):
             self.m.d.sync += playing.eq(0)
-        self.assume("one token at a time", ~(block.play.ready & playing), by="Sequencer")
+        self.assume(
+            "one token at a time",
+            ~(block.play.ready & playing),
+            by="Sequencer",
+            proof="sequencer_answers",
+        )
         self.assume(
             "a row, or else a fault, of a token in progress",
             (~block.chosen.valid | playing) & (~block.failed | (playing & ~block.chosen.valid)),
             by="Sequencer",
+            proof="sequencer_answers",
         )
         self.inner = inner
         self.active, self.again = inner["active"], inner["again"]

@@ -95,6 +95,7 @@ class Surroundings(Bench):
             "a row block has begun before it leaves the queue",
             ~block.block_done | (self.begun != 0),
             by="RowBlocks",
+            proof="row_blocks_queue_4_slots",
         )
         self.assume(
             "a vector or row is complete once, after its segment's last row block has left",
@@ -105,6 +106,7 @@ class Surroundings(Bench):
             "each check word has one verdict",
             ~block.checked | (self.unchecked != 0),
             by="WeightCheck",
+            proof="weight_check_order",
         )
         self.assume(
             f"at most {MAX_UNCHECKED} check words have none yet",
@@ -117,6 +119,7 @@ class Surroundings(Bench):
             ~self.past(block.faults.any & ~block.started)
             | (block.faults.any & (fault == self.past(fault))),
             by="Faults",
+            proof="faults",
         )
         self.taken = block.token.valid & block.token.ready
         self.answered = (block.chosen.valid & block.chosen.ready) | (
@@ -200,6 +203,8 @@ def checks() -> Bench:
         m.d.sync += [ended.eq(0), near.eq(CHECK_DISTANCE - 1)]
     with m.Elif(near != 0):
         m.d.sync += near.eq(near - 1)
+    bench.prove("a last word is a word", take.word | ~take.last)
+    bench.prove("a word, or a check word, but not both", ~(take.word & take.check))
     bench.prove("no word after a segment's last, before its check word", ~(ended & take.word))
     bench.prove("a check word only there, and once", ~take.check | ended)
     bench.prove(

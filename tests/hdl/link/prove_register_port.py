@@ -170,6 +170,7 @@ def losses() -> Bench:
         f"no byte is lost within {LOSS_DISTANCE} cycles from one that is taken as it comes",
         ~(broken & recent.any()),
         by="Receiver",
+        proof="serial_receiver_4",
     )
     told = frames.inner["refused"]
     bench.prove("a lost byte is told of, if no refusal is", ~bench.past(broken) | told.any())

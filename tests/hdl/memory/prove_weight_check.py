@@ -35,22 +35,33 @@ def keep_order(bench: Bench) -> None:
         bench.m.d.sync += [ended.eq(0), near.eq(CHECK_DISTANCE - 1)]
     with bench.m.Elif(near != 0):
         bench.m.d.sync += near.eq(near - 1)
-    bench.assume("a last word is a word", taken.word | ~taken.last, by="sequencer")
+    bench.assume(
+        "a last word is a word", taken.word | ~taken.last, by="Sequencer", proof="sequencer_checks"
+    )
     bench.assume(
         "after the last word comes the check word, and only there",
         Mux(ended, ~taken.word, ~taken.check),
-        by="sequencer",
+        by="Sequencer",
+        proof="sequencer_checks",
     )
-    bench.assume("not both at once", ~(taken.word & taken.check), by="sequencer")
+    bench.assume(
+        "not both at once", ~(taken.word & taken.check), by="Sequencer", proof="sequencer_checks"
+    )
     bench.assume(
         f"a segment begins {CHECK_DISTANCE} cycles after a check word or later",
         ~taken.word | (near == 0),
-        by="sequencer",
+        by="Sequencer",
+        proof="sequencer_checks",
     )
     flying = taken.word | taken.check | ended
     for cycles in range(1, bench.block.latency + 1):
         flying |= bench.past(taken.word | taken.check, cycles)
-    bench.assume("a token begins when all words are checked", ~restart | ~flying, by="sequencer")
+    bench.assume(
+        "a token begins when all words are checked",
+        ~restart | ~flying,
+        by="Sequencer",
+        proof="sequencer_checks",
+    )
 
 
 def only_last_pages_wait(bench: Bench, inner: Inside) -> None:

@@ -23,12 +23,16 @@ def quantizer() -> Bench:
     shift = bench.past(block.shift)
     size = (15 - shift)[:4]
     bench.assume(
-        "a word has the shift of the cycle before", ~word | (block.shift == shift), by="VectorSize"
+        "a word has the shift of the cycle before",
+        ~word | (block.shift == shift),
+        by="VectorSize",
+        proof="vector_size_exact",
     )
     bench.assume(
         "no value has a bit above the vector's size",
         ~word | ((folded(u) >> size) == 0),
         by="VectorSize",
+        proof="vector_size_fits",
     )
 
     done = bench.past(word, LATENCY)

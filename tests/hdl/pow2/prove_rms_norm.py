@@ -162,6 +162,7 @@ class SumBench(Bench):
             "S is 0 or at least 4096",
             (block.total == 0) | (block.total >= 4096),
             by="Quantizer: the largest element is at least 64",
+            proof="quantizer_generic",
         )
         self.at: list[Value] = [block.summed]
         for _ in range(block.latency):

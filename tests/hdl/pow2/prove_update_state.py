@@ -28,6 +28,7 @@ class StateBench(Bench):
             "f is from -1 to 1",
             (f >= -ONE) & (f <= ONE),
             by="ForgetGate, and the check of a tape: entries of the sigmoid are 0..256",
+            proof="forget_gate_hard",
         )
         self.least = 1 - (1 << BITS - 1)
         self.assume(
@@ -39,6 +40,7 @@ class StateBench(Bench):
             "with a negative f, h is not -32768",
             (f >= 0) | (h >= self.least),
             by="UpdateState itself: h' lies between s and c; and the check of a written state",
+            proof="update_state_between",
         )
         self.f, self.h = self.past(f, LATENCY), self.past(h, LATENCY)
         s, step = Signal(signed(BITS + 1)), Signal(signed(BITS + 1))

@@ -71,10 +71,14 @@ PROVEN, BOUNDED, FAILED, UNPROVEN = "proven", "bounded", "FAILED", "NOT PROVEN"
 
 @dataclass(frozen=True)
 class Assumption:
-    """What a proof takes for granted, and which block guarantees it."""
+    """What a proof takes for granted, and which block guarantees it.
+
+    ``proof``: the name of one that shows it, if there is one.
+    """
 
     words: str
     by: str
+    proof: str = ""
 
 
 class Bench(Elaboratable):
@@ -152,11 +156,11 @@ class Bench(Elaboratable):
         self.m.d.comb += Assert(self._named(f"lemma_{self.lemmas}", condition))
         self.lemmas += 1
 
-    def assume(self, words: str, condition: ValueLike, *, by: str) -> None:
-        """``condition`` is taken for granted, because the block ``by`` guarantees it."""
+    def assume(self, words: str, condition: ValueLike, *, by: str, proof: str = "") -> None:
+        """``condition`` is taken for granted, because ``by`` guarantees it, as ``proof`` shows."""
         name = f"assumption_{len(self.assumptions)}"
         self.m.d.comb += Assume(self._named(name, condition))
-        self.assumptions.append(Assumption(words, by))
+        self.assumptions.append(Assumption(words, by, proof))
 
     def cover(self, words: str, condition: ValueLike) -> None:
         """``condition`` can be reached: what is assumed does not exclude it."""

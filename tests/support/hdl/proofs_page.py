@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.hdl.proofs import Assumption, Bench, Proof
 
 BEGIN, END = "<!-- tables: python -m tests.prove --page -->\n", "<!-- end of the tables -->\n"
 
@@ -13,22 +13,25 @@ BEGIN, END = "<!-- tables: python -m tests.prove --page -->\n", "<!-- end of the
 def tables(proofs: Mapping[str, Iterable[Proof]]) -> str:
     """Markdown, from the proofs of each file."""
     lines: list[str] = []
-    used: dict[tuple[str, str], list[str]] = {}
+    used: dict[Assumption, list[str]] = {}
     for file, own in proofs.items():
         lines += [f"### `{file}`", "", "| proofs | how | promises |", "|---|---|---|"]
         alike: dict[str, list[Proof]] = {}
         for proof in own:
             bench = proof.sentences()
             for assumption in bench.assumptions:
-                used.setdefault((assumption.words, assumption.by), []).append(proof.name)
+                used.setdefault(assumption, []).append(proof.name)
             alike.setdefault(_promises(bench), []).append(proof)
         for promises, same in alike.items():
             names = ", ".join(proof.name for proof in same)
             how = "; ".join(dict.fromkeys(map(_how, same)))
             lines.append(f"| {names} | {how} | {promises} |")
         lines.append("")
-    lines += ["## What is assumed", "", "| assumption | guaranteed by | in |", "|---|---|---|"]
-    lines += [f"| {words} | {by} | {', '.join(names)} |" for (words, by), names in used.items()]
+    lines += ["## What is assumed", ""]
+    lines += ["| assumption | guaranteed by | shown by | in |", "|---|---|---|---|"]
+    for assumption, names in used.items():
+        shown = assumption.proof or "reading, and tests"
+        lines.append(f"| {assumption.words} | {assumption.by} | {shown} | {', '.join(names)} |")
     return "\n".join(lines) + "\n"
 
 
