@@ -50,9 +50,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="proofs whose name begins so")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at a time")
-    parser.add_argument("--seconds", type=int, metavar="S", help="limit of each, for its own")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for waveforms and logs")
+    parser.add_argument("--jobs", type=positive, default=2, metavar="N", help="how many at a time")
+    parser.add_argument(
+        "--seconds", type=positive, metavar="S", help="limit of each (default: ten minutes)"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="a new folder for waveforms and logs"
+    )
     parser.add_argument("--page", action="store_true", help="write the tables of docs/proofs.md")
     options = parser.parse_args()
     if options.page:
@@ -63,16 +67,28 @@ def main() -> int:
     except ToolMissing as error:
         parser.error(str(error))
     proofs = all_proofs()
+    for name in options.names:
+        if not any(proof.name.startswith(name) for proof in proofs):
+            parser.error(f"no proof has a name that begins with {name}")
     if options.names:
         proofs = [proof for proof in proofs if proof.name.startswith(tuple(options.names))]
-    if not proofs:
-        parser.error(f"no proof is named {' or '.join(options.names)}")
+    if options.keep is not None and options.keep.exists():
+        parser.error(f"--keep: {options.keep} is there already; name a new folder")
     with tempfile.TemporaryDirectory(prefix="mmfree-prove-") as name:
         folder = options.keep or Path(name)
-        return _run_all(proofs, folder, options.jobs, options.seconds)
+        return _run_all(proofs, folder, options.jobs, options.seconds, kept=bool(options.keep))
 
 
-def _run_all(proofs: list[Proof], folder: Path, jobs: int, seconds: int | None) -> int:
+def positive(text: str) -> int:
+    """For argparse."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
+
+
+def _run_all(
+    proofs: list[Proof], folder: Path, jobs: int, seconds: int | None, *, kept: bool
+) -> int:
     def verdict_of(proof: Proof) -> Verdict:
         return run(proof, folder / proof.name, seconds=seconds)
 
@@ -94,6 +110,8 @@ def _run_all(proofs: list[Proof], folder: Path, jobs: int, seconds: int | None) 
             )
             if not verdict.holds:
                 print(verdict.why)
+                if verdict.waveform is not None:
+                    print(f"waveform: {verdict.waveform if kept else '--keep FOLDER keeps it'}")
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     print(f"{len(proofs)} proofs of {properties} properties: {counted}")
     return int(not set(states) <= {PROVEN, BOUNDED})

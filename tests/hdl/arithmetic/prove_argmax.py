@@ -66,7 +66,9 @@ def _assume_rows(bench: Bench, compared: int) -> tuple[Signal, Signal]:
     with bench.m.If(block.clear):
         bench.m.d.sync += any_seen.eq(0)
     rising = ~block.valid | ~any_seen | (block.group > last)
-    bench.assume("groups come in rising order", rising, by="RowBlocks")
+    bench.assume(
+        "groups come in rising order", rising, by="RowBlocks", proof="row_blocks_tags_4_slots"
+    )
     on_their_way = block.valid
     for cycles in range(1, compared + 1):
         on_their_way |= bench.past(block.valid, cycles)

@@ -136,6 +136,7 @@ def _assume_tokens(bench: Bench, keep: Value) -> None:
         "rows are kept from the lowest up",
         ~block.take | ((block.keep & (block.keep + 1)) == 0),
         by="RowBlocks",
+        proof="row_blocks_tags_4_slots",
     )
     steady = (block.temperature != 0) == bench.past(block.temperature != 0)
     bench.assume(

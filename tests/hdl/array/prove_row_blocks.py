@@ -193,6 +193,7 @@ def tags(rows: int, width: int) -> Callable[[], Bench]:
             "of a segment's matrices there are no more row blocks than its header says",
             ~done | (known & (number < header.blocks) & (header.blocks <= design.max_blocks)),
             by="Sequencer",
+            proof="sequencer_tiles",
         )
         bench.lemma(~known | (matrix < matrices))
         bench.lemma(inner["matrix"] == following)

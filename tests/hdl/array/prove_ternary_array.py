@@ -36,8 +36,7 @@ def sums(
             bench.assume(
                 f"group {group}: each lane's code is 0, 1 or 3",
                 ~valid | ~reduce(or_, [trit == 2 for trit in trits]),
-                by="Decoder",
-                proof="decoder_2",
+                by="the layout of an image; what has other codes fails the check of the weights",
             )
             arrived, begins, ends = (
                 bench.past(flag, block.latency - 1) for flag in (valid, first, last)
@@ -49,6 +48,7 @@ def sums(
                 f"group {group}: a row block has no more tiles than the widest vector",
                 ~arrived | begins | (count < tiles),
                 by="Sequencer",
+                proof="sequencer_tiles",
             )
             bench.lemma(count <= tiles)
             for row in range(design.group_rows):

@@ -82,7 +82,7 @@ def _turns(bench: Bench, tiles: int, parts: int) -> _Turn:
     bench.assume(
         "a row that is asked for is one of the memory, and no longer than its rows",
         ~row.start | ((row.id < ROWS) & (header.tiles >= 1) & (header.tiles <= tiles)),
-        by="Sequencer",
+        by="the host, whose ids lie in the vocabulary, and the check of a tape",
     )
     running, token = Signal(name="running"), Signal(range(ROWS), name="token")
     tile, part = Signal(range(tiles + 1), name="tile"), Signal(range(parts + 1), name="part")

@@ -8,15 +8,16 @@ from unittest.mock import patch
 from amaranth.hdl import Const, Mux, Signal
 
 from hdl.memory import weight_check
-from hdl.memory.weight_check import CHECK_DISTANCE, WeightCheck
-from mmfree.chip.memory_map import PAGE_WORDS
+from hdl.memory.weight_check import CHECK_DISTANCE, WeightCheck, check_latency
+from mmfree.chip.memory_map import PAGE_WORDS, group_bits
 from tests.support.hdl.proofs import Bench, Inside, Proof
 from tests.support.hdl.values import small_design
 
-DESIGN = small_design(4, 4, 8)
-"""Words of 32 bits."""
+DESIGN = small_design(6, 8, 8)
+"""Words of two groups of 48 bits, which are not whole numbers of 32."""
 
-GROUPS = DESIGN.num_groups
+GROUPS, SHARE_BITS = DESIGN.num_groups, group_bits(DESIGN)
+WORD_BITS = GROUPS * SHARE_BITS
 
 
 def shortest_pages(block: WeightCheck) -> Inside:
@@ -128,11 +129,20 @@ def one_bit(words: int) -> Bench:
         shortest_pages(check)
     now = Signal(range(words + 3))
     bench.m.d.sync += now.eq(Mux(now == words + 2, now, now + 1))
-    word, bit = bench.some(range(words + 1), "word"), bench.some(range(32), "bit")
-    bench.assume("a word of the segment, or its check word", word <= words, by="this bench")
-    clean = Mux(now == words, bench.some(32, "check_word"), 0)
-    wrong = Mux(now == word, (Const(1) << bit)[:32], 0)
-    bench.m.d.comb += [block.words[0].eq(clean), other.words[0].eq(clean ^ wrong)]
+    word, bit = bench.some(range(words + 1), "word"), bench.some(range(WORD_BITS), "bit")
+    bench.assume(
+        "a bit of a word of the segment, or of its check word",
+        (word <= words) & (bit < WORD_BITS),
+        by="this bench",
+    )
+    clean = Mux(now == words, bench.some(WORD_BITS, "check_word"), 0)
+    wrong = Mux(now == word, (Const(1) << bit)[:WORD_BITS], 0)
+    for group in range(GROUPS):
+        share = slice(group * SHARE_BITS, (group + 1) * SHARE_BITS)
+        bench.m.d.comb += [
+            block.words[group].eq(bench.past(clean[share], group)),
+            other.words[group].eq(bench.past((clean ^ wrong)[share], group)),
+        ]
     for check in (block, other):
         bench.m.d.comb += [
             check.taken.word.eq(now < words),
@@ -165,18 +175,21 @@ def crc_step() -> Bench:
     return bench
 
 
+LONGEST = check_latency(GROUPS) + 7
+"""Cycles within which a segment of no words has its verdict, and some more."""
+
 PROOFS = [
     Proof("weight_check_order", order, depth=24, reach=30, quick=True),
     Proof("weight_check_pages", pages, depth=24, reach=32, quick=True),
-    Proof("weight_check_crc_step", crc_step, depth=2, quick=True),
+    Proof("weight_check_crc_step", crc_step, depth=2),
     *(
         Proof(
             f"weight_check_one_bit_{words}",
             partial(one_bit, words),
-            depth=22 + words,
+            depth=LONGEST + words,
             induction=False,
             because="a segment's verdict is complete within these cycles",
-            reach=22 + words,
+            reach=LONGEST + words,
         )
         for words in (1, 4, 6, 9)
     ),

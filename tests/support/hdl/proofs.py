@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from os import environ, pathsep
@@ -66,7 +67,14 @@ CELLS = {
 """Yosys' own models of the cells that a technology places by hand."""
 
 PROVEN, BOUNDED, FAILED, UNPROVEN = "proven", "bounded", "FAILED", "NOT PROVEN"
-"""For all cycles; for the first cycles; a counterexample; neither (time-out, or no induction)."""
+"""For all cycles; for the first cycles; a counterexample, or nothing that is covered is reached;
+neither (a time-out, an induction that must know more, or a tool that fails).
+"""
+
+SEARCH_SECONDS = 120
+"""Limit of the search for a counterexample where an induction fails."""
+
+_with_lemmas: ContextVar[bool] = ContextVar("with_lemmas", default=True)
 
 
 @dataclass(frozen=True)
@@ -85,8 +93,8 @@ class Bench(Elaboratable):
     """A block between inputs that the solver chooses, and what is asked about it.
 
     Time begins with the first cycle after configuration: registers hold their initial values, and
-    are never reset again. ``properties``, ``covers``: sentences; ``lemmas``: how many conditions
-    only help the induction.
+    are never reset again. ``properties``, ``covers``: sentences; ``lemmas``: where each condition
+    stands that only helps the induction; ``chosen``: names of the solver's values.
     """
 
     def __init__(self, block: Any = None, *, driven: bool = True) -> None:
@@ -97,7 +105,8 @@ class Bench(Elaboratable):
         self.properties: list[str] = []
         self.assumptions: list[Assumption] = []
         self.covers: list[str] = []
-        self.lemmas = 0
+        self.lemmas: list[str] = []
+        self.chosen: set[str] = set()
         self._count = 0
         if block is not None:
             self.m.submodules.block = block
@@ -115,17 +124,22 @@ class Bench(Elaboratable):
     def any(self, shape: ShapeLike, name: str) -> Signal:
         """A value that the solver chooses anew in every cycle."""
         value = Signal(shape, name=name)
+        self.chosen.add(name)
         self.choose(value)
         return value
 
     def some(self, shape: ShapeLike, name: str) -> Signal:
         """A value that the solver chooses once: what is proven of it holds for each."""
         value = Signal(shape, name=name)
+        self.chosen.add(name)
         self.m.d.comb += Value.cast(value).eq(AnyConst(len(Value.cast(value))))
         return value
 
     def past(self, value: ValueLike | ValueCastable, cycles: int = 1, *, init: int = 0) -> Any:
-        """``value`` as it was ``cycles`` cycles ago; before the first cycle ``init``."""
+        """``value`` as it was ``cycles`` cycles ago; before the first cycle ``init``.
+
+        Not to be called inside ``m.If``: its registers would move under that condition only.
+        """
         for _ in range(cycles):
             past = Signal.like(value, name=self._name("past"), init=init, reset_less=True)
             self.m.d.sync += past.eq(value)
@@ -153,8 +167,11 @@ class Bench(Elaboratable):
 
     def lemma(self, condition: ValueLike) -> None:
         """``condition`` holds in every cycle; it says of registers what an induction must know."""
-        self.m.d.comb += Assert(self._named(f"lemma_{self.lemmas}", condition))
-        self.lemmas += 1
+        if not _with_lemmas.get():
+            return
+        caller = sys._getframe(1)
+        self.m.d.comb += Assert(self._named(f"lemma_{len(self.lemmas)}", condition))
+        self.lemmas.append(f"{Path(caller.f_code.co_filename).name}:{caller.f_lineno}")
 
     def assume(self, words: str, condition: ValueLike, *, by: str, proof: str = "") -> None:
         """``condition`` is taken for granted, because ``by`` guarantees it, as ``proof`` shows."""
@@ -300,47 +317,72 @@ def tools_path() -> str:
 def run(proof: Proof, folder: Path, *, seconds: int | None = None) -> Verdict:
     """Prove it, then reach what is to be covered; ``seconds``: its limit, if not the proof's own.
 
-    ``folder`` is made anew, and keeps what the tools were given and what they said.
+    Where an induction fails, a counterexample from the first cycle on is searched for, without the
+    lemmas. ``folder`` must not exist; it keeps what the tools were given and what they said.
     """
     begin = time.monotonic()
-    shutil.rmtree(folder, ignore_errors=True)
+    limit = proof.seconds if seconds is None else seconds
     folder.mkdir(parents=True)
     bench = proof.bench()
     assert bench.properties, f"{proof.name}: proves nothing"
     assert bench.covers, f"{proof.name}: covers nothing, so it may be void"
-    text = rtlil.convert(
-        bench, name="top", ports=[bench.clock.clk], emit_src=False, platform=proof.technology
-    )
-    (folder / "design.il").write_text(text)
-    limit = proof.seconds if seconds is None else seconds
 
-    def passed(state: str, why: str = "", waveform: Path | None = None) -> Verdict:
+    def verdict(state: str, why: str = "", waveform: Path | None = None) -> Verdict:
         return Verdict(state, time.monotonic() - begin, len(bench.properties), why, waveform)
 
-    mode = "prove" if proof.induction else "bmc"
-    outcome = _sby(proof, folder, mode, proof.depth, limit)
-    if outcome != "PASS":
-        return passed(*_explain(proof, bench, folder / mode, outcome, limit))
-    outcome = _sby(proof, folder, "cover", proof.reach, limit)
-    if outcome != "PASS":
-        missed = _uncovered(bench, folder / "cover" / "engine_0")
-        state = FAILED if outcome == "FAIL" else UNPROVEN
-        return passed(state, f"not reached within {proof.reach} cycles: {missed}")
-    return passed(PROVEN if proof.induction else BOUNDED)
+    def left() -> int:
+        return max(1, int(limit - (time.monotonic() - begin)))
+
+    _write(proof, bench, folder / "design.il")
+    try:
+        mode = "prove" if proof.induction else "bmc"
+        outcome = _sby(proof, folder, mode, mode, proof.depth, left())
+        if outcome == "TIMEOUT":
+            return verdict(UNPROVEN, f"no answer within {limit} s")
+        if outcome != "PASS":
+            return verdict(*_explain(proof, bench, folder, mode, left()))
+        outcome = _sby(proof, folder, "cover", "cover", proof.reach, left())
+        if outcome == "TIMEOUT":
+            return verdict(UNPROVEN, f"no answer within {limit} s of what is to be covered")
+        if outcome != "PASS":
+            missed = _uncovered(bench, folder / "cover" / "engine_0")
+            return verdict(FAILED, f"not reached within {proof.reach} cycles: {missed}")
+    except ToolFailed as error:
+        return verdict(UNPROVEN, f"sby failed: {error}")
+    return verdict(PROVEN if proof.induction else BOUNDED)
 
 
-def _sby(proof: Proof, folder: Path, mode: str, depth: int, seconds: int) -> str:
-    """Run sby in ``folder``/``mode``: PASS, FAIL, UNKNOWN, TIMEOUT or ERROR."""
+class ToolFailed(RuntimeError):
+    """sby ended without a verdict."""
+
+
+def _write(proof: Proof, bench: Bench, path: Path) -> None:
+    # Without the clock among the ports nothing would move, and everything be proven.
+    ports = [bench.clock.clk]
+    text = rtlil.convert(bench, name="top", ports=ports, emit_src=False, platform=proof.technology)
+    path.write_text(text)
+
+
+def _sby(
+    proof: Proof,
+    folder: Path,
+    name: str,
+    mode: str,
+    depth: int,
+    seconds: int,
+    design: str = "design",
+) -> str:
+    """Run sby in ``folder``/``name``: PASS, FAIL, UNKNOWN or TIMEOUT."""
     lines = [
         *("[options]", f"mode {mode}", f"depth {depth}", f"timeout {seconds}"),
         *("[engines]", "smtbmc yices"),
-        *("[script]", CELLS[proof.technology], "read_rtlil design.il", "prep -top top"),
-        *("[files]", "design.il"),
+        *("[script]", CELLS[proof.technology], f"read_rtlil {design}.il", "prep -top top"),
+        *("[files]", f"{design}.il"),
     ]
-    (folder / f"{mode}.sby").write_text("\n".join(line for line in lines if line) + "\n")
-    tools = [word for name, tool in TOOLS.items() for word in (f"--{name}", tool)]
+    (folder / f"{name}.sby").write_text("\n".join(line for line in lines if line) + "\n")
+    tools = [word for option, tool in TOOLS.items() for word in (f"--{option}", tool)]
     process = subprocess.run(
-        ["yowasp-sby", "-f", "-d", mode, *tools, f"{mode}.sby"],
+        ["yowasp-sby", "-f", "-d", name, *tools, f"{name}.sby"],
         cwd=folder,
         env=environ | {"PATH": tools_path()},
         capture_output=True,
@@ -349,23 +391,34 @@ def _sby(proof: Proof, folder: Path, mode: str, depth: int, seconds: int) -> str
     )
     found = re.search(r"DONE \((\w+)", process.stdout)
     if found is None or found[1] == "ERROR":
-        raise RuntimeError(f"{proof.name}: sby failed:\n{process.stdout}{process.stderr}")
+        raise ToolFailed(f"{process.stdout}{process.stderr}")
     return found[1]
 
 
 def _explain(
-    proof: Proof, bench: Bench, folder: Path, outcome: str, limit: int
+    proof: Proof, bench: Bench, folder: Path, mode: str, seconds: int
 ) -> tuple[str, str, Path | None]:
-    if outcome == "TIMEOUT":
-        return UNPROVEN, f"no answer within {limit} s", None
-    engine = folder / "engine_0"
+    """What was broken, from the first cycle on if that can be found."""
+    engine = folder / mode / "engine_0"
     waveform, induction = engine / "trace.vcd", engine / "trace_induct.vcd"
-    if waveform.exists():
+    if waveform.exists() and any(broken_properties(bench, read_trace(waveform))):
         return FAILED, counterexample(bench, waveform), waveform
+    token = _with_lemmas.set(False)
+    try:
+        plain = proof.bench()
+        _write(proof, plain, folder / "search.il")
+    finally:
+        _with_lemmas.reset(token)
+    depth, limit = max(proof.depth, proof.reach), min(seconds, SEARCH_SECONDS)
+    if _sby(proof, folder, "search", "bmc", depth, limit, "search") == "FAIL":
+        found = folder / "search" / "engine_0" / "trace.vcd"
+        return FAILED, counterexample(plain, found), found
+    if waveform.exists():
+        return UNPROVEN, f"a lemma does not hold\n{counterexample(bench, waveform)}", waveform
     if induction.exists():
         why = f"not inductive over {proof.depth} cycles\n{counterexample(bench, induction)}"
         return UNPROVEN, why, induction
-    return UNPROVEN, f"sby says {outcome}", None
+    return UNPROVEN, "neither a proof nor a counterexample", None
 
 
 def _uncovered(bench: Bench, traces: Path) -> str:
@@ -381,22 +434,33 @@ def _uncovered(bench: Bench, traces: Path) -> str:
 LAST_CYCLES = 8
 
 
+Trace = Mapping[tuple[str, str], list[int]]
+"""Values by scope and name, one for each cycle."""
+
+
+def broken_properties(bench: Bench, values: Trace) -> list[str]:
+    """The sentences that do not hold in a trace's last cycle."""
+    return [
+        words for n, words in enumerate(bench.properties) if values["top", f"property_{n}"][-1] == 0
+    ]
+
+
 def counterexample(bench: Bench, waveform: Path) -> str:
     """The properties that a trace breaks; what is not 0 in the block in its last cycles, in hex."""
     values = read_trace(waveform)
-    broken = [
-        f"breaks: {words}"
-        for n, words in enumerate(bench.properties)
-        if values["top", f"property_{n}"][-1] == 0
-    ]
+    broken = [f"breaks: {words}" for words in broken_properties(bench, values)]
     broken += [
-        f"breaks lemma {n}" for n in range(bench.lemmas) if values["top", f"lemma_{n}"][-1] == 0
+        f"breaks the lemma at {place}"
+        for n, place in enumerate(bench.lemmas)
+        if values["top", f"lemma_{n}"][-1] == 0
     ]
     cycles = len(values["top", "property_0"])
     shown = range(max(0, cycles - LAST_CYCLES), cycles)
     # It is "block$84" where the bench looks at a signal "block" in it.
     ports = {
-        name: row for (scope, name), row in values.items() if scope.split("$")[0] == "top.block"
+        name: row
+        for (scope, name), row in values.items()
+        if scope.split("$")[0] == "top.block" or (scope == "top" and name in bench.chosen)
     }
     rows = [("cycle", *map(str, shown))]
     for name, row in sorted(ports.items()):
@@ -410,8 +474,8 @@ def counterexample(bench: Bench, waveform: Path) -> str:
     return "\n".join([*broken, *lines])
 
 
-def read_trace(path: Path) -> Mapping[tuple[str, str], list[int]]:
-    """Values by scope and name, one for each cycle of a trace of smtbmc (10 units of time each)."""
+def read_trace(path: Path) -> Trace:
+    """A waveform of smtbmc, in which a cycle takes 10 units of time."""
     names: dict[str, list[tuple[str, str]]] = {}
     scopes: list[str] = []
     now: dict[str, int] = {}

@@ -36,7 +36,7 @@ def tables(proofs: Mapping[str, Iterable[Proof]]) -> str:
 
 
 def _how(proof: Proof) -> str:
-    section = f", contract {proof.section}" if proof.section else ""
+    section = f", arithmetic.md {proof.section}" if proof.section else ""
     if proof.induction:
         return f"induction, k = {proof.depth}{section}"
     return f"first {proof.depth} cycles: {proof.because}{section}"
