@@ -72,7 +72,7 @@ def test_a_time_out_is_not_proven(tmp_path: Path) -> None:
     """Two orders of a sum of products: no solver is done with them in two seconds."""
     bench = Bench()
     a, b, c = (bench.any(16, name) for name in "abc")
-    bench.prove("they are equal", (a * b)[:20] * c == (a * (b * c))[: 20 + 16])
+    bench.prove("they are equal", (a * b) * c == a * (b * c))
     bench.cover("they are not 0", a * b * c != 0)
     verdict = run(Proof("hard", lambda: bench, depth=1), tmp_path / "proof", seconds=2)
     assert verdict.state == UNPROVEN
