@@ -20,8 +20,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mmfree.errors import ToolMissing
-from tests.support.hdl import proofs_page
-from tests.support.hdl.proofs import BOUNDED, PROVEN, Proof, Verdict, run, tools_path
+from tests.support.proofs import page
+from tests.support.proofs.bench import Proof
+from tests.support.proofs.prover import BOUNDED, PROVEN, Verdict, run, tools_path
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,7 +61,7 @@ def main() -> int:
     parser.add_argument("--page", action="store_true", help="write the tables of docs/proofs.md")
     options = parser.parse_args()
     if options.page:
-        proofs_page.write(ROOT / "docs" / "proofs.md", proofs_by_file())
+        page.write(ROOT / "docs" / "proofs.md", proofs_by_file())
         return 0
     try:
         tools_path()

@@ -29,7 +29,7 @@ from mmfree.chip.memory_map import loaded_shape
 from mmfree.contract.pow2 import SEGMENT_ROLES
 
 _FIRST_WORD = 5
-"""Cycles from the last in which a segment must not be loaded yet to its first word."""
+"""Cycles from the last one in which ``apart`` is 0 to the first word of the segment after it."""
 
 
 class _Walk(NamedTuple):

@@ -59,8 +59,8 @@ class RegisterPort(wiring.Component):
     - a frame of which a byte was lost (``refused`` then tells of number LOST); what follows of it
       may be taken for other frames, and write values, but no strobe or send is carried out.
 
-    So no value is truncated, and none is used of which a word is missing. No byte is lost within 8
-    cycles of one that is taken as it comes: a receiver of bytes has the next one later.
+    So no value is truncated, and none is used of which a word is missing. ``broken`` must not come
+    within 8 cycles of a byte that is taken as it comes; a Receiver's next byte is later than that.
     """
 
     def __init__(

@@ -10,8 +10,9 @@ import pytest
 from amaranth.hdl import Mux, Signal
 
 from tests.prove import ROOT, all_proofs, main, proofs_by_file
-from tests.support.hdl import proofs, proofs_page
-from tests.support.hdl.proofs import FAILED, PROVEN, UNPROVEN, Bench, Proof, run, tools_path
+from tests.support.proofs import page, prover
+from tests.support.proofs.bench import Bench, Proof
+from tests.support.proofs.prover import FAILED, PROVEN, UNPROVEN, run, tools_path
 
 PROOFS = all_proofs()
 
@@ -68,6 +69,59 @@ def test_a_verdict_says_what_came_of_a_proof(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "state", "why"),
+    [
+        (5, UNPROVEN, "a lemma does not hold\nbreaks the lemma at test_proofs.py:"),
+        (4, FAILED, "breaks: at most 4"),
+    ],
+)
+def test_a_lemma_that_is_false_hides_no_counterexample(
+    limit: int, state: str, why: str, tmp_path: Path
+) -> None:
+    """It breaks two cycles before the property could."""
+
+    def with_lemma() -> Bench:
+        bench = at_most(limit)
+        bench.lemma(~bench.after(3))
+        return bench
+
+    verdict = run(Proof("counter", with_lemma, depth=8), tmp_path / "proof")
+    assert verdict.state == state
+    assert verdict.why.startswith(why)
+
+
+@pytest.mark.slow
+def test_a_tool_that_fails_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(prover.TOOLS, "yosys", "false")
+    verdict = run(Proof("counter", partial(at_most, 5), depth=1), tmp_path / "proof")
+    assert verdict.state == UNPROVEN
+    assert verdict.why.startswith("sby failed: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["argmax", "nosuch"], "no proof has a name that begins with nosuch"),
+        (["--jobs", "0"], "argument --jobs: must be at least 1, not 0"),
+        (["--seconds", "-1"], "argument --seconds: must be at least 1, not -1"),
+        (["argmax", "--keep", "."], "--keep: . is there already; name a new folder"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["prove", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"prove: error: {message}"
+
+
+@pytest.mark.slow
 def test_a_time_out_is_not_proven(tmp_path: Path) -> None:
     """Two orders of a sum of products: no solver is done with them in two seconds."""
     bench = Bench()
@@ -82,7 +136,7 @@ def test_a_time_out_is_not_proven(tmp_path: Path) -> None:
 def test_a_missing_solver_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(proofs, "SOLVER", "no-such-solver")
+    monkeypatch.setattr(prover, "SOLVER", "no-such-solver")
     monkeypatch.setattr(sys, "argv", ["prove", "argmax"])
     tools_path.cache_clear()
     with pytest.raises(SystemExit) as stopped:
@@ -94,8 +148,8 @@ def test_a_missing_solver_is_named_with_its_package(
 
 
 def test_the_page_lists_every_proof_as_it_is() -> None:
-    page = (ROOT / "docs" / "proofs.md").read_text(encoding="utf-8")
-    assert proofs_page.tables(proofs_by_file()) in page, "run `python -m tests.prove --page`"
+    text = (ROOT / "docs" / "proofs.md").read_text(encoding="utf-8")
+    assert page.tables(proofs_by_file()) in text, "run `python -m tests.prove --page`"
 
 
 def test_a_guarantee_is_shown_by_a_proof_that_there_is() -> None:

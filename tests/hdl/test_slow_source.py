@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,10 @@ import pytest
 
 from hdl.accelerator import Accelerator
 from mmfree.chip.layout import layout
-from mmfree.contract.shape import ModelConfig
 from mmfree.golden.pow2 import Golden
 from tests.support.hdl.bench import simulate
-from tests.support.sim.shapes import Shape
 
-SHORT = Shape(
-    name="short segments",
-    config=ModelConfig(
-        vocab_size=6, head_size=2, hidden_size=4, intermediate_size=4, num_layers=1, gate="hard"
-    ),
-    lanes=16,
-)
+SHORT = replace(TINY, lanes=16)
 """A segment has at most 3 words: its only page reaches the CRC right after the first of them."""
 
 LATEST = 60

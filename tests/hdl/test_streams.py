@@ -22,7 +22,6 @@ from hdl.payloads import fault_layout, result_layout
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOADED_MEMORIES
 from mmfree.chip.registers import WORD_BYTES, Register
-from mmfree.contract.shape import ModelConfig
 from mmfree.golden.pow2 import Golden
 from tests.hdl.control.test_requests import answer_requests, payload
 from tests.hdl.control.test_sequencer import answer_tokens
@@ -30,7 +29,7 @@ from tests.hdl.link.test_serial import levels
 from tests.support.hdl.bench import play_streams
 from tests.support.hdl.components import COMPONENTS, instance
 from tests.support.hdl.streams import PACES, Carried, Pace, get, put, streams_of
-from tests.support.sim.shapes import ODD, Shape
+from tests.support.sim.shapes import ODD, TINY
 
 DIVISOR = 5
 BYTES = [0x00, 0xFF, 0x55, *random.Random(1).randbytes(9)]
@@ -134,15 +133,6 @@ def exchange_frames(pace: Pace) -> Carried:
     }
     return play_streams(block, expected, pace, host, take, driven=("received", "sent"))
 
-
-TINY = Shape(
-    name="tiny",
-    config=ModelConfig(
-        vocab_size=6, head_size=2, hidden_size=4, intermediate_size=4, num_layers=1, gate="hard"
-    ),
-    lanes=4,
-)
-"""Small enough for Amaranth's simulator."""
 
 BAD_TOKEN = 2
 """Its row of the embedding has a wrong bit."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.prove import all_proofs
-from tools.mutants import ROOT, load_mutants, main
+from tools.mutants import ROOT, Mutant, caught_by, load_mutants, main
 
 
 def test_every_mutant_applies_once_and_names_tests() -> None:
@@ -26,9 +27,33 @@ def test_every_mutant_applies_once_and_names_tests() -> None:
     assert len(once) == len(mutants)
 
 
-def test_every_proof_has_a_mutant_that_it_alone_must_catch() -> None:
+def test_every_proof_has_a_mutant_that_it_must_refuse() -> None:
     caught = {name for mutant in load_mutants() for name in mutant.get("proofs", ())}
     assert caught == {proof.name for proof in all_proofs()}
+
+
+@pytest.mark.parametrize(
+    ("printed", "caught"),
+    [
+        ("FAILED      one   k = 1\nFAILED      two   k = 1\n", "one, two"),
+        ("FAILED      one   k = 1\nproven      two   k = 1\n", None),
+        ("FAILED      one   k = 1\nNOT PROVEN  two   k = 1\n", None),
+        ("Traceback (most recent call last):\n", None),
+    ],
+    ids=["refused", "by one of two", "only not inductive", "a bug of ours"],
+)
+def test_each_proof_must_refuse_a_mutant_with_a_counterexample(
+    printed: str, caught: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutant = next(mutant for mutant in load_mutants() if "proofs" in mutant)
+    mutant = Mutant(**mutant | {"proofs": ["one", "two"]})
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        assert command[1:] == ["-m", "tests.prove", "--jobs", "1", "one", "two"]
+        return subprocess.CompletedProcess(command, 1, stdout=printed)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert caught_by(mutant) == caught
 
 
 def test_a_choice_of_no_mutant_is_no_success(

@@ -8,7 +8,7 @@ from operator import add
 from amaranth.hdl import Const, Mux, signed
 
 from hdl.arithmetic.adder import add_with_carry, count_ones, negate_if, sum_of
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, Proof
 
 
 def sums() -> Bench:

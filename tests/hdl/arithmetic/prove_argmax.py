@@ -7,7 +7,7 @@ from functools import partial
 from amaranth.hdl import Cat, Const, Mux, Signal, Value, signed
 
 from hdl.arithmetic.argmax import KEY_BITS, Argmax
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, Proof
 
 GROUP_BITS = 3
 

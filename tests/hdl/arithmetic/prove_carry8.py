@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Signal, Value
 
 from hdl.arithmetic.carry8 import Position, carry8_sum
 from hdl.fabric.technology import Technology
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, Proof
 
 
 def _xor_and_gated(a: int, b: int, c: int, d: int, e: int, gate: int) -> tuple[int, int]:

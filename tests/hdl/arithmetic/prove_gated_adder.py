@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 from amaranth.hdl import Mux, Value, signed, unsigned
 
 from hdl.arithmetic.gated_adder import gated_pair, gated_sum
 from hdl.fabric.technology import Technology
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, per_technology
 
 A_BITS, B_BITS, BITS = 10, 8, 12
 NARROW_BITS = 5
@@ -53,19 +50,16 @@ def pairs(technology: Technology) -> Bench:
     return bench
 
 
-def _proof(bench: Callable[[Technology], Bench], technology: Technology) -> Proof:
-    return Proof(
-        f"gated_adder_{bench.__name__}_{technology.name.lower()}",
-        partial(bench, technology),
+PROOFS = [
+    *per_technology("gated_adder_sums", sums, *Technology, depth=1, reach=1, quick=True),
+    # The UltraScale+ has no cells of its own for pairs.
+    *per_technology(
+        "gated_adder_pairs",
+        pairs,
+        Technology.GENERIC,
+        Technology.ECP5,
         depth=1,
         reach=1,
-        technology=technology,
         quick=True,
-    )
-
-
-PROOFS = [
-    *(_proof(sums, technology) for technology in Technology),
-    # The UltraScale+ has no cells of its own for pairs.
-    *(_proof(pairs, technology) for technology in (Technology.GENERIC, Technology.ECP5)),
+    ),
 ]

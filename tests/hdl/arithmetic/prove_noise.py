@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
 from hdl.arithmetic.noise import LATENCY, Noise
 from mmfree.contract.pow2 import NOISE_INDEX_BITS
-from tests.support.hdl.proofs import Bench, Inside, Proof
+from tests.support.proofs.bench import Bench, Inside, Proof
 
 A_BITS, B_BITS = 64, 63
 WORD_BITS = 20
@@ -159,7 +159,10 @@ def _assume_tokens(bench: Bench, keep: Value) -> None:
     for cycles in range(1, width + 1):
         recent |= bench.past(block.take, cycles)
     bench.assume(
-        "a token begins long after the last group", ~block.restart | ~recent, by="Sequencer"
+        "a token begins P cycles after the last group, or later",
+        ~block.restart | ~recent,
+        by="Logits: no row is chosen before",
+        proof="logits",
     )
     begun = block.restart | bench.past(block.restart)
     bench.assume("and long before its first", ~begun | ~block.take, by="Sequencer")

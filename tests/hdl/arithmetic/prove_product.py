@@ -8,8 +8,8 @@ from amaranth.hdl import Shape, Value, signed, unsigned
 
 from hdl.arithmetic.product import Product
 from hdl.fabric.technology import Technology
-from tests.support.hdl.product_tree import product_tree
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, Proof
+from tests.support.proofs.product_tree import product_tree
 
 IN_USE = {
     "requantize": (signed(17), unsigned(9), 28),

@@ -7,9 +7,9 @@ from functools import partial
 from amaranth.hdl import Mux, Signal, Value, signed
 
 from hdl.arithmetic.requantize import Requantize, saturate
-from tests.support.hdl.notation import sat
-from tests.support.hdl.product_tree import product_tree
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, Proof
+from tests.support.proofs.notation import sat
+from tests.support.proofs.product_tree import product_tree
 
 LARGEST_SHIFT = 28
 

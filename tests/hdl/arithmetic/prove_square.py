@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hdl.arithmetic.square import Square
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, Proof
 
 
 def squares() -> Bench:

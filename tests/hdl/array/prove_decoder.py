@@ -10,8 +10,8 @@ from amaranth.hdl import Signal, Value
 
 from hdl.array.decoder import Decoder
 from mmfree.chip.weight_codes import WeightCode, find_code
-from tests.support.hdl.proofs import Bench, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof
 
 
 def decoded(name: str) -> Callable[[], Bench]:

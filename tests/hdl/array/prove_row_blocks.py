@@ -14,8 +14,8 @@ from hdl.fabric.technology import Technology
 from hdl.payloads import RESULT_BLOCKS, ROLE
 from mmfree.chip.design import Design
 from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT
-from tests.support.hdl.proofs import Bench, Inside, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Inside, Proof
 
 AFTER_TAKE = LATENCY - 2
 """Cycles from ``block_done`` to the block's first values."""

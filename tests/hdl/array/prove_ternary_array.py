@@ -10,8 +10,8 @@ from amaranth.hdl import Const, Mux, Signal, Value, signed
 
 from hdl.array.ternary_array import CHAIN, TernaryArray
 from hdl.fabric.technology import Technology
-from tests.support.hdl.proofs import Bench, Inside, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Inside, Proof
 
 LARGEST = 128
 """The largest magnitude of an activation."""

@@ -10,7 +10,7 @@ from amaranth.hdl import Signal, Value
 from hdl.control.counters import SETTLE_CYCLES, Counters
 from hdl.payloads import COUNTER_BITS, CYCLE_COUNTERS
 from mmfree.contract.pow2 import SATURATION_SITES
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, Proof
 
 MOST = 100
 """Values of one site that a token can clamp."""

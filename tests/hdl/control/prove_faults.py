@@ -6,8 +6,8 @@ from amaranth.hdl import Cat, Signal, Value
 
 from hdl.control.faults import Faults
 from mmfree.chip.memory_map import LOADED_MEMORIES
-from tests.support.hdl.proofs import Bench, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof
 
 LATENCY = 2
 """Cycles from a fault to its report."""

@@ -7,8 +7,8 @@ from amaranth.lib import data
 
 from hdl.control.requests import Requests
 from hdl.payloads import LIMIT_BITS, request_layout
-from tests.support.hdl.proofs import Bench, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof
 
 DESIGN = small_design(2, 2, 4, max_rows=4, embedding_rows=4)
 

@@ -16,8 +16,8 @@ from hdl.payloads import RESULT_BLOCKS, WAITS
 from mmfree.chip.header import KIND_CODES, pack_header
 from mmfree.chip.memory_map import loaded_shape
 from mmfree.contract.pow2 import SEGMENT_ROLES
-from tests.support.hdl.proofs import Bench, Proof, inputs_of
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof, inputs_of
 
 DESIGN = small_design(2, 4, 12, max_rows=12, header_words=4, embedding_rows=7)
 SHAPE = loaded_shape(DESIGN, "headers")

@@ -11,7 +11,7 @@ from hdl.link.register_port import RegisterPort
 from mmfree.chip.registers import LOST, WORD_BITS, WORD_BYTES, Access
 from tests.hdl.link.test_register_map import ACCESSES, EVERY_KIND
 from tests.hdl.link.test_register_port import MAP
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, Proof
 
 DELAY = 3
 """Cycles from the one after a frame's last byte until what it writes has changed."""

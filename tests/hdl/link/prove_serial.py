@@ -8,7 +8,7 @@ from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value
 
 from hdl.link.serial import FRAME_BITS, MIN_DIVISOR, Receiver, Transmitter
 from tests.hdl.link.test_serial import Loop
-from tests.support.hdl.proofs import Bench, Inside, Proof
+from tests.support.proofs.bench import Bench, Inside, Proof
 
 DATA_BITS = 8
 

@@ -11,8 +11,8 @@ from amaranth.hdl import Cat, Signal
 from hdl.memory.sources.block import BlockSource
 from hdl.memory.sources.interface import LATENCY
 from mmfree.chip.memory_map import group_shape
-from tests.support.hdl.proofs import Bench, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof
 
 WORDS = 5
 QUIET = 2

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from amaranth.hdl import Mux, Signal, Value
 
 from hdl.memory.embedding import Embedding
-from tests.support.hdl.proofs import Bench, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof
 
 ROWS = 3
 MAX_SHIFT = 8

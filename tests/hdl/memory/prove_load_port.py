@@ -9,8 +9,8 @@ from amaranth.hdl import Mux
 
 from hdl.memory.load_port import SETTLE_CYCLES, LoadPort
 from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
-from tests.support.hdl.proofs import Bench, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof
 
 DESIGN = small_design(4, 4, 12, post_width=2, max_rows=8, embedding_width=8, header_words=3)
 

@@ -8,7 +8,7 @@ from amaranth.hdl import Array, Cat, Mux, Signal
 
 from hdl.memory.loaded_memory import LoadedMemory
 from mmfree.chip.memory_map import LoadedShape
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, Proof
 
 DEPTH = 4
 

@@ -8,8 +8,8 @@ from amaranth.hdl import Cat, Mux, Signal, Value
 
 from hdl.memory.state_banks import StateBanks
 from hdl.memory.vectors import from_stored
-from tests.support.hdl.proofs import Bench, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof
 
 
 def banks(value_bits: int) -> Callable[[], Bench]:

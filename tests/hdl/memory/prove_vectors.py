@@ -9,8 +9,8 @@ from amaranth.hdl import Cat, Signal, Value
 from hdl.fabric.technology import Technology
 from hdl.memory.vectors import GroupMemory, VectorMemory, from_stored
 from mmfree.chip.design import Design
-from tests.support.hdl.proofs import Bench, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof
 
 WORDS = 4
 

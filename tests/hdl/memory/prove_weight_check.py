@@ -10,8 +10,8 @@ from amaranth.hdl import Const, Mux, Signal
 from hdl.memory import weight_check
 from hdl.memory.weight_check import CHECK_DISTANCE, WeightCheck, check_latency
 from mmfree.chip.memory_map import PAGE_WORDS, group_bits
-from tests.support.hdl.proofs import Bench, Inside, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Inside, Proof
 
 DESIGN = small_design(6, 8, 8)
 """Words of two groups of 48 bits, which are not whole numbers of 32."""
@@ -23,7 +23,7 @@ WORD_BITS = GROUPS * SHARE_BITS
 def shortest_pages(block: WeightCheck) -> Inside:
     """Elaborate a check whose pages have the fewest words: those of designs of many lanes."""
     with patch.object(weight_check, "page_words", return_value=PAGE_WORDS):
-        return Inside.of(block)
+        return Bench.inside(block)
 
 
 def keep_order(bench: Bench) -> None:

@@ -6,8 +6,8 @@ from functools import partial
 
 from hdl.pow2.forget_gate import INDEX_LATENCY, LATENCY, ForgetGate
 from mmfree.contract.pow2 import GATES
-from tests.support.hdl.notation import clamp, sat
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, Proof
+from tests.support.proofs.notation import clamp, sat
 
 LANES = 2
 ONE = 256

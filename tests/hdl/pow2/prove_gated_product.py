@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from amaranth.hdl import Const, Value, unsigned
 
 from hdl.fabric.technology import Technology
 from hdl.pow2.gated_product import LATENCY, SHIFT, GatedProduct
 from mmfree.contract.pow2 import silu_table
-from tests.support.hdl.notation import sat
-from tests.support.hdl.product_tree import product_tree
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, per_technology
+from tests.support.proofs.notation import sat
+from tests.support.proofs.product_tree import product_tree
 
 BITS = 16
 
@@ -45,13 +43,6 @@ def gated(technology: Technology) -> Bench:
     return bench
 
 
-PROOFS = [
-    Proof("gated_product_generic", partial(gated, Technology.GENERIC), depth=7, section="11"),
-    Proof(
-        "gated_product_ecp5",
-        partial(gated, Technology.ECP5),
-        depth=7,
-        section="11",
-        technology=Technology.ECP5,
-    ),
-]
+PROOFS = per_technology(
+    "gated_product", gated, Technology.GENERIC, Technology.ECP5, depth=7, section="11"
+)

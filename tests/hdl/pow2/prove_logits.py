@@ -5,9 +5,9 @@ from __future__ import annotations
 from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.pow2.logits import KEY, Logits, chosen_cycle
 from hdl.pow2.products import NOISE_READY
-from tests.support.hdl.proofs import Bench, Proof, inputs_of
-from tests.support.hdl.tags import drive_tags
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof, inputs_of
+from tests.support.proofs.tags import drive_tags
 
 WIDTH = 2
 

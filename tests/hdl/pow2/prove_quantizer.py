@@ -7,8 +7,8 @@ from amaranth.hdl import Mux
 from hdl.fabric.technology import Technology
 from hdl.pow2.quantizer import LATENCY, Quantizer
 from mmfree.contract.pow2 import INT8_MAX
-from tests.support.hdl.notation import folded, rnd, sat
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, Proof
+from tests.support.proofs.notation import folded, rnd, sat
 
 COLUMNS = 8
 """Two copies of the shift."""

@@ -8,10 +8,10 @@ from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.memory.vectors import GroupMemory
 from hdl.payloads import EARLY
 from hdl.pow2.residual import WRITTEN, Residual
-from tests.support.hdl.notation import sat
-from tests.support.hdl.proofs import Bench, Proof, inputs_of
-from tests.support.hdl.tags import drive_tags
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof, inputs_of
+from tests.support.proofs.notation import sat
+from tests.support.proofs.tags import drive_tags
 
 
 def residual(width: int, value_bits: int) -> Bench:

@@ -13,9 +13,9 @@ from hdl.pow2.rms_norm import SUM_BITS, RMSNorm
 from mmfree.chip.design import Design
 from mmfree.chip.header import MATRICES_PER_SEGMENT
 from mmfree.contract.pow2 import reciprocal_root_table
-from tests.support.hdl.product_tree import product_tree
-from tests.support.hdl.proofs import Bench, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof
+from tests.support.proofs.product_tree import product_tree
 
 DESIGN = small_design(1, 4, 8)
 

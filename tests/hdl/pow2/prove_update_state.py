@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from amaranth.hdl import Const, Mux, Signal, Value, signed, unsigned
 
 from hdl.fabric.technology import Technology
 from hdl.pow2.update_state import LATENCY, UpdateState
-from tests.support.hdl.product_tree import product_tree
-from tests.support.hdl.proofs import Bench, Proof
+from tests.support.proofs.bench import Bench, Proof, per_technology
+from tests.support.proofs.product_tree import product_tree
 
 ONE = 256
 """1 as a value of f."""
@@ -97,13 +95,8 @@ def between() -> Bench:
 
 
 PROOFS = [
-    Proof("update_state_generic", partial(exact, Technology.GENERIC), depth=9, section="10"),
-    Proof(
-        "update_state_ecp5",
-        partial(exact, Technology.ECP5),
-        depth=9,
-        section="10",
-        technology=Technology.ECP5,
+    *per_technology(
+        "update_state", exact, Technology.GENERIC, Technology.ECP5, depth=9, section="10"
     ),
     Proof("update_state_between", between, depth=9, section="10"),
 ]

@@ -6,9 +6,9 @@ from amaranth.hdl import Array, Cat, Mux, Signal, signed
 
 from hdl.payloads import START_CYCLES
 from hdl.pow2.vector_size import VectorSize
-from tests.support.hdl.notation import folded
-from tests.support.hdl.proofs import Bench, Proof
 from tests.support.hdl.values import small_design
+from tests.support.proofs.bench import Bench, Proof
+from tests.support.proofs.notation import folded
 
 WIDTH = 4
 

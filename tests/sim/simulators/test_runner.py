@@ -79,7 +79,9 @@ def test_a_traced_build_leaves_a_waveform(tmp_path: Path, cache: Path) -> None:
 
 def test_verilog_that_is_none_says_so_and_leaves_nothing(tmp_path: Path, cache: Path) -> None:
     bad = COUNTER.replace("always @(posedge clk)", "always @@")
-    with pytest.raises(SimulatorError, match=r"Verilator could not build counter\.v: .*Error"):
+    with pytest.raises(
+        SimulatorError, match=r"Verilator could not build counter\.v: .*Error: .*counter\.v:7:"
+    ):
         build(source(tmp_path, bad), "counter")
     assert list(cache.iterdir()) == []
 

@@ -49,6 +49,9 @@ def _shape(
 
 ADDITION = _shape("addition", 64, 128, 2, 31, 10, "hard", 64)
 ODD = _shape("odd", 20, 37, 1, 7, 5, "sigmoid", 16)
+TINY = _shape("tiny", 4, 4, 1, 6, 2, "hard", 4)
+"""Small enough for Amaranth's simulator."""
+
 FAST_SHAPES = (ADDITION, ODD)
 SLOW_SHAPES = (
     _shape("three layers", 33, 70, 3, 40, 41, "hard", 32),

@@ -8,7 +8,7 @@ from amaranth.hdl import Value
 
 from hdl.payloads import tag_layout
 from mmfree.chip.design import Design
-from tests.support.hdl.proofs import Bench
+from tests.support.proofs.bench import Bench
 
 
 def drive_tags(bench: Bench, design: Design, last: int) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.support.hdl.proofs import Assumption, Bench, Proof
+from tests.support.proofs.bench import Assumption, Bench, Proof
 
 BEGIN, END = "<!-- tables: python -m tests.prove --page -->\n", "<!-- end of the tables -->\n"
 

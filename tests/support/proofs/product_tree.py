@@ -8,7 +8,7 @@ from itertools import chain
 from amaranth.hdl import Mux, Shape, Signal, Value, signed
 
 from hdl.arithmetic.product import Product
-from tests.support.hdl.proofs import Bench
+from tests.support.proofs.bench import Bench
 
 ADDEND = -1
 """Stands for the addend among the bits of b."""
