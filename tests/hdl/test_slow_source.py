@@ -12,6 +12,7 @@ from hdl.accelerator import Accelerator
 from mmfree.chip.layout import layout
 from mmfree.golden.pow2 import Golden
 from tests.support.hdl.bench import simulate
+from tests.support.sim.shapes import TINY
 
 SHORT = replace(TINY, lanes=16)
 """A segment has at most 3 words: its only page reaches the CRC right after the first of them."""
