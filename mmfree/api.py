@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from mmfree.inference.scoring import TaskResult, TextResult
     from mmfree.tape.pow2 import Tape
     from mmfree.tape.reading import AnyTape
-    from mmfree.training.train import TrainingResult
+    from mmfree.training.loop import TrainingResult
     from sim.cosim.run import CosimResult
     from sim.cosim.run_folder import Sequence
 
@@ -65,8 +66,11 @@ def train(
     data: AnyPath | Iterable[AnyPath] | None = None,
     tokenizer: str | None = None,
     seed: int = 0,
+    field: str | None = None,
     minutes: float | None = None,
+    steps: int | None = None,
     resume: bool = False,
+    extend: bool = False,
     force: bool = False,
     tensorboard: bool = False,
     shard: bool = False,
@@ -74,8 +78,10 @@ def train(
     """Train a preset, or what a JSON file describes, into the checkpoint folder ``out``.
 
     ``data``: text or a folder of token shards (docs/data.md); None: Python's documentation.
-    ``tokenizer``: bytes, bpe:SIZE, or a file; None: that of the shards or of the config.
-    ``minutes``: plan the run for this time. ``shard``: spread the model over processes.
+    ``field``: of a record, that holds its text. ``tokenizer``: bytes, bpe:SIZE, or a file; None:
+    that of the shards or of the config. ``minutes``: plan the run for this time. ``steps``: in
+    place of the recipe's. ``resume``: go on where the run stands; ``extend``: train it further.
+    ``shard``: spread the model over processes.
     """
     from mmfree.training.presets import run_config
     from mmfree.training.train import train as run
@@ -83,15 +89,23 @@ def train(
     folder = Path(out)
     files = None if data is None else _paths(data)
     asked = run_config(
-        str(config), gate=gate, tokenizer=tokenizer, data=files, resumed=folder if resume else None
+        str(config),
+        gate=gate,
+        tokenizer=tokenizer,
+        data=files,
+        field=field,
+        steps=steps,
+        goes_on=folder if resume or extend else None,
     )
     return run(
         asked,
         folder,
         data=files,
+        field=field,
         seed=seed,
         minutes=minutes,
         resume=resume,
+        extend=extend,
         force=force,
         tensorboard=tensorboard,
         shard=shard,
@@ -100,79 +114,97 @@ def train(
 
 @dataclass(frozen=True)
 class Exported:
-    """A tape that was written; ``ranges`` of its intermediates on real data, if it was played."""
+    """A tape that was written; ``ranges`` of its intermediates on real data, if it was played, and
+    which data these were.
+    """
 
     tape: AnyTape
     ranges: list[Range]
+    source: str = ""
 
 
 def export(
     checkpoint: AnyPath,
     out: AnyPath,
     *,
-    data: AnyPath | None = None,
+    data: AnyPath | Iterable[AnyPath] | None = None,
+    field: str | None = None,
     allow_saturation: bool = False,
     force: bool = False,
 ) -> Exported:
     """Write a checkpoint, trained here or published, as the tape ``out``.
 
-    A model trained here is played on ``data`` first (UTF-8 text; None: the built-in text), and
-    refused if its values often saturate, unless ``allow_saturation``.
+    A model trained here is played on ``data`` first (text or shards, as ``train`` takes them; None:
+    what its own training held out), and refused if its values often saturate, unless
+    ``allow_saturation``.
     """
     from mmfree.errors import InputError
-    from mmfree.files.atomic import refuse_to_overwrite
+    from mmfree.files.atomic import reserved
     from mmfree.inference.backends import is_published, load_tape_or_export
-    from mmfree.inference.ranges import measure_ranges, real_sequences, refuse_saturation
+    from mmfree.inference.ranges import measure_ranges, real_data, refuse_saturation
     from mmfree.published.export import export_published
     from mmfree.tape.pow2 import write_tape
     from mmfree.tape.reading import open_tape
+    from mmfree.text.sources import DEFAULT_FIELD
     from mmfree.text.tokenizers import tokenizer_from_dict
 
     folder, path = Path(checkpoint), Path(out)
     if not folder.is_dir():
         raise InputError(f"{folder}: not a checkpoint folder")
-    refuse_to_overwrite(path, force)
-    if is_published(folder):
-        if data is not None or allow_saturation:
-            raise InputError(
-                "--data and --allow-saturation are for models trained here: a published one is"
-                " exported without playing it"
-            )
-        export_published(folder, path)
-        return Exported(open_tape(path), [])
-    tape = load_tape_or_export(folder)
-    ranges = measure_ranges(tape, real_sequences(tokenizer_from_dict(tape.tokenizer), _path(data)))
-    if not allow_saturation:
-        refuse_saturation(tape, ranges)
-    write_tape(tape, path)
-    return Exported(tape, ranges)
+    files = [] if data is None else _paths(data)
+    if field is not None and not files:
+        raise InputError("--field is of the records of --data: give both, or neither")
+    with reserved(path, force=force):
+        if is_published(folder):
+            if files or allow_saturation:
+                raise InputError(
+                    "--data and --allow-saturation are for models trained here: a published one is"
+                    " exported without playing it"
+                )
+            export_published(folder, path)
+            return Exported(open_tape(path), [])
+        tape = load_tape_or_export(folder)
+        tokenizer = tokenizer_from_dict(tape.tokenizer)
+        real = real_data(tokenizer, files, field=field or DEFAULT_FIELD, run=folder)
+        ranges = measure_ranges(tape, real.ids)
+        if not allow_saturation:
+            refuse_saturation(tape, ranges, real.source)
+        write_tape(tape, path)
+        return Exported(tape, ranges, real.source)
 
 
 def evaluate(
     model: AnyPath | Backend,
     *,
     data: AnyPath | None = None,
+    field: str | None = None,
     words: bool = False,
     task: str | None = None,
     digits: int | None = None,
     examples: int | None = None,
     seed: int = 0,
 ) -> TextResult | TaskResult:
-    """Score a model on a text (``data``; None: what training held out of the built-in one), or on a
-    checkable task, which a model for a task is asked by default.
+    """Score a model on a text (``data``; None: what a checkpoint's own training held out, or that
+    of the built-in text), or on a checkable task, which a model for a task is asked by default.
     """
     from mmfree.errors import InputError
     from mmfree.inference.scoring import evaluate_task, score_text
     from mmfree.tasks.catalog import tasks_of
+    from mmfree.text.sources import DEFAULT_FIELD
 
     backend = _loaded(model)
     own = tasks_of(backend.tokenizer)
     if task is None and not own:
         if (digits, examples) != (None, None):
             raise InputError("digits and examples are for tasks: the model is for text")
-        return score_text(backend, _path(data), words=words)
-    if data is not None or words:
-        raise InputError("data and words are for models of text: a task makes its own examples")
+        run = None
+        if isinstance(model, str | os.PathLike) and Path(model).is_dir():
+            run = Path(model)
+        return score_text(backend, _path(data), words=words, field=field or DEFAULT_FIELD, run=run)
+    if data is not None or field is not None or words:
+        raise InputError(
+            "data, field and words are for models of text: a task makes its own examples"
+        )
     name = task if task is not None else own[0]
     return evaluate_task(backend, name, digits=digits, examples=examples, seed=seed)
 
@@ -209,16 +241,16 @@ def verilog(
 
     ``progress`` is told what takes time.
     """
-    from hdl.toolchain.emit import VERILOG_NAME, write_verilog
+    from hdl.toolchain.emit import VERILOG_FOLDER, write_verilog
     from mmfree.chip.design import Design
     from mmfree.chip.sizing import design_for
     from mmfree.chip.weight_codes import WEIGHT_CODES
     from mmfree.errors import InputError
-    from mmfree.files.atomic import read_json, refuse_to_overwrite
+    from mmfree.files.atomic import read_json
+    from mmfree.files.folders import new_folder
     from mmfree.tape.reading import open_chip_tape
 
-    path, folder = Path(source), Path(out)
-    refuse_to_overwrite(folder / VERILOG_NAME, force)
+    path = Path(source)
     tape = None if path.suffix == ".json" else open_chip_tape(path)
     if tape is not None:
         design = design_for(tape, lanes, bits)
@@ -229,8 +261,9 @@ def verilog(
             f"{path}: weight_code must be one of {', '.join(WEIGHT_CODES)}, got"
             f" {design.weight_code!r}, for which there is no array"
         )
-    progress("generating, and synthesizing the product units to count their LUTs ...")
-    return write_verilog(design, folder, tape)
+    with new_folder(Path(out), VERILOG_FOLDER, force=force) as folder:
+        progress("generating, and synthesizing the product units to count their LUTs ...")
+        return write_verilog(design, folder, tape)
 
 
 def cosim(
@@ -265,7 +298,7 @@ def cosim(
     """
     from mmfree.chip.sizing import design_for
     from mmfree.errors import InputError
-    from mmfree.files.atomic import refuse_to_overwrite
+    from mmfree.files.atomic import reserved
     from mmfree.tape.reading import open_chip_tape
     from sim.cosim.chip_folder import read_chip_folder
     from sim.cosim.run import cosim as play
@@ -276,30 +309,31 @@ def cosim(
     tape = open_chip_tape(path) if chip is None else chip.tape
     sequence = _sequence(tape, prompt, tokens, temperature, stop, seed)
     file = _path(waveform)
-    if file is not None and not file.is_dir():
-        refuse_to_overwrite(file, force)
-    if chip is None:
-        design = design_for(tape, 64 if lanes is None else lanes, "2" if bits is None else bits)
-        return play(
-            [tape],
-            design,
-            [sequence],
-            seed=seed,
-            profile=profile,
-            waveform=file,
-            simulator=simulator,
-        )
-    for option, asked, own in (
-        ("--lanes", lanes, chip.design.lanes),
-        ("--bits", bits, chip.design.weight_code),
-    ):
-        if asked not in (None, own):
-            raise InputError(
-                f"{option} {asked}: the folder's design has {own}; leave the option out"
+    with ExitStack() as stack:
+        if file is not None and not file.is_dir():
+            stack.enter_context(reserved(file, force=force))
+        if chip is None:
+            design = design_for(tape, 64 if lanes is None else lanes, "2" if bits is None else bits)
+            return play(
+                [tape],
+                design,
+                [sequence],
+                seed=seed,
+                profile=profile,
+                waveform=file,
+                simulator=simulator,
             )
-    return cosim_folder(
-        chip, [sequence], seed=seed, profile=profile, waveform=file, simulator=simulator
-    )
+        for option, asked, own in (
+            ("--lanes", lanes, chip.design.lanes),
+            ("--bits", bits, chip.design.weight_code),
+        ):
+            if asked not in (None, own):
+                raise InputError(
+                    f"{option} {asked}: the folder's design has {own}; leave the option out"
+                )
+        return cosim_folder(
+            chip, [sequence], seed=seed, profile=profile, waveform=file, simulator=simulator
+        )
 
 
 def _sequence(

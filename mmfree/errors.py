@@ -1,6 +1,6 @@
 """What can go wrong that is not a bug of mmfree.
 
-Three classes, and what the command line does with each.
+Its classes, and what the command line does with each.
 
 Any other exception is a bug: its traceback is shown, and the exit code is 3.
 """
@@ -17,6 +17,14 @@ class InputError(ValueError):
 
 class ToolMissing(RuntimeError):
     """A program or package that is needed is not there. One line, exit code 2."""
+
+
+class Stopped(RuntimeError):
+    """A signal asked to stop, and what could be kept was kept. Exit code 128 + ``signal``."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
 
 
 class CheckFailed(RuntimeError):

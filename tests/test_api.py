@@ -51,9 +51,18 @@ def test_text(tmp_path: Path) -> None:
     score = mmfree.evaluate(tmp_path / "run", data=data)
     assert isinstance(score, TextResult)
     assert 0 < score.bits_per_byte < 8
+    held_out = mmfree.evaluate(tmp_path / "run")
+    assert isinstance(held_out, TextResult)
+    assert held_out.bytes == score.bytes // 10 == 310
     assert len(mmfree.generate(tmp_path / "run", "a ", 5)) <= 5
     exported = mmfree.export(tmp_path / "run", tmp_path / "b.tape", data=data)
     assert exported.tape.arithmetic == "pow2"
+    assert exported.source == data
+    again = mmfree.export(tmp_path / "run", tmp_path / "c.tape")
+    assert again.source == f"{data}, held out in training"
+    assert again.tape.sha256 == exported.tape.sha256
+    with pytest.raises(InputError, match="--field is of the records of --data"):
+        mmfree.export(tmp_path / "run", tmp_path / "d.tape", field="text")
 
 
 def test_a_published_checkpoint(tmp_path: Path) -> None:

@@ -14,6 +14,12 @@ FORBIDDEN_CELLS = frozenset(
 )
 """RTLIL cells that multiply or divide."""
 
+_HIDE_FIELDS = "rename -hide w:*[[]*"
+"""Before blocks are mapped apart: Amaranth names the fields of a vector ``vector[0]``.
+
+Yosys names the bits of a port so, and fails where a block has both.
+"""
+
 ECP5_DSP_CELLS = frozenset({"MULT18X18D", "MULT9X9D", "ALU54B", "ALU24B"})
 
 
@@ -60,6 +66,7 @@ def cells_by_block(
     that Yosys runs before it.
     """
     files = {f"{top}.il": rtlil_text}
+    before = (_HIDE_FIELDS, *before)
     modules = _synthesize(files, f"{synthesis} -top {top}", before)["modules"]
     modules = {name.removeprefix("\\"): module for name, module in modules.items()}
 
@@ -91,7 +98,7 @@ def _synthesize(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file_name, text in files.items():
-            (folder / file_name).write_text(text)
+            (folder / file_name).write_text(text, encoding="utf-8")
         reads = [
             f"{readers[suffix]} {file_name}"
             for file_name in files

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import math
 import shlex
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hdl.boards import BAUD, Board, Plan, plan
+from hdl.boards.clock import OUTPUT_HZ, pll_for
+from hdl.link.serial import divisor_for
 from hdl.toolchain.audit import ECP5_DSP_CELLS, forbidden_cells
+from hdl.toolchain.counts import counts_to_dict, estimated_count, routed_count, synthesized_count
 from hdl.toolchain.place_and_route import (
     REPORT,
     ResourceError,
@@ -32,11 +35,14 @@ from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
 from mmfree.chip.sizing import padding_share
 from mmfree.errors import CheckFailed, InputError
+from mmfree.files.folders import FolderKind, new_folder
 from mmfree.tape.pow2 import Tape
 
 BITSTREAM, DESCRIPTION = "mmfree.bit", "build.json"
 KEPT = (BITSTREAM, REPORT, "nextpnr.log", DESCRIPTION)
 """Files of a finished build; the last one says that it is finished."""
+
+BUILD_FOLDER = FolderKind.of(DESCRIPTION, *KEPT)
 
 BLOCK_RAM = "DP16KD"
 _BLOCK_RAM_BITS = 18 * 1024
@@ -45,6 +51,13 @@ _REMEDIES = {
     "TRELLIS_COMB": "fewer lanes",
     "TRELLIS_FF": "fewer lanes",
 }
+
+
+FAR_MORE = 1.1
+"""How many times the clock a faster one must be for a build to name it."""
+
+SEED_MARGIN = 0.96
+"""Share of a routed clock that is named: another placement differs by several percent."""
 
 
 class MissedClockError(CheckFailed):
@@ -79,11 +92,15 @@ class Request:
 
 
 def build(
-    request: Request, out: Path, progress: Callable[[str], None] = lambda line: None
+    request: Request,
+    out: Path,
+    progress: Callable[[str], None] = lambda line: None,
+    *,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Write KEPT to the folder ``out``, which is made; returns what DESCRIPTION holds.
 
-    Nothing is written before everything has succeeded.
+    Nothing is written before everything has succeeded. ``force``: replace an earlier build.
 
     Raises
     ------
@@ -100,7 +117,7 @@ def build(
     PlaceAndRouteError, YosysError
         If a tool fails otherwise.
     """
-    with tempfile.TemporaryDirectory() as name:
+    with new_folder(out, BUILD_FOLDER, force=force) as made, TemporaryDirectory() as name:
         folder = Path(name)
         try:
             description = _build(request, folder, progress)
@@ -111,7 +128,8 @@ def build(
                 f" what needs fewer: {_REMEDIES.get(error.resource, 'a smaller design')}"
             ) from None
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
-        _keep(folder, out)
+        for kept in KEPT:
+            shutil.copyfile(folder / kept, made / kept)
     return description
 
 
@@ -159,6 +177,8 @@ def describe(
     """What DESCRIPTION says of a routed design.
 
     ``utilisation``: used and available; LUT4 and CCU2C as synthesized, the others as placed.
+    ``counts``: the same design, counted in each of the ways of ``hdl.toolchain.counts``.
+    ``clock_possible_hz``: ``faster_clock_hz``.
     """
     placed = routed.utilisation
     comb_available = placed["TRELLIS_COMB"][1]
@@ -179,18 +199,46 @@ def describe(
         "clock_asked_hz": request.clock_hz,
         "pll_hz": planned.pll.output_hz,
         "clock_met": routed.met,
+        "clock_possible_hz": faster_clock_hz(request.board, routed.fmax_hz, planned.pll.output_hz),
         "seed": request.seed,
         "lut": utilisation["TRELLIS_COMB"][0],
         "ff": utilisation["TRELLIS_FF"][0],
         "memory_blocks": utilisation[BLOCK_RAM][0],
         "dsp": sum(placed[kind][0] for kind in ECP5_DSP_CELLS & placed.keys()),
         "utilisation": utilisation,
+        "counts": counts_to_dict(
+            [
+                estimated_count(request.design),
+                synthesized_count(cells),
+                routed_count(placed),
+            ]
+        ),
         "critical_path": [asdict(hop) for hop in routed.path],
         "design": request.design.to_dict(),
         "pll": asdict(planned.pll),
         "serial_baud": BAUD,
         "registers": planned.registers.to_dict(),
     }
+
+
+def faster_clock_hz(board: Board, routed_hz: float, pll_hz: float) -> float | None:
+    """A clock that could be asked for where far more was reached than ``pll_hz``.
+
+    The highest of whole MHz that the board's PLL and serial line make, within SEED_MARGIN of
+    ``routed_hz`` and FAR_MORE times ``pll_hz`` or faster. None: there is no such clock.
+    """
+    megahertz = math.floor(min(SEED_MARGIN * routed_hz, OUTPUT_HZ[1]) / 1e6)
+    for clock_hz in (1e6 * mhz for mhz in range(megahertz, 0, -1)):
+        if clock_hz < FAR_MORE * pll_hz:
+            break
+        try:
+            made_hz = pll_for(board.oscillator_hz, clock_hz).output_hz
+            divisor_for(made_hz, BAUD)
+        except InputError:
+            continue
+        if math.isclose(made_hz, clock_hz):
+            return clock_hz
+    return None
 
 
 def refuse_more_memory(design: Design, available: int) -> None:
@@ -216,22 +264,3 @@ def refuse_dsp(cells: dict[str, int]) -> None:
 def _versions() -> dict[str, str]:
     tools = {name: tool_version(name) for name in ("yosys", "nextpnr-ecp5", "ecppack")}
     return tools | {name: version(name) for name in ("amaranth", "amaranth-boards")}
-
-
-def _keep(folder: Path, out: Path) -> None:
-    """Move KEPT to ``out``: a new folder appears complete, in an existing one they are replaced."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        for name in KEPT:
-            shutil.copyfile(folder / name, stage / name)
-        stage.chmod(0o755)
-        if not out.exists():
-            os.rename(stage, out)
-            return
-        # While files are replaced there is no description: it says that a build is finished.
-        (out / DESCRIPTION).unlink(missing_ok=True)
-        for name in KEPT:
-            os.replace(stage / name, out / name)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)

@@ -24,14 +24,23 @@ from hdl.toolchain.yosys import run_yosys
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image, constant_words
 from mmfree.chip.layout import check_value_bits, layout
-from mmfree.chip.memory_map import chip_memories, loaded_shape
+from mmfree.chip.memory_map import LOADED_MEMORIES, chip_memories, loaded_shape
 from mmfree.chip.sizing import padding_share
 from mmfree.files.atomic import write_atomically
+from mmfree.files.folders import FolderKind
 from mmfree.tape.pow2 import Tape
 
 TOP = "mmfree"
 VERILOG_NAME, TAPE_NAME, DESCRIPTION_NAME = f"{TOP}.v", "model.tape", "design.json"
 """Files of a design's folder, beside a NAME.hex for each memory."""
+
+VERILOG_FOLDER = FolderKind(
+    last=DESCRIPTION_NAME,
+    own=re.compile(
+        rf"{re.escape(VERILOG_NAME)}|{re.escape(TAPE_NAME)}|{re.escape(DESCRIPTION_NAME)}"
+        rf"|weights_\d+\.hex|({'|'.join(LOADED_MEMORIES)})\.hex"
+    ),
+)
 
 MARK = "mmfree:"
 """How the line begins that says what a file was made of."""
@@ -83,7 +92,7 @@ def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "design.il").write_text(rtlil_text)
+        (folder / "design.il").write_text(rtlil_text, encoding="utf-8")
         commands = [
             "read_rtlil design.il",
             "proc -nomux -norom",
@@ -91,7 +100,7 @@ def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
             "write_verilog -norename -noattr -extmem design.v",
         ]
         run_yosys(commands, folder)
-        verilog = (folder / "design.v").read_text()
+        verilog = (folder / "design.v").read_text(encoding="utf-8")
     # Amaranth initialises every memory.
     verilog = initialise_memories(verilog, memories, rtlil_text.count("cell $meminit_v2 "))
     return trigger_processes(verilog)

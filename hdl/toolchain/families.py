@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from hdl.accelerator import Accelerator
 from hdl.array.ternary_array import ArrayOf, TernaryArray
@@ -18,6 +19,7 @@ from hdl.toolchain.ultrascale_audit import (
     ULTRASCALE_DSP_CELLS,
 )
 from mmfree.chip.design import Design
+from mmfree.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,3 +129,54 @@ def area_by_block(design: Design, family: str, *, array: ArrayOf = TernaryArray)
             disabled = sum(memory.disabled_blocks() for memory in memories)
             areas[name] = replace(areas[name], disabled_blocks=disabled)
     return areas
+
+
+def with_totals(
+    areas: Mapping[str, Area], *, luts: int, flip_flops: int, ram_blocks: int
+) -> dict[str, Area]:
+    """Blocks that together have as many cells as were counted of the whole.
+
+    What was counted is shared in the proportion of ``areas``, where a block of its own would be a
+    guess. ``luts`` include those that are memory, which stay as they are.
+
+    Raises
+    ------
+    InputError
+        If fewer were counted than are memory, or any of a kind that no block has.
+    """
+    found = list(areas.values())
+    memory = sum(area.lut_rams for area in found)
+    shares: dict[str, list[int]] = {}
+    for name, total, weights in (
+        ("LUTs", luts - memory, [float(area.luts) for area in found]),
+        ("flip-flops", flip_flops, [float(area.flip_flops) for area in found]),
+        ("block RAMs", ram_blocks, [area.ram_blocks for area in found]),
+    ):
+        if total < 0 or (total and not sum(weights)):
+            raise InputError(
+                f"{total + memory * (name == 'LUTs'):,} {name} were counted of the whole design,"
+                f" and its blocks have {sum(weights) + memory * (name == 'LUTs'):,g}: it is another"
+                " design, or what was counted is damaged; build it again"
+            )
+        shares[name] = _shared(total, weights)
+    return {
+        name: replace(
+            area,
+            luts=shares["LUTs"][n],
+            flip_flops=shares["flip-flops"][n],
+            ram_blocks=shares["block RAMs"][n],
+            disabled_blocks=(
+                area.disabled_blocks * shares["block RAMs"][n] / area.ram_blocks
+                if area.ram_blocks
+                else 0.0
+            ),
+        )
+        for n, (name, area) in enumerate(areas.items())
+    }
+
+
+def _shared(total: int, weights: list[float]) -> list[int]:
+    """Integers in the proportion of ``weights`` that add up to ``total``."""
+    whole = sum(weights)
+    ends = [round(total * end / whole) if whole else 0 for end in accumulate(weights)]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]

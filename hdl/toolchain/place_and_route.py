@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hdl.boards.target import Target
+from hdl.toolchain.tools import run_tool
 from hdl.toolchain.yosys import read_cells, run_yosys, synthesis_commands
 from mmfree.errors import InputError, ToolMissing
 
@@ -217,9 +217,7 @@ def pack(folder: Path, bitstream: str, options: Sequence[str] = ("--compress",))
 
 def tool_version(name: str) -> str:
     """Version of a tool, as it prints it; "unknown" if it prints none."""
-    output = subprocess.run(
-        [find_tool(name), "--version"], capture_output=True, text=True, check=False
-    )
+    output = run_tool([find_tool(name), "--version"])
     text = f"{output.stdout}\n{output.stderr}"
     found = re.search(r"(?:Version |Yosys )\S+", text)
     return found.group(0).removeprefix("Version ").rstrip(")") if found else "unknown"
@@ -341,12 +339,10 @@ def _run(command: Sequence[str], folder: Path) -> str:
     log = folder / command[command.index("--log") + 1] if "--log" in command else None
     if log is not None:
         log.unlink(missing_ok=True)
-    process = subprocess.run(
-        [find_tool(name), *command[1:]], cwd=folder, capture_output=True, text=True, check=False
-    )
+    process = run_tool([find_tool(name), *command[1:]], folder)
     said = process.stdout + process.stderr
     if log is not None and log.exists():
-        said = log.read_text()
+        said = log.read_text(encoding="utf-8", errors="replace")
     if process.returncode != 0:
         raise PlaceAndRouteError(
             f"{name} failed: {first_error(said) or f'exit code {process.returncode}'}"

@@ -41,7 +41,7 @@ def ultrascale_cells(rtlil: str, top: str) -> dict[str, int]:
     synthesis = f"synth_xilinx -family xcup -flatten -noiopad -noclkbuf -top {top}"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "design.il").write_text(rtlil)
+        (folder / "design.il").write_text(rtlil, encoding="utf-8")
         run_yosys(["read_rtlil design.il", *synthesis_commands(synthesis)], folder)
         return read_cells(folder)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hdl.toolchain.tools import run_tool
 from mmfree.errors import ToolMissing
 
 _STATISTICS = "cells.json"
@@ -63,17 +63,12 @@ def run_yosys(commands: list[str], folder: Path) -> str:
 
     Returns what they printed.
     """
-    process = subprocess.run(
-        [find_yosys(), "-l", "yosys.log", "-p", "; ".join(commands)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = run_tool([find_yosys(), "-l", "yosys.log", "-p", "; ".join(commands)], folder)
     if process.returncode != 0:
         # From the log file: in the WebAssembly build, stdout ends early, where abc prints.
         log = folder / "yosys.log"
-        lines = (log.read_text() if log.exists() else process.stderr).splitlines()
+        said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        lines = (said or process.stderr).splitlines()
         errors = [line for line in lines if "ERROR" in line] or lines[-1:]
         reason = errors[-1] if errors else f"exit code {process.returncode}, and no message"
         raise YosysError(f"yosys failed: {reason}")

@@ -11,7 +11,7 @@ from mmfree.chip.sizing import describe_padding, design_for
 from mmfree.cli.options import add_design, add_out
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
-from mmfree.files.atomic import refuse_to_overwrite
+from mmfree.files.folders import refuse_to_replace_folder
 from mmfree.tape.reading import open_chip_tape
 
 SUMMARY = "synthesize, place and route the accelerator with a tape in it: a bitstream"
@@ -45,9 +45,7 @@ def run(options: argparse.Namespace) -> Outcome:
     board = find_board(options.board)
     if not 0 <= options.seed < 1 << 31:
         raise InputError(f"--seed must lie in 0..2^31-1 for placement, got {options.seed}")
-    refuse_to_overwrite(options.out, options.force)
-    if options.out.exists() and not options.out.is_dir():
-        raise InputError(f"{options.out}: not a folder")
+    refuse_to_replace_folder(options.out, options.force)
     tape = open_chip_tape(options.tape)
     request = Request(
         tape=tape,
@@ -57,15 +55,20 @@ def run(options: argparse.Namespace) -> Outcome:
         seed=options.seed,
         allow_slow=options.allow_slow,
     )
-    description = build(request, options.out, lambda line: print(line, file=sys.stderr))
+    description = build(
+        request, options.out, lambda line: print(line, file=sys.stderr), force=options.force
+    )
     values = description | {"bitstream": str(options.out / BITSTREAM)}
     return Outcome(values, _describe(values))
 
 
 def _describe(values: dict[str, Any]) -> str:
-    used = values["utilisation"]
+    """For people: what was built, and every count of its cells."""
+    from hdl.toolchain.counts import describe_counts
+
+    used, reached = values["utilisation"], f"{values['clock_hz'] / 1e6:.1f} MHz"
     clock = (
-        f"{values['clock_hz'] / 1e6:.1f} MHz routed, runs at {values['pll_hz'] / 1e6:g} MHz "
+        f"{reached} routed, runs at {values['pll_hz'] / 1e6:g} MHz "
         f"(asked for {values['clock_asked_hz'] / 1e6:g})"
     )
     if not values["clock_met"]:
@@ -79,4 +82,11 @@ def _describe(values: dict[str, Any]) -> str:
         ("memory blocks", "{:,} of {:,}".format(*used["DP16KD"])),
         ("DSP blocks", f"{values['dsp']}"),
     ]
-    return "\n".join(f"{name:<15}{text}" for name, text in rows)
+    if (possible_hz := values["clock_possible_hz"]) is not None:
+        faster = (
+            f"{reached} reached, {values['clock_asked_hz'] / 1e6:g} asked: --clock"
+            f" {possible_hz / 1e6:g} would be legal, and the PLL makes it"
+        )
+        rows.insert(2, ("faster", faster))
+    lines = [f"{name:<15}{text}" for name, text in rows]
+    return "\n".join([*lines, "", describe_counts(values["counts"])])

@@ -16,6 +16,7 @@ from mmfree.cli.options import add_out
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
 from mmfree.files.atomic import refuse_to_overwrite, write_atomically
+from mmfree.files.claim import claimed
 from mmfree.training.presets import run_config
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument("config", metavar="PRESET|CONFIG.json", help="text, or a file of task text")
     parser.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="as of train")
+    parser.add_argument("--field", metavar="NAME", help="as of train")
     parser.add_argument("--tokenizer", metavar="NAME", help="as of train")
     parser.add_argument(
         "--rates", type=float, nargs="+", metavar="R", help="learning rates to try; None: four"
@@ -43,10 +45,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
+    with claimed(options.out):
+        refuse_to_overwrite(options.out / COMPARISON_NAME, options.force)
+        return _compare(options)
+
+
+def _compare(options: argparse.Namespace) -> Outcome:
     from mmfree.training.comparison import RATES, compare
 
-    refuse_to_overwrite(options.out / COMPARISON_NAME, options.force)
-    config = run_config(options.config, tokenizer=options.tokenizer, data=options.data)
+    config = run_config(
+        options.config, tokenizer=options.tokenizer, data=options.data, field=options.field
+    )
     if config.recipe.task != "text":
         raise InputError(
             f"{options.config}: a comparison is made on text; task {config.recipe.task} is none"
@@ -55,6 +64,7 @@ def run(options: argparse.Namespace) -> Outcome:
         config,
         options.out,
         data=options.data,
+        field=options.field,
         rates={
             "matmul-free": options.rates or RATES["matmul-free"],
             "transformer": options.baseline_rates or RATES["transformer"],

@@ -18,6 +18,8 @@ from mmfree.chip.sizing import array_shape, design_for
 from mmfree.cli.options import add_lanes
 from mmfree.cli.outcome import Outcome
 from mmfree.files.atomic import write_atomically
+from mmfree.files.claim import claimed
+from mmfree.files.folders import new_folder
 from mmfree.inference.backends import GoldenBackend, load_tape_or_export
 from mmfree.inference.generate import generate_rows
 from mmfree.inference.scoring import evaluate_task, evaluate_text
@@ -62,10 +64,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
+    folder = options.out or Path("runs") / options.preset
+    with claimed(folder):
+        return _demo(options, folder)
+
+
+def _demo(options: argparse.Namespace, folder: Path) -> Outcome:
     from mmfree.report.run import write_report
     from sim.cosim.run import cosim
 
-    folder = options.out or Path("runs") / options.preset
     array_shape(
         PRESETS[options.preset]().model, options.lanes
     )  # refused before minutes of training
@@ -254,9 +261,11 @@ def _train(preset: str, folder: Path, seed: int, force: bool) -> None:
 
 
 def _write_verilog(design: Design, folder: Path, tape: Tape) -> dict[str, Any]:
-    from hdl.toolchain.emit import write_verilog
+    from hdl.toolchain.emit import VERILOG_FOLDER, write_verilog
 
-    description = write_verilog(design, folder, tape)
+    # A demo makes anew what follows from its checkpoint.
+    with new_folder(folder, VERILOG_FOLDER, force=True) as made:
+        description = write_verilog(design, made, tape)
     _say(f"{folder}: mmfree.v, memory files, design.json")
     return description
 

@@ -18,7 +18,7 @@ from mmfree.inference.ranges import (
     measure_ranges,
     ranged_tape,
     ranges_to_dicts,
-    real_sequences,
+    real_data,
 )
 from mmfree.inference.scoring import (
     TaskResult,
@@ -27,6 +27,7 @@ from mmfree.inference.scoring import (
     score_text,
 )
 from mmfree.tasks.catalog import TASKS, tasks_of
+from mmfree.text.sources import DEFAULT_FIELD
 
 SUMMARY = "bits per byte of a text, accuracy on a task, or on multiple choice"
 
@@ -50,9 +51,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="PATH",
         help=(
-            "UTF-8 text, documents, or shards (what they hold out); None: what training held out of"
-            " the built-in text"
+            "UTF-8 text, documents, or shards (what they hold out); None: what the checkpoint's own"
+            " training held out, or that of the built-in text"
         ),
+    )
+    parser.add_argument(
+        "--field", default=DEFAULT_FIELD, metavar="NAME", help="of a record, that holds its text"
     )
     parser.add_argument(
         "--words",
@@ -115,9 +119,13 @@ def run(options: argparse.Namespace) -> Outcome:
         lines = _table(results, differences)
     for backend, tape, values in zip(backends, ranged, results, strict=True):
         if tape is not None:
-            ranges = measure_ranges(tape, real_sequences(backend.tokenizer, options.data))
-            values["ranges"] = ranges_to_dicts(ranges)
-            lines += ["", *describe_ranges(ranges)]
+            data = [options.data] if options.data is not None else []
+            real = real_data(
+                backend.tokenizer, data, field=options.field, run=_folder(options.model)
+            )
+            ranges = measure_ranges(tape, real.ids)
+            values |= {"ranges": ranges_to_dicts(ranges), "ranges_on": real.source}
+            lines += ["", *describe_ranges(ranges, real.source)]
     values = {"results": results, "differences": differences} if differences else results[0]
     return Outcome(values, "\n".join(lines))
 
@@ -174,8 +182,15 @@ def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, 
         values = {"backend": result.backend, "task": name, "digits": result.digits}
         values |= {"accuracy": result.accuracy, "examples": result.examples}
         return values, f"{describe_task(result)} ({backend.name})"
-    score = score_text(backend, options.data, words=options.words)
+    score = score_text(
+        backend, options.data, words=options.words, field=options.field, run=_folder(options.model)
+    )
     return _known(score), f"{describe_text(score)} ({backend.name})"
+
+
+def _folder(model: Path) -> Path | None:
+    """The checkpoint's folder; None for a tape, which does not know what it was trained on."""
+    return model if model.is_dir() else None
 
 
 def _answer(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], str]:

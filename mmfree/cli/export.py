@@ -10,13 +10,13 @@ from mmfree import api
 from mmfree.cli.options import add_out
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
-from mmfree.files.atomic import new_folder
+from mmfree.files.folders import new_folder
 from mmfree.inference.backends import load_tape_or_export
 from mmfree.inference.ranges import (
     describe_ranges,
     ranges_to_dicts,
 )
-from mmfree.interchange.bitnet import write_bitnet
+from mmfree.interchange.bitnet import BITNET_FOLDER, write_bitnet
 from mmfree.tape.reading import AnyTape
 from mmfree.training.recipe import TRAINING_NAME
 
@@ -39,8 +39,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        metavar="FILE",
-        help="UTF-8 text to watch ranges on; None: the built-in text",
+        nargs="+",
+        metavar="PATH",
+        help="text to watch ranges on, as of train; None: what training held out",
+    )
+    parser.add_argument(
+        "--field", metavar="NAME", help="of a record, that holds its text; None: text"
     )
     parser.add_argument(
         "--allow-saturation",
@@ -67,14 +71,19 @@ def run(options: argparse.Namespace) -> Outcome:
         options.checkpoint,
         options.out,
         data=options.data,
+        field=options.field,
         allow_saturation=options.allow_saturation,
         force=options.force,
     )
     outcome = _written(exported.tape, options.out)
     if not exported.ranges:
         return outcome
-    values = outcome.values | {"ranges": ranges_to_dicts(exported.ranges)}
-    return Outcome(values, "\n".join([outcome.text, "", *describe_ranges(exported.ranges)]))
+    values = outcome.values | {
+        "ranges": ranges_to_dicts(exported.ranges),
+        "ranges_on": exported.source,
+    }
+    table = describe_ranges(exported.ranges, exported.source)
+    return Outcome(values, "\n".join([outcome.text, "", *table]))
 
 
 def _written(tape: AnyTape, out: Path) -> Outcome:
@@ -98,8 +107,8 @@ def _export_for_others(options: argparse.Namespace) -> Outcome:
     """``mmfree export`` in any format but "tape"."""
     if not options.checkpoint.is_dir():
         raise InputError(f"{options.checkpoint}: not a checkpoint folder")
-    if options.data is not None or options.allow_saturation:
-        raise InputError("--data and --allow-saturation belong to --format tape")
+    if options.data is not None or options.field is not None or options.allow_saturation:
+        raise InputError("--data, --field and --allow-saturation belong to --format tape")
     if options.out.resolve() == options.checkpoint.resolve():
         raise InputError(f"{options.out}: the folder that is read; give another --out")
     if (options.out / TRAINING_NAME).exists():
@@ -121,15 +130,15 @@ def _export_hugging_face(source: Path, out: Path, force: bool) -> Outcome:
     tape = to_hugging_face(source, out, force=force)
     sha256 = None if tape is None else tape.sha256
     line = (
-        f"{out}: a Hugging Face folder; `import mmfree.hf` makes"
-        " AutoModelForCausalLM.from_pretrained read it"
+        f"{out}: a Hugging Face folder; AutoModelForCausalLM.from_pretrained reads it with"
+        " trust_remote_code=True"
     )
     return Outcome({"folder": str(out), "format": "hf", "sha256": sha256}, line)
 
 
 def _export_bitnet(source: Path, out: Path, force: bool) -> Outcome:
     tape = load_tape_or_export(source)
-    with new_folder(out, force) as folder:
+    with new_folder(out, BITNET_FOLDER, force=force) as folder:
         write_bitnet(tape, folder)
     values = {
         "folder": str(out),

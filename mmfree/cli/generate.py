@@ -6,6 +6,7 @@ import argparse
 
 from mmfree.cli.options import add_backend, add_model, add_sampling
 from mmfree.cli.outcome import Outcome
+from mmfree.cli.streams import holds_every_text, write_exactly
 from mmfree.inference.backends import load_backend
 from mmfree.inference.generate import generate
 
@@ -26,6 +27,7 @@ def run(options: argparse.Namespace) -> Outcome:
     backend = load_backend(options.model, options.backend, options.lanes)
     texts: list[str] = []
     rows: list[int] = []
+    live = not options.json and holds_every_text()
     pieces = generate(
         backend,
         options.prompt,
@@ -37,8 +39,9 @@ def run(options: argparse.Namespace) -> Outcome:
     for text, chosen in pieces:
         texts.append(text)
         rows += chosen
-        if not options.json:
-            print(text, end="", flush=True)
+        if live:
+            write_exactly(text)
+    whole = "".join(texts)
     if not options.json:
-        print()
-    return Outcome({"backend": backend.name, "text": "".join(texts), "ids": rows}, "")
+        write_exactly("\n" if live else f"{whole}\n")
+    return Outcome({"backend": backend.name, "text": whole, "ids": rows}, "")

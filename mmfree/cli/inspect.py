@@ -75,12 +75,14 @@ def _segments(tape: AnyTape) -> list[dict[str, Any]]:
 
 def _describe(values: dict[str, Any]) -> str:
     config = values["config"]
+    ends = config.get("eos_token_id")
+    end = f", a text ends with {ends}" if ends is not None else ""
     gate = f"gate {config['gate']}, " if "gate" in config else ""
     lines = [
         f"sha256 {values['sha256']}, {values['bytes']:,} bytes, {values['arithmetic']} arithmetic",
         f"d {config['hidden_size']}, intermediate {config['intermediate_size']},"
         f" layers {config['num_layers']}, {gate}vocabulary {config['vocab_size']},"
-        f" tokenizer {values['tokenizer']['kind']}",
+        f" tokenizer {values['tokenizer']['kind']}{end}",
         f"parameters {values['parameters']:,}, ternary weights {values['weights']:,} of"
         f" {values['bits_per_weight']:.3f} bits, state words {values['state_words']:,}",
         "",

@@ -6,16 +6,21 @@ Results go to stdout, progress to stderr. Exit code 0: every check passed. 1: a 
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from mmfree.cli.outcome import Outcome
 from mmfree.cli.parser import build_parser
-from mmfree.errors import CheckFailed, InputError, ToolMissing
+from mmfree.cli.streams import set_up_streams
+from mmfree.errors import CheckFailed, InputError, Stopped, ToolMissing
 
 FAILED, UNUSABLE, BUG, INTERRUPTED, NOBODY_READS = 1, 2, 3, 130, 141
 """Exit codes beside 0."""
@@ -42,14 +47,12 @@ EXTRAS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a verb; returns the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal of another encoding shows an escape where it has no such character.
-            stream.reconfigure(errors="backslashreplace")
+    set_up_streams()
     options = build_parser().parse_args(arguments)
     try:
-        outcome: Outcome = options.command(options)
-        _print(outcome, as_json=options.json)
+        with _termination_raises():
+            outcome: Outcome = options.command(options)
+            _print(outcome, as_json=options.json)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -61,15 +64,40 @@ def main(arguments: list[str] | None = None) -> int:
         if package not in EXTRAS:
             return _show_traceback()
         install = f"`pip install 'mmfree[{EXTRAS[package]}]'` does that"
-        return _fail(f"{package} is not installed; {install}", UNUSABLE)
-    except (InputError, ToolMissing, OSError) as error:
-        # A system error names the user's file and what is the matter with it.
+        return _fail(f"{package} is not installed; {install}", UNUSABLE, own=True)
+    except InputError as error:
         return _fail(str(error), UNUSABLE)
+    except ToolMissing as error:
+        return _fail(str(error), UNUSABLE, own=True)
+    except OSError as error:
+        # It names the user's file and what is the matter with it.
+        named = error.filename is not None and error.strerror is not None
+        text = f"{error.filename}: {error.strerror}" if named else str(error)
+        return _fail(text, UNUSABLE, own=True)
+    except Stopped as stopped:
+        return _fail(str(stopped), 128 + stopped.signal, word="mmfree")
     except CheckFailed as error:
         return _fail(str(error), FAILED)
     except Exception:
         return _show_traceback()
     return 0 if outcome.ok else FAILED
+
+
+@contextmanager
+def _termination_raises() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does: what was begun is cleaned up."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Stopped("terminated", number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print(outcome: Outcome, *, as_json: bool) -> None:
@@ -96,8 +124,26 @@ def _show_traceback() -> int:
     return _fail("this is a bug of mmfree: please report it with the lines above", BUG)
 
 
-def _fail(message: str, code: int) -> int:
-    # Of several processes the first speaks.
-    if os.environ.get("RANK", "0") == "0":
-        print(f"mmfree: error: {' '.join(message.split())}", file=sys.stderr)
+def _fail(message: str, code: int, *, own: bool = False, word: str = "mmfree: error") -> int:
+    """One line on stderr; returns the exit code.
+
+    Of several processes that train one model the first speaks, for all of them fail alike; not if
+    it is this process's ``own`` fault: a file or a tool of its machine.
+    """
+    rank, processes = _joined()
+    if rank and own:
+        message = f"process {rank} of 0..{processes - 1}: {message}"
+    if not rank or own:
+        print(f"{word}: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _joined() -> tuple[int, int]:
+    """Number of this process, and how many have joined it.
+
+    Variables such as RANK do not tell: a cluster sets them for whatever it starts.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()

@@ -10,22 +10,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mmfree.chip.design import Design
 from mmfree.chip.sizing import design_for
-from mmfree.cli.options import add_design
+from mmfree.cli.options import add_design_or_folder
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
-from mmfree.files.atomic import read_json, refuse_to_overwrite, write_atomically
+from mmfree.files.folders import FolderKind, new_folder, refuse_to_replace_folder
 from mmfree.report.record import RUN_NAME, read_record
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import open_chip_tape
-from mmfree.text.tokenizer import reads_text
 from mmfree.text.tokenizers import tokenizer_from_dict
 
 if TYPE_CHECKING:
+    from hdl.toolchain.built import Built
     from sim.power.activity import Activity
+    from sim.power.basis import Clock
     from sim.power.cells import CellEnergy
     from sim.power.coefficients import Part
     from sim.power.estimate import Interval, Power
@@ -35,22 +34,12 @@ SUMMARY = "estimate watts and joules per token of a tape's accelerator on a part
 TOKENS = 32
 """Tokens that activity is measured on, if no prompt is given."""
 
-ASSUMED_CLOCK_HZ = 100e6
-"""Clock of a part for which no design was routed."""
-
-FASTEST_HZ = 1e9
-"""Beyond the clock networks of all parts here."""
-
 POWER_NAME, ACTIVITY_NAME, PAGE_NAME = "power.json", "activity.json", "power.html"
+OTHER_NAMES = (ACTIVITY_NAME, PAGE_NAME)
+KIND = FolderKind.of(POWER_NAME, *OTHER_NAMES)
 
-
-@dataclass(frozen=True)
-class _Clock:
-    """A clock, where it comes from, and the fastest that is known (None: not known)."""
-
-    hz: float
-    label: str
-    limit_hz: float | None
+LANES, BITS = 64, "2"
+"""Design of a tape alone, if none is asked for."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -78,13 +67,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="parts of your own (docs/power.md); None: those that are known",
     )
     parser.add_argument(
-        "--clock", type=float, metavar="MHZ", help="None: what was reached on the part, else 100"
+        "--clock",
+        type=float,
+        metavar="MHZ",
+        help="None: that of the build, else what was reached on the part, else 100",
     )
     parser.add_argument(
         "--build",
         type=Path,
         metavar="DIR",
-        help="folder of `mmfree build`: its design and the clock that it reached",
+        help="folder of `mmfree build`: its design, its clock, and its cells as routed",
     )
     parser.add_argument(
         "--activity",
@@ -98,7 +90,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validate", action="store_true", help="predict published systems, and compare"
     )
-    add_design(parser)
+    add_design_or_folder(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -111,29 +103,61 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
     if options.validate:
+        _refuse_beside_validate(options)
         return _validate()
     if options.model is None:
         raise InputError("give a tape or the folder of a demo, or --validate")
+    from hdl.toolchain.built import read_built
+    from sim.power.basis import clock_of
     from sim.power.coefficients import load_part
 
     _check(options)
-    built = _read_build(options.build) if options.build is not None else None
+    built = read_built(options.build) if options.build is not None else None
     part = load_part(options.part, options.technology)
     tape, design = _model(options, built)
-    clock = _clock(options, design, part, built)
-    activity = _activity(options, tape, design)
-    print(f"synthesizing {design.lanes} lanes for {part.device} ...", file=sys.stderr)
+    if built is not None and built.device != part.device:
+        raise InputError(
+            f"{options.build}: built for {built.device}; --part {part.name} is {part.device}"
+        )
+    clock = clock_of(part, design, None if options.clock is None else options.clock * 1e6, built)
+    chosen = _Chosen(part, tape, design, clock, built)
+    if options.out is None:
+        return _estimate(options, chosen, None)
+    # From here on nobody else writes there; it takes minutes.
+    with new_folder(options.out, KIND, force=options.force) as folder:
+        return _estimate(options, chosen, folder)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What is estimated, checked before anything takes time."""
+
+    part: Part
+    tape: Tape
+    design: Design
+    clock: Clock
+    built: Built | None
+
+
+def _estimate(options: argparse.Namespace, chosen: _Chosen, folder: Path | None) -> Outcome:
+    """Simulate, synthesize, estimate, and write to ``folder`` what will be in ``--out``."""
     from hdl.toolchain.cost import segment_cycles
-    from hdl.toolchain.families import area_by_block
+    from hdl.toolchain.counts import counts_to_dict
+    from sim.power.basis import cells_of
     from sim.power.cells import cell_energies
     from sim.power.estimate import Load, estimate
 
+    part, tape, design = chosen.part, chosen.tape, chosen.design
+    activity = _activity(options, tape, design)
+    print(f"synthesizing {design.lanes} lanes for {part.device} ...", file=sys.stderr)
     segments = segment_cycles(tape.config, design)
+    taken = cells_of(part, design, chosen.built, options.build)
+    host = "" if chosen.built else ", and without the host's link"
     found = estimate(
         part,
-        Load.of(area_by_block(design, part.family), activity, segments),
-        clock.hz,
-        clock_label=clock.label,
+        Load.of(taken.areas, activity, segments),
+        chosen.clock.hz,
+        clock_label=chosen.clock.label,
         segments=segments,
         assumptions=(
             "weights on the chip, one sequence, the host answers at once",
@@ -141,8 +165,8 @@ def run(options: argparse.Namespace) -> Outcome:
                 f"activity: {activity.text}, {activity.tokens} tokens, zero-delay RTL simulation:"
                 " no glitches seen (a coefficient stands for them)"
             ),
-            "cells: Yosys estimate by block, neither placed nor routed",
-            "without board, regulators, and the host's link",
+            taken.text,
+            f"without board and regulators{host}",
         ),
     )
     cells = cell_energies(tape.num_ternary_weights, design)
@@ -152,15 +176,40 @@ def run(options: argparse.Namespace) -> Outcome:
         "weight_code": design.weight_code,
         "ternary_weights": tape.num_ternary_weights,
         **found.to_dict(),
+        "clock_limit_hz": chosen.clock.limit_hz,
+        "counts": counts_to_dict(taken.counts),
         "cells": [asdict(cell) for cell in cells],
     }
-    if options.out is not None:
+    if folder is not None:
         from sim.power.page import power_page
 
-        values["files"] = _write(
-            options.out, values, power_page(found, part, activity, tape, design, cells), activity
-        )
+        values["files"] = [str(options.out / name) for name in (POWER_NAME, *OTHER_NAMES)]
+        page = power_page(found, part, activity, tape, design, cells, taken.counts)
+        activity.write(folder / ACTIVITY_NAME)
+        (folder / PAGE_NAME).write_text(page, encoding="utf-8")
+        (folder / POWER_NAME).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return Outcome(values, _describe(values, found, tape, cells))
+
+
+def _refuse_beside_validate(options: argparse.Namespace) -> None:
+    """Refuse what would not take effect: published systems have their own parts and clocks."""
+    given = {
+        "a tape": options.model,
+        "--technology": options.technology,
+        "--clock": options.clock,
+        "--build": options.build,
+        "--activity": options.activity,
+        "--prompt": options.prompt,
+        "--lanes": options.lanes,
+        "--bits": options.bits,
+        "--out": options.out,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"--validate predicts published systems, and takes no {name.removeprefix('a ')};"
+                " leave one of the two out"
+            )
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -170,43 +219,14 @@ def _check(options: argparse.Namespace) -> None:
     if options.clock is not None and not (math.isfinite(options.clock) and options.clock > 0):
         raise InputError(f"--clock: the clock must be positive, got {options.clock} MHz")
     if options.out is not None:
-        if options.out.exists() and not options.out.is_dir():
-            raise InputError(f"{options.out}: a file; --out needs a folder")
-        for name in (POWER_NAME, ACTIVITY_NAME, PAGE_NAME):
-            refuse_to_overwrite(options.out / name, options.force)
+        refuse_to_replace_folder(options.out, options.force)
 
 
-@dataclass(frozen=True)
-class _Build:
-    """What ``mmfree build`` wrote about a bitstream: the clock is the one reached by routing."""
+def _model(options: argparse.Namespace, built: Built | None) -> tuple[Tape, Design]:
+    """The tape, and the design that plays it: of a build, of a demo, or of the lanes asked for.
 
-    device: str
-    tape_sha256: str
-    design: Design
-    clock_hz: float
-
-
-def _read_build(folder: Path) -> _Build:
-    path = folder / "build.json"
-    values = read_json(path)
-    try:
-        found = _Build(
-            values["device"]["device"],
-            values["tape_sha256"],
-            Design.from_dict(values["design"], str(path)),
-            float(values["clock_hz"]),
-        )
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not the description of a build: {error}") from None
-    if not (math.isfinite(found.clock_hz) and found.clock_hz > 0):
-        raise InputError(f"{path}: clock_hz must be positive, got {found.clock_hz}")
-    return found
-
-
-def _model(options: argparse.Namespace, built: _Build | None) -> tuple[Tape, Design]:
-    """The tape, and the design that plays it: of a build, of a demo, or of the lanes asked for."""
+    InputError if a build or a demo has another design than was asked for.
+    """
     path: Path = options.model
     if path.is_dir():
         if not (path / "model.tape").is_file():
@@ -217,45 +237,22 @@ def _model(options: argparse.Namespace, built: _Build | None) -> tuple[Tape, Des
     if built is not None:
         if built.tape_sha256 != tape.sha256:
             raise InputError(f"{options.build}: built with another tape than {path}")
-        return tape, built.design
-    if (path / RUN_NAME).is_file():
-        return tape, Design.from_dict(
-            read_record(path / RUN_NAME, ["design"])["design"], str(path / RUN_NAME)
-        )
-    return tape, design_for(tape, options.lanes, options.bits)
-
-
-def _clock(options: argparse.Namespace, design: Design, part: Part, built: _Build | None) -> _Clock:
-    """The clock asked for, or the one reached; InputError if more is asked for than was reached."""
-    from hdl.toolchain.cost import clock_hz
-
-    if built is not None:
-        if built.device != part.device:
-            raise InputError(
-                f"{options.build}: built for {built.device}; --part {part.name} is {part.device}"
-            )
-        limit, label = built.clock_hz, "post-route, this build"
-    elif part.family == "ecp5":
-        limit, label = (
-            clock_hz(design.lanes),
-            "projected: designs of other sizes after routing (docs/accelerator.md)",
-        )
+        design, folder = built.design, options.build
+    elif (path / RUN_NAME).is_file():
+        record = read_record(path / RUN_NAME, ["design"])
+        design, folder = Design.from_dict(record["design"], str(path / RUN_NAME)), path
     else:
-        hz = ASSUMED_CLOCK_HZ if options.clock is None else options.clock * 1e6
-        if hz > FASTEST_HZ:
+        lanes = LANES if options.lanes is None else options.lanes
+        return tape, design_for(tape, lanes, options.bits or BITS)
+    for option, asked, own in (
+        ("--lanes", options.lanes, design.lanes),
+        ("--bits", options.bits, design.weight_code),
+    ):
+        if asked not in (None, own):
             raise InputError(
-                f"--clock: no FPGA's clock network goes beyond {FASTEST_HZ / 1e6:,.0f} MHz, got"
-                f" {options.clock:g}"
+                f"{option}: the design in {folder} has {own}, not {asked}; leave {option} out"
             )
-        return _Clock(hz, "assumed: nothing was routed for this part", None)
-    if options.clock is None:
-        return _Clock(limit, label, limit)
-    if options.clock * 1e6 > limit:
-        raise InputError(
-            f"--clock: {options.clock:g} MHz is above what was reached, {limit / 1e6:.1f} MHz"
-            f" ({label})"
-        )
-    return _Clock(options.clock * 1e6, f"asked for; reached: {limit / 1e6:.1f} MHz, {label}", limit)
+    return tape, design
 
 
 def _activity(options: argparse.Namespace, tape: Tape, design: Design) -> Activity:
@@ -273,34 +270,19 @@ def _activity(options: argparse.Namespace, tape: Tape, design: Design) -> Activi
 
 def _prompt(options: argparse.Namespace, tape: Tape) -> tuple[list[int], str]:
     """Tokens to play, and what they are."""
-    from mmfree.inference.ranges import BYTES_PER_TOKEN, real_ids
+    from mmfree.inference.ranges import real_data
 
     tokenizer = tokenizer_from_dict(tape.tokenizer)
     if options.prompt is not None:
         return tokenizer.encode(options.prompt), "the prompt given"
-    if reads_text(tokenizer):
-        from mmfree.text.loading import load_corpus
-
-        text = (
-            load_corpus([])
-            .validation.tobytes()[: BYTES_PER_TOKEN * TOKENS]
-            .decode("utf-8", "ignore")
-        )
-        return tokenizer.encode(text)[: TOKENS + 1], "held-out text"
-    ids = np.asarray(real_ids(tokenizer, b"")).ravel()[:TOKENS]
-    return [int(token) for token in ids], f"a problem of the task {tokenizer.kind}"
-
-
-def _write(out: Path, values: dict[str, Any], page: str, activity: Activity) -> list[str]:
-    """Write the estimate, the activity that it is based on, and a page."""
-    activity.write(out / ACTIVITY_NAME)
-    write_atomically(out / PAGE_NAME, page.encode())
-    write_atomically(out / POWER_NAME, (json.dumps(values, indent=1) + "\n").encode())
-    return [str(out / name) for name in (POWER_NAME, ACTIVITY_NAME, PAGE_NAME)]
+    data = real_data(tokenizer, [])
+    return [int(token) for token in data.ids.ravel()[:TOKENS]], data.source
 
 
 def _describe(values: dict[str, Any], found: Power, tape: Tape, cells: list[CellEnergy]) -> str:
     """For people: what, then where it goes."""
+    from hdl.toolchain.counts import describe_counts
+
     joules, watts = found.joules_per_token, found.watts
     per_weight = joules.best / tape.num_ternary_weights
     lines = [
@@ -327,6 +309,7 @@ def _describe(values: dict[str, Any], found: Power, tape: Tape, cells: list[Cell
     lines += ["", "largest blocks"]
     blocks = sorted(found.by_block.items(), key=lambda item: -item[1].best)
     lines += [f"  {name:<14}{_span(share, 'J')}" for name, share in blocks[:8]]
+    lines += ["", describe_counts(values["counts"])]
     lines += [
         "",
         (

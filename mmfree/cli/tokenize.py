@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmfree.cli.options import TOKENIZERS, add_out
 from mmfree.cli.outcome import Outcome
+from mmfree.files.claim import claimed
 from mmfree.text.corpus import Text
 from mmfree.text.shard_writing import check_output, write_shards
 from mmfree.text.shards import Manifest
@@ -24,24 +25,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="DATA",
         help=(
-            "text, JSONL and Parquet files, folders of them, or hf:NAME[:CONFIG[:SPLIT]]"
-            " (docs/data.md)"
+            "text, JSON and Parquet files, compressed or not, folders of them, - (standard input),"
+            " or hf:NAME[:CONFIG[:SPLIT]] (docs/data.md)"
         ),
     )
     parser.add_argument("--tokenizer", default="bytes", metavar="NAME", help=TOKENIZERS)
     parser.add_argument(
-        "--field", default="text", metavar="NAME", help="of a record, that holds its text"
+        "--field",
+        default="text",
+        metavar="NAME",
+        help="of a record, that holds its text; with dots one within: meta.text",
     )
     add_out(parser, "folder of shards")
 
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
-    check_output(options.out, options.force)
-    text = Text.of(options.data, options.field)
-    tokenizer = find_tokenizer(options.tokenizer, text)
-    started = time.monotonic()
-    manifest = write_shards(text, tokenizer, options.out, force=options.force)
+    # Before anything is read: a pipe or a vocabulary to learn may take long.
+    with claimed(options.out):
+        check_output(options.out, options.force)
+        text = Text.of(options.data, options.field)
+        tokenizer = find_tokenizer(options.tokenizer, text)
+        started = time.monotonic()
+        manifest = write_shards(text, tokenizer, options.out, force=options.force)
     summary = manifest.summary()
     speed = summary["bytes"] / 1e6 / (time.monotonic() - started)
     values = {

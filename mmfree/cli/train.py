@@ -15,15 +15,10 @@ from mmfree.files.atomic import write_atomically
 from mmfree.inference.backends import load_backend
 from mmfree.inference.scoring import evaluate_task, evaluate_tokens
 from mmfree.tasks.catalog import TASKS, tasks_of
-from mmfree.text.loading import load_corpus
-from mmfree.text.tokenizer import text_tokenizer
+from mmfree.text.corpus import Corpus
 from mmfree.training.presets import PRESETS
 
 SUMMARY = "train a model into a checkpoint folder"
-
-
-CURVE_NAME = "loss.svg"
-"""The loss of a run, drawn beside its checkpoint."""
 
 EXAMPLES_AFTER_TRAINING = 200
 """Examples of each task that score a trained model."""
@@ -50,12 +45,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"{TOKENIZERS}; None: that of the shards or of the config, else bytes",
     )
     parser.add_argument(
+        "--field", metavar="NAME", help="of a record, that holds its text; None: text"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="steps to train; None: the recipe's")
+    parser.add_argument(
         "--minutes",
         type=float,
         metavar="M",
         help="plan the run for this time in minutes; None: all steps",
     )
     parser.add_argument("--resume", action="store_true", help="go on where the checkpoint stands")
+    parser.add_argument(
+        "--continue",
+        dest="extend",
+        action="store_true",
+        help="train a checkpoint further: more steps, or on another text (docs/training.md)",
+    )
     parser.add_argument(
         "--shard",
         action="store_true",
@@ -77,9 +82,12 @@ def run(options: argparse.Namespace) -> Outcome:
         gate=options.gate,
         tokenizer=options.tokenizer,
         data=options.data,
+        field=options.field,
         seed=options.seed,
         minutes=options.minutes,
+        steps=options.steps,
         resume=options.resume,
+        extend=options.extend,
         force=options.force,
         tensorboard=options.tensorboard,
         shard=options.shard,
@@ -87,7 +95,7 @@ def run(options: argparse.Namespace) -> Outcome:
     if not result.main:
         return Outcome({}, "")
     _draw_loss(options.out)
-    score, text = _score(options.out, options.data or [])
+    score, text = _score(options.out, result.corpus)
     values = {
         "checkpoint": str(options.out),
         **score,
@@ -103,12 +111,12 @@ def run(options: argparse.Namespace) -> Outcome:
 def _draw_loss(folder: Path) -> None:
     """The curve of the loss, beside the numbers."""
     from mmfree.report.figures import training_curve
-    from mmfree.training.metrics import METRICS_NAME, read_rows
+    from mmfree.training.metrics import CURVE_NAME, METRICS_NAME, read_rows
 
     write_atomically(folder / CURVE_NAME, training_curve(read_rows(folder / METRICS_NAME)).encode())
 
 
-def _score(folder: Path, data: list[Path]) -> tuple[dict[str, Any], str]:
+def _score(folder: Path, corpus: Corpus | None) -> tuple[dict[str, Any], str]:
     """How a fresh checkpoint does on what it was not trained on, in the contract's arithmetic."""
     from mmfree.training.checkpoint import load_config
 
@@ -124,7 +132,7 @@ def _score(folder: Path, data: list[Path]) -> tuple[dict[str, Any], str]:
         ]
         accuracy = sum(r.exact for r in results) / sum(r.examples for r in results)
         return {"accuracy": accuracy}, "; ".join(describe_task(result) for result in results)
-    corpus = load_corpus(data, text_tokenizer(golden.tokenizer))
+    assert corpus is not None, "a model of text has learned from one"
     text = evaluate_tokens(golden, corpus.validation, corpus.validation_bytes)
     return (
         {"bits_per_byte": text.bits_per_byte},

@@ -112,8 +112,10 @@ class AbsmaxConfig:
     norm_eps
         Epsilon of the block norms, of the norm on g and of the last norm (``rms_norm_eps`` of
         config.json), above 0.
-    bos_token_id, eos_token_id
-        Ids that begin and end a text, or None.
+    bos_token_id
+        The id that begins a text, or None.
+    eos_token_id
+        The id that ends a text, or None; several as a tuple or list, kept in ascending order.
 
     Raises
     ------
@@ -127,7 +129,7 @@ class AbsmaxConfig:
     num_layers: int
     norm_eps: float = 1e-6
     bos_token_id: int | None = None
-    eos_token_id: int | None = None
+    eos_token_id: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         limits = {
@@ -141,16 +143,39 @@ class AbsmaxConfig:
             raise InputError(
                 f"config: norm_eps must be a number in 1e-12..1, got {self.norm_eps!r}"
             )
-        for name in ("bos_token_id", "eos_token_id"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or not 0 <= value < self.vocab_size):
-                raise InputError(
-                    f"config: {name} must be null or in 0..{self.vocab_size - 1}, got {value!r}"
-                )
+        begins, ends = self.bos_token_id, self.eos_token_id
+        if begins is not None and not self._is_id(begins):
+            raise InputError(
+                f"config: bos_token_id must be null or in 0..{self.vocab_size - 1}, got {begins!r}"
+            )
+        several: tuple[int, ...] | list[int] = (
+            ends if isinstance(ends, tuple | list) else () if ends is None else (ends,)
+        )
+        if not all(map(self._is_id, several)):
+            raise InputError(
+                f"config: eos_token_id must be null, in 0..{self.vocab_size - 1}, or a list of"
+                f" such, got {ends!r}"
+            )
+        # One writing of each: a model has exactly one tape.
+        ids = tuple(sorted(set(several)))
+        single = None if not ids else ids[0] if len(ids) == 1 else ids
+        object.__setattr__(self, "eos_token_id", single)
 
-    def to_dict(self) -> dict[str, int | float | None]:
+    def _is_id(self, value: object) -> bool:
+        return type(value) is int and 0 <= value < self.vocab_size
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Every id that ends a text."""
+        ends = self.eos_token_id
+        return ends if isinstance(ends, tuple) else () if ends is None else (ends,)
+
+    def to_dict(self) -> dict[str, int | float | list[int] | None]:
         """Plain JSON types, in field order."""
-        return asdict(self)
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
 
     @property
     def head_size(self) -> int:

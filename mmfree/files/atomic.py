@@ -7,14 +7,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from mmfree.errors import InputError
+from mmfree.files.claim import claimed, errors_of, open_locked
 
 LARGEST_INTEGER = (1 << 63) - 1
 """Integers of a JSON file are at most this far from 0: NumPy and float take each of them."""
@@ -27,63 +26,59 @@ def refuse_to_overwrite(path: Path, force: bool) -> None:
 
 
 @contextmanager
-def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file in the folder of ``path``, open for writing.
-
-    It is flushed to disk and renamed to ``path`` if the block ends without an exception, else
-    removed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            # Before the rename: a crash must not leave the new name on data that is not on disk.
-            os.fsync(file.fileno())
-        # mkstemp lets nobody else read it.
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, which is the old file or the whole new one at any moment."""
-    with open_atomically(path) as file:
-        file.write(data)
-
-
-@contextmanager
-def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
-    """An empty folder to write to, which becomes ``path`` when the block ends.
-
-    If the block raises, nothing is left. With ``force`` an existing folder keeps its other files,
-    and its files of the same names are replaced one by one.
+def reserved(path: Path, *, force: bool) -> Iterator[None]:
+    """Within the block nobody else makes the file ``path``: it is not there, or may be replaced.
 
     Raises
     ------
     InputError
-        If ``path`` exists and ``force`` is not given, or it is not a folder.
+        If it exists and ``force`` is not given, or another process has reserved or claimed it.
     """
-    refuse_to_overwrite(path, force)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: not a folder; give another --out")
+    with claimed(path):
+        refuse_to_overwrite(path, force)
+        yield
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file in the folder of ``path``, open for writing.
+
+    It is flushed to disk and renamed to ``path`` if the block ends without an exception, else
+    removed. It always has the same name, so what a killed process left is written over. Nobody else
+    can write ``path`` meanwhile.
+
+    Raises
+    ------
+    InputError
+        If another process is writing the file.
+    OSError
+        If it cannot be written; ``filename`` is ``path``.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield temporary
-        if path.exists():
-            for file in sorted(temporary.iterdir()):
-                os.replace(file, path / file.name)
-            temporary.rmdir()
-        else:
-            os.chmod(temporary, 0o755)
-            os.rename(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    temporary = path.parent / f".{path.name}.partial"
+    with errors_of(path, temporary):
+        handle = open_locked(temporary, path)
+        # The lock lasts as long as the file is open: until it has its name, or is gone.
+        with os.fdopen(handle, "wb") as file:
+            try:
+                file.truncate()
+                yield file
+                file.flush()
+                # Before the rename: a crash must not leave the new name on data not on disk.
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, which is the old file or the whole new one at any moment.
+
+    Raises what ``open_atomically`` does.
+    """
+    with open_atomically(path) as file:
+        file.write(data)
 
 
 def read_json(path: Path) -> Any:

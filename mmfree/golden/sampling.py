@@ -92,15 +92,29 @@ class Sampler:
         ) >> TEMPERATURE_FB
         return noise
 
-    def choose(self, logits: NDArray[Any], temperature: int, fraction_bits: int) -> int:
+    def choose(
+        self,
+        logits: NDArray[Any],
+        temperature: int,
+        fraction_bits: int,
+        choosable: NDArray[np.bool_] | None = None,
+    ) -> int:
         """Row chosen by the logits of one position; the lowest row wins a tie.
 
         ``logits`` [rows] stand for logits / 2^fraction_bits nats, and are compared as they are: the
-        noise, which has NOISE_FB fraction bits, is scaled to theirs.
+        noise, which has NOISE_FB fraction bits, is scaled to theirs. ``choosable`` [rows]: which of
+        them can be chosen, None for all; every row draws its noise.
         """
         if not temperature:
-            return int(logits.argmax())
+            return _largest(logits, choosable)
         noise = self.noise(len(logits), temperature)
         wide = logits.astype(np.float64) if fraction_bits < NOISE_FB else logits.astype(np.int64)
         scale = 2.0 ** (fraction_bits - NOISE_FB)
-        return int((wide + (noise * scale).astype(wide.dtype)).argmax())
+        return _largest(wide + (noise * scale).astype(wide.dtype), choosable)
+
+
+def _largest(logits: NDArray[Any], choosable: NDArray[np.bool_] | None) -> int:
+    if choosable is None:
+        return int(logits.argmax())
+    rows = np.flatnonzero(choosable)
+    return int(rows[logits[rows].argmax()])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmfree.errors import InputError
 from mmfree.hf.config import MatMulFreeConfig
 from mmfree.tape.pow2 import Tape
+from mmfree.training.metrics import read_rows
 
 CARD_NAME = "README.md"
 RECENT_STEPS = 50
@@ -43,11 +42,13 @@ weights, made with mmfree.
 ## Loading
 
 ```python
-import mmfree.hf  # registers the model with transformers
 from transformers import AutoModelForCausalLM
 
-model = AutoModelForCausalLM.from_pretrained("PATH")
+model = AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)
 ```
+
+The code is that of the package mmfree, which must be installed (`pip install 'mmfree[hf]'`).
+`import mmfree.hf` does in place of `trust_remote_code=True`.
 
 {loading}
 
@@ -78,21 +79,13 @@ def read_training_record(path: Path) -> TrainingRecord | None:
     Raises
     ------
     InputError
-        If the file is no table of step and loss.
+        If the file is no table of step, loss and learning rate (``mmfree.training.metrics``).
     """
-    if not path.exists():
+    rows = read_rows(path)
+    if not rows:
         return None
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        if not rows:
-            return None
-        losses = [float(row["loss"]) for row in rows]
-        steps = int(rows[-1]["step"]) + 1
-    except (KeyError, TypeError, ValueError, csv.Error):
-        raise InputError(
-            f"{path}: not a table with the columns step and loss; remove the file"
-        ) from None
+    losses = [loss for _, loss, _ in rows]
+    steps = rows[-1][0] + 1
     recent = losses[-RECENT_STEPS:]
     return TrainingRecord(steps, losses[-1], sum(recent) / len(recent), len(recent))
 
@@ -187,7 +180,8 @@ def _loading(kind: str, predicts_text: bool) -> str:
     if kind in ("bytes", "tokenizers") and predicts_text:
         return (
             '`AutoTokenizer.from_pretrained` gives the tokenizer, and `pipeline("text-generation",'
-            ' model="PATH")` both. Prompts of different length are padded on the left.'
+            ' model="PATH", trust_remote_code=True)` both. Prompts of different length are padded'
+            " on the left."
         )
     if predicts_text:
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,30 @@ from transformers import GenerationConfig
 
 from mmfree.contract.tokenizers import SUBWORD_KINDS
 from mmfree.errors import InputError
-from mmfree.files.atomic import new_folder, read_json
+from mmfree.files.atomic import read_json
+from mmfree.files.folders import FolderKind, new_folder
 from mmfree.hf.card import CARD_NAME, model_card, read_training_record
 from mmfree.hf.config import MatMulFreeConfig
 from mmfree.hf.model import MatMulFreeForCausalLM
 from mmfree.hf.tokenizer import hugging_face_tokenizer
 from mmfree.tape.pow2 import Tape
-from mmfree.training.checkpoint import Checkpoint, load_checkpoint, write_model
+from mmfree.training.checkpoint import MODEL_FOLDER, Checkpoint, load_checkpoint, write_model
 from mmfree.training.export import export_tape
 from mmfree.training.metrics import METRICS_NAME
 from mmfree.training.recipe import CONFIG_NAME, TOKENIZER_NAME, RunConfig
 
 MMFREE_TOKENIZER_NAME = "mmfree_tokenizer.json"
 """mmfree's own description of a tokenizer that carries data, kept for ``to_checkpoint``."""
+
+HUGGING_FACE_FOLDER = FolderKind(
+    last=CONFIG_NAME,
+    own=re.compile(
+        r"(config|generation_config|special_tokens_map|added_tokens|mmfree_tokenizer)\.json"
+        r"|tokenizer(_config)?\.json|tokenizer\.model|vocab\.json|merges\.txt|README\.md"
+        r"|model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json"
+        r"|(modeling|configuration|tokenization)_\w+\.py"
+    ),
+)
 
 
 def to_hugging_face(
@@ -57,7 +69,7 @@ def to_hugging_face(
     model, tokenizer = wrap(loaded, mode), hugging_face_tokenizer(loaded.tokenizer)
     tape = _tape_or_none(loaded)
     record = read_training_record(checkpoint / METRICS_NAME)
-    with new_folder(out, force) as folder:
+    with new_folder(out, HUGGING_FACE_FOLDER, force=force) as folder:
         model.save_pretrained(folder)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
@@ -76,8 +88,8 @@ def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
     Raises
     ------
     InputError
-        If ``source`` is no such folder, its config has no recipe, a tensor does not belong to it,
-        or ``out`` exists.
+        If ``source`` is no such folder, its config has no recipe or names a token that ends a text,
+        a tensor does not belong to it, or ``out`` exists.
     """
     path = source / CONFIG_NAME
     found = read_json(path)
@@ -93,6 +105,18 @@ def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
             " before saving the model"
         )
     model = _read_model(source)
+    for place, found in (
+        ("generation_config.json", model.generation_config),
+        ("config.json", config),
+    ):
+        # A text of mmfree ends where the next document begins, with the start token.
+        if (ends := found.eos_token_id) not in (None, config.bos_token_id):
+            raise InputError(
+                f"{source / place}: eos_token_id is {ends}, but a text of a checkpoint of mmfree"
+                f" ends with its start token, {config.bos_token_id}, and nothing else: set it to"
+                " null in both config.json and generation_config.json, and end texts with `mmfree"
+                " generate --stop`"
+            )
     data: dict[str, Any] = {"model": config.model_config().to_dict(), "recipe": config.recipe}
     kind = (config.tokenizer or {}).get("kind")
     if kind in SUBWORD_KINDS:
@@ -101,7 +125,7 @@ def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
     run = RunConfig.from_dict(data, str(path))
     if kind != run.tokenizer.kind:
         raise InputError(f"{path}: tokenizer: kind must be {run.tokenizer.kind!r}, got {kind!r}")
-    with new_folder(out, force) as folder:
+    with new_folder(out, MODEL_FOLDER, force=force) as folder:
         write_model(folder, run, model.model, run.tokenizer)
     return run
 
@@ -135,11 +159,12 @@ def wrap(checkpoint: Checkpoint, mode: str = "fakequant") -> MatMulFreeForCausal
         recipe=checkpoint.config.to_dict()["recipe"],
         tokenizer=kind,
         bos_token_id=start,
+        eos_token_id=start,
         **dict[str, Any](checkpoint.config.model.to_dict()),
     )
     model = MatMulFreeForCausalLM(config)
     model.model.load_state_dict(checkpoint.model.state_dict())
-    model.generation_config = GenerationConfig(bos_token_id=start)
+    model.generation_config = GenerationConfig(bos_token_id=start, eos_token_id=start)
     return model.eval()
 
 

@@ -8,6 +8,9 @@ Registered as "mmfree" when this module is imported, which ``lm_eval`` by itself
 
 from __future__ import annotations
 
+import sys
+import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,15 +24,18 @@ from lm_eval.api.registry import register_model
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mmfree.errors import InputError
-from mmfree.golden.sampling import temperature_code
-from mmfree.inference.backends import Backend, load_backend, run_in_parts
+from mmfree.errors import InputError, ToolMissing
+from mmfree.hf.generation_options import GenerationOptions, read_generation_options
+from mmfree.inference.backends import Backend, load_backend, most_likely, run_in_parts
 from mmfree.inference.generate import generate_rows
 from mmfree.text.scores import negative_log_likelihood
 from mmfree.text.tokenizer import text_tokenizer
 
-GENERATED_TOKENS = 256
-"""Tokens of an answer, where a task gives no number."""
+UNASKED_DEVICE = "cuda:0"
+"""What the harness's command line passes where nobody named a device."""
+
+UNUSABLE = 2
+"""Exit code of what cannot be run as it was asked."""
 
 
 class Score(NamedTuple):
@@ -53,7 +59,7 @@ def score_tokens(
     context
         Token ids from the start of the sequence, at least one each.
     continuation
-        Token ids to score.
+        Token ids to score, at least one each.
     """
     if not context:
         return []
@@ -72,8 +78,8 @@ def score_tokens(
     for part, logits, _ in run_in_parts(backend, ids):
         likelihoods = negative_log_likelihood(logits, targets[:, part], backend.fraction_bits)
         nats -= (likelihoods * counts[:, part]).sum(axis=1)
-        most_likely: NDArray[np.bool_] = logits.argmax(axis=-1) == targets[:, part]
-        greedy &= (most_likely | ~counts[:, part]).all(axis=1)
+        chosen: NDArray[np.bool_] = most_likely(backend, logits) == targets[:, part]
+        greedy &= (chosen | ~counts[:, part]).all(axis=1)
     return [
         Score(float(value), bool(is_greedy)) for value, is_greedy in zip(nats, greedy, strict=True)
     ]
@@ -95,28 +101,48 @@ class MatMulFreeEvalLM(TemplateLM):
     batch_size
         Sequences that are run side by side.
     device, max_batch_size
-        What the harness passes. They have no effect: backends run on the CPU.
+        What the harness passes. Backends run on the CPU, in batches of the given size:
+        ``UNASKED_DEVICE`` has no effect, others are refused.
     lanes
         Of the simulated chip, for backend "rtl".
+    others
+        What else ``--model_args`` names: refused.
 
     Raises
     ------
     InputError
-        If there is no such model, it predicts no text, or ``batch_size`` is no positive integer.
+        If there is no such model, it predicts no text, or an argument is unknown, of another type
+        or without effect.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | None = None,
         backend: str | None = None,
         batch_size: int | str = 16,
         device: str | None = None,
         max_batch_size: int | None = None,
         lanes: int = 64,
+        **others: Any,
     ) -> None:
         super().__init__()
-        if not str(batch_size).isdecimal() or int(batch_size) < 1:
+        if others:
+            raise InputError(
+                f"--model_args: there is no {next(iter(others))}; path, backend, batch_size and"
+                " lanes can be given"
+            )
+        if not isinstance(path, str | Path):
+            raise InputError(f"--model_args must hold path=FOLDER or path=TAPE, got path {path!r}")
+        if isinstance(batch_size, bool) or not (
+            str(batch_size).isdecimal() and int(batch_size) >= 1
+        ):
             raise InputError(f"batch_size must be a positive integer, got {batch_size!r}")
+        if max_batch_size is not None:
+            raise InputError("max_batch_size belongs to batch_size auto; give batch_size alone")
+        if device not in (None, "cpu", UNASKED_DEVICE):
+            raise InputError(f"device must be cpu, where every backend runs, got {device!r}")
+        if type(lanes) is not int:
+            raise InputError(f"lanes must be an integer, got {lanes!r}")
         self.batch_size = int(batch_size)
         self.model = load_backend(Path(path), backend, lanes)
         if not self.model.tokenizer.feeds_back:
@@ -141,6 +167,42 @@ class MatMulFreeEvalLM(TemplateLM):
         """Token ids; without the start token if ``add_special_tokens`` is False."""
         ids = self.model.tokenizer.encode(string)
         return ids[1:] if add_special_tokens is False else ids
+
+    def apply_chat_template(self, chat_history: Any, add_generation_prompt: bool = True) -> str:
+        """Always InputError: no model of mmfree has a chat template."""
+        raise InputError("--apply_chat_template: the model has no chat template; leave it out")
+
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Log-likelihood in nats of each answer after its context; whether it is the greedy one.
+
+        Raises
+        ------
+        InputError
+            If an answer is empty, or has no token to be scored.
+        """
+        pairs = [(context, answer) for context, answer in (request.args for request in requests)]
+        encoded = [(pair, *self._encode_pair(*pair)) for pair in pairs]
+        return self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Ids of both together, parted after those that they share with the context alone.
+
+        At least one is left to score: where an answer only lengthens the context's last token, that
+        one. White space at the end of a context belongs to the answer, as everywhere in the
+        harness.
+        """
+        if not continuation:
+            raise InputError(f"an answer to {context[-40:]!r} is empty: it has no token to score")
+        question = context.rstrip()
+        before, both = self.tok_encode(question), self.tok_encode(context + continuation)
+        shared = 0
+        while shared < min(len(before), len(both) - 1) and before[shared] == both[shared]:
+            shared += 1
+        if not shared:
+            raise InputError(f"the answer {continuation[:40]!r} has no token to score")
+        return both[:shared], both[shared:]
 
     def _loglikelihood_tokens(
         self,
@@ -174,12 +236,23 @@ class MatMulFreeEvalLM(TemplateLM):
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
-        """Log-likelihood of whole texts in nats, each from the start token on, in one piece."""
+        """Log-likelihood of whole texts in nats, each from the start token on, in one piece.
+
+        That of an empty text is 0.
+
+        Raises
+        ------
+        InputError
+            If another text has no tokens.
+        """
         texts = [request.args[0] for request in requests]
         whole = [
             (("", text), [self.prefix_token_id], self.tok_encode(text, add_special_tokens=False))
             for text in texts
         ]
+        for (_, text), _, ids in whole:
+            if text and not ids:
+                raise InputError(f"the text {text[:40]!r} has no token to score")
         results = [
             value for value, _ in self._loglikelihood_tokens(whole, disable_tqdm=disable_tqdm)
         ]
@@ -190,59 +263,73 @@ class MatMulFreeEvalLM(TemplateLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Text after each context, up to the first of its stop texts, which is cut off.
 
-        Of the options ``until``, ``max_gen_toks``, ``do_sample`` and ``temperature`` count; without
-        ``do_sample`` the most likely token is taken. The seed is 0.
+        An answer also ends at the start token and at a token that ends a text, which are no part of
+        it. Of the same request, repeated, each answer is drawn from another seed: 0, 1, 2 and so
+        on.
 
         Raises
         ------
         InputError
-            If an option is not a number in its range.
+            If an option has no effect or is out of range (``read_generation_options``).
         """
         results = []
-        for request in tqdm(requests, unit="request", disable=disable_tqdm or None):
-            context, options = request.args
-            text = self._generate(context, options)
-            self.cache_hook.add_partial("generate_until", request.args, text)
+        asked = [(request.args, read_generation_options(request.args[1])) for request in requests]
+        times: Counter[tuple[str, str]] = Counter()
+        for arguments, options in tqdm(asked, unit="request", disable=disable_tqdm or None):
+            key = (arguments[0], repr(arguments[1]))
+            text = self._generate(arguments[0], options, seed=times[key])
+            times[key] += 1
+            if not options.temperature:
+                self.cache_hook.add_partial("generate_until", arguments, text)
             results.append(text)
         return results
 
-    def _generate(self, context: str, options: dict[str, Any]) -> str:
-        until = options.get("until") or []
-        stops = [until] if isinstance(until, str) else list(until)
-        try:
-            tokens = int(options.get("max_gen_toks", GENERATED_TOKENS))
-            asked = float(options.get("temperature") or 0.0)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InputError(
-                f"generation options: max_gen_toks and temperature must be numbers: {error}"
-            ) from None
-        temperature = asked if options.get("do_sample") else 0.0
+    def _generate(self, context: str, options: GenerationOptions, *, seed: int) -> str:
         rows: list[int] = []
         chosen = generate_rows(
             self.model,
             self.tok_encode(context),
-            tokens,
-            temperature=temperature_code(temperature),
-            seed=0,
+            options.tokens,
+            temperature=options.temperature,
+            seed=seed,
             stop=self.eot_token_id,
         )
         text = ""
         for row in chosen:
-            if row == self.eot_token_id:
+            if row == self.eot_token_id or row in self.model.end_ids:
                 break
-            text = self.model.tokenizer.decode([*rows, row])
             rows.append(row)
-            if any(stop in text for stop in stops):
+            text = self.model.tokenizer.decode(rows)
+            if any(stop in text for stop in options.stops):
                 break
-        return text[: min([text.find(stop) for stop in stops if stop in text], default=len(text))]
+        places = [text.find(stop) for stop in options.stops if stop in text]
+        return text[: min(places, default=len(text))]
 
 
-def main() -> None:
-    """The harness's own command line, with the model "mmfree"."""
+def main() -> int:
+    """The harness's own command line, with the model "mmfree"; returns the exit code.
+
+    What is wrong with the model, its arguments or the task is one line, and exit code 2.
+    """
     from lm_eval.__main__ import cli_evaluate
 
-    cli_evaluate()
+    try:
+        cli_evaluate()
+    except (InputError, ToolMissing, OSError) as error:
+        return _fail(str(error))
+    except ValueError as error:
+        # Of the harness's own: an option or a task that it does not know. Ours would be a bug.
+        package, passed = Path(__file__).parents[1], traceback.extract_tb(error.__traceback__)[1:]
+        if any(Path(frame.filename).is_relative_to(package) for frame in passed):
+            raise
+        return _fail(str(error))
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"mmfree: error: {' '.join(message.split())}", file=sys.stderr)
+    return UNUSABLE
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
-from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as RustTokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -18,6 +19,9 @@ PROBE = "The 12 quick foxes,\n\tcafé 東京."
 
 START_NAME = "<|start|>"
 """Name of a start token that has none."""
+
+_SHOWN = 8
+"""Token ids that an error shows."""
 
 
 def hugging_face_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast | None:
@@ -55,17 +59,43 @@ def hugging_face_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast | No
         pad_token=token,
         padding_side="left",
         clean_up_tokenization_spaces=False,
-        # As in mmfree, no text becomes a control token, even if it spells one. Of bytes the start
-        # token is byte 0, which is not to be split.
-        split_special_tokens=tokenizer.kind != ByteTokenizer.kind,
+        # As in mmfree, no text becomes a control token, even if it spells one.
+        split_special_tokens=True,
     )
-    found, wanted = converted(PROBE).input_ids, tokenizer.encode(PROBE)
-    if found != wanted:
-        raise InputError(
-            f"tokenizer: transformers would encode {PROBE!r} as {found[:8]}..., not as"
-            f" {wanted[:8]}..."
-        )
+    for text in _probes(raw):
+        _check_same(converted, tokenizer, text)
     return converted
+
+
+def _probes(raw: RustTokenizer) -> Iterator[str]:
+    """Texts on which both must agree: also those that spell a control token."""
+    yield PROBE
+    for token in raw.get_added_tokens_decoder().values():
+        if token.special:
+            yield token.content
+            yield f"a{token.content}b {token.content} c"
+
+
+def _check_same(converted: PreTrainedTokenizerFast, tokenizer: Tokenizer, text: str) -> None:
+    found = converted(text).input_ids
+    try:
+        wanted = tokenizer.encode(text)
+    except InputError:
+        # mmfree has no ids for it. transformers may make some up, but no control tokens.
+        if not set(found[1:]) & set(converted.all_special_ids):
+            return
+        wanted = None
+    if found != wanted:
+        instead = (
+            "which mmfree refuses"
+            if wanted is None
+            else f"not as {wanted[:_SHOWN]}{'...' if len(wanted) > _SHOWN else ''}"
+        )
+        raise InputError(
+            f"tokenizer: transformers would encode {text!r} as {found[:_SHOWN]}"
+            f"{'...' if len(found) > _SHOWN else ''}, {instead}; use a tokenizer whose control"
+            " tokens are no pieces of its model, such as one trained by mmfree"
+        )
 
 
 def _start_token(raw: RustTokenizer, start: int) -> str:
@@ -84,16 +114,18 @@ def _start_token(raw: RustTokenizer, start: int) -> str:
 def byte_level() -> RustTokenizer:
     """A tokenizer whose ids are bytes of UTF-8.
 
-    Byte 0, which no text holds, is the special token that starts a sequence.
+    0 starts a sequence, under a name of its own. A text with a NUL character, which mmfree refuses,
+    gets a replacement character there: this library can only give ids.
     """
     # The pre-tokenizer writes a byte as a printable character: its own, or the next of those from
     # 256 on.
     spare = itertools.count(256)
     alphabet = [chr(byte) if _is_printable(byte) else chr(next(spare)) for byte in range(256)]
-    alphabet[0] = "\0"
+    alphabet[0] = START_NAME
     tokenizer = RustTokenizer(
         models.BPE(vocab={token: byte for byte, token in enumerate(alphabet)}, merges=[])
     )
+    tokenizer.normalizer = normalizers.Replace("\0", "\ufffd")
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(alphabet[0], special=True, normalized=False)])

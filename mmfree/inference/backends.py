@@ -26,7 +26,7 @@ from mmfree.published.hgrn_bit import CONFIG_NAME, MODEL_TYPE, model_type, read_
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import AnyTape, open_chip_tape, open_tape
 from mmfree.text.subword import JsonTokenizer, SentencePieceTokenizer
-from mmfree.text.tokenizer import Tokenizer
+from mmfree.text.tokenizer import Tokenizer, document_ends, text_tokenizer
 from mmfree.text.tokenizers import tokenizer_from_dict
 
 LOGITS = 1 << 24
@@ -46,11 +46,14 @@ class Arithmetic:
 
     golden: Callable[[Any], PlaysTokens[Any]]
     players: tuple[str, ...]
+    padded: bool
+    """Whether a vocabulary may have ids without a token (``Backend.choosable``): an accelerator
+    chooses among all rows."""
 
 
 ARITHMETICS = {
-    "pow2": Arithmetic(golden=Golden, players=("golden", "rtl")),
-    "absmax": Arithmetic(golden=AbsmaxGolden, players=("golden",)),
+    "pow2": Arithmetic(golden=Golden, players=("golden", "rtl"), padded=False),
+    "absmax": Arithmetic(golden=AbsmaxGolden, players=("golden",), padded=True),
 }
 """By the name that a tape gives."""
 
@@ -65,6 +68,13 @@ class Backend(Protocol):
     name: str
     tokenizer: Tokenizer
     fraction_bits: int
+    end_ids: tuple[int, ...]
+    """Ids that end a generated text, and are no part of it: ``eos_token_id`` of a published
+    checkpoint; of a model trained here those of ``document_ends``.
+    """
+    choosable: NDArray[np.bool_] | None
+    """Rows of the head that can be chosen, [rows]; None: all. The others are padding of the
+    vocabulary: they have logits, and no token."""
 
     def state(self, batch: int) -> Any:
         """State at the start of a sequence, in whatever form the backend keeps it."""
@@ -92,6 +102,14 @@ def run_in_parts(
         yield part, logits, state
 
 
+def most_likely(backend: Backend, logits: NDArray[Any]) -> NDArray[np.intp]:
+    """The row that is chosen of logits [..., rows] at temperature 0, [...]: never padding."""
+    if backend.choosable is not None:
+        lowest = -np.inf if logits.dtype.kind == "f" else np.iinfo(logits.dtype).min
+        logits = np.where(backend.choosable, logits, lowest)
+    return np.asarray(logits.argmax(axis=-1))
+
+
 class GoldenBackend:
     """The golden model of a tape's arithmetic.
 
@@ -106,8 +124,15 @@ class GoldenBackend:
     def __init__(self, tape: AnyTape) -> None:
         self.tape = tape
         self.tokenizer = _tokenizer_of(tape)
-        self.golden = ARITHMETICS[tape.arithmetic].golden(tape)
+        arithmetic = ARITHMETICS[tape.arithmetic]
+        self.golden = arithmetic.golden(tape)
         self.fraction_bits = self.golden.fraction_bits
+        self.end_ids = document_ends(self.tokenizer) if isinstance(tape, Tape) else tape.end_ids
+        self.choosable = (
+            choosable_rows(self.tokenizer, tape.config.head_size, self.end_ids)
+            if arithmetic.padded
+            else None
+        )
         self._head_size = tape.config.head_size
 
     def state(self, batch: int) -> NDArray[np.signedinteger[Any]]:
@@ -147,15 +172,40 @@ def _tokenizer_of(tape: AnyTape) -> Tokenizer:
 def _begin_with(tokenizer: Tokenizer, start: int | None) -> None:
     """Let sequences begin with what a published checkpoint names."""
     if isinstance(tokenizer, JsonTokenizer | SentencePieceTokenizer) and start is not None:
-        tokenizer.start = start
+        tokenizer.begin_with(start)
+
+
+def choosable_rows(
+    tokenizer: Tokenizer, rows: int, end_ids: tuple[int, ...]
+) -> NDArray[np.bool_] | None:
+    """Which rows of a head can be chosen (``Backend.choosable``): tokens, and what begins or ends a
+    text.
+    """
+    text = text_tokenizer(tokenizer)
+    can = (
+        text.has_token(rows)
+        if isinstance(text, JsonTokenizer | SentencePieceTokenizer)
+        else np.arange(rows) < text.vocab_size
+    )
+    can[[text.start, *end_ids]] = True
+    return None if can.all() else can
 
 
 class TorchBackend:
     """A model under torch: ``name`` is its mode, "float" or "fakequant"."""
 
-    def __init__(self, name: str, model: Any, tokenizer: Tokenizer, fraction_bits: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        tokenizer: Tokenizer,
+        fraction_bits: int = 0,
+        *,
+        end_ids: tuple[int, ...] = (),
+        choosable: NDArray[np.bool_] | None = None,
+    ) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer
-        self.fraction_bits = fraction_bits
+        self.fraction_bits, self.end_ids, self.choosable = fraction_bits, end_ids, choosable
 
     def state(self, batch: int) -> Any:
         """Zeros, a tensor [L, B, d]."""
@@ -193,7 +243,10 @@ def load_checkpoint_backend(folder: Path, mode: str) -> TorchBackend:
 
     checkpoint = load_checkpoint(folder)
     fraction_bits = DEFAULT_FORMATS.residual_fb if mode == "fakequant" else 0
-    return TorchBackend(mode, checkpoint.model, checkpoint.tokenizer, fraction_bits)
+    tokenizer = checkpoint.tokenizer
+    return TorchBackend(
+        mode, checkpoint.model, tokenizer, fraction_bits, end_ids=document_ends(tokenizer)
+    )
 
 
 def load_tape_or_export(path: Path) -> Tape:
@@ -243,9 +296,15 @@ def _load_published(folder: Path, name: str) -> Backend:
     if name == "float":
         from mmfree.published.model import load_published
 
-        backend = TorchBackend("float", load_published(folder), tokenizer_from_dict(tokenizer))
-        _begin_with(backend.tokenizer, config.bos_token_id)
-        return backend
+        described = tokenizer_from_dict(tokenizer)
+        _begin_with(described, config.bos_token_id)
+        return TorchBackend(
+            "float",
+            load_published(folder),
+            described,
+            end_ids=config.end_ids,
+            choosable=choosable_rows(described, config.head_size, config.end_ids),
+        )
     with tempfile.TemporaryDirectory(prefix="mmfree-") as place:
         path = Path(place) / "model.tape"
         export_published(folder, path, tokenizer=tokenizer)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mmfree.errors import InputError
+from mmfree.files.records import read_jsonl
 from mmfree.inference.backends import Backend
 from mmfree.inference.scoring import row_nats
 from mmfree.text.batch import Batch
-from mmfree.text.sources import read_jsonl
 from mmfree.text.tokenizer import TextTokenizer, text_tokenizer
 from mmfree.text.windows import inputs_of
 

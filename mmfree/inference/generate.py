@@ -38,18 +38,34 @@ def generate_rows(
 ) -> Iterator[int]:
     """Rows that the head chooses after the prompt, one by one, each fed back as the next token.
 
-    Ends after ``stop``.
+    Ends after ``stop``, and after an id that ends a text (``Backend.end_ids``), whichever comes
+    first: the last row. Padding of the vocabulary is never chosen.
     """
+    for row in _endless_rows(
+        backend, prompt, tokens, temperature=temperature, seed=seed, stop=stop
+    ):
+        yield row
+        if row == stop or row in backend.end_ids:
+            return
+
+
+def _endless_rows(
+    backend: Backend,
+    prompt: list[int],
+    tokens: int,
+    *,
+    temperature: int,
+    seed: int,
+    stop: int | None,
+) -> Iterator[int]:
+    """As ``generate_rows``, but for its end: only hardware is told of ``stop``."""
     if isinstance(backend, ChoosesItself):
         yield from backend.generate(prompt, tokens, temperature=temperature, seed=seed, stop=stop)
         return
     sampler = Sampler(seed)
     logits, state = _last_position(backend, prompt)
     for position in range(tokens):
-        row = sampler.choose(logits, temperature, backend.fraction_bits)
-        yield row
-        if row == stop:
-            return
+        yield (row := sampler.choose(logits, temperature, backend.fraction_bits, backend.choosable))
         if position < tokens - 1:
             run, state = backend.run(np.array([[row]]), state)
             logits = run[0, -1]
@@ -75,7 +91,8 @@ def generate(
 
     With ``temperature`` above 0 rows are drawn from softmax(logits / temperature)
     (docs/arithmetic.md, 14): the same ones from the same seed, whatever the backend, as long as the
-    logits are equal. Generation ends after the token ``stop``.
+    logits are equal. Generation ends after the token ``stop``, or with an id that ends a text
+    (``Backend.end_ids``), which stands among the rows, but not in the text.
 
     Raises
     ------
@@ -103,7 +120,7 @@ def generate(
         return
     writer = _Writer(tokenizer.decode, ids[1:])
     for row in generate_rows(backend, ids, tokens, temperature=code, seed=seed, stop=stop):
-        yield writer.add(row), [row]
+        yield "" if row in backend.end_ids else writer.add(row), [row]
     yield writer.rest(), []
 
 

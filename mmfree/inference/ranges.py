@@ -16,10 +16,12 @@ from mmfree.golden.pow2 import Golden
 from mmfree.inference.backends import Backend, GoldenBackend
 from mmfree.tape.pow2 import Tape
 from mmfree.tasks.catalog import TASKS
-from mmfree.text.corpus import read_text
-from mmfree.text.loading import load_corpus
-from mmfree.text.tokenizer import Tokenizer, reads_text, text_tokenizer
+from mmfree.text.corpus import BUILT_IN
+from mmfree.text.loading import first_tokens, load_corpus
+from mmfree.text.sources import DEFAULT_FIELD
+from mmfree.text.tokenizer import TextTokenizer, Tokenizer, text_tokenizer
 from mmfree.text.windows import streams
+from mmfree.training.provenance import read_provenance
 
 OFTEN = 0.01
 """A tape is refused if a larger share of an intermediate's values lies at its limit."""
@@ -84,17 +86,53 @@ class _Seen:
         self.at_limit += int(((values <= self.low) | (values >= self.high)).sum())
 
 
-def real_ids(tokenizer: Tokenizer, text: bytes) -> NDArray[np.int64]:
-    """Sequences of real data, [B, T]: examples of a task, or the beginning of ``text``, UTF-8."""
+@dataclass(frozen=True)
+class RealData:
+    """Sequences ``ids`` [B, T] of real data, and what they are: ``source``, for people."""
+
+    ids: NDArray[np.int64]
+    source: str
+
+
+def real_data(
+    tokenizer: Tokenizer, data: list[Path], *, field: str = DEFAULT_FIELD, run: Path | None = None
+) -> RealData:
+    """What a model's ranges are watched on.
+
+    Examples of its task; or the beginning of a text: of ``data`` (as ``load_corpus`` takes it), of
+    what the run in the folder ``run`` held out, or of what is held out of the built-in text.
+
+    Raises
+    ------
+    InputError
+        If ``data`` is given and the model is for a task, or it cannot be used, or the run's record
+        is damaged or has tokens that the model does not know.
+    """
     for task in TASKS.values():
         if task.tokenizer == tokenizer.kind:
+            if data:
+                raise InputError(f"--data: a model for {tokenizer.kind} makes its own examples")
             examples = None if task.examples is None else EXAMPLES
-            return task.draw(np.random.default_rng(0), LENGTH, examples).ids
+            ids = task.draw(np.random.default_rng(0), LENGTH, examples).ids
+            return RealData(ids, f"examples of the task {tokenizer.kind}")
     reader = text_tokenizer(tokenizer)
-    (tokens,) = reader.encode_texts(
-        [text[: BYTES_PER_TOKEN * EXAMPLES * LENGTH].decode("utf-8", "ignore")]
-    )
-    return streams(tokens[: EXAMPLES * LENGTH], shortest=LENGTH, start=reader.start).ids
+    if data:
+        tokens, source = first_tokens(data, reader, EXAMPLES * LENGTH, field=field)
+    else:
+        tokens, source = _held_out(reader, run)
+    found = streams(tokens[: EXAMPLES * LENGTH], shortest=LENGTH, start=reader.start)
+    return RealData(found.ids, source)
+
+
+def _held_out(reader: TextTokenizer, run: Path | None) -> tuple[NDArray[np.integer], str]:
+    record = None if run is None else read_provenance(run)
+    if record is None or not record.held_out:
+        text = load_corpus([]).validation.tobytes()[: BYTES_PER_TOKEN * EXAMPLES * LENGTH]
+        (tokens,) = reader.encode_texts([text.decode("utf-8", "ignore")])
+        return tokens, f"{BUILT_IN}, held out: the model does not say what it was trained on"
+    if max(record.held_out) >= reader.vocab_size:
+        raise InputError(f"{run}: its record of the text has tokens that its tokenizer has not")
+    return np.array(record.held_out, dtype=np.int64), f"{record.text}, held out in training"
 
 
 def ranged_tape(backend: Backend) -> Tape | None:
@@ -153,8 +191,10 @@ def measure_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
     ]
 
 
-def refuse_saturation(tape: Tape, ranges: list[Range]) -> None:
+def refuse_saturation(tape: Tape, ranges: list[Range], source: str) -> None:
     """Raise SaturationError, naming the worst intermediate, if one of a tape saturates often.
+
+    ``source``: what the ranges were seen on.
 
     Raises
     ------
@@ -170,15 +210,16 @@ def refuse_saturation(tape: Tape, ranges: list[Range]) -> None:
     if worst.share_at_limit > OFTEN:
         raise SaturationError(
             f"{worst.segment}, {worst.name}: {100 * worst.share_at_limit:.1f} % of the values lie"
-            f" at the limit {worst.limit} (at most {100 * OFTEN:.0f} % may): the scale of its"
-            " matrix is too large; train again with a lower learning rate or more weight decay, or"
-            " export with --allow-saturation"
+            f" at the limit {worst.limit} (at most {100 * OFTEN:.0f} % may), on {source}: the scale"
+            " of its matrix is too large; train again with a lower learning rate or more weight"
+            " decay, watch another text with --data, or export with --allow-saturation"
         )
 
 
-def describe_ranges(ranges: list[Range]) -> list[str]:
-    """A table for people."""
-    lines = [f"{'segment':<18}{'value':<10}{'largest':>10}{'limit':>10}{'use':>8}{'at limit':>11}"]
+def describe_ranges(ranges: list[Range], source: str = "") -> list[str]:
+    """A table for people, below what it was seen on."""
+    lines = [f"ranges on {source}:"] if source else []
+    lines += [f"{'segment':<18}{'value':<10}{'largest':>10}{'limit':>10}{'use':>8}{'at limit':>11}"]
     last = ""
     for found in ranges:
         name = found.segment if found.segment != last else ""
@@ -193,13 +234,3 @@ def describe_ranges(ranges: list[Range]) -> list[str]:
 def ranges_to_dicts(ranges: list[Range]) -> list[dict[str, Any]]:
     """Plain JSON types."""
     return [asdict(found) | {"use": found.use} for found in ranges]
-
-
-def real_sequences(tokenizer: Tokenizer, data: Path | None) -> NDArray[np.int64]:
-    """Sequences to watch ranges on: of a task, of ``data``, or of the built-in text."""
-    if data is not None and not reads_text(tokenizer):
-        raise InputError(f"--data: a model for {tokenizer.kind} makes its own examples")
-    text = b""
-    if reads_text(tokenizer):
-        text = read_text(data) if data is not None else load_corpus([]).validation.tobytes()
-    return real_ids(tokenizer, text)

@@ -20,8 +20,9 @@ from mmfree.text.corpus import Text, read_text, tokenize
 from mmfree.text.loading import load_corpus
 from mmfree.text.scores import ScoredText, negative_log_likelihood, perplexity
 from mmfree.text.shards import open_shards
-from mmfree.text.sources import JSONL_SUFFIXES, PARQUET_SUFFIXES, is_name, is_shards
+from mmfree.text.sources import DEFAULT_FIELD, is_shards
 from mmfree.text.tokenizer import text_tokenizer
+from mmfree.training.provenance import Provenance, read_provenance
 
 CHUNK = 256
 """Most positions between two updates of the progress bar."""
@@ -173,9 +174,22 @@ def _progress(backend: Backend, ids: NDArray[np.int64]) -> Iterator[tuple[slice,
             bar.update(logits.shape[1])
 
 
-def score_text(backend: Backend, data: Path | None, *, words: bool = False) -> TextResult:
-    """Scores of a file, of documents, of what shards hold out, or of the built-in held-out text."""
+def score_text(
+    backend: Backend,
+    data: Path | None,
+    *,
+    words: bool = False,
+    field: str = DEFAULT_FIELD,
+    run: Path | None = None,
+) -> TextResult:
+    """Scores of a file, of documents, of what shards hold out, or of held-out text.
+
+    ``field``: of a record, that holds its text. Without ``data`` it is the text that the run in the
+    folder ``run`` held out, or else the built-in one's.
+    """
     if data is None:
+        if run is not None and (record := read_provenance(run)) is not None and record.sources:
+            return _score_held_out(backend, record, words=words)
         return evaluate_text(backend, load_corpus([]).validation.tobytes(), words=words)
     tokenizer = text_tokenizer(backend.tokenizer)
     if is_shards(data):
@@ -183,16 +197,24 @@ def score_text(backend: Backend, data: Path | None, *, words: bool = False) -> T
             raise InputError(f"{data}: --words needs the text, not its tokens")
         tokens, num_bytes = open_shards(data, tokenizer).all_held_out()
         return evaluate_tokens(backend, tokens, num_bytes)
-    if not (
-        is_name(data)
-        or data.is_dir()
-        or data.suffix.lower() in (*JSONL_SUFFIXES, *PARQUET_SUFFIXES)
-    ):
-        return evaluate_text(backend, read_text(data), words=words)
-    found = list(tokenize(Text.of([data]).pieces(), tokenizer, begin=True))
+    text = Text.of([data], field)
+    if text.is_one and not data.is_dir():
+        return evaluate_text(backend, read_text(*text.files), words=words)
+    found = list(tokenize(text.pieces(), tokenizer, begin=True))
     return evaluate_tokens(
         backend,
         np.concatenate([ids for _, ids in found]),
         sum(len(piece.text.encode("utf-8")) for piece, _ in found),
         words=sum(count_words(piece.text) for piece, _ in found) if words else None,
     )
+
+
+def _score_held_out(backend: Backend, record: Provenance, *, words: bool) -> TextResult:
+    """Scores of the text that a run held out, read again from where it was."""
+    if words:
+        raise InputError(f"--words needs the text: give --data (trained on {record.text})")
+    try:
+        corpus = load_corpus(record.paths, text_tokenizer(backend.tokenizer), field=record.field)
+    except InputError as error:
+        raise InputError(f"{error} (what the model was trained on; --data names another)") from None
+    return evaluate_tokens(backend, *corpus.all_held_out())

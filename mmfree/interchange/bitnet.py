@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from mmfree.contract.pow2 import ROLES, SEGMENT_MODULES
 from mmfree.errors import InputError
+from mmfree.files.folders import FolderKind
 from mmfree.tape.pow2 import Matrix, Tape
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+BITNET_FOLDER = FolderKind.of(CONFIG_NAME, WEIGHTS_NAME)
 TRITS_PER_BYTE = 4
 
 

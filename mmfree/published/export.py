@@ -25,7 +25,6 @@ from mmfree.contract.absmax import (
     sigmoid_values,
 )
 from mmfree.contract.shape import AbsmaxConfig, segment_name
-from mmfree.errors import InputError
 from mmfree.published.hgrn_bit import (
     CONFIG_NAME,
     LOWER_BOUNDS,
@@ -37,11 +36,15 @@ from mmfree.published.hgrn_bit import (
 from mmfree.tape.absmax import EMBEDDING_FB_RANGE, GAIN_FB_RANGE, write_absmax_tape
 from mmfree.tape.container import TapeWriter
 from mmfree.tape.trits import pack_trits
-from mmfree.text.tokenizers import tokenizer_from_dict
+from mmfree.text.subword import JsonTokenizer, SentencePieceTokenizer
 
 _ABSMEAN_ONE = 2.0**32
 _LARGEST_WEIGHT = 1024.0
 """Beyond it the exact sum of a block of weights could overflow."""
+
+MOST_PADDING = 1023
+"""Most ids without a token: vocabularies are padded up to a multiple of at most 1024. With more the
+tokenizer is probably another model's."""
 
 _NAMES = {
     "gates": ("attn_norm", {"i": "attn.i_proj", "f": "attn.f_proj", "g": "attn.g_proj"}),
@@ -242,54 +245,53 @@ def read_tokenizer(
 
     It is {"kind": "none"} if the folder has none.
 
+    A vocabulary may be larger than its tokenizer, up to ``MOST_PADDING`` ids.
+
     Raises
     ------
     PublishedError
-        If the file is damaged, or its vocabulary is not of ``vocab_size``.
+        If the file is damaged, an id or the start token is beyond ``vocab_size``, or too many have
+        no token.
     """
-    for name, kind, count in (
-        ("tokenizer.json", "tokenizers", _count_tokenizers),
-        ("tokenizer.model", "sentencepiece", _count_sentencepiece),
+    for name, kind in (
+        ("tokenizer.json", JsonTokenizer.kind),
+        ("tokenizer.model", SentencePieceTokenizer.kind),
     ):
         path = folder / name
-        if not path.is_file():
-            continue
-        data = path.read_bytes()
-        if (size := count(path, data)) != vocab_size:
-            raise PublishedError(
-                f"{path}: has {size} tokens, but vocab_size of {CONFIG_NAME} is {vocab_size}"
-            )
-        description = {"kind": kind, "data": data}
-        try:
-            needed = tokenizer_from_dict(description).vocab_size
-        except InputError as error:
-            raise PublishedError(f"{path}: {error}") from None
-        # Ids need not be without gaps, and a start token that no file names is one more.
-        if needed > vocab_size + (bos_token_id is not None and needed == size + 1):
-            raise PublishedError(
-                f"{path}: its ids, with that of a start token, reach {needed - 1}, but vocab_size"
-                f" of {CONFIG_NAME} is {vocab_size}; if it has no start token, name one in"
-                " bos_token_id"
-            )
-        return description
+        if path.is_file():
+            description = {"kind": kind, "data": path.read_bytes()}
+            _check_tokenizer(path, description, vocab_size, bos_token_id)
+            return description
     return {"kind": "none"}
 
 
-def _count_tokenizers(path: Path, data: bytes) -> int:
-    from tokenizers import Tokenizer
-
+def _check_tokenizer(
+    path: Path, description: dict[str, Any], vocab_size: int, bos_token_id: int | None
+) -> None:
+    data: bytes = description["data"]
     try:
-        return int(Tokenizer.from_str(data.decode("utf-8")).get_vocab_size(with_added_tokens=True))
-    except Exception as error:  # the library raises bare Exception
+        tokenizer = (
+            SentencePieceTokenizer(data)
+            if description["kind"] == SentencePieceTokenizer.kind
+            else JsonTokenizer(data.decode("utf-8"))
+        )
+    except ValueError as error:  # of the classes' own, or not UTF-8
         raise PublishedError(f"{path}: not a tokenizer: {error}") from None
-
-
-def _count_sentencepiece(path: Path, data: bytes) -> int:
-    from sentencepiece import SentencePieceProcessor
-
-    if not data:
-        raise PublishedError(f"{path}: not a tokenizer: the file is empty")
-    try:
-        return int(SentencePieceProcessor(model_proto=data).get_piece_size())
-    except Exception as error:  # RuntimeError, or what the wrapper makes of it
-        raise PublishedError(f"{path}: not a tokenizer: {error}") from None
+    is_token = tokenizer.has_token(max(tokenizer.vocab_size, vocab_size))
+    tokens = int(is_token.sum())
+    size = f"vocab_size of {CONFIG_NAME} is {vocab_size}"
+    if is_token[vocab_size:].any():
+        raise PublishedError(
+            f"{path}: has {tokens} tokens, with ids up to {is_token.nonzero()[0][-1]}, but {size}:"
+            " is it another model's tokenizer?"
+        )
+    if vocab_size - tokens > MOST_PADDING:
+        raise PublishedError(
+            f"{path}: has {tokens} tokens, but {size}: at most {MOST_PADDING} ids can be padding;"
+            " is it another model's tokenizer?"
+        )
+    # A tokenizer without one takes an id after its own, which would be padding here.
+    if bos_token_id is None and not is_token[tokenizer.start]:
+        raise PublishedError(
+            f"{path}: names no start token: name one in bos_token_id of {CONFIG_NAME}"
+        )

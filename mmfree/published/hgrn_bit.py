@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.contract.shape import AbsmaxConfig
+from mmfree.contract.tensor_names import without_wrappers
 from mmfree.errors import InputError
 from mmfree.files.atomic import parse_json, read_json
 
 MODEL_TYPE = "hgrn_bit"
-CONFIG_NAME, SINGLE_NAME, INDEX_NAME = (
+CONFIG_NAME, GENERATION_NAME, SINGLE_NAME, INDEX_NAME = (
     "config.json",
+    "generation_config.json",
     "model.safetensors",
     "model.safetensors.index.json",
 )
 LOWER_BOUNDS = "model.lower_bounds"
 """The one tensor that some checkpoints lack."""
+
+_BODY, _HEAD = "model.", "lm_head."
+"""What the names of all tensors begin with."""
 
 _DTYPES = {"BF16": "<u2", "F16": "<f2", "F32": "<f4"}
 _CHUNK = 1 << 20
@@ -110,17 +115,37 @@ def read_config(folder: Path) -> AbsmaxConfig:
     if type(eps) not in (int, float):
         raise PublishedError(f"{path}: rms_norm_eps must be a number, got {eps!r}")
     try:
-        return AbsmaxConfig(
+        config = AbsmaxConfig(
             vocab_size=data["vocab_size"],
             hidden_size=data["hidden_size"],
             intermediate_size=intermediate,
             num_layers=data["num_hidden_layers"],
             norm_eps=float(eps),
             bos_token_id=data.get("bos_token_id"),
-            eos_token_id=data.get("eos_token_id"),
         )
     except InputError as error:
         raise PublishedError(f"{path}: {error}") from None
+    place, ends = _end_tokens(folder, data)
+    try:
+        return replace(config, eos_token_id=ends)
+    except InputError as error:
+        raise PublishedError(f"{place}: {error}") from None
+
+
+def _end_tokens(folder: Path, config: dict[str, Any]) -> tuple[Path, Any]:
+    """What ends a text, and the file that says it.
+
+    As in transformers generation_config.json comes before config.json. (One that does not mention
+    end tokens leaves them to config.json.)
+    """
+    path = folder / GENERATION_NAME
+    if path.is_file():
+        found = read_json(path)
+        if not isinstance(found, dict):
+            raise PublishedError(f"{path}: expected a JSON object, got {type(found).__name__}")
+        if "eos_token_id" in found:
+            return path, found["eos_token_id"]
+    return folder / CONFIG_NAME, config.get("eos_token_id")
 
 
 def expected_tensors(config: AbsmaxConfig, lower_bounds: bool) -> dict[str, tuple[int, ...]]:
@@ -173,40 +198,61 @@ def lower_bounds(tensors: Tensors, config: AbsmaxConfig) -> NDArray[np.float64]:
     return bounds
 
 
+def canonical_name(name: str) -> str:
+    """The name that a tensor has in ``expected_tensors``.
+
+    Wrappers are left out; without ``model.`` in front of its names a folder holds the same model.
+    """
+    inner = without_wrappers(name)
+    return inner if inner.startswith((_BODY, _HEAD)) else f"{_BODY}{inner}"
+
+
 @dataclass(frozen=True)
 class _Entry:
-    """Where a tensor is."""
+    """Where a tensor is, and its name there."""
 
     path: Path
+    name: str
     dtype: str
     shape: tuple[int, ...]
     offset: int
 
 
 class Tensors:
-    """The tensors of a folder, by name: read when asked for, one at a time.
+    """The tensors of a folder, by their canonical names: read when asked for, one at a time.
+
+    As for transformers a whole file comes before shards, whose index may be left from before.
 
     Raises
     ------
     PublishedError
-        If there are no safetensors files, or one is damaged, or missing though the index names it.
+        If there are no safetensors files, or one is damaged, or missing though the index names it,
+        or two tensors are the same one.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._entries: dict[str, _Entry] = {}
-        if (folder / INDEX_NAME).is_file():
-            self._read_index(folder / INDEX_NAME)
-        elif (folder / SINGLE_NAME).is_file():
-            self._entries = _read_header(folder / SINGLE_NAME)
+        if (folder / SINGLE_NAME).is_file():
+            found = _read_header(folder / SINGLE_NAME)
+        elif (folder / INDEX_NAME).is_file():
+            found = self._read_index(folder / INDEX_NAME)
         else:
             pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
-            found = (
+            hint = (
                 f"; {pickles[0]} is a pickle, which can run any code: convert it to safetensors"
                 if pickles
                 else ""
             )
-            raise PublishedError(f"{folder}: neither {SINGLE_NAME} nor {INDEX_NAME}{found}")
+            raise PublishedError(f"{folder}: neither {SINGLE_NAME} nor {INDEX_NAME}{hint}")
+        self._entries: dict[str, _Entry] = {}
+        for entry in found.values():
+            name = canonical_name(entry.name)
+            if (other := self._entries.get(name)) is not None:
+                raise PublishedError(
+                    f"{entry.path}: tensors {other.name} and {entry.name} are both {name}: keep one"
+                    " of them"
+                )
+            self._entries[name] = entry
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -214,7 +260,7 @@ class Tensors:
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
-    def _read_index(self, path: Path) -> None:
+    def _read_index(self, path: Path) -> dict[str, _Entry]:
         data = read_json(path)
         places = data.get("weight_map") if isinstance(data, dict) else None
         if not isinstance(places, dict) or not all(
@@ -223,6 +269,7 @@ class Tensors:
             raise PublishedError(
                 f"{path}: expected an object with weight_map, from tensors to files"
             )
+        entries: dict[str, _Entry] = {}
         for name in sorted(set(places.values())):
             shard = self.folder / name
             if Path(name).name != name or not shard.is_file():
@@ -234,26 +281,28 @@ class Tensors:
                     raise PublishedError(
                         f"{shard}: holds tensor {tensor}, which {INDEX_NAME} does not place there"
                     )
-                self._entries[tensor] = entry
-        if lost := sorted(set(places) - set(self._entries)):
+                entries[tensor] = entry
+        if lost := sorted(set(places) - set(entries)):
             raise PublishedError(
                 f"{path}: places tensor {lost[0]} in {places[lost[0]]}, which does not hold it"
             )
+        return entries
 
     def check(self, expected: dict[str, tuple[int, ...]]) -> None:
         """PublishedError for the first tensor that is missing, unexpected or of another shape."""
         for name, shape in expected.items():
             if name not in self._entries:
                 raise PublishedError(f"{self.folder}: tensor {name} of shape {shape} is missing")
-            if (got := self._entries[name].shape) != shape:
+            entry = self._entries[name]
+            if entry.shape != shape:
                 raise PublishedError(
-                    f"{self._entries[name].path}: tensor {name} has shape {got}, the config needs"
+                    f"{entry.path}: tensor {entry.name} has shape {entry.shape}, the config needs"
                     f" {shape}"
                 )
         for name, entry in self._entries.items():
             if name not in expected:
                 raise PublishedError(
-                    f"{entry.path}: unexpected tensor {name} of shape {entry.shape}"
+                    f"{entry.path}: unexpected tensor {entry.name} of shape {entry.shape}"
                 )
 
     def blocks(self, name: str) -> Iterator[NDArray[np.float32]]:
@@ -275,13 +324,15 @@ class Tensors:
                 count = min(height, rows - first) * columns
                 raw = np.fromfile(file, dtype=_DTYPES[entry.dtype], count=count)
                 if len(raw) != count:
-                    raise PublishedError(f"{entry.path}: tensor {name}: the file ends too early")
+                    raise PublishedError(
+                        f"{entry.path}: tensor {entry.name}: the file ends too early"
+                    )
                 values = _to_float32(raw, entry.dtype)
                 if not np.isfinite(values).all():
                     bad = int((~np.isfinite(values)).sum())
                     raise PublishedError(
-                        f"{entry.path}: tensor {name}: every value must be finite, found {bad} NaN"
-                        f" or infinite in rows {first}..{first + count // columns - 1}"
+                        f"{entry.path}: tensor {entry.name}: every value must be finite, found"
+                        f" {bad} NaN or infinite in rows {first}..{first + count // columns - 1}"
                     )
                 yield values.reshape(-1, columns)
 
@@ -351,4 +402,4 @@ def _entry(path: Path, name: str, info: dict[str, Any], start: int, size: int) -
             f"{path}: tensor {name}: its data of {wanted} bytes is not within the file; it is"
             " truncated"
         )
-    return _Entry(path, dtype, shape, start + first)
+    return _Entry(path, name, dtype, shape, start + first)

@@ -8,13 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmfree.chip.design import Design
 from mmfree.errors import InputError
 from mmfree.files.atomic import write_atomically
+from mmfree.files.claim import claimed
 from mmfree.inference.backends import GoldenBackend
-from mmfree.inference.ranges import describe_ranges, measure_ranges, real_ids
+from mmfree.inference.ranges import describe_ranges, measure_ranges, real_data
 from mmfree.inference.scoring import evaluate_task
 from mmfree.report.figures import (
     accuracy_against_digits,
@@ -29,7 +28,6 @@ from mmfree.report.record import RUN_NAME, read_record
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import open_chip_tape
-from mmfree.text.tokenizer import reads_text
 from mmfree.text.tokenizers import tokenizer_from_dict
 from mmfree.training.metrics import ACCURACY_NAME, METRICS_NAME, read_rows
 
@@ -50,13 +48,14 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
         If the folder is neither a demo's nor a checkpoint's.
     """
     out = out or run / REPORT_NAME
-    sections = list(_sections(run))
-    if not sections:
-        raise InputError(
-            f"{run}: neither a demo's folder ({RUN_NAME}) nor a checkpoint (metrics.csv): nothing"
-            " to report"
-        )
-    write_atomically(out, html_page(run.resolve().name, sections).encode())
+    with claimed(out):
+        sections = list(_sections(run))
+        if not sections:
+            raise InputError(
+                f"{run}: neither a demo's folder ({RUN_NAME}) nor a checkpoint (metrics.csv):"
+                " nothing to report"
+            )
+        write_atomically(out, html_page(run.resolve().name, sections).encode())
     return out, [name for name, _ in sections]
 
 
@@ -87,7 +86,7 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
         remark = "Sizes of this design. At most 16 rows and columns of the array are drawn."
         yield "The accelerator", draw_accelerator(design) + note(remark)
     if tape is not None:
-        yield "Ranges", _ranges(tape)
+        yield "Ranges", _ranges(tape, checkpoint)
 
 
 def _checks(values: dict[str, Any]) -> str:
@@ -171,17 +170,12 @@ def _operations(tape: Tape) -> str:
     return operations_per_token(counts) + note(remark)
 
 
-def _ranges(tape: Tape) -> str:
+def _ranges(tape: Tape, checkpoint: Path) -> str:
     tokenizer = tokenizer_from_dict(tape.tokenizer)
-    text = b""
-    if reads_text(tokenizer):
-        from mmfree.text.loading import load_corpus
-
-        text = load_corpus([]).validation.tobytes()
-    ids = real_ids(tokenizer, text)
-    lines = describe_ranges(measure_ranges(tape, ids))
+    real = real_data(tokenizer, [], run=checkpoint)
+    lines = describe_ranges(measure_ranges(tape, real.ids))
     remark = (
-        f"How close each intermediate comes to its limits on {np.size(ids):,} positions of real"
-        " data (golden model)."
+        f"How close each intermediate comes to its limits on {real.ids.size:,} positions of real"
+        f" data ({real.source}; golden model)."
     )
     return f"<pre>{escape(chr(10).join(lines))}</pre>" + note(remark)

@@ -292,6 +292,11 @@ class AbsmaxTape:
         """The id that begins a sequence; None: the tokenizer's own."""
         return self.config.bos_token_id
 
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The ids that end a text."""
+        return self.config.end_ids
+
     def describe_tokenizer(self) -> dict[str, Any]:
         """The tokenizer for people: its kind, and the bytes of its section."""
         return {"kind": self.tokenizer.get("kind"), "bytes": self.tokenizer_bytes}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.errors import InputError
+from mmfree.files.streams import count_bytes, open_bytes
 from mmfree.text.sources import (
     DEFAULT_FIELD,
     Document,
@@ -27,6 +28,9 @@ VALIDATION_SHARE = 0.1
 """Share of a text's bytes, or of its documents, that is held out."""
 
 BUILT_IN = "Python documentation"
+
+LARGEST_WHOLE = 1 << 30
+"""Most bytes of a text that is in memory as a whole. A small compressed file may hold far more."""
 
 BATCH_PIECES = 16
 """Texts that are tokenized at a time (in parallel, where the tokenizer can)."""
@@ -71,17 +75,19 @@ class Corpus:
 
 
 def read_text(path: Path) -> bytes:
-    """Bytes of a UTF-8 text file.
+    """Bytes of a UTF-8 text file, decompressed.
 
     Raises
     ------
     InputError
-        If the file is missing, empty or not UTF-8; the message names it.
+        If the file is missing, empty, too large or not UTF-8; the message names it.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    with open_bytes(path) as file:
+        data = file.read(LARGEST_WHOLE + 1)
+    if len(data) > LARGEST_WHOLE:
+        raise InputError(
+            f"{path}: holds more than {LARGEST_WHOLE:,} bytes, too many to score as one text"
+        )
     if not data:
         raise InputError(f"{path}: the file is empty; text is needed")
     if (place := data.find(0)) >= 0:
@@ -137,21 +143,21 @@ class Text:
         """What to call it in messages."""
         return ", ".join(map(str, self.files)) or BUILT_IN
 
-    @property
+    @cached_property
     def is_one(self) -> bool:
         """Whether it is one text (plain files, joined by line feeds), of which the end is held out,
         or else documents.
         """
         return are_plain(list(self.files))
 
-    @property
+    @cached_property
     def num_bytes(self) -> int | None:
         """UTF-8 bytes of one text; None for documents, whose size shows when they are read."""
         if not self.is_one:
             return None
         if not self.files:
             return len(python_documentation())
-        return sum(path.stat().st_size for path in self.files) + len(self.files) - 1
+        return sum(map(count_bytes, self.files)) + len(self.files) - 1
 
     def pieces(self) -> Iterator[Piece]:
         """All of it in order, split.

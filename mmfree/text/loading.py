@@ -58,6 +58,31 @@ def load_corpus(
     return corpus
 
 
+def first_tokens(
+    paths: list[Path], tokenizer: TextTokenizer, count: int, *, field: str = DEFAULT_FIELD
+) -> tuple[NDArray[np.integer], str]:
+    """The first ``count`` tokens of a text, or of what shards hold out, and what to call it.
+
+    Of a text both sides of the split: nobody trains on it here, and no more of it is read.
+
+    Raises
+    ------
+    InputError
+        If the text cannot be used, or the shards are of another tokenizer.
+    """
+    if len(paths) == 1 and is_shards(paths[0]):
+        corpus = open_shards(paths[0], tokenizer)
+        return corpus.validation[:count], corpus.name
+    text = Text.of(paths, field)
+    found, left = tokenizer.encode_texts([""]), count
+    for _, ids in tokenize(text.pieces(), tokenizer, begin=not text.is_one):
+        found.append(ids)
+        left -= len(ids)
+        if left <= 0:
+            break
+    return np.concatenate(found)[:count], text.name
+
+
 def _read(text: Text, tokenizer: TextTokenizer) -> Corpus:
     sides: tuple[list[NDArray[np.integer]], ...] = ([], [])
     held_out_bytes = 0

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mmfree.errors import InputError
-from mmfree.files.atomic import write_atomically
+from mmfree.files.folders import FolderKind, new_folder, passing
 from mmfree.text.corpus import Piece, Text, tokenize
 from mmfree.text.shards import (
     SHARD_NAME,
@@ -33,6 +31,13 @@ TRAINING_SHARD_TOKENS, HELD_OUT_SHARD_TOKENS = 1 << 26, 1 << 18
 
 Shards of held-out text are small, because the first of them scores a fresh checkpoint.
 """
+
+SHARDS_FOLDER = FolderKind(
+    last=MANIFEST_NAME,
+    own=re.compile(
+        "|".join((re.escape(MANIFEST_NAME), re.escape(TOKENIZER_NAME), SHARD_NAME.pattern))
+    ),
+)
 
 
 class _Writer:
@@ -58,8 +63,6 @@ class _Writer:
     def close(self) -> None:
         if self._file is None:
             return
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
         self._file = None
         if not self._tokens:
@@ -92,7 +95,7 @@ def write_shards(
     """
     check_output(folder, force)
     dtype = np.dtype(token_dtype(tokenizer.vocab_size))
-    with _whole_or_nothing(folder) as partial:
+    with new_folder(folder, SHARDS_FOLDER, force=force) as partial:
         writers = [
             _Writer(partial, "shard", dtype, shard_tokens),
             _Writer(partial, "held_out", dtype, held_out_tokens),
@@ -123,8 +126,8 @@ def write_shards(
             training=training,
             validation=validation,
         )
-        write_atomically(partial / TOKENIZER_NAME, description)
-        write_atomically(partial / MANIFEST_NAME, manifest.to_bytes())
+        (partial / TOKENIZER_NAME).write_bytes(description)
+        (partial / MANIFEST_NAME).write_bytes(manifest.to_bytes())
     return manifest
 
 
@@ -138,9 +141,8 @@ def check_output(folder: Path, force: bool) -> None:
         raise InputError(
             f"{folder}: exists and holds no token shards; --force replaces nothing else"
         )
-    own = (MANIFEST_NAME, TOKENIZER_NAME)
     for path in sorted(folder.iterdir()):
-        if path.name not in own and not SHARD_NAME.fullmatch(path.name):
+        if path.resolve() not in passing(folder) and not SHARDS_FOLDER.own.fullmatch(path.name):
             raise InputError(
                 f"{folder}: holds {path.name} besides token shards; --force replaces nothing else"
             )
@@ -151,21 +153,3 @@ def _watched(text: Text) -> Iterator[Piece]:
         for piece in text.pieces():
             yield piece
             bar.update(len(piece.text.encode("utf-8")))
-
-
-@contextmanager
-def _whole_or_nothing(folder: Path) -> Iterator[Path]:
-    """An empty folder beside ``folder`` that takes its place when the block ends.
-
-    What a killed run left there is removed first.
-    """
-    partial = folder.parent / f".{folder.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -1,17 +1,28 @@
-"""Sources of text: files, folders and data sets by name, as a stream of documents.
+"""Sources of text: files, folders, pipes and data sets by name, as a stream of documents.
 
-Files are plain text, JSONL or Parquet. No source is ever in memory as a whole.
+Files are plain text, JSON or Parquet, as they are or compressed. No source is ever in memory as a
+whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmfree.errors import InputError
-from mmfree.files.atomic import parse_json
+from mmfree.files.records import (
+    columns_holding,
+    field_names,
+    find_field,
+    read_json_records,
+    read_jsonl,
+)
+from mmfree.files.streams import COMPRESSIONS, is_pipe, open_bytes, suffix_within
 from mmfree.text.tokenizer import utf8_bytes
 
 PIECE_BYTES = 1 << 18
@@ -19,7 +30,11 @@ PIECE_BYTES = 1 << 18
 
 PLAIN_SUFFIXES = ("", ".txt", ".text", ".md", ".rst", ".tokens", ".raw")
 JSONL_SUFFIXES = (".jsonl", ".ndjson")
+JSON_SUFFIXES = (".json",)
 PARQUET_SUFFIXES = (".parquet",)
+STANDARD_INPUT = Path("/dev/stdin")
+"""What ``-`` stands for."""
+
 NAME_PREFIX = "hf:"
 """``hf:NAME[:CONFIG[:SPLIT]]`` is a data set of the ``datasets`` library."""
 
@@ -46,13 +61,17 @@ def is_shards(path: Path) -> bool:
 def expand(paths: list[Path]) -> list[Path]:
     """``paths`` with each folder replaced by its files of known suffixes, sorted by path.
 
+    Nothing is read from a pipe yet.
+
     Raises
     ------
     InputError
-        If a file is missing or has an unknown suffix, or a folder holds no file of text.
+        If a file is missing, a device, or has an unknown suffix, or a folder holds no file of text
+        or is linked into itself.
     """
     files: list[Path] = []
-    for path in paths:
+    for given in paths:
+        path = STANDARD_INPUT if str(given) == "-" else given
         if is_name(path):
             files.append(path)
         elif is_shards(path):
@@ -62,35 +81,73 @@ def expand(paths: list[Path]) -> list[Path]:
             )
         elif path.is_dir():
             files += _files_in(path)
-        elif not path.exists():
-            raise InputError(f"{path}: cannot be read: No such file or directory")
-        elif path.suffix.lower() in (*PLAIN_SUFFIXES, *JSONL_SUFFIXES, *PARQUET_SUFFIXES):
-            files.append(path)
         else:
-            raise InputError(
-                f"{path}: unknown suffix {path.suffix!r}; {_known_suffixes()}; rename plain text to"
-                " .txt"
-            )
+            _check_file(path)
+            files.append(path)
     return files
+
+
+def _check_file(path: Path) -> None:
+    try:
+        single = is_pipe(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if not single and not path.is_file():
+        raise InputError(f"{path}: a device; text comes from files, folders and pipes")
+    suffix = suffix_within(path)
+    if suffix and not _is_known(path):
+        raise InputError(
+            f"{path}: unknown suffix {path.suffix!r}; {_known_suffixes()}; rename plain text to"
+            " .txt"
+        )
+    if single and suffix in PARQUET_SUFFIXES:
+        raise InputError(f"{path}: a pipe; Parquet is read from its end: write it to a file")
+
+
+def _is_known(path: Path) -> bool:
+    """Whether a suffix says what a file holds. Parquet is compressed within."""
+    suffix = suffix_within(path)
+    return suffix in (*PLAIN_SUFFIXES[1:], *JSONL_SUFFIXES, *JSON_SUFFIXES) or (
+        suffix in PARQUET_SUFFIXES and path.suffix.lower() == suffix
+    )
 
 
 def _files_in(folder: Path) -> list[Path]:
-    known = (*PLAIN_SUFFIXES[1:], *JSONL_SUFFIXES, *PARQUET_SUFFIXES)
-    files = sorted(
-        path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in known
-    )
-    files = [
-        path
-        for path in files
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    files: list[Path] = []
+    seen: dict[Path, str] = {}
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        if (first := seen.setdefault(Path(place).resolve(), place)) != place:
+            raise InputError(
+                f"{place}: the same folder as {first}, whose text would be read twice: remove the"
+                " link"
+            )
+        if is_shards(Path(place)):
+            raise InputError(
+                f"{place}: a folder of token shards within {folder}: move it, or name what is to be"
+                " read"
+            )
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += [
+            path
+            for path in (Path(place) / name for name in names if not name.startswith("."))
+            if _is_known(path)
+        ]
+    for path in files:
+        if not path.is_file():
+            found = "a link to nothing" if not path.exists() else "no file"
+            raise InputError(f"{path}: {found}; remove it, or name what is to be read")
     if not files:
         raise InputError(f"{folder}: no file of text in this folder; {_known_suffixes()}")
-    return files
+    return sorted(files)
+
+
+def _raise(error: OSError) -> None:
+    raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
 
 def _known_suffixes() -> str:
-    return f"known are {', '.join((*PLAIN_SUFFIXES[1:], *JSONL_SUFFIXES, *PARQUET_SUFFIXES))}"
+    known = (*PLAIN_SUFFIXES[1:], *JSONL_SUFFIXES, *JSON_SUFFIXES, *PARQUET_SUFFIXES)
+    return f"known are {', '.join(known)}, all but the last also with {', '.join(COMPRESSIONS)}"
 
 
 def is_name(path: Path) -> bool:
@@ -99,15 +156,18 @@ def is_name(path: Path) -> bool:
 
 
 def are_plain(files: list[Path]) -> bool:
-    """Whether all of them are plain text: then they are one text."""
-    return all(not is_name(path) and path.suffix.lower() in PLAIN_SUFFIXES for path in files)
+    """Whether all of them are plain text: then they are one text.
+
+    A file or pipe without a suffix may have to be read to know.
+    """
+    return all(_reader(path) is _plain for path in files)
 
 
 def documents(files: list[Path], field: str = DEFAULT_FIELD) -> Iterator[Document]:
     """The documents of ``files`` (as ``expand`` gives them), in order.
 
-    A plain file is one document; a line of JSONL, a row of Parquet and an example of a data set are
-    one each, in their ``field``.
+    A plain file is one document; a record of JSON, a row of Parquet and an example of a data set
+    are one each, in their ``field``.
 
     Raises
     ------
@@ -117,7 +177,7 @@ def documents(files: list[Path], field: str = DEFAULT_FIELD) -> Iterator[Documen
     """
     for path in files:
         count = 0
-        for count, document in enumerate(_documents_of(path, field), 1):
+        for count, document in enumerate(_reader(path)(path, field), 1):
             if "\0" in document.text:
                 raise InputError(f"{path}: document {count} holds a NUL character: not text")
             yield document
@@ -125,30 +185,42 @@ def documents(files: list[Path], field: str = DEFAULT_FIELD) -> Iterator[Documen
             raise InputError(f"{path}: the file is empty; text is needed")
 
 
-def _documents_of(path: Path, field: str) -> Iterator[Document]:
+def _reader(path: Path) -> Callable[[Path, str], Iterator[Document]]:
+    """What reads a source."""
+    suffix = suffix_within(path)
     if is_name(path):
-        return _named(str(path).removeprefix(NAME_PREFIX), field)
-    if path.suffix.lower() in JSONL_SUFFIXES:
-        return _jsonl(path, field)
-    if path.suffix.lower() in PARQUET_SUFFIXES:
-        return _parquet(path, field)
-    return _plain(path)
+        return _named
+    if suffix in JSONL_SUFFIXES:
+        return _jsonl
+    if suffix in PARQUET_SUFFIXES:
+        return _parquet
+    if suffix in JSON_SUFFIXES or (not suffix and _begins_with_record(path)):
+        return _json
+    return _plain
 
 
-def _plain(path: Path) -> Iterator[Document]:
-    offset, rest = 0, b""
+def _begins_with_record(path: Path) -> bool:
+    """Whether a file whose name does not say what it holds begins with a JSON object."""
     try:
-        with path.open("rb") as file:
-            # ``rest`` is what the last block had after its last line: it begins the next piece.
-            while block := file.read(PIECE_BYTES - len(rest)):
-                block = rest + block
-                cut = block.rfind(b"\n") + 1 or character_start(block, len(block) - 1)
-                if len(block) < PIECE_BYTES:  # the file's end
-                    cut = len(block)
-                yield Document(_decode(path, block[:cut], offset), continues=offset > 0)
-                offset, rest = offset + cut, block[cut:]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        with open_bytes(path) as file:
+            if file.read(PIECE_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
+                return False
+        return isinstance(next(read_json_records(path), (0, None))[1], dict)
+    except InputError:
+        return False
+
+
+def _plain(path: Path, field: str) -> Iterator[Document]:
+    offset, rest = 0, b""
+    with open_bytes(path) as file:
+        # ``rest`` is what the last block had after its last line: it begins the next piece.
+        while block := file.read(PIECE_BYTES - len(rest)):
+            block = rest + block
+            cut = block.rfind(b"\n") + 1 or character_start(block, len(block) - 1)
+            if len(block) < PIECE_BYTES:  # the file's end
+                cut = len(block)
+            yield Document(_decode(path, block[:cut], offset), continues=offset > 0)
+            offset, rest = offset + cut, block[cut:]
     if rest:
         yield Document(_decode(path, rest, offset), continues=offset > 0)
 
@@ -176,27 +248,22 @@ def _jsonl(path: Path, field: str) -> Iterator[Document]:
         yield Document(_text_of(record, field, f"{path}, line {number}"))
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line number, value) of every line that is not blank; InputError names file and line."""
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, parse_json(line, f"{path}, line {number}", any_number=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+def _json(path: Path, field: str) -> Iterator[Document]:
+    for number, record in read_json_records(path):
+        yield Document(_text_of(record, field, f"{path}, line {number}"))
 
 
 def _text_of(record: Any, field: str, place: str) -> str:
     """The text of a record, which may be anything that a file holds."""
-    if not isinstance(record, dict) or field not in record:
+    try:
+        text = find_field(record, field)
+    except KeyError:
         found = (
-            f"fields {sorted(record)}"
+            f"fields {sorted(field_names(record))}"
             if isinstance(record, dict)
             else f"no object but {type(record).__name__}"
         )
-        raise InputError(f"{place}: no field {field!r}; found {found}")
-    text = record[field]
+        raise InputError(f"{place}: no field {field!r}; found {found}") from None
     if not isinstance(text, str):
         raise InputError(f"{place}: field {field!r} must be text, got {type(text).__name__}")
     try:
@@ -212,21 +279,24 @@ def _parquet(path: Path, field: str) -> Iterator[Document]:
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            if field not in file.schema_arrow.names:
-                raise InputError(
-                    f"{path}: no column {field!r}; found {', '.join(file.schema_arrow.names)}"
-                )
+            columns = file.schema_arrow.names
+            if not (wanted := columns_holding(field, columns)):
+                raise InputError(f"{path}: no column {field!r}; found {', '.join(columns)}")
             row = 0
-            for batch in file.iter_batches(batch_size=1024, columns=[field]):
-                try:
-                    texts = batch.column(0).to_pylist()
-                except (ValueError, OverflowError) as error:  # bytes or dates that Python has not
-                    raise InputError(
-                        f"{path}, rows {row}..{row + len(batch) - 1}: column {field!r} is damaged:"
-                        f" {_first_line(error)}"
-                    ) from None
-                for text in texts:
-                    yield Document(_text_of({field: text}, field, f"{path}, row {row}"))
+            for batch in file.iter_batches(batch_size=1024, columns=wanted):
+                for index in range(len(batch)):
+                    place = f"{path}, row {row}"
+                    try:
+                        record = {
+                            name: column[index].as_py()
+                            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+                        }
+                    except (ValueError, OverflowError) as error:
+                        # Bytes that are no text, or dates that Python has not.
+                        raise InputError(
+                            f"{place}: column {field!r} is damaged: {_first_line(error)}"
+                        ) from None
+                    yield Document(_text_of(record, field, place))
                     row += 1
     except (pyarrow.ArrowException, OSError) as error:
         if getattr(error, "errno", None) is not None:
@@ -235,26 +305,61 @@ def _parquet(path: Path, field: str) -> Iterator[Document]:
         raise InputError(f"{path}: damaged, or no Parquet file: {_first_line(error)}") from None
 
 
-def _named(name: str, field: str) -> Iterator[Document]:
-    for number, record in enumerate(_examples(name)):
-        yield Document(_text_of(record, field, f"{NAME_PREFIX}{name}, example {number}"))
+def _named(path: Path, field: str) -> Iterator[Document]:
+    for number, record in enumerate(_examples(str(path).removeprefix(NAME_PREFIX), field)):
+        yield Document(_text_of(record, field, f"{path}, example {number}"))
 
 
-def _examples(name: str) -> Iterator[Any]:
-    """The examples of a data set of the ``datasets`` library, streamed."""
+def _examples(name: str, field: str) -> Iterator[Any]:
+    """The examples of a data set of the ``datasets`` library, streamed: of each what may hold the
+    field, and nothing decoded (audio, pictures), which takes packages of its own.
+    """
     import datasets
 
     # A local data set may be a folder: its colons separate, too.
     repository, _, rest = name.partition(":")
+    if not repository:
+        raise InputError(f"{NAME_PREFIX}{name}: the name is missing: {NAME_PREFIX}NAME")
     config, _, split = rest.partition(":")
+    with _errors_logged_by("datasets") as logged:
+        try:
+            found = datasets.load_dataset(
+                repository, config or None, split=split or "train", streaming=True
+            )
+            # Formats that do not say beforehand what they hold, hold nothing to decode.
+            if found.features is not None:
+                found = found.decode(False)
+                if wanted := columns_holding(field, found.column_names):
+                    found = found.select_columns(wanted)
+            yield from found
+        except Exception as error:  # of the library, the network, or whatever reads the format
+            reason = logged[-1] if logged else _first_line(error)
+            raise InputError(
+                f"{NAME_PREFIX}{name}: the data set cannot be loaded: {reason}"
+            ) from None
+
+
+@contextmanager
+def _errors_logged_by(library: str) -> Iterator[list[str]]:
+    """First lines of the errors that a library logs meanwhile, instead of on stderr: it names the
+    file there, and not in what it raises.
+    """
+    logged: list[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.levelno < logging.ERROR:
+            return True
+        logged.append(record.getMessage().splitlines()[0])
+        return False
+
+    handlers = list(logging.getLogger(library).handlers)
+    for handler in handlers:
+        handler.addFilter(keep)
     try:
-        yield from datasets.load_dataset(
-            repository, config or None, split=split or "train", streaming=True
-        )
-    except Exception as error:  # of the library, the network, or whatever reads the data's format
-        raise InputError(
-            f"{NAME_PREFIX}{name}: the data set cannot be loaded: {_first_line(error)}"
-        ) from None
+        yield logged
+    finally:
+        for handler in handlers:
+            handler.removeFilter(keep)
 
 
 def _first_line(error: Exception) -> str:

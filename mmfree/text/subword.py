@@ -1,7 +1,7 @@
 """Subword tokenizers: ``tokenizer.json``, SentencePiece, GPT-2's files, and BPEs trained here.
 
-What a tokenizer makes of a text is data: no text becomes a control token, even if it spells one. A
-model's tokenizer travels whole, compressed, in its checkpoint and its tape.
+What a tokenizer makes of a text is data: no text becomes a control token, even if it spells one
+(``control_tokens``). A model's tokenizer travels whole, compressed, in its checkpoint and its tape.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mmfree.errors import InputError
 from mmfree.files.compressed import check_size, pack_text, unpack_text
+from mmfree.text.control_tokens import TextIds, unknown_token, without_control_tokens
 from mmfree.text.tokenizer import TextTokenizer, utf8_bytes
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class JsonTokenizer:
     ``start`` is the token that its post-processor puts in front of an empty text; else the first of
     ``START_TOKENS`` that it knows; else one more id after its own, so that no text makes it.
 
+    Control tokens are ``start``, those that the post-processor adds, and those that the file calls
+    special. Other added tokens are text.
+
     Parameters
     ----------
     text
@@ -67,22 +71,44 @@ class JsonTokenizer:
 
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(text)
-            in_front: list[int] = self._tokenizer.encode("").ids
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            around: list[int] = self._tokenizer.encode("").ids
         except Exception as error:  # the library raises nothing narrower
             raise InputError(f"no tokenizer.json of the tokenizers library: {error}") from None
-        # A text that spells a control token is encoded as text.
-        self._tokenizer.encode_special_tokens = True
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
         check_size(text.encode())
         self.json = json.dumps(json.loads(text), separators=(",", ":")) if data is None else text
         """Contents of its ``tokenizer.json``, for other programs."""
         self._data = data
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        self._tokens = np.array(list(vocabulary.values()), dtype=np.int64)
         self._own_ids = max(vocabulary.values(), default=-1) + 1
         named = [vocabulary[name] for name in START_TOKENS if name in vocabulary]
-        self.start: int = [*in_front, *named, self._own_ids][0]
+        self.start: int = [*around, *named, self._own_ids][0]
         self.vocab_size = self.head_size = max(self._own_ids, self.start + 1)
+        self._around = around
+        self._keep_control_out_of_text()
+
+    def _keep_control_out_of_text(self) -> None:
+        # As the library understands it: older files leave parts out.
+        contents = json.loads(self._tokenizer.to_str())
+        tokens = self._tokenizer.get_added_tokens_decoder()
+        added = {number: token.content for number, token in tokens.items()}
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        names = {number: name for name, number in vocabulary.items()} | added
+        special = {number for number, token in tokens.items() if token.special}
+        control = {n: names[n] for n in {self.start, *self._around, *special} & names.keys()}
+        self._encoder = without_control_tokens(contents, control, added, self._own_ids)
+        # No text spells the token for what is unknown, but what is unknown becomes it.
+        unknown = unknown_token(contents["model"])
+        control = {n: name for n, name in control.items() if name != unknown or n == self.start}
+        self._text_ids = TextIds(control, self._own_ids)
+
+    def begin_with(self, start: int) -> None:
+        """Let sequences begin with another token, which no text becomes from now on."""
+        if start != self.start:
+            self.start = start
+            self._keep_control_out_of_text()
 
     def encode(self, text: str) -> list[int]:
         """``start`` and the text's ids."""
@@ -93,13 +119,21 @@ class JsonTokenizer:
         for text in texts:
             utf8_bytes(text)
         try:
-            found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            found = self._encoder.encode_batch_fast(texts, add_special_tokens=False)
         except Exception as error:  # the library raises nothing narrower
             raise InputError(
                 f"the tokenizer cannot encode this text: {error}; use a tokenizer that knows every"
                 " character, such as a byte-level one"
             ) from None
-        return [np.array(one.ids, dtype=token_dtype(self.vocab_size)) for one in found]
+        dtype = token_dtype(self.vocab_size)
+        return [
+            self._text_ids.checked(one.ids, text).astype(dtype)
+            for one, text in zip(found, texts, strict=True)
+        ]
+
+    def has_token(self, count: int) -> NDArray[np.bool_]:
+        """Which of the ids 0..count-1 are tokens: a file may leave some out."""
+        return np.isin(np.arange(count), self._tokens)
 
     def decode(self, rows: list[int]) -> str:
         """Text of ids, control tokens by their names."""
@@ -117,7 +151,8 @@ class JsonTokenizer:
 class SentencePieceTokenizer:
     """A SentencePiece model, such as Llama's ``tokenizer.model``.
 
-    ``start`` is its begin-of-sequence id; a model without one gets one more id after its own.
+    ``start`` is its begin-of-sequence id; a model without one, or with one that text may spell
+    (user-defined), gets one more id after its own. The library makes no control piece of text.
 
     Parameters
     ----------
@@ -148,8 +183,14 @@ class SentencePieceTokenizer:
         self._model, self._data = model, data
         self._own_ids: int = self._processor.vocab_size()
         bos: int = self._processor.bos_id()
-        self.start = bos if bos >= 0 else self._own_ids
+        self.begin_with(bos if bos >= 0 else self._own_ids)
         self.vocab_size = self.head_size = max(self._own_ids, self.start + 1)
+
+    def begin_with(self, start: int) -> None:
+        """Let sequences begin with another token, which no text becomes from now on."""
+        self.start = start
+        named = {start: self._processor.id_to_piece(start)} if start < self._own_ids else {}
+        self._text_ids = TextIds(named, self._own_ids)
 
     def encode(self, text: str) -> list[int]:
         """``start`` and the text's ids."""
@@ -160,7 +201,14 @@ class SentencePieceTokenizer:
         for text in texts:
             utf8_bytes(text)
         dtype = token_dtype(self.vocab_size)
-        return [np.array(ids, dtype=dtype) for ids in self._processor.encode(texts)]
+        return [
+            self._text_ids.checked(ids, text).astype(dtype)
+            for ids, text in zip(self._processor.encode(texts), texts, strict=True)
+        ]
+
+    def has_token(self, count: int) -> NDArray[np.bool_]:
+        """Which of the ids 0..count-1 are tokens."""
+        return np.arange(count) < self._own_ids
 
     def decode(self, rows: list[int]) -> str:
         """Text of ids; control tokens give none."""

@@ -54,6 +54,13 @@ def reads_text(tokenizer: Tokenizer) -> TypeGuard[TextTokenizer]:
     return tokenizer.feeds_back
 
 
+def document_ends(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Ids that end a text of a model trained here: the token that begins the next document, which
+    no text makes; none of a task.
+    """
+    return (tokenizer.start,) if reads_text(tokenizer) else ()
+
+
 def text_tokenizer(tokenizer: Tokenizer) -> TextTokenizer:
     """``tokenizer``, if it is for text; InputError if it is for a task."""
     if not reads_text(tokenizer):
@@ -89,10 +96,16 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Byte 0 and the text's bytes."""
-        return [self.start, *utf8_bytes(text)]
+        return [self.start, *self.encode_texts([text])[0].tolist()]
 
     def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
-        """The texts' bytes, uint8."""
+        """The texts' bytes, uint8; InputError also for a text with byte 0."""
+        for text in texts:
+            if (place := text.find("\0")) >= 0:
+                raise InputError(
+                    f"the text holds a NUL character at {place}, which no text does: to this"
+                    " tokenizer it is the start of a sequence; remove it"
+                )
         return [np.frombuffer(utf8_bytes(text), dtype=np.uint8) for text in texts]
 
     def decode(self, rows: list[int]) -> str:

@@ -7,6 +7,7 @@ a whole model and ``--resume`` a whole state, even if they are from different st
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -17,17 +18,34 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from mmfree.contract.tensor_names import without_wrappers
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
+from mmfree.files.folders import FolderKind
 from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.models.transformer import Transformer
 from mmfree.text.tokenizer import Tokenizer
 from mmfree.text.tokenizers import tokenizer_from_dict
+from mmfree.training.metrics import ACCURACY_NAME, CURVE_NAME, METRICS_NAME
+from mmfree.training.provenance import PROVENANCE_NAME
 from mmfree.training.recipe import CONFIG_NAME, TOKENIZER_NAME, TRAINING_NAME, RunConfig
 
 MODEL_NAME = "model.safetensors"
+CHECKPOINT_NAMES = (
+    TOKENIZER_NAME,
+    TRAINING_NAME,
+    MODEL_NAME,
+    PROVENANCE_NAME,
+    METRICS_NAME,
+    ACCURACY_NAME,
+    CURVE_NAME,
+)
+"""Files of a checkpoint beside its config."""
 
-_NUMBERS = ("step", "steps", "seed", "processes", "sharded")
+MODEL_FOLDER = FolderKind.of(CONFIG_NAME, *CHECKPOINT_NAMES)
+"""A checkpoint that is written whole, with no training behind it."""
+
+_NUMBERS = ("step", "steps", "began", "seed", "processes", "sharded")
 """Fields of TrainingState that are in the file's metadata as decimal numbers."""
 
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
@@ -53,14 +71,16 @@ class TrainingState:
 
     Attributes
     ----------
-    step, steps
-        Steps done, and planned.
+    step, steps, began
+        Steps done, and planned; step at which the plan began (not 0 after --continue).
     seed
         Of weights and batches.
     processes, sharded
         Processes of the run, and whether they shared the model (``mmfree.training.sharding``).
     corpus
         sha256 of the training text; "" without one.
+    config
+        sha256 of the plan's config (``config_sha256``); "" in checkpoints of earlier versions.
     weights
         By name.
     moments
@@ -69,10 +89,12 @@ class TrainingState:
 
     step: int
     steps: int
+    began: int
     seed: int
     processes: int
     sharded: bool
     corpus: str
+    config: str
     weights: dict[str, Tensor]
     moments: dict[str, dict[str, Tensor]]
 
@@ -99,26 +121,37 @@ def build_model(config: RunConfig) -> nn.Module:
         ) from None
 
 
-def begin_checkpoint(folder: Path, config: RunConfig) -> None:
-    """Write what does not change during a run."""
-    path = folder / CONFIG_NAME
-    if path.exists() and path.read_bytes() != _json(config.to_dict()):
-        # Weights of another config are removed first: a kill must not leave them with the new one.
-        for name in (CONFIG_NAME, TRAINING_NAME, MODEL_NAME, TOKENIZER_NAME):
-            (folder / name).unlink(missing_ok=True)
-    _write_json(path, config.to_dict())
+def config_sha256(config: RunConfig) -> str:
+    """Identity of a run's config, by which its state recognizes it."""
+    return hashlib.sha256(_json(config.to_dict())).hexdigest()
+
+
+def clear_checkpoint(folder: Path) -> None:
+    """Remove what a checkpoint is made of; the config first, without which it is none."""
+    for name in (CONFIG_NAME, *CHECKPOINT_NAMES):
+        (folder / name).unlink(missing_ok=True)
+
+
+def describe_checkpoint(folder: Path, config: RunConfig) -> None:
+    """Write what does not change while a plan is carried out."""
     _write_json(folder / TOKENIZER_NAME, config.tokenizer.to_dict())
+    _write_json(folder / CONFIG_NAME, config.to_dict())
 
 
-def save_checkpoint(folder: Path, state: TrainingState) -> None:
-    """Replace the weights and the training state, each atomically."""
+def save_state(folder: Path, state: TrainingState) -> None:
+    """Replace what resumption needs, atomically."""
     tensors = {f"weights.{name}": tensor for name, tensor in state.weights.items()}
     for name, moments in state.moments.items():
         tensors |= {f"moments.{name}:{key}": tensor for key, tensor in moments.items()}
     metadata = {name: str(int(getattr(state, name))) for name in _NUMBERS} | {
-        "corpus": state.corpus
+        "corpus": state.corpus,
+        "config": state.config,
     }
     write_atomically(folder / TRAINING_NAME, save(tensors, metadata | {"format": "pt"}))
+
+
+def save_model(folder: Path, state: TrainingState) -> None:
+    """Replace the weights that are evaluated and exported, atomically."""
     write_atomically(folder / MODEL_NAME, save(state.weights, {"format": "pt"}))
 
 
@@ -140,7 +173,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         message names it.
     """
     config = load_config(folder)
-    tensors = _load_tensors(folder / MODEL_NAME)
+    tensors = load_tensors(folder / MODEL_NAME)
     model = build_model(config)
     if not isinstance(model, MatMulFreeLM):
         raise CheckpointError(
@@ -188,11 +221,12 @@ def load_training_state(folder: Path) -> TrainingState:
         are loaded into a model (``load_weights``, ``check_moments``).
     """
     path = folder / TRAINING_NAME
-    tensors = _load_tensors(path)
+    tensors = load_tensors(path)
     with safe_open(path, framework="pt") as file:
         # Checkpoints that name neither were made by one process, which shared nothing.
-        metadata = {"processes": "1", "sharded": "0"} | (file.metadata() or {})
-    step, steps, seed, processes, sharded = _read_numbers(path, metadata)
+        earlier = {"processes": "1", "sharded": "0", "began": "0", "config": ""}
+        metadata = earlier | (file.metadata() or {})
+    step, steps, began, seed, processes, sharded = _read_numbers(path, metadata)
     weights: dict[str, Tensor] = {}
     moments: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -205,10 +239,12 @@ def load_training_state(folder: Path) -> TrainingState:
     return TrainingState(
         step=step,
         steps=steps,
+        began=began,
         seed=seed,
         processes=processes,
         sharded=bool(sharded),
         corpus=metadata["corpus"],
+        config=metadata["config"],
         weights=weights,
         moments=moments,
     )
@@ -223,11 +259,11 @@ def _read_numbers(path: Path, metadata: dict[str, str]) -> list[int]:
         if not re.fullmatch(r"[0-9]{1,19}", metadata[name]):
             found = repr(metadata[name][:24])
             raise CheckpointError(f"{path}: damaged: {name} is {found} in its metadata")
-    step, steps, _, processes, sharded = numbers = [int(metadata[name]) for name in _NUMBERS]
-    if step > steps or processes < 1 or sharded > 1:
+    step, steps, began, _, processes, sharded = numbers = [int(metadata[name]) for name in _NUMBERS]
+    if not began <= step <= steps or processes < 1 or sharded > 1:
         raise CheckpointError(
-            f"{path}: damaged: its metadata say step {step} of {steps}, {processes} processes,"
-            f" sharded {sharded}"
+            f"{path}: damaged: its metadata say step {step} of {steps}, begun at {began},"
+            f" {processes} processes, sharded {sharded}"
         )
     return numbers
 
@@ -281,15 +317,22 @@ def check_moments(path: Path, state: TrainingState, model: nn.Module) -> None:
                 )
 
 
-def _load_tensors(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file; CheckpointError if it is missing or damaged."""
     try:
-        return dict(load(path.read_bytes()))
+        found = load(path.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{path}: missing; the checkpoint is incomplete") from None
     except SafetensorError as error:
         raise CheckpointError(f"{path}: damaged: {error}") from None
     except KeyError as error:  # what the library raises for types that it knows and torch does not
         raise CheckpointError(f"{path}: damaged: tensors of type {error}") from None
+    tensors = {without_wrappers(name): tensor for name, tensor in found.items()}
+    if len(tensors) != len(found):
+        raise CheckpointError(
+            f"{path}: damaged: it holds a tensor twice, once under a wrapper's name"
+        )
+    return tensors
 
 
 def _json(data: object) -> bytes:

@@ -24,6 +24,7 @@ from mmfree.files.atomic import read_json, write_atomically
 from mmfree.text.corpus import Corpus
 from mmfree.text.loading import load_corpus
 from mmfree.text.scores import Score, ScoredText
+from mmfree.text.sources import DEFAULT_FIELD
 from mmfree.text.tokenizer import text_tokenizer
 from mmfree.training.checkpoint import (
     build_model,
@@ -100,6 +101,7 @@ def compare(
     out: Path,
     *,
     data: list[Path] | None,
+    field: str | None = None,
     rates: dict[str, Sequence[float]],
     seeds: int,
     seed: int,
@@ -112,8 +114,8 @@ def compare(
         Of the MatMul-free model; the Transformer has its sizes and recipe.
     out
         Folder of the runs; those that are finished there are not trained again.
-    data
-        As ``train`` takes it.
+    data, field
+        As ``train`` takes them.
     rates
         Architecture -> learning rates to try.
     seeds, seed
@@ -137,9 +139,11 @@ def compare(
             # Refuses what cannot be trained before anything is.
             _config_of(config, architecture, rate)
     tokenizer = text_tokenizer(config.tokenizer)
-    corpus = load_corpus(data or [], tokenizer, minimum=config.recipe.length)
+    corpus = load_corpus(
+        data or [], tokenizer, minimum=config.recipe.length, field=field or DEFAULT_FIELD
+    )
     text = held_out_text(config, corpus)
-    shared = _Shared(config=config, data=data, text=text, out=out)
+    shared = _Shared(config=config, data=data, field=field, text=text, out=out)
     runs: list[Trained] = []
     for architecture in ARCHITECTURES:
         tuned = [_run(shared, architecture, rate, seed) for rate in rates[architecture]]
@@ -166,6 +170,7 @@ class _Shared:
 
     config: RunConfig
     data: list[Path] | None
+    field: str | None
     text: ScoredText
     out: Path
 
@@ -182,7 +187,7 @@ def _run(shared: _Shared, architecture: str, rate: float, seed: int) -> Trained:
             " comparison's own files, never a run)"
         )
     # Also if it is finished: then no step is left, and a run on another text is refused.
-    train(own, folder, data=shared.data, seed=seed, resume=begun)
+    train(own, folder, data=shared.data, field=shared.field, seed=seed, resume=begun)
     if (folder / _RESULT_NAME).is_file():
         return _read_result(folder / _RESULT_NAME, shared.text)
     model = build_model(own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from mmfree.files.atomic import write_atomically
 
 METRICS_NAME = "metrics.csv"
 ACCURACY_NAME = "accuracy.csv"
+CURVE_NAME = "loss.svg"
+"""The loss of a run, drawn."""
 
 Row = tuple[int, float, float]
 """Step, and two numbers."""
@@ -18,6 +21,8 @@ Row = tuple[int, float, float]
 
 def read_rows(path: Path, step: float = math.inf) -> list[Row]:
     """Rows of metrics.csv or accuracy.csv, of the steps before ``step``; none without the file.
+
+    A last line without its end was being written, or cut off: it is left out.
 
     Raises
     ------
@@ -27,8 +32,9 @@ def read_rows(path: Path, step: float = math.inf) -> list[Row]:
     if not path.exists():
         return []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))[1:]
+        text = path.read_bytes().decode("utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        rows = list(csv.reader(io.StringIO(whole, newline="")))[1:]
         return [(int(a), float(b), float(c)) for a, b, c in rows if int(a) < step]
     except (ValueError, csv.Error) as error:
         raise InputError(

@@ -11,7 +11,7 @@ from mmfree.errors import InputError
 from mmfree.files.atomic import read_json
 from mmfree.text.corpus import Text
 from mmfree.text.shards import read_tokenizer
-from mmfree.text.sources import is_shards
+from mmfree.text.sources import DEFAULT_FIELD, is_shards
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer, text_tokenizer
 from mmfree.text.tokenizers import BPE_PREFIX, find_tokenizer, tokenizer_from_dict
 from mmfree.training.recipe import CONFIG_NAME, Recipe, RunConfig, subword_description
@@ -144,11 +144,13 @@ def run_config(
     gate: str | None = None,
     tokenizer: str | None = None,
     data: list[Path] | None = None,
-    resumed: Path | None = None,
+    field: str | None = None,
+    steps: int | None = None,
+    goes_on: Path | None = None,
 ) -> RunConfig:
     """The run that ``mmfree train`` is asked for.
 
-    Its tokenizer is the one named, else that of the shards, else that of the run resumed, else
+    Its tokenizer is the one named, else that of the shards, else that of the run that goes on, else
     the config's own.
 
     Parameters
@@ -161,7 +163,11 @@ def run_config(
         As ``find_tokenizer`` takes it; None: see above.
     data
         What the run learns from: a vocabulary is learned from it, shards have their tokenizer.
-    resumed
+    field
+        Of a record of ``data``, that holds its text; None: "text".
+    steps
+        In place of the recipe's; None: these.
+    goes_on
         Folder of the run that goes on, if one does.
 
     Raises
@@ -171,11 +177,13 @@ def run_config(
     """
     if tokenizer is not None and name in PRESETS:
         load_run_config(name, gate, ByteTokenizer())  # refuses a task before anything is learned
-    return load_run_config(name, gate, _tokenizer_asked_for(tokenizer, data or [], resumed))
+    found = _tokenizer_asked_for(tokenizer, data or [], field or DEFAULT_FIELD, goes_on)
+    config = load_run_config(name, gate, found)
+    return config if steps is None else replace(config, recipe=replace(config.recipe, steps=steps))
 
 
 def _tokenizer_asked_for(
-    name: str | None, data: list[Path], resumed: Path | None
+    name: str | None, data: list[Path], field: str, goes_on: Path | None
 ) -> TextTokenizer | None:
     shards = [path for path in data if is_shards(path)]
     if name is not None:
@@ -184,10 +192,10 @@ def _tokenizer_asked_for(
                 f"{shards[0]}: holds tokens, from which no vocabulary can be learned; leave"
                 " --tokenizer out"
             )
-        return find_tokenizer(name, Text.of([] if shards else data))
+        return find_tokenizer(name, Text.of([] if shards else data, field))
     if len(data) == 1 and shards:
         return read_tokenizer(data[0])
-    before = None if resumed is None else resumed / CONFIG_NAME
+    before = None if goes_on is None else goes_on / CONFIG_NAME
     if before is not None and before.is_file():
         subword = RunConfig.from_dict(read_json(before), str(before)).subword
         if subword is not None:

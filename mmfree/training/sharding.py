@@ -15,11 +15,41 @@ from operator import itemgetter
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mmfree.errors import InputError
 from mmfree.training.checkpoint import TrainingState
+
+_RECIPE = "the recipe says that (precision, accumulate, compile)"
+_SHARD = "mmfree train --shard does that"
+_FOREIGN = {
+    "ACCELERATE_MIXED_PRECISION": ("mixed precision", "no", _RECIPE),
+    "ACCELERATE_DOWNCAST_BF16": ("downcast to bf16", "false", _RECIPE),
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("gradient accumulation", "1", _RECIPE),
+    "ACCELERATE_GRADIENT_CLIPPING": ("gradient clipping", "none", "the recipe says that (clip)"),
+    "ACCELERATE_DYNAMO_BACKEND": ("compilation", "no", _RECIPE),
+    "ACCELERATE_USE_FSDP": ("FSDP", "false", _SHARD),
+    "ACCELERATE_USE_PARALLELISM_CONFIG": ("parallelism", "false", _SHARD),
+    "ACCELERATE_USE_DEEPSPEED": ("DeepSpeed", "false", _SHARD),
+    "ACCELERATE_USE_MEGATRON_LM": ("Megatron-LM", "false", _SHARD),
+}
+"""accelerate's variable -> what it asks for, the value that asks for nothing, and what to do."""
+
+
+def refuse_foreign_settings() -> None:
+    """Raise InputError if accelerate is told, by whoever started it, to train in another way.
+
+    The recipe alone decides how a model is trained: it is what the checkpoint says of itself.
+    """
+    for variable, (what, neutral, remedy) in _FOREIGN.items():
+        value = os.environ.get(variable, neutral)
+        if value.strip().lower() not in (neutral, ""):
+            raise InputError(
+                f"accelerate is told to use {what} ({variable}={value}), which has no effect here:"
+                f" {remedy}; leave it out of accelerate's options, config file and environment"
+            )
 
 
 def join_processes(*, shard: bool) -> Accelerator:
@@ -28,16 +58,25 @@ def join_processes(*, shard: bool) -> Accelerator:
     Raises
     ------
     InputError
-        If a model is to be sharded and there is one process, or accelerate is told to shard in its
-        own way.
+        If a model is to be sharded and there is one process, or accelerate is told to train in a
+        way of its own.
     """
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
-        raise InputError(
-            "accelerate's own FSDP settings (--use_fsdp, or its config file) are not used: leave"
-            " them out, and give --shard to mmfree train"
+    refuse_foreign_settings()
+    # Without a GPU accelerate joins processes only if it is told that CPUs are meant. What a
+    # variable could say otherwise is said here.
+    try:
+        accelerator = Accelerator(
+            cpu=not torch.accelerator.is_available(),
+            mixed_precision="no",
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            dynamo_backend="no",
         )
-    # Without a GPU accelerate joins processes only if it is told that CPUs are meant.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    except ValueError as error:
+        # Its state is one for the whole process, and somebody's Trainer may have set it up.
+        raise InputError(
+            f"accelerate is set up in another way in this process ({error}): train in a process of"
+            " its own"
+        ) from None
     if shard and accelerator.num_processes < 2:
         raise InputError(
             "--shard spreads a model over processes, and this run has one: start it with torchrun"

@@ -11,6 +11,7 @@ from mmfree.chip.sizing import design_for
 from mmfree.errors import CheckFailed
 from mmfree.golden.pow2 import Golden
 from mmfree.tape.pow2 import Tape
+from mmfree.text.tokenizer import document_ends
 from mmfree.text.tokenizers import tokenizer_from_dict
 from sim.cosim.run import CosimResult, cosim
 from sim.cosim.run_folder import Sequence
@@ -28,11 +29,13 @@ class RtlBackend:
     """
 
     name = "rtl"
+    choosable = None
 
     def __init__(self, tape: Tape, lanes: int = 64) -> None:
         self.tape, self.design = tape, design_for(tape, lanes)
         self.fraction_bits = tape.formats.residual_fb
         self.tokenizer = tokenizer_from_dict(tape.tokenizer)
+        self.end_ids = document_ends(self.tokenizer)
 
     def state(self, batch: int) -> NDArray[np.int16]:
         """Zeros, int16 [L, B, d]."""
@@ -55,7 +58,12 @@ class RtlBackend:
     def generate(
         self, prompt: Ids[int], tokens: int, *, temperature: int, seed: int, stop: int | None
     ) -> list[int]:
-        """Rows that the chip itself chooses after a prompt, each fed back; one simulation."""
+        """Rows that the chip itself chooses after a prompt, each fed back; one simulation.
+
+        The chip knows one token to stop at: ``stop``, or else what ends a text.
+        """
+        if stop is None and self.end_ids:
+            stop = self.end_ids[0]
         sequence = Sequence(
             prompt=list(prompt), generate=tokens, temperature=temperature, seed=seed, stop=stop
         )

@@ -53,10 +53,10 @@ def write_chip(
         verilog = convert_verilog(
             convert_rtlil(Accelerator(design, image, array=array), technology), files
         )
-        verilog += CELLS.read_text()
+        verilog += CELLS.read_text(encoding="utf-8")
     else:
         verilog = convert_verilog(
             convert_rtlil(Accelerator(design, array=array)), chip_memories(design)
         )
-    (folder / VERILOG_NAME).write_text(verilog)
+    (folder / VERILOG_NAME).write_text(verilog, encoding="utf-8")
     write_tapes(folder, tapes)

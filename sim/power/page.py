@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -16,6 +17,7 @@ from hdl.toolchain.cost import (
     lane_utilization,
     resources,
 )
+from hdl.toolchain.counts import WAYS, Count
 from hdl.toolchain.families import Area
 from mmfree.chip.design import Design
 from mmfree.chip.sizing import design_for
@@ -78,10 +80,12 @@ def power_page(
     tape: Tape,
     design: Design,
     cells: list[CellEnergy],
+    counts: Sequence[Count],
 ) -> str:
     """The whole page."""
     sections = [
         ("Estimate", _summary(found, tape)),
+        ("Cells, by who counted", _counts(counts)),
         (
             "Joules by block",
             _treemap(found)
@@ -129,6 +133,23 @@ def _summary(found: Power, tape: Tape) -> str:
         table(rows, ("estimated", "low", "best", "high", ""))
         + table(facts)
         + f'<ul class="note">{remarks}</ul>'
+    )
+
+
+def _counts(counts: Sequence[Count]) -> str:
+    rows = [
+        (
+            count.way,
+            f"{count.luts:,}",
+            f"{count.flip_flops:,}",
+            f"{count.ram_blocks:,}",
+            WAYS[count.way],
+        )
+        for count in counts
+    ]
+    return table(rows, ("count", "LUTs", "flip-flops", "block RAMs", "of what")) + note(
+        "The estimate above is of the last line, shared among the blocks, or of the line by block"
+        " where nothing was routed."
     )
 
 

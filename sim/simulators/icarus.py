@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -9,9 +10,20 @@ from pathlib import Path
 from cocotb_tools.runner import Icarus
 
 from mmfree.errors import ToolMissing
+from sim.simulators.tools import link_sources, run_tools
 
 ICARUS_ARGS = ("-g2012", "-Wno-timescale")
+PROGRAM_NAME = "sim.vvp"
 WAVEFORM_NAME = "dump.vcd"
+
+_DUMP = f"""module mmfree_dump;
+  initial begin
+    $dumpfile("{WAVEFORM_NAME}");
+    $dumpvars(0, {{toplevel}});
+  end
+endmodule
+"""
+"""A second top module, which writes the waveform of the first."""
 
 
 def find_icarus() -> Path:
@@ -33,22 +45,38 @@ def find_icarus() -> Path:
     )
 
 
+def compile_for_icarus(sources: list[Path], toplevel: str, folder: Path, *, traced: bool) -> None:
+    """Compile Verilog to ``folder``/obj/PROGRAM_NAME, as ``compile_for_verilator`` does.
+
+    Raises
+    ------
+    SimulatorError
+        If the design cannot be compiled.
+    ToolMissing
+        If Icarus is not installed.
+    """
+    names = link_sources(folder, sources)
+    (folder / "time.f").write_text("+timescale+1ns/1ps\n")
+    tops = ["-s", toplevel]
+    if traced:
+        (folder / "dump.v").write_text(_DUMP.format(toplevel=toplevel))
+        names.append("../dump.v")
+        tops += ["-s", "mmfree_dump"]
+    program = str(find_icarus() / "iverilog")
+    command = [program, "-o", PROGRAM_NAME, *tops, *ICARUS_ARGS, "-f", "../time.f", *names]
+    # It names its temporary files in a shell.
+    environment = dict(os.environ) | dict.fromkeys(("TMP", "TEMP", "TMPDIR"), ".")
+    run_tools([command], folder, environment, of="Icarus", source=sources[0])
+
+
 class IcarusRunner(Icarus):
-    """cocotb's runner for Icarus, with VCD waveforms; wherever Icarus is installed."""
+    """cocotb's runner for Icarus, for a program that ``compile_for_icarus`` made."""
 
     def _simulator_in_path(self) -> None:
         self._folder = find_icarus()
 
-    def _build_command(self) -> list[list[str]]:
-        return [self._found(command) for command in super()._build_command()]
-
     def _test_command(self) -> list[list[str]]:
         (command,) = super()._test_command()
-        named = [f"+dumpfile_path={WAVEFORM_NAME}"] if self.waves else []
-        return [self._found(["-vcd" if word == "-fst" else word for word in command] + named)]
-
-    def _found(self, command: list[str]) -> list[str]:
-        """The program with its folder."""
-        return [
-            str(self._folder / word) if word in ("iverilog", "vvp") else word for word in command
-        ]
+        # Waveforms as VCD, not FST.
+        words = ["-vcd" if word == "-fst" else word for word in command]
+        return [[str(self._folder / word) if word == "vvp" else word for word in words]]

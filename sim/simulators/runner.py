@@ -17,15 +17,21 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from mmfree.errors import CheckFailed, InputError
-from sim.simulators.icarus import ICARUS_ARGS, WAVEFORM_NAME, IcarusRunner, find_icarus
+from sim.simulators.icarus import (
+    ICARUS_ARGS,
+    PROGRAM_NAME,
+    WAVEFORM_NAME,
+    IcarusRunner,
+    compile_for_icarus,
+    find_icarus,
+)
+from sim.simulators.tools import SimulatorError, last_error
 from sim.simulators.verilator import (
     MAKE_ARGS,
     VERILATOR_ARGS,
-    SimulatorError,
     VerilatorRunner,
-    control_file,
+    compile_for_verilator,
     find_verilator,
-    publish_ports,
 )
 
 __all__ = [
@@ -42,6 +48,9 @@ __all__ = [
 class SimulationFailed(CheckFailed):
     """A testbench found that the chip hangs, or differs from what it was compared with."""
 
+
+_LAYOUT = 2
+"""Of what is kept: raised when a program is built or started in another way."""
 
 KEPT_BUILDS = 64
 """Builds that the cache keeps; the least recently used go first."""
@@ -69,7 +78,7 @@ class Model:
     @property
     def program(self) -> Path:
         """What was compiled."""
-        return self.folder / (self.toplevel if self.simulator == "verilator" else "sim.vvp")
+        return self.folder / (self.toplevel if self.simulator == "verilator" else PROGRAM_NAME)
 
 
 def cache_folder() -> Path:
@@ -114,7 +123,10 @@ def build(
     version = importlib.metadata.version("cocotb")
     key.update(
         repr(
-            (simulator, program, version, sys.prefix, sys.version_info[:2], toplevel, trace)
+            (
+                *(_LAYOUT, simulator, program, version, sys.prefix, sys.version_info[:2]),
+                *(toplevel, trace),
+            )
         ).encode()
     )
     key.update(repr((VERILATOR_ARGS, TRACES[trace], MAKE_ARGS, ICARUS_ARGS)).encode())
@@ -128,47 +140,15 @@ def build(
         if simulator == "verilator":
             _compile(sources, toplevel, Path(name), trace)
         else:
-            _compile_for_icarus(sources, toplevel, Path(name), trace)
+            compile_for_icarus(sources, toplevel, Path(name), traced=bool(trace))
         _keep(Path(name) / "obj" / model.program.name, folder)
     _forget_old_builds(folder.parent)
     return model
 
 
 def _compile(sources: list[Path], toplevel: str, folder: Path, trace: str) -> None:
-    ports = folder / "ports.vlt"
-    ports.write_text(publish_ports(sources[0].read_text(), toplevel))
-    log = folder / "build.log"
-    try:
-        VerilatorRunner().build(
-            sources=[control_file(ports), *(source.resolve() for source in sources)],
-            hdl_toplevel=toplevel,
-            build_dir=folder / "obj",
-            build_args=[*VERILATOR_ARGS, *TRACES[trace]],
-            waves=bool(trace),
-            log_file=log,
-        )
-    except (RuntimeError, SystemExit) as error:
-        raise SimulatorError(
-            f"Verilator could not build {sources[0].name}: {_last_error(log) or error}"
-        ) from None
-
-
-def _compile_for_icarus(sources: list[Path], toplevel: str, folder: Path, trace: str) -> None:
-    log = folder / "build.log"
-    try:
-        IcarusRunner().build(
-            sources=[source.resolve() for source in sources],
-            hdl_toplevel=toplevel,
-            build_dir=folder / "obj",
-            build_args=ICARUS_ARGS,
-            timescale=("1ns", "1ps"),
-            waves=bool(trace),
-            log_file=log,
-        )
-    except (RuntimeError, SystemExit) as error:
-        raise SimulatorError(
-            f"Icarus could not build {sources[0].name}: {_last_error(log) or error}"
-        ) from None
+    options = [*VERILATOR_ARGS, *TRACES[trace]]
+    compile_for_verilator(sources, toplevel, folder, options, traced=bool(trace))
 
 
 def _keep(program: Path, folder: Path) -> None:
@@ -226,13 +206,13 @@ def run(model: Model, test_module: str, folder: Path) -> None:
         # failed, which is a verdict.
         stopped = error
     if not results.is_file():
-        raise SimulatorError(f"the simulation failed: {_last_error(log) or stopped}") from None
+        raise SimulatorError(f"the simulation failed: {last_error(log) or stopped}") from None
     tests, failures = _verdicts(results)
     if failures:
         kind = SimulationFailed if set(failures) == {"AssertionError"} else SimulatorError
-        raise kind(f"the simulation failed: {_last_error(log) or failures[0]}") from None
+        raise kind(f"the simulation failed: {last_error(log) or failures[0]}") from None
     if stopped is not None or not tests:
-        raise SimulatorError(f"the simulation ran {tests} tests: {_last_error(log)}") from None
+        raise SimulatorError(f"the simulation ran {tests} tests: {last_error(log)}") from None
 
 
 def _verdicts(results: Path) -> tuple[int, list[str]]:
@@ -240,19 +220,3 @@ def _verdicts(results: Path) -> tuple[int, list[str]]:
     root = ElementTree.parse(results).getroot()
     failures = [entry.get("type", "") for entry in (*root.iter("failure"), *root.iter("error"))]
     return len(list(root.iter("testcase"))), failures
-
-
-def _last_error(log: Path) -> str:
-    """The last line of a log that says what went wrong, or else its last line."""
-    if not log.exists():
-        return ""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    # Verilator's last line only counts its errors; cocotb's SimFailure says that the design ended
-    # the simulation.
-    errors = [
-        line
-        for line in lines
-        if any(word in line for word in ("Error", "error:", "SimFailure:"))
-        and "Exiting due to" not in line
-    ]
-    return (errors or lines or [""])[-1]

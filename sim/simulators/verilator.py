@@ -1,39 +1,38 @@
 """Verilator under cocotb: finding it, and building simulations that are fast.
 
-Two things differ from cocotb's own runner. Only the ports of the top module are visible from Python
-(cocotb publishes every signal, which makes a simulation three times slower); what a testbench needs
-must be a port. And the PyPI wheel is used in place, wherever it is installed.
+Three things differ from cocotb's own runner. Only the ports of the top module are visible from
+Python (cocotb publishes every signal, which makes a simulation three times slower); what a
+testbench needs must be a port. The PyPI wheel is used in place, wherever it is installed. And paths
+may hold anything.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from cocotb_tools.runner import Verilator, VerilatorControlFile
+import cocotb_tools.config
+from cocotb_tools.runner import Verilator
 
 from mmfree.errors import ToolMissing
+from sim.simulators.tools import SimulatorError, link_sources, run_tools
 
 VERILATOR_ARGS = ("-Wno-fatal", "-Wno-lint", "-O3", "--x-assign", "fast", "--noassert")
 MAKE_ARGS = ("OPT_FAST=-O2",)
 
-_WHEEL_MAKE_ARGS = (
-    *("CXX=g++", "LINK=g++", "AR=ar", "PERL=perl", f"PYTHON3={sys.executable}"),
-    "CFG_CXXFLAGS_PCH_I=-include",
-)
-"""What the wheel's verilated.mk lacks here.
+_MOST_JOBS = 4
+"""Compilers at a time: a design is a few files."""
 
-It names the tools of the machine it was made on, and no option for precompiled headers.
-"""
+_PLAIN_PATH = re.compile(r"[\w./@%+=-]+", re.ASCII)
+"""A path that the linker can be told through make and a shell."""
 
 _REQUIRED_TOOLS = ("g++", "make", "perl")
-
-
-class SimulatorError(RuntimeError):
-    """A simulation could not be built, or ended without a verdict."""
 
 
 def find_verilator() -> tuple[Path, Path | None]:
@@ -74,28 +73,71 @@ def publish_ports(verilog: str, toplevel: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-class VerilatorRunner(Verilator):
-    """cocotb's runner for Verilator, without its option that publishes every signal.
+def compile_for_verilator(
+    sources: list[Path], toplevel: str, folder: Path, options: Sequence[str], *, traced: bool
+) -> None:
+    """Compile Verilog to ``folder``/obj/``toplevel``; what the tools say goes to LOG_NAME in it.
 
-    Give ``build`` the control file among its sources instead.
+    make cannot have a blank in any path, and shells read more than that. So the tools are started
+    in ``folder``/obj and told only of what is beside it, by names that every tool takes.
+
+    Raises
+    ------
+    SimulatorError
+        If the design cannot be compiled.
+    ToolMissing
+        If a tool is not installed.
     """
+    program, root = find_verilator()
+    names = link_sources(folder, sources)
+    (folder / "ports.vlt").write_text(
+        publish_ports(sources[0].read_text(encoding="utf-8"), toplevel), encoding="utf-8"
+    )
+    (folder / "cocotb").symlink_to(cocotb_tools.config.share_dir / "lib" / "verilator")
+    libraries = cocotb_tools.config.libs_dir
+    (folder / "libraries").symlink_to(libraries)
+    environment = dict(os.environ)
+    if root is not None:
+        (folder / "verilator").symlink_to(root)
+        program = Path("../verilator/bin/verilator")
+        environment |= {
+            "VERILATOR_ROOT": "../verilator",
+            "VERILATOR_BIN": "../verilator/bin/verilator_bin",
+        }
+    # A program that is started by itself finds the libraries, too, where the linker can be told.
+    told = f"-Wl,-rpath,{libraries} " if _PLAIN_PATH.fullmatch(str(libraries)) else ""
+    verilate = [
+        *(str(program), "-cc", "--exe", "-Mdir", ".", "--top-module", toplevel, "--vpi"),
+        *("--prefix", "Vtop", "-o", toplevel),
+        *("-LDFLAGS", f"{told}-L../libraries -lcocotbvpi_verilator"),
+        *(("--trace",) if traced else ()),
+        *(*options, "../cocotb/verilator.cpp", "../ports.vlt", *names),
+    ]
+    make = [
+        *("make", "-j", str(min(_MOST_JOBS, os.cpu_count() or 1)), "-f", "Vtop.mk"),
+        # What Verilator's makefile looks for a blank in. All other paths are relative.
+        *("CURDIR=.", f"VM_TRACE={int(traced)}", *MAKE_ARGS),
+        *(_wheel_make_args() if root is not None else ()),
+    ]
+    run_tools([verilate, make], folder, environment, of="Verilator", source=sources[0])
 
-    def _simulator_in_path_build_only(self) -> None:
-        program, root = find_verilator()
-        self.executable = str(program)
-        self.env["VERILATOR_ROOT"] = (
-            str(root) if root is not None else self.env.get("VERILATOR_ROOT", "")
-        )
-        if not self.env["VERILATOR_ROOT"]:
-            del self.env["VERILATOR_ROOT"]
-        self._make_args = [*MAKE_ARGS, *(_WHEEL_MAKE_ARGS if root is not None else ())]
 
-    def _build_command(self) -> list[list[str]]:
-        verilate, make = super()._build_command()
-        verilate.remove("--public-flat-rw")
-        return [verilate, [*make, *self._make_args]]
+def _wheel_make_args() -> tuple[str, ...]:
+    """What the wheel's verilated.mk lacks here.
+
+    It names the tools of the machine it was made on, and no option for precompiled headers.
+    """
+    python = shlex.quote(sys.executable).replace("$", "$$")
+    return (
+        *("CXX=g++", "LINK=g++", "AR=ar", "PERL=perl", f"PYTHON3={python}"),
+        "CFG_CXXFLAGS_PCH_I=-include",
+    )
 
 
-def control_file(path: Path) -> VerilatorControlFile:
-    """``path`` as a source that cocotb's ``build`` passes to Verilator as a control file."""
-    return VerilatorControlFile(path)
+class VerilatorRunner(Verilator):
+    """cocotb's runner for Verilator, for a program that ``compile_for_verilator`` made."""
+
+    def _set_env_test(self) -> None:
+        super()._set_env_test()
+        folders = [str(cocotb_tools.config.libs_dir), self.env.get("LD_LIBRARY_PATH", "")]
+        self.env["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, folders))

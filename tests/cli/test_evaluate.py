@@ -13,6 +13,7 @@ from mmfree.inference.backends import load_backend
 from mmfree.text.corpus import python_documentation
 from mmfree.text.tokenizer import text_tokenizer
 from tests.support.command_line import error_of, run_json
+from tests.support.files import COMPRESS, fifo
 from tests.support.subwords import train_subword
 
 
@@ -138,3 +139,34 @@ def test_ranges_stand_with_the_golden_one(run: Path, capsys: pytest.CaptureFixtu
         "results"
     ]
     assert ["ranges" in result for result in results] == [False, True]
+
+
+def test_data_is_read_in_every_form_that_training_takes(
+    run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Compressed, in one JSON file, within a field, through a pipe: the same scores."""
+    text = python_documentation()[:2000]
+    records = [{"meta": {"text": part}} for part in text.decode().split("\n\n")]
+    lines = "".join(json.dumps(record) + "\n" for record in records).encode()
+    (tmp_path / "a.txt").write_bytes(text)
+    (tmp_path / "a.txt.gz").write_bytes(COMPRESS[".gz"](text))
+    fifo(tmp_path / "pipe", text)
+    plain = [
+        run_json(capsys, "evaluate", run, "--data", tmp_path / name, "--words")
+        for name in ("a.txt", "a.txt.gz", "pipe")
+    ]
+    assert plain[0] == plain[1] == plain[2]
+    (tmp_path / "a.jsonl").write_bytes(lines)
+    (tmp_path / "a.json.zst").write_bytes(COMPRESS[".zst"](json.dumps(records, indent=1).encode()))
+    fifo(tmp_path / "records", lines)
+    found = [
+        run_json(capsys, "evaluate", run, "--data", tmp_path / name, "--field", "meta.text")
+        for name in ("a.jsonl", "a.json.zst", "records")
+    ]
+    assert found[0] == found[1] == found[2]
+    assert found[0]["bytes"] == sum(len(record["meta"]["text"].encode()) for record in records)
+    error = error_of(capsys, "evaluate", run, "--data", tmp_path / "a.jsonl")
+    assert "a.jsonl, line 1: no field 'text'; found fields ['meta.text']" in error
+    (tmp_path / "cut.txt.gz").write_bytes(COMPRESS[".gz"](text)[:-9])
+    error = error_of(capsys, "evaluate", run, "--data", tmp_path / "cut.txt.gz")
+    assert "cut.txt.gz: damaged, cut off, or no gzip file" in error

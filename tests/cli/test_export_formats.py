@@ -63,6 +63,7 @@ def test_what_cannot_be_done_is_one_line(
     out = ["--out", tmp_path / "out"]
     there = tmp_path / "there"
     there.mkdir()
+    (there / "mine").touch()
     for arguments, message in [
         ([run, "--format", "checkpoint", *out], "model_type must be 'mmfree', got None"),
         ([run, "--format", "hf", "--allow-saturation", *out], "belong to --format tape"),

@@ -14,6 +14,7 @@ from mmfree.chip.sizing import design_for
 from mmfree.cli.main import main
 from mmfree.tape.pow2 import Tape, write_tape
 from sim.power.activity import Activity, BlockActivity
+from tests.support.claims import another_process
 from tests.support.sim.shapes import ODD
 
 TAPE: Tape = ODD.tape(1, wild=False)
@@ -99,16 +100,31 @@ def test_files_and_a_page_that_needs_nothing_else(
         assert f"<h2>{section}</h2>" in page
     assert not any(text in page for text in ("url(http", 'src="http', 'href="http'))
     assert "bitnet-kv260" in page
-    capsys.readouterr()
-    for name in ("power.json", "activity.json", "power.html"):
-        rest = [path for path in out.iterdir() if path.name != name]
-        for path in rest:
-            path.unlink()
-        assert main(power(files, "--out", str(out))) == 2
-        assert f"{name}: exists already; --force" in capsys.readouterr().err
-        assert main(power(files, "--out", str(out), "--force")) == 0
+
+
+def test_a_folder_is_replaced_when_asked_only_and_by_one_process(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = files / "out"
+    assert main(power(files, "--out", str(out))) == 0
+    (out / "notes.txt").write_text("mine")
+    before = (out / "power.json").read_bytes()
+    for name in ("power.json", "activity.json"):
+        assert main(power(files, "--out", str(out), "--clock", "50")) == 2
+        assert f"{out}: exists already; --force" in capsys.readouterr().err
+        if name == "power.json":
+            assert (out / name).read_bytes() == before
+        (out / name).unlink()
+    assert main(power(files, "--out", str(out), "--clock", "50", "--force")) == 0
+    assert (out / "power.json").read_bytes() != before
+    assert (out / "notes.txt").read_text() == "mine"
+    assert {path.name for path in files.iterdir()} == {"activity.json", "model.tape", "out"}
+    with another_process(out, "claim") as process:
+        assert main(power(files, "--out", str(out), "--force")) == 2
+        assert f"{out}: process" in capsys.readouterr().err
+        process.kill()
     assert main(power(files, "--out", str(out / "power.json"))) == 2
-    assert "a file; --out needs a folder" in capsys.readouterr().err
+    assert "not a folder; give another --out" in capsys.readouterr().err
 
 
 def test_another_part_has_its_own_clock_and_label(
@@ -129,7 +145,7 @@ def test_another_part_has_its_own_clock_and_label(
         (("--clock", "nan"), "the clock must be positive"),
         (("--part", "zu5ev", "--clock", "5000"), "goes beyond 1,000 MHz"),
         (("--prompt", "1+1"), "--prompt: the activity of --activity is given"),
-        (("--build", "nowhere"), "nowhere/build.json: no such file"),
+        (("--build", "nowhere"), "nowhere: no such folder; give that of a build"),
         (("--bits", "1.6"), "activity of another design"),
         (("--technology", "missing.toml"), "missing.toml"),
     ],
@@ -151,45 +167,98 @@ def test_activity_of_another_tape_is_refused(
     assert "activity of another tape" in capsys.readouterr().err
 
 
-def test_a_build_gives_design_and_clock(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    build = {
-        "device": {"device": "LFE5U-85F"},
-        "tape_sha256": TAPE.sha256,
-        "design": design_for(TAPE, 16).to_dict(),
-        "clock_hz": 91.5e6,
-    }
-    (files / "build.json").write_text(json.dumps(build))
-    assert main(power(files, "--build", str(files), "--json")) == 0
-    values = values_of(capsys)
-    assert values["clock_hz"] == 91.5e6
-    assert values["clock_label"] == "post-route, this build"
-    assert main(power(files, "--build", str(files), "--clock", "92")) == 2
-    assert "above what was reached, 91.5 MHz" in capsys.readouterr().err
-    (files / "build.json").write_text(json.dumps(build | {"tape_sha256": "0"}))
-    assert main(power(files, "--build", str(files))) == 2
-    assert "built with another tape" in capsys.readouterr().err
-    (files / "build.json").write_text(json.dumps(build))
-    assert main(power(files, "--build", str(files), "--part", "zu5ev")) == 2
-    assert "built for LFE5U-85F; --part zu5ev is" in capsys.readouterr().err
+BUILD = {
+    "device": {"device": "LFE5U-85F"},
+    "tape_sha256": TAPE.sha256,
+    "design": design_for(TAPE, 16).to_dict(),
+    "clock_hz": 166.7e6,
+    "pll_hz": 100e6,
+    "utilisation": {"TRELLIS_COMB": [1500, 83640], "TRELLIS_FF": [2200, 83640], "DP16KD": [2, 208]},
+    "counts": {"synthesized": {"luts": 1400, "flip_flops": 2195, "ram_blocks": 2, "what": ""}},
+}
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "build.json: not valid JSON"),
-        ("[]", "build.json: not the description of a build"),
-        (
-            '{"device": {"device": "x"}, "tape_sha256": "0"}',
-            "build.json: not the description of a build: 'design'",
-        ),
-    ],
-)
-def test_a_build_that_is_none(
-    files: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+def build(files: Path, **changes: Any) -> str:
+    """A folder of a build of the tape."""
+    (files / "build.json").write_text(json.dumps(BUILD | changes))
+    return str(files)
+
+
+def test_a_build_runs_at_the_clock_of_its_pll(
+    files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (files / "build.json").write_text(text)
-    assert main(power(files, "--build", str(files))) == 2
-    assert message in capsys.readouterr().err
+    """Not at the clock it was routed for, which is only a limit."""
+    assert main(power(files, "--build", build(files), "--json")) == 0
+    values = values_of(capsys)
+    assert (values["clock_hz"], values["clock_limit_hz"]) == (100e6, 166.7e6)
+    assert values["clock_label"] == "this build's PLL; routed for up to 166.7 MHz"
+    assert values["tokens_per_second"] == pytest.approx(100e6 * 20 / 10_122)
+    assert main(power(files, "--build", str(files), "--clock", "166.7", "--json")) == 0
+    values = values_of(capsys)
+    assert values["clock_hz"] == 166.7e6
+    assert values["clock_label"].endswith("post-route, this build, whose PLL makes 100 MHz")
+    assert main(power(files, "--build", str(files), "--clock", "166.8")) == 2
+    assert "above what was reached, 166.7 MHz" in capsys.readouterr().err
+
+
+def test_a_build_that_missed_its_clock_says_so(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(power(files, "--build", build(files, clock_hz=93.1e6), "--json")) == 0
+    values = values_of(capsys)
+    assert values["clock_hz"] == 100e6, "as the chip runs"
+    assert "ABOVE the 93.1 MHz it is routed for: it may compute wrongly" in values["clock_label"]
+
+
+def test_a_builds_cells_are_those_that_were_routed(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(power(files, "--clock", "100", "--json")) == 0
+    before = values_of(capsys)
+    assert main(power(files, "--build", build(files), "--json")) == 0
+    values = values_of(capsys)
+    assert before["utilisation"]["luts"] == [234 + 1051 + 52, 83640]
+    assert values["utilisation"]["luts"] == [1500, 83640]
+    assert values["utilisation"]["flip_flops"] == [2200, 83640]
+    grown = {
+        name: values["by_block"][name]["best"] / before["by_block"][name]["best"] for name in AREAS
+    }
+    assert all(1.05 < ratio < 1.13 for ratio in grown.values()), grown
+    assert list(values["counts"]) == ["estimated", "by block", "synthesized", "routed"]
+    assert [count["luts"] for count in values["counts"].values()][1:] == [1337, 1400, 1500]
+    assert list(before["counts"]) == ["estimated", "by block"]
+    assert any("as routed in this build, 1,500 LUTs" in line for line in values["assumptions"])
+    assert main(power(files, "--part", "zu5ev", "--json")) == 0
+    assert list(values_of(capsys)["counts"]) == ["by block"], "the cost model is the ECP5's"
+
+
+def test_every_count_is_named_for_people_and_on_the_page(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = files / "out"
+    assert main(power(files, "--build", build(files), "--out", str(out))) == 0
+    text = capsys.readouterr().out
+    for line in ("by block        1,337", "synthesized     1,400", "routed          1,500"):
+        assert line in text
+    page = (out / "power.html").read_text()
+    assert "<td>routed</td><td class=n>1,500</td>" in page
+    assert "placed and routed by nextpnr" in page
+
+
+def test_a_build_of_another_tape_or_part_or_design_is_refused(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(power(files, "--build", build(files, tape_sha256="0"))) == 2
+    assert "built with another tape" in capsys.readouterr().err
+    assert main(power(files, "--build", build(files), "--part", "zu5ev")) == 2
+    assert "built for LFE5U-85F; --part zu5ev is" in capsys.readouterr().err
+    for option, asked, own in (("--lanes", "32", "16"), ("--bits", "1.6", "2")):
+        assert main(power(files, "--build", str(files), option, asked)) == 2
+        message = f"{option}: the design in {files} has {own}, not {asked}"
+        assert message in capsys.readouterr().err
+    few = {"TRELLIS_COMB": [40, 83640], "TRELLIS_FF": [2200, 83640], "DP16KD": [2, 208]}
+    assert main(power(files, "--build", build(files, utilisation=few))) == 2
+    assert "40 LUTs were counted of the whole design" in capsys.readouterr().err
 
 
 def test_a_demos_folder_will_do(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,6 +267,8 @@ def test_a_demos_folder_will_do(files: Path, capsys: pytest.CaptureFixture[str])
     (files / "demo.json").write_text(json.dumps({"design": design_for(TAPE, 16).to_dict()}))
     assert main(["power", str(files), "--activity", str(files / "activity.json"), "--json"]) == 0
     assert values_of(capsys)["lanes"] == 16, "the demo's own, not the default"
+    assert main(["power", str(files), "--lanes", "64"]) == 2
+    assert f"--lanes: the design in {files} has 16, not 64" in capsys.readouterr().err
     (files / "model.tape").unlink()
     assert main(["power", str(files)]) == 2
     assert "no model.tape in it" in capsys.readouterr().err
@@ -206,6 +277,15 @@ def test_a_demos_folder_will_do(files: Path, capsys: pytest.CaptureFixture[str])
 def test_nothing_to_estimate(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["power"]) == 2
     assert "give a tape" in capsys.readouterr().err
+
+
+def test_what_the_check_would_not_use_is_refused(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options in ([str(files / "model.tape")], ["--out", str(files / "out")], ["--clock", "9"]):
+        assert main(["power", "--validate", *options]) == 2
+        assert "--validate predicts published systems" in capsys.readouterr().err
+    assert not (files / "out").exists()
 
 
 def test_validation(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ from tests.support.published_checkpoints import (
     write_checkpoint,
     write_text_checkpoint,
 )
-from tests.support.subwords import TEXT, bpe
+from tests.support.subwords import TEXT, bpe, pieces, sentencepiece_model
 
 SHAPE = Shape(vocab_size=256, hidden_size=24, num_layers=2)
 
@@ -226,6 +226,43 @@ def test_multiple_choice_and_generation_from_a_folder(
     )
 
 
+@pytest.mark.parametrize("ends", [7, [7, 9]])
+@pytest.mark.parametrize("place", ["config.json", "generation_config.json"])
+def test_text_ends_where_the_checkpoint_says(
+    ends: int | list[int], place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the folder by both backends, and from its tape: the end is among the ids, not in the
+    text.
+    """
+    folder = write_text_checkpoint(tmp_path / "model")
+    texts = {}
+    for name in ("without", "with"):
+        found = {"eos_token_id": ends if name == "with" else None}
+        path = folder / place
+        config = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(config | found))
+        tape = tmp_path / f"{name}.tape"
+        run_json(capsys, "export", folder, "--out", tape)
+        texts[name] = [
+            run_json(
+                capsys,
+                *("generate", model, "--backend", backend, "--prompt", "the old"),
+                *("--tokens", 300, "--temperature", 2, "--seed", 1),
+            )
+            for model, backend in ((folder, "float"), (folder, "golden"), (tape, "golden"))
+        ]
+    assert main(["inspect", str(tape)]) == 0
+    assert f", tokenizer sentencepiece, a text ends with {ends}\n" in capsys.readouterr().out
+    tokenizer = load_backend(folder).tokenizer
+    for free, ended in zip(texts["without"], texts["with"], strict=True):
+        assert len(free["ids"]) == 300
+        last = min(free["ids"].index(end) for end in np.atleast_1d(ends) if end in free["ids"])
+        assert ended["ids"] == free["ids"][: last + 1]
+        whole = tokenizer.decode(tokenizer.encode("the old")[1:] + ended["ids"][:-1])
+        assert ended["text"] == whole.removeprefix("the old")
+        assert free["text"].startswith(ended["text"])
+
+
 def test_a_tokenizer_json_begins_with_the_token_that_the_config_names(tmp_path: Path) -> None:
     shape = Shape(vocab_size=400, hidden_size=8, num_layers=1)
     write_checkpoint(tmp_path, shape, checkpoint_tensors(shape), bos_token_id=7)
@@ -234,6 +271,33 @@ def test_a_tokenizer_json_begins_with_the_token_that_the_config_names(tmp_path: 
         tokenizer = text_tokenizer(load_backend(tmp_path, name).tokenizer)
         assert tokenizer.encode("a cat")[0] == tokenizer.start == 7
         assert tokenizer.decode(tokenizer.encode("a cat")[1:]) == "a cat"
+
+
+@pytest.mark.parametrize("of", ["tokenizer.json", "tokenizer.model"])
+def test_no_text_becomes_the_token_that_the_config_names(
+    of: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A start token within text is not scored, but its bytes would be counted."""
+    shape = Shape(vocab_size=400, hidden_size=8, num_layers=1)
+    if of == "tokenizer.json":
+        (tmp_path / of).write_text(bpe().json, encoding="utf-8")
+        own = bpe().encode("a cat sees a red bird")[1:]
+    else:
+        (tmp_path / of).write_bytes(sentencepiece_model())
+        own = pieces().encode("a cat sees a red bird")[1:]
+    bos = max(own)
+    write_checkpoint(tmp_path, shape, checkpoint_tensors(shape), bos_token_id=bos)
+    tokenizer = text_tokenizer(load_backend(tmp_path, "golden").tokenizer)
+    assert tokenizer.start == bos
+    if of == "tokenizer.json":  # the piece's parts take its place
+        ids = tokenizer.encode("a cat sees a red bird")
+        assert ids[0] == bos
+        assert bos not in ids[1:]
+        assert tokenizer.decode(ids[1:]) == "a cat sees a red bird"
+        return
+    message = error_of(capsys, "generate", tmp_path, "--prompt", "a cat sees a red bird")
+    assert "the tokenizer makes its control token" in message
+    assert "'a cat sees a red bird'" in message
 
 
 def test_what_needs_an_accelerator_is_refused(

@@ -6,6 +6,9 @@ Trained, resumed, scored, exported, and read again.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,10 @@ from mmfree.text.subword import train_bpe
 from mmfree.text.tokenizers import find_tokenizer
 from mmfree.training.presets import run_config
 from tests.support.command_line import error_of, run_json
+from tests.support.files import COMPRESS, fifo
 from tests.support.subwords import bpe, train_subword
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +184,61 @@ def test_the_built_in_text_serves_any_tokenizer() -> None:
     assert corpus.validation_bytes == len(load_corpus([]).validation)
     text = bpe().decode(corpus.validation.tolist())
     assert text == load_corpus([]).validation.tobytes().decode()
+
+
+def test_a_pipe_is_learned_from_and_written(
+    folder: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It can be read once, a vocabulary needs it twice, and its size says where it is cut."""
+    fifo(tmp_path / "pipe.txt.gz", COMPRESS[".gz"]((folder / "text.txt").read_bytes()))
+    command = ["tokenize", tmp_path / "pipe.txt.gz", "--tokenizer", "bpe:400"]
+    run_json(capsys, *command, "--out", tmp_path / "out")
+    for name in ("shard_00000.bin", "held_out_00000.bin", "tokenizer.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (shards / name).read_bytes()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from mmfree.files.claim import claimed
+with claimed(Path(sys.argv[1])):
+    print("claimed", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_that_another_process_writes_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody writes to this pipe: who reads it waits."""
+    os.mkfifo(tmp_path / "pipe")
+    arguments = [tmp_path / "pipe", "--tokenizer", "bpe:400", "--out", tmp_path / "out"]
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "out")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "claimed\n"
+        assert str(tmp_path / "out") in error_of(capsys, "tokenize", *arguments)
+        other.communicate("")
+    assert other.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_every_text_on_the_command_line_is_unicode(
+    run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A byte that is not UTF-8 comes as half a surrogate pair."""
+    assert "not Unicode" in error_of(capsys, "generate", run, "--prompt", "abc\udcff")
+    records = tmp_path / "a.jsonl"
+    records.write_text('{"text": "x"}\n')
+    out = ["--out", tmp_path / "out"]
+    cases = [
+        (["tokenize", records, "--field", "a\udcff", *out], "no field 'a\\udcff'; found"),
+        (["tokenize", "a\udcff.txt", *out], "cannot be read: No such file"),
+        (["tokenize", records, "--tokenizer", "a\udcff", *out], "no such file; a tokenizer is"),
+        (["tokenize", "hf:a\udcff", *out], "the data set cannot be loaded"),
+    ]
+    for command, message in cases:
+        assert message in error_of(capsys, *command)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]

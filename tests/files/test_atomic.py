@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmfree.errors import InputError
-from mmfree.files.atomic import new_folder, parse_json, read_json, write_atomically
+from mmfree.files.atomic import open_atomically, parse_json, read_json, reserved, write_atomically
 
 
 def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -34,39 +34,29 @@ def test_failed_write_leaves_the_old_file_and_no_litter(
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
-    out = tmp_path / "new" / "folder"
-    with new_folder(out) as folder:
-        (folder / "a").write_text("1")
-        assert not out.exists()
-    assert (out / "a").read_text() == "1"
-    assert os.listdir(out.parent) == ["folder"]
+def test_a_reserved_file_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with reserved(path, force=False):
+        write_atomically(path, b"first")
+    with (
+        pytest.raises(InputError, match="file: exists already; --force overwrites it"),
+        reserved(path, force=False),
+    ):
+        pass
+    with reserved(path, force=True):
+        write_atomically(path, b"second")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:
-    def fail() -> None:
-        with new_folder(tmp_path / "out") as folder:
-            (folder / "a").write_text("1")
-            raise KeyError
+def test_errors_about_other_files_stay_as_they_are(tmp_path: Path) -> None:
+    def copy() -> None:
+        with open_atomically(tmp_path / "file") as file:
+            file.write((tmp_path / "source").read_bytes())
 
-    with pytest.raises(KeyError):
-        fail()
+    with pytest.raises(FileNotFoundError) as caught:
+        copy()
+    assert caught.value.filename == str(tmp_path / "source")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_is_overwritten_only_when_asked(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "a").write_text("old")
-    (out / "mine").write_text("mine")
-    with pytest.raises(InputError, match="exists already; --force overwrites it"), new_folder(out):
-        pass
-    with new_folder(out, force=True) as folder:
-        (folder / "a").write_text("new")
-    assert {path.name: path.read_text() for path in out.iterdir()} == {"a": "new", "mine": "mine"}
-    with pytest.raises(InputError, match="not a folder"), new_folder(out / "a", force=True):
-        pass
-    assert os.listdir(tmp_path) == ["out"]
 
 
 def test_json_is_read_with_its_largest_numbers(tmp_path: Path) -> None:

@@ -159,3 +159,24 @@ def test_noise_is_scaled_to_the_logits() -> None:
 
 def _choose(logits: np.ndarray, fraction_bits: int, seed: int) -> int:
     return Sampler(seed).choose(logits, 128, fraction_bits)
+
+
+@pytest.mark.parametrize(("dtype", "fraction_bits"), [(np.float32, 0), (np.int32, 9)])
+def test_rows_that_cannot_be_chosen_draw_their_noise_all_the_same(
+    dtype: type[np.generic], fraction_bits: int
+) -> None:
+    """As in hardware that masks them; and they are not chosen however large their logits are."""
+    logits = np.array([3, 90, 3, -5, 3, 90]).astype(dtype)
+    can = np.array([True, False, True, True, True, False])
+    masked, whole, noise = Sampler(5), Sampler(5), Sampler(5)
+    seen = set()
+    for _ in range(200):
+        row = masked.choose(logits, 64, fraction_bits, can)
+        scaled = logits + noise.noise(6, 64) * 2.0 ** (fraction_bits - 9)
+        assert row == np.flatnonzero(can)[scaled[can].argmax()]
+        whole.choose(logits, 64, fraction_bits)
+        seen.add(row)
+    assert seen >= {0, 2, 4}
+    assert masked.words(3).tolist() == whole.words(3).tolist()
+    assert masked.choose(logits, 0, fraction_bits, can) == 0
+    assert masked.choose(logits, 0, fraction_bits) == 1

@@ -76,9 +76,12 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
     assert record is not None
     assert (record.steps, record.last_loss, record.recent) == (60, 29.5, 50)
     assert record.mean_loss == pytest.approx(sum(n / 2 for n in range(10, 60)) / 50)
+    # As a kill may leave it: the last line is not whole.
+    path.write_bytes(path.read_bytes() + b"60,3")
+    assert read_training_record(path) == record
     for data in (b"step,error\n1,2\n", b"step,loss\n1,\xff\n", b"step,loss\n1," + b"1" * 200_000):
-        path.write_bytes(data)
+        path.write_bytes(data + b"\n")
         with pytest.raises(
-            InputError, match=r"metrics\.csv: not a table with the columns step and loss"
+            InputError, match=r"metrics\.csv: must be a table of a step and two numbers"
         ):
             read_training_record(path)

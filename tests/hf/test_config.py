@@ -58,8 +58,22 @@ def test_defaults_are_the_text_preset_in_the_chips_arithmetic() -> None:
         ({"tie_word_embeddings": True}, "tie_word_embeddings must be false"),
         ({"recipe": ["text"]}, r"recipe must be an object, got \['text'\]"),
         ({"tokenizer": "bytes"}, "tokenizer must be an object, got 'bytes'"),
+        ({"hiden_size": 12}, "there is no hiden_size; is hidden_size meant"),
+        ({"num_layer": 2}, "there is no num_layer; is num_layers meant"),
+        ({"eos_token": 2}, "there is no eos_token; is eos_token_id meant"),
+        ({"eos_token_id": 256}, r"eos_token_id must lie in 0\.\.255, got 256"),
+        ({"eos_token_id": [10, -1]}, r"eos_token_id must lie in 0\.\.255, got -1"),
+        ({"eos_token_id": "\n"}, r"eos_token_id must lie in 0\.\.255, got '\\n'"),
+        ({"bos_token_id": 300}, r"bos_token_id must lie in 0\.\.255, got 300"),
+        ({"bos_token_id": [0]}, r"bos_token_id must be one token id, got \[0\]"),
     ],
 )
 def test_bad_fields_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         MatMulFreeConfig(**values)
+
+
+def test_names_that_are_not_ours_are_kept() -> None:
+    config = MatMulFreeConfig(num_labels=3, model_size="tiny", eos_token_id=[10, 0])
+    assert (config.num_labels, config.model_size) == (3, "tiny")
+    assert config.eos_token_id == [10, 0]

@@ -12,7 +12,7 @@ from mmfree.errors import InputError
 
 pytest.importorskip("transformers", reason="extra hf is not installed")
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from mmfree.hf import MatMulFreeForCausalLM, to_checkpoint, to_hugging_face
 from mmfree.inference.backends import load_tape_or_export
@@ -55,6 +55,56 @@ def test_a_model_trained_on_in_transformers_comes_back(folder: Path, tmp_path: P
     to_checkpoint(tmp_path / "tuned", tmp_path / "back")
     weights = load_file(tmp_path / "back" / "model.safetensors")
     assert torch.equal(weights["head.weight"], model.model.head.weight)
+
+
+WRAPPED = {
+    "compiled": lambda name: f"_orig_mod.{name}",
+    "compiled inside": lambda name: name.replace("model.", "model._orig_mod.", 1),
+    "a layer compiled": lambda name: name.replace("layers.0.", "layers.0._orig_mod."),
+    "distributed, compiled": lambda name: f"module._orig_mod.{name}",
+    "the inner model": lambda name: name.removeprefix("model."),
+    "the inner model, compiled": lambda name: f"_orig_mod.{name.removeprefix('model.')}",
+}
+"""Whose state was saved -> the name that a tensor then has."""
+
+
+@pytest.mark.parametrize("case", WRAPPED)
+def test_names_of_wrappers_are_left_out(case: str, run: Path, folder: Path, tmp_path: Path) -> None:
+    source = change_config(folder, tmp_path / "hf")
+    weights = load_file(folder / "model.safetensors")
+    renamed = {WRAPPED[case](name): tensor for name, tensor in weights.items()}
+    save_file(renamed, source / "model.safetensors", {"format": "pt"})
+    to_checkpoint(source, tmp_path / "back")
+    assert (tmp_path / "back" / "model.safetensors").read_bytes() == (
+        run / "model.safetensors"
+    ).read_bytes()
+    # And they do not come back when it is saved again.
+    MatMulFreeForCausalLM.from_pretrained(source).save_pretrained(tmp_path / "again")
+    assert load_file(tmp_path / "again" / "model.safetensors").keys() == weights.keys()
+
+
+# What torch warns of when it loads its compiler is not ours.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_model_that_torch_compiled_comes_back(run: Path, folder: Path, tmp_path: Path) -> None:
+    model = MatMulFreeForCausalLM.from_pretrained(folder)
+    model.model = torch.compile(model.model)
+    model.save_pretrained(tmp_path / "hf")
+    assert "model._orig_mod.head.weight" in load_file(tmp_path / "hf" / "model.safetensors")
+    to_checkpoint(tmp_path / "hf", tmp_path / "back")
+    assert load_tape_or_export(tmp_path / "back").sha256 == load_tape_or_export(run).sha256
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_a_checkpoint_of_mmfree_may_hold_such_names(prefix: str, run: Path, tmp_path: Path) -> None:
+    bad = change_config(run, tmp_path / "run")
+    weights = load_file(run / "model.safetensors")
+    renamed = {prefix + name: tensor for name, tensor in weights.items()}
+    save_file(renamed, bad / "model.safetensors", {"format": "pt"})
+    assert load_tape_or_export(bad).sha256 == load_tape_or_export(run).sha256
+    copies = {name: tensor.clone() for name, tensor in weights.items()}
+    save_file(copies | renamed, bad / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match="it holds a tensor twice"):
+        load_tape_or_export(bad)
 
 
 def change_config(folder: Path, out: Path, **values: Any) -> Path:
@@ -104,6 +154,16 @@ def test_bad_folders_are_refused(run: Path, folder: Path, tmp_path: Path) -> Non
             "j: the weights cannot be read: ",
         ),
         (change_file(folder, tmp_path / "k", "config.json", b"[" * 100_000), "nested too deeply"),
+        (
+            change_config(folder, tmp_path / "l", eos_token_id=10),
+            r"l/config\.json: eos_token_id is 10, but a text of a checkpoint of mmfree ends with",
+        ),
+        (
+            change_file(
+                folder, tmp_path / "m", "generation_config.json", b'{"eos_token_id": [10, 0]}'
+            ),
+            r"m/generation_config\.json: eos_token_id is \[10, 0\], .* `mmfree generate --stop`",
+        ),
         (change_config(folder, tmp_path / "d", recipe={"task": "text"}), "recipe: missing field"),
         (change_config(folder, tmp_path / "e", num_layers=2), r"missing tensor model\.layers\.1\."),
     ]
@@ -133,8 +193,6 @@ def test_nothing_is_overwritten_unasked(run: Path, tmp_path: Path) -> None:
 
 
 def test_weights_that_cannot_be_exported_still_make_a_folder(run: Path, tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     bad = tmp_path / "bad"
     bad.mkdir()
     for name in FILES:

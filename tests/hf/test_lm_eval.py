@@ -9,6 +9,7 @@ import json
 import math
 import sys
 import warnings
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,18 @@ with warnings.catch_warnings():
 
     from mmfree.hf.lm_eval import MatMulFreeEvalLM, main, score_tokens
 
-from mmfree.inference.backends import Backend, load_backend, load_tape_or_export
-from mmfree.inference.generate import generate
+import torch
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers import decoders, models
+
+from mmfree.contract.shape import ModelConfig
+from mmfree.inference.backends import Backend, TorchBackend, load_backend, load_tape_or_export
+from mmfree.inference.generate import generate, generate_rows
 from mmfree.inference.scoring import evaluate_text
+from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.tape.pow2 import write_tape
+from mmfree.text.subword import JsonTokenizer
+from mmfree.text.tokenizer import text_tokenizer
 from tests.support.published_checkpoints import write_text_checkpoint
 
 PAIRS = [
@@ -39,7 +48,6 @@ PAIRS = [
     ("a", "b"),
     ("ends in a space ", "x"),
     ("é" * 140, "ü"),
-    ("abc", ""),
 ]
 
 
@@ -50,8 +58,12 @@ def requests(kind: str, arguments: list[tuple[Any, ...]]) -> list[Instance]:
 
 
 def log_likelihood(backend: Backend, text: str, scored: int) -> tuple[float, bool]:
-    """Of the last ``scored`` bytes, one position at a time, from the start token."""
-    ids = [0, *text.encode()]
+    """Of the last ``scored`` bytes, from the start token."""
+    return log_likelihood_of_ids(backend, [0, *text.encode()], scored)
+
+
+def log_likelihood_of_ids(backend: Backend, ids: list[int], scored: int) -> tuple[float, bool]:
+    """Of the last ``scored`` ids, one position at a time."""
     state, total, greedy = backend.state(1), 0.0, True
     for position, (now, then) in enumerate(pairwise(ids)):
         logits, state = backend.run(np.array([[now]]), state)
@@ -60,6 +72,113 @@ def log_likelihood(backend: Backend, text: str, scored: int) -> tuple[float, boo
             total += wide[then] - wide.max() - math.log(np.exp(wide - wide.max()).sum())
             greedy &= bool(wide.argmax() == then)
     return total, greedy
+
+
+def subword_backend() -> TorchBackend:
+    """A random model with a byte-pair encoding, of letters and the parts of two words."""
+    pieces = ["<s>", *"abcdefghijklmnopqrstuvwxyz ", "ga", "mm", "gam", "gamm", "gamma"]
+    pieces += ["de", "del", "delt", "delta"]
+    merges = [("g", "a"), ("ga", "m"), ("gam", "m"), ("gamm", "a")]
+    merges += [("m", "m"), ("d", "e"), ("de", "l"), ("del", "t"), ("delt", "a")]
+    raw = RustTokenizer(models.BPE({piece: number for number, piece in enumerate(pieces)}, merges))
+    raw.add_special_tokens(["<s>"])
+    raw.decoder = decoders.Fuse()
+    tokenizer = JsonTokenizer(raw.to_str())
+    size = tokenizer.vocab_size
+    torch.manual_seed(5)
+    model = MatMulFreeLM(
+        ModelConfig(
+            vocab_size=size, head_size=size, hidden_size=16, intermediate_size=24, num_layers=1
+        )
+    )
+    return TorchBackend("fakequant", model, tokenizer, 9)
+
+
+def judge_of(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> MatMulFreeEvalLM:
+    monkeypatch.setattr("mmfree.hf.lm_eval.load_backend", lambda *_: backend)
+    return MatMulFreeEvalLM("anywhere", batch_size=2)
+
+
+def test_an_answer_that_shares_a_token_with_its_context_is_scored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = subword_backend()
+    judge = judge_of(backend, monkeypatch)
+    encode = backend.tokenizer.encode
+    assert len(encode("gam")) == len(encode("gamma")) == 2, "else nothing is tried here"
+    wanted = {
+        ("gam", "ma"): 1,  # one token, which both share
+        ("gam", "mx"): 2,  # g a m and m become another token: "gamm"
+        ("gamma del", "ta"): 1,
+        ("gamma del", "ay"): 2,
+        ("", "gamma"): 1,
+        ("gamma ", "delta"): 2,  # the blank is the answer's
+        ("a", "b"): 1,
+    }
+    found = judge.loglikelihood(requests("loglikelihood", list(wanted)), disable_tqdm=True)
+    for ((context, answer), scored), (value, greedy) in zip(wanted.items(), found, strict=True):
+        nats, is_greedy = log_likelihood_of_ids(backend, encode(context + answer), scored)
+        assert value == pytest.approx(nats, rel=1e-12), (context, answer)
+        assert greedy == is_greedy
+        assert value < 0
+
+
+@pytest.mark.parametrize(("context", "answer"), [("abc", ""), ("", "")])
+def test_an_answer_without_a_token_is_an_error(context: str, answer: str, run: Path) -> None:
+    with pytest.raises(InputError, match=f"an answer to '{context}' is empty"):
+        MatMulFreeEvalLM(run).loglikelihood(
+            requests("loglikelihood", [("a", "b"), (context, answer)]), disable_tqdm=True
+        )
+
+
+def test_a_text_that_a_tokenizer_makes_nothing_of_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = subword_backend()
+    # As a tokenizer that strips white space.
+    monkeypatch.setattr(
+        backend.tokenizer, "encode", lambda text: [0, *(3 for _ in text.strip())], raising=True
+    )
+    judge = judge_of(backend, monkeypatch)
+    assert judge.loglikelihood_rolling(requests("loglikelihood_rolling", [("",)])) == [0.0]
+    with pytest.raises(InputError, match=r"the text ' \\n' has no token to score"):
+        judge.loglikelihood_rolling(requests("loglikelihood_rolling", [("a",), (" \n",)]))
+    # After a context its last token stands for the answer: none may cost nothing.
+    ((value, _),) = judge.loglikelihood(requests("loglikelihood", [("ab", "  ")]))
+    assert value == pytest.approx(log_likelihood_of_ids(backend, [0, 3, 3], 1)[0], rel=1e-12)
+    with pytest.raises(InputError, match="the answer '  ' has no token to score"):
+        judge.loglikelihood(requests("loglikelihood", [("", "  ")]))
+
+
+def test_an_answer_ends_before_a_token_that_ends_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = subword_backend()
+    judge = judge_of(backend, monkeypatch)
+
+    rows = list(
+        generate_rows(
+            backend, backend.tokenizer.encode("a"), 12, temperature=256 - 1, seed=0, stop=None
+        )
+    )
+    assert text_tokenizer(backend.tokenizer).start not in rows, "else it would end there"
+    options = {"max_gen_toks": 12, "temperature": 3.98}
+    for end_ids in ((), (rows[6],), (rows[9], rows[4]), (rows[0],)):
+        backend.end_ids = end_ids
+        first = next((place for place, row in enumerate(rows) if row in end_ids), len(rows))
+        (found,) = judge.generate_until(
+            requests("generate_until", [("a", options)]), disable_tqdm=True
+        )
+        assert found == backend.tokenizer.decode(rows[:first])
+
+
+def test_repeated_samples_differ_and_are_the_same_again(run: Path) -> None:
+    """Of several answers to one question a share is counted: they must not be one answer."""
+    judge = MatMulFreeEvalLM(run, "golden")
+    options = {"until": [], "max_gen_toks": 12, "do_sample": True, "temperature": 1.5}
+    asked = requests("generate_until", [("The ", options)]) * 3
+    found = judge.generate_until(asked, disable_tqdm=True)
+    assert len(set(found)) == 3
+    assert judge.generate_until(asked, disable_tqdm=True) == found
+    assert judge.generate_until(asked[:1], disable_tqdm=True) == found[:1]
 
 
 @pytest.mark.parametrize("name", ["golden", "fakequant", "float"])
@@ -160,22 +279,69 @@ def test_bad_arguments_are_refused(run: Path, addition_run: Path) -> None:
         ({"path": addition_run}, "a model for addition reads out an answer and predicts no text"),
         ({"path": run, "batch_size": "auto"}, "batch_size must be a positive integer, got 'auto'"),
         ({"path": run, "batch_size": 0}, "batch_size must be a positive integer, got 0"),
+        ({"path": run, "batch_size": True}, "batch_size must be a positive integer, got True"),
         ({"path": run, "backend": "gpu"}, "--backend must be one of"),
         ({"path": run / "none"}, "none"),
+        ({}, "--model_args must hold path=FOLDER or path=TAPE, got path None"),
+        ({"path": 7}, "got path 7"),
+        ({"pretrained": run}, "--model_args: there is no pretrained; path, backend, batch_size"),
+        ({"path": run, "dtype": "float32"}, "there is no dtype"),
+        ({"path": run, "device": "cuda"}, "device must be cpu, .* got 'cuda'"),
+        ({"path": run, "device": "mps"}, "device must be cpu, .* got 'mps'"),
+        ({"path": run, "max_batch_size": 8}, "max_batch_size belongs to batch_size auto"),
+        ({"path": run, "lanes": "many"}, "lanes must be an integer, got 'many'"),
     ]:
         with pytest.raises((InputError, OSError), match=message):
             MatMulFreeEvalLM(**arguments)
+    # What the harness passes by itself.
+    assert MatMulFreeEvalLM(run, device="cuda:0", batch_size="3").batch_size == 3
+    with pytest.raises(InputError, match="the model has no chat template"):
+        MatMulFreeEvalLM(run).apply_chat_template([])
 
 
-@pytest.mark.parametrize(
-    "options", [{"max_gen_toks": "many"}, {"max_gen_toks": float("inf")}, {"temperature": [1]}]
-)
-def test_options_of_a_task_that_are_no_numbers_are_refused(
-    run: Path, options: dict[str, Any]
+def test_a_bad_option_of_any_request_is_refused_before_the_first_answer(run: Path) -> None:
+    asked = requests("generate_until", [("a", {"max_gen_toks": 1}), ("b", {"max_gen_toks": "x"})])
+    done: list[Any] = []
+    judge = MatMulFreeEvalLM(run)
+    judge._generate = lambda *_, **__: done.append(1)  # type: ignore[method-assign,assign]
+    with pytest.raises(InputError, match="max_gen_toks must be a number, got 'x'"):
+        judge.generate_until(asked, disable_tqdm=True)
+    assert not done
+
+
+def raised_by_the_harness(message: str) -> Callable[[], None]:
+    """A call that raises ValueError in code that is not ours."""
+    names: dict[str, Any] = {}
+    exec(f"def fail():\n raise ValueError({message!r})", names)
+    return names["fail"]  # type: ignore[no-any-return]
+
+
+def test_errors_of_the_command_line_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Path
 ) -> None:
-    asked = requests("generate_until", [("The ", {"until": [], "do_sample": True, **options})])
-    with pytest.raises(InputError, match="max_gen_toks and temperature must be numbers"):
-        MatMulFreeEvalLM(run).generate_until(asked, disable_tqdm=True)
+    for call, message in [
+        (lambda: MatMulFreeEvalLM(pretrained="x"), "--model_args: there is no pretrained"),
+        (lambda: MatMulFreeEvalLM(run / "none"), "none: no such file"),
+        (raised_by_the_harness("Tasks not found:\nx"), "Tasks not found: x"),
+    ]:
+        monkeypatch.setattr("lm_eval.__main__.cli_evaluate", call)
+        assert main() == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("mmfree: error: ")
+        assert message in line
+    monkeypatch.setattr("lm_eval.__main__.cli_evaluate", lambda: None)
+    assert main() == 0
+
+
+def test_a_bug_of_ours_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
+    judge = MatMulFreeEvalLM(run)
+    monkeypatch.setattr(judge, "tok_encode", lambda *_: raised_by_the_harness("a bug")())
+    monkeypatch.setattr(
+        "lm_eval.__main__.cli_evaluate",
+        lambda: judge.loglikelihood(requests("loglikelihood", [("a", "b")])),
+    )
+    with pytest.raises(ValueError, match="a bug"):
+        main()
 
 
 QUESTIONS_AND_ANSWERS = [
@@ -272,7 +438,7 @@ def test_the_command_line_of_the_harness(
         "2",
     ]
     monkeypatch.setattr(sys, "argv", ["lm_eval", *map(str, arguments)])
-    main()
+    assert main() == 0
     (path,) = (tmp_path / "out").rglob("results_*.json")
     found = json.loads(path.read_text())["results"]["three_questions"]["acc,none"]
     assert found == pytest.approx(accuracy(run))

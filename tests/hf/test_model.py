@@ -15,7 +15,7 @@ pytest.importorskip("transformers", reason="extra hf is not installed")
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, pipeline
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from mmfree.hf import MatMulFreeConfig, MatMulFreeForCausalLM
 from mmfree.inference.backends import load_backend
@@ -243,8 +243,23 @@ def test_what_is_not_supported_is_refused(model: MatMulFreeForCausalLM, folder: 
         match=r"attention_mask must be \[batch, time\] = \[1, at least 4\], got shape \(1, 3\)",
     ):
         model(ids, attention_mask=hole[:, 1:])
-    with pytest.raises(InputError, match="give input_ids"):
-        model(ids, inputs_embeds=torch.zeros(1, 4, 16))
+    for options, message in [
+        ({"inputs_embeds": torch.zeros(1, 4, 16)}, "give input_ids"),
+        ({"atention_mask": hole}, "atention_mask: forward has no such argument; it has input_ids,"),
+        ({"atention_mask": None}, "atention_mask: forward has no such argument"),
+        ({"output_attentions": True}, "output_attentions: there is no attention"),
+        ({"output_hidden_states": True}, "output_hidden_states: hidden states are not kept"),
+        ({"past_key_values": ()}, "past_key_values: there are no keys and values; give state"),
+        ({"shift_labels": ids}, "shift_labels: labels are shifted here"),
+        ({"max_length_q": 3}, "max_length_q: forward has no such argument"),
+        ({"labels": ids[:, 1:]}, r"labels must be shaped as input_ids, \(1, 4\), got \(1, 3\)"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            model(ids, **options)
+    with pytest.raises(InputError, match="input_ids are missing"):
+        model(attention_mask=torch.ones(1, 4))
+    # Nothing is asked for.
+    model(ids, output_attentions=False, output_hidden_states=None, inputs_embeds=None)
     # The library's own error.
     with pytest.raises(ValueError, match="only supports"):
         model.generate(ids, num_beams=2)
@@ -252,6 +267,57 @@ def test_what_is_not_supported_is_refused(model: MatMulFreeForCausalLM, folder: 
         model.resize_token_embeddings(300)
     with pytest.raises(InputError, match=r"weights must be float32, got torch\.bfloat16"):
         load(folder, dtype=torch.bfloat16)(ids)
+
+
+def test_what_a_config_asks_for_takes_effect_or_is_refused(folder: Path) -> None:
+    ids = ids_of("abc")
+    assert isinstance(load(folder, return_dict=False)(ids), tuple)
+    with pytest.raises(InputError, match="output_hidden_states: hidden states are not kept"):
+        load(folder, output_hidden_states=True)(ids)
+    with pytest.raises(InputError, match="mode must be one of fakequant, float, got 'flaot'"):
+        load(folder, mode="flaot")(ids)
+
+
+@pytest.mark.parametrize("part", ["embedding", "head", "layers.0.mixer.f"])
+def test_a_hook_that_would_never_be_called_is_refused(part: str, folder: Path) -> None:
+    model = load(folder)
+    hook = model.model.get_submodule(part).register_forward_hook(lambda *_: None)
+    with pytest.raises(InputError, match=rf"a hook on model\.{part} cannot take effect"):
+        model(ids_of("abc"))
+    hook.remove()
+    model.model.layers[0].register_forward_hook(lambda *_: None)
+    model(ids_of("abc"))
+
+
+def test_what_generate_cannot_do_is_refused(model: MatMulFreeForCausalLM, folder: Path) -> None:
+    ids = ids_of("abc")
+    for options, message in [
+        ({"cache_implementation": "static"}, "generate: cache_implementation: there are no keys"),
+        ({"output_attentions": True, "return_dict_in_generate": True}, "there is no attention"),
+        ({"max_new_token": 3}, "max_new_token"),
+        ({"logits_to_keep": 1}, "logits_to_keep"),
+        ({"prompt_lookup_num_tokens": 2}, "only supports"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            model.generate(ids, do_sample=False, **({"max_new_tokens": 2} | options))
+    # What it can do with a tokenizer stays possible.
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    whole = tokenizer.decode(model.generate(ids, max_new_tokens=8, do_sample=False)[0, 4:])
+    found = model.generate(
+        ids, max_new_tokens=8, do_sample=False, stop_strings=[whole[2]], tokenizer=tokenizer
+    )
+    assert tokenizer.decode(found[0, 4:]) == whole[: whole.index(whole[2]) + 1]
+
+
+def test_generation_ends_at_each_end_token(model: MatMulFreeForCausalLM) -> None:
+    ids = ids_of(TEXT)
+    chosen = model.generate(ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1] :].tolist()
+    ends = [chosen[5], chosen[3]]
+    found = model.generate(
+        ids, max_new_tokens=8, do_sample=False, eos_token_id=ends, pad_token_id=0
+    )[0, ids.shape[1] :]
+    first = min(chosen.index(end) for end in ends)
+    assert found.tolist() == chosen[: first + 1]
 
 
 def test_a_model_that_reads_out_an_answer_predicts_no_tokens() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 from mmfree.errors import InputError
 
 pytest.importorskip("transformers", reason="extra hf is not installed")
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 
 from mmfree.hf.tokenizer import hugging_face_tokenizer
+from mmfree.text.subword import JsonTokenizer
 from mmfree.text.task_tokenizers import AdditionTokenizer
 from mmfree.text.tokenizer import ByteTokenizer
 
@@ -84,6 +86,60 @@ class Trained:
         return {"kind": self.kind, "data": base64.b64encode(zlib.compress(data)).decode("ascii")}
 
 
+@pytest.mark.parametrize("text", ["a\0b", "\0", "<|start|>", "a <|start|>\0b"])
+def test_no_text_of_bytes_becomes_the_start_token(text: str, tmp_path: Path) -> None:
+    BYTES.save_pretrained(tmp_path)
+    wanted = [0, *text.replace("\0", "\ufffd").encode()]
+    for tokenizer in (BYTES, AutoTokenizer.from_pretrained(tmp_path)):
+        assert tokenizer(text).input_ids == wanted
+        assert tokenizer(text, add_special_tokens=False).input_ids == wanted[1:]
+
+
+def word_level(special: bool = True) -> JsonTokenizer:
+    raw = RustTokenizer(
+        models.WordLevel({"[UNK]": 0, "<s>": 1, "</s>": 2, "a": 3, "b": 4, "c": 5}, "[UNK]")
+    )
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if special:
+        raw.add_special_tokens(["<s>", "</s>"])
+    return JsonTokenizer(raw.to_str())
+
+
+def unigram() -> JsonTokenizer:
+    pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0)]
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789<>/ .,\n\té東京"
+    pieces += [(letter, -3.0) for letter in letters]
+    raw = RustTokenizer(models.Unigram(pieces, unk_id=0))
+    raw.add_special_tokens(["<s>", "</s>"])
+    return JsonTokenizer(raw.to_str())
+
+
+def ignoring_merges() -> JsonTokenizer:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = ["<s>", "</s>", *alphabet]
+    raw = RustTokenizer(
+        models.BPE({piece: number for number, piece in enumerate(pieces)}, [], ignore_merges=True)
+    )
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"</?s>"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    raw.decoder = decoders.ByteLevel()
+    raw.add_special_tokens(["<s>", "</s>"])
+    return JsonTokenizer(raw.to_str())
+
+
+@pytest.mark.parametrize("made", [word_level, unigram, ignoring_merges])
+def test_a_tokenizer_that_makes_control_tokens_of_text_is_refused(
+    made: Callable[[], JsonTokenizer],
+) -> None:
+    """mmfree encodes such a text without them, which transformers cannot be told to do."""
+    with pytest.raises(InputError, match=r"transformers would encode '.*<.?s>.*' as \["):
+        hugging_face_tokenizer(made())
+
+
 def test_trained_tokenizers() -> None:
     trained = Trained(["<|endoftext|>"], 0)
     converted = hugging_face_tokenizer(trained)
@@ -122,7 +178,8 @@ def test_a_conversion_that_would_differ_is_refused() -> None:
     # As if mmfree wrote everything in small letters, and transformers did not.
     lower = lambda text: Trained.encode(trained, text.lower())  # noqa: E731
     trained.encode = lower  # type: ignore[method-assign]
-    with pytest.raises(InputError, match="transformers would encode 'The 12 quick"):
+    message = "transformers would encode 'The 12 quick.*; use a tokenizer whose control tokens"
+    with pytest.raises(InputError, match=message):
         hugging_face_tokenizer(trained)
 
 

@@ -22,6 +22,8 @@ class Successor:
 
     name = "successor"
     fraction_bits = 0
+    end_ids: tuple[int, ...] = ()
+    choosable = None
 
     def __init__(self, tokenizer: TextTokenizer, seed: int) -> None:
         self.tokenizer = tokenizer

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import numpy as np
 import pytest
 
 from mmfree.errors import InputError
-from mmfree.inference.backends import LOGITS, GoldenBackend
+from mmfree.inference.backends import LOGITS, GoldenBackend, load_backend
 from mmfree.inference.generate import generate, generate_rows
+from mmfree.tape.pow2 import write_tape
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
+from mmfree.training.train import train
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
 from tests.support.subwords import bpe, pieces
 
@@ -47,9 +51,12 @@ class Scripted:
 
     name = "scripted"
     fraction_bits = 0
+    choosable = None
 
-    def __init__(self, tokenizer: TextTokenizer, rows: list[int]) -> None:
-        self.tokenizer, self._rows = tokenizer, rows
+    def __init__(
+        self, tokenizer: TextTokenizer, rows: list[int], end_ids: tuple[int, ...] = ()
+    ) -> None:
+        self.tokenizer, self._rows, self.end_ids = tokenizer, rows, end_ids
 
     def state(self, batch: int) -> Any:
         return 0
@@ -98,6 +105,43 @@ def test_a_stop_token_ends_the_text(text_backend: GoldenBackend) -> None:
     assert [row for _, chosen in pieces for row in chosen] == rows[: rows.index(stop) + 1]
 
 
+class Hardware(Scripted):
+    """The same, but it chooses itself, and knows of one stop token."""
+
+    def generate(
+        self, prompt: list[int], tokens: int, *, temperature: int, seed: int, stop: int | None
+    ) -> list[int]:
+        rows = self._rows[:tokens]
+        return rows[: rows.index(stop) + 1] if stop in rows else rows
+
+
+@pytest.mark.parametrize("kind", [Scripted, Hardware])
+@pytest.mark.parametrize(
+    ("ends", "stop", "rows", "text"),
+    [
+        ((), None, b"one. two! three", "one. two! three"),
+        ((ord("!"),), None, b"one. two!", "one. two"),
+        ((ord("!"), ord(".")), None, b"one.", "one"),
+        ((ord("!"),), ord("."), b"one.", "one."),
+        ((ord("."),), ord("!"), b"one.", "one"),
+        ((ord("."),), ord("."), b"one.", "one"),
+        ((ord("o"),), None, b"o", ""),
+    ],
+)
+def test_an_end_token_ends_the_text_and_is_not_in_it(
+    kind: type[Scripted], ends: tuple[int, ...], stop: int | None, rows: bytes, text: str
+) -> None:
+    backend = kind(ByteTokenizer(), list(b"one. two! three"), ends)
+    found = list(generate(backend, "x", 15, stop=stop))
+    assert [row for _, chosen in found for row in chosen] == list(rows)
+    assert "".join(piece for piece, _ in found) == text
+
+
+def test_a_character_that_an_end_token_cuts_is_replaced() -> None:
+    backend = Scripted(ByteTokenizer(), [0x61, 0xE6, 0x9D, 0, 0x62], (0,))
+    assert "".join(text for text, _ in generate(backend, "x", 5)) == "a\ufffd"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -127,6 +171,8 @@ class Words:
     """A backend of 32,000 words that keeps only a count, and notes how much it was asked for."""
 
     name, fraction_bits = "words", 16
+    end_ids: tuple[int, ...] = ()
+    choosable = None
 
     def __init__(self) -> None:
         self.tokenizer = ByteTokenizer()
@@ -168,3 +214,22 @@ def test_greedy_generation_takes_the_largest_of_the_backends_own_logits(fraction
     backend = Close(ByteTokenizer(), [])
     backend.fraction_bits = fraction_bits
     assert list(generate_rows(backend, [0], 2, temperature=0, seed=0, stop=None)) == [200, 200]
+
+
+@pytest.mark.parametrize("name", ["float", "fakequant", "golden", "rtl"])
+def test_a_text_of_a_model_trained_here_ends_where_the_next_document_begins(
+    name: str, tmp_path: Path
+) -> None:
+    """It has learned that documents are separated by the token that no text makes."""
+    texts = [f"{letter}bc" for letter in "abcdefghijklmnopqrstuvwxyz"] * 20
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    recipe = replace(SMALL_TEXT.recipe, steps=120, batch_size=8, length=16)
+    train(replace(SMALL_TEXT, recipe=recipe), tmp_path / "run", data=[tmp_path / "a.jsonl"])
+    model: Path = tmp_path / "run"
+    if name == "rtl":
+        write_tape(tape_of(model), model := tmp_path / "a.tape")
+    backend = load_backend(model, name, lanes=16)
+    assert backend.end_ids == (0,)
+    found = list(generate(backend, "a", 20))
+    assert "".join(text for text, _ in found) == "bc"
+    assert [row for _, rows in found for row in rows][-1] == 0

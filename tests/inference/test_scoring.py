@@ -27,6 +27,8 @@ class Table:
 
     name = "table"
     fraction_bits = 0
+    end_ids: tuple[int, ...] = ()
+    choosable = None
     tokenizer = ByteTokenizer()
 
     def __init__(self, logits: np.ndarray) -> None:
@@ -47,6 +49,8 @@ class Adder:
 
     name = "adder"
     fraction_bits = 0
+    end_ids: tuple[int, ...] = ()
+    choosable = None
     tokenizer = AdditionTokenizer()
 
     def __init__(self, limit: int) -> None:

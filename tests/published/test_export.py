@@ -6,7 +6,11 @@ Files are whole, or not there.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +18,8 @@ import torch
 
 from mmfree.errors import InputError
 from mmfree.files.compressed import LARGEST_BYTES
-from mmfree.inference.backends import GoldenBackend, load_backend
+from mmfree.inference.backends import GoldenBackend, load_backend, most_likely
+from mmfree.inference.generate import generate
 from mmfree.published.export import (
     export_published,
     matrix_constant,
@@ -267,17 +272,22 @@ def test_a_tokenizer_that_cannot_be_carried_is_refused(tmp_path: Path) -> None:
 
 def test_a_tokenizer_that_disagrees_is_refused(tmp_path: Path) -> None:
     sentencepiece_file(tmp_path, 39)
-    with pytest.raises(
-        PublishedError,
-        match=r"tokenizer\.model: has 39 tokens, but vocab_size of config\.json is 40",
-    ):
-        read_tokenizer(tmp_path, 40)
     tokenizers_file(tmp_path, 41)
-    with pytest.raises(
-        PublishedError,
-        match=r"tokenizer\.json: has 41 tokens, but vocab_size of config\.json is 40",
+    for size, message in (
+        (
+            40,
+            "has 41 tokens, with ids up to 40, but vocab_size of config.json is 40: is it another",
+        ),
+        (
+            41 + 1024,
+            "has 41 tokens, but vocab_size of config.json is 1065: at most 1023 ids can be",
+        ),
     ):
-        read_tokenizer(tmp_path, 40)
+        with pytest.raises(PublishedError, match=r"tokenizer\.json: " + re.escape(message)):
+            read_tokenizer(tmp_path, size, 1)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(PublishedError, match=r"tokenizer\.model: has 39 tokens, with ids up to 38"):
+        read_tokenizer(tmp_path, 38)
     for name, content in (
         ("tokenizer.json", json.dumps({"a": 1})),
         ("tokenizer.json", "\udcff"),
@@ -308,17 +318,83 @@ def test_ids_beyond_the_vocabulary_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(json.dumps(data))
     with pytest.raises(
         PublishedError,
-        match=(
-            r"its ids, with that of a start token, reach 500, but vocab_size of config\.json is 40"
-        ),
+        match=r"has 40 tokens, with ids up to 500, but vocab_size of config\.json is 40",
     ):
         read_tokenizer(tmp_path, 40, 1)
     tokenizers_file(tmp_path, 40)
     text = (tmp_path / "tokenizer.json").read_text().replace("<s>", "<x>")
     (tmp_path / "tokenizer.json").write_text(text)
-    with pytest.raises(PublishedError, match=r"reach 40, but .* name one in bos_token_id"):
-        read_tokenizer(tmp_path, 40)
-    assert read_tokenizer(tmp_path, 40, 1)["kind"] == "tokenizers"
+    for size in (40, 48):
+        with pytest.raises(PublishedError, match=r"names no start token: .* in bos_token_id of"):
+            read_tokenizer(tmp_path, size)
+        assert read_tokenizer(tmp_path, size, 1)["kind"] == "tokenizers"
+
+
+def padding_wins(folder: Path, tokens: int, **config: Any) -> Path:
+    """A checkpoint with more ids than its tokenizer has tokens, which finds those the likeliest."""
+    shape = replace(SHAPE, vocab_size=tokens + 6)
+    tensors = checkpoint_tensors(shape)
+    head = tensors["lm_head.weight"]
+    head[tokens : tokens + 3], head[tokens + 3 :] = 3 * head[2:5], -3 * head[2:5]
+    return write_checkpoint(folder, shape, tensors, **config)
+
+
+@pytest.mark.parametrize("write", [tokenizers_file, sentencepiece_file])
+def test_padding_of_a_vocabulary_is_never_chosen(
+    write: Callable[[Path, int], bytes], tmp_path: Path
+) -> None:
+    folder = padding_wins(tmp_path / "padded", 40, eos_token_id=None)
+    write(folder, 40)
+    export_published(folder, tmp_path / "a.tape")
+    prompt = "word3" if write is tokenizers_file else "123"
+    for path, name in ((folder, "float"), (folder, "golden"), (tmp_path / "a.tape", "golden")):
+        backend = load_backend(path, name)
+        ids = np.array([backend.tokenizer.encode(prompt)])
+        logits, _ = backend.run(ids, backend.state(1))
+        assert logits.shape[-1] == 46, "scores are those of the whole head, as the model computes"
+        assert (logits.argmax(axis=-1) >= 40).any(), "it would be chosen"
+        assert (most_likely(backend, logits) < 40).all()
+        for temperature in (0.0, 2.0):
+            rows = [
+                row
+                for _, chosen in generate(backend, prompt, 60, temperature=temperature)
+                for row in chosen
+            ]
+            assert len(rows) == 60
+            assert max(rows) < 40
+            assert len(set(rows)) > 1
+
+
+def test_ids_that_a_tokenizer_leaves_out_are_padding_too(tmp_path: Path) -> None:
+    """But for those that the config names: they begin or end a text."""
+    folder = padding_wins(tmp_path, 40, bos_token_id=41, eos_token_id=[42, 44])
+    tokenizers_file(folder, 40)
+    data = json.loads((folder / "tokenizer.json").read_text())
+    del data["model"]["vocab"]["word7"]
+    data["added_tokens"] = []
+    (folder / "tokenizer.json").write_text(json.dumps(data))
+    choosable = load_backend(folder, "float").choosable
+    assert choosable is not None
+    assert np.flatnonzero(~choosable).tolist() == [7, 39, 40, 43, 45]
+
+
+def test_bytes_leave_the_rest_of_a_vocabulary_unused(tmp_path: Path) -> None:
+    folder = padding_wins(tmp_path, 256)
+    export_published(folder, tmp_path / "a.tape", tokenizer={"kind": "bytes"})
+    backend = load_backend(tmp_path / "a.tape")
+    assert backend.choosable is not None
+    assert backend.choosable.sum() == 256
+    rows = [row for _, chosen in generate(backend, "ab", 20) for row in chosen]
+    assert max(rows) < 256
+
+
+@pytest.mark.parametrize(("ends", "kept"), [(3, 3), ([3], 3), ([9, 3, 9], [3, 9]), (None, None)])
+def test_a_tape_carries_every_end_token(ends: Any, kept: Any, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, SHAPE, checkpoint_tensors(SHAPE), eos_token_id=ends)
+    export_published(tmp_path, tmp_path / "a.tape")
+    tape = AbsmaxTape(tmp_path / "a.tape")
+    assert tape.config.to_dict()["eos_token_id"] == kept
+    assert tape.end_ids == ((kept,) if isinstance(kept, int) else tuple(kept or ()))
 
 
 def test_a_tape_whose_tokenizer_has_more_ids_than_its_model_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +135,12 @@ def test_other_model_types_are_refused_by_name(kind: str, message: str, tmp_path
         ({"rms_norm_eps": None}, "rms_norm_eps must be a number, got None"),
         ({"rms_norm_eps": 10**18}, "norm_eps must be a number in 1e-12"),
         ({"rms_norm_eps": 0}, "norm_eps must be a number in 1e-12"),
-        ({"eos_token_id": 12}, r"eos_token_id must be null or in 0\.\.11, got 12"),
-        ({"eos_token_id": [2]}, r"eos_token_id must be null or in 0\.\.11, got \[2\]"),
+        ({"bos_token_id": [1]}, r"bos_token_id must be null or in 0\.\.11, got \[1\]"),
+        ({"eos_token_id": 12}, r"eos_token_id must be null, in 0\.\.11, or a list of such, got 12"),
+        ({"eos_token_id": [2, 12]}, r"eos_token_id must be null, .* got \[2, 12\]"),
+        ({"eos_token_id": [[2]]}, r"eos_token_id must be null, .* got \[\[2\]\]"),
+        ({"eos_token_id": True}, r"eos_token_id must be null, .* got True"),
+        ({"eos_token_id": "2"}, r"eos_token_id must be null, .* got '2'"),
     ],
 )
 def test_configs_that_no_tape_holds_are_refused(
@@ -142,6 +148,47 @@ def test_configs_that_no_tape_holds_are_refused(
 ) -> None:
     with pytest.raises(PublishedError, match=rf"config\.json: .*{message}"):
         read_config(config_folder(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "ends"),
+    [
+        (2, None, (2,)),
+        (None, None, ()),
+        ([5, 2, 5], None, (2, 5)),
+        ([2], None, (2,)),
+        ([], None, ()),
+        (2, {"eos_token_id": [7, 3]}, (3, 7)),
+        (None, {"eos_token_id": 4}, (4,)),
+        (2, {"eos_token_id": None}, ()),
+        (2, {"max_length": 30}, (2,)),
+    ],
+)
+def test_end_tokens_are_those_of_the_generation_config_if_it_names_some(
+    config: Any, generation: Any, ends: tuple[int, ...], tmp_path: Path
+) -> None:
+    config_folder(tmp_path, eos_token_id=config)
+    if generation is not None:
+        (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+    assert read_config(tmp_path).end_ids == ends
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"eos_token_id": 12}', "eos_token_id must be null, in 0"),
+        ("[2]", "expected a JSON object, got list"),
+        ("{", "not valid JSON"),
+    ],
+)
+def test_a_generation_config_that_cannot_be_used_is_named(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    config_folder(tmp_path)
+    (tmp_path / "generation_config.json").write_text(text)
+    with pytest.raises(InputError, match=rf"generation_config\.json: .*{message}") as error:
+        read_config(tmp_path)
+    assert "/config.json" not in str(error.value)
 
 
 def test_a_missing_field_is_named(tmp_path: Path) -> None:
@@ -181,8 +228,8 @@ def test_every_value_is_read_exactly(dtype: torch.dtype, shards: int, tmp_path: 
 
 def test_large_tensors_come_in_blocks(tmp_path: Path) -> None:
     tensor = torch.randn(700, 3000).to(torch.bfloat16)
-    save_file({"a": tensor, "b": tensor[0].clone()}, tmp_path / "model.safetensors")
-    blocks = list(Tensors(tmp_path).blocks("a"))
+    save_file({"lm_head.a": tensor, "b": tensor[0].clone()}, tmp_path / "model.safetensors")
+    blocks = list(Tensors(tmp_path).blocks("lm_head.a"))
     assert [len(block) for block in blocks] == [349, 349, 2]
     assert np.array_equal(np.concatenate(blocks), tensor.float().numpy())
 
@@ -212,6 +259,62 @@ def test_tensors_that_differ_are_named_with_their_shapes(shards: int, tmp_path: 
         )
         with pytest.raises(PublishedError, match=message):
             Tensors(folder).check(expected)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda name: f"_orig_mod.{name}",
+        lambda name: f"module.{name}",
+        lambda name: f"_orig_mod.module.{name}",
+        lambda name: name.removeprefix("model."),
+        lambda name: f"_orig_mod.{name.removeprefix('model.')}",
+        lambda name: re.sub(r"layers\.\d+", r"\g<0>._orig_mod", name),
+    ],
+    ids=["compiled", "ddp", "both", "bare", "compiled bare", "compiled layers"],
+)
+def test_names_of_wrapped_and_bare_models_are_understood(
+    rename: Callable[[str], str], shards: int, tmp_path: Path
+) -> None:
+    tensors = checkpoint_tensors(SHAPE)
+    renamed = {rename(name): tensor for name, tensor in tensors.items()}
+    assert set(renamed) != set(tensors)
+    read = Tensors(write_checkpoint(tmp_path, SHAPE, renamed, shards=shards))
+    read.check({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    for name, tensor in tensors.items():
+        assert np.array_equal(read.read(name), tensor.double().numpy()), name
+
+
+def test_a_tensor_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    tensors = checkpoint_tensors(SHAPE)
+    twice = tensors | {"_orig_mod.model.norm.weight": tensors["model.norm.weight"] + 1}
+    with pytest.raises(
+        PublishedError,
+        match=r"model\.safetensors: tensors .*norm\.weight and .*norm\.weight are both"
+        r" model\.norm\.weight: keep one",
+    ):
+        Tensors(write_checkpoint(tmp_path, SHAPE, twice))
+
+
+def test_errors_name_tensors_as_the_file_does(tmp_path: Path) -> None:
+    tensors = {f"_orig_mod.{name}": tensor for name, tensor in checkpoint_tensors(SHAPE).items()}
+    expected = expected_tensors(read_config(config_folder(tmp_path)), True)
+    tensors["_orig_mod.lm_head.weight"] = torch.zeros(3, 8)
+    with pytest.raises(PublishedError, match=r"tensor _orig_mod\.lm_head\.weight has shape"):
+        Tensors(write_checkpoint(tmp_path, SHAPE, tensors)).check(expected)
+
+
+def test_a_whole_file_comes_before_shards_that_are_left_beside_it(tmp_path: Path) -> None:
+    """As transformers reads such a folder: the index is from before."""
+    old, new = checkpoint_tensors(SHAPE), checkpoint_tensors(SHAPE, seed=1)
+    write_checkpoint(tmp_path, SHAPE, old, shards=2)
+    write_checkpoint(tmp_path, SHAPE, new)
+    read = Tensors(tmp_path)
+    for name, tensor in new.items():
+        assert np.array_equal(read.read(name), tensor.double().numpy()), name
+    (tmp_path / "model.safetensors.index.json").write_text("{")
+    assert len(Tensors(tmp_path)) == len(new), "nothing of it is read"
 
 
 def test_values_that_are_not_finite_are_counted(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_what_a_killed_run_left_is_replaced(
     plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A killed run cleans nothing up: its partial folder is not a corpus, and is replaced."""
-    partial = tmp_path / ".out.partial"
+    partial = tmp_path / ".out.new"
     partial.mkdir()
     (partial / "shard_00099.bin").write_bytes(b"half")
     assert not is_shards(partial)

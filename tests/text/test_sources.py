@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -17,7 +18,13 @@ from hypothesis import strategies as st
 
 import mmfree.text.sources
 from mmfree.errors import InputError
+from mmfree.text.corpus import Text
+from mmfree.text.loading import load_corpus
+from mmfree.text.shard_writing import write_shards
 from mmfree.text.sources import are_plain, character_start, documents, expand
+from mmfree.text.tokenizer import ByteTokenizer
+from tests.support.files import COMPRESS, fifo
+from tests.support.subwords import LINES, TEXT
 
 TEXTS = ["one\ntwo", "naïve 東京", ""]
 
@@ -134,8 +141,8 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         "a.docx": (
             b"x",
             (
-                r"a\.docx: unknown suffix '\.docx'; known are \.txt.*\.parquet; rename plain text"
-                r" to \.txt"
+                r"a\.docx: unknown suffix '\.docx'; known are \.txt.*\.parquet, all but the last"
+                r" also with \.gz, .*; rename plain text to \.txt"
             ),
         ),
     }
@@ -164,7 +171,7 @@ def test_parquet_of_other_columns_or_damaged_within_is_named(tmp_path: Path) -> 
     dates = pyarrow.array([2**62], type=pyarrow.timestamp("ms"))
     for column in (text, dates):
         pyarrow.parquet.write_table(pyarrow.table({"text": column}), tmp_path / "d.parquet")
-        with pytest.raises(InputError, match=r"d\.parquet, rows 0\.\.0: column 'text' is damaged"):
+        with pytest.raises(InputError, match=r"d\.parquet, row 0: column 'text' is damaged"):
             texts(tmp_path / "d.parquet")
     path = write_parquet(
         tmp_path / "c.parquet", {"text": [str(number) * 50 for number in range(500)]}
@@ -182,11 +189,26 @@ from pathlib import Path
 from mmfree.errors import InputError
 from mmfree.text.sources import documents
 for name in sys.argv[1:]:
+    name, _, field = name.partition(" ")
     try:
-        print([document.text for document in documents([Path(name)])])
+        print([document.text for document in documents([Path(name)], field or "text")])
     except InputError as error:
         print(error)
 """
+
+
+def write_media(folder: Path) -> None:
+    """A data set whose columns of audio and pictures take packages and media to be decoded."""
+    from datasets import Audio, Features, Image, Value
+
+    media = [{"bytes": b"no media", "path": None}]
+    columns = {"text": ["heard"], "audio": media, "image": media, "meta": [{"text": "seen"}]}
+    features = Features(
+        text=Value("string"), audio=Audio(), image=Image(), meta={"text": Value("string")}
+    )
+    folder.mkdir()
+    table = pyarrow.table(columns, schema=features.arrow_schema)
+    pyarrow.parquet.write_table(table, folder / "a.parquet")
 
 
 def test_data_sets_by_name_are_streamed(tmp_path: Path) -> None:
@@ -202,6 +224,13 @@ def test_data_sets_by_name_are_streamed(tmp_path: Path) -> None:
         (tmp_path / folder / "train.jsonl").write_text(line + "\n")
     names = ["hf:stories", "hf:stories::test", "hf:stories::none", "hf:nobody/nothing"]
     names += ["hf:damaged", "hf:half"]
+    write_media(tmp_path / "media")
+    (tmp_path / "nested").mkdir()
+    write_jsonl(tmp_path / "nested" / "a.jsonl", [{"meta": {"text": "within"}}])
+    (tmp_path / "script").mkdir()
+    (tmp_path / "script" / "script.py").write_text("raise SystemExit\n")
+    names += ["hf:media", "hf:media meta.text", "hf:media speech", "media/a.parquet"]
+    names += ["hf:nested meta.text", "hf:script", "hf:", "hf:media:other"]
     root = Path(__file__).parents[2]
     environment = {
         **os.environ,
@@ -210,13 +239,186 @@ def test_data_sets_by_name_are_streamed(tmp_path: Path) -> None:
         "HF_HOME": str(tmp_path),
     }
     command = [sys.executable, "-c", NAMED, *names]
-    output = subprocess.run(
+    finished = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    ).stdout
-    lines = output.splitlines()
+    )
+    assert finished.stderr == ""
+    lines = finished.stdout.splitlines()
     assert lines[:2] == ["['one', 'two']", "['three']"]
     assert lines[2].startswith("hf:stories::none: the data set cannot be loaded: ")
     assert lines[3].startswith("hf:nobody/nothing: the data set cannot be loaded: ")
     assert lines[4].startswith("hf:damaged: the data set cannot be loaded: ")
     assert lines[5].startswith("hf:half: the data set cannot be loaded: ")
-    assert len(lines) == 6, "one line each"
+    assert str(tmp_path / "half" / "train.jsonl") in lines[5], "the file"
+    assert "surrogate" in lines[5]
+    assert "in row 0" in lines[5]
+    assert lines[6:8] == ["['heard']", "['seen']"]
+    assert lines[8].startswith("hf:media, example 0: no field 'speech'; found fields ['audio.")
+    assert lines[9:11] == ["['heard']", "['within']"]
+    assert lines[11].startswith("hf:script: the data set cannot be loaded: Dataset scripts are no")
+    assert lines[12] == "hf:: the name is missing: hf:NAME"
+    assert lines[13].startswith("hf:media:other: the data set cannot be loaded: ")
+    assert len(lines) == len(names), "one line each"
+
+
+RECORDS = [{"text": text, "meta": {"text": f"within {text}", "n": 1}} for text in TEXTS]
+
+LAYOUTS = {
+    ".jsonl": "".join(json.dumps(record) + "\n" for record in RECORDS),
+    ".json": json.dumps(RECORDS),
+    "-pretty.json": json.dumps(RECORDS, indent=2),
+    "-one-after-another.json": "\n".join(json.dumps(record, indent=1) for record in RECORDS),
+    "": "".join(json.dumps(record) + "\n" for record in RECORDS),
+    "-list": json.dumps(RECORDS, indent=4, ensure_ascii=False),
+}
+"""End of a file's name -> what it holds. A name without a suffix does not say it."""
+
+
+@pytest.mark.parametrize("compressed", ["", *COMPRESS])
+@pytest.mark.parametrize("ending", LAYOUTS)
+def test_every_layout_of_records_gives_the_same_documents(
+    ending: str, compressed: str, tmp_path: Path
+) -> None:
+    data = LAYOUTS[ending].encode()
+    path = tmp_path / f"a{ending}{compressed}"
+    path.write_bytes(COMPRESS[compressed](data) if compressed else data)
+    assert not are_plain(expand([path]))
+    assert texts(path) == TEXTS
+    assert texts(path, field="meta.text") == [f"within {text}" for text in TEXTS]
+
+
+def test_a_file_may_be_one_record(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{\n"text":\n"x"\n}\n')
+    assert texts(tmp_path / "a.json") == ["x"]
+
+
+@pytest.mark.parametrize("text", ["[Chapter 1]\n", '"{', "{{Infobox}}\n", '["a"]', "{", '[{"a'])
+def test_text_that_looks_like_records_is_text(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(text)
+    assert are_plain(expand([tmp_path / "a"]))
+    assert texts(tmp_path / "a") == [text]
+
+
+@pytest.mark.parametrize("compressed", COMPRESS)
+def test_a_compressed_text_is_one_text(compressed: str, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    path = tmp_path / "sub" / f"a.txt{compressed}"
+    path.write_bytes(COMPRESS[compressed](b"x" * 99))
+    (tmp_path / "sub" / f"b.png{compressed}").write_bytes(b"")
+    corpus = load_corpus([tmp_path])
+    assert (len(corpus.training), corpus.validation.tobytes()) == (90, b"x" * 9)
+
+
+@pytest.mark.parametrize("ending", ["", ".txt", ".jsonl", ".jsonl.gz", ".json"])
+def test_a_pipe_is_what_it_gives(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read as often as a run needs it: to learn a vocabulary, to train, to score."""
+    lines = "".join(json.dumps({"text": line}) + "\n" for line in LINES)
+    data = (TEXT if ending == ".txt" else lines).encode()
+    file, pipe = tmp_path / f"file{ending}", tmp_path / f"pipe{ending}"
+    file.write_bytes(gzip.compress(data) if ending == ".jsonl.gz" else data)
+    fifo(pipe, file.read_bytes())
+    monkeypatch.setattr(mmfree.text.sources, "STANDARD_INPUT", pipe)
+    for path in (pipe, pipe, Path("-")):
+        found, wanted = load_corpus([path]), load_corpus([file])
+        assert found.digest == wanted.digest
+        assert found.validation.tobytes() == wanted.validation.tobytes()
+        assert found.name == str(pipe)
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    for name in ("/dev/null", "/dev/zero"):
+        with pytest.raises(InputError, match=rf"{name}: a device; text comes from files, folders"):
+            expand([Path(name)])
+    os.mkfifo(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: a pipe; Parquet is read from its end"):
+        expand([tmp_path / "a.parquet"])
+    for name in ("a.parquet.gz", "a.tar.gz", "a.png.zst"):
+        (tmp_path / name).touch()
+        with pytest.raises(InputError, match=rf"{name}: unknown suffix '\.\w+'; known are"):
+            expand([tmp_path / name])
+
+
+def test_linked_folders_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "far" / "deep" / "b.txt").write_text("b")
+    (tmp_path / "far" / "z.txt").write_text("z")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("a")
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "far")
+    (tmp_path / "data" / "y.txt").symlink_to(tmp_path / "far" / "z.txt")
+    assert texts(tmp_path / "data") == ["a", "b", "z", "z"]
+    (tmp_path / "again").symlink_to(tmp_path / "data")
+    assert texts(tmp_path / "again") == ["a", "b", "z", "z"]
+
+
+def test_links_that_lead_back_or_nowhere_are_named(tmp_path: Path) -> None:
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    (tmp_path / "data" / "a.txt").write_text("a")
+    loop = tmp_path / "data" / "sub" / "loop"
+    for target in (tmp_path / "data", tmp_path, tmp_path / "data" / "sub"):
+        loop.symlink_to(target)
+        with pytest.raises(InputError, match=r"loop.*: the same folder as .*data.*read twice"):
+            expand([tmp_path / "data"])
+        loop.unlink()
+    twice = tmp_path / "data" / "twice"
+    twice.symlink_to(tmp_path / "data" / "sub")
+    with pytest.raises(InputError, match=r"twice: the same folder as .*sub, whose text would be"):
+        expand([tmp_path / "data"])
+    twice.unlink()
+    (tmp_path / "data" / "b.jsonl.gz").symlink_to(tmp_path / "none")
+    with pytest.raises(InputError, match=r"b\.jsonl\.gz: a link to nothing; remove it"):
+        expand([tmp_path / "data"])
+    (tmp_path / "data" / "b.jsonl.gz").unlink()
+    os.mkfifo(tmp_path / "data" / "c.txt")
+    with pytest.raises(InputError, match=r"c\.txt: no file; remove it, or name what is to be"):
+        expand([tmp_path / "data"])
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its text would be missing. (Root may read every folder, so that the error is made here.)"""
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "closed").mkdir()
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match="closed: cannot be read: Permission denied"):
+        expand([tmp_path])
+
+
+def test_shards_within_a_folder_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXT)
+    write_shards(Text.of([tmp_path / "a.txt"]), ByteTokenizer(), tmp_path / "shards")
+    with pytest.raises(InputError, match=r"shards: a folder of token shards within .*: move it"):
+        expand([tmp_path])
+
+
+def test_fields_within_a_column(tmp_path: Path) -> None:
+    within = [{"text": f"within {text}", "n": 1} for text in TEXTS]
+    path = write_parquet(tmp_path / "a.parquet", {"meta": within, "id": [1, 2, 3]})
+    assert texts(path, field="meta.text") == [f"within {text}" for text in TEXTS]
+    both = write_parquet(tmp_path / "b.parquet", {"meta": within, "meta.text": list(TEXTS)})
+    assert texts(both, field="meta.text") == TEXTS
+    with pytest.raises(InputError, match=r"row 0: no field 'meta\.x'; found fields \['meta\.n', "):
+        texts(path, field="meta.x")
+    with pytest.raises(InputError, match=r"field 'meta' must be text, got dict"):
+        texts(path, field="meta")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".jsonl.gz", ""])
+def test_half_a_character_is_named_with_its_place(suffix: str, tmp_path: Path) -> None:
+    data = b'{"meta": {"text": "good"}}\n{"meta": {"text": "bad \\ud83d half"}}\n'
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(gzip.compress(data) if suffix.endswith(".gz") else data)
+    with pytest.raises(
+        InputError, match=rf"a{suffix}, line 2: field 'meta\.text': the text is not Unicode: '\\ud8"
+    ):
+        texts(path, field="meta.text")

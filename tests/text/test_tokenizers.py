@@ -13,7 +13,7 @@ from mmfree.text.tokenizer import ByteTokenizer, reads_text, text_tokenizer
 from mmfree.text.tokenizers import tokenizer_from_dict
 
 
-@given(st.text(max_size=40))
+@given(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=40))
 def test_bytes_survive(text: str) -> None:
     tokenizer = ByteTokenizer()
     ids = tokenizer.encode(text)
@@ -89,6 +89,15 @@ def test_bytes_that_are_no_text_are_refused() -> None:
     for encode in (ByteTokenizer().encode, lambda text: ByteTokenizer().encode_texts([text])):
         with pytest.raises(InputError, match=r"not Unicode: '\\udce9' at character 3 is half of a"):
             encode("caf\udce9")
+
+
+def test_byte_0_is_no_text() -> None:
+    """It starts a sequence: within a text it would not be scored, and its byte counted."""
+    for encode in (ByteTokenizer().encode, lambda text: ByteTokenizer().encode_texts(["", text])):
+        with pytest.raises(InputError, match="holds a NUL character at 2, which no text does"):
+            encode("ab\0c")
+        with pytest.raises(InputError, match="holds a NUL character at 0, which no text does"):
+            encode("\0")
 
 
 def test_a_task_reads_no_text() -> None:

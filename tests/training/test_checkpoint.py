@@ -15,8 +15,9 @@ from mmfree.errors import InputError
 from mmfree.training.checkpoint import (
     MODEL_NAME,
     CheckpointError,
-    begin_checkpoint,
     build_model,
+    clear_checkpoint,
+    describe_checkpoint,
     load_checkpoint,
     load_training_state,
 )
@@ -38,6 +39,7 @@ def test_a_folder_holds_what_the_readme_says(folder: Path) -> None:
         "metrics.csv",
         "model.safetensors",
         "tokenizer.json",
+        "training.json",
         "training.safetensors",
     ]
     assert json.loads((folder / CONFIG_NAME).read_text()) == TINY.to_dict()
@@ -82,9 +84,10 @@ def test_a_damaged_training_state_is_named(folder: Path) -> None:
         ({"step": "x"}, "step is 'x' in its metadata"),
         ({"seed": "-1"}, "seed is '-1' in its metadata"),
         ({"steps": "9" * 5000}, "steps is '9999"),
-        ({"step": "31"}, "its metadata say step 31 of 30, 1 processes, sharded 0"),
-        ({"processes": "0"}, "its metadata say step 2 of 30, 0 processes"),
-        ({"sharded": "2"}, "its metadata say step 2 of 30, 1 processes, sharded 2"),
+        ({"step": "31"}, "its metadata say step 31 of 30, begun at 0, 1 processes, sharded 0"),
+        ({"processes": "0"}, "its metadata say step 2 of 30, begun at 0, 0 processes"),
+        ({"began": "3"}, "its metadata say step 2 of 30, begun at 3, 1 processes"),
+        ({"sharded": "2"}, "its metadata say step 2 of 30, begun at 0, 1 processes, sharded 2"),
         ({"corpus": None}, "corpus is missing in its metadata"),
     ],
 )
@@ -193,15 +196,14 @@ def test_a_config_of_another_shape_is_refused(folder: Path) -> None:
         load_checkpoint(folder)
 
 
-def test_weights_go_before_the_config_of_another_model_comes(folder: Path) -> None:
-    """A kill right after the new config was written leaves no old weights beside it.
-
-    The same config leaves them.
-    """
-    begin_checkpoint(folder, TINY)
-    load_checkpoint(folder)
-    other = replace(TINY, recipe=replace(TINY.recipe, steps=99))
-    begin_checkpoint(folder, other)
+def test_a_cleared_checkpoint_is_none_until_it_is_whole_again(folder: Path) -> None:
+    """A kill right after the new config was written leaves no old weights beside it."""
+    (folder / "mine").touch()
+    clear_checkpoint(folder)
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+    with pytest.raises(CheckpointError, match=r"no checkpoint: config\.json is missing"):
+        load_checkpoint(folder)
+    describe_checkpoint(folder, TINY)
     with pytest.raises(
         CheckpointError, match=r"model\.safetensors: missing; the checkpoint is incomplete"
     ):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,26 +19,28 @@ import torch
 
 from mmfree.errors import InputError
 from mmfree.training.checkpoint import MODEL_NAME, load_training_state
+from mmfree.training.loop import FOLLOW_STEPS
 from mmfree.training.metrics import METRICS_NAME
 from mmfree.training.presets import modular_model
 from mmfree.training.recipe import TRAINING_NAME, RunConfig
-from mmfree.training.train import FOLLOW_STEPS, train
-from tests.training.test_train import TINY
+from mmfree.training.train import train
+from tests.training.test_train import TINY, same
 
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
+import mmfree.training.loop
 import mmfree.training.train
 from mmfree.errors import InputError
 from mmfree.training.recipe import RunConfig
-own_batch = mmfree.training.train.training_batch
+own_batch = mmfree.training.loop.training_batch
 for name, (config, options) in json.load(open(sys.argv[1])).items():
     if killed_at := options.pop("killed_at", 0):
-        mmfree.training.train.SAVE_SECONDS, batches = 0.0, []
+        mmfree.training.loop.SAVE_SECONDS, batches = 0.0, []
         def batch(*arguments):
             batches.append(0)
             return own_batch(*arguments) if len(batches) <= killed_at else os._exit(9)
-        mmfree.training.train.training_batch = batch
+        mmfree.training.loop.training_batch = batch
     folder = Path(sys.argv[1]).parent / options.pop("folder", name)
     try:
         result = mmfree.training.train.train(RunConfig.from_dict(config), folder, seed=3, **options)
@@ -212,9 +215,7 @@ def test_sharded_and_whole_runs_do_not_go_on_with_each_other(runs: Path) -> None
         )
 
 
-def test_sharding_needs_processes_and_its_own_option(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sharding_needs_processes(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
         match=(
@@ -222,13 +223,51 @@ def test_sharding_needs_processes_and_its_own_option(
         ),
     ):
         train(TINY, tmp_path / "run", shard=True)
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(
-        InputError,
-        match=r"accelerate's own FSDP settings .* are not used: leave them out, and give --shard",
-    ):
-        train(TINY, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "remedy"),
+    [
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "use mixed precision .* the recipe says that"),
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "the recipe says that .precision"),
+        ("ACCELERATE_DOWNCAST_BF16", "true", "the recipe says that"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "use gradient accumulation .*accumulate"),
+        ("ACCELERATE_GRADIENT_CLIPPING", "0.1", "the recipe says that .clip"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "use compilation .* compile"),
+        ("ACCELERATE_USE_FSDP", "true", "use FSDP .* mmfree train --shard does that"),
+        ("ACCELERATE_USE_DEEPSPEED", "True", "use DeepSpeed .* mmfree train --shard does that"),
+        ("ACCELERATE_USE_MEGATRON_LM", "true", "use Megatron-LM"),
+        ("ACCELERATE_USE_PARALLELISM_CONFIG", "true", "use parallelism"),
+    ],
+)
+def test_the_recipe_alone_says_how_to_train(
+    variable: str, value: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=rf"{variable}={value}.*no effect") as caught:
+        train(TINY, tmp_path / "run")
+    assert re.search(remedy, str(caught.value))
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_that_ask_for_nothing_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `accelerate launch` sets by itself, and what accelerate reads where nothing is said."""
+    few = replace(TINY, recipe=replace(TINY.recipe, steps=3))
+    train(few, tmp_path / "plain")
+    for variable, value in (
+        ("ACCELERATE_MIXED_PRECISION", "no"),
+        ("ACCELERATE_DYNAMO_BACKEND", "NO"),
+        ("ACCELERATE_DYNAMO_MODE", "default"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"),
+        ("ACCELERATE_USE_CPU", "True"),
+        ("ACCELERATE_USE_FSDP", "false"),
+    ):
+        monkeypatch.setenv(variable, value)
+    train(few, tmp_path / "launched")
+    assert same(tmp_path / "plain", tmp_path / "launched")
 
 
 @pytest.mark.parametrize("accumulate", [2, 5])
@@ -300,3 +339,17 @@ def test_a_compiled_sharded_model_learns_the_same(runs: Path, tmp_path: Path) ->
     result = launch(tmp_path, {"compiled": (compiled, {"shard": True})})
     assert result.returncode == 0, result.stderr[-3000:]
     assert losses(tmp_path / "compiled") == pytest.approx(losses(runs / "sharded whole"), rel=1e-2)
+
+
+def test_a_process_that_uses_accelerate_in_another_way_is_refused(tmp_path: Path) -> None:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    Accelerator(mixed_precision="bf16", cpu=True)
+    try:
+        with pytest.raises(InputError, match="set up in another way in this process"):
+            train(TINY, tmp_path / "run")
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    assert not (tmp_path / "run").exists()

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+import mmfree.training.loop
 import mmfree.training.train
 from mmfree.contract.shape import ModelConfig
 from mmfree.errors import InputError
@@ -99,7 +100,7 @@ def test_resuming_a_finished_run_does_nothing(tmp_path: Path) -> None:
 def test_a_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
     train(TINY, tmp_path, stop_at=2)
     with pytest.raises(
-        CheckpointError, match="holds a checkpoint already; --resume goes on with it, --force"
+        CheckpointError, match="holds a checkpoint already; --resume goes on with it, --continue"
     ):
         train(TINY, tmp_path)
     train(TINY, tmp_path, force=True, stop_at=1)
@@ -144,7 +145,12 @@ def test_a_resumed_finished_run_tells_its_loss(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"step,loss,learning_rate\n0,x,1\n", b"a\n0,1\n", b"a\n\xff,1,2\n", b"a\n" + b"1" * 5000],
+    [
+        b"step,loss,learning_rate\n0,x,1\n",
+        b"a\n0,1\n",
+        b"a\n\xff,1,2\n",
+        b"a\n" + b"1" * 5000 + b"\n",
+    ],
 )
 def test_metrics_that_are_no_table_are_named(tmp_path: Path, data: bytes) -> None:
     train(TINY, tmp_path, stop_at=2)
@@ -169,7 +175,7 @@ def test_another_config_is_never_beside_old_weights(
     train(TINY, tmp_path, stop_at=1)
     wider = replace(TINY, model=replace(TINY.model, hidden_size=16))
     with monkeypatch.context() as patch:
-        patch.setattr(mmfree.training.train.F, "cross_entropy", lambda x, y: x.sum() * float("nan"))
+        patch.setattr(mmfree.training.loop.F, "cross_entropy", lambda x, y: x.sum() * float("nan"))
         with pytest.raises(InputError, match="the loss became nan at step 0: lower learning_rate"):
             train(wider, tmp_path, force=True)
     assert load_checkpoint(tmp_path).config == TINY
@@ -180,8 +186,8 @@ def test_another_config_is_never_beside_old_weights(
 def test_minutes_plan_the_number_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of steps that take 0.5 s two minutes hold 240; the learning rate falls to 0 over these."""
     clock = iter(range(10**6))
-    monkeypatch.setattr(mmfree.training.train.time, "monotonic", lambda: 0.25 * next(clock))
-    monkeypatch.setattr(mmfree.training.train, "SAVE_SECONDS", 1e9)
+    monkeypatch.setattr(mmfree.training.loop.time, "monotonic", lambda: 0.25 * next(clock))
+    monkeypatch.setattr(mmfree.training.loop, "SAVE_SECONDS", 1e9)
     long = replace(TINY, recipe=replace(TINY.recipe, steps=10_000))
     result = train(long, tmp_path, minutes=2)
     assert 200 <= result.steps == result.step <= 280
@@ -205,10 +211,11 @@ def test_learning_rate_rises_and_falls(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
+import mmfree.training.loop
 import mmfree.training.train
 from mmfree.training.recipe import RunConfig
 import json
-mmfree.training.train.SAVE_SECONDS = 0.0
+mmfree.training.loop.SAVE_SECONDS = 0.0
 config = RunConfig.from_dict(json.loads(sys.argv[2]))
 mmfree.training.train.train(config, Path(sys.argv[1]), seed=3)
 """
@@ -260,7 +267,7 @@ def test_every_step_draws_its_own_batch(tmp_path: Path, monkeypatch: pytest.Monk
         drawn.append(batch.ids.tobytes())
         return batch
 
-    monkeypatch.setattr(mmfree.training.train, "training_batch", record)
+    monkeypatch.setattr(mmfree.training.loop, "training_batch", record)
     train(TINY, tmp_path / "a", seed=0)
     train(TINY, tmp_path / "b", seed=1)
     assert len(set(drawn)) == len(drawn) == 60
@@ -274,15 +281,15 @@ def test_a_kill_right_after_a_save_loses_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The state of a step is never on disk before the rows that lead to it."""
-    save = mmfree.training.train.save_checkpoint
+    save = mmfree.training.loop.save_state
 
     def killed(folder: Path, state: TrainingState) -> None:
         save(folder, state)
         if state.step == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(mmfree.training.train, "save_checkpoint", killed)
-    monkeypatch.setattr(mmfree.training.train, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(mmfree.training.loop, "save_state", killed)
+    monkeypatch.setattr(mmfree.training.loop, "SAVE_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         train(TINY, tmp_path, seed=1)
     monkeypatch.undo()

@@ -12,9 +12,17 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.accelerator import Accelerator
+from hdl.arithmetic.noise import Noise
 from hdl.arithmetic.product import Product
-from hdl.toolchain.audit import ECP5_DSP_CELLS, ecp5_cells, forbidden_cells, luts
+from hdl.toolchain.audit import (
+    ECP5_DSP_CELLS,
+    cells_by_block,
+    ecp5_cells,
+    forbidden_cells,
+    luts,
+)
 from hdl.toolchain.emit import TOP, VERILOG_NAME, convert_rtlil, write_verilog
+from hdl.toolchain.families import FAMILIES
 from tests.support.sim.shapes import ADDITION, FAST_SHAPES, ODD, SLOW_SHAPES, Shape
 
 
@@ -27,6 +35,21 @@ class Multiplier(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.d.sync += self.o.eq(self.a * self.b)
+        return m
+
+
+class Drawn(wiring.Component):
+    """A block whose port is a vector of fields, read from a memory of its own."""
+
+    def __init__(self) -> None:
+        super().__init__({"take": In(1), "keep": In(2), "o": Out(20)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.noise = noise = Noise(2)
+        m.d.comb += [noise.take.eq(self.take), noise.keep.eq(self.keep)]
+        m.d.comb += noise.temperature.eq(self.keep)
+        m.d.sync += self.o.eq(noise.entry[0] ^ noise.entry[1])
         return m
 
 
@@ -79,6 +102,16 @@ def test_a_product_unit_becomes_luts_alone() -> None:
     cells = ecp5_cells({"unit.il": rtlil.convert(unit, name="unit", emit_src=False)}, "unit")
     assert not ECP5_DSP_CELLS & set(cells)
     assert luts(cells) == cells["LUT4"] + 2 * cells["CCU2C"]
+
+
+@pytest.mark.parametrize("family", ["ecp5", "xcup"])
+def test_blocks_with_ports_of_several_fields_are_mapped_apart(family: str) -> None:
+    text = rtlil.convert(Drawn(), name=TOP, emit_src=False)
+    found = cells_by_block(text, TOP, FAMILIES[family].synthesis)
+    assert set(found) == {"noise", "top"}
+    area = FAMILIES[family].area(found["noise"])
+    assert area.luts > 100
+    assert area.flip_flops > 127, "its registers"
 
 
 @pytest.mark.slow

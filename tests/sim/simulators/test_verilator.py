@@ -9,7 +9,8 @@ import pytest
 
 import sim.simulators.verilator
 from mmfree.errors import ToolMissing
-from sim.simulators.verilator import SimulatorError, find_verilator, publish_ports
+from sim.simulators.tools import SimulatorError
+from sim.simulators.verilator import find_verilator, publish_ports
 
 VERILOG = """
 module inner(x, y);

@@ -1,0 +1,116 @@
+"""What a checkpoint was trained on: where its text was, a piece of what was held out, and the plans
+it has behind it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mmfree.errors import InputError
+from mmfree.files.atomic import read_json, write_atomically
+from mmfree.text.corpus import Corpus
+from mmfree.text.sources import DEFAULT_FIELD, is_name
+
+PROVENANCE_NAME = "training.json"
+"""File of a checkpoint."""
+
+HELD_OUT_TOKENS = 4096
+"""Tokens of held-out text that a checkpoint carries: enough to watch a tape's ranges on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a model of text has learned from.
+
+    Attributes
+    ----------
+    sources
+        Files, folders and names of data sets, with whole paths; none: the built-in text.
+    field
+        Of a record, that holds its text.
+    text
+        Its name, for people.
+    held_out
+        Ids of the first tokens that were held out.
+    began
+        Step at which the plan began.
+    earlier
+        Plans before it (--continue), the oldest first: step of their end, recipe, sources, field.
+    """
+
+    sources: tuple[str, ...] = ()
+    field: str = DEFAULT_FIELD
+    text: str = ""
+    held_out: tuple[int, ...] = ()
+    began: int = 0
+    earlier: tuple[dict[str, Any], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        corpus: Corpus | None,
+        data: list[Path],
+        field: str,
+        *,
+        began: int = 0,
+        earlier: tuple[dict[str, Any], ...] = (),
+    ) -> Provenance:
+        """That of a run on ``corpus``, which was loaded from ``data``; None: a task's examples."""
+        if corpus is None:
+            return cls(began=began, earlier=earlier)
+        return cls(
+            sources=tuple(str(path if is_name(path) else path.absolute()) for path in data),
+            field=field,
+            text=corpus.name,
+            held_out=tuple(int(token) for token in corpus.validation[:HELD_OUT_TOKENS]),
+            began=began,
+            earlier=earlier,
+        )
+
+    @property
+    def paths(self) -> list[Path]:
+        """The sources, as a corpus is loaded from them."""
+        return [Path(source) for source in self.sources]
+
+
+def write_provenance(folder: Path, provenance: Provenance) -> None:
+    """Write PROVENANCE_NAME."""
+    data = json.dumps(asdict(provenance)) + "\n"
+    write_atomically(folder / PROVENANCE_NAME, data.encode())
+
+
+def read_provenance(folder: Path) -> Provenance | None:
+    """That of a checkpoint; None if it has none, as those of earlier versions or converted ones.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    path = folder / PROVENANCE_NAME
+    if not path.is_file():
+        return None
+    data = read_json(path)
+    names = {field.name for field in fields(Provenance)}
+    if not isinstance(data, dict) or data.keys() != names or not _is_valid(data):
+        raise InputError(f"{path}: damaged: not what a run says of its text; remove the file")
+    lists = {name: tuple(value) for name, value in data.items() if isinstance(value, list)}
+    return Provenance(**data | lists)
+
+
+def _is_valid(data: dict[str, Any]) -> bool:
+    def holds(name: str, kind: type) -> bool:
+        return isinstance(data[name], list) and all(type(value) is kind for value in data[name])
+
+    return (
+        isinstance(data["field"], str)
+        and isinstance(data["text"], str)
+        and type(data["began"]) is int
+        and holds("sources", str)
+        and holds("held_out", int)
+        and holds("earlier", dict)
+        and all(0 <= token < 1 << 32 for token in data["held_out"])
+    )

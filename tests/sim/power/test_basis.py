@@ -1,0 +1,74 @@
+"""The clock and the cells that an estimate rests on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hdl.toolchain import families
+from hdl.toolchain.built import Built
+from hdl.toolchain.cost import clock_hz
+from hdl.toolchain.counts import ROUTED, Count
+from hdl.toolchain.families import Area
+from mmfree.errors import InputError
+from sim.power.basis import cells_of, clock_of
+from sim.power.coefficients import load_part
+from tests.support.sim.shapes import ODD
+
+DESIGN = ODD.design()
+ECP5, ULTRASCALE = load_part("ecp5-85"), load_part("zu5ev")
+BUILT = Built(
+    device="LFE5U-85F",
+    tape_sha256="",
+    design=DESIGN,
+    pll_hz=62.5e6,
+    routed_hz=166.7e6,
+    counts=(Count(way=ROUTED, luts=700, flip_flops=900, ram_blocks=0),),
+)
+
+
+def test_a_build_has_the_clock_of_its_pll_and_its_routing_is_the_limit() -> None:
+    found = clock_of(ECP5, DESIGN, None, BUILT)
+    assert (found.hz, found.limit_hz) == (62.5e6, 166.7e6)
+    assert found.label == "this build's PLL; routed for up to 166.7 MHz"
+    for asked_hz in (20e6, 166.7e6):
+        found = clock_of(ECP5, DESIGN, asked_hz, BUILT)
+        assert (found.hz, found.limit_hz) == (asked_hz, 166.7e6)
+        assert "whose PLL makes 62.5 MHz" in found.label
+    with pytest.raises(InputError, match=r"--clock: 167 MHz is above what was reached, 166\.7 MHz"):
+        clock_of(ECP5, DESIGN, 167e6, BUILT)
+
+
+def test_a_build_whose_clock_was_missed_is_labelled() -> None:
+    found = clock_of(ECP5, DESIGN, None, replace(BUILT, routed_hz=60e6))
+    assert found.hz == 62.5e6
+    assert found.label.startswith("this build's PLL, ABOVE the 60.0 MHz it is routed for")
+
+
+def test_without_a_build_a_clock_is_projected_or_assumed() -> None:
+    found = clock_of(ECP5, DESIGN, None, None)
+    assert (found.hz, found.limit_hz) == (clock_hz(DESIGN.lanes), clock_hz(DESIGN.lanes))
+    assert found.label.startswith("projected")
+    found = clock_of(ULTRASCALE, DESIGN, None, None)
+    assert (found.hz, found.limit_hz) == (100e6, None)
+    assert found.label.startswith("assumed")
+    with pytest.raises(InputError, match=r"no FPGA's clock network goes beyond 1,000 MHz"):
+        clock_of(ULTRASCALE, DESIGN, 1.1e9, None)
+
+
+def test_a_builds_cells_add_up_to_what_was_routed(monkeypatch: pytest.MonkeyPatch) -> None:
+    areas = {"array": Area(luts=300, flip_flops=600), "post": Area(luts=200, flip_flops=200)}
+    monkeypatch.setattr(families, "area_by_block", lambda design, family: areas)
+    found = cells_of(ECP5, DESIGN, BUILT, Path("built"))
+    assert found.areas == {
+        "array": Area(luts=420, flip_flops=675),
+        "post": Area(luts=280, flip_flops=225),
+    }
+    assert [count.luts for count in found.counts][1:] == [500, 700]
+    assert "700 LUTs and 900 flip-flops" in found.text
+    assert cells_of(ECP5, DESIGN, None).areas == areas
+    other = replace(BUILT, counts=(replace(BUILT.routed, ram_blocks=3),))
+    with pytest.raises(InputError, match=r"^built: 3 block RAMs were counted"):
+        cells_of(ECP5, DESIGN, other, Path("built"))
