@@ -11,11 +11,15 @@ from typing import Any
 
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
+from mmfree.files.streams import is_pipe
 from mmfree.text.corpus import Corpus
 from mmfree.text.sources import DEFAULT_FIELD, is_name
 
 PROVENANCE_NAME = "training.json"
 """File of a checkpoint."""
+
+_PIPE = "-"
+"""Stands for any pipe among sources, as it does for standard input on the command line."""
 
 HELD_OUT_TOKENS = 4096
 """Tokens of held-out text that a checkpoint carries: enough to watch a tape's ranges on."""
@@ -28,7 +32,8 @@ class Provenance:
     Attributes
     ----------
     sources
-        Files, folders and names of data sets, with whole paths; none: the built-in text.
+        Files, folders and names of data sets, with whole paths, and "-" for a pipe; none: the
+        built-in text.
     field
         Of a record, that holds its text.
     text
@@ -62,7 +67,7 @@ class Provenance:
         if corpus is None:
             return cls(began=began, earlier=earlier)
         return cls(
-            sources=tuple(str(path if is_name(path) else path.absolute()) for path in data),
+            sources=tuple(map(_named, data)),
             field=field,
             text=corpus.name,
             held_out=tuple(int(token) for token in corpus.validation[:HELD_OUT_TOKENS]),
@@ -72,8 +77,24 @@ class Provenance:
 
     @property
     def paths(self) -> list[Path]:
-        """The sources, as a corpus is loaded from them."""
+        """The sources, as a corpus is loaded from them.
+
+        Raises
+        ------
+        InputError
+            If one was a pipe, which cannot be read again.
+        """
+        if _PIPE in self.sources:
+            raise InputError("the text came through a pipe, and is not there any more: give --data")
         return [Path(source) for source in self.sources]
+
+
+def _named(path: Path) -> str:
+    if is_name(path):
+        return str(path)
+    if str(path) == _PIPE or (path.exists() and is_pipe(path)):
+        return _PIPE
+    return str(path.absolute())
 
 
 def write_provenance(folder: Path, provenance: Provenance) -> None:

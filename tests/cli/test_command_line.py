@@ -479,7 +479,10 @@ def test_bad_input_is_one_line(
         ),
         (["train", "text", *out, "--resume"], "no checkpoint: config.json is missing"),
         (["train", "addition", *out, "--shard"], "this run has one: start it with torchrun"),
-        (["train", "addition", "--out", addition], "--resume goes on with it, --force replaces it"),
+        (
+            ["train", "addition", "--out", addition],
+            "--resume goes on with it, --continue trains it further",
+        ),
         (
             ["evaluate", addition, "--task", "sorting"],
             (

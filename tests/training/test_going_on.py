@@ -28,6 +28,7 @@ from mmfree.training.metrics import METRICS_NAME, read_rows
 from mmfree.training.provenance import HELD_OUT_TOKENS, PROVENANCE_NAME, Provenance, read_provenance
 from mmfree.training.recipe import TRAINING_NAME, RunConfig
 from mmfree.training.train import train
+from tests.support.files import fifo
 from tests.training.test_train import TINY, TINY_TEXT, same
 
 ROOT = Path(__file__).parents[2]
@@ -347,6 +348,16 @@ def test_a_run_knows_its_shards_and_its_field(tmp_path: Path) -> None:
     held = [record_of(tmp_path / name).held_out for name in ("run", "run2")]
     assert held[0] == held[1]
     assert 0 < len(held[0]) <= HELD_OUT_TOKENS
+
+
+def test_a_text_that_came_through_a_pipe_is_asked_for_again(tmp_path: Path) -> None:
+    text_file(tmp_path / "a.txt", 0)
+    pipe = fifo(tmp_path / "pipe", (tmp_path / "a.txt").read_bytes())
+    train(TINY_TEXT, tmp_path / "run", data=[pipe], stop_at=3)
+    assert record_of(tmp_path / "run").sources == ("-",)
+    with pytest.raises(InputError, match="came through a pipe, and is not there any more: give"):
+        train(TINY_TEXT, tmp_path / "run", resume=True)
+    assert train(TINY_TEXT, tmp_path / "run", resume=True, data=[tmp_path / "a.txt"]).step == 12
 
 
 def test_a_damaged_record_of_the_text_is_named(tmp_path: Path) -> None:
