@@ -83,17 +83,23 @@ def train(
     place of the recipe's. ``resume``: go on where the run stands; ``extend``: train it further.
     ``shard``: spread the model over processes.
     """
+    from mmfree.text.sources import DEFAULT_FIELD
     from mmfree.training.presets import run_config
+    from mmfree.training.provenance import read_provenance
     from mmfree.training.train import train as run
 
     folder = Path(out)
     files = None if data is None else _paths(data)
+    if (resume or extend) and files is None and (record := read_provenance(folder)) is not None:
+        known, known_field = record.paths, record.field
+    else:
+        known, known_field = files or [], field or DEFAULT_FIELD
     asked = run_config(
         str(config),
         gate=gate,
         tokenizer=tokenizer,
-        data=files,
-        field=field,
+        data=known,
+        field=known_field,
         steps=steps,
         goes_on=folder if resume or extend else None,
     )

@@ -54,6 +54,10 @@ def test_text(tmp_path: Path) -> None:
     held_out = mmfree.evaluate(tmp_path / "run")
     assert isinstance(held_out, TextResult)
     assert held_out.bytes == score.bytes // 10 == 310
+    (tmp_path / "data.txt").write_text("another text, again and again. " * 100)
+    with pytest.raises(InputError, match="no longer the text that the model was trained on"):
+        mmfree.evaluate(tmp_path / "run")
+    (tmp_path / "data.txt").write_text("a small text, again and again. " * 100)
     assert len(mmfree.generate(tmp_path / "run", "a ", 5)) <= 5
     exported = mmfree.export(tmp_path / "run", tmp_path / "b.tape", data=data)
     assert exported.tape.arithmetic == "pow2"

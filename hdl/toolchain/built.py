@@ -77,7 +77,7 @@ def _unusable(path: Path, what: str) -> InputError:
 
 def _hertz(path: Path, values: dict[str, Any], key: str) -> float:
     hertz = values.get(key)
-    if type(hertz) is bool or not (isinstance(hertz, int | float) and 0 < hertz <= _FASTEST_HZ):
+    if type(hertz) is bool or not (isinstance(hertz, int | float) and 1 <= hertz <= _FASTEST_HZ):
         raise _unusable(path, f"{key} must be a frequency in Hz, got {hertz!r:.40}")
     return float(hertz)
 

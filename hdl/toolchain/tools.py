@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import IO
 
@@ -21,15 +23,20 @@ def run_tool(
     The first run of a WebAssembly tool takes minutes: a line on stderr says so while it begins.
     """
     said: list[str] = []
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
+    with (
+        TemporaryDirectory(prefix="mmfree-") as own,
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            # What it leaves there if it is killed goes with the folder.
+            env=os.environ | {"TMPDIR": own},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        ) as process,
+    ):
         assert process.stdout is not None
         assert process.stderr is not None
         name = Path(command[0]).name.removeprefix("yowasp-")

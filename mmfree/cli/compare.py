@@ -46,7 +46,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
     with claimed(options.out):
-        refuse_to_overwrite(options.out / COMPARISON_NAME, options.force)
+        for name in (COMPARISON_NAME, CURVES_NAME):
+            refuse_to_overwrite(options.out / name, options.force)
         return _compare(options)
 
 

@@ -56,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ),
     )
     parser.add_argument(
-        "--field", default=DEFAULT_FIELD, metavar="NAME", help="of a record, that holds its text"
+        "--field", metavar="NAME", help="of a record, that holds its text; None: text"
     )
     parser.add_argument(
         "--words",
@@ -103,6 +103,8 @@ def run(options: argparse.Namespace) -> Outcome:
     ]
     if len(asked) > 1:
         raise InputError(f"give {' or '.join(asked)}, not both")
+    if options.field is not None and options.data is None:
+        raise InputError("--field is of the records of --data: give both, or neither")
     backends = [
         load_backend(options.model, name, options.lanes) for name in options.backend or [None]
     ]
@@ -120,9 +122,7 @@ def run(options: argparse.Namespace) -> Outcome:
     for backend, tape, values in zip(backends, ranged, results, strict=True):
         if tape is not None:
             data = [options.data] if options.data is not None else []
-            real = real_data(
-                backend.tokenizer, data, field=options.field, run=_folder(options.model)
-            )
+            real = real_data(backend.tokenizer, data, **_reading(options))
             ranges = measure_ranges(tape, real.ids)
             values |= {"ranges": ranges_to_dicts(ranges), "ranges_on": real.source}
             lines += ["", *describe_ranges(ranges, real.source)]
@@ -182,15 +182,17 @@ def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, 
         values = {"backend": result.backend, "task": name, "digits": result.digits}
         values |= {"accuracy": result.accuracy, "examples": result.examples}
         return values, f"{describe_task(result)} ({backend.name})"
-    score = score_text(
-        backend, options.data, words=options.words, field=options.field, run=_folder(options.model)
-    )
+    score = score_text(backend, options.data, words=options.words, **_reading(options))
     return _known(score), f"{describe_text(score)} ({backend.name})"
 
 
-def _folder(model: Path) -> Path | None:
-    """The checkpoint's folder; None for a tape, which does not know what it was trained on."""
-    return model if model.is_dir() else None
+def _reading(options: argparse.Namespace) -> dict[str, Any]:
+    """How text is read: the field of records; and the run that knows what it held out.
+
+    A tape does not know what it was trained on.
+    """
+    run = options.model if options.model.is_dir() else None
+    return {"field": options.field or DEFAULT_FIELD, "run": run}
 
 
 def _answer(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], str]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "estimate watts and joules per token of a tape's accelerator on a part"
 
+DEFAULT_PART = "ecp5-85"
+
 TOKENS = 32
 """Tokens that activity is measured on, if no prompt is given."""
 
@@ -53,11 +55,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--part",
-        default="ecp5-85",
         metavar="NAME",
         help=(
             "ecp5-25, -45, -85, xc7a35t, xc7a100t, xc7z020, zu5ev, zu7ev, ku5p, vu13p, vu37p,"
-            " ice40up5k"
+            " ice40up5k; None: ecp5-85"
         ),
     )
     parser.add_argument(
@@ -113,7 +114,7 @@ def run(options: argparse.Namespace) -> Outcome:
 
     _check(options)
     built = read_built(options.build) if options.build is not None else None
-    part = load_part(options.part, options.technology)
+    part = load_part(options.part or DEFAULT_PART, options.technology)
     tape, design = _model(options, built)
     if built is not None and built.device != part.device:
         raise InputError(
@@ -195,6 +196,7 @@ def _refuse_beside_validate(options: argparse.Namespace) -> None:
     """Refuse what would not take effect: published systems have their own parts and clocks."""
     given = {
         "a tape": options.model,
+        "--part": options.part,
         "--technology": options.technology,
         "--clock": options.clock,
         "--build": options.build,

@@ -21,7 +21,7 @@ LARGEST_INTEGER = (1 << 63) - 1
 
 def refuse_to_overwrite(path: Path, force: bool) -> None:
     """Raise InputError if ``path`` exists, unless ``force``."""
-    if path.exists() and not force:
+    if (path.exists() or path.is_symlink()) and not force:
         raise InputError(f"{path}: exists already; --force overwrites it")
 
 

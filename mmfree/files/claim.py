@@ -44,7 +44,12 @@ def claimed(path: Path) -> Iterator[None]:
     lock = beside(path, "lock")
     made = [folder for folder in lock.parents if not folder.exists()]
     with errors_of(path, lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:  # a file is where a folder is needed
+            raise NotADirectoryError(
+                errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename
+            ) from None
         handle = open_locked(lock, path)
     _held.add(whole)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -36,7 +35,9 @@ class FolderKind:
     @classmethod
     def of(cls, last: str, *names: str) -> FolderKind:
         """The kind that holds files of just these names, and ``last``."""
-        return cls(last, re.compile("|".join(map(re.escape, (last, *names)))))
+        named = "|".join(map(re.escape, (last, *names)))
+        # Or what a killed process left of one.
+        return cls(last, re.compile(rf"({named})|\.({named})\.partial"))
 
 
 @contextmanager
@@ -104,17 +105,15 @@ def _put(temporary: Path, path: Path, kind: FolderKind, force: bool) -> None:
         return
     # Once more: others than mmfree may have put something there.
     refuse_to_replace_folder(path, force)
+    for name in names:
+        if (path / name).is_dir():
+            raise InputError(f"{path / name}: a folder in the way of a file; move it away")
     (path / last).unlink(missing_ok=True)
     for old in path.iterdir():
         if kind.own.fullmatch(old.name) and old.name not in names:
             _remove(old)
     for name in sorted(names, key=lambda name: name == last):
-        try:
-            os.replace(temporary / name, path / name)
-        except OSError as error:
-            if error.errno not in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY):
-                raise
-            raise InputError(f"{path / name}: in the way of a file; move it away") from None
+        os.replace(temporary / name, path / name)
 
 
 def _remove(path: Path) -> None:

@@ -22,6 +22,9 @@ from mmfree.errors import InputError
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 """Suffix of a compressed file -> what it was compressed with."""
 
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""First bytes of what comes through a pipe compressed."""
+
 _COUNTED_BYTES = 1 << 20
 """Read at a time to count what a compressed file holds."""
 
@@ -73,6 +76,10 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 def _decompressed(path: Path, raw: BinaryIO) -> BinaryIO:
     kind = COMPRESSIONS.get(path.suffix.lower())
+    if kind is None and isinstance(raw, io.BufferedReader) and is_pipe(path):
+        # Its name says nothing.
+        begins = raw.peek(4)
+        kind = next((kind for magic, kind in _MAGIC.items() if begins.startswith(magic)), None)
     if kind == "gzip":
         return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
     if kind == "zstd":

@@ -18,7 +18,7 @@ from mmfree.hf.config import MatMulFreeConfig
 from mmfree.hf.model import MatMulFreeForCausalLM
 from mmfree.hf.tokenizer import hugging_face_tokenizer
 from mmfree.tape.pow2 import Tape
-from mmfree.training.checkpoint import MODEL_FOLDER, Checkpoint, load_checkpoint, write_model
+from mmfree.training.checkpoint import CHECKPOINT_FOLDER, Checkpoint, load_checkpoint, write_model
 from mmfree.training.export import export_tape
 from mmfree.training.metrics import METRICS_NAME
 from mmfree.training.recipe import CONFIG_NAME, TOKENIZER_NAME, RunConfig
@@ -125,7 +125,7 @@ def to_checkpoint(source: Path, out: Path, *, force: bool = False) -> RunConfig:
     run = RunConfig.from_dict(data, str(path))
     if kind != run.tokenizer.kind:
         raise InputError(f"{path}: tokenizer: kind must be {run.tokenizer.kind!r}, got {kind!r}")
-    with new_folder(out, MODEL_FOLDER, force=force) as folder:
+    with new_folder(out, CHECKPOINT_FOLDER, force=force) as folder:
         write_model(folder, run, model.model, run.tokenizer)
     return run
 

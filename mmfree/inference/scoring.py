@@ -217,4 +217,9 @@ def _score_held_out(backend: Backend, record: Provenance, *, words: bool) -> Tex
         corpus = load_corpus(record.paths, text_tokenizer(backend.tokenizer), field=record.field)
     except InputError as error:
         raise InputError(f"{error} (what the model was trained on; --data names another)") from None
+    if corpus.digest != record.digest:
+        raise InputError(
+            f"{corpus.name}: no longer the text that the model was trained on; name what is to be"
+            " scored with --data"
+        )
     return evaluate_tokens(backend, *corpus.all_held_out())

@@ -42,8 +42,8 @@ CHECKPOINT_NAMES = (
 )
 """Files of a checkpoint beside its config."""
 
-MODEL_FOLDER = FolderKind.of(CONFIG_NAME, *CHECKPOINT_NAMES)
-"""A checkpoint that is written whole, with no training behind it."""
+CHECKPOINT_FOLDER = FolderKind.of(CONFIG_NAME, *CHECKPOINT_NAMES)
+"""A checkpoint that is written whole: the first of a run, or one with no training behind it."""
 
 _NUMBERS = ("step", "steps", "began", "seed", "processes", "sharded")
 """Fields of TrainingState that are in the file's metadata as decimal numbers."""
@@ -124,12 +124,6 @@ def build_model(config: RunConfig) -> nn.Module:
 def config_sha256(config: RunConfig) -> str:
     """Identity of a run's config, by which its state recognizes it."""
     return hashlib.sha256(_json(config.to_dict())).hexdigest()
-
-
-def clear_checkpoint(folder: Path) -> None:
-    """Remove what a checkpoint is made of; the config first, without which it is none."""
-    for name in (CONFIG_NAME, *CHECKPOINT_NAMES):
-        (folder / name).unlink(missing_ok=True)
 
 
 def describe_checkpoint(folder: Path, config: RunConfig) -> None:

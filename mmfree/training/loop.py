@@ -21,14 +21,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmfree.errors import InputError, Stopped
+from mmfree.files.folders import new_folder
 from mmfree.tasks.catalog import followed_examples, training_batch
 from mmfree.text.batch import Batch
 from mmfree.text.corpus import Corpus
 from mmfree.text.tokenizer import text_tokenizer
 from mmfree.text.windows import training_windows
 from mmfree.training.checkpoint import (
+    CHECKPOINT_FOLDER,
     TrainingState,
-    clear_checkpoint,
     describe_checkpoint,
     save_model,
     save_state,
@@ -135,6 +136,8 @@ class Run:
             while self.step < self.steps:
                 batch = self._batch()
                 loss, stop = self._train_step(batch, request.signal)
+                if self.state.processes == 1:
+                    stop = request.signal
                 self.step += 1
                 tokens += batch.ids.size
                 losses.append(loss)
@@ -163,7 +166,7 @@ class Run:
         if stop:
             raise Stopped(
                 f"stopped and saved at step {self.step} of {self.steps}; the same command with"
-                " --resume (and without --force or --continue) goes on",
+                " --resume (and without --force, --continue or --minutes) goes on",
                 stop,
             )
         speed = tokens / max(time.monotonic() - started, 1e-9)
@@ -281,21 +284,27 @@ class Run:
             self.state, step=self.step, steps=self.steps, weights=weights, moments=moments
         )
         if self.replaces:
-            clear_checkpoint(self.folder)
+            # Whatever is there stays until all of the new checkpoint is on the disk.
+            with new_folder(self.folder, CHECKPOINT_FOLDER, force=True) as new:
+                self._write(new, state)
             self.replaces = False
+        else:
+            self._write(self.folder, state)
+
+    def _write(self, folder: Path, state: TrainingState) -> None:
         # The tables first: a resumed run drops rows that its state does not reach, but could not
         # make up for those that a kill between the two had lost.
-        write_rows(self.folder / METRICS_NAME, "step,loss,learning_rate", self.rows)
+        write_rows(folder / METRICS_NAME, "step,loss,learning_rate", self.rows)
         if self.followed is not None:
-            write_rows(self.folder / ACCURACY_NAME, "step,training,held_out", self.accuracies)
+            write_rows(folder / ACCURACY_NAME, "step,training,held_out", self.accuracies)
         # The state before the record and the config of its plan, which without it would be those of
         # another's; the record before the config, which is part of it once the next plan begins.
-        save_state(self.folder, state)
+        save_state(folder, state)
         if not self.described:
-            write_provenance(self.folder, self.provenance)
-            describe_checkpoint(self.folder, self.config)
+            write_provenance(folder, self.provenance)
+            describe_checkpoint(folder, self.config)
             self.described = True
-        save_model(self.folder, state)
+        save_model(folder, state)
 
 
 def _loss(

@@ -36,8 +36,8 @@ class Provenance:
         built-in text.
     field
         Of a record, that holds its text.
-    text
-        Its name, for people.
+    text, digest
+        Its name, for people, and the sha256 of what was learned from (``Corpus.digest``).
     held_out
         Ids of the first tokens that were held out.
     began
@@ -49,6 +49,7 @@ class Provenance:
     sources: tuple[str, ...] = ()
     field: str = DEFAULT_FIELD
     text: str = ""
+    digest: str = ""
     held_out: tuple[int, ...] = ()
     began: int = 0
     earlier: tuple[dict[str, Any], ...] = ()
@@ -70,6 +71,7 @@ class Provenance:
             sources=tuple(map(_named, data)),
             field=field,
             text=corpus.name,
+            digest=corpus.digest,
             held_out=tuple(int(token) for token in corpus.validation[:HELD_OUT_TOKENS]),
             began=began,
             earlier=earlier,
@@ -129,6 +131,7 @@ def _is_valid(data: dict[str, Any]) -> bool:
     return (
         isinstance(data["field"], str)
         and isinstance(data["text"], str)
+        and isinstance(data["digest"], str)
         and type(data["began"]) is int
         and holds("sources", str)
         and holds("held_out", int)

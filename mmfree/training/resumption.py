@@ -6,7 +6,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from mmfree.text.sources import is_shards
 from mmfree.training.checkpoint import (
+    CHECKPOINT_NAMES,
     MODEL_NAME,
     CheckpointError,
     TrainingState,
@@ -19,12 +21,27 @@ from mmfree.training.recipe import CONFIG_NAME, TRAINING_NAME, RunConfig
 
 
 def refuse_to_replace(folder: Path, force: bool) -> None:
-    """Raise CheckpointError if the folder holds a checkpoint, unless ``force``."""
-    if (folder / CONFIG_NAME).exists() and not force:
+    """Raise CheckpointError if a checkpoint in the folder would replace what is there.
+
+    ``force`` allows it to replace another checkpoint, and files named like its own; never shards.
+    """
+    if is_shards(folder):
+        raise CheckpointError(
+            f"{folder}: holds token shards, which a checkpoint does not replace; give another --out"
+        )
+    if force:
+        return
+    if (folder / CONFIG_NAME).exists():
         raise CheckpointError(
             f"{folder}: holds a checkpoint already; --resume goes on with it, --continue trains it"
             " further, --force replaces it"
         )
+    for name in CHECKPOINT_NAMES:
+        if (folder / name).exists():
+            raise CheckpointError(
+                f"{folder / name}: in the place of a checkpoint's own file; give another --out, or"
+                " --force to replace it"
+            )
 
 
 def state_to_resume(folder: Path, config: RunConfig, asked: TrainingState) -> TrainingState:

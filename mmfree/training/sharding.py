@@ -38,6 +38,13 @@ _FOREIGN = {
 """accelerate's variable -> what it asks for, the value that asks for nothing, and what to do."""
 
 
+_JOINING = (
+    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_CPU"),
+)
+"""Variables that say which processes and devices there are."""
+
+
 def refuse_foreign_settings() -> None:
     """Raise InputError if accelerate is told, by whoever started it, to train in another way.
 
@@ -62,6 +69,8 @@ def join_processes(*, shard: bool) -> Accelerator:
         way of its own.
     """
     refuse_foreign_settings()
+    # Before accelerate sets some of them itself.
+    found = [name for name in _JOINING if name in os.environ]
     # Without a GPU accelerate joins processes only if it is told that CPUs are meant. What a
     # variable could say otherwise is said here.
     try:
@@ -71,11 +80,16 @@ def join_processes(*, shard: bool) -> Accelerator:
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
             dynamo_backend="no",
         )
-    except ValueError as error:
-        # Its state is one for the whole process, and somebody's Trainer may have set it up.
+    except Exception as error:  # of whatever kind: the environment may hold anything
+        if "already been initialized" in str(error):
+            # Its state is one for the whole process, and somebody's Trainer may have set it up.
+            raise InputError(
+                f"accelerate is set up in another way in this process ({error}): train in a process"
+                " of its own"
+            ) from None
         raise InputError(
-            f"accelerate is set up in another way in this process ({error}): train in a process of"
-            " its own"
+            f"accelerate cannot begin with what the environment says ({', '.join(found)}): {error};"
+            " start several processes with torchrun, or unset these variables"
         ) from None
     if shard and accelerator.num_processes < 2:
         raise InputError(

@@ -8,6 +8,7 @@ FSDP2: ``mmfree.training.sharding``), so the loss is that of the whole batch.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -44,6 +45,8 @@ from mmfree.training.sharding import join_processes, restore_moments, shard_mode
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+_LOST = re.compile(r"connection (closed|reset)|peer|timed out|broken pipe", re.IGNORECASE)
 
 MAX_SEED = (1 << 63) - 1
 """Largest seed: torch and NumPy take it, and a checkpoint's metadata hold it."""
@@ -119,7 +122,14 @@ def train(
         if not goes_on:
             refuse_to_replace(folder, force)
         sources, field = _text_of(folder, data or [], field, goes_on)
-        corpus = _corpus(config, sources, field)
+        try:
+            corpus = _corpus(config, sources, field)
+        except InputError as error:
+            if not goes_on or data or not sources:
+                raise
+            raise InputError(
+                f"{error} (what the checkpoint was trained on; --data says where it is now)"
+            ) from None
         asked = TrainingState(
             step=0,
             steps=config.recipe.steps,
@@ -166,7 +176,16 @@ def train(
         # Nobody writes before all have looked.
         accelerator.wait_for_everyone()
         writes_events = tensorboard and accelerator.is_main_process
-        return run.go(stop_at, _events(folder) if writes_events else None)
+        try:
+            return run.go(stop_at, _events(folder) if writes_events else None)
+        except RuntimeError as error:
+            # How torch reports a process that is gone; a bug of ours has another name.
+            if accelerator.num_processes == 1 or not _LOST.search(str(error)):
+                raise
+            raise InputError(
+                "another process of this run has ended: what it says is the reason; --resume goes"
+                " on from the last save"
+            ) from None
 
 
 def _check_options(
@@ -183,8 +202,9 @@ def _check_options(
         )
     if not 0 <= seed <= MAX_SEED:
         raise InputError(f"--seed must be in 0..{MAX_SEED}, got {seed}")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: a file; a checkpoint is a folder")
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        what = "a file" if folder.exists() else "a link to nothing"
+        raise InputError(f"{folder}: {what}; a checkpoint is a folder")
 
 
 def _check_parts(recipe: Recipe, processes: int) -> None:
@@ -216,9 +236,11 @@ def _text_of(
     folder: Path, data: list[Path], field: str | None, goes_on: bool
 ) -> tuple[list[Path], str]:
     """What a run learns from, and the field of its records: unless given, as the run before did."""
+    if field is not None and not data:
+        raise InputError("--field is of the records of --data: give both, or neither")
     before = read_provenance(folder) if goes_on and not data else None
     if before is not None:
-        return before.paths, field or before.field
+        return before.paths, before.field
     return data, field or DEFAULT_FIELD
 
 

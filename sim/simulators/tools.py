@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mmfree.errors import ToolMissing
@@ -47,22 +50,37 @@ def run_tools(
     with (folder / LOG_NAME).open("wb") as log:
         for command in commands:
             try:
-                process = subprocess.run(
+                process = subprocess.Popen(
                     command,
                     cwd=folder / "obj",
                     env=dict(environment),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    check=False,
+                    start_new_session=True,
                 )
             except FileNotFoundError:
                 raise ToolMissing(f"{command[0]} was not found, which {of} needs") from None
-            if process.returncode:
-                reason = last_error(folder / LOG_NAME) or f"exit code {process.returncode}"
+            if code := _wait(process):
+                reason = last_error(folder / LOG_NAME) or f"exit code {code}"
                 # By the name that the user knows.
                 reason = reason.replace("../source0.v", source.name)
                 raise SimulatorError(f"{of} could not build {source.name}: {reason}")
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of a process, which is a group of its own: a make has compilers below it.
+
+    None of them outlives what ends the waiting.
+    """
+    with process:
+        try:
+            return process.wait()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
 
 
 def last_error(log: Path) -> str:

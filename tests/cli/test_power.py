@@ -282,7 +282,11 @@ def test_nothing_to_estimate(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_the_check_would_not_use_is_refused(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for options in ([str(files / "model.tape")], ["--out", str(files / "out")], ["--clock", "9"]):
+    for options in (
+        [str(files / "model.tape")],
+        ["--out", str(files / "out")],
+        ["--part", "zu5ev"],
+    ):
         assert main(["power", "--validate", *options]) == 2
         assert "--validate predicts published systems" in capsys.readouterr().err
     assert not (files / "out").exists()

@@ -110,3 +110,29 @@ def test_a_replacement_that_stops_half_way_does_not_look_finished(
             write("new")
         monkeypatch.undo()
         assert not (out / "last").exists()
+
+
+def test_a_folder_in_the_way_is_named_before_anything_changes(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "b").mkdir(parents=True)
+    (out / "last").write_text("old")
+
+    def write() -> None:
+        with new_folder(out, KIND, force=True) as folder:
+            for name in ("a", "b", "last"):
+                (folder / name).write_text("new")
+
+    with pytest.raises(InputError, match="b: a folder in the way of a file; move it away"):
+        write()
+    assert sorted(path.name for path in out.iterdir()) == ["b", "last"]
+    assert (out / "last").read_text() == "old"
+
+
+def test_half_files_of_ours_do_not_outlive_a_replacement(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("last", ".a.partial", ".mine.partial"):
+        (out / name).touch()
+    with new_folder(out, KIND, force=True) as folder:
+        (folder / "last").touch()
+    assert sorted(path.name for path in out.iterdir()) == [".mine.partial", "last"]

@@ -82,6 +82,16 @@ def test_a_pipe_gives_the_same_each_time(suffix: str, tmp_path: Path) -> None:
         assert one.read() == other.read() == DATA[10:]
 
 
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_what_comes_compressed_through_a_pipe_is_known_by_its_first_bytes(
+    suffix: str, tmp_path: Path
+) -> None:
+    """As through standard input, whose name says nothing; a file is what its name says."""
+    assert contents(fifo(tmp_path / "pipe", COMPRESS[suffix](DATA))) == DATA
+    (tmp_path / "file").write_bytes(COMPRESS[suffix](DATA))
+    assert contents(tmp_path / "file") == COMPRESS[suffix](DATA)
+
+
 def test_another_pipe_in_its_place_is_another(tmp_path: Path) -> None:
     assert contents(fifo(tmp_path / "pipe", b"one")) == b"one"
     (tmp_path / "pipe").rename(tmp_path / "old")

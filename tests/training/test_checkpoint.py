@@ -16,8 +16,6 @@ from mmfree.training.checkpoint import (
     MODEL_NAME,
     CheckpointError,
     build_model,
-    clear_checkpoint,
-    describe_checkpoint,
     load_checkpoint,
     load_training_state,
 )
@@ -193,20 +191,6 @@ def test_a_config_of_another_shape_is_refused(folder: Path) -> None:
     other = replace(TINY, model=replace(TINY.model, intermediate_size=20))
     (folder / CONFIG_NAME).write_text(json.dumps(other.to_dict()))
     with pytest.raises(CheckpointError, match="the config needs"):
-        load_checkpoint(folder)
-
-
-def test_a_cleared_checkpoint_is_none_until_it_is_whole_again(folder: Path) -> None:
-    """A kill right after the new config was written leaves no old weights beside it."""
-    (folder / "mine").touch()
-    clear_checkpoint(folder)
-    assert [path.name for path in folder.iterdir()] == ["mine"]
-    with pytest.raises(CheckpointError, match=r"no checkpoint: config\.json is missing"):
-        load_checkpoint(folder)
-    describe_checkpoint(folder, TINY)
-    with pytest.raises(
-        CheckpointError, match=r"model\.safetensors: missing; the checkpoint is incomplete"
-    ):
         load_checkpoint(folder)
 
 

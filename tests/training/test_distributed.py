@@ -353,3 +353,26 @@ def test_a_process_that_uses_accelerate_in_another_way_is_refused(tmp_path: Path
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_environment_that_names_processes_that_are_not_there(tmp_path: Path) -> None:
+    """As a cluster may set for whatever it starts."""
+    program = (
+        "import sys; from mmfree.cli.main import main;"
+        f"sys.exit(main(['train', 'parity', '--out', {str(tmp_path / 'run')!r}]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment |= {"RANK": "3", "WORLD_SIZE": "4"}
+    environment.pop("MASTER_ADDR", None)
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 2
+    assert "what the environment says (RANK, WORLD_SIZE)" in found.stderr
+    assert "start several processes with torchrun, or unset these" in found.stderr
+    assert found.stderr.count("mmfree: error") == 1
+    assert not list(tmp_path.iterdir())

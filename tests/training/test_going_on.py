@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -170,6 +171,68 @@ def test_the_half_of_a_line_is_left_out(half: str, tmp_path: Path) -> None:
     assert steps_of(tmp_path / "run") == [0, 1, 2, 4, 5]
 
 
+# In the place of others
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "model.safetensors", "training.json", "loss.svg"])
+def test_files_that_are_named_like_ours_are_not_replaced_unasked(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(CheckpointError, match=rf"{name}: in the place of a checkpoint's own file"):
+        train(SHORT, tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "precious"}
+    (tmp_path / "notes").write_text("kept")
+    train(SHORT, tmp_path, force=True)
+    assert (tmp_path / "notes").read_text() == "kept"
+
+
+def test_token_shards_are_never_replaced(tmp_path: Path) -> None:
+    write_shards(Text.of([text_file(tmp_path / "text", 0)]), ByteTokenizer(), tmp_path / "shards")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "shards").iterdir()}
+    for force in (False, True):
+        with pytest.raises(CheckpointError, match="holds token shards, which a checkpoint does"):
+            train(SHORT, tmp_path / "shards", force=force)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "shards").iterdir()}
+
+
+def test_a_link_to_nothing_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="link: a link to nothing; a checkpoint is a folder"):
+        train(SHORT, tmp_path / "link")
+    with pytest.raises(InputError, match="link: exists already"):
+        atomic.refuse_to_overwrite(tmp_path / "link", force=False)
+
+
+@pytest.mark.parametrize("writes", range(12))
+def test_force_replaces_a_checkpoint_only_by_a_whole_one(
+    writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at any write or renaming: the old checkpoint, or none, or the new one."""
+    train(SHORT, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    other = replace(SHORT, recipe=replace(SHORT.recipe, learning_rate=1e-3))
+    real, count = os.replace, 0
+
+    def full(source: Path, target: Path) -> None:
+        nonlocal count
+        count += 1
+        if count > writes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(other, tmp_path / "run", force=True, stop_at=2)
+    monkeypatch.undo()
+    found = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    if writes < 6:
+        assert found == before
+    else:
+        assert "config.json" not in found
+        with pytest.raises(CheckpointError, match=r"no checkpoint: config\.json is missing"):
+            load_config(tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
 # Further
 
 
@@ -332,8 +395,10 @@ def test_a_run_knows_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert after.sources == (str(tmp_path / "two.txt"),)
     assert [plan["sources"] for plan in after.earlier] == [[str(tmp_path / "one.txt")]]
     (tmp_path / "two.txt").unlink()
-    with pytest.raises(InputError, match=r"two\.txt: cannot be read"):
+    with pytest.raises(InputError, match=r"two\.txt: cannot be read: .* --data says where"):
         train(TINY_TEXT, tmp_path / "run", resume=True)
+    with pytest.raises(InputError, match="--field is of the records of --data: give both"):
+        train(TINY_TEXT, tmp_path / "run", resume=True, field="story")
 
 
 def test_a_run_knows_its_shards_and_its_field(tmp_path: Path) -> None:

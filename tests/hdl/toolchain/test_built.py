@@ -71,6 +71,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("pll_hz", "100e6", "pll_hz must be a frequency in Hz, got '100e6'"),
         ("pll_hz", True, "pll_hz must be a frequency in Hz, got True"),
         ("pll_hz", 0, "pll_hz must be a frequency in Hz, got 0"),
+        ("pll_hz", 1e-300, "pll_hz must be a frequency in Hz, got 1e-300"),
         ("clock_hz", [], "clock_hz must be a frequency in Hz, got []"),
         ("clock_hz", -1.0, "clock_hz must be a frequency in Hz, got -1.0"),
         ("clock_hz", 1e300, "clock_hz must be a frequency in Hz, got 1e+300"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from time import monotonic
 
@@ -79,3 +80,14 @@ def test_yosys_runs_in_a_folder_of_any_name(
     run_yosys(["read_verilog a.v", "synth_ecp5 -top a", "write_json a.json"], folder)
     assert "LUT4" in (folder / "a.json").read_text()
     assert capsys.readouterr().err == ""
+
+
+def test_a_tool_that_is_ended_leaves_no_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor one that ends by itself: what it makes in TMPDIR goes with a folder of its own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = "import os, tempfile\ntempfile.mkdtemp()\nprint(os.environ['TMPDIR'])\n"
+    own = run_tool([sys.executable, "-c", program]).stdout.strip()
+    assert Path(own).parent == tmp_path
+    assert not list(tmp_path.iterdir())
