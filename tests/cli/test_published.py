@@ -226,8 +226,9 @@ def test_multiple_choice_and_generation_from_a_folder(
     )
 
 
-@pytest.mark.parametrize("ends", [7, [7, 9]])
-@pytest.mark.parametrize("place", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize(
+    ("ends", "place"), [(7, "config.json"), ([7, 9], "generation_config.json")]
+)
 def test_text_ends_where_the_checkpoint_says(
     ends: int | list[int], place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

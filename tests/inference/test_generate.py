@@ -216,7 +216,9 @@ def test_greedy_generation_takes_the_largest_of_the_backends_own_logits(fraction
     assert list(generate_rows(backend, [0], 2, temperature=0, seed=0, stop=None)) == [200, 200]
 
 
-@pytest.mark.parametrize("name", ["float", "fakequant", "golden", "rtl"])
+@pytest.mark.parametrize(
+    "name", ["float", "fakequant", "golden", pytest.param("rtl", marks=pytest.mark.slow)]
+)
 def test_a_text_of_a_model_trained_here_ends_where_the_next_document_begins(
     name: str, tmp_path: Path
 ) -> None:

@@ -84,7 +84,7 @@ ODD_NAMES = [" a b ", '-it\'s "$HOME" `x`; #1 & (2) | *?[e] %\\n, 東京:\t!']
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
+@pytest.mark.parametrize("simulator", [pytest.param("verilator", marks=pytest.mark.slow), "icarus"])
 def test_paths_may_hold_anything(
     name: str, simulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +110,7 @@ def test_paths_may_hold_anything(
     ]
 
 
+@pytest.mark.slow
 def test_a_verilator_may_be_installed_anywhere(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
