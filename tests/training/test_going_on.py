@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -69,22 +71,23 @@ except Stopped as stopped:
 """
 
 
-def another_run(folder: Path, config: RunConfig, save_seconds: float) -> subprocess.Popen[str]:
-    """A process that trains into the folder."""
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            TRAINER,
-            str(folder),
-            json.dumps(config.to_dict()),
-            str(save_seconds),
-        ],
+@contextmanager
+def another_run(
+    folder: Path, config: RunConfig, save_seconds: float
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that trains into the folder, for the length of the block at most."""
+    arguments = [str(folder), json.dumps(config.to_dict()), str(save_seconds)]
+    with subprocess.Popen(
+        [sys.executable, "-c", TRAINER, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
@@ -148,7 +151,6 @@ def test_a_second_run_into_the_same_folder_is_refused_before_the_first_has_saved
             with pytest.raises(BusyError, match=rf"run: process {process.pid} is writing there"):
                 train(TINY, tmp_path / "run", **options)
         assert not (tmp_path / "run").exists()
-        process.kill()
     train(SHORT, tmp_path / "run")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
