@@ -8,7 +8,10 @@ from pathlib import Path
 
 HOLDERS = {
     "claim": "with claimed(path): hold()",
-    "file": "with open_atomically(path) as file: file.write(b'half of a longer file'); file.flush(); hold()",
+    "file": (
+        "with open_atomically(path) as file:"
+        " file.write(b'half of a longer file'); file.flush(); hold()"
+    ),
     "folder": "with new_folder(path, FolderKind.of('last')) as f: (f / 'a').touch(); hold()",
 }
 """What a process is in the middle of."""
