@@ -355,6 +355,7 @@ def test_cosim(tape: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "layer 1 down" in output
 
 
+@pytest.mark.slow
 def test_a_chip_that_differs_fails(
     tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

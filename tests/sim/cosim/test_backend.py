@@ -48,6 +48,7 @@ def test_it_evaluates_like_golden(addition: Tape, tmp_path: Path) -> None:
     assert results[0].exact == results[1].exact
 
 
+@pytest.mark.slow
 def test_it_generates_like_golden(tmp_path: Path) -> None:
     tape = tape_of(trained(SMALL_TEXT, tmp_path))
     texts = [

@@ -74,6 +74,7 @@ def test_a_bug_of_a_test_is_no_verdict(tmp_path: Path, cache: Path) -> None:
         run(other, "tests.support.sim.cocotb_counter", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_traced_build_leaves_a_waveform(tmp_path: Path, cache: Path) -> None:
     model = build(source(tmp_path), "counter", trace="vcd")
     run(model, "tests.support.sim.cocotb_counter", tmp_path)
