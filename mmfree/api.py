@@ -83,17 +83,14 @@ def train(
     place of the recipe's. ``resume``: go on where the run stands; ``extend``: train it further.
     ``shard``: spread the model over processes.
     """
-    from mmfree.text.sources import DEFAULT_FIELD
     from mmfree.training.presets import run_config
-    from mmfree.training.provenance import read_provenance
+    from mmfree.training.resumption import text_of
     from mmfree.training.train import train as run
 
     folder = Path(out)
-    files = None if data is None else _paths(data)
-    if (resume or extend) and files is None and (record := read_provenance(folder)) is not None:
-        known, known_field = record.paths, record.field
-    else:
-        known, known_field = files or [], field or DEFAULT_FIELD
+    files = [] if data is None else _paths(data)
+    goes_on = resume or extend
+    known, known_field = text_of(folder, files, field, goes_on=goes_on)
     asked = run_config(
         str(config),
         gate=gate,
@@ -101,7 +98,7 @@ def train(
         data=known,
         field=known_field,
         steps=steps,
-        goes_on=folder if resume or extend else None,
+        goes_on=folder if goes_on else None,
     )
     return run(
         asked,

@@ -45,7 +45,7 @@ def new_folder(path: Path, kind: FolderKind, *, force: bool = False) -> Iterator
     """An empty folder to fill, whose files become those of ``path`` when the block ends.
 
     ``path`` is claimed for the whole block. If the block raises, nothing is left of what it wrote,
-    and nothing of ``path`` has changed; what a killed process left is removed.
+    and ``path`` is as it was; what a killed process left is removed.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -41,27 +41,22 @@ def generate_rows(
     Ends after ``stop``, and after an id that ends a text (``Backend.end_ids``), whichever comes
     first: the last row. Padding of the vocabulary is never chosen.
     """
-    for row in _endless_rows(
-        backend, prompt, tokens, temperature=temperature, seed=seed, stop=stop
-    ):
+    if isinstance(backend, ChoosesItself):
+        rows: Iterable[int] = backend.generate(
+            prompt, tokens, temperature=temperature, seed=seed, stop=stop
+        )
+    else:
+        rows = _rows_chosen_here(backend, prompt, tokens, temperature, seed)
+    for row in rows:
         yield row
         if row == stop or row in backend.end_ids:
             return
 
 
-def _endless_rows(
-    backend: Backend,
-    prompt: list[int],
-    tokens: int,
-    *,
-    temperature: int,
-    seed: int,
-    stop: int | None,
+def _rows_chosen_here(
+    backend: Backend, prompt: list[int], tokens: int, temperature: int, seed: int
 ) -> Iterator[int]:
-    """As ``generate_rows``, but for its end: only hardware is told of ``stop``."""
-    if isinstance(backend, ChoosesItself):
-        yield from backend.generate(prompt, tokens, temperature=temperature, seed=seed, stop=stop)
-        return
+    """Rows of a backend that gives logits, whatever they end."""
     sampler = Sampler(seed)
     logits, state = _last_position(backend, prompt)
     for position in range(tokens):

@@ -28,11 +28,10 @@ from mmfree.contract.shape import AbsmaxConfig, segment_name
 from mmfree.published.hgrn_bit import (
     CONFIG_NAME,
     LOWER_BOUNDS,
-    PublishedError,
-    Tensors,
     lower_bounds,
     open_checkpoint,
 )
+from mmfree.published.tensors import PublishedError, Tensors
 from mmfree.tape.absmax import EMBEDDING_FB_RANGE, GAIN_FB_RANGE, write_absmax_tape
 from mmfree.tape.container import TapeWriter
 from mmfree.tape.trits import pack_trits

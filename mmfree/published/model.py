@@ -25,7 +25,8 @@ from mmfree.models.exact_product import exact_product
 from mmfree.models.scan import fast_scan
 from mmfree.models.sequence_state import starting_state
 from mmfree.published.export import quantize_matrix
-from mmfree.published.hgrn_bit import LOWER_BOUNDS, Tensors, lower_bounds, open_checkpoint
+from mmfree.published.hgrn_bit import LOWER_BOUNDS, lower_bounds, open_checkpoint
+from mmfree.published.tensors import Tensors
 
 MODES = ("float",)
 

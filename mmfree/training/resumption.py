@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mmfree.text.sources import is_shards
+from mmfree.errors import InputError
+from mmfree.text.sources import DEFAULT_FIELD, is_shards
 from mmfree.training.checkpoint import (
     CHECKPOINT_NAMES,
     MODEL_NAME,
@@ -42,6 +43,25 @@ def refuse_to_replace(folder: Path, force: bool) -> None:
                 f"{folder / name}: in the place of a checkpoint's own file; give another --out, or"
                 " --force to replace it"
             )
+
+
+def text_of(
+    folder: Path, data: list[Path], field: str | None, *, goes_on: bool
+) -> tuple[list[Path], str]:
+    """What a run learns from, and the field of its records.
+
+    That is ``data``; without it what the checkpoint that goes on learned from, else the built-in
+    text (no path).
+
+    Raises
+    ------
+    InputError
+        If ``field`` is given without ``data``, or the text came through a pipe.
+    """
+    if field is not None and not data:
+        raise InputError("--field is of the records of --data: give both, or neither")
+    before = read_provenance(folder) if goes_on and not data else None
+    return (data, field or DEFAULT_FIELD) if before is None else (before.paths, before.field)
 
 
 def state_to_resume(folder: Path, config: RunConfig, asked: TrainingState) -> TrainingState:

@@ -23,9 +23,9 @@ from mmfree.errors import InputError, ToolMissing
 from mmfree.files.claim import claimed
 from mmfree.text.corpus import Corpus
 from mmfree.text.loading import load_corpus
-from mmfree.text.sources import DEFAULT_FIELD
 from mmfree.text.tokenizer import text_tokenizer
 from mmfree.training.checkpoint import (
+    MODEL_NAME,
     TrainingState,
     build_model,
     check_moments,
@@ -33,13 +33,14 @@ from mmfree.training.checkpoint import (
     load_weights,
 )
 from mmfree.training.loop import Run, TrainingResult
-from mmfree.training.provenance import Provenance, read_provenance
+from mmfree.training.provenance import Provenance
 from mmfree.training.recipe import TRAINING_NAME, Recipe, RunConfig
 from mmfree.training.resumption import (
     earlier_plans,
     refuse_to_replace,
     state_to_extend,
     state_to_resume,
+    text_of,
 )
 from mmfree.training.sharding import join_processes, restore_moments, shard_model
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 _LOST = re.compile(r"connection (closed|reset)|peer|timed out|broken pipe", re.IGNORECASE)
+"""What torch's errors say when another process has gone."""
 
 MAX_SEED = (1 << 63) - 1
 """Largest seed: torch and NumPy take it, and a checkpoint's metadata hold it."""
@@ -121,7 +123,7 @@ def train(
     with _claimed_by_first(folder, accelerator):
         if not goes_on:
             refuse_to_replace(folder, force)
-        sources, field = _text_of(folder, data or [], field, goes_on)
+        sources, field = text_of(folder, data or [], field, goes_on=goes_on)
         try:
             corpus = _corpus(config, sources, field)
         except InputError as error:
@@ -151,8 +153,9 @@ def train(
         torch.manual_seed(seed)
         model = build_model(config)
         if goes_on:
-            load_weights(folder / TRAINING_NAME, state.weights, model)
-            check_moments(folder / TRAINING_NAME, state, model)
+            source = folder / (TRAINING_NAME if state.moments or resume else MODEL_NAME)
+            load_weights(source, state.weights, model)
+            check_moments(source, state, model)
         # Before the optimizer, which must see the shares alone.
         if shard:
             shard_model(model, accelerator)
@@ -230,18 +233,6 @@ def _claimed_by_first(folder: Path, accelerator: Accelerator) -> Iterator[None]:
         if refused[0] is not None:
             raise refused[0]
         yield
-
-
-def _text_of(
-    folder: Path, data: list[Path], field: str | None, goes_on: bool
-) -> tuple[list[Path], str]:
-    """What a run learns from, and the field of its records: unless given, as the run before did."""
-    if field is not None and not data:
-        raise InputError("--field is of the records of --data: give both, or neither")
-    before = read_provenance(folder) if goes_on and not data else None
-    if before is not None:
-        return before.paths, before.field
-    return data, field or DEFAULT_FIELD
 
 
 def _corpus(config: RunConfig, paths: list[Path], field: str) -> Corpus | None:

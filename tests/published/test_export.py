@@ -27,7 +27,7 @@ from mmfree.published.export import (
     quantize_matrix,
     read_tokenizer,
 )
-from mmfree.published.hgrn_bit import PublishedError, Tensors
+from mmfree.published.tensors import PublishedError, Tensors
 from mmfree.tape.absmax import AbsmaxTape
 from tests.support.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
 

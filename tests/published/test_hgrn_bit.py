@@ -15,13 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mmfree.errors import InputError
-from mmfree.published.hgrn_bit import (
-    PublishedError,
-    Tensors,
-    expected_tensors,
-    model_type,
-    read_config,
-)
+from mmfree.published.hgrn_bit import expected_tensors, model_type, read_config
+from mmfree.published.tensors import PublishedError, Tensors
 from tests.support.published_checkpoints import (
     SHAPE_370M,
     Shape,

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from mmfree.errors import InputError
 from mmfree.models import exact_product
 from mmfree.published.export import export_published
-from mmfree.published.hgrn_bit import PublishedError
 from mmfree.published.model import (
     PublishedLM,
     TernaryLinear,
@@ -31,6 +30,7 @@ from mmfree.published.model import (
     quantize_activations,
     round_half_away,
 )
+from mmfree.published.tensors import PublishedError
 from mmfree.tape.absmax import AbsmaxTape
 from tests.support import float_reading
 from tests.support.float_reading import FloatReading

@@ -23,22 +23,11 @@ from hdl.toolchain.cost import (
     segment_cycles,
 )
 from mmfree.chip.sizing import design_for_model, design_of_array
-from mmfree.contract.shape import ModelConfig
-
-
-def model(d: int, intermediate: int, layers: int, vocabulary: int) -> ModelConfig:
-    return ModelConfig(
-        vocab_size=vocabulary,
-        head_size=vocabulary,
-        hidden_size=d,
-        intermediate_size=intermediate,
-        num_layers=layers,
-        gate="hard",
-    )
+from tests.support.sim.shapes import shape_of
 
 
 def test_causes_add_up() -> None:
-    config = model(128, 256, 2, 100)
+    config = shape_of(128, 256, 2, 100)
     segments = segment_cycles(config, design_for_model(config, 64))
     for s in segments:
         assert s.cycles == s.beats + s.wait_room + s.wait_drain + s.wait_vector + s.wait_control, s
@@ -47,7 +36,7 @@ def test_causes_add_up() -> None:
 
 @pytest.mark.parametrize(("lanes", "least"), [(256, 0.92), (512, 0.87), (1024, 0.78)])
 def test_lanes_are_busy_at_d_256(lanes: int, least: float) -> None:
-    config = model(256, 704, 6, 512)
+    config = shape_of(256, 704, 6, 512)
     design = design_for_model(config, lanes)
     assert lane_utilization(config, design) >= least
     beats = sum(segment.beats for segment in segment_cycles(config, design))
@@ -55,12 +44,12 @@ def test_lanes_are_busy_at_d_256(lanes: int, least: float) -> None:
 
 
 def test_lanes_are_busy_at_d_1024() -> None:
-    config = model(1024, 2816, 2, 32000)
+    config = shape_of(1024, 2816, 2, 32000)
     assert lane_utilization(config, design_for_model(config, 1024)) >= 0.985
 
 
 def test_a_post_processing_that_is_too_narrow_costs_cycles() -> None:
-    config = model(256, 704, 1, 64)
+    config = shape_of(256, 704, 1, 64)
     design = design_for_model(config, 1024)
     narrow = replace(
         design, post_width=2, bias_words=4 * design.bias_words, state_words=4 * design.state_words
@@ -71,7 +60,7 @@ def test_a_post_processing_that_is_too_narrow_costs_cycles() -> None:
 
 def test_milliseconds() -> None:
     """A generous bound: a per-cycle model would take minutes here."""
-    config = model(2560, 6912, 32, 32000)
+    config = shape_of(2560, 6912, 32, 32000)
     start = time.process_time()
     cycles_per_token(config, design_for_model(config, 64))
     assert time.process_time() - start < 20
@@ -101,7 +90,7 @@ def test_blocks_are_counted() -> None:
 @pytest.mark.parametrize(("value_bits", "more"), [(18, 0), (19, 14), (28, 14)])
 def test_values_of_more_than_18_bits_take_more_blocks(value_bits: int, more: int) -> None:
     """Twice as many: 4 of the state, 2 of the residual, 4 each of the words of x and u."""
-    design = design_of_array(model(2048, 4096, 1, 64), 8, 8, 2)
+    design = design_of_array(shape_of(2048, 4096, 1, 64), 8, 8, 2)
     assert memory_blocks(replace(design, value_bits=value_bits)) - memory_blocks(design) == more
 
 

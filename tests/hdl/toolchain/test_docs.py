@@ -15,25 +15,13 @@ from hdl.boards.clock import TOLERANCE
 from hdl.toolchain.build import FAR_MORE, SEED_MARGIN
 from hdl.toolchain.cost import cycles_per_token, lane_utilization, routed_rows
 from mmfree.chip.sizing import design_for, design_for_model
-from mmfree.contract.shape import ModelConfig
 from tests.support.documents import numbers_in, text_of
-from tests.support.sim.shapes import ADDITION
+from tests.support.sim.shapes import ADDITION, shape_of
 from tools.figures.scaling import study
 
 ROOT = Path(__file__).parents[3]
 FIGURES = ROOT / "docs" / "figures"
 ACCELERATOR, BOARD_PAGE, RESULTS = map(text_of, ("accelerator.md", "boards.md", "results.md"))
-
-
-def model(d: int, intermediate: int, layers: int, vocabulary: int) -> ModelConfig:
-    return ModelConfig(
-        vocab_size=vocabulary,
-        head_size=vocabulary,
-        hidden_size=d,
-        intermediate_size=intermediate,
-        num_layers=layers,
-        gate="hard",
-    )
 
 
 SCALING = json.loads((FIGURES / "scaling.json").read_text(encoding="utf-8"))
@@ -88,11 +76,11 @@ def test_cycles_and_utilization() -> None:
     assert share == round(100 * tape.num_ternary_weights / (64 * cycles), 1)
     baseline = json.loads((ROOT / "tests" / "baseline.json").read_text(encoding="utf-8"))
     assert cycles == baseline["cycles"]["addition, 64 lanes, simulated"]
-    config = model(256, 704, 6, 512)
+    config = shape_of(256, 704, 6, 512)
     found = [lane_utilization(config, design_for_model(config, n)) for n in (256, 512, 1024)]
     pattern = r"at 256, 512, 1,024 lanes: ([\d.]+), ([\d.]+), ([\d.]+) %"
     assert numbers_in(RESULTS, pattern) == [round(100 * share, 1) for share in found]
-    config = model(1024, 2816, 2, 32000)
+    config = shape_of(1024, 2816, 2, 32000)
     found_large = lane_utilization(config, design_for_model(config, 1024))
     assert numbers_in(RESULTS, r"1,024 lanes: ([\d.]+) %\.") == [round(100 * found_large, 1)]
 
@@ -103,7 +91,7 @@ def test_tokens_per_second_are_the_clock_by_the_cycles() -> None:
         r"one sequence: ([\d,]+) tokens/s\. Projected: ([\d.]+) MHz / simulated cycles"
         r" \(([\d,]+)\)",
     )
-    config = model(192, 512, 3, 512)
+    config = shape_of(192, 512, 3, 512)
     assert cycles == cycles_per_token(config, design_for_model(config, 512))
     (row,) = (row for row in routed_rows() if row["lanes"] == 512)
     assert clock == round(row["clock_hz"] / 1e6, 1)

@@ -83,3 +83,15 @@ ROWS = [
     ("sigmoid", "2", (12, 16, 4)),
 ]
 """Gate, weight code; rows that are no power of two, columns and post-processing width."""
+
+
+def shape_of(d: int, intermediate: int, layers: int, vocabulary: int) -> ModelConfig:
+    """A model of text with the hard gate, by its sizes."""
+    return ModelConfig(
+        vocab_size=vocabulary,
+        head_size=vocabulary,
+        hidden_size=d,
+        intermediate_size=intermediate,
+        num_layers=layers,
+        gate="hard",
+    )
