@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmfree.files.atomic import write_atomically
-from mmfree.files.claim import BusyError, claimed
+from mmfree.files.claim import BusyError, beside, claimed
 from mmfree.files.folders import FolderKind, new_folder
 from tests.support.claims import HOLDERS, another_process
 
@@ -98,3 +98,25 @@ def test_folders_that_were_made_for_nothing_go(tmp_path: Path) -> None:
     with claimed(tmp_path / "a" / "b" / "out"):
         (tmp_path / "a" / "b" / "out").touch()
     assert (tmp_path / "a" / "b" / "out").exists()
+
+
+def test_in_a_place_whose_own_folder_may_not_be_written_all_lies_within(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a mounted disk is; nothing of it counts as a file of the user's, and nothing stays."""
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with new_folder(out, KIND) as folder:
+        assert folder.parent == out
+        assert sorted(path.name for path in out.iterdir()) == [".out.lock", ".out.new"]
+        (folder / "last").touch()
+    assert [path.name for path in out.iterdir()] == ["last"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_on_another_disk_all_lies_within() -> None:
+    disk = Path("/proc")
+    assert disk.stat().st_dev != disk.parent.stat().st_dev
+    assert beside(disk, "new") == disk / ".proc.new"
+    assert beside(disk / "none", "new") == disk / ".none.new"

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 
+import mmfree.training.loop
 from mmfree.errors import InputError
 from mmfree.training.checkpoint import MODEL_NAME, load_training_state
 from mmfree.training.loop import FOLLOW_STEPS
@@ -27,11 +29,11 @@ from mmfree.training.train import train
 from tests.training.test_train import TINY, same
 
 SCRIPT = """
-import json, os, sys
+import json, os, signal, sys
 from pathlib import Path
 import mmfree.training.loop
 import mmfree.training.train
-from mmfree.errors import InputError
+from mmfree.errors import InputError, Stopped
 from mmfree.training.recipe import RunConfig
 own_batch = mmfree.training.loop.training_batch
 for name, (config, options) in json.load(open(sys.argv[1])).items():
@@ -41,12 +43,21 @@ for name, (config, options) in json.load(open(sys.argv[1])).items():
             batches.append(0)
             return own_batch(*arguments) if len(batches) <= killed_at else os._exit(9)
         mmfree.training.loop.training_batch = batch
+    if stopped_at := options.pop("stopped_at", 0):
+        batches = []
+        def batch(*arguments):
+            batches.append(0)
+            if len(batches) == stopped_at and os.environ["RANK"] == "1":
+                signal.raise_signal(signal.SIGTERM)
+            return own_batch(*arguments)
+        mmfree.training.loop.training_batch = batch
     folder = Path(sys.argv[1]).parent / options.pop("folder", name)
     try:
         result = mmfree.training.train.train(RunConfig.from_dict(config), folder, seed=3, **options)
         values = {"held_bytes": result.held_bytes}
-    except InputError as error:
+    except (InputError, Stopped) as error:
         values = {"error": str(error)}
+    mmfree.training.loop.training_batch = own_batch
     folder.with_name(f"{name}.{os.environ['RANK']}.json").write_text(json.dumps(values))
 """
 """Runs, one after another: config and options of ``train`` by name, and where both processes are
@@ -86,6 +97,7 @@ BEGUN: Runs = (
     {name: (config, {}) for name, config in PAIRS.items()}
     | {f"sharded {name}": (config, {"shard": True}) for name, config in PAIRS.items()}
     | {
+        "stopped": (FIVE_ROWS, {"stopped_at": 4}),
         "parts": (FIVE_ROWS, {"stop_at": 5}),
         "sharded parts": (FIVE_ROWS, {"shard": True, "killed_at": 7}),
     }
@@ -93,6 +105,7 @@ BEGUN: Runs = (
 RESUMED: Runs = {
     "shares of what was whole": (FIVE_ROWS, {"folder": "parts", "resume": True, "shard": True}),
     "whole of what was shared": (FIVE_ROWS, {"folder": "sharded parts", "resume": True}),
+    "stopped": (FIVE_ROWS, {"resume": True}),
     "parts": (FIVE_ROWS, {"resume": True}),
     "sharded parts": (FIVE_ROWS, {"resume": True, "shard": True}),
 }
@@ -122,6 +135,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     killed = launch(folder, BEGUN)
     assert "exitcode  : 9" in killed.stderr, killed.stderr[-3000:]
     assert load_training_state(folder / "sharded parts").step in (6, 7)
+    # One of two was asked to stop, in its fourth step: both did, after it.
+    said = told(folder, "stopped", "error")
+    assert said[0] == said[1]
+    assert said[0].startswith("stopped and saved at step 4 of 12")
+    assert load_training_state(folder / "stopped").step == 4
     resumed = launch(folder, RESUMED)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     return folder
@@ -154,6 +172,29 @@ def test_two_processes_resume_bit_for_bit(runs: Path, sharded: str) -> None:
     for name, moments in whole.moments.items():
         assert set(moments) == {"step", "exp_avg", "exp_avg_sq"}
         assert all(torch.equal(value, parts.moments[name][key]) for key, value in moments.items())
+
+
+def test_two_processes_of_which_one_was_asked_to_stop_resume_bit_for_bit(runs: Path) -> None:
+    for name in (MODEL_NAME, METRICS_NAME):
+        assert (runs / "stopped" / name).read_bytes() == (runs / "whole" / name).read_bytes()
+
+
+def test_a_process_that_is_gone_is_no_bug_of_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(mmfree.training.loop.Run, "go", lost)
+    said = "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1234"
+    with pytest.raises(RuntimeError, match="gloo"):
+        train(TINY, tmp_path / "alone")
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    with pytest.raises(InputError, match="another process of this run has ended"):
+        train(TINY, tmp_path / "run")
+    said = "shape '[3]' is invalid for input of size 4"
+    with pytest.raises(RuntimeError, match="is invalid"):
+        train(TINY, tmp_path / "run")
 
 
 def test_two_processes_learn_as_one_does(runs: Path, tmp_path: Path) -> None:
@@ -342,7 +383,6 @@ def test_a_compiled_sharded_model_learns_the_same(runs: Path, tmp_path: Path) ->
 
 
 def test_a_process_that_uses_accelerate_in_another_way_is_refused(tmp_path: Path) -> None:
-    from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
