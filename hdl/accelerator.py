@@ -286,7 +286,11 @@ class Accelerator(wiring.Component):
         m.d.comb += [port.busy.eq(self.playing), blocks.sequencer.hold.eq(hold)]
 
     def _connect_faults(self, m: Module) -> None:
-        """What the checks find; each flag passes a register, for its memory may be far away."""
+        """What the checks find; each flag passes a register, for its memory may be far away.
+
+        That of the embedding has one already: with another, an error in a row's last word would
+        come when the next segment has begun.
+        """
         blocks = self.blocks
         sequencer, faults, check = blocks.sequencer, blocks.faults, blocks.weight_check
         found = faults.found
@@ -295,7 +299,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             found.weights.eq(check.done & check.fault),
             found.headers.eq(delay(m, sequencer.parity_error, 1, reset=True)),
-            found.embedding.eq(delay(m, blocks.embedding.parity_error, 1, reset=True)),
+            found.embedding.eq(blocks.embedding.parity_error),
             found.biases.eq(delay(m, blocks.post.bias_error, 1, reset=True)),
             found.tables.eq(delay(m, table_error, 1, reset=True)),
             found.reciprocal_root.eq(delay(m, blocks.rms_norm.parity_error, 1, reset=True)),

@@ -148,7 +148,8 @@ def build(
 
 def _compile(sources: list[Path], toplevel: str, folder: Path, trace: str) -> None:
     options = [*VERILATOR_ARGS, *TRACES[trace]]
-    compile_for_verilator(sources, toplevel, folder, options, traced=bool(trace))
+    kept = cache_folder().parent / "verilated"
+    compile_for_verilator(sources, toplevel, folder, options, traced=bool(trace), kept=kept)
 
 
 def _keep(program: Path, folder: Path) -> None:

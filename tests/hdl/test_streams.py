@@ -22,6 +22,7 @@ from hdl.payloads import fault_layout, result_layout
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOADED_MEMORIES
 from mmfree.chip.registers import WORD_BYTES, Register
+from mmfree.chip.sizing import design_of_array
 from mmfree.golden.pow2 import Golden
 from tests.hdl.control.test_requests import answer_requests, payload
 from tests.hdl.control.test_sequencer import answer_tokens
@@ -137,10 +138,17 @@ def exchange_frames(pace: Pace) -> Carried:
 BAD_TOKEN = 2
 """Its row of the embedding has a wrong bit."""
 
+ARRAYS = dict(zip(PACES, ((1, 2, 1), (2, 2, 2), (6, 2, 1), (8, 2, 2)), strict=True))
+"""At each pace another array plays: one row; all columns at a time; rows that are no power of two,
+and just more than the model is wide; twice as many.
+"""
+
 
 def play_tape(pace: Pace) -> Carried:
     """Requests of one and of several tokens, some of which meet a fault."""
-    design, tape = TINY.design(), TINY.tape(1, wild=False)
+    config = replace(TINY.config, hidden_size=5, intermediate_size=3)
+    tape = replace(TINY, config=config).tape(1, wild=False)
+    design = design_of_array(config, *ARRAYS[pace])
     image, golden = layout(tape, design), Golden(tape)
     words = image.words | {"embedding": list(image.words["embedding"])}
     words["embedding"][BAD_TOKEN] ^= 1

@@ -18,7 +18,7 @@ def grouped(values: list[int], width: int) -> list[list[int]]:
     return [filled[i : i + width] for i in range(0, len(filled), width)]
 
 
-@pytest.mark.parametrize("width", [1, 2, 4, 8])
+@pytest.mark.parametrize("width", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("idle", IDLE)
 def test_argmax(width: int, idle: float) -> None:
     """Ties often, all values negative sometimes, rows of padding that would win."""

@@ -146,6 +146,31 @@ def test_a_seed_of_zero_counts_as_one(a: int, b: int) -> None:
     simulate(block, bench)
 
 
+def test_without_a_seed_both_registers_hold_one() -> None:
+    """After reset; a first pass that fails is repeated from there, too."""
+    found: list[list[int]] = []
+
+    async def unseeded(ctx: Any) -> None:
+        for repeat in (False, True):
+            await restart(ctx, blocks[0], repeat=repeat)
+            found.append(await play_token(ctx, blocks[0], 9, 2, 64))
+
+    async def seeded(ctx: Any) -> None:
+        ctx.set(blocks[1].seed, {"a": 1, "b": 1})
+        await ctx.tick()
+        ctx.set(blocks[1].seed_enable, 1)
+        await ctx.tick()
+        ctx.set(blocks[1].seed_enable, 0)
+        await restart(ctx, blocks[1])
+        found.append(await play_token(ctx, blocks[1], 9, 2, 64))
+
+    blocks = [Noise(2), Noise(2)]
+    for block, bench in zip(blocks, (unseeded, seeded), strict=True):
+        simulate(block, bench)
+    assert found[0] == found[1] == found[2]
+    assert len(set(found[0])) > 2
+
+
 @pytest.mark.parametrize("width", [4, 64])
 def test_a_seed_right_after_a_token_counts(width: int) -> None:
     """Though the registers still move on by what the last group drew, which was not full."""

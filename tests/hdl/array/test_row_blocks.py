@@ -13,7 +13,7 @@ from mmfree.chip.design import Design
 from mmfree.chip.header import KIND_CODES
 from mmfree.contract.pow2 import SEGMENT_ROLES
 from tests.support.hdl.bench import simulate, to_python
-from tests.support.hdl.values import IDLE, small_design
+from tests.support.hdl.values import small_design
 
 ROLES = {
     "gates": ("table", "forget", "operand"),
@@ -131,14 +131,17 @@ class Bench:
         assert self.waiting == 0
 
 
+ARRAYS = [
+    *((1, 1), (4, 1), (4, 4), (8, 2), (16, 4)),
+    *((5, 1), (6, 2), (12, 4), (20, 4), (40, 4)),
+]
+"""Rows, and values that leave at a time."""
+
+
 @pytest.mark.parametrize(
-    ("rows", "width"),
-    [
-        *((1, 1), (4, 1), (4, 4), (8, 2), (16, 4)),
-        *((5, 1), (6, 2), (12, 4), (20, 4), (40, 4)),
-    ],
+    ("rows", "width", "idle"),
+    [*((*array, 0.0) for array in ARRAYS), *((*array, 0.5) for array in ARRAYS[::3])],
 )
-@pytest.mark.parametrize("idle", IDLE)
 def test_values_leave_in_order_with_what_they_are(rows: int, width: int, idle: float) -> None:
     """The queue fills and wraps around; the last row block is cut at every row."""
     bench = Bench(small_design(rows, 4, 37, post_width=width, max_rows=9 * rows), idle)

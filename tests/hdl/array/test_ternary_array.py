@@ -21,7 +21,7 @@ def array_of(design: Design) -> tuple[TernaryArray, Design]:
 
 @pytest.mark.parametrize(
     ("rows", "columns"),
-    [*((1, 2), (4, 4), (2, 16), (4, 8), (8, 8), (16, 2)), *((5, 4), (6, 2), (20, 8))],
+    [*((1, 2), (4, 4), (2, 16), (4, 8), (8, 8), (16, 2)), *((5, 4), (6, 2), (20, 8), (1, 128))],
 )
 @pytest.mark.parametrize("idle", IDLE)
 def test_sums_are_exact(rows: int, columns: int, idle: float) -> None:

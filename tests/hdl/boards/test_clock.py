@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from math import ceil
 
 import pytest
@@ -80,6 +81,38 @@ def test_impossible_clocks_are_refused() -> None:
         pll_for(27e6, 3.125e6)
 
 
+@pytest.mark.parametrize("asked_hz", [3.125e6, 400e6])
+def test_the_slowest_and_the_fastest_clock_are_made(asked_hz: float) -> None:
+    assert pll_for(25e6, asked_hz).output_hz == asked_hz
+
+
+@pytest.mark.parametrize(
+    ("input_hz", "made"), [(8e6, True), (400e6, True), (7.999e6, False), (400.001e6, False)]
+)
+def test_oscillators_at_the_ends_of_the_range(input_hz: float, made: bool) -> None:
+    with nullcontext() if made else pytest.raises(InputError, match=r"a PLL takes 8\.\.400 MHz"):
+        assert pll_for(input_hz, 100e6).output_hz == pytest.approx(100e6)
+
+
+@pytest.mark.parametrize(
+    ("asked_mhz", "settings"),
+    [
+        # (input_div, multiplier, feedback_div, output_div): of 400 to 800 MHz the highest multiple
+        # of the clock, and the smallest divider that keeps the feedback within 400 MHz.
+        (100, (1, 16, 2, 8)),
+        (400, (1, 16, 2, 2)),
+        (62.5, (1, 15, 2, 12)),
+        (140, (1, 14, 2, 5)),
+    ],
+)
+def test_of_several_settings_the_fastest_oscillator_is_taken(
+    asked_mhz: float, settings: tuple[int, int, int, int]
+) -> None:
+    pll = pll_for(25e6, asked_mhz * 1e6)
+    assert (pll.input_div, pll.multiplier, pll.feedback_div, pll.output_div) == settings
+    assert pll.output_hz == asked_mhz * 1e6
+
+
 def test_the_instance_has_these_settings() -> None:
     """The output is outside the loop; the lock drives the global reset.
 
@@ -90,6 +123,11 @@ def test_the_instance_has_these_settings() -> None:
     parameters = dict(re.findall(r"parameter (?:signed )?\\(\w+) (\S+)", text))
     dividers = {"CLKI_DIV": 1, "CLKFB_DIV": 14, "CLKOP_DIV": 2, "CLKOS_DIV": 5}
     assert {name: int(parameters[name]) for name in dividers} == dividers
+    # A divider's phase is its own number of cycles less one: the edges of both outputs agree.
+    assert {name: int(parameters[name]) for name in ("CLKOP_CPHASE", "CLKOS_CPHASE")} == {
+        "CLKOP_CPHASE": 1,
+        "CLKOS_CPHASE": 4,
+    }
     assert parameters["FEEDBK_PATH"] == '"CLKOP"'
     assert text.count("cell \\FD1S3AX") == 2
     assert text.count('parameter \\GSR "DISABLED"') == 2

@@ -46,8 +46,10 @@ async def ask(host: SerialHost, token: int, begin: bool, temperature: int = 0) -
     while not await host.read("result.valid"):
         assert not await host.read("fault.valid")
     answer = await host.read_fields("result.payload")
+    assert await host.lights() == {"playing": 0, "result": 1, "fault": 0}
     await host.write("result")
     assert not await host.read("result.valid"), "taken"
+    assert await host.lights() == {"playing": 0, "result": 0, "fault": 0}
     return answer
 
 
@@ -101,7 +103,7 @@ def test_a_host_writes_memories_and_takes_faults() -> None:
         await host.write("request")
         while not await host.read("fault.valid"):
             assert not await host.read("result.valid")
-        assert ctx.get(system.fault) == 1
+        assert await host.lights() == {"playing": 0, "result": 0, "fault": 1}
         fault = await host.read_fields("fault.payload")
         assert LOADED_MEMORIES[fault["memory"]] == "embedding"
         await host.write("fault")

@@ -54,3 +54,48 @@ def test_each_counter_counts_its_own() -> None:
             assert counts == {**dict.fromkeys(COUNTERS, 0), name: 5 * step.bit_count()}
 
     simulate(block, bench)
+
+
+@pytest.mark.parametrize("most", [1, 3, 4, 255, 256])
+def test_saturations_are_counted_up_to_the_most_that_there_can_be(most: int) -> None:
+    """A counter has the bits for it, and no more; cycles have 32."""
+    site = SATURATION_SITES[0]
+    block = Counters(dict.fromkeys(SATURATION_SITES, 1), most)
+
+    async def bench(ctx: Any) -> None:
+        for more, expected in ((0, most), (1, (most + 1) % (1 << most.bit_length()))):
+            ctx.set(block.clear, 1)
+            await ctx.tick()
+            ctx.set(block.clear, 0)
+            ctx.set(block.saturated[site], 1)
+            ctx.set(block.busy, 1)
+            await ctx.tick().repeat(most + more)
+            ctx.set(block.saturated[site], 0)
+            ctx.set(block.busy, 0)
+            await ctx.tick().repeat(SETTLE_CYCLES)
+            assert ctx.get(block.counters.cycles) == most + more
+            await ctx.tick().repeat(2)
+            assert ctx.get(block.counters[f"saturated_{site}"]) == expected
+            # Nothing is counted that comes later.
+            await ctx.tick().repeat(3)
+            assert ctx.get(block.counters.cycles) == most + more
+
+    simulate(block, bench)
+
+
+def test_every_flag_of_every_site_is_counted_in_the_same_cycle() -> None:
+    """More flags than a first sum takes, of sites that differ in them."""
+    flags = {site: 5 + 6 * n for n, site in enumerate(SATURATION_SITES)}
+    block = Counters(flags, 1000)
+
+    async def bench(ctx: Any) -> None:
+        for site, bits in flags.items():
+            ctx.set(block.saturated[site], (1 << bits) - 1)
+        await ctx.tick()
+        for site in flags:
+            ctx.set(block.saturated[site], 0)
+        await ctx.tick().repeat(SETTLE_CYCLES + 2)
+        for site, bits in flags.items():
+            assert ctx.get(block.counters[f"saturated_{site}"]) == bits
+
+    simulate(block, bench)

@@ -71,6 +71,7 @@ class Surroundings:
         }
         self.tiles: list[tuple[int, int, int]] = []
         self.fresh: list[int] = []
+        self.segments: list[int] = []
 
     def _order(self, port: str, least: int) -> None:
         """Set a flag for a cycle, after at least so many, and after those that are due before."""
@@ -107,6 +108,9 @@ class Surroundings:
         """What the sequencer has ordered."""
         block = self._block
         beat, take = plain(ctx.get(block.beat)), plain(ctx.get(block.take))
+        # A tile is admitted, or there is one reason why not.
+        reasons = ctx.get(block.admitted) + ctx.get(block.waits.as_value()).bit_count()
+        assert reasons == ctx.get(block.playing)
         assert take["word"] == beat["valid"]
         if ctx.get(block.embedding.start):
             self._order("vector_done", 3)
@@ -119,6 +123,7 @@ class Surroundings:
             ends = ctx.get(block.segment.header).last
             self._order("logits_done" if ends else "vector_done", 12)
         if take["check"]:
+            self.segments.append(ctx.get(block.number))
             self._order("checked", 8)
         if ctx.get(block.parity_error):
             self._fault_at = self._cycle + 3
@@ -138,6 +143,7 @@ def answer_tokens(pace: Pace, pause: float = 0.3) -> Carried:
     }
     carried = play_streams(block, expected, pace, surroundings.answer)
     assert surroundings.tiles == tiles_of_a_pass() * len(answers)
+    assert surroundings.segments == [1, 2, 3, 4] * len(answers)
     return carried
 
 

@@ -194,13 +194,14 @@ def test_a_host_reaches_the_accelerator_all_but_what_only_simulations_use(shape:
     limits = {name: r.largest for name, r in found.write.items() if r.access == Access.WRITE}
     design = shape.design()
     assert limits["request.payload.token.id"] == design.embedding_rows - 1
-    assert limits["request.payload.temperature"] == TEMPERATURE_MAX
-    assert limits["request.payload.limit"] == (1 << LIMIT_BITS) - 1
+    assert limits["request.payload.temperature"] == TEMPERATURE_MAX == 255
+    assert limits["request.payload.limit"] == (1 << LIMIT_BITS) - 1 == 65_535
     assert limits["request.payload.stop"] == design.max_blocks * design.rows - 1
     assert limits["load.memory"] == len(LOADED_MEMORIES) - 1
     assert limits["state.address"] == design.state_words - 1
     assert limits["logits.address"] == design.max_blocks * design.groups_per_block - 1
     assert list(found.read["counters"].fields) == list(COUNTERS)
+    assert {bits for _, bits in found.read["counters"].fields.values()} == {32}
     for registers in (found.write, found.read):
         taken = [n for r in registers.values() if r.access != Access.FLAG for n in r.numbers]
         assert sorted(taken) == list(range(len(taken))), "each number once, without gaps"
@@ -215,6 +216,52 @@ def test_builds_differ_in_their_identity() -> None:
     assert identity({}) == identity({})
     others = [{"b": In(1)}, {}], ["x", "y"], [Access.WRITE, Access.STROBE]
     assert len({identity(*change) for change in product(*others)}) == 8
+
+
+def test_the_order_of_keys_in_a_description_makes_no_other_build() -> None:
+    ports, accesses = Signature({"a": In(1)}), {"a": Access.WRITE}
+    one, other = ({"lanes": 4, "code": "2"}, {"code": "2", "lanes": 4})
+    assert [*one] != [*other]
+    found = {register_map(ports, accesses, text).identity for text in (one, other)}
+    assert len(found) == 1
+
+
+MANY_FLAGS = Signature({"first": Out(5), **{f"flag_{n}": Out(1) for n in range(70)}})
+MANY_ACCESSES = dict.fromkeys(MANY_FLAGS.members, Access.FLAG) | {"first": Access.READ}
+
+
+def test_flags_take_as_many_registers_as_they_need() -> None:
+    """32 of them share one."""
+    found = register_map(MANY_FLAGS, MANY_ACCESSES).read
+    for n in range(70):
+        register = found[f"flag_{n}"]
+        assert (register.numbers, register.offset) == ((3 + n // 32,), n % 32)
+    assert found["first"].numbers == (2,)
+    full = Signature({f"flag_{n}": Out(1) for n in range(32 * (MAX_REGISTERS - 2))})
+    register_map(full, dict.fromkeys(full.members, Access.FLAG))
+    wide = Signature({**full.members, "one_more": Out(1)})
+    with pytest.raises(InputError, match="a host would need 128 registers to read"):
+        register_map(wide, dict.fromkeys(wide.members, Access.FLAG))
+
+
+def test_what_a_host_does_with_each_port_of_an_accelerator() -> None:
+    """Of the others a host reads what comes out and writes what goes in."""
+    kinds = {
+        Access.SEND: {"request"},
+        Access.TAKE: {"result", "fault"},
+        Access.STROBE: {"cancel", "seed.enable", "load.enable", "state.enable"},
+        Access.FLAG: {"load.refused", "playing"},
+        Access.READ: {"state.data", "logits.data", "counters", "segment"},
+        Access.WRITE: {
+            "seed.registers",
+            *(f"load.{name}" for name in ("memory", "word", "part", "data")),
+            "state.address",
+            "state.write",
+            "logits.address",
+        },
+    }
+    assert {kind: {n for n, a in ACCESS.items() if a is kind} for kind in kinds} == kinds
+    assert sum(len(names) for names in kinds.values()) == len(ACCESS)
 
 
 def test_it_is_json() -> None:

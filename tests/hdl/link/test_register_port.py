@@ -27,7 +27,7 @@ from mmfree.chip.registers import (
     Access,
     RegisterMap,
 )
-from tests.hdl.link.test_register_map import ACCESSES, EVERY_KIND
+from tests.hdl.link.test_register_map import ACCESSES, EVERY_KIND, MANY_ACCESSES, MANY_FLAGS
 from tests.support.hdl.bench import simulate
 from tests.support.hdl.streams import get, put
 from tests.support.sim.shapes import ADDITION, ODD, Shape
@@ -151,6 +151,23 @@ def test_values_are_read(idle: float) -> None:
             assert (await host.read("busy"), await host.read("key.refused")) == (busy, refused)
 
     play(scene, idle)
+
+
+def test_every_one_of_many_flags_is_read() -> None:
+    """They lie in three registers; each at its own place."""
+    registers = register_map(MANY_FLAGS, MANY_ACCESSES)
+    port, rng = RegisterPort(MANY_FLAGS, MANY_ACCESSES, registers), random.Random(3)
+    flags = {name: rng.randrange(2) for name in MANY_FLAGS.members if name != "first"}
+
+    async def bench(ctx: Any) -> None:
+        for name, value in flags.items():
+            ctx.set(getattr(port.target, name), value)
+        for name, value in flags.items():
+            await put(ctx, port.received, registers.read[name].read_frames())
+            answer = bytes(await get(ctx, port.sent, WORD_BYTES))
+            assert registers.read[name].value_of(answer) == value, name
+
+    simulate(port, bench)
 
 
 def test_a_strobe_lasts_one_cycle() -> None:

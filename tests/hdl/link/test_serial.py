@@ -119,6 +119,28 @@ def test_another_rate_is_received(error: float) -> None:
     assert seen == sent
 
 
+@pytest.mark.parametrize("divisor", [4, 5, 8, 13])
+def test_a_bit_is_what_the_line_is_in_its_middle(divisor: int) -> None:
+    """Beside the middle cycle, and the edge of the start bit, the line has the other level."""
+    sent, line = [0x00, 0xFF, 0xA5], [1] * divisor
+    for byte in sent:
+        for place, level in enumerate(levels(byte)):
+            cycles = [1 - level] * divisor
+            cycles[divisor // 2] = level
+            if place == 0:
+                cycles[0] = 0
+            line += cycles
+        # The next start bit is not taken for this byte's end.
+        line += [1] * divisor
+    receiver, seen = Receiver(divisor), []
+
+    async def bench(ctx: Any) -> None:
+        seen.extend(await listen(ctx, receiver, line))
+
+    simulate(receiver, bench)
+    assert seen == sent
+
+
 def test_breaks_and_noise() -> None:
     """A break of any length is one broken byte, a glitch shorter than half a bit is nothing.
 

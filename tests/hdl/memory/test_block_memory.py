@@ -10,6 +10,7 @@ import itertools
 import json
 import random
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,22 @@ def test_the_accelerator_says_which_memories_it_holds() -> None:
     assert text.count(r"cell \DP16KD ") == sum(memory.blocks() for memory in memories) > 0
     written = {"banks", "groups", "logits"}
     assert {memory.name for memory in memories} == {*chip_memories(ADDITION.design()), *written}
+
+
+def test_a_copy_of_an_address_drives_at_most_16_blocks() -> None:
+    """Of a memory all over a chip, in two banks of 40 and of 20 blocks; their enables likewise."""
+    shape = Shape(18, 20, 2800, fabric_registers=True)
+    block = shape.block()
+    text = rtlil.convert(block, name="block", platform=Technology.ECP5, emit_src=False)
+    cells = re.findall(r"cell \\DP16KD .*?\n  end\n", text, re.DOTALL)
+    assert len(cells) == block.blocks() == 60
+    # 12 bits of the address, for all blocks; whether a bank is read.
+    assert text.count(r"cell \TRELLIS_FF ") == 12 * 4 + 3 + 2
+    for pin in ("ADA13", "ADB13"):
+        drivers = Counter(re.findall(rf"connect \\{pin} (.*)", "".join(cells)))
+        assert sorted(drivers.values()) == [5] * 4 + [10] * 4
+    drivers = Counter(re.findall(r"connect \\CEB (.*)", "".join(cells)))
+    assert sorted(drivers.values()) == [10, 10, 13, 13, 14]
 
 
 def test_small_memories_are_in_luts() -> None:

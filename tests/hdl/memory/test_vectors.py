@@ -6,8 +6,9 @@ import random
 from typing import Any
 
 import pytest
+from amaranth.hdl import Fragment, unsigned
 
-from hdl.memory.vectors import GroupMemory, ValueParts, VectorMemory
+from hdl.memory.vectors import GroupMemory, ValueParts, VectorMemory, word_memory
 from mmfree.chip.design import Design
 from tests.support.hdl.bench import simulate, to_python
 from tests.support.hdl.values import IDLE, small_design
@@ -27,8 +28,22 @@ def test_values_take_equal_parts_that_a_block_ram_can_write(
 
 
 @pytest.mark.parametrize(
+    ("words", "style", "depth"),
+    [(1, "distributed", 2), (64, "distributed", 64), (65, "block", 65)],
+)
+def test_up_to_64_words_of_a_vector_are_in_distributed_ram(
+    words: int, style: str, depth: int
+) -> None:
+    made = word_memory(24, words)
+    made.read_port()
+    Fragment.get(made, None)  # Amaranth warns of what was made and never elaborated
+    assert made.attrs == {"ram_style": style}
+    assert (made.depth, made.shape) == (depth, unsigned(24))
+
+
+@pytest.mark.parametrize(
     ("columns", "width", "words", "bits"),
-    [(2, 1, 3, 16), (4, 4, 5, 18), (8, 2, 1, 28), (4, 1, 8, 16)],
+    [(2, 1, 3, 16), (4, 4, 5, 18), (8, 2, 1, 28), (4, 1, 8, 16), (64, 8, 5, 16)],
 )
 @pytest.mark.parametrize("idle", IDLE)
 def test_groups_are_written_and_words_are_read(

@@ -93,6 +93,27 @@ def test_clean_segments_pass_and_flipped_bits_are_found(design: Design) -> None:
     simulate(block, bench)
 
 
+@pytest.mark.parametrize("design", [DESIGNS[4], DESIGNS[6]], ids=lambda d: f"{d.rows} rows")
+def test_segments_of_many_pages_are_checked_page_by_page(design: Design) -> None:
+    """Their order counts, and each of them; of any length, and each after another."""
+    rng, block = np.random.default_rng(3), WeightCheck(design)
+    page = page_words(design)
+    pages = 5 if page > 8 else 40
+
+    async def bench(ctx: Any) -> None:
+        for count in (pages * page, (pages - 1) * page + 1, 3 * page - 1):
+            words = segment(design, count, rng)
+            assert not await check(ctx, block, design, words, 0.0, rng)
+            for number in {0, 1, (count - 1) // page}:
+                faulty = list(words)
+                faulty[number * page] ^= 1 << int(rng.integers(word_bits(design)))
+                assert await check(ctx, block, design, faulty, 0.0, rng)
+            exchanged = [*words[page : 2 * page], *words[:page], *words[2 * page :]]
+            assert await check(ctx, block, design, exchanged, 0.0, rng)
+
+    simulate(block, bench)
+
+
 def test_a_restart_drops_the_segment_in_progress() -> None:
     rng = np.random.default_rng(2)
     design = DESIGNS[1]

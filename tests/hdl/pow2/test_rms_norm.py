@@ -12,7 +12,7 @@ from hdl.pow2.rms_norm import RMSNorm, num_squares
 from hdl.toolchain.audit import forbidden_cells
 from mmfree.golden import pow2 as golden
 from tests.support.hdl.bench import simulate, to_python
-from tests.support.hdl.values import IDLE, ints, small_design
+from tests.support.hdl.values import ints, small_design
 from tests.support.vectors import VECTORS
 
 SIZES = [(2, 32), (2, 1), (4, 32), (8, 5), (16, 3), (16, 1), (32, 16)]
@@ -36,8 +36,10 @@ def vectors(columns: int, max_words: int) -> list[np.ndarray]:
     return [vector for vector in padded if len(vector) <= columns * max_words]
 
 
-@pytest.mark.parametrize(("columns", "max_words"), SIZES)
-@pytest.mark.parametrize("idle", IDLE)
+@pytest.mark.parametrize(
+    ("columns", "max_words", "idle"),
+    [*((*size, 0.0) for size in SIZES), *((*size, 0.5) for size in SIZES[::3])],
+)
 def test_scale_and_exponent(columns: int, max_words: int, idle: float) -> None:
     """Scale and exponent are right, and come in the right cycle.
 
@@ -81,6 +83,31 @@ def test_scale_and_exponent(columns: int, max_words: int, idle: float) -> None:
                 expected = [int(golden.scale(r, m)[0]) for m in multipliers]
                 assert to_python(ctx.get(block.scale.multipliers)) == expected, s
                 await ctx.tick()
+
+    simulate(block, bench)
+
+
+@pytest.mark.parametrize("columns", [64, 128])
+def test_the_widest_vector_of_the_largest_values(columns: int) -> None:
+    """65,535 elements of -128: the sum takes all its bits."""
+    words, multipliers = -(-65_535 // columns), [128, 200, 256]
+    block = RMSNorm(small_design(1, columns, 65_535))
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(block.segment.header.multiplier, multipliers)
+        ctx.set(block.tiles.beat.valid, 1)
+        ctx.set(block.tiles.x, [-128] * columns)
+        await ctx.tick().repeat(words - 1)
+        ctx.set(block.tiles.beat.last, 1)
+        ctx.set(block.tiles.x, [-128] * (columns - 1) + [0])
+        await ctx.tick()
+        ctx.set(block.tiles.beat.valid, 0)
+        await ctx.tick().repeat((block.parts - 1) * words + block.latency)
+        assert ctx.get(block.scale.done)
+        r, k = golden.rms_norm(ints([65_535 << 14]))
+        assert ctx.get(block.scale.exponent) == k[0] == 14
+        expected = [int(golden.scale(r, m)[0]) for m in multipliers]
+        assert to_python(ctx.get(block.scale.multipliers)) == expected
 
     simulate(block, bench)
 

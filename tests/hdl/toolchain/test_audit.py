@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import Any
 
 import pytest
 from amaranth.back import rtlil
@@ -11,15 +12,18 @@ from amaranth.hdl import Module, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+import hdl.toolchain.audit
 from hdl.accelerator import Accelerator
 from hdl.arithmetic.noise import Noise
 from hdl.arithmetic.product import Product
 from hdl.toolchain.audit import (
     ECP5_DSP_CELLS,
+    FORBIDDEN_CELLS,
     cells_by_block,
     ecp5_cells,
     forbidden_cells,
     luts,
+    ram_blocks,
 )
 from hdl.toolchain.emit import TOP, VERILOG_NAME, convert_rtlil, write_verilog
 from hdl.toolchain.families import FAMILIES
@@ -102,6 +106,53 @@ def test_a_product_unit_becomes_luts_alone() -> None:
     cells = ecp5_cells({"unit.il": rtlil.convert(unit, name="unit", emit_src=False)}, "unit")
     assert not ECP5_DSP_CELLS & set(cells)
     assert luts(cells) == cells["LUT4"] + 2 * cells["CCU2C"]
+
+
+@pytest.mark.parametrize("cell", sorted(FORBIDDEN_CELLS))
+def test_every_cell_that_multiplies_or_divides_is_forbidden(cell: str) -> None:
+    text = f"module \\top\n  cell $add $1\n  end\n  cell {cell} \\x.y$2\n  end\nend\n"
+    assert forbidden_cells(text) == [f"{cell} \\x.y$2"]
+    kinds = {"$mul", "$div", "$divfloor", "$mod", "$modfloor", "$pow", "$macc", "$macc_v2", "$fma"}
+    assert kinds == FORBIDDEN_CELLS
+
+
+def test_cells_are_counted_as_their_kinds_by_hand() -> None:
+    """LUT4-equivalents: a carry cell is two; block RAMs of any width."""
+    cells = {"LUT4": 5, "CCU2C": 7, "DP16KD": 2, "PDPW16KD": 3, "PFUMX": 11, "TRELLIS_FF": 13}
+    assert luts(cells) == 5 + 2 * 7
+    assert ram_blocks(cells) == 5
+    assert luts({}) == ram_blocks({}) == 0
+
+
+STATISTICS = {
+    "modules": {
+        "\\top": {"num_cells_by_type": {"LUT4": 1, "\\top.a$7": 2, "\\top.b": 1}},
+        "\\top.a$7": {"num_cells_by_type": {"LUT4": 3, "\\inner": 2}},
+        "\\top.b": {"num_cells_by_type": {"\\inner": 1, "TRELLIS_FF": 4}},
+        "\\inner": {"num_cells_by_type": {"LUT4": 5, "CCU2C": 1}},
+    }
+}
+
+
+def test_blocks_hold_what_their_own_blocks_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Block a twice, in each of which are two of the inner ones."""
+    asked: list[Any] = []
+
+    def synthesize(files: dict[str, str], synthesis: str, before: Any = ()) -> dict[str, Any]:
+        asked.append((files, synthesis, before[1:]))
+        return STATISTICS
+
+    monkeypatch.setattr(hdl.toolchain.audit, "_synthesize", synthesize)
+    assert cells_by_block("TEXT", "top", "synth_x -a", before=["setattr"]) == {
+        "a": {"LUT4": 3 + 2 * 5, "CCU2C": 2},
+        "b": {"LUT4": 5, "CCU2C": 1, "TRELLIS_FF": 4},
+        "top": {"LUT4": 1},
+    }
+    cells_by_block("TEXT", "top")
+    assert asked == [
+        ({"top.il": "TEXT"}, "synth_x -a -top top", ("setattr",)),
+        ({"top.il": "TEXT"}, "synth_ecp5 -noflatten -top top", ()),
+    ]
 
 
 @pytest.mark.parametrize("family", ["ecp5", "xcup"])

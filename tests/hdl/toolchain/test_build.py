@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,18 @@ import pytest
 import hdl.toolchain.build
 from hdl.boards import BOARDS, Plan, find_board, plan
 from hdl.boards.clock import pll_for
+from hdl.toolchain.audit import ECP5_DSP_CELLS
 from hdl.toolchain.build import (
+    BUILD_FOLDER,
     KEPT,
     DoesNotFitError,
     MissedClockError,
     MultiplierError,
     Request,
     build,
+    describe,
     faster_clock_hz,
+    refuse_dsp,
     refuse_more_memory,
 )
 from hdl.toolchain.built import read_built
@@ -34,7 +39,7 @@ from hdl.toolchain.place_and_route import Hop, ResourceError, Routed, find_tool
 from mmfree.chip.design import Design
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
-from mmfree.chip.sizing import design_for
+from mmfree.chip.sizing import design_for, padding_share
 from mmfree.cli.main import main
 from mmfree.errors import InputError
 from mmfree.tape.pow2 import write_tape
@@ -90,16 +95,17 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     gives: dict[str, Any] = {"cells": CELLS, "fit": None, "routed": ROUTED, "given": {}}
 
     def synthesize(rtlil: str, folder: Path, *, options: Any) -> dict[str, int]:
-        gives["given"]["rtlil"] = rtlil
+        gives["given"] |= {"rtlil": rtlil, "synthesis": options}
         found: dict[str, int] = gives["cells"]
         return found
 
     def check_fit(folder: Path, target: Any) -> None:
+        gives["given"]["fit"] = target
         if gives["fit"]:
             raise gives["fit"]
 
     def route(folder: Path, target: Any, **options: Any) -> Routed:
-        gives["given"] |= options
+        gives["given"] |= {"target": target, **options}
         for name in ("report.json", "nextpnr.log"):
             (folder / name).write_text(name)
         found: Routed = gives["routed"]
@@ -121,6 +127,109 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         hdl.toolchain.build, "plan", lambda board, design, image, clock_hz: planned(1, clock_hz)
     )
     return gives
+
+
+def test_what_is_asked_for_reaches_the_tools(
+    tools: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Device, options of both tools, seed; and of the plan tape, design and clock."""
+    asked: list[Any] = []
+
+    def plan(*arguments: Any) -> Plan:
+        asked.extend(arguments)
+        return planned(1, 120e6)
+
+    monkeypatch.setattr(hdl.toolchain.build, "plan", plan)
+    request = replace(REQUEST, synthesis_options=("-abc9",), route_options=("--no-tmdriv",))
+    description = build(request, tmp_path / "out")
+    given = tools["given"]
+    assert given["fit"] == given["target"] == REQUEST.board.target
+    assert (given["synthesis"], given["options"]) == (("-abc9",), ("--no-tmdriv",))
+    assert (given["seed"], given["constraints"]) == (7, planned(1, 120e6).constraints)
+    board, design, image, clock_hz = asked
+    assert (board, design, clock_hz) == (REQUEST.board, REQUEST.design, 120e6)
+    assert image.words == layout(REQUEST.tape, REQUEST.design).words
+    assert "synth_ecp5 -top top -abc9" in description["commands"][0]
+    assert description["versions"]["yosys"] == "yosys 1.0"
+    assert description["versions"]["nextpnr-ecp5"] == "nextpnr-ecp5 1.0"
+    assert description["bitstream_sha256"] == hashlib.sha256(b"bits").hexdigest()
+    assert description["serial_baud"] == 1_000_000
+    assert description["pll"] == asdict(planned(1, 120e6).pll)
+    assert description["device"] == {"device": "LFE5U-85F", "package": "CABGA381", "speed": 6}
+    assert description["registers"] == planned(1, 120e6).registers.to_dict()
+    padding = padding_share(ODD.config, request.design.rows, request.design.columns)
+    assert description["padding_share"] == padding
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_build_that_is_killed_while_it_replaces_another_is_none(
+    step: int, tools: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two files: what says that it is finished is there with its own files alone."""
+    out = tmp_path / "out"
+    build(REQUEST, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    moved: list[str] = []
+    real = os.replace
+
+    def replace_file(source: Path, target: Path) -> None:
+        if len(moved) == step:
+            raise KeyboardInterrupt
+        moved.append(Path(target).name)
+        real(source, target)
+
+    tools["routed"] = replace(ROUTED, fmax_hz=140e6)
+    monkeypatch.setattr(hdl.toolchain.build, "tool_version", lambda name: f"{name} 2.0")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replace_file)
+        if step < len(KEPT):
+            with pytest.raises(KeyboardInterrupt):
+                build(REQUEST, out, force=True)
+            assert not (out / "build.json").exists(), moved
+            with pytest.raises(InputError, match="writes it when it has succeeded"):
+                read_built(out)
+        else:
+            build(REQUEST, out, force=True)
+            assert moved[-1] == "build.json"
+    build(REQUEST, out, force=True)
+    assert {path.name for path in out.iterdir()} == before.keys()
+    assert read_built(out).routed_hz == 140e6
+
+
+def test_a_replaced_build_keeps_nothing_of_the_old_one(
+    tools: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of the files that a build has, and no others."""
+    out = tmp_path / "out"
+    build(REQUEST, out)
+    (out / ".report.json.partial").write_text("killed")
+    (out / "netlist.json").write_text("mine")
+    build(REQUEST, out, force=True)
+    assert {path.name for path in out.iterdir()} == {*KEPT, "netlist.json"}
+    assert KEPT[-1] == BUILD_FOLDER.last == "build.json"
+
+
+def test_all_kinds_of_dsp_blocks_count(tools: dict[str, Any], tmp_path: Path) -> None:
+    """In what is described; none of them may be there, but a description adds them up."""
+    placed = PLACED | {"MULT18X18D": (1, 156), "ALU54B": (2, 78)}
+    description = describe(REQUEST, planned(1, 120e6), replace(ROUTED, utilisation=placed), CELLS)
+    assert description["dsp"] == 3
+    assert description["utilisation"]["MULT18X18D"] == (1, 156)
+    assert describe(REQUEST, planned(1, 120e6), ROUTED, {})["utilisation"]["LUT4"] == (0, 83640)
+    for kind in sorted(ECP5_DSP_CELLS):
+        refuse_dsp({kind: 0, "LUT4": 5})
+        with pytest.raises(MultiplierError, match=f"the design multiplies: 1 {kind}"):
+            refuse_dsp({kind: 1})
+
+
+def test_a_description_is_of_its_own_request() -> None:
+    request = replace(REQUEST, seed=3, clock_hz=120.4e6)
+    description = describe(request, planned(1, 120e6), replace(ROUTED, fmax_hz=140e6), CELLS)
+    assert description["seed"] == 3
+    clocks = ("clock_asked_hz", "pll_hz", "clock_hz", "clock_possible_hz")
+    # 0.96 x 140 MHz is 134 whole MHz, 10 % above 120 is 132: the highest that the PLL makes.
+    assert [description[name] for name in clocks] == [120.4e6, 120e6, 140e6, 134e6]
+    assert description["design"] == REQUEST.design.to_dict()
 
 
 def test_a_build_describes_itself(tools: dict[str, Any], tmp_path: Path) -> None:

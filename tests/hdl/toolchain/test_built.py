@@ -87,6 +87,19 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("counts", 3, "counts.synthesized must be an object, got None"),
         ("counts.synthesized", ..., "counts.synthesized must be an object, got None"),
         ("counts.synthesized.luts", None, "counts.synthesized.luts must be a number of cells"),
+        ("counts.synthesized.luts", ..., "counts.synthesized.luts must be a number of cells"),
+        ("counts.synthesized.flip_flops", -1, "counts.synthesized.flip_flops must be a number"),
+        (
+            "counts.synthesized.ram_blocks",
+            1 << 40,
+            "counts.synthesized.ram_blocks must be a number",
+        ),
+        ("utilisation.TRELLIS_COMB", [True, 5], "utilisation.TRELLIS_COMB must be a number of"),
+        ("utilisation.TRELLIS_COMB", [1, 1 << 40], "utilisation.TRELLIS_COMB must be a number of"),
+        ("utilisation.TRELLIS_COMB", (5,), "utilisation.TRELLIS_COMB must be [used, available]"),
+        ("utilisation.TRELLIS_FF", [6, 5], "utilisation.TRELLIS_FF uses 6 of 5"),
+        ("pll_hz", 0.99, "pll_hz must be a frequency in Hz, got 0.99"),
+        ("pll_hz", 10_000_000_001, "pll_hz must be a frequency in Hz, got 10000000001"),
     ],
 )
 def test_what_is_damaged_or_of_another_version_is_named(
@@ -96,6 +109,23 @@ def test_what_is_damaged_or_of_another_version_is_named(
         read_built(write(tmp_path, changed(path, value)))
     assert str(error.value).startswith(f"{tmp_path / 'build.json'}: ")
     assert str(error.value).endswith("build the tape again")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("pll_hz", 1),
+        ("clock_hz", 1e10),
+        ("utilisation.DP16KD", [208, 208]),
+        ("utilisation.DP16KD", [0, 0]),
+        ("counts.synthesized.luts", (1 << 40) - 1),
+        ("counts.synthesized.ram_blocks", 0),
+    ],
+)
+def test_the_largest_and_the_smallest_are_read(tmp_path: Path, path: str, value: object) -> None:
+    found = read_built(write(tmp_path, changed(path, value)))
+    assert isinstance(found.pll_hz, float)
+    assert found.routed == found.counts[-1]
 
 
 def test_a_design_that_cannot_be_is_named(tmp_path: Path) -> None:

@@ -5,14 +5,19 @@ tests/sim/cosim/test_run.py compares its cycles with the simulated chip's counte
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hdl.toolchain.cost import (
     clock_hz,
     cycles_per_token,
+    disabled_memory_blocks,
     features,
     fit,
     lane_utilization,
@@ -23,7 +28,10 @@ from hdl.toolchain.cost import (
     segment_cycles,
 )
 from mmfree.chip.sizing import design_for_model, design_of_array
-from tests.support.sim.shapes import shape_of
+from tests.support.sim.shapes import ADDITION, ODD, shape_of
+
+BASELINE = json.loads((Path(__file__).parents[2] / "baseline.json").read_text(encoding="utf-8"))
+"""What synthesis and simulation of today's designs gave (tests/support/baseline.py)."""
 
 
 def test_causes_add_up() -> None:
@@ -105,3 +113,107 @@ def test_clocks_come_from_routed_designs() -> None:
         <= max(r["clock_hz"] for r in routed_rows())
     )
     assert clock_hz(10**6) == last["clock_hz"]
+    assert clock_hz(4) == first["clock_hz"]
+    assert clock_hz(512) == 136_165_573
+    middle = 2**8.5
+    assert clock_hz(math.floor(middle)) == pytest.approx((132_013_199 + 136_165_573) / 2, rel=1e-5)
+
+
+def test_cells_are_those_that_synthesis_counts() -> None:
+    """Of a design as it is today, whose cells tests/baseline.json has by type.
+
+    A carry cell takes the place of two LUTs. The model's own syntheses are of other designs.
+    """
+    cells, size = BASELINE["cells"], resources(ODD.design())
+    assert size.luts == pytest.approx(cells["LUT4"] + 2 * cells["CCU2C"], rel=0.04)
+    assert size.flip_flops == pytest.approx(cells["TRELLIS_FF"], rel=0.04)
+    assert size.blocks == cells["DP16KD"] == 5
+
+
+def test_a_measured_row_is_its_cells() -> None:
+    """The first: 2538 LUTs, 817 carry cells, 5530 flip-flops, 5 block RAMs."""
+    design, cells = measured_rows()[0]
+    assert cells == {"luts": 2538 + 2 * 817, "flip_flops": 5530, "blocks": 5}
+    assert (design.rows, design.columns, design.weight_words) == (4, 4, 265)
+
+
+def test_block_rams_of_a_design_by_hand() -> None:
+    """A block holds 2,048 lanes of 9 bits; 1, 2 or 4 of them make a word.
+
+    Weights: 1,301 words of 16 lanes, in a bank of 1,024 (8 blocks) and one of 512 (4 blocks).
+    Embedding: 124 words of 16 lanes, 4 blocks. Tables: 512 words of 2 lanes, read by four ports,
+    two of which share a copy: 2. Reciprocal root 1; noise, 2,048 words of 2 lanes: 2. The state's
+    two banks of 64 words of 4 lanes: 1. All else is no deeper than 64 words.
+    """
+    design = ADDITION.design()
+    assert memory_blocks(design) == (8 + 4) + 4 + 2 + 1 + 2 + 1
+    # While weights are read, the bank that holds the word is enabled, and the other is not.
+    assert disabled_memory_blocks(design) == pytest.approx((8 * 277 + 4 * 1024) / 1301)
+    assert disabled_memory_blocks(ODD.design()) == 0
+
+
+def test_features_of_designs_by_hand() -> None:
+    """What the cells of a design grow with."""
+    # Sums of 9 bits, 8 of the width 128: 17. The weights' second bank is 128 bits wide.
+    assert features(ADDITION.design()).tolist() == [
+        *(1, 64, 0, 0, 64 // 16 * 17, 16, 2, 2 * 17),
+        *(16 * 8, 0),
+    ]
+    design = design_for_model(shape_of(512, 1408, 1, 64), 512)
+    assert (design.rows, design.columns, design.post_width) == (16, 32, 2)
+    # Vectors of more than 16 words: x and u of 44, in 16 and twice in 8 bits, two steps of 16 more.
+    assert features(design)[-1] == 32 * 2 * (16 + 8 + 8)
+    for code, place in (("1.67", 2), ("1.6", 3)):
+        row = features(replace(ADDITION.design(), weight_code=code))
+        assert [int(row[n]) for n in (2, 3)] == [64 * (n == place) for n in (2, 3)]
+
+
+def test_a_fit_recovers_what_the_cells_were_made_of() -> None:
+    """Made-up cells: LUTs and flip-flops linear in the features, each with its own numbers."""
+    rng = np.random.default_rng(0)
+    wanted = {name: rng.integers(1, 50, 10) for name in ("luts", "flip_flops")}
+    rows = [
+        (design, {name: int(features(design) @ values) for name, values in wanted.items()})
+        for design, _ in measured_rows()
+    ]
+    found = fit(rows)
+    for name, values in wanted.items():
+        for design, cells in rows:
+            assert float(features(design) @ found[name]) == pytest.approx(cells[name], rel=1e-6)
+        assert found[name] == pytest.approx(values, rel=1e-3)
+
+
+def test_cycles_are_those_that_the_simulated_chip_counted() -> None:
+    """Per segment: all, with a tile, waiting for room, for the array, for the vector.
+
+    As `mmfree cosim --profile` shows them (tests/sim/cosim/test_run.py compares again).
+    """
+    found = [
+        (s.name, s.cycles, s.beats, s.wait_room, s.wait_drain, s.wait_vector, s.wait_control)
+        for s in segment_cycles(ODD.config, ODD.design())
+    ]
+    assert found == [
+        ("embedding", 29, 0, 0, 0, 27, 2),
+        ("layer 0 gates", 125, 75, 0, 16, 32, 2),
+        ("layer 0 output", 65, 25, 0, 26, 12, 2),
+        ("layer 0 glu", 140, 100, 0, 16, 22, 2),
+        ("layer 0 down", 80, 50, 0, 16, 12, 2),
+        ("head", 64, 10, 0, 29, 23, 2),
+    ]
+    simulated = BASELINE["cycles"]["addition, 64 lanes, simulated"]
+    assert cycles_per_token(ADDITION.config, ADDITION.design()) == simulated
+
+
+def test_tiles_of_every_segment_by_hand() -> None:
+    """Tiles of C columns, times matrices, times row blocks of R rows; two layers of 64 and 128."""
+    beats = {s.name: s.beats for s in segment_cycles(ADDITION.config, ADDITION.design())}
+    layer = {"gates": 4 * 3 * 16, "output": 4 * 16, "glu": 4 * 2 * 32, "down": 8 * 16}
+    wanted = {f"layer {n} {kind}": count for n in (0, 1) for kind, count in layer.items()}
+    assert beats == {"embedding": 0, **wanted, "head": 4 * 3}
+
+
+def test_utilization_is_weights_by_lanes_and_cycles() -> None:
+    """The odd shape: i, f, g, o of 20 x 20, gate and up of 37 x 20, down 20 x 37, head 5 x 20."""
+    weights = 4 * 400 + 3 * 740 + 100
+    share = lane_utilization(ODD.config, ODD.design())
+    assert share == pytest.approx(weights / (16 * (29 + 125 + 65 + 140 + 80 + 64)))

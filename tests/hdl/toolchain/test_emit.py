@@ -11,22 +11,29 @@ from pathlib import Path
 
 import pytest
 
+import hdl.toolchain.emit
 from hdl.accelerator import Accelerator
 from hdl.pow2.rms_norm import num_squares
 from hdl.toolchain.emit import (
     DESCRIPTION_NAME,
     TAPE_NAME,
+    VERILOG_FOLDER,
     VERILOG_NAME,
     VerilogFormatError,
+    constant_image,
     convert_rtlil,
+    describe,
     initialise_memories,
     sources,
     trigger_processes,
     write_verilog,
 )
+from hdl.toolchain.products import ProductUnit
 from mmfree.chip.design import Design
+from mmfree.chip.image import constant_words
 from mmfree.chip.layout import LayoutError, layout
 from mmfree.chip.memory_map import chip_memories
+from mmfree.chip.sizing import padding_share
 from mmfree.tape.operations import count_operations
 from tests.support.sim.shapes import ODD
 
@@ -256,3 +263,59 @@ def test_a_trigger_that_is_not_set_last_is_an_error() -> None:
     message = f"`reg {TRIGGER} = 0;` in the module that uses it, got none"
     with pytest.raises(VerilogFormatError, match=re.escape(message)):
         trigger_processes(verilog)
+
+
+def test_a_fresh_folder_is_finished_by_its_description(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written last, and what a folder of Verilog is known by: a killed process leaves none."""
+    written: list[str] = []
+
+    def write(path: Path, data: bytes) -> None:
+        written.append(path.name)
+        path.write_bytes(data)
+
+    monkeypatch.setattr(hdl.toolchain.emit, "write_atomically", write)
+    monkeypatch.setattr(hdl.toolchain.emit, "convert_verilog", lambda text, memories: "verilog")
+    monkeypatch.setattr(hdl.toolchain.emit, "product_units", lambda accelerator, tape: [])
+    monkeypatch.setattr(hdl.toolchain.emit, "Accelerator", lambda design: None)
+    monkeypatch.setattr(hdl.toolchain.emit, "convert_rtlil", lambda accelerator: "  cell $add $1")
+    design, tape = ODD.design(), ODD.tape(1, wild=False)
+    description = write_verilog(design, tmp_path / "a" / "b", tape)
+    assert set(written) == NAMES
+    assert written[-1] == DESCRIPTION_NAME == VERILOG_FOLDER.last
+    assert all(VERILOG_FOLDER.own.fullmatch(name) for name in NAMES)
+    for name in ("weights_12.hex", "gumbel.hex"):
+        assert VERILOG_FOLDER.own.fullmatch(name)
+    for name in ("notes.hex", "weights_a.hex", "mmfree_v", "my mmfree.v", "weights_1.hex.old"):
+        assert not VERILOG_FOLDER.own.fullmatch(name), name
+    shares = padding_share(tape.config, design.rows, design.columns)
+    assert description["padding_share"] == shares
+    assert (description["lanes"], description["multipliers"]) == (16, 0)
+    assert description["shift_and_add_products_per_token"] == 0
+
+
+def test_a_chip_that_multiplies_says_so() -> None:
+    """And how large its product units are, one by one and together."""
+    unit = ProductUnit(
+        use="scale", operands="a * b", a_bits=9, b_bits=8, count=3, luts_each=50, uses_per_token=8
+    )
+    text = "module \\top\n  cell $mul $1\n  end\n  cell $div $2\n  end\nend\n"
+    found = describe(ODD.design(), text, [unit, replace(unit, count=2, uses_per_token=5)])
+    assert found["multipliers"] == 2
+    assert found["shift_and_add_luts"] == 5 * 50
+    assert found["shift_and_add_products_per_token"] == 13
+    assert found["shift_and_add_units"][1]["count"] == 2
+    without = describe(ODD.design(), text, [unit, replace(unit, uses_per_token=None)])
+    assert without["shift_and_add_products_per_token"] is None
+
+
+def test_constant_tables_have_their_parity() -> None:
+    """An even number of ones in every word, above the table's own bits."""
+    image = constant_image(ODD.design())
+    assert set(image.words) == {"reciprocal_root", "gumbel"}
+    for name, bits in (("reciprocal_root", 8), ("gumbel", 14)):
+        words = image.words[name]
+        assert [word & (1 << bits) - 1 for word in words] == list(constant_words()[name])
+        assert all(word.bit_count() % 2 == 0 for word in words)
+        assert any(word >> bits for word in words)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+import hdl.toolchain.place_and_route
 from hdl.boards.target import Target
 from hdl.toolchain.place_and_route import (
     Hop,
@@ -33,6 +35,7 @@ from hdl.toolchain.place_and_route import (
     read_report,
     route,
     slow_ends,
+    synthesis_script,
     synthesize,
     tool_version,
 )
@@ -276,3 +279,133 @@ def test_a_failing_tool_says_why(tmp_path: Path) -> None:
 def test_tools_say_their_versions() -> None:
     for name in ("yosys", "nextpnr-ecp5", "ecppack"):
         assert re.search(r"\d+\.\d+", tool_version(name)), name
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What the tools are told; another program stands for them."""
+    told: list[list[str]] = []
+
+    def run_tool(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+        told.append(command)
+        if "--report" in command:
+            assert not (folder / "report.json").exists(), "of an earlier run"
+            (folder / "report.json").write_text(json.dumps(REPORT))
+        if "--log" in command:
+            assert not (folder / "nextpnr.log").exists()
+            (folder / "nextpnr.log").write_text(LOG.format(rams=5, luts=7))
+        return subprocess.CompletedProcess(command, 0, "said", "")
+
+    monkeypatch.setattr(hdl.toolchain.place_and_route, "run_tool", run_tool)
+    monkeypatch.setattr(hdl.toolchain.place_and_route, "find_tool", lambda name: f"/a/{name}")
+    return told
+
+
+TARGET = Target(device="LFE5U-45F", package="CABGA256", speed=8)
+OPTIONS = ["--45k", "--package", "CABGA256", "--speed", "8"]
+
+
+def test_what_nextpnr_is_told(commands: list[list[str]], tmp_path: Path) -> None:
+    """Files that an earlier run left are not read again."""
+    for name in ("report.json", "nextpnr.log"):
+        (tmp_path / name).write_text("earlier")
+    routed = route(tmp_path, TARGET, seed=5, constraints="LOCATE", clock_hz=62.5e6, options=["--x"])
+    (tmp_path / "nextpnr.log").write_text("earlier")
+    free = route(tmp_path, TARGET)
+    (tmp_path / "nextpnr.log").write_text("earlier")
+    fit = check_fit(tmp_path, TARGET)
+    start = ["nextpnr-ecp5", *OPTIONS, "--json", "netlist.json", "--textcfg", "chip.config"]
+    start += ["--report", "report.json", "--seed"]
+    slow, quiet = "--timing-allow-fail", ["--quiet", "--log", "nextpnr.log"]
+    own = [*start, "5", slow, "--lpf", "pins.lpf", "--freq", "62.500000", "--x"]
+    assert list(routed.command) == own
+    assert commands[0] == ["/a/nextpnr-ecp5", *own[1:], *quiet]
+    assert list(free.command) == [*start, "1", slow, "--lpf-allow-unconstrained"]
+    assert (tmp_path / "pins.lpf").read_text() == "LOCATE"
+    assert (routed.seed, routed.clock, free.seed) == (5, "$glbnet$clk", 1)
+    assert commands[2] == [
+        *("/a/nextpnr-ecp5", *OPTIONS, "--json", "netlist.json", "--lpf-allow-unconstrained"),
+        *("--pack-only", *quiet),
+    ]
+    assert fit["DP16KD"] == (5, 56)
+
+
+def test_what_the_other_tools_are_told(
+    commands: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ("ecppack", "--compress", "--input", "chip.config", "--bit", "a.bit")
+    assert pack(tmp_path, "a.bit") == own
+    assert commands[-1] == ["/a/ecppack", *own[1:]]
+    assert pack(tmp_path, "a.bit", ["--x"])[1] == "--x"
+    scripts: list[list[str]] = []
+    monkeypatch.setattr(
+        hdl.toolchain.place_and_route, "run_yosys", lambda script, folder: scripts.append(script)
+    )
+    monkeypatch.setattr(hdl.toolchain.place_and_route, "read_cells", lambda folder: {"LUT4": 3})
+    assert synthesize("RTLIL", tmp_path, top="t", options=["-abc9"]) == {"LUT4": 3}
+    assert (tmp_path / "top.il").read_text() == "RTLIL"
+    (script,) = scripts
+    assert script == synthesis_script("t", ["-abc9"])
+    assert script[0] == "read_rtlil top.il"
+    assert script[1] == "synth_ecp5 -top t -abc9 -run begin:map_luts"
+    assert script[3:5] == ["synth_ecp5 -top t -abc9 -run map_luts:", "write_json netlist.json"]
+
+
+@pytest.mark.parametrize(
+    ("device", "option"),
+    [
+        ("LFE5U-12F", "--12k"),
+        ("LFE5U-25F", "--25k"),
+        ("LFE5U-45F", "--45k"),
+        ("LFE5U-85F", "--85k"),
+    ],
+)
+def test_a_device_is_the_one_that_nextpnr_places_for(device: str, option: str) -> None:
+    found = Target(device=device, package="P", speed=7).options
+    assert found == [option, "--package", "P", "--speed", "7"]
+    assert Target().options == ["--85k", "--package", "CABGA381", "--speed", "6"]
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "version"),
+    [
+        ("Yosys 0.40+1 (git sha1 x)", "", "Yosys 0.40+1"),
+        ("", '"nextpnr-ecp5" -- Next Generation (Version 0.7-1-g0)', "0.7-1-g0"),
+        ("Project Trellis ecppack Version 1.4", "", "1.4"),
+        ("nothing", "", "unknown"),
+    ],
+)
+def test_a_version_is_as_it_is_printed(
+    stdout: str, stderr: str, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = subprocess.CompletedProcess([], 0, stdout, stderr)
+    monkeypatch.setattr(hdl.toolchain.place_and_route, "run_tool", lambda command: said)
+    monkeypatch.setattr(hdl.toolchain.place_and_route, "find_tool", lambda name: name)
+    assert tool_version("x") == version
+
+
+def test_the_longest_path_of_the_slowest_clock_is_shown() -> None:
+    """Of both edges, and the longest by its sum."""
+    paths = [
+        {"from": f"{a} $glbnet$clk", "to": f"{b} $glbnet$clk", "path": path}
+        for a, b, path in (
+            ("posedge", "posedge", [step("clk-to-q", 2.0, "short", "Q")]),
+            ("posedge", "negedge", [step("clk-to-q", 1.0, "a", "Q"), step("setup", 4.0, "b", "D")]),
+            ("negedge", "posedge", [step("clk-to-q", 4.5, "other", "Q")]),
+        )
+    ]
+    routed = read_report(REPORT | {"critical_paths": paths})
+    assert [(hop.cell, hop.total_ns) for hop in routed.path] == [("a", 1.0), ("b", 5.0)]
+
+
+def test_a_tool_that_fails_without_a_word_has_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = subprocess.CompletedProcess([], 3, "", "")
+    monkeypatch.setattr(hdl.toolchain.place_and_route, "run_tool", lambda command, folder: failed)
+    monkeypatch.setattr(hdl.toolchain.place_and_route, "find_tool", lambda name: name)
+    with pytest.raises(PlaceAndRouteError, match=r"^ecppack failed: exit code 3$"):
+        pack(tmp_path, "a.bit")
+    (tmp_path / "nextpnr.log").write_text("ERROR: of an earlier run")
+    with pytest.raises(PlaceAndRouteError, match=r"^nextpnr-ecp5 failed: exit code 3$"):
+        check_fit(tmp_path, Target())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
-from time import monotonic
+from threading import Thread
+from time import monotonic, sleep
 
 import pytest
 
@@ -91,3 +94,27 @@ def test_a_tool_that_is_ended_leaves_no_temporary_files(
     own = run_tool([sys.executable, "-c", program]).stdout.strip()
     assert Path(own).parent == tmp_path
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tool_ends_with_what_interrupts_it(tmp_path: Path) -> None:
+    """As a user who presses control-C while a design is placed."""
+    started = tmp_path / "started"
+    program = tool(
+        tmp_path,
+        f"import os, time\nopen({str(tmp_path / 'new')!r}, 'w').write(str(os.getpid()))\n"
+        f"os.rename({str(tmp_path / 'new')!r}, {str(started)!r})\ntime.sleep(60)\n",
+    )
+
+    def interrupt() -> None:
+        deadline = monotonic() + 20
+        while not started.exists() and monotonic() < deadline:
+            sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    waiting = Thread(target=interrupt)
+    waiting.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_tool([program], tmp_path)
+    waiting.join()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)

@@ -12,12 +12,18 @@ import sim.cosim.chip
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
+from mmfree.chip.sizing import design_for
 from mmfree.inference.backends import GoldenBackend, load_backend
 from mmfree.inference.generate import generate
 from mmfree.inference.scoring import evaluate_task
 from mmfree.tape.pow2 import Tape, write_tape
-from sim.cosim.backend import DivergenceError, RtlBackend
+from sim.cosim.backend import DivergenceError, RtlBackend, load
+from sim.cosim.due import expect
+from sim.cosim.run_folder import Sequence
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
+from tests.support.random_tapes import random_tape
+from tests.support.sim.golden_chip import GoldenChip, install
+from tests.support.sim.shapes import ODD
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +63,61 @@ def test_it_generates_like_golden(tmp_path: Path) -> None:
         for backend in (RtlBackend(tape, lanes=16), GoldenBackend(tape))
     ]
     assert texts[0] == texts[1] != texts[2] == texts[3]
+
+
+def tape_of_bits(seed: int = 5) -> Tape:
+    """A random model that reads bits, of which a blank ends a text."""
+    return replace(ODD.tape(seed, wild=False), tokenizer={"kind": "parity"})
+
+
+def test_what_is_asked_for_reaches_the_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The golden model plays for the simulator: prompt, temperature, seed, number and stop."""
+    chips = install(monkeypatch)
+    tape = tape_of_bits()
+    rtl = load(tape, 32)
+    assert (rtl.name, rtl.choosable, rtl.design) == ("rtl", None, design_for(tape, 32))
+    assert rtl.fraction_bits == GoldenBackend(tape).fraction_bits
+    assert rtl.end_ids == GoldenBackend(tape).end_ids
+    rows = rtl.generate([1, 2, 3], 6, temperature=100, seed=7, stop=None)
+    (sequence,) = chips[-1].run.sequences
+    assert not rtl.end_ids
+    asked = Sequence(prompt=[1, 2, 3], generate=6, temperature=100, seed=7)
+    assert sequence == asked
+    assert rows == expect([asked], [tape])[0].rows.tolist()[2:]
+    rtl.end_ids = (3, 1)  # of a text; the chip knows one of them
+    rtl.generate([1], 2, temperature=0, seed=0, stop=None)
+    assert chips[-1].run.sequences[0].stop == 3
+    for stop in (0, 4):
+        rtl.generate([1], 2, temperature=0, seed=0, stop=stop)
+        assert chips[-1].run.sequences[0].stop == stop, "what is asked for goes before"
+
+
+def test_the_state_of_every_sequence_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three sequences of two layers, each from its state and to its state."""
+    install(monkeypatch)
+    config = replace(ODD.config, num_layers=2)
+    tape = random_tape(np.random.default_rng(1), **config.to_dict())
+    tape = replace(tape, tokenizer={"kind": "parity"})
+    rtl, golden = RtlBackend(tape, lanes=16), GoldenBackend(tape)
+    rng = np.random.default_rng(2)
+    state = rng.integers(-3000, 3000, (2, 3, 20)).astype(np.int16)
+    ids = rng.integers(0, 7, (3, 4))
+    logits, after = rtl.run(ids, state)
+    expected = golden.run(ids, state)
+    assert np.array_equal(logits, expected[0])
+    assert np.array_equal(after, expected[1])
+    assert (rtl.state(3) == golden.state(3)).all()
+    assert rtl.state(3).shape == (2, 3, 20)
+
+
+def test_a_difference_in_the_chip_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(chip: GoldenChip) -> None:
+        chip.logits[3] += 1
+
+    install(monkeypatch, wrong)
+    rtl = RtlBackend(tape_of_bits(), lanes=16)
+    with pytest.raises(DivergenceError, match=r"golden model differ: .*'vector': 'logits'"):
+        rtl.generate([1], 2, temperature=0, seed=0, stop=None)
 
 
 def test_a_chip_that_differs_is_an_error(addition: Tape, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,22 +1,34 @@
-"""Faults, loading and cancellation on the simulated chip.
+"""The files of a simulated chip; faults, loading and cancellation on it.
 
-The tests themselves run inside the simulator (cocotb_chip.py).
+The latter run inside the simulator (cocotb_chip.py).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import sim.cosim.chip
+from hdl.array.ternary_array import TernaryArray
+from hdl.fabric.technology import Technology
 from hdl.toolchain.emit import TOP, VERILOG_NAME
+from mmfree.chip.design import Design
+from mmfree.chip.image import Image
+from mmfree.chip.layout import LayoutError, layout
+from mmfree.chip.memory_map import chip_memories
 from mmfree.chip.sizing import design_for
 from sim.cosim.chip import write_chip
-from sim.cosim.run_folder import Run, Traffic, write_run
+from sim.cosim.run_folder import Run, Traffic, read_tapes, write_run
 from sim.simulators.runner import build, run
 from tests.support.hdl.streams import PACES, Pace
-from tests.support.sim.shapes import ODD, SLOW_SHAPES, Shape
+from tests.support.sim.shapes import ADDITION, ODD, SLOW_SHAPES, TINY, Shape
+from tools.experiments.multiplying_array import MultiplyingArray, Unit
 
 FEW = {
     "weights": 60,
@@ -56,6 +68,107 @@ def play(
     run(build([folder / VERILOG_NAME], TOP), "tests.support.sim.cocotb_chip", folder)
     found: dict[str, int] = json.loads((folder / "found.json").read_text())
     return found
+
+
+@pytest.fixture
+def converted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is converted to Verilog, without doing it."""
+    calls: list[dict[str, Any]] = []
+
+    def accelerator(design: Design, image: Image | None = None, **options: Any) -> dict[str, Any]:
+        return {"design": design, "image": image, **options}
+
+    def rtlil(made: dict[str, Any], technology: Technology = Technology.GENERIC) -> str:
+        calls.append(made | {"technology": technology})
+        return "RTLIL"
+
+    def verilog(text: str, memories: Collection[str]) -> str:
+        calls[-1] |= {"text": text, "memories": tuple(memories)}
+        return "VERILOG "
+
+    monkeypatch.setattr(sim.cosim.chip, "Accelerator", accelerator)
+    monkeypatch.setattr(sim.cosim.chip, "convert_rtlil", rtlil)
+    monkeypatch.setattr(sim.cosim.chip, "convert_verilog", verilog)
+    return calls
+
+
+def memory_files(folder: Path) -> dict[str, str]:
+    return {path.stem: path.read_text() for path in folder.glob("*.hex")}
+
+
+def test_a_chip_is_its_verilog_its_memories_and_the_tapes(
+    converted: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """The first tape is in the memories, or none is where all are loaded."""
+    tapes, design = [ODD.tape(seed, wild=False) for seed in (1, 2)], ODD.design()
+    write_chip(tmp_path, tapes, design)
+    assert memory_files(tmp_path) == layout(tapes[0], design).memory_files()
+    assert (tmp_path / VERILOG_NAME).read_text() == "VERILOG "
+    assert [tape.sha256 for tape in read_tapes(tmp_path)] == [tape.sha256 for tape in tapes]
+    assert converted[-1]["technology"] is Technology.GENERIC
+    assert converted[-1]["memories"] == chip_memories(design)
+    assert converted[-1]["text"] == "RTLIL"
+    assert converted[-1]["design"] == design
+    assert converted[-1]["image"] is None, "its words come from files"
+    before = memory_files(tmp_path)
+    write_chip(tmp_path, tapes, design, loaded=True)
+    empty = memory_files(tmp_path)
+    assert empty.keys() == before.keys()
+    assert {word for text in empty.values() for word in text.split()} == {"0"}
+    assert {n: t.count("\n") for n, t in empty.items()} == {
+        n: t.count("\n") for n, t in before.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes", "files"),
+    [
+        # Of the ECP5, memories of at most 64 words are in LUTs, and read a file; deeper ones are
+        # block RAM, and hold their words themselves: here 265 words of weights, and 6, 35 and 20.
+        (ODD, {}, ["headers", "embedding", "biases"]),
+        (ODD, {"embedding_rows": 12}, ["headers", "embedding", "biases"]),
+        (ODD, {"embedding_rows": 13}, ["headers", "biases"]),
+        (TINY, {"weight_words": 64}, ["headers", "embedding", "biases", "weights_0"]),
+        (TINY, {"weight_words": 65}, ["headers", "embedding", "biases"]),
+    ],
+    ids=["odd", "60 words", "65 words", "64 weights", "65 weights"],
+)
+def test_memories_in_the_cells_of_the_ecp5_read_a_file_only_in_luts(
+    shape: Shape,
+    changes: dict[str, int],
+    files: list[str],
+    converted: list[dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    tape, design = shape.tape(1, wild=False), replace(shape.design(), **changes)
+    write_chip(tmp_path, [tape], design, technology=Technology.ECP5)
+    assert list(converted[-1]["memories"]) == files
+    assert converted[-1]["technology"] is Technology.ECP5
+    verilog = (tmp_path / VERILOG_NAME).read_text()
+    assert verilog.startswith("VERILOG ")
+    assert "module CCU2C" in verilog, "the models of the cells"
+    assert converted[-1]["image"].words == layout(tape, design).words
+    write_chip(tmp_path, [tape], design, technology=Technology.ECP5, loaded=True)
+    assert not any(map(any, converted[-1]["image"].words.values()))
+
+
+def test_another_array_is_the_chips(converted: list[dict[str, Any]], tmp_path: Path) -> None:
+    tape, design = ODD.tape(1, wild=False), ODD.design()
+    array = partial(MultiplyingArray, unit=Unit.DSP)
+    for technology in (Technology.GENERIC, Technology.ECP5):
+        write_chip(tmp_path, [tape], design, technology=technology, array=array)
+        assert converted[-1]["array"] is array
+    write_chip(tmp_path, [tape], design)
+    assert converted[-1]["array"] is TernaryArray
+
+
+def test_a_tape_that_does_not_fit_is_refused_though_it_is_loaded_later(
+    converted: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    tapes = [ODD.tape(1, wild=False), ADDITION.tape(1, wild=False)]
+    with pytest.raises(LayoutError, match="the tape needs max_width of 128"):
+        write_chip(tmp_path, tapes, ODD.design())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The first divergence, found in made-up records of one token's vector writes."""
+"""Vector writes as they are recorded, and the first divergence in made-up records of a token."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import sim.cosim.divergence
+from hdl.payloads import START_CYCLES
 from mmfree.chip.sizing import design_for
 from mmfree.contract.shape import ModelConfig
 from mmfree.golden.pow2 import Golden
-from sim.cosim.divergence import Divergence, Write, first_divergence
+from sim.cosim.divergence import Divergence, TapMonitor, Write, first_divergence
+from tests.support.hdl.values import small_design
 from tests.support.random_tapes import random_tape
+from tests.support.sim.pins import Pins, until_the_end
 
 CONFIG = ModelConfig(vocab_size=7, head_size=5, hidden_size=10, intermediate_size=14, num_layers=2)
 TAPE = random_tape(np.random.default_rng(0), **CONFIG.to_dict())
@@ -123,3 +127,40 @@ def test_a_write_beyond_a_vector_is_located() -> None:
 def test_padding_of_the_embedding_is_no_divergence() -> None:
     record = [replace(w, value=9) if (w.segment == 0 and w.index >= 10) else w for w in writes()]
     assert first_divergence(record, TRACE, TAPE, DESIGN) is None
+
+
+TAPPED = small_design(8, 8, 16, post_width=2)
+
+
+def tap(vector: str, group: int, keep: int, data: int) -> dict[str, int]:
+    name = f"tap_{vector}__"
+    return {f"{name}enable": 1, f"{name}group": group, f"{name}keep": keep, f"{name}data": data}
+
+
+def test_every_write_is_recorded_with_the_segment_it_belongs_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A write belongs to the segment that was in progress START_CYCLES before."""
+    values = (-2 & 0xFFFF) | 300 << 16
+    cycles = [{"segment": 1} for _ in range(START_CYCLES)]
+    cycles += [
+        {"segment": 2} | tap("x", 3, 0b11, values),
+        {"segment": 2},
+        {"segment": 3} | tap("u", 0, 0b10, values) | tap("logits", 1, 0b01, values),
+        {"segment": 3} | tap("state", 5, 0b00, values),
+        {"segment": 3} | tap("state", 5, 0b11, 0x8000_7FFF),
+    ]
+    pins = Pins.scripted(cycles)
+    monkeypatch.setattr(sim.cosim.divergence, "FallingEdge", pins.edge)
+    monitor = TapMonitor(pins, TAPPED)
+    until_the_end(monitor.watch())
+    cycle = START_CYCLES + 1
+    found = [(w.cycle - cycle, w.segment, w.vector, w.index, w.value) for w in monitor.writes]
+    assert found == [
+        (0, 1, "x", 6, -2),
+        (0, 1, "x", 7, 300),
+        (2, 1, "u", 1, 300),
+        (2, 1, "logits", 2, -2),
+        (4, 2, "state", 10, 32767),
+        (4, 2, "state", 11, -32768),
+    ]

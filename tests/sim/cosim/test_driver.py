@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sim.cosim.driver
+from hdl.control.counters import SETTLE_CYCLES
 from hdl.link.host_ports import ACCESS
 from hdl.link.limits import pack, pack_array
-from hdl.payloads import REGISTERS, request_layout, values_layout
+from hdl.payloads import (
+    COUNTERS,
+    COUNTERS_LAYOUT,
+    REGISTERS,
+    fault_layout,
+    request_layout,
+    result_layout,
+    values_layout,
+)
 from mmfree.chip.layout import layout
 from mmfree.errors import InputError
-from mmfree.host.interface import Chip, Request
+from mmfree.golden.sampling import seed_registers
+from mmfree.host.interface import Chip, Fault, LoadRefusedError, Request, Result
 from sim.cosim.driver import Driver
-from sim.cosim.run_folder import Run
+from sim.cosim.run_folder import Run, Traffic
+from tests.support.sim.pins import Pins
 from tests.support.sim.shapes import ODD
 
 DESIGN = ODD.design()
@@ -189,3 +203,163 @@ def test_arrays_are_packed_by_the_layout(values: list[int], place: int) -> None:
             pack_array(words, "words", changed)
     with pytest.raises(InputError, match="words must be 3 values"):
         pack_array(words, "words", values[1:])
+
+
+@pytest.fixture
+def pins(monkeypatch: pytest.MonkeyPatch) -> Pins:
+    made = Pins()
+    monkeypatch.setattr(sim.cosim.driver, "FallingEdge", made.edge)
+    started: list[tuple[int, str]] = []
+    clock = SimpleNamespace(start=lambda: None)
+    monkeypatch.setattr(
+        sim.cosim.driver, "Clock", lambda pin, n, unit: started.append((n, unit)) or clock
+    )
+    return made
+
+
+def driver_of(pins: Pins, **traffic: float) -> Driver:
+    return Driver(pins, Run(design=DESIGN, sequences=[], seed=3, traffic=Traffic(**traffic)))
+
+
+def run(action: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(action)
+
+
+def test_reset_is_held_for_two_cycles_with_all_inputs_idle(pins: Pins) -> None:
+    for name in ("request__valid", "load__enable", "pause", "cancel", "seed__enable"):
+        getattr(pins, name).value = 1
+    run(driver_of(pins).reset())
+    assert pins.column("rst") == [1, 1]
+    assert pins.rst.value == 0
+    for name in ("request__valid", "load__enable", "pause", "cancel", "seed__enable"):
+        assert getattr(pins, name).value == 0
+
+
+def test_a_request_is_valid_until_it_is_taken(pins: Pins) -> None:
+    """For one cycle if the chip is ready, and given up if it does not become so."""
+    request = Request(token=5, begin=True, temperature=7, limit=9, stop=0)
+    pins.answers = {3: {"request__ready": 1}}
+    run(driver_of(pins).send(request))
+    assert pins.column("request__valid") == [0, 1, 1, 1]
+    assert pins.request__valid.value == 0
+    fields = request_layout(DESIGN).from_bits(pins.request__payload.value)
+    assert (fields.token.id, fields.token.begin, fields.temperature) == (5, 1, 7)
+    assert (fields.limit, fields.stop, fields.stops) == (9, 0, 1)
+    run(driver_of(pins).send(replace(request, begin=False, stop=None)))
+    fields = request_layout(DESIGN).from_bits(pins.request__payload.value)
+    assert (fields.token.begin, fields.stops) == (0, 0)
+    pins.request__ready.value = 0
+    with pytest.raises(AssertionError, match="not ready for a request"):
+        run(driver_of(pins).send(request))
+
+
+def test_a_request_is_held_back_at_random(pins: Pins) -> None:
+    """With a chance of a half in every cycle; the same from the same seed."""
+    pins.request__ready.value = 1
+    waits = []
+    driver = driver_of(pins, idle=0.5)
+    for _ in range(200):
+        before = len(pins.seen)
+        run(driver.send(Request(token=1, begin=True)))
+        waits.append(len(pins.seen) - before - 2)
+    assert 0.6 < sum(waits) / len(waits) < 1.6, "one on average"
+    assert max(waits) > 3
+
+
+def test_an_answer_is_taken_in_one_cycle_and_stays_until_then(pins: Pins) -> None:
+    pins.result__valid.value = 1
+    run(driver_of(pins).take())
+    assert pins.column("result__ready") == pins.column("fault__ready") == [1]
+    assert (pins.result__ready.value, pins.fault__ready.value) == (0, 0)
+    driver = driver_of(pins, back_pressure=0.5)
+    for _ in range(200):
+        run(driver.take())
+    assert 300 < len(pins.seen) < 520, "two cycles on average"
+    pins.answers = {len(pins.seen) + 1: {"result__payload": 1}}
+    with pytest.raises(AssertionError):
+        run(driver_of(pins, back_pressure=1.0).take())
+
+
+def test_a_paused_chip_is_waited_for(pins: Pins) -> None:
+    """Weights are withheld at random, and no longer when an answer is there."""
+    pins.answers = {400: {"result__valid": 1, "result__payload": 0b101}}
+    answer = run(driver_of(pins, pause=0.25).wait())
+    assert len(pins.seen) == 400
+    assert 60 < sum(pins.column("pause")) < 140
+    assert pins.pause.value == 0
+    expected = result_layout(DESIGN).from_bits(0b101)
+    assert answer == Result(int(expected.row), bool(expected.last))
+    pins.fault__valid.value = 1
+    pins.fault__payload.value = fault_layout(DESIGN).const({"memory": 3, "segment": 2}).as_bits()
+    assert run(driver_of(pins).wait()) == Fault("biases", 2)
+    hanging = driver_of(Pins(), pause=0.9)
+    assert hanging._patience == 100 * (DESIGN.weight_words + 100 * DESIGN.header_words) == 86_500
+    hanging._patience = 500
+    before = len(pins.seen)
+    with pytest.raises(AssertionError, match="no answer within 500 cycles"):
+        run(hanging.wait())
+    assert len(pins.seen) - before == 500
+
+
+def test_a_seed_is_given_for_a_cycle(pins: Pins) -> None:
+    run(driver_of(pins).seed(11))
+    assert pins.column("seed__enable") == [0, 1]
+    assert pins.seed__enable.value == 0
+    a, b = seed_registers(11)
+    found = REGISTERS.from_bits(pins.seed__registers.value)
+    assert (found.a, found.b) == (a, b)
+
+
+def test_a_request_is_cancelled_in_a_cycle(pins: Pins) -> None:
+    run(driver_of(pins).cancel())
+    assert pins.column("cancel") == [1]
+    assert pins.cancel.value == 0
+
+
+def test_words_are_written_and_read_in_their_order(pins: Pins) -> None:
+    """State: a word in every cycle. A word that is read comes two cycles after its address."""
+    words = np.arange(3, dtype=np.int16)[:, None] - 1
+    run(driver_of(pins).write_state(words))
+    assert pins.column("state__address") == [0, 1, 2]
+    assert pins.column("state__write") == [0xFFFF, 0, 1]
+    assert pins.column("state__enable") == [1, 1, 1]
+    assert pins.state__enable.value == 0
+    for name, read in (("state", "read_state"), ("logits", "read_logits")):
+        port = Pins()
+        port.answers = {n: {f"{name}__data": 0xFFF0 + n} for n in range(1, 6)}
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sim.cosim.driver, "FallingEdge", port.edge)
+            values = run(getattr(driver_of(port), read)(3))
+        assert port.column(f"{name}__address") == [0, 1, 2, 2]
+        assert values.tolist() == [-14, -13, -12]
+        assert values.dtype == np.int16
+    assert run(driver_of(pins).read_state(0)).size == 0
+
+
+def test_a_refused_write_names_its_own_word(pins: Pins) -> None:
+    """Two cycles after a write it is known: here of the second of three."""
+    pins.answers = {4: {"load__refused": 1}, 5: {"load__refused": 0}}
+    with pytest.raises(LoadRefusedError, match="to write word 8 of headers: it has 6 words"):
+        run(driver_of(pins).load([(0, 7, 0, 1), (1, 8, 1, 2), (2, 9, 0, 3)]))
+    assert pins.load__enable.value == 0
+    assert pins.column("load__word")[1:4] == [7, 8, 9]
+    assert pins.column("load__enable") == [0, 1, 1, 1]
+    pins.answers = {}
+    pins.load__refused.value = 0
+    run(driver_of(pins).load([(1, 0, 1, 5)]))
+    assert pins.column("load__enable")[-3:] == [0, 1, 0]
+    assert (pins.load__memory.value, pins.load__part.value, pins.load__data.value) == (1, 1, 5)
+    pins.load__refused.value = pins.playing.value = 1
+    with pytest.raises(LoadRefusedError, match="word 0 of headers: a token is being played"):
+        run(driver_of(pins).load([(1, 0, 1, 5)]))
+
+
+def test_counters_are_read_when_they_hold_all_of_a_token(pins: Pins) -> None:
+    values = {name: number for number, name in enumerate(COUNTERS, start=1)}
+    bits = COUNTERS_LAYOUT.const(values).as_bits()
+    pins.answers = {SETTLE_CYCLES: {"counters": bits}}
+    assert run(driver_of(pins).counters()) == values
+    assert len(pins.seen) == SETTLE_CYCLES
+    pins.segment.value, pins.playing.value = 5, 1
+    assert run(driver_of(pins).segment()) == 5
+    assert run(driver_of(pins).playing()) is True

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mmfree.contract.pow2 import SATURATION_SITES
 from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
+from mmfree.golden.sampling import Sampler
 from sim.cosim.due import expect
 from sim.cosim.run_folder import Sequence
 from sim.cosim.verdict import judge
+from tests.support.random_tapes import random_tape
 from tests.support.sim.shapes import ADDITION, ODD
 
 TAPE = ODD.tape(5, wild=False)
@@ -95,9 +99,47 @@ def test_bad_sequences_are_refused() -> None:
         r"generate must lie in 0\.\.65535, got 65536": Sequence(prompt=[1], generate=65536),
         "there is no model 1: 1 were given": Sequence(prompt=[1], model=1),
         r"a state must be of shape \(1, 20\), got \(20, 1\)": Sequence(prompt=[1], state=STATE.T),
+        "token -1 is not in the vocabulary of 7": Sequence(prompt=[1, -1]),
+        "stop token -1 is not in the vocabulary of 5": Sequence(prompt=[1], stop=-1),
+        "generate must lie in .* got -1": Sequence(prompt=[1], generate=-1),
+        "there is no model -1": Sequence(prompt=[1], model=-1),
     }
     for message, sequence in bad.items():
         with pytest.raises(InputError, match=message):
             expect([sequence], [TAPE])
     with pytest.raises(InputError, match="at least one sequence to play, got none"):
         expect([], [TAPE])
+
+
+def test_rows_that_are_no_tokens_cannot_be_fed_back() -> None:
+    """One row may be chosen of a head with more rows than there are tokens; it is the last."""
+    config = replace(ODD.config, head_size=8)
+    tape = random_tape(np.random.default_rng(0), **config.to_dict())
+    (due,) = expect([Sequence(prompt=[3], generate=1)], [tape])
+    assert due.positions == 1
+    with pytest.raises(InputError, match="the head's rows are not tokens of this vocabulary"):
+        expect([Sequence(prompt=[3], generate=2)], [tape])
+    equal = random_tape(np.random.default_rng(0), **replace(config, head_size=7).to_dict())
+    assert expect([Sequence(prompt=[3], generate=2)], [equal])[0].positions == 2
+
+
+def test_a_sequence_is_drawn_from_its_own_seed() -> None:
+    """Whatever was drawn before it, and only what is chosen is drawn, not the prompt's rows."""
+    asked = Sequence(prompt=[3, 1, 2], generate=6, temperature=200, seed=9)
+    alone, again = expect([asked], [TAPE]), expect([replace(asked, seed=8), asked], [TAPE])
+    assert judge(alone, again[1:]).bit_exact
+    assert not judge(alone, again[:1]).bit_exact
+    sampler, golden = Sampler(9), Golden(TAPE)
+    logits = alone[0].logits
+    assert alone[0].rows[:2].tolist() == [int(golden.next_token(v[None])[0]) for v in logits[:2]]
+    drawn = [sampler.choose(values, 200, 9) for values in logits[2:]]
+    assert alone[0].rows[2:].tolist() == drawn
+    greedy = [int(golden.next_token(values[None])[0]) for values in logits[2:]]
+    assert drawn != greedy
+
+
+def test_a_state_that_is_given_stays_as_it_is() -> None:
+    """It is the caller's."""
+    given = STATE.copy()
+    expect([Sequence(prompt=[3, 1], state=given)], [TAPE])
+    assert np.array_equal(given, STATE)

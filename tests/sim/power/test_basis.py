@@ -12,6 +12,7 @@ from hdl.toolchain.built import Built
 from hdl.toolchain.cost import clock_hz
 from hdl.toolchain.counts import ROUTED, Count
 from hdl.toolchain.families import Area
+from mmfree.chip.design import Design
 from mmfree.errors import InputError
 from sim.power.basis import cells_of, clock_of
 from sim.power.coefficients import load_part
@@ -56,6 +57,43 @@ def test_without_a_build_a_clock_is_projected_or_assumed() -> None:
     assert found.label.startswith("assumed")
     with pytest.raises(InputError, match=r"no FPGA's clock network goes beyond 1,000 MHz"):
         clock_of(ULTRASCALE, DESIGN, 1.1e9, None)
+
+
+def test_a_clock_that_is_asked_for_is_taken_up_to_what_was_reached() -> None:
+    reached = clock_hz(DESIGN.lanes)
+    for hz in (1e6, reached):
+        found = clock_of(ECP5, DESIGN, hz, None)
+        assert (found.hz, found.limit_hz) == (hz, reached)
+        assert found.label.startswith(f"asked for; reached: {reached / 1e6:.1f} MHz, projected")
+    with pytest.raises(InputError, match="is above what was reached"):
+        clock_of(ECP5, DESIGN, reached + 1, None)
+    for hz in (1e6, 1e9):
+        found = clock_of(ULTRASCALE, DESIGN, hz, None)
+        assert (found.hz, found.limit_hz) == (hz, None)
+    with pytest.raises(InputError, match="goes beyond 1,000 MHz, got 1000"):
+        clock_of(ULTRASCALE, DESIGN, 1e9 + 1, None)
+
+
+def test_a_build_that_is_routed_for_just_its_clock_is_sound() -> None:
+    found = clock_of(ECP5, DESIGN, None, replace(BUILT, routed_hz=62.5e6))
+    assert found.label == "this build's PLL; routed for up to 62.5 MHz"
+
+
+def test_without_a_build_cells_are_counted_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For another part than the ECP5 there is no cost model."""
+    asked: list[str] = []
+
+    def area_by_block(design: Design, family: str) -> dict[str, Area]:
+        asked.append(family)
+        return {"array": Area(luts=300, flip_flops=600, ram_blocks=2)}
+
+    monkeypatch.setattr(families, "area_by_block", area_by_block)
+    for part, ways in ((ECP5, ["estimated", "by block"]), (ULTRASCALE, ["by block"])):
+        found = cells_of(part, DESIGN, None)
+        assert [count.way for count in found.counts] == ways
+        assert found.counts[-1].ram_blocks == 2
+        assert found.text == "cells: Yosys estimate by block, neither placed nor routed"
+    assert asked == ["ecp5", "xcup"]
 
 
 def test_a_builds_cells_add_up_to_what_was_routed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,13 @@ def test_additions_by_their_width_and_weights_by_their_bits() -> None:
     assert int8.arithmetic.best == pytest.approx(1e-9 * (0.2 + 0.03 + 0.07 * (width + 7 - 8) / 24))
     assert ternary.weight_memory.best == pytest.approx(1e-9 * 20 * 2 / 64)
     assert int8.weight_memory.best == pytest.approx(4 * ternary.weight_memory.best)
+    # 7 nm: 0.007 and 0.03 pJ for 8 and 32 bits, 0.07 for a product, 8.5 for 64 bits of SRAM.
+    ternary, int8 = found["7 nm", "ternary"], found["7 nm", "int8"]
+    assert ternary.arithmetic.best == pytest.approx(1e-9 * (0.007 + 0.023 * (width - 8) / 24))
+    assert int8.arithmetic.best == pytest.approx(1e-9 * (0.077 + 0.023 * (width - 1) / 24))
+    assert ternary.weight_memory.best == pytest.approx(1e-9 * 8.5 * 2 / 64)
+    assert ternary.weight_memory.low == pytest.approx(1e-9 * 7.5 * 2 / 64)
+    assert int8.weight_memory.high == pytest.approx(1e-9 * 14 * 8 / 64)
     assert all(
         cell.arithmetic.low < cell.arithmetic.best < cell.arithmetic.high for cell in found.values()
     )

@@ -93,6 +93,21 @@ def test_smaller_parts_take_less() -> None:
             "coefficients.ff_clock: label",
         ),
         (r'source = "one EHXPLLL"', 'source = ""', "coefficients.pll: source"),
+        (r'label = "K", source = "one', 'label = "", source = "one', "coefficients.pll: label"),
+        (r'label = "K", source = "one', 'label = "VS", source = "one', "coefficients.pll: label"),
+        (r"high = 0\.80, unit", "high = 0.37, unit", "coefficients.net_toggle: must be 0 <= low"),
+        (r"value = 0\.38", "value = inf", "value, low and high must be numbers"),
+        (r'unit = "1", label = "K"', 'unit = "pJ", label = "K"', "dsp_8_bits: unit must be 1"),
+        (
+            r'unit = "W", label = "K"',
+            'unit = "mW", label = "K"',
+            "coefficients.pll: unit must be W",
+        ),
+        (r'unit = "W", label = "D"', 'unit = "mW", label = "D"', "static: unit must be W, got mW"),
+        (r"luts = 24288", "luts = -1", "parts.ecp5-25.capacity: luts must be a number of cells"),
+        (r"dsp = 28", "dsp = true", "parts.ecp5-25.capacity: dsp must be a number of cells"),
+        (r", dsp = 28", "", "parts.ecp5-25.capacity: dsp must be a number of cells"),
+        (r"^name", "parts = 3\nname", "ecp5.toml"),
         (r"^static = .*\n", "", "parts.ecp5-25.static is missing"),
         (r"^capacity = .*\n", "", "parts.ecp5-25.capacity is missing"),
         (r"^\[coefficients\]$", "[coefficient]", "coefficients is missing"),
@@ -108,6 +123,43 @@ def test_an_unsound_file_is_refused_by_name(
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=re.escape(message)):
         load_parts(path)
+
+
+def test_what_no_part_has_counts_as_nothing(tmp_path: Path) -> None:
+    """A capacity of 0 is allowed, and what a family need not have is 0."""
+    path = tmp_path / "ecp5.toml"
+    text = ECP5.replace("dsp = 28", "dsp = 0").replace("ram_blocks = 56", "ram_blocks = 0")
+    path.write_text(text, encoding="utf-8")
+    part = load_parts(path)["ecp5-25"]
+    assert (part.capacity["dsp"], part.capacity["ram_blocks"]) == (0, 0)
+    assert part.coefficients["clock_net"].value == part.coefficients["uram_access"].value == 0
+    assert load_part("ice40up5k").coefficients["clock_net"].value == 53
+    assert load_part("zu5ev").coefficients["uram_access"].value == 12
+
+
+@pytest.mark.parametrize("parts", ["parts = 3", "parts = {}", "", "parts = { a = 3 }"])
+def test_a_file_without_parts_is_refused(parts: str, tmp_path: Path) -> None:
+    path = tmp_path / "ecp5.toml"
+    head, _, rest = ECP5.partition("[parts.ecp5-25]")
+    path.write_text(f"{head}{parts}\n[coefficients]{rest.partition('[coefficients]')[2]}")
+    with pytest.raises(InputError, match=r"parts is missing|parts\.a must be a table"):
+        load_parts(path)
+
+
+def test_a_part_is_its_own_entry_of_its_family() -> None:
+    part = load_part("ecp5-45")
+    assert (part.name, part.device, part.family) == ("ecp5-45", "LFE5U-45F", "ecp5")
+    assert part.technology == "Lattice ECP5, 40 nm, 1.1 V"
+    assert part.capacity == {"luts": 43848, "flip_flops": 43848, "ram_blocks": 108, "dsp": 72}
+    assert part.coefficients["static"].value == 0.093
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.toml: cannot be read: No such file"):
+        load_part("ecp5-25", tmp_path / "none.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"bytes\.toml: .*utf-8"):
+        load_parts(tmp_path / "bytes.toml")
 
 
 def test_an_unknown_part_lists_those_that_are_known() -> None:

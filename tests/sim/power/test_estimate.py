@@ -10,7 +10,7 @@ import pytest
 from hdl.toolchain.cost import SegmentCycles
 from hdl.toolchain.families import Area
 from mmfree.errors import InputError
-from sim.power.activity import BlockActivity
+from sim.power.activity import Activity, BlockActivity
 from sim.power.coefficients import Part, Quantity, load_part, load_quantities
 from sim.power.estimate import KINDS, Interval, Load, Power, estimate, interval
 
@@ -173,6 +173,104 @@ def test_the_interval_holds_the_best_and_widens_with_a_coefficient() -> None:
     )
     assert found(wide).joules_per_token.high > narrow.joules_per_token.high
     assert found(wide).joules_per_token.low < narrow.joules_per_token.low
+
+
+def test_ultraram_and_idle_dsp_blocks_by_hand() -> None:
+    """An UltraRAM of 13 pJ counts in every cycle; DSP blocks of 17 x 0.5 while lanes are busy."""
+    areas = {"post": Area(uram=3, dsp=2)}
+    load = replace(LOAD, areas=areas, busy=0.25)
+    power = found(load=load)
+    assert power.by_kind["memory"].best == pytest.approx(100e-12 * 3 * 13)
+    assert power.by_kind["dsp"].best == pytest.approx(100e-12 * 0.25 * 2 * 17 * 0.5)
+    assert power.by_kind["logic"].best == power.by_kind["routing"].best == 0
+
+
+def test_a_block_without_registers_toggles_as_the_others_do() -> None:
+    """And one that no activity names; a memory without one is read in every cycle."""
+    areas = {"array": Area(luts=10), "other": Area(luts=10, ram_blocks=1)}
+    load = replace(LOAD, areas=areas, activity={"array": BlockActivity()}, mean_rate=0.5)
+    power = found(load=load)
+    luts = 10 * 0.5 * 0.92 * 1.2
+    assert power.by_block["array"].best == pytest.approx(100e-12 * luts * (2 + 3))
+    assert power.by_block["other"].best == pytest.approx(100e-12 * (luts * (2 + 3) + 11))
+
+
+def test_the_common_factor_scales_all_that_switches() -> None:
+    """Not what leaks, nor the external memory."""
+    twice = replace(PART, coefficients=PART.coefficients | {"scale": exactly(2, "1")})
+    load = replace(LOAD, external_bits=1e3)
+    one, two = (
+        estimate(part, load, 50e6, clock_label="", segments=SEGMENTS, external=exactly(20))
+        for part in (PART, twice)
+    )
+    for kind in KINDS:
+        factor = 1 if kind in ("static", "external") else 2
+        assert two.by_kind[kind].best == pytest.approx(factor * one.by_kind[kind].best), kind
+
+
+def test_a_load_is_what_a_run_was() -> None:
+    """20 tokens in 2,000 cycles; of these a share of 60 in 100 with tiles."""
+    activity = Activity(
+        tape_sha256="",
+        design={},
+        text="",
+        tokens=20,
+        cycles=2000,
+        blocks={
+            "array": BlockActivity(registers=30, register_toggles=6000),
+            "post": BlockActivity(registers=10, register_toggles=2000),
+        },
+    )
+    load = Load.of(LOAD.areas, activity, SEGMENTS)
+    assert (load.activity_cycles, load.cycles, load.busy) == (2000, 100, 0.6)
+    assert load.mean_rate == 8000 / 40 / 2000
+    assert (load.areas, load.activity) == (LOAD.areas, activity.blocks)
+    assert load.external_bits == 0
+    assert load.blocks == ["array", "post"]
+
+
+def test_an_estimate_says_of_what_it_is() -> None:
+    power = estimate(
+        PART, LOAD, 50e6, clock_label="asked for", segments=SEGMENTS, assumptions=("a", "b")
+    )
+    assert (power.part, power.device, power.label) == ("test", "a part", "estimated")
+    assert (power.clock_hz, power.clock_label) == (50e6, "asked for")
+    assert (power.cycles_per_token, power.assumptions) == (100, ("a", "b"))
+    # LUTs that are memory take the place of others.
+    assert power.utilisation == {
+        "luts": (100 + 40 + 4, 1000),
+        "flip_flops": (210, 1000),
+        "ram_blocks": (2, 10),
+        "dsp": (1, 2),
+    }
+    assert list(power.by_block) == ["whole chip", "array", "post"]
+    assert power.to_dict()["joules_per_token"] == {
+        name: getattr(power.joules_per_token, name) for name in ("low", "best", "high")
+    }
+
+
+def test_a_design_that_just_fits_is_estimated() -> None:
+    area = Area(luts=900, lut_rams=100, flip_flops=1000, ram_blocks=9.5, dsp=2)
+    power = found(load=replace(LOAD, areas={"all": area}))
+    assert all(used == available for used, available in power.utilisation.values())
+
+
+def test_nothing_takes_less_than_nothing() -> None:
+    """An interval is not extended below 0, and scaled on all sides."""
+    values = {name: Quantity(10, 0, 20, "pJ", "D", "x") for name in "ab"}
+    result = interval(lambda v: v["a"] + v["b"] - 10, values)
+    assert result == Interval(0, 10, 10 + math.sqrt(200))
+    assert Interval(1, 2, 5) * 10 == Interval(10, 20, 50)
+    # Both ends of a coefficient may lie on one side.
+    bent = interval(lambda v: abs(v["a"] - 10), {"a": Quantity(10, 7, 14, "pJ", "D", "x")})
+    assert bent == Interval(0, 0, 4)
+
+
+def test_segments_without_a_tile_share_by_cycles() -> None:
+    segments = [replace(segment, beats=0) for segment in SEGMENTS]
+    power = estimate(PART, LOAD, 50e6, clock_label="", segments=segments)
+    others = power.joules_per_token.best - power.by_block["array"].best
+    assert power.by_segment["head"].best == pytest.approx(0.9 * others)
 
 
 @pytest.mark.parametrize("part", ["ice40up5k", "ecp5-85", "xc7a35t", "zu5ev"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from amaranth.back import rtlil
+from cocotb_tools.runner import Icarus
 
 import sim.simulators.icarus
 from hdl.fabric.technology import Technology
@@ -20,7 +21,7 @@ from mmfree.chip.memory_map import LoadedShape
 from mmfree.errors import ToolMissing
 from sim.cosim.run import cosim
 from sim.cosim.run_folder import Sequence, Traffic
-from sim.simulators.icarus import find_icarus
+from sim.simulators.icarus import ICARUS_ARGS, IcarusRunner, compile_for_icarus, find_icarus
 from sim.simulators.runner import build, run
 from tests.hdl.arithmetic import (
     test_argmax,
@@ -170,3 +171,54 @@ def test_a_missing_icarus_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissing, match="Icarus Verilog was not found: install it"):
         find_icarus()
+
+
+def test_the_icarus_of_this_python_goes_before_the_systems(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    system, own = tmp_path / "system", tmp_path / "own" / "bin"
+    for folder in (system, own):
+        folder.mkdir(parents=True)
+        (folder / "iverilog").touch(mode=0o755)
+    monkeypatch.setattr(sim.simulators.icarus.sys, "prefix", str(own.parent))
+    monkeypatch.setenv("PATH", str(system))
+    assert find_icarus() == own
+    (own / "iverilog").unlink()
+    assert find_icarus() == system
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_what_icarus_is_told(traced: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A second top module dumps the first, where a waveform is asked for."""
+    told: dict[str, Any] = {}
+
+    def run_tools(commands: Any, folder: Path, environment: Any, **named: Any) -> None:
+        told.update(commands=commands, environment=environment, **named)
+
+    monkeypatch.setattr(sim.simulators.icarus, "run_tools", run_tools)
+    monkeypatch.setattr(sim.simulators.icarus, "find_icarus", lambda: Path("/a"))
+    (tmp_path / "a.v").touch()
+    folder = tmp_path / "build"
+    folder.mkdir()
+    compile_for_icarus([tmp_path / "a.v"], "top", folder, traced=traced)
+    ((program, *words),) = told["commands"]
+    tops = ["-s", "top", *(["-s", "mmfree_dump"] if traced else [])]
+    names = ["../source0.v", *(["../dump.v"] if traced else [])]
+    assert program == "/a/iverilog"
+    assert words == ["-o", "sim.vvp", *tops, *ICARUS_ARGS, "-f", "../time.f", *names]
+    assert (folder / "time.f").read_text() == "+timescale+1ns/1ps\n"
+    assert (told["of"], told["source"]) == ("Icarus", tmp_path / "a.v")
+    assert told["environment"]["TMPDIR"] == "."
+    assert (folder / "dump.v").exists() == traced
+    if traced:
+        assert "$dumpvars(0, top);" in (folder / "dump.v").read_text()
+
+
+def test_a_waveform_of_icarus_is_a_vcd(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["vvp", "-M", "libs", "-m", "vpi", "sim.vvp", "-fst", "+x"]
+    monkeypatch.setattr(Icarus, "_test_command", lambda runner: [command])
+    monkeypatch.setattr(sim.simulators.icarus, "find_icarus", lambda: Path("/a"))
+    runner = IcarusRunner()
+    runner._simulator_in_path()
+    found = ["/a/vvp", "-M", "libs", "-m", "vpi", "sim.vvp", "-vcd", "+x"]
+    assert runner._test_command() == [found]

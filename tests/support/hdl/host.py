@@ -68,6 +68,11 @@ class SerialHost:
         """Read a struct."""
         return self._system.registers.read[name].fields_of(await self._answer(name))
 
+    async def lights(self) -> dict[str, int]:
+        """The LEDs."""
+        names = ("playing", "result", "fault")
+        return {name: self._ctx.get(getattr(self._system, name)) for name in names}
+
     async def refused(self) -> str | None:
         """Name of the register of the first frame that was refused; it is forgotten."""
         name = self._system.registers.refused_name(await self.read("refused"))

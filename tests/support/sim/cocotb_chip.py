@@ -19,7 +19,6 @@ import pytest
 from cocotb.triggers import FallingEdge
 from numpy.typing import NDArray
 
-from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOAD_BITS, LOADED_MEMORIES, loaded_shape
@@ -33,6 +32,7 @@ from sim.cosim.driver import Driver
 from sim.cosim.due import Model
 from sim.cosim.run_folder import read_run, read_tapes
 from sim.cosim.testbench import FOLDER
+from tests.support.hdl.chip import words_read
 from tests.support.hdl.streams import ContractError
 from tests.support.sim.streams import ChipStreams
 
@@ -190,36 +190,6 @@ async def a_stream_that_breaks_its_contract_is_noticed(dut: Any) -> None:
         with pytest.raises(ContractError) if not valid else nullcontext():
             await chip.streams.step()
         await FallingEdge(dut.clk)
-
-
-def words_read(
-    tape: Tape, design: Design, token: int, state: NDArray[np.int16]
-) -> dict[str, list[int]]:
-    """Which words of tables and parameters one token reads, from the golden model's trace."""
-    trace: dict[str, NDArray[Any]] = {}
-    Golden(tape).step(
-        np.array([token]), state, trace=lambda name, values: trace.update({name: values[0]})
-    )
-    tables: set[int] = set()
-    roots: set[int] = set()
-    for name, values in trace.items():
-        kind = name.rpartition("/")[2]
-        if kind in ("i", "gate"):
-            tables |= {256 + (int(v) & 255) for v in values}
-        elif kind == "z" and tape.config.gate == "sigmoid":
-            tables |= {int(v) & 255 for v in values}
-        elif kind == "h":
-            tables |= {256 + (max(-128, min(127, (int(v) + 64) >> 7)) & 255) for v in values}
-        elif kind == "S":
-            s = int(values[0]) or 4096
-            roots.add(s >> 2 * max(6, (s.bit_length() - 1) >> 1) - 6)
-    return {
-        "tables": sorted(tables),
-        "reciprocal_root": sorted(roots),
-        "headers": list(range(1 + len(tape.segments))),
-        "embedding": [t * design.embedding_rows + token for t in range(design.embedding_tiles)],
-        "biases": list(range(len(layout(tape, design).words["biases"]))),
-    }
 
 
 @chip_test

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mmfree.chip.design import Design
-from mmfree.chip.sizing import design_for
+from mmfree.chip.sizing import design_for, design_of_array
+from mmfree.chip.weight_codes import WEIGHT_CODES
+from mmfree.contract.pow2 import GATES
 from mmfree.contract.shape import ModelConfig
 from mmfree.tape.pow2 import Tape
 from sim.cosim.run_folder import Sequence
@@ -61,6 +64,49 @@ SLOW_SHAPES = (
     _shape("text", 128, 256, 2, 256, 256, "hard", 128),
     _shape("addition by sigmoid", 64, 128, 2, 31, 10, "sigmoid", 64),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A random tape, and a design that plays it and others: here and there it has room to spare."""
+
+    tape: Tape
+    design: Design
+
+
+SPARE = (
+    *("max_width", "max_rows", "weight_words", "header_words"),
+    *("embedding_rows", "embedding_width", "bias_words", "state_words"),
+)
+"""Limits of a design that may be larger than a tape needs them."""
+
+
+def drawn(seed: int, scale: int = 1) -> Drawn:
+    """A small chip, anywhere within the limits of ModelConfig and Design.
+
+    Rows may exceed the model's width, I may be below d, the head may be the tallest matrix, and any
+    size may be 1. Row numbers of the head are tokens, so that a chip can feed its choice back.
+    ``scale``: of sizes and lanes, for a faster simulator.
+    """
+    rng = random.Random(seed)
+    head = rng.choice([1, 2, rng.randint(3, 14 * scale)])
+    config = ModelConfig(
+        vocab_size=head + rng.choice([0, 1, 4]),
+        head_size=head,
+        hidden_size=rng.choice([1, 4, rng.randint(2, 13 * scale), rng.randint(3, 20 * scale)]),
+        intermediate_size=rng.choice([1, rng.randint(2, 9 * scale), rng.randint(2, 36 * scale)]),
+        num_layers=rng.choice([1, 1, 2]),
+        gate=rng.choice(GATES),
+    )
+    rows = rng.choice([1, 2, 3, 4, 6, 7, 8, 12]) * rng.choice([1, scale])
+    columns = rng.choice([2, 4, 8]) * rng.choice([1, scale])
+    widths = [1 << n for n in range(10) if rows % (1 << n) == columns % (1 << n) == 0]
+    code = rng.choice(sorted(WEIGHT_CODES))
+    design = design_of_array(config, rows, columns, rng.choice(widths), code)
+    spare = {name: getattr(design, name) + rng.choice([0, 0, 1, 5]) for name in SPARE}
+    values = np.random.default_rng(seed)
+    tape = random_tape(values, wild=rng.random() < 0.5, **config.to_dict())
+    return Drawn(tape=tape, design=replace(design, **spare))
 
 
 def random_tokens(config: ModelConfig, count: int, seed: int) -> list[Sequence]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.golden.absmax import AbsmaxGolden, Wide
-from tests.support.float_reading import FloatReading, Floats, silu
+from tests.support.published.float_reading import FloatReading, Floats, silu
 
 CLOSE = 1e-5
 """Largest difference of a stage from float64, as a share of the vector's largest, where no

@@ -1,0 +1,161 @@
+"""Boundaries of designs, their registers and what a host asks: chip, host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mmfree.chip.design import Design
+from mmfree.chip.layout import layout
+from mmfree.chip.registers import Access, Register
+from mmfree.chip.sizing import array_shape, design_for
+from mmfree.contract.shape import ModelConfig
+from mmfree.host.interface import Request
+from tests.support.boundaries import Boundary, both_ends
+from tests.support.random_tapes import random_tape
+
+CONFIG = ModelConfig(
+    vocab_size=6, head_size=4, hidden_size=9, intermediate_size=13, num_layers=2, gate="hard"
+)
+TAPE = random_tape(np.random.default_rng(0), **CONFIG.to_dict())
+FIELDS = (
+    *("rows", "columns", "max_width", "max_rows", "weight_words", "header_words"),
+    *("embedding_rows", "embedding_width", "bias_words", "state_words", "value_bits"),
+)
+LIMITS = dict.fromkeys(FIELDS, 16)
+FILE = "mmfree/chip/design.py"
+
+
+def design(**changes: Any) -> Design:
+    return Design(**{**LIMITS, "post_width": 1, **changes})
+
+
+def request(**changes: Any) -> Request:
+    return Request(**{"token": 0, "begin": True, **changes})
+
+
+def boundary(
+    file: str, compares: str, run: Callable[..., object], name: str, values: Any, says: str
+) -> Boundary:
+    """One field, with the last value that is allowed and the first that is refused."""
+    allowed, refused = values
+    return Boundary(
+        file=file,
+        compares=compares,
+        allowed=lambda _: run(**{name: allowed}),
+        refused=lambda _: run(**{name: refused}),
+        says=f"{says}, got {refused}$",
+    )
+
+
+def tight(**changes: int) -> Design:
+    """The smallest design that plays the tape, with other limits."""
+    return replace(design_for(TAPE, 16), **changes)
+
+
+ROWS: list[Boundary] = [
+    *(
+        boundary(FILE, "value < 1", design, name, (1, 0), f"{name} must be a positive integer")
+        for name in (
+            *("rows", "post_width", "max_width", "max_rows", "weight_words", "header_words"),
+            *("embedding_rows", "embedding_width", "bias_words", "state_words"),
+        )
+    ),
+    *(
+        boundary(
+            FILE,
+            "value > MAX_WORDS",
+            design,
+            name,
+            (1 << 28, (1 << 28) + 1),
+            f"{name} must be at most 268435456",
+        )
+        for name in (
+            *("max_rows", "weight_words", "header_words"),
+            *("embedding_rows", "bias_words", "state_words"),
+        )
+    ),
+    *(
+        boundary(FILE, "low <= value <= high", design, name, values, f"{name} must be .*{limits}")
+        for name, values, limits in (
+            ("rows", (1024, 1025), r"in 1\.\.1024"),
+            ("columns", (2, 1), r"a power of two in 2\.\.1024"),
+            ("columns", (1024, 2048), r"a power of two in 2\.\.1024"),
+            ("value_bits", (16, 15), r"in 16\.\.32"),
+            ("value_bits", (32, 33), r"in 16\.\.32"),
+        )
+    ),
+    Boundary(
+        file=FILE,
+        compares="low <= value <= high",
+        allowed=lambda _: design(rows=1024, columns=1024, post_width=1024),
+        refused=lambda _: design(rows=1024, columns=1024, post_width=2048),
+        says=r"post_width must be a power of two in 1\.\.1024, got 2048",
+    ),
+    *(
+        boundary(
+            FILE,
+            "getattr(self, name) > MAX_FAN_IN",
+            design,
+            name,
+            (65535, 65536),
+            f"{name} must be at most 65535",
+        )
+        for name in ("max_width", "embedding_width")
+    ),
+    Boundary(
+        file="mmfree/chip/layout.py",
+        compares="need > (limit := getattr(design, name))",
+        allowed=lambda _: layout(TAPE, tight(max_width=13)),
+        refused=lambda _: layout(TAPE, tight(max_width=12)),
+        says="the tape needs max_width of 13, but the design has 12: generate a larger design",
+    ),
+    *both_ends(
+        "mmfree/chip/registers.py",
+        "0 <= value <= largest",
+        Register(
+            name="load.word", access=Access.WRITE, numbers=(3,), bits=5, largest=20
+        ).write_frames,
+        (0, 20),
+        r"load\.word must lie in 0\.\.20",
+    ),
+    *both_ends(
+        "mmfree/chip/registers.py",
+        "0 <= value <= largest",
+        lambda value: request(temperature=value),
+        (0, 255),
+        r"request\.temperature must lie in 0\.\.255",
+    ),
+    Boundary(
+        file="mmfree/chip/sizing.py",
+        compares="lanes < 4",
+        allowed=lambda _: array_shape(CONFIG, 4),
+        refused=lambda _: array_shape(CONFIG, 2),
+        says=r"lanes must be a power of two in 4\.\.1048576, got 2",
+    ),
+    Boundary(
+        file="mmfree/chip/sizing.py",
+        compares="lanes > MAX_SIDE * MAX_SIDE",
+        allowed=lambda _: array_shape(CONFIG, 1 << 20),
+        refused=lambda _: array_shape(CONFIG, 1 << 21),
+        says=r"lanes must be a power of two in 4\.\.1048576, got 2097152",
+    ),
+    *(
+        boundary(
+            "mmfree/host/interface.py",
+            compares,
+            request,
+            name,
+            values,
+            rf"request\.{name} must be at least {values[0]}",
+        )
+        for compares, name, values in (
+            ("self.token < 0", "token", (0, -1)),
+            ("self.limit < 1", "limit", (1, 0)),
+            ("self.stop < 0", "stop", (0, -1)),
+        )
+    ),
+]
