@@ -49,7 +49,7 @@ class Field:
     def encode(self, array: NDArray[Any]) -> bytes:
         """The array, or a part of it, as it lies on the tape. Its type is the caller's duty."""
         if self.dtype == INT24:
-            assert array.dtype == np.int32
+            assert array.dtype == np.int32, f"{self.name} is int32 in memory, not {array.dtype}"
             return to_24_bits(array)
         return np.ascontiguousarray(array).astype(self.dtype, casting="equiv").tobytes()
 
@@ -132,7 +132,7 @@ class TapeWriter:
 
     def finish(self) -> None:
         """Write the digest."""
-        assert self._left == 0
+        assert self._left == 0, f"the last field lacks {self._left} bytes"
         assert next(self._fields, None) is None, "the tape is not complete"
         self._put(self._digest.digest())
         self.sha256 = self._digest.hexdigest()

@@ -119,7 +119,7 @@ def _split_columns(data: bytes) -> list[bytes]:
     while at < len(data):
         start = at + 4
         at = start + int.from_bytes(data[at:start], "little")
-        if at > len(data) or start > len(data):
+        if at > len(data):
             raise InputError("a column is cut off")
         columns.append(data[start:at])
     return columns

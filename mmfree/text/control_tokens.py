@@ -42,7 +42,7 @@ def without_control_tokens(
     Parameters
     ----------
     contents
-        Of a ``tokenizer.json`` as the library writes it.
+        Of a ``tokenizer.json`` as the library writes it, which neither cuts nor fills texts.
     control
         Ids and names of what no text may become.
     added
@@ -65,8 +65,6 @@ def without_control_tokens(
         "added_tokens": [_hide(token, hidden) for token in contents["added_tokens"]],
         # It would only add control tokens.
         "post_processor": None,
-        "truncation": None,
-        "padding": None,
     }
     found = tokenizers.Tokenizer.from_str(json.dumps(contents | changed))
     found.encode_special_tokens = True
@@ -109,11 +107,10 @@ def _merges_without(model: dict[str, Any], hidden: Mapping[str, str]) -> list[li
 
 
 def _hide(token: dict[str, Any], hidden: Mapping[str, str]) -> dict[str, Any]:
-    """An added token. A control token is looked for as it is, not as it would be normalized."""
+    """An added token; a control token is special, so that it is not looked for in text."""
     if token["content"] not in hidden:
         return token
-    exact = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    return token | exact | {"content": hidden[token["content"]], "special": True}
+    return token | {"content": hidden[token["content"]], "special": True}
 
 
 class TextIds:

@@ -117,11 +117,12 @@ def state_to_extend(folder: Path, config: RunConfig, asked: TrainingState) -> Tr
         If there is no checkpoint, or its model, task or tokenizer is another.
     """
     before = load_config(folder)
+    # A task or a tokenizer brings sizes of its own: the reason comes before them.
     for what, old, new in (
-        ("model", before.model, config.model),
-        ("architecture", before.architecture, config.architecture),
         ("task", before.recipe.task, config.recipe.task),
         ("tokenizer", before.subword, config.subword),
+        ("architecture", before.architecture, config.architecture),
+        ("model", before.model, config.model),
     ):
         if old != new:
             shown = "" if what == "tokenizer" else f": {_shown(old)}, not {_shown(new)}"

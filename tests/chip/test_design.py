@@ -48,6 +48,33 @@ def test_a_group_has_the_most_rows_that_divide_all(rows: int, of_a_group: int) -
     assert (design.group_rows, design.num_groups) == (of_a_group, rows // of_a_group)
 
 
+@pytest.mark.parametrize(
+    ("changes", "sizes"),
+    [
+        # 128 channels: 8 bits beside the sign and 8 of the activation.
+        ({}, (64, 1, 8, 4, 32, 2, 17, 2)),
+        ({"max_width": 127, "embedding_width": 65}, (64, 1, 8, 5, 32, 2, 16, 2)),
+        ({"rows": 10, "post_width": 1, "max_rows": 51}, (160, 2, 8, 4, 6, 10, 17, 2)),
+        ({"weight_code": "1.67", "max_rows": 129}, (64, 1, 8, 4, 33, 2, 17, 2)),
+        ({"weight_code": "int8", "max_width": 129}, (64, 1, 9, 4, 32, 2, 24, 8)),
+    ],
+)
+def test_sizes_that_follow(changes: dict[str, Any], sizes: tuple[int, ...]) -> None:
+    design = replace(DESIGN, **changes)
+    assert (
+        *(design.lanes, design.num_groups, design.max_tiles, design.embedding_tiles),
+        *(design.max_blocks, design.groups_per_block, design.accumulator_bits, design.lane_bits),
+    ) == sizes
+
+
+def test_the_most_values_of_a_site_are_whole_vectors_or_three_matrices() -> None:
+    """In each entry of the segment table: 8 words of 16, or 3 times 32 blocks of 4."""
+    assert DESIGN.header_words == 10
+    assert DESIGN.max_site_values == 10 * 3 * 32 * 4
+    assert replace(DESIGN, max_rows=40).max_site_values == 10 * 8 * 16
+    assert replace(DESIGN, max_rows=41, max_width=113).max_site_values == 10 * 3 * 11 * 4
+
+
 def test_json_round_trip() -> None:
     assert Design.from_dict(DESIGN.to_dict()) == DESIGN
 
@@ -109,5 +136,9 @@ def test_limits_that_are_incomplete_or_no_object_are_refused() -> None:
     del limits["rows"]
     with pytest.raises(InputError, match="limits: missing field 'rows'"):
         Design.from_dict(limits, "limits")
+    with pytest.raises(InputError, match=r"^limits: design: rows must be in 1\.\.1024, got 1025$"):
+        Design.from_dict({**DESIGN.to_dict(), "rows": 1025}, "limits")
+    with pytest.raises(InputError, match=r"^limits: design: weight_code must be one of"):
+        Design.from_dict({**DESIGN.to_dict(), "weight_code": "3"}, "limits")
     with pytest.raises(InputError, match="limits: expected a JSON object, got list"):
         Design.from_dict([], "limits")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mmfree.chip.header import header_bits, header_fields, pack_header
+from mmfree.chip.header import KIND_CODES, header_bits, header_fields, pack_header
 from mmfree.chip.sizing import design_for_model
 from mmfree.training.presets import addition_model
 
@@ -20,6 +20,18 @@ def test_header_holds_every_field() -> None:
     names = [field.name for field in header_fields(DESIGN)]
     assert len(set(names)) == len(names)
     assert header_bits(replace(DESIGN, max_rows=4096)) > header_bits(DESIGN)
+
+
+def test_kinds_have_their_numbers() -> None:
+    """docs/accelerator.md: o and down are one operation."""
+    assert KIND_CODES == {
+        "embedding": 0,
+        "gates": 1,
+        "output": 2,
+        "down": 2,
+        "glu": 3,
+        "head": 4,
+    }
 
 
 def test_fields_lie_side_by_side_from_the_low_bits_up() -> None:

@@ -25,7 +25,7 @@ from mmfree.chip.memory_map import (
 )
 from mmfree.chip.sizing import design_for, design_of_array
 from mmfree.chip.weight_codes import WEIGHT_CODES
-from mmfree.contract.pow2 import ROLES, gumbel_table, reciprocal_root_table
+from mmfree.contract.pow2 import GATES, ROLES, Formats, gumbel_table, reciprocal_root_table
 from mmfree.contract.shape import ModelConfig
 from mmfree.golden.pow2 import ternary_product
 from mmfree.tape.pow2 import Segment, Tape
@@ -39,6 +39,17 @@ CODES = sorted(WEIGHT_CODES)
 DESIGNS = [
     *(design_for(TAPE, lanes) for lanes in (4, 16, 64, 512)),
     *(design_of_array(CONFIG, *array) for array in ((5, 4, 1), (6, 2, 2), (20, 8, 4), (7, 16, 1))),
+    # Larger than the tape in all but the words of weights.
+    replace(
+        design_of_array(CONFIG, 8, 2, 2),
+        max_width=70,
+        max_rows=90,
+        header_words=12,
+        embedding_rows=13,
+        embedding_width=33,
+        bias_words=50,
+        state_words=60,
+    ),
 ]
 
 
@@ -193,6 +204,42 @@ def test_segment_table(design: Design) -> None:
         assert entry["multiplier"] == [*(matrix.multiplier for matrix in matrices), *missing]
         bases = (ROLES[matrix.role].shift_base(matrix.exponent, "sigmoid") for matrix in matrices)
         assert entry["base"] == [*bases, *missing]
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_every_entry_names_the_gate(gate: str) -> None:
+    """But the embedding's; by its place among the gates, which decides the format of f, too."""
+    tape = random_tape(np.random.default_rng(3), **{**CONFIG.to_dict(), "gate": gate})
+    design = design_for(tape, 16)
+    entries = [
+        unpack_header(word, design) for word in without_parity(layout(tape, design), "headers")
+    ]
+    number = {"sigmoid": 0, "hard": 1, "signed": 2}[gate]
+    assert [entry["gate"] for entry in entries] == [[0], *[[number]] * len(tape.segments)]
+    f = tape.segments[0].matrices[1]
+    assert entries[1]["base"][1] == 9 - f.exponent - (4 if gate == "sigmoid" else 6)
+
+
+def test_a_tape_of_other_formats_is_refused() -> None:
+    other = replace(TAPE, formats=Formats(state_fb=10))
+    with pytest.raises(LayoutError, match="the tape's formats are not the design's: generate a de"):
+        layout(other, design_for(TAPE, 16))
+
+
+@pytest.mark.parametrize("sizes", [(20, 9, 5), (9, 20, 5), (9, 8, 21)])
+def test_a_tape_fits_the_smallest_design_of_its_shape(sizes: tuple[int, int, int]) -> None:
+    """Whichever of its sizes is the largest; and no smaller one."""
+    d, i, head = sizes
+    config = replace(CONFIG, hidden_size=d, intermediate_size=i, head_size=head)
+    tape = random_tape(np.random.default_rng(1), **config.to_dict())
+    design = design_for(tape, 16)
+    image = layout(tape, design)
+    assert len(image.words["weights"]) == design.weight_words
+    assert len(image.words["biases"]) == design.bias_words
+    assert len(image.words["headers"]) == design.header_words
+    for limit, need in (("max_width", max(d, i)), ("max_rows", max(sizes))):
+        with pytest.raises(LayoutError, match=f"the tape needs {limit} of {need}, but"):
+            layout(tape, replace(design, **{limit: need - 1}))
 
 
 @of_designs

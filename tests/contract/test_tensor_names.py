@@ -14,6 +14,7 @@ from mmfree.contract.tensor_names import without_wrappers
         "_orig_mod.layers.0.mixer.f.bias",
         "module.layers.0.mixer.f.bias",
         "module._orig_mod.layers.0.mixer.f.bias",
+        "_fsdp_wrapped_module.layers.0._checkpoint_wrapped_module.mixer.f.bias._orig_mod",
         "layers.0._orig_mod.mixer._fsdp_wrapped_module.f.bias",
     ],
 )

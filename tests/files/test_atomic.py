@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 
 from mmfree.errors import InputError
-from mmfree.files.atomic import open_atomically, parse_json, read_json, reserved, write_atomically
+from mmfree.files.atomic import (
+    open_atomically,
+    parse_json,
+    read_json,
+    refuse_to_overwrite,
+    reserved,
+    write_atomically,
+)
 
 
 def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file"
+    path = tmp_path / "new" / "deep" / "file"
     write_atomically(path, b"first")
     write_atomically(path, b"second")
     assert path.read_bytes() == b"second"
@@ -32,6 +39,41 @@ def test_failed_write_leaves_the_old_file_and_no_litter(
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_data_are_on_disk_before_they_have_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them: a crash must not leave the new name on half a file."""
+    path, seen = tmp_path / "file", []
+    real = os.replace
+
+    def synced(handle: int) -> None:
+        seen.append(("synced", os.fstat(handle).st_size))
+
+    def replaced(source: Path, target: Path) -> None:
+        seen.append((Path(target).name, Path(source).stat().st_size))
+        real(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    write_atomically(path, b"12345")
+    assert seen == [("synced", 5), ("file", 5)]
+
+
+def test_a_link_to_nothing_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    path = tmp_path / "link"
+    path.symlink_to(tmp_path / "none")
+    with pytest.raises(InputError, match="link: exists already"):
+        refuse_to_overwrite(path, force=False)
+    refuse_to_overwrite(path, force=True)
+    refuse_to_overwrite(tmp_path / "none", force=False)
+
+
+def test_a_file_is_reserved_against_others(tmp_path: Path) -> None:
+    with reserved(tmp_path / "file", force=False):
+        assert [file.name for file in tmp_path.iterdir()] == [".file.lock"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_reserved_file_is_replaced_only_when_asked(tmp_path: Path) -> None:
@@ -77,6 +119,8 @@ def test_json_is_read_with_its_largest_numbers(tmp_path: Path) -> None:
         (b'"\xff"', r"not valid JSON: 'utf-8' codec can't decode byte 0xff"),
         (b"[" * 100_000, r"not valid JSON: nested too deeply"),
         (b'{"a":' * 100_000, r"not valid JSON: nested too deeply"),
+        (b"1" + b"0" * 18 + b"e9999", r"the number 10{18}e9999 is too large for a float"),
+        (b"1" + b"0" * 19 + b"e9999", r"the number 10{19}\.\.\. of 25 characters is too large"),
         (b"1e999", r"not valid JSON: the number 1e999 is too large for a float"),
         (b"-1" + b"0" * 400 + b".5", r"the number -1000000000000000000\.\.\. of 404 characters"),
         (b"9223372036854775808", r"the integer 9223372036854775808 does not fit in 64 bits"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,66 @@ def test_a_folder_is_overwritten_only_when_asked(tmp_path: Path) -> None:
     ):
         pass
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_files_are_on_disk_before_they_have_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a new folder, and in one that is replaced."""
+    seen: list[str] = []
+    names = {}
+
+    def fsync(handle: int) -> None:
+        seen.append(names[os.fstat(handle).st_ino])
+
+    def moved(source: Path, target: Path, real: Callable[..., None]) -> None:
+        seen.append(f"-> {target.name}")
+        real(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for call in ("rename", "replace"):
+        monkeypatch.setattr(os, call, partial(moved, real=getattr(os, call)))
+    for force in (False, True):
+        with new_folder(tmp_path / "out", KIND, force=force) as folder:
+            for name in ("last", "a", "b"):
+                (folder / name).write_text(name)
+                names[(folder / name).stat().st_ino] = name
+    assert seen == ["a", "b", "last", "-> out", "a", "b", "last", "-> a", "-> b", "-> last"]
+
+
+def test_a_link_to_nothing_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "none")
+    for force in (False, True):
+        with (
+            pytest.raises(InputError, match="out: not a folder; give another --out"),
+            new_folder(tmp_path / "out", KIND, force=force),
+        ):
+            pass
+
+
+def test_old_files_of_ours_go_whatever_they_are(tmp_path: Path) -> None:
+    """A folder of that name with all it holds; of a link only itself. A name is no pattern."""
+    kind = FolderKind.of("last", "a", "b.c", "d")
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    (out / "a" / "deep").mkdir(parents=True)
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    (out / "d").symlink_to(elsewhere)
+    for name in ("last", "b.c", "bxc", ".b.c.partial", ".a", "last.partial", "ab.c"):
+        (out / name).touch()
+    with new_folder(out, kind, force=True) as folder:
+        (folder / "last").write_text("new")
+    assert sorted(os.listdir(out)) == [".a", "ab.c", "bxc", "last", "last.partial"]
+    assert (elsewhere / "kept").exists()
+
+
+def test_a_folder_appears_only_with_the_file_that_finishes_it(tmp_path: Path) -> None:
+    with (
+        pytest.raises(AssertionError, match="last: the file that finishes a folder was not"),
+        new_folder(tmp_path / "out", KIND) as folder,
+    ):
+        (folder / "a").touch()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_appears_meanwhile_is_not_replaced_unasked(tmp_path: Path) -> None:

@@ -23,6 +23,13 @@ def test_fields_with_a_default_may_be_missing() -> None:
     assert checked_fields({"size": 3, "parts": []}, Thing, "a.json") == {"size": 3, "parts": []}
 
 
+def test_fields_are_a_copy() -> None:
+    """Who goes on working on them does not change what was read."""
+    data = {"size": 3}
+    checked_fields(data, Thing, "a.json")["parts"] = (1,)
+    assert data == {"size": 3}
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -67,6 +67,16 @@ def test_a_record_begins_on_a_line(tmp_path: Path) -> None:
     assert list(read_json_records(path)) == []
 
 
+def test_a_line_is_counted_whatever_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf1\n\n \t\r\n{"a": NaN}\r\n\n"last"')
+    (first, second, third) = read_jsonl(path)
+    assert (first, second[0], third) == ((1, 1), 4, (6, "last"))
+    path.write_bytes(b"1\n\n{")
+    with pytest.raises(InputError, match=r"a\.jsonl, line 3: not valid JSON"):
+        list(read_jsonl(path))
+
+
 @pytest.mark.parametrize("block", [1, 7, 1000])
 @pytest.mark.parametrize(
     ("data", "message"),
@@ -99,6 +109,7 @@ def test_what_is_no_json_is_named_with_its_line(
 def test_a_record_without_an_end_is_not_read_into_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert records.LARGEST_RECORD == 256 << 20
     monkeypatch.setattr(records, "LARGEST_RECORD", 100)
     monkeypatch.setattr(records, "_BLOCK_BYTES", 10)
     path = tmp_path / "a"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 import tempfile
@@ -62,6 +63,19 @@ def test_a_file_that_is_not_what_its_name_says_is_named(suffix: str, tmp_path: P
             contents(tmp_path / f"a{suffix}")
 
 
+def test_a_file_that_is_damaged_is_named(tmp_path: Path) -> None:
+    """Wherever: what gzip's decoder does not notice its checksum does."""
+    data, path, reasons = gzip.compress(DATA), tmp_path / "a.gz", []
+    for place in range(0, len(data), len(data) // 16):
+        path.write_bytes(data[:place] + bytes(byte ^ 0xA5 for byte in data[place:]))
+        with pytest.raises(
+            InputError, match=r"a\.gz: damaged, cut off, or no gzip file: "
+        ) as error:
+            contents(path)
+        reasons.append(str(error.value))
+    assert any("Error -3 while decompressing" in reason for reason in reasons)
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.gz: cannot be read: No such file"):
         contents(tmp_path / "none.gz")
@@ -90,6 +104,12 @@ def test_what_comes_compressed_through_a_pipe_is_known_by_its_first_bytes(
     assert contents(fifo(tmp_path / "pipe", COMPRESS[suffix](DATA))) == DATA
     (tmp_path / "file").write_bytes(COMPRESS[suffix](DATA))
     assert contents(tmp_path / "file") == COMPRESS[suffix](DATA)
+
+
+def test_a_pipe_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    path = fifo(tmp_path / "pipe", gzip.compress(DATA)[:-5])
+    with pytest.raises(InputError, match=r"pipe: damaged, cut off, or no text file: .*; get it ag"):
+        contents(path)
 
 
 def test_another_pipe_in_its_place_is_another(tmp_path: Path) -> None:

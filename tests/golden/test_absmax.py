@@ -37,9 +37,9 @@ from mmfree.golden.absmax import (
 )
 from mmfree.published.export import export_published
 from mmfree.tape.absmax import AbsmaxTape
-from tests.support.float_reading import FloatReading, round_half_away
+from tests.support.published.float_reading import FloatReading, round_half_away
+from tests.support.published.stages import shares_of_close_vectors
 from tests.support.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
-from tests.support.published_stages import shares_of_close_vectors
 
 Wide = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -4,7 +4,6 @@ Python integers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -44,39 +43,58 @@ class Literal:
         self.saturations[site] += clamped != value
         return clamped
 
-    def project(self, segment: Segment, u: list[int]) -> Iterator[list[int]]:
+    def project(self, segment: Segment, u: list[int]) -> list[list[int]]:
         """Sections 5 to 7."""
         folded = 0
         for value in u:
             folded |= value if value >= 0 else -value - 1
         shift = 15 - folded.bit_length()
         q = [self.sat("quantizer", ((value << shift) + 128) >> 8, 8) for value in u]
-        s = sum(value * value for value in q) or 4096
+        total = sum(value * value for value in q)
+        s = total or 4096
         k = max(6, (s.bit_length() - 1) >> 1)
         r = ROOT[s >> (2 * k - 6)]
-        for matrix in segment.matrices:
-            yield [self.output(matrix, row, q, r, k) for row in range(matrix.rows)]
+        scales = [(r * matrix.multiplier + 64) >> 7 for matrix in segment.matrices]
+        sums = [
+            [sum(int(t) * value for t, value in zip(row, q, strict=True)) for row in matrix.trits]
+            for matrix in segment.matrices
+        ]
+        each_row = [m for m, rows in zip(scales, sums, strict=True) for _ in rows]
+        self.note(
+            segment,
+            q=q,
+            S=[total],
+            R=[r],
+            k=[k],
+            M=each_row,
+            acc=[acc for rows in sums for acc in rows],
+        )
+        return [
+            [self.output(matrix, acc * m, k) for acc in rows]
+            for matrix, m, rows in zip(segment.matrices, scales, sums, strict=True)
+        ]
 
-    def output(self, matrix: Matrix, row: int, q: list[int], r: int, k: int) -> int:
-        m = (r * matrix.multiplier + 64) >> 7
-        acc = sum(int(t) * value for t, value in zip(matrix.trits[row], q, strict=True))
+    def output(self, matrix: Matrix, product: int, k: int) -> int:
         by_table = self.tape.config.gate == "sigmoid"
         fraction_bits = {"f": 4 if by_table else 6, "o": 9, "down": 9, "head": 9}.get(
             matrix.role, 4
         )
         bits = 16 if matrix.role in ("f", "o", "down", "head") else 8
         site = "logit" if matrix.role == "head" else "projection"
-        return self.sat(site, rnd(acc * m, 9 - matrix.exponent - fraction_bits + k), bits)
+        return self.sat(site, rnd(product, 9 - matrix.exponent - fraction_bits + k), bits)
+
+    def note(self, segment: Segment, **values: list[int]) -> None:
+        self.seen |= {f"{segment.name}/{label}": found for label, found in values.items()}
 
     def silu(self, index: int) -> int:
         return int(self.tape.silu[index + 128])
 
-    def forget(self, z: int, bias: int) -> int:
+    def forget(self, z: int) -> int:
         if self.tape.config.gate == "hard":
-            return max(0, min(256, z + bias + 128))
+            return max(0, min(256, z + 128))
         if self.tape.config.gate == "signed":
-            return max(-256, min(256, z + bias))
-        return int(self.tape.sigmoid[self.sat("gate", z + bias, 8) + 128])
+            return max(-256, min(256, z))
+        return int(self.tape.sigmoid[z + 128])
 
     def mix(self, segment: Segment, x: list[int]) -> list[int]:
         """Sections 9 to 11."""
@@ -84,35 +102,39 @@ class Literal:
         bias = segment.matrices[1].bias
         assert bias is not None
         assert segment.layer is not None
-        h = self.h[segment.layer]
-        u = []
+        z = [a + int(b) for a, b in zip(z, bias, strict=True)]
+        if self.tape.config.gate == "sigmoid":
+            z = [self.sat("gate", value, 8) for value in z]
+        f, c = [self.forget(value) for value in z], [self.silu(value) for value in i]
+        h, u = list(self.h[segment.layer]), []
         for n in range(len(h)):
-            f = self.forget(z[n], int(bias[n]))
-            start = -h[n] if f < 0 else h[n]
-            h[n] = start + rnd((256 - abs(f)) * (self.silu(i[n]) - start), 8)
+            start = -h[n] if f[n] < 0 else h[n]
+            h[n] = start + rnd((256 - abs(f[n])) * (c[n] - start), 8)
             squashed = self.silu(self.sat("state", rnd(h[n], 7), 8))
             u.append(self.sat("product", rnd(g[n] * squashed, 6), 16))
+        self.h[segment.layer] = h
+        self.note(segment, i=i, z=z, g=g, f=f, c=c, h=h, u=u)
         return u
 
     def step(self, token: int) -> list[int]:
         x = [int(v) << self.tape.embedding_shift for v in self.tape.embedding[token]]
         u = x
-        self.residuals: list[list[int]] = []
+        self.seen: dict[str, list[int]] = {"embedding": x}
         for segment in self.tape.segments:
             if segment.kind == "gates":
                 u = self.mix(segment, x)
             elif segment.kind == "glu":
                 gate, up = self.project(segment, x)
-                u = [
-                    self.sat("product", rnd(b * self.silu(a), 6), 16)
-                    for a, b in zip(gate, up, strict=True)
-                ]
+                silu = [self.silu(a) for a in gate]
+                u = [self.sat("product", rnd(a * b, 6), 16) for a, b in zip(up, silu, strict=True)]
+                self.note(segment, gate=gate, up=up, silu=silu, u=u)
             elif segment.kind == "head":
                 (logits,) = self.project(segment, x)
+                self.note(segment, logits=logits)
             else:
                 (y,) = self.project(segment, u)
                 x = [self.sat("residual", a + b, 16) for a, b in zip(x, y, strict=True)]
-                self.residuals.append(x)
+                self.note(segment, y=y, x=x)
         return logits
 
 
@@ -120,22 +142,45 @@ class Literal:
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("seed", range(4))
 def test_golden_equals_the_text_taken_literally(gate: str, wild: bool, seed: int) -> None:
+    """Every intermediate of its trace, the logits, the state and the saturations."""
     rng = np.random.default_rng(seed)
     tape = random_tape(rng, gate=gate, wild=wild, **SHAPE)
     golden, literal = Golden(tape), Literal(tape)
     state = golden.state()
     for token in rng.integers(0, 6, 25):
-        residuals: list[list[int]] = []
+        seen: dict[str, list[int]] = {}
 
-        def note(name: str, values: np.ndarray, seen: list[list[int]] = residuals) -> None:
-            if name.endswith("/x"):
-                seen.append(values[0].tolist())
+        def note(name: str, values: np.ndarray, found: dict[str, list[int]] = seen) -> None:
+            assert name not in found
+            found[name] = values[0].tolist()
 
         logits, state = golden.step(np.array([token]), state, trace=note)
         assert logits[0].tolist() == literal.step(int(token))
-        assert residuals == literal.residuals
+        assert seen == literal.seen
         assert state[:, 0].tolist() == literal.h
     assert golden.saturations == literal.saturations
+
+
+def test_play_goes_on_from_a_state() -> None:
+    golden = Golden(random_tape(np.random.default_rng(2), gate="hard", **SHAPE))
+    tokens = np.random.default_rng(3).integers(0, 6, 8)
+    whole, state = golden.play(tokens), golden.state()
+    for token in tokens[:3]:
+        _, state = golden.step(np.array([token]), state)
+    assert np.array_equal(golden.play(tokens[3:], state), whole[3:])
+    assert not np.array_equal(golden.play(tokens[3:]), whole[3:])
+
+
+def test_counters_count_until_they_are_reset() -> None:
+    golden = Golden(random_tape(np.random.default_rng(0), gate="sigmoid", wild=True, **SHAPE))
+    tokens = np.random.default_rng(0).integers(0, 6, 20)
+    golden.play(tokens)
+    once = dict(golden.saturations)
+    assert any(once.values())
+    golden.play(tokens)
+    assert golden.saturations == {site: 2 * count for site, count in once.items()}
+    golden.reset_counters()
+    assert golden.saturations == dict.fromkeys(SATURATION_SITES, 0)
 
 
 def test_wild_tapes_reach_every_saturation() -> None:
@@ -175,19 +220,26 @@ def test_state_is_not_modified_and_has_the_right_type() -> None:
     assert (new.shape, logits.shape) == ((2, 3, 9), (3, 4))
 
 
-def test_float32_engine_is_exact_where_sums_are_largest() -> None:
-    """128 * n for the largest fan-in is below 2^24; all trits +1 and all q -128 reach it."""
-    shape = {**SHAPE, "hidden_size": 2048, "intermediate_size": 8192, "num_layers": 1}
+def test_the_engine_is_exact_where_sums_are_largest() -> None:
+    """128 n for the largest fan-in is below 2^24: rows of +1 and -1 on a vector of equal values."""
+    shape = {**SHAPE, "hidden_size": 2, "intermediate_size": 65535, "num_layers": 1}
     tape = random_tape(np.random.default_rng(0), gate="hard", **shape)
-    for segment in tape.segments:
-        for matrix in segment.matrices:
-            matrix.trits[0] = 1
-            matrix.trits[-1] = -1
-    for matrix in (m for s in tape.segments for m in s.matrices):
-        q = np.full((1, matrix.fan_in), -128, dtype=np.int32)
-        exact = q.astype(np.int64) @ matrix.trits.T.astype(np.int64)
-        assert np.array_equal((q.astype(np.float32) @ matrix.trits.T.astype(np.float32)), exact)
-    assert 128 * 65535 < 1 << 24
+    glu, down = tape.segments[2:4]
+    for matrix in glu.matrices:
+        matrix.trits[:] = [1, 0]
+    down.matrices[0].trits[:] = [[1], [-1]]
+    seen: dict[str, list[int]] = {}
+    golden = Golden(tape)
+    for token in range(6):
+        golden.step(
+            np.array([token]),
+            golden.state(),
+            trace=lambda name, values: seen.__setitem__(name, values[0].tolist()),
+        )
+        (q,) = set(seen["layer 0 down/q"])
+        assert seen["layer 0 down/S"] == [65535 * q * q]
+        assert seen["layer 0 down/acc"] == [65535 * q, -65535 * q]
+        assert abs(q) >= 64 or not any(seen["layer 0 glu/u"])
 
 
 def test_trace_names_every_intermediate() -> None:

@@ -125,7 +125,8 @@ def test_temperature_zero_takes_the_largest_logit_and_draws_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("temperature", "code"), [(0, 0), (1, 64), (0.5, 32), (0.001, 1), (255 / 64, 255)]
+    ("temperature", "code"),
+    [(0, 0), (1, 64), (0.5, 32), (0.7, 45), (0.3, 19), (0.001, 1), (0.02, 1), (255 / 64, 255)],
 )
 def test_temperatures_are_64ths(temperature: float, code: int) -> None:
     assert temperature_code(temperature) == code
@@ -144,7 +145,17 @@ def test_seeds_out_of_range_are_refused(seed: int) -> None:
 
 
 def test_registers_are_never_zero() -> None:
+    """SplitMix64 makes 0 of exactly one number: of 0, to which the two largest seeds come."""
     assert all(min(seed_registers(seed)) > 0 for seed in range(1000))
+    first, second = seed_registers(SEED_MAX), seed_registers(SEED_MAX - 1)
+    assert (first[0], second[1]) == (1, 1)
+    assert min(first[1], second[0]) > 1
+
+
+def test_registers_are_those_of_splitmix64() -> None:
+    """Its published first numbers from the state 0; the second register has no highest bit."""
+    assert seed_registers(0) == (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4)
+    assert seed_registers(2) == (0x06C45D188009454F, 0x788BB8A8724C81EC)
 
 
 def test_noise_is_scaled_to_the_logits() -> None:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
+from mmfree.inference.backends import GoldenBackend
 from mmfree.inference.ranges import (
+    Range,
     SaturationError,
     describe_ranges,
     measure_ranges,
+    ranged_tape,
+    ranges_to_dicts,
     real_data,
     refuse_saturation,
 )
+from mmfree.tasks.catalog import TASKS
 from mmfree.text.loading import load_corpus
 from mmfree.text.task_tokenizers import AdditionTokenizer
 from mmfree.text.tokenizer import ByteTokenizer
-from mmfree.training.provenance import PROVENANCE_NAME
+from mmfree.training.provenance import PROVENANCE_NAME, Provenance, write_provenance
 from mmfree.training.train import train
+from tests.support.integers.absmax_tapes import absmax_tape
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
 from tests.support.random_tapes import random_tape
-from tests.support.subwords import TEXT, bpe
+from tests.support.subwords import TEXT, bpe, pieces
 
 SHAPE = {
     "hidden_size": 9,
@@ -45,23 +53,101 @@ def test_largest_values_and_shares_are_those_of_the_trace() -> None:
             column, state, trace=lambda n, v: seen.setdefault(n, []).append(v.copy())
         )
     found = {f"{r.segment}/{r.name}": r for r in measure_ranges(tape, ids)}
-    for name in ("layer 0 gates/i", "layer 1 glu/up", "layer 1 down/x", "head/logits", "head/acc"):
+    narrow, wide = {"q", "i", "g", "gate", "up"}, {"embedding", "h", "u", "y", "x", "logits"}
+    due = [n for n in seen if n.rpartition("/")[2] in {"acc", *narrow, *wide}]
+    assert list(found) == ["embedding/embedding", *due[1:]]
+    for name in due:
+        segment, _, kind = name.rpartition("/")
         values = np.concatenate(seen[name]).astype(int)
-        assert found[name].largest == abs(values).max()
-        if name != "head/acc":
-            at_limit = (values <= -found[name].limit) | (values >= found[name].limit - 1)
-            assert found[name].share_at_limit == at_limit.mean()
-    assert found["head/acc"].limit == 128 * 9
-    assert found["embedding/embedding"].limit == 32768
-    assert describe_ranges(list(found.values()))[0].split() == [
-        "segment",
-        "value",
-        "largest",
-        "limit",
-        "use",
-        "at",
-        "limit",
+        half = 128 if kind in narrow else 1 << 15
+        low, high = -half, half - 1
+        if kind == "acc":
+            fan_in = 13 if segment.endswith("down") else 9
+            low, high = -128 * fan_in, 128 * fan_in
+        one = found[name if segment else "embedding/embedding"]
+        assert (one.largest, one.limit) == (abs(values).max(), -low)
+        assert one.share_at_limit == ((values <= low) | (values >= high)).mean()
+        assert one.use == one.largest / one.limit
+    assert {0.0} < {one.share_at_limit for one in found.values()}
+
+
+def test_the_worst_is_the_one_most_often_at_its_limit() -> None:
+    """Not the largest, nor one that is made to fill its width."""
+    tape = random_tape(np.random.default_rng(0), gate="hard", **SHAPE)
+    ranges = [
+        replace(found, share_at_limit=0.0) for found in measure_ranges(tape, np.zeros((1, 1), int))
     ]
+
+    def with_shares(shares: dict[str, tuple[int, float]]) -> list[Range]:
+        return [
+            replace(found, largest=shares[place][0], share_at_limit=shares[place][1])
+            if (place := f"{found.segment}/{found.name}") in shares
+            else found
+            for found in ranges
+        ]
+
+    shares = {
+        "layer 0 gates/q": (128, 1.0),
+        "layer 1 down/acc": (1664, 1.0),
+        "layer 0 gates/h": (32768, 0.02),
+        "layer 1 glu/gate": (127, 0.254),
+        "head/logits": (32768, 0.1),
+    }
+    with pytest.raises(
+        SaturationError,
+        match=r"^layer 1 glu, gate: 25\.4 % of the values lie at the limit 128 "
+        r"\(at most 1 % may\), on sums: ",
+    ):
+        refuse_saturation(tape, with_shares(shares), "sums")
+    refuse_saturation(tape, with_shares(dict.fromkeys(list(shares)[:2], (128, 1.0))), "sums")
+    for segment in tape.segments:
+        for name in JUDGED[segment.kind]:
+            with pytest.raises(SaturationError, match=f"^{segment.name}, {name}: 2.0 %"):
+                refuse_saturation(tape, with_shares({f"{segment.name}/{name}": (3, 0.02)}), "sums")
+
+
+JUDGED = {
+    "gates": ["i", "g", "h", "u"],
+    "output": ["y", "x"],
+    "glu": ["gate", "up", "u"],
+    "down": ["y", "x"],
+    "head": ["logits"],
+}
+"""What saturates because the scale of a matrix is too large."""
+
+
+def test_people_and_programs_are_shown_the_same() -> None:
+    ranges = [
+        Range(segment="layer 0 gates", name="q", largest=127, limit=128, share_at_limit=0.25),
+        Range(segment="layer 0 gates", name="acc", largest=1000, limit=1152, share_at_limit=0.0),
+        Range(segment="head", name="logits", largest=8192, limit=32768, share_at_limit=0.00004),
+    ]
+    table = [
+        "segment           value        largest     limit     use   at limit",
+        "layer 0 gates     q                127       128   99.2%    25.000%",
+        "                  acc            1,000     1,152   86.8%     0.000%",
+        "head              logits         8,192    32,768   25.0%     0.004%",
+    ]
+    assert describe_ranges(ranges) == table
+    assert describe_ranges(ranges, "sums") == ["ranges on sums:", *table]
+    assert ranges_to_dicts(ranges)[2] == {
+        "segment": "head",
+        "name": "logits",
+        "largest": 8192,
+        "limit": 32768,
+        "share_at_limit": 0.00004,
+        "use": 0.25,
+    }
+
+
+def test_only_a_golden_model_of_ours_shows_ranges(tmp_path: Path) -> None:
+    backend = GoldenBackend.__new__(GoldenBackend)
+    backend.tape = random_tape(np.random.default_rng(0), gate="hard", **SHAPE)
+    assert ranged_tape(backend) is backend.tape
+    backend.tape = absmax_tape(tmp_path, {})
+    with pytest.raises(InputError, match="--ranges: a tape of absmax arithmetic"):
+        ranged_tape(backend)
+    assert ranged_tape(object()) is None  # type: ignore[arg-type]
 
 
 def test_trained_models_pass_and_saturating_ones_are_refused(tmp_path: Path) -> None:
@@ -104,12 +190,23 @@ def test_text_is_cut_into_sequences(tmp_path: Path) -> None:
     assert real.ids[0, :4].tolist() == [0, 1, 2, 3]
 
 
+def test_the_field_of_records_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    record = {"text": "a" * 300, "body": "b" * 300}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
+    for field, letter in (("text", "a"), ("body", "b")):
+        real = real_data(ByteTokenizer(), [tmp_path / "a.jsonl"], field=field)
+        assert set(real.ids.ravel()) == {0, ord(letter)}
+
+
 def test_text_of_subwords_is_cut_into_sequences(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(TEXT * 4)
     ids = real_data(bpe(), [tmp_path / "a.txt"]).ids
     assert ids.shape == (64, 64)
     assert (ids[:, 0] == bpe().start).all()
     assert ids[0, 1:].tolist() == bpe().encode(TEXT)[1:64]
+    # Whose sequences begin with another id than those of bytes.
+    assert pieces().start != ByteTokenizer.start
+    assert set(real_data(pieces(), [tmp_path / "a.txt"]).ids[:, 0]) == {pieces().start}
 
 
 def test_a_run_is_watched_on_what_it_held_out(tmp_path: Path) -> None:
@@ -134,9 +231,21 @@ def test_a_run_is_watched_on_what_it_held_out(tmp_path: Path) -> None:
     (tmp_path / "run" / PROVENANCE_NAME).unlink()
     unknown = real_data(bpe(), [], run=tmp_path / "run")
     assert unknown.source.startswith("Python documentation, held out: the model does not say")
+    assert unknown.ids.shape == (64, 64)
+    write_provenance(tmp_path / "run", Provenance(text="stories"))
+    nothing = real_data(bpe(), [], run=tmp_path / "run")
+    assert (nothing.source, nothing.ids.tolist()) == (unknown.source, unknown.ids.tolist())
 
 
 def test_a_model_for_a_task_is_watched_on_its_examples(tmp_path: Path) -> None:
-    assert real_data(AdditionTokenizer(), []).source == "examples of the task addition"
+    shapes = {}
+    for task in TASKS.values():
+        real = real_data(SimpleNamespace(kind=task.tokenizer), [])  # type: ignore[arg-type]
+        assert real.source == f"examples of the task {task.tokenizer}"
+        again = real_data(SimpleNamespace(kind=task.tokenizer), [])  # type: ignore[arg-type]
+        assert np.array_equal(real.ids, again.ids)
+        shapes[task.tokenizer] = real.ids.shape
+    # 64 of 64 columns (two tokens each, and three) or bits; of the pairs all that are examined.
+    assert shapes == {"addition": (64, 131), "parity": (64, 65), "modular-addition": (5646, 3)}
     with pytest.raises(InputError, match="a model for addition makes its own examples"):
         real_data(AdditionTokenizer(), [tmp_path])

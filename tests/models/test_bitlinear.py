@@ -78,6 +78,59 @@ def test_projection_is_exact_where_products_need_most_bits(fan_in: int) -> None:
     assert torch.equal(y_Nr, _expected(u_Nn, matrix))
 
 
+def test_sums_of_squares_beyond_float32_are_exact() -> None:
+    """S = 65 * 2^18 - 1 is odd and above 2^24: in float32 it would be the next table entry's."""
+    q = [127] * 1056 + [83, 14, 7, 1]
+    assert sum(v * v for v in q) == 65 * 2**18 - 1
+    u_Nn = torch.tensor([q, [-v for v in q]]) * 256
+    u_Nn[1] = u_Nn[1].flip(0)
+    matrix = BitLinear("o", len(q), 2, "hard")
+    (y_Nr,) = project(u_Nn / 512, [matrix], "fakequant")
+    assert torch.equal(y_Nr, _expected(u_Nn, matrix))
+
+
+@pytest.mark.parametrize("exponent", [-20, -9, -8, 3, 10, 11, 20])
+def test_scales_at_and_beyond_the_range_of_a_tape(exponent: int) -> None:
+    """A tape's exponents end where 9 - a - fb is -5 and 13: for i at -8 and 10. Weights beyond them
+    train on as if they were there.
+    """
+    matrix = BitLinear("i", 4096, 3, "hard")
+    signs = torch.tensor([[1, 1], [-1, -1], [1, -1]]).tile(2048)
+    with torch.no_grad():
+        matrix.weight.copy_(signs * 2.0 ** (exponent - 7))
+    _, multiplier, found = quantize_ternary(matrix.weight)
+    assert (int(multiplier), int(found)) == (128, exponent)
+    u_Nn = torch.tensor([[5, 5], [100, -99], [30000, -30000], [-7, 8]]).tile(2048)
+    u_Nn[1, 6:] = 0
+    (y_Nr,) = project(u_Nn / 512, [matrix], "train")
+    rows = [
+        _reference_row(u, signs.tolist(), 128, max(-8, min(10, exponent)), 8, 4)
+        for u in u_Nn.tolist()
+    ]
+    assert y_Nr.mul(16).int().tolist() == rows
+    assert rows[0][:2] == ([2, -2] if exponent <= -8 else [127, -128])
+
+
+def test_under_autocast_products_of_the_backward_pass_are_in_bfloat16() -> None:
+    """The forward pass is the same; gradients are float32, and differ by bfloat16's 8 bits."""
+    torch.manual_seed(6)
+    matrices = [BitLinear(role, 63, 17, "hard") for role in ("gate", "up")]
+    u = (torch.randn(5, 3, 63) * 400).round().div(512).requires_grad_()
+    grads = [torch.randn(5, 3, 17) for _ in matrices]
+    weights = [m.weight for m in matrices]
+    found = []
+    for autocast in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            outputs = project(u, matrices, "train")
+        found.append((outputs, torch.autograd.grad(outputs, [u, *weights], grads)))
+    for a, b in zip(found[0][0], found[1][0], strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        assert b.dtype == torch.float32
+        assert not torch.equal(a, b)
+        assert torch.linalg.vector_norm(a - b) <= 0.01 * torch.linalg.vector_norm(a)
+
+
 def test_outputs_saturate_at_both_ends() -> None:
     matrix = BitLinear("up", 63, 2, "hard")
     with torch.no_grad():
@@ -149,6 +202,21 @@ def test_float_mode_is_rms_norm_and_matmul_with_the_ternary_weights() -> None:
     u = torch.randn(3, 2, 7)
     expected = (u / u.square().mean(-1, keepdim=True).sqrt()) @ weight.T
     torch.testing.assert_close(project(u, [matrix], "float")[0], expected)
+    # Of a vector as small as a step the norm takes the size, too; of none it makes nothing.
+    torch.testing.assert_close(project(u * 2.0**-11, [matrix], "float")[0], expected)
+    assert not project(torch.zeros(1, 1, 7), [matrix], "float")[0].any()
+
+
+def test_a_matrix_begins_with_weights_of_unit_scale() -> None:
+    torch.manual_seed(7)
+    matrix = BitLinear("f", 1024, 256, "hard", bias=True)
+    assert matrix.weight.shape == (256, 1024)
+    assert matrix.weight.std().item() * 32 == pytest.approx(1, abs=0.01)
+    assert abs(matrix.weight.mean().item()) * 32 < 0.01
+    assert matrix.bias is not None
+    assert matrix.bias.tolist() == [0.0] * 256
+    assert (matrix.fraction_bits, BitLinear("f", 2, 3, "sigmoid").fraction_bits) == (6, 4)
+    assert BitLinear("i", 2, 3, "hard").bias is None
 
 
 def test_weights_out_of_range_give_finite_outputs_and_gradients() -> None:

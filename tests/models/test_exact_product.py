@@ -10,16 +10,16 @@ from mmfree.models import exact_product
 
 
 @pytest.mark.parametrize("int8", [True, False])
-@pytest.mark.parametrize("fan_in", [1, 7, 6912])
+@pytest.mark.parametrize(("fan_in", "blocks"), [(1, 40), (7, 1), (7, 40), (6912, 40)])
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float32, torch.float64])
 def test_products_are_exact(
-    int8: bool, fan_in: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    int8: bool, fan_in: int, blocks: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With and without a processor's int8 products, up to the widest published matrix with
-    everything at its largest; more rows than one block.
+    everything at its largest; more rows than one block of ``blocks`` / 2, of half a row, too.
     """
     monkeypatch.setattr(exact_product, "INT8_PRODUCTS", int8)
-    monkeypatch.setattr(exact_product, "_BLOCK_WEIGHTS", 20 * fan_in)
+    monkeypatch.setattr(exact_product, "_BLOCK_WEIGHTS", blocks * fan_in // 2)
     rng = np.random.default_rng(0)
     q = rng.integers(-128, 128, (3, fan_in))
     trits = rng.integers(-1, 2, (101, fan_in)).astype(np.int8)

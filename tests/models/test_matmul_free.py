@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -282,17 +283,10 @@ def test_computed_entries_equal_the_table_with_the_same_gradient(name: str, bits
     assert len(one.unique()) > 100
 
 
-# Dynamo's own, while it traces autograd functions.
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize("gate", GATES)
-def test_what_the_compiler_traces_is_the_same_function(gate: str) -> None:
-    """Masks are bytes there, tables are computed, saturation has its own backward pass.
-
-    It is traced, and run without C++.
-    """
-    config = ModelConfig(
-        vocab_size=64, head_size=64, hidden_size=48, intermediate_size=80, num_layers=2, gate=gate
-    )
+def assert_same_gradients(gate: str, compiled: Callable[[Callable[[], Tensor]], Tensor]) -> None:
+    """Of a loss, as it is and as ``compiled`` runs it: the value exactly, gradients nearly."""
+    sizes = {"hidden_size": 48, "intermediate_size": 80, "num_layers": 2}
+    config = ModelConfig(vocab_size=64, head_size=64, **sizes, gate=gate)
     torch.manual_seed(3)
     model = MatMulFreeLM(config)
     with torch.no_grad():
@@ -308,10 +302,95 @@ def test_what_the_compiler_traces_is_the_same_function(gate: str) -> None:
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     found = []
-    for function in (loss, torch.compile(loss, backend="aot_eager")):
-        value = function()
+    for run in (lambda function: function(), compiled):
+        value = run(loss)
         found.append((value, torch.autograd.grad(value, list(model.parameters()))))
     (eager, expected), (traced, gradients) = found
     assert torch.equal(traced, eager)
     for (name, _), a, b in zip(model.named_parameters(), gradients, expected, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max())), name
+
+
+def test_weights_begin_at_the_spread_that_the_recipes_were_tuned_with() -> None:
+    """Embedding 0.25; a ternary matrix 1 / sqrt(fan-in), so that its outputs have a spread of 1."""
+    torch.manual_seed(0)
+    model = MatMulFreeLM(ModelConfig(**ODD | {"hidden_size": 64, "vocab_size": 400}))
+    assert float(model.embedding.weight.detach().std()) == pytest.approx(0.25, rel=0.05)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any()
+        elif name != "embedding.weight":
+            spread = parameter.shape[1] ** -0.5
+            assert float(parameter.detach().std()) == pytest.approx(spread, rel=0.15), name
+
+
+@pytest.mark.parametrize("mode", ["train", "fakequant", "float"])
+def test_a_state_that_is_passed_in_counts(mode: str) -> None:
+    """In every layer and channel; and a state that is zero is the start of a sequence."""
+    model = _model("hard")
+    ids = _ids(model, 2, 3)
+    with torch.no_grad():
+        plain, after = model(ids, mode=mode)
+        zero = torch.zeros(3, 2, 33)
+        assert torch.equal(model(ids, zero, mode=mode)[0], plain)
+        assert model(ids, mode=mode)[1].shape == after.shape == zero.shape
+        for layer in range(3):
+            state = zero.clone()
+            state[layer] = 1.5
+            logits, final = model(ids, state, mode=mode)
+            assert not torch.equal(logits, plain)
+            changed = (final != after).flatten(1).any(1).tolist()
+            assert changed[: layer + 1] == [False] * layer + [True]
+
+
+def test_a_step_is_one_position_in_the_contracts_arithmetic() -> None:
+    """By default; in another mode if that is asked for."""
+    model = _model("sigmoid")
+    ids = _ids(model, 2, 1)
+    state = torch.full((3, 2, 33), 0.25)
+    with torch.no_grad():
+        for mode in ("train", "fakequant", "float"):
+            logits, after = model.step(ids[:, 0], state, mode=mode)
+            whole, final = model(ids, state, mode=mode)
+            assert torch.equal(logits, whole[:, 0])
+            assert torch.equal(after, final)
+        default = model.step(ids[:, 0], state)
+        rounded = model(ids, state, mode="fakequant")
+    assert torch.equal(default[0], rounded[0][:, 0])
+    assert torch.equal(default[1], rounded[1])
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_what_is_meant_for_the_compiler_is_the_same_function(
+    gate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks are bytes there, tables are computed, saturation has its own backward pass.
+
+    Here it is run as it stands.
+    """
+    entries = 0
+
+    def counted(*arguments: object) -> Tensor:
+        nonlocal entries
+        entries += 1
+        return apply(*arguments)
+
+    apply = _ComputedLookup.apply
+
+    def compiled(function: Callable[[], Tensor]) -> Tensor:
+        monkeypatch.setattr(_ComputedLookup, "apply", counted)
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+        return function()
+
+    assert_same_gradients(gate, compiled)
+    assert entries == 2 * (4 if gate == "sigmoid" else 3)
+
+
+# Dynamo's own, while it traces autograd functions.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize(
+    "gate", ["sigmoid", *(pytest.param(gate, marks=pytest.mark.slow) for gate in GATES[1:])]
+)
+def test_what_the_compiler_traces_is_the_same_function(gate: str) -> None:
+    """It is traced, and run without C++."""
+    assert_same_gradients(gate, lambda loss: torch.compile(loss, backend="aot_eager")())

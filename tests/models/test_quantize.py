@@ -22,6 +22,8 @@ from mmfree.models.quantize import (
     quantize_embedding,
     quantize_ternary,
     round_half_up,
+    saturate,
+    saved_mask,
     straight_through,
 )
 
@@ -143,6 +145,16 @@ def test_fake_quantized_embedding_passes_gradient_only_where_not_saturated() -> 
     assert latent.grad.tolist() == [[1, 0], [1, 0]]
 
 
+def test_fake_quantized_embedding_passes_gradient_at_half_a_step() -> None:
+    """Where an entry lies just between two integers, also the two that are largest."""
+    latent = (torch.tensor([[0.5, -1.5, 127.5, -128.5, 127.51, -128.51]]) / 2).requires_grad_()
+    value = fake_quantize_embedding(latent)
+    assert (value * 2).tolist() == [[0, -2, 127, -128, 127, -128]]
+    value.sum().backward()
+    assert latent.grad is not None
+    assert latent.grad.tolist() == [[1, 1, 1, 1, 0, 0]]
+
+
 def test_bias_rounds_to_its_format_and_saturates() -> None:
     bias = torch.tensor([0.5 / 64, 1.5 / 64, -1.0, 1e4, -1e4])
     assert quantize_bias(bias, 6).tolist() == [0, 2, -64, 32767, -32768]
@@ -164,6 +176,30 @@ def test_round_half_up_rounds_halves_towards_plus_infinity() -> None:
     rounded.sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [0.125] * 5
+
+
+def test_straight_through_gradient_passes_where_it_may() -> None:
+    latent = torch.ones(3, requires_grad=True)
+    masked = straight_through(latent, torch.zeros(3), torch.tensor([True, False, True]))
+    masked.backward(torch.tensor([2.0, 3.0, 4.0]))
+    assert latent.grad is not None
+    assert latent.grad.tolist() == [2, 0, 4]
+
+
+@pytest.mark.parametrize("compiling", [False, True])
+def test_what_saturates_passes_no_gradient(
+    compiling: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the ends, too; both as it runs and as the compiler traces it."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+    x = torch.tensor([-2.0, -1.5, -1.0, 0.0, 2.5, 3.0, 9.0], requires_grad=True)
+    y = saturate(x, -1.5, 3.0)
+    assert y.tolist() == [-1.5, -1.5, -1.0, 0.0, 2.5, 3.0, 3.0]
+    y.backward(torch.full_like(x, 5.0))
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 0, 5, 5, 5, 0, 0]
+    assert saved_mask(x > 0).dtype == (torch.int8 if compiling else torch.bool)
+    assert saved_mask(x > 0).tolist() == [0, 0, 0, 0, 1, 1, 1]
 
 
 def test_straight_through_value_is_exact() -> None:

@@ -9,6 +9,7 @@ import bz2
 import hashlib
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mmfree.tape.container import TapeError, from_24_bits, to_24_bits
 from mmfree.tape.reading import open_chip_tape
 from mmfree.tape.tokenizer_section import tokenizer_section
 from mmfree.tape.trits import pack_trits
+from tests.support.integers.absmax_tapes import TINY, absmax_tape
 from tests.support.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
 from tests.support.subwords import sentencepiece_model
 
@@ -211,6 +213,62 @@ def test_forged_manifests(
         AbsmaxTape(tmp_path / "b.tape")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda manifest: json.dumps(dict(reversed(manifest.items())), separators=(",", ":")),
+        lambda manifest: json.dumps(manifest, sort_keys=True),
+        lambda manifest: json.dumps(manifest, sort_keys=True, separators=(",", ":")) + " ",
+        lambda manifest: json.dumps(
+            manifest | {"config": manifest["config"] | {"eos_token_id": [3, 2]}},
+            sort_keys=True,
+            separators=(",", ":"),
+        ),
+    ],
+    ids=["order of keys", "blanks", "a blank at the end", "order of ids"],
+)
+def test_another_writing_of_the_same_manifest_is_refused(
+    text: Any, data: bytes, tmp_path: Path
+) -> None:
+    """A model has one tape, and one identity."""
+    written = text(manifest_of(data)).encode()
+    size = struct.unpack_from("<I", data, 12)[0]
+    body = data[:12] + struct.pack("<I", len(written)) + written + data[16 + size : -32]
+    assert "not canonical" in error_of(body + hashlib.sha256(body).digest(), tmp_path)
+
+
+def test_what_people_are_shown_worked_by_hand(tmp_path: Path) -> None:
+    """Of ``layer 1 down``: 3 rows of 2, in two codes of which four trits are padding."""
+    trits = np.array([[1, 0], [-1, 0], [0, 1]], dtype=np.int8)
+    changes = {
+        "layer 1 down/down/trits": pack_trits(trits),
+        "layer 1 down/down/constants": [5, 3 << 22, -20],
+    }
+    tape = absmax_tape(tmp_path, changes)
+    matrix = tape.segments[7].matrices[0]
+    assert (tape.segments[7].name, matrix.rows, matrix.fan_in) == ("layer 1 down", 3, 2)
+    assert np.array_equal(matrix.trits(), trits)
+    assert matrix.zeros() == 0.5
+    # c * 2^e = absmean * sqrt(fan-in) / 127 = 12.
+    assert matrix.absmean == pytest.approx(12 * 127 / 2**0.5)
+    assert matrix.constants == {
+        "multiplier": 3 << 22,
+        "exponent": -20,
+        "absmean": matrix.absmean,
+    }
+    assert matrix.gain.fraction_bits == 5
+    assert tape.segments[7].norm is None
+    assert tape.segments[4].norm is not None
+    # Of each layer 4 matrices of 3 x 3, one of 4 x 3, one of 3 x 2; the head is 4 x 3.
+    assert tape.trit_bytes == 2 * (4 * 2 + 3 + 2) + 3
+    assert tape.num_ternary_weights == 2 * (4 * 9 + 12 + 6) + 12
+    assert tape.describe_tokenizer() == {"kind": "none", "bytes": 0}
+    assert (tape.start, tape.end_ids) == (None, ())
+    ended = replace(TINY, bos_token_id=1, eos_token_id=[3, 2])
+    tape = absmax_tape(tmp_path, {}, config=ended)
+    assert (tape.start, tape.end_ids) == (1, (2, 3))
+
+
 @pytest.mark.parametrize("value", [None, 3, -1.5, "x", {}, [1], True])
 def test_a_manifest_of_anything_is_a_tape_error_or_a_canonical_tape(
     value: Any, data: bytes, tmp_path: Path
@@ -307,7 +365,7 @@ def test_a_tokenizer_stands_behind_the_manifest(data: bytes, tmp_path: Path) -> 
     [
         (b"no bzip2", "cannot be unpacked"),
         (bz2.compress(bytes(100))[:-1], "cannot be unpacked: the compressed data is cut off"),
-        (bz2.compress(bytes(1 << 27)), "cannot be unpacked: more than 67,108,864 bytes"),
+        (bz2.compress(bytes((1 << 26) + 1)), "cannot be unpacked: more than 67,108,864 bytes"),
         (bz2.compress(b"123"), "a column is cut off"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from mmfree.contract.shape import ModelConfig
 from mmfree.golden.pow2 import Golden
@@ -47,6 +48,8 @@ def test_zero_weights_add_nothing() -> None:
     assert count_operations(TAPE).nonzero_weights == nonzero < TAPE.num_ternary_weights
 
 
-def test_a_hard_gate_reads_no_sigmoid() -> None:
-    hard = random_tape(np.random.default_rng(0), **{**CONFIG.to_dict(), "gate": "hard"})
-    assert count_operations(hard).table_reads["sigmoid"] == 0
+@pytest.mark.parametrize("gate", ["hard", "signed"])
+def test_other_gates_read_no_sigmoid(gate: str) -> None:
+    tape = random_tape(np.random.default_rng(0), **{**CONFIG.to_dict(), "gate": gate})
+    reads = count_operations(tape).table_reads
+    assert reads == count_operations(TAPE).table_reads | {"sigmoid": 0}

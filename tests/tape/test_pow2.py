@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import struct
 import zlib
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfree.contract.pow2 import GATES
+from mmfree.contract.pow2 import GATES, Formats
 from mmfree.files.compressed import pack_text
 from mmfree.tape.container import TapeError
 from mmfree.tape.pow2 import Matrix, Tape, decode_tape, write_tape
@@ -183,6 +184,11 @@ def test_a_forged_manifest_is_an_error_or_a_valid_tape(
         (b"\xff\xfe", "manifest is malformed"),
         (b"{}", "manifest is malformed: KeyError"),
         (b"[]", "manifest is malformed: TypeError"),
+        (json.dumps(manifest_of(), sort_keys=True).encode(), "not canonical"),
+        (
+            json.dumps(dict(reversed(manifest_of().items())), separators=(",", ":")).encode(),
+            "not canonical",
+        ),
     ],
 )
 def test_a_malformed_manifest_is_one_clear_error(text: bytes, message: str) -> None:
@@ -202,7 +208,7 @@ def test_a_malformed_manifest_is_one_clear_error(text: bytes, message: str) -> N
             "data is damaged: cannot be unpacked: the compressed data is cut off",
         ),
         (
-            base64.b64encode(zlib.compress(bytes(1 << 27))).decode(),
+            base64.b64encode(zlib.compress(bytes((1 << 26) + 1))).decode(),
             "data is damaged: cannot be unpacked: more than 67,108,864 bytes",
         ),
     ],
@@ -214,6 +220,45 @@ def test_damaged_data_of_a_tokenizer_is_one_clear_error(kind: str, data: Any, me
         decode_tape(forge(manifest))
     manifest["tokenizer"]["data"] = pack_text(b"any")
     assert decode_tape(forge(manifest)).tokenizer == manifest["tokenizer"]
+
+
+def test_another_shape_than_that_of_the_config_is_named() -> None:
+    for key, value in (("kind", "output"), ("layer", 1), ("fan_in", 6)):
+        manifest = manifest_of()
+        manifest["segments"][0][key] = value
+        with pytest.raises(TapeError, match="the segments do not follow from the config"):
+            decode_tape(forge(manifest))
+    manifest = manifest_of()
+    manifest["segments"].append(manifest["segments"][-1])
+    with pytest.raises(TapeError, match="the segments do not follow from the config"):
+        decode_tape(forge(manifest))
+    manifest = manifest_of()
+    manifest["segments"][2]["matrices"].reverse()
+    with pytest.raises(TapeError, match=r"layer 0 glu has matrices \['up', 'gate'\], not"):
+        decode_tape(forge(manifest))
+    manifest = manifest_of()
+    manifest["segments"][2]["matrices"][0]["rows"] = 6
+    with pytest.raises(TapeError, match="not canonical"):
+        decode_tape(forge(manifest))
+
+
+def test_formats_are_part_of_a_tape() -> None:
+    """Limits follow from them: 9 - a - fb lies in -5..13, sigmoid entries in 0..2^forget_fb."""
+    formats = Formats(
+        residual_fb=8, index_fb=3, gate_sigmoid_fb=3, gate_hard_fb=5, forget_fb=9, state_fb=10
+    )
+    sigmoid = np.full(256, 512, np.int16)
+    tape = replace(TAPE, formats=formats, sigmoid=sigmoid)
+    again = decode_tape(tape.data)
+    assert (again.formats, again.sha256) == (formats, tape.sha256)
+    assert tape.sha256 != replace(TAPE, sigmoid=TAPE.sigmoid).sha256
+    with pytest.raises(TapeError, match=r"entries must lie in 0\.\.256"):
+        replace(TAPE, sigmoid=sigmoid)
+    segment = TAPE.segments[0]
+    first = replace(segment.matrices[0], exponent=12)
+    changed = replace(segment, matrices=(first, *segment.matrices[1:]))
+    with pytest.raises(TapeError, match=r"exponent must lie in -7\.\.11, got 12"):
+        replace(TAPE, formats=formats, segments=(changed, *TAPE.segments[1:]))
 
 
 def test_data_left_over_or_missing_is_an_error() -> None:
@@ -292,11 +337,29 @@ def change_matrix(**changes: Any) -> Tape:
         ({"trits": np.zeros((5, 4), np.int8)}, r"trits: expected int8 \(5, 5\), got int8 \(5, 4\)"),
         ({"role": "g"}, "roles"),
         ({"bias": np.zeros(5, np.int16)}, "only f carries a bias"),
+        ({"trits": [[0] * 5] * 5}, r"trits: expected int8 \(5, 5\), got list"),
+        ({"trits": np.zeros((5, 5), np.int16)}, r"expected int8 \(5, 5\), got int16 \(5, 5\)"),
     ],
 )
 def test_contents_are_checked(change: dict[str, Any], message: str) -> None:
     with pytest.raises(TapeError, match=message):
         change_matrix(**change)
+
+
+@pytest.mark.parametrize(
+    ("bias", "message"),
+    [
+        (None, "matrix f: only f carries a bias, and it must"),
+        (np.zeros(4, np.int16), r"matrix f: bias: expected int16 \(5,\), got int16 \(4,\)"),
+        (np.zeros(5, np.int32), r"matrix f: bias: expected int16 \(5,\), got int32 \(5,\)"),
+    ],
+)
+def test_the_bias_is_checked(bias: Any, message: str) -> None:
+    segment = TAPE.segments[4]
+    i, f, g = segment.matrices
+    changed = replace(segment, matrices=(i, replace(f, bias=bias), g))
+    with pytest.raises(TapeError, match=f"segment layer 1 gates, {message}"):
+        replace(TAPE, segments=(*TAPE.segments[:4], changed, *TAPE.segments[5:]))
 
 
 @pytest.mark.parametrize(
@@ -329,6 +392,14 @@ def test_matrix_sizes() -> None:
     matrix = Matrix(role="i", trits=np.zeros((2, 3), np.int8), multiplier=128, exponent=0)
     assert (matrix.rows, matrix.fan_in) == (2, 3)
     assert TAPE.num_ternary_weights == TAPE.config.num_ternary_weights
+    # Of each layer 4 matrices of 25 and 3 of 35 trits; the head has 15.
+    assert TAPE.trit_bytes == 2 * (4 * 5 + 3 * 7) + 3
+    assert TAPE.num_bytes == len(DATA)
+    assert (TAPE.start, TAPE.describe_tokenizer()) == (None, {"kind": "none"})
+    long = replace(TAPE, tokenizer={"kind": "tokenizers", "data": pack_text(bytes(range(256)))})
+    assert re.fullmatch(r"\d+ characters", long.describe_tokenizer()["data"])
+    assert matrix.constants == {"multiplier": 128, "exponent": 0}
+    assert (matrix.zeros(), replace(matrix, trits=np.eye(4, dtype=np.int8)).zeros()) == (1.0, 0.75)
 
 
 @pytest.mark.parametrize("tokenizer", [{}, {"kind": 3}, {"kind": None}])

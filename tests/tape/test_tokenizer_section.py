@@ -171,6 +171,13 @@ def test_ids_need_no_order() -> None:
     assert packed("tokenizers", json_of(vocab={}, merges=[]))[0]["form"] == "columns"
 
 
+@pytest.mark.parametrize(("left", "form"), [(0, "columns"), (255, "columns"), (256, "file")])
+def test_a_cut_of_a_merge_takes_a_byte(left: int, form: str) -> None:
+    piece = "é" * 300
+    file = json_of(vocab={piece: 0}, merges=[[piece[:left], piece[left:]]])
+    assert packed("tokenizers", file)[0]["form"] == form
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -284,11 +291,12 @@ def test_the_columns_are_those_of_the_text() -> None:
     ("kind", "section", "error"),
     [
         ("sentencepiece", b"", "cut off"),
-        ("sentencepiece", bz2.compress(bytes(1 << 27)), "more than 67,108,864 bytes"),
+        ("sentencepiece", bz2.compress(bytes((1 << 26) + 1)), "more than 67,108,864 bytes"),
         ("sentencepiece", pack_bytes(b"\1\0"), "a column is cut off"),
         ("sentencepiece", pack_bytes(b"\x05\0\0\0abc"), "a column is cut off"),
         ("sentencepiece", columns(b"a\0"), "1 columns, not 4"),
         ("sentencepiece", columns(b"a\0b", b"\1", numbers(1), b""), "the last piece is cut off"),
+        ("sentencepiece", columns(b"b", b"", b"", b""), "the last piece is cut off"),
         (
             "sentencepiece",
             columns(b"a\0", b"\1\1", numbers(1), b""),

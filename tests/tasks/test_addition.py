@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -94,8 +96,33 @@ def test_exact_means_every_digit() -> None:
     rows[1, 2] = (rows[1, 2] + 1) % 10
     rows[2, 3] = 5  # not a position of b
     assert batch.num_exact(rows) == 2
+    rows[0, 4] = (rows[0, 4] + 1) % 10
+    assert batch.num_exact(rows) == 1
 
 
 def test_unknown_kinds_are_refused() -> None:
     with pytest.raises(InputError, match="must be one of random, chains, got 'odd'"):
         draw_sums(np.random.default_rng(0), "odd", 1, 1)
+
+
+def test_every_digit_is_drawn_and_every_first_column_that_carries() -> None:
+    a, b = draw_sums(np.random.default_rng(0), "random", 20, 200)
+    for digits in (a, b):
+        assert np.unique(digits).tolist() == list(range(10))
+    a, b = draw_sums(np.random.default_rng(0), "chains", 3, 2000)
+    first = {(int(x), int(y)) for x, y in zip(a[:, 0], b[:, 0], strict=True)}
+    assert first == {(x, y) for x in range(10) for y in range(10) if x + y >= 10}
+    assert np.unique(a[:, 1:]).tolist() == list(range(10))
+
+
+def test_the_limit_of_digits_stays_as_it_was() -> None:
+    before = sys.get_int_max_str_digits()
+    digits = np.full((1, 5000), 9)
+    assert add_digits(digits, digits)[0, :2].tolist() == [8, 9]
+    assert sys.get_int_max_str_digits() == before != 0
+
+
+def test_examined_sums_are_scored_at_b_alone() -> None:
+    batch = examined_sums(np.random.default_rng(0), "chains", 2, 4)
+    assert batch.mask.tolist() == [[False, False, True, False, True, False, True]] * 4
+    assert batch.targets[:, 6].tolist() == [1] * 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from mmfree.tasks.modular import examined_pairs, held_out_pairs, split_pairs, training_pairs
@@ -36,3 +38,24 @@ def test_training_never_sees_a_held_out_pair() -> None:
     held_out = held_out_pairs(np.random.default_rng(3), 400)
     assert not {tuple(pair) for pair in pairs(held_out)} & training
     assert len({tuple(pair) for pair in pairs(held_out)}) == 400
+
+
+def test_the_split_is_that_of_every_version() -> None:
+    """A model that was trained earlier is examined on pairs that it has not seen."""
+    training, held_out = split_pairs()
+    digest = hashlib.sha256(training.astype("<i8").tobytes()).hexdigest()
+    assert digest == "e306e2caacfff64e90b2059dc2baf754738bf9a6a31432babb75cb0a35c155c1"
+    assert (len(training), len(held_out)) == (3763, 5646)
+
+
+def test_a_batch_holds_no_pair_twice_and_at_most_all() -> None:
+    for asked, got in ((512, 512), (3763, 3763), (5000, 3763)):
+        drawn = pairs(training_pairs(np.random.default_rng(1), asked))
+        assert len(drawn) == len({tuple(pair) for pair in drawn}) == got
+
+
+def test_all_pairs_held_out_are_examined_unless_a_number_is_given() -> None:
+    every = held_out_pairs(np.random.default_rng(0), None)
+    assert pairs(every) == split_pairs()[1].tolist()
+    one, other = (pairs(held_out_pairs(np.random.default_rng(seed), 50)) for seed in (1, 2))
+    assert one != other

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import tempfile
 from pathlib import Path
+from pydoc_data import topics
 
 import numpy as np
 import pytest
@@ -11,8 +15,10 @@ from hypothesis import strategies as st
 
 import mmfree.text.sources
 from mmfree.errors import InputError
-from mmfree.text.corpus import python_documentation, read_text
-from mmfree.text.loading import load_corpus
+from mmfree.text.corpus import Piece, Text, python_documentation, read_text, tokenize
+from mmfree.text.loading import first_tokens, load_corpus
+from mmfree.text.shard_writing import write_shards
+from mmfree.text.tokenizer import ByteTokenizer
 from mmfree.text.windows import streams, training_windows
 from tests.support.subwords import TEXT
 
@@ -28,6 +34,7 @@ def test_the_last_tenth_is_held_out(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 60)
     (tmp_path / "b").write_bytes(b"y" * 39)
     corpus = load_corpus([tmp_path / "a", tmp_path / "b"])
+    assert corpus.name == f"{tmp_path / 'a'}, {tmp_path / 'b'}"
     assert corpus.training.tobytes() == b"x" * 60 + b"\n" + b"y" * 29
     assert corpus.validation.tobytes() == b"y" * 10
 
@@ -108,3 +115,120 @@ def test_start_tokens_between_documents_are_read_and_not_scored() -> None:
     batch = streams(np.array([9, 1, 2, 9, 3], dtype=np.uint16), start=9)
     assert batch.ids.tolist() == [[9, 9, 1, 2, 9]]
     assert batch.targets[batch.mask].tolist() == [1, 2, 3]
+
+
+@given(
+    st.lists(st.text(alphabet="ab\n é東🙂", min_size=1, max_size=60), min_size=1, max_size=3),
+    st.integers(8, 13),
+)
+def test_one_text_is_cut_once_at_the_start_of_a_character(texts: list[str], size: int) -> None:
+    """However it is cut into files and pieces, and wherever the cut falls in them."""
+    whole = "\n".join(texts).encode()
+    cut = len(whole) - len(whole) // 10
+    # No byte of UTF-8 but the first of a character is outside 0x80..0xBF.
+    while cut < len(whole) and 0x80 <= whole[cut] < 0xC0:
+        cut -= 1
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(mmfree.text.sources, "PIECE_BYTES", size)
+        paths = [Path(folder) / f"{number}.txt" for number in range(len(texts))]
+        for path, text in zip(paths, texts, strict=True):
+            path.write_bytes(text.encode())
+        text = Text.of(paths)
+        assert text.num_bytes == len(whole)
+        found = list(text.pieces())
+    sides = [
+        "".join(piece.text for piece in found if piece.held_out == side).encode()
+        for side in (False, True)
+    ]
+    assert sides == [whole[:cut], whole[cut:]]
+    assert [piece.held_out for piece in found] == sorted(piece.held_out for piece in found)
+    assert [piece.continues for piece in found] == [False] + [True] * (len(found) - 1)
+    assert all(piece.text for piece in found)
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 32, 33])
+def test_texts_are_tokenized_sixteen_at_a_time(count: int) -> None:
+    sizes: list[int] = []
+
+    class Watched(ByteTokenizer):
+        def encode_texts(self, texts: list[str]) -> list[np.ndarray]:
+            sizes.append(len(texts))
+            return super().encode_texts(texts)
+
+    given_pieces = [Piece(f"text {n}", n % 3 == 0, continues=n % 2 == 1) for n in range(count)]
+    for begin in (False, True):
+        found = list(tokenize(iter(given_pieces), Watched(), begin=begin))
+        assert [piece for piece, _ in found] == given_pieces
+        for piece, ids in found:
+            first = b"\0" if begin and not piece.continues else b""
+            assert (ids.dtype, ids.tobytes()) == (np.uint8, first + piece.text.encode())
+    most = [16] * (count // 16) + [count % 16] * (count % 16 > 0)
+    assert [size for size in sizes if size] == most * 2
+
+
+def test_a_side_too_short_is_refused_whichever_it_is(tmp_path: Path) -> None:
+    """Documents: a long one is held out, and a short one for training."""
+    texts = [f"{n} " * 30 for n in range(99)]
+    held_out = next(
+        text for text in texts if hashlib.sha256(text.encode()).digest() < b"\x19\x99\x99"
+    )
+    short = next(text for text in "abc" if hashlib.sha256(text.encode()).digest() > b"\x19\x99\x9a")
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in (held_out, short)))
+    # A start token and a byte.
+    assert len(load_corpus([path], minimum=2).training) == 2
+    with pytest.raises(InputError, match=r"too short: 2 tokens for training and \d\d held out"):
+        load_corpus([path], minimum=3)
+    assert load_corpus([path]).validation.tobytes() == b"\0" + held_out.encode()
+    assert Text.of([path]).num_bytes is None
+
+
+def test_the_built_in_text_is_all_topics_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = python_documentation().decode()
+    lengths = [len(topic.strip()) for topic in topics.topics.values()]
+    assert len(text) == sum(lengths) + 2 * (len(lengths) - 1)
+    assert (Text(()).num_bytes, Text(()).name) == (len(text.encode()), "Python documentation")
+    monkeypatch.setattr(topics, "topics", {"b": " zwö\n", "c": "three", "a": "\none "})
+    assert python_documentation().decode() == "one\n\nzwö\n\nthree"
+
+
+def test_the_first_tokens_are_of_both_sides_and_no_more_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"story": f"{n:03}"}) + "\n" for n in range(64)) + "no JSON")
+    whole = b"".join(b"\0%03d" % n for n in range(64))
+    # Sixteen texts are read at a time.
+    for count in (1, 3, 4, 5, 63, 64, 65, 128):
+        ids, name = first_tokens([path], ByteTokenizer(), count, field="story")
+        assert ids.tobytes() == whole[:count]
+        assert name == str(path)
+    with pytest.raises(InputError, match="line 65: not valid JSON"):
+        first_tokens([path], ByteTokenizer(), 257, field="story")
+    (tmp_path / "b.txt").write_text(TEXT)
+    text = first_tokens([tmp_path / "b.txt"], ByteTokenizer(), 10**9)[0]
+    assert text.tobytes().decode() == TEXT, "one text, without start tokens"
+    write_shards(Text.of([tmp_path / "b.txt"]), ByteTokenizer(), tmp_path / "shards")
+    ids, name = first_tokens([tmp_path / "shards"], ByteTokenizer(), 7)
+    held_out = load_corpus([tmp_path / "b.txt"]).validation
+    assert (ids.tolist(), name) == (held_out[:7].tolist(), str(tmp_path / "shards"))
+
+
+@pytest.mark.parametrize("side", [False, True])
+def test_a_plain_file_among_documents_is_on_the_side_of_its_first_piece(
+    side: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mmfree.text.sources, "PIECE_BYTES", 8)
+    lines = [f"line {number:02}"[1:] + "\n" for number in range(60)]
+    first = next(line for line in lines if is_held_out(line) == side)
+    whole = [first, *(line for line in lines if line != first)]
+    assert {is_held_out(line) for line in whole} == {False, True}
+    (tmp_path / "a.txt").write_text("".join(whole))
+    (tmp_path / "b.jsonl").write_text('{"text": "a record"}\n')
+    found = list(Text.of([tmp_path / "a.txt", tmp_path / "b.jsonl"]).pieces())
+    assert [piece.text for piece in found] == [*whole, "a record"]
+    assert [piece.held_out for piece in found] == [side] * 60 + [is_held_out("a record")]
+    assert [piece.continues for piece in found] == [False] + [True] * 59 + [False]
+
+
+def is_held_out(text: str) -> bool:
+    """By the first 8 bytes of its sha256: less than a tenth of 2^64."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) * 10 < 1 << 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -83,6 +84,20 @@ def test_a_text_without_tokens_is_refused(tokens: list[int]) -> None:
         ScoredText.as_streams(np.array(tokens, dtype=np.uint8), 0, start=START)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "rows"), [(1, 1), (2047, 1), (2048, 2), (65_535, 63), (65_536, 64), (200_000, 64)]
+)
+def test_streams_have_1024_tokens_at_least_and_are_64_at_most(tokens: int, rows: int) -> None:
+    text = ScoredText.as_streams(np.ones(tokens, dtype=np.uint8), tokens, start=0)
+    assert text.batch.ids.shape == (rows, -(-tokens // rows))
+
+
+def test_windows_of_nothing_are_refused() -> None:
+    with pytest.raises(InputError, match="a text to score must have at least one token, got none"):
+        ScoredText.as_windows(np.zeros(0, dtype=np.uint8), 0, start=START, length=3)
+
+
 def test_a_perplexity_beyond_floats_is_infinite() -> None:
+    assert perplexity(699.0 * 3, 3) == pytest.approx(math.e**699)
     assert perplexity(1400.0, 2) == float("inf")
     assert Score(nats=1400.0, tokens=2, bytes=1).token_perplexity == float("inf")

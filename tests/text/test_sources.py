@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow
 import pyarrow.parquet
@@ -136,6 +138,10 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         "g.jsonl": (
             b'{"text": "x"}\n{"text": "a\\ud800"}\n',
             r"g\.jsonl, line 2: field 'text': the text is not Unicode: '\\ud800' at character 1",
+        ),
+        "h.jsonl": (
+            b'{"text": "x"}\n{"text": "a\\u0000b"}\n',
+            r"h\.jsonl: document 2 holds a NUL character: not text",
         ),
         "a.parquet": (b"PAR1 is not enough", r"a\.parquet: damaged, or no Parquet file"),
         "a.docx": (
@@ -422,3 +428,94 @@ def test_half_a_character_is_named_with_its_place(suffix: str, tmp_path: Path) -
         InputError, match=rf"a{suffix}, line 2: field 'meta\.text': the text is not Unicode: '\\ud8"
     ):
         texts(path, field="meta.text")
+
+
+PLAIN = ["", ".txt", ".text", ".md", ".rst", ".tokens", ".raw"]
+
+
+@pytest.mark.parametrize("suffix", [*PLAIN, ".jsonl", ".ndjson", ".json", ".parquet"])
+def test_suffixes_are_those_of_the_docs(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".parquet":
+        write_parquet(path, {"text": list(TEXTS)})
+    else:
+        path.write_text(TEXT if suffix in PLAIN else LAYOUTS[".jsonl"])
+    assert texts(path) == ([TEXT] if suffix in PLAIN else TEXTS)
+    assert are_plain(expand([path])) == (suffix in PLAIN)
+    if suffix:
+        assert expand([tmp_path]) == [path]
+
+
+def test_rows_of_parquet_are_counted_over_all_batches(tmp_path: Path) -> None:
+    column = [f"{number}" for number in range(2500)]
+    assert texts(write_parquet(tmp_path / "a.parquet", {"text": list(column)})) == column
+    path = write_parquet(tmp_path / "b.parquet", {"text": [*column, None]})
+    with pytest.raises(InputError, match=r"b\.parquet, row 2500: field 'text' must be text, got"):
+        texts(path)
+
+
+def test_a_plain_file_is_read_in_pieces_of_256_kib(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"x" * (2**18 + 9))
+    assert list(map(len, texts(tmp_path / "a.txt"))) == [2**18 - 1, 10]
+    (tmp_path / "a.txt").write_bytes(b"x" * (2**18 - 1))
+    assert list(map(len, texts(tmp_path / "a.txt"))) == [2**18 - 1]
+
+
+def test_a_minus_is_standard_input() -> None:
+    assert Path("/dev/stdin") == mmfree.text.sources.STANDARD_INPUT
+
+
+def test_a_character_has_four_bytes_at_most() -> None:
+    """What is no UTF-8 is not searched to its beginning."""
+    assert character_start(b"a\x80\x80\x80\x80", 4) == 4
+    assert character_start(b"\xf0\x80\x80\x80\x80", 3) == 0
+    assert character_start(b"\x80\x80", 1) == 1
+
+
+def test_errors_that_a_library_logs_are_its_reason_and_later_ones_are_shown_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the place of the library: it logs the file's name, and raises without it."""
+    shown: list[str] = []
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            shown.append(record.getMessage())
+
+    log, handler = logging.getLogger("datasets"), Shown()
+    calls: list[tuple[object, ...]] = []
+
+    def load_dataset(*names: object, **options: object) -> object:
+        calls.append((*names, *options.values()))
+        log.warning("a warning")
+        log.error("first")
+        log.error("file train.jsonl\nis damaged")
+        raise RuntimeError("no reason")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setattr(log, "handlers", [handler])
+    for name in ("hf:a/b", "hf:a/b:c", "hf:a/b:c:test", "hf:a/b::test"):
+        with pytest.raises(InputError, match=rf"^{name}: the data set cannot be .*: file train"):
+            texts(Path(name))
+    assert calls == [
+        ("a/b", None, "train", True),
+        ("a/b", "c", "train", True),
+        ("a/b", "c", "test", True),
+        ("a/b", None, "test", True),
+    ]
+    assert shown == ["a warning"] * 4
+    log.error("of another")
+    assert shown[-1] == "of another"
+
+
+def test_a_disk_that_fails_is_no_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"text": list(TEXTS)})
+
+    def fail(_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(pyarrow.parquet, "ParquetFile", fail)
+    with pytest.raises(InputError, match=r"a\.parquet: cannot be read: .*Input/output error"):
+        texts(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import os
@@ -18,11 +19,13 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mmfree.text.tokenizers
 from mmfree.errors import InputError
 from mmfree.files import compressed
+from mmfree.text.corpus import Text
 from mmfree.text.subword import JsonTokenizer, SentencePieceTokenizer, train_bpe
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
-from mmfree.text.tokenizers import load_tokenizer, tokenizer_from_dict
+from mmfree.text.tokenizers import find_tokenizer, load_tokenizer, tokenizer_from_dict
 from tests.support.subwords import (
     ODD_TEXTS,
     TEXT,
@@ -176,8 +179,8 @@ def test_what_no_model_could_carry_is_refused_at_once(
 
 
 TRAIN = (
-    "from mmfree.text.subword import train_bpe; import sys; from tests.support.subwords import"
-    " TEXT; sys.stdout.write(train_bpe([TEXT], 330).json)"
+    "from mmfree.text.subword import train_bpe; import sys;"
+    " sys.stdout.buffer.write(train_bpe([sys.stdin.buffer.read().decode()], 330).json.encode())"
 )
 
 
@@ -189,12 +192,13 @@ def test_training_is_reproducible() -> None:
             [sys.executable, "-c", TRAIN],
             cwd=root,
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root)},
+            input=TEXT.encode(),
             capture_output=True,
             check=True,
         ).stdout
         for seed in ("1", "2")
     }
-    assert len(found) == 1
+    assert found == {train_bpe([TEXT], 330).json.encode()}
 
 
 @BOTH
@@ -226,7 +230,6 @@ def test_a_vocabulary_that_cannot_be_is_refused() -> None:
 
 
 def test_a_sentencepiece_model_without_a_start_token_gets_one() -> None:
-
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXT.splitlines()),
@@ -238,3 +241,132 @@ def test_a_sentencepiece_model_without_a_start_token_gets_one() -> None:
     tokenizer = SentencePieceTokenizer(model.getvalue())
     assert (tokenizer.start, tokenizer.vocab_size) == (40, 41)
     assert tokenizer.decode(tokenizer.encode("the cat")) == "the cat"
+    assert tokenizer.has_token(42).tolist() == [True] * 40 + [False] * 2
+
+
+STARTS = ["<s>", "<|begin_of_text|>", "<bos>", "[BOS]", "<|endoftext|>", "<|startoftext|>", "[CLS]"]
+"""As docs/data.md lists them."""
+
+
+def test_usual_start_tokens_are_found_in_the_order_of_the_docs() -> None:
+    for number, name in enumerate(STARTS):
+        later = STARTS[number + 1 :][::-1]
+        tokenizer = JsonTokenizer(json.dumps(words([*later, name])))
+        assert tokenizer.start == 6 + len(later), name
+        assert tokenizer.encode(f"a{name}")[0] == 6 + len(later)
+
+
+def test_a_sequence_may_begin_with_another_token() -> None:
+    """Which no text becomes from then on: it is spelled in another way, or refused."""
+    own = JsonTokenizer(bpe().json)
+    text = own.decode([399])
+    assert own.encode(text) == [0, 399]
+    own.begin_with(399)
+    ids = own.encode(text)
+    assert (ids[0], own.decode(ids[1:])) == (399, text)
+    assert not {0, 399} & set(ids[1:])
+    own.begin_with(0)
+    assert own.encode(text) == [0, 399]
+    other = SentencePieceTokenizer(sentencepiece_model())
+    first, *rest = other.encode("the cat")
+    other.begin_with(rest[0])
+    assert other.encode("") == [rest[0]]
+    with pytest.raises(InputError, match=r"makes its control token '.*' of the text 'the cat'"):
+        other.encode("the cat")
+    other.begin_with(first)
+    assert other.encode("the cat") == [first, *rest]
+
+
+def test_ids_that_are_left_out_are_no_tokens() -> None:
+    data = words([])
+    data["model"]["vocab"]["z"] = 9
+    tokenizer = JsonTokenizer(json.dumps(data))
+    assert tokenizer.has_token(12).tolist() == [number in (*range(6), 9) for number in range(12)]
+    assert (tokenizer.start, tokenizer.vocab_size, tokenizer.head_size) == (10, 11, 11)
+    assert tokenizer.decode([0, 11, 9, 10]) == "az"
+
+
+def test_texts_are_neither_cut_nor_filled() -> None:
+    """Whatever the file asks for."""
+    data = words(["<s>", "</s>"])
+    data["truncation"] = {
+        "direction": "Right",
+        "max_length": 2,
+        "strategy": "LongestFirst",
+        "stride": 0,
+    }
+    data["padding"] = {
+        "strategy": {"Fixed": 9},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 1,
+        "pad_type_id": 0,
+        "pad_token": "b",
+    }
+    tokenizer = JsonTokenizer(json.dumps(data))
+    assert tokenizer.start == 6
+    found = tokenizer.encode_texts(["abcdef", "a"])
+    assert [ids.tolist() for ids in found] == [[0, 1, 2, 3, 4, 5], [0]]
+
+
+def test_a_trained_vocabulary_begins_with_the_start_token_and_all_bytes() -> None:
+    tokenizer = train_bpe([TEXT], 300)
+    data = json.loads(tokenizer.json)
+    assert (tokenizer.start, data["model"]["vocab"]["<|endoftext|>"]) == (0, 0)
+    assert len(data["model"]["merges"]) == 300 - 257
+    assert [token["content"] for token in data["added_tokens"]] == ["<|endoftext|>"]
+    every = bytes(range(256)).decode("latin-1")
+    assert tokenizer.decode(tokenizer.encode(every)[1:]) == every
+    assert tokenizer.decode(tokenizer.encode(" a")[1:]) == " a", "no blank is put in front"
+
+
+def test_a_vocabulary_is_learned_from_the_first_of_the_training_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the piece that reaches the limit nothing is read."""
+    monkeypatch.setattr(mmfree.text.tokenizers, "LEARNED_BYTES", 2000)
+    assert len(TEXT.encode()) > 3000
+    path = tmp_path / "a.jsonl"
+    lines = [json.dumps({"text": text}) for text in ("a", TEXT[:1200], "b", TEXT[1200:])]
+    path.write_text("\n".join([*lines, "no JSON"]))
+    learned = find_tokenizer("bpe:300", Text.of([path]))
+    sides = [text for text in ("a", TEXT[:1200], "b", TEXT[1200:]) if not held_out(text)]
+    assert learned.to_dict() == train_bpe(sides, 300).to_dict()
+
+
+def held_out(text: str) -> bool:
+    return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) < 2**64 / 10
+
+
+@pytest.mark.parametrize("size", ["", "-5", "3e2", "300 ", "٣٠٠", "1234567890"])
+def test_a_size_that_is_no_number_is_refused(size: str) -> None:
+    with pytest.raises(InputError, match="--tokenizer bpe:SIZE needs a number of tokens such as"):
+        find_tokenizer(f"bpe:{size}", Text(()))
+
+
+def test_a_size_that_cannot_be_names_the_option() -> None:
+    with pytest.raises(InputError, match=r"^--tokenizer bpe:256: a byte-pair vocabulary has at le"):
+        find_tokenizer("bpe:256", Text(()))
+
+
+def test_a_folder_may_hold_one_model(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.model").write_bytes(sentencepiece_model())
+    with pytest.raises(InputError, match=r"one \.model file, or .*; found 2 \.model files"):
+        load_tokenizer(str(tmp_path))
+    write_gpt2_files(tmp_path)
+    assert load_tokenizer(str(tmp_path)).to_dict()["kind"] == "tokenizers"
+    (tmp_path / "tokenizer.json").write_text('{"kind": "bytes"}')
+    assert load_tokenizer(str(tmp_path)).kind == "bytes"
+    (tmp_path / "merges.txt").unlink()
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "b.model").unlink()
+    assert load_tokenizer(str(tmp_path)).kind == "sentencepiece"
+
+
+def test_data_that_are_no_text_and_names_that_are_too_long_are_refused() -> None:
+    data = {"kind": "tokenizers", "data": compressed.pack_text(b"caf\xe9")}
+    with pytest.raises(InputError, match=r"kind tokenizers is damaged: not UTF-8: .* position 3"):
+        tokenizer_from_dict(data)
+    with pytest.raises(InputError, match=r"^a{300}: cannot be read: File name too long$"):
+        load_tokenizer("a" * 300)

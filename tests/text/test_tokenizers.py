@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from mmfree.contract.tokenizers import describe_tokenizer
 from mmfree.errors import InputError
 from mmfree.text.task_tokenizers import AdditionTokenizer, ModularTokenizer, ParityTokenizer
-from mmfree.text.tokenizer import ByteTokenizer, reads_text, text_tokenizer
+from mmfree.text.tokenizer import (
+    ByteTokenizer,
+    Tokenizer,
+    document_ends,
+    reads_text,
+    text_tokenizer,
+)
 from mmfree.text.tokenizers import tokenizer_from_dict
 
 
@@ -105,3 +111,35 @@ def test_a_task_reads_no_text() -> None:
     assert text_tokenizer(ByteTokenizer()).start == 0
     with pytest.raises(InputError, match="a model for parity, not for text"):
         text_tokenizer(ParityTokenizer())
+
+
+def test_blanks_around_a_prompt_and_long_ones_in_an_error() -> None:
+    assert AdditionTokenizer().encode(" 12+345\n") == AdditionTokenizer().encode("12+345")
+    assert ParityTokenizer().encode(" 01\n") == [2, 0, 1]
+    assert ModularTokenizer().encode(" 1+2\n") == [1, 99, 194]
+    for tokenizer in (AdditionTokenizer(), ParityTokenizer(), ModularTokenizer()):
+        with pytest.raises(InputError, match=rf"got '{'x' * 40}'$"):
+            tokenizer.encode("x" * 41)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "sizes", "feeds_back", "data"),
+    [
+        (ByteTokenizer(), (256, 256), True, {"kind": "bytes"}),
+        (AdditionTokenizer(), (31, 10), False, {"kind": "addition"}),
+        (ParityTokenizer(), (3, 2), False, {"kind": "parity"}),
+        (ModularTokenizer(), (195, 97), False, {"kind": "modular-addition"}),
+    ],
+)
+def test_every_tokenizer_says_what_it_is(
+    tokenizer: Tokenizer, sizes: tuple[int, int], feeds_back: bool, data: dict[str, str]
+) -> None:
+    assert (tokenizer.vocab_size, tokenizer.head_size) == sizes
+    assert tokenizer.feeds_back == feeds_back
+    assert tokenizer.to_dict() == data
+    assert document_ends(tokenizer) == ((0,) if feeds_back else ())
+
+
+def test_leading_zeros_of_a_sum_are_left_out() -> None:
+    assert AdditionTokenizer().decode([0, 0, 0, 0, 0]) == "0", "a sum of zeros"
+    assert AdditionTokenizer().decode([9, 9, 1, 9, 0, 9, 2]) == "201"

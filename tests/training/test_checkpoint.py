@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load, save
 
 import mmfree.training.checkpoint
@@ -24,10 +27,17 @@ from mmfree.training.train import train
 from tests.training.test_train import TINY
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trained")
+    train(TINY, path, stop_at=2)
+    return path
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    train(TINY, tmp_path, stop_at=2)
-    return tmp_path
+def folder(trained: Path, tmp_path: Path) -> Path:
+    """A copy, to be damaged."""
+    return Path(shutil.copytree(trained, tmp_path, dirs_exist_ok=True))
 
 
 def test_a_folder_holds_what_the_readme_says(folder: Path) -> None:
@@ -87,6 +97,13 @@ def test_a_damaged_training_state_is_named(folder: Path) -> None:
         ({"began": "3"}, "its metadata say step 2 of 30, begun at 3, 1 processes"),
         ({"sharded": "2"}, "its metadata say step 2 of 30, begun at 0, 1 processes, sharded 2"),
         ({"corpus": None}, "corpus is missing in its metadata"),
+        *(
+            ({name: None}, f"{name} is missing in its metadata")
+            for name in ("step", "steps", "seed")
+        ),
+        ({"seed": "1" * 20}, "seed is '11111111111111111111' in its metadata"),
+        ({"seed": "1 "}, "seed is '1 ' in its metadata"),
+        ({"seed": ""}, "seed is '' in its metadata"),
     ],
 )
 def test_numbers_of_a_training_state_are_checked(
@@ -106,6 +123,7 @@ def test_a_training_state_of_another_model_is_refused(folder: Path) -> None:
     state = load(path.read_bytes())
     metadata = {"step": "2", "steps": "30", "seed": "0", "corpus": ""}
     weight, moment = "weights.head.weight", "moments.head.weight:exp_avg"
+    count, extra = "moments.head.weight:step", "moments.head.weight:more"
     cases = {
         r"tensor head\.weight has shape \(10, 13\)": {weight: torch.zeros(10, 13)},
         r"tensor head\.weight of shape \(10, 12\) is missing": {weight: None},
@@ -118,6 +136,16 @@ def test_a_training_state_of_another_model_is_refused(folder: Path) -> None:
         r"exp_avg of head\.weight must hold floats of shape \(10, 12\), got torch\.int8 of": {
             moment: torch.zeros((10, 12), dtype=torch.int8)
         },
+        r"moment step of head\.weight must hold floats of shape \(\), got torch\.float32 of": {
+            count: torch.zeros(10, 12)
+        },
+        r"moment step of head\.weight must hold floats of shape \(\), got torch\.int64 of": {
+            count: torch.tensor(2)
+        },
+        r"moments of head\.weight must be .*, got exp_avg, exp_avg_sq, more, step": {
+            extra: torch.zeros(10, 12)
+        },
+        r"unexpected tensor other of shape \(2,\)": {"weights.other": torch.zeros(2)},
     }
     for message, changes in cases.items():
         changed = {k: v for k, v in (state | changes).items() if v is not None}
@@ -203,4 +231,52 @@ def test_weights_that_are_not_finite_are_refused(value: float, folder: Path) -> 
     tensors[name][0, 0] = value
     path.write_bytes(save(tensors))
     with pytest.raises(CheckpointError, match=f"{name} holds values that are not finite"):
+        load_checkpoint(folder)
+
+
+def test_a_state_knows_its_config_by_the_file_of_it(folder: Path) -> None:
+    """The same in every version: a run that was begun earlier can be resumed."""
+    wanted = hashlib.sha256((folder / CONFIG_NAME).read_bytes()).hexdigest()
+    assert load_training_state(folder).config == wanted
+    with safe_open(folder / TRAINING_NAME, framework="pt") as file:
+        assert file.metadata() == {
+            "step": "2",
+            "steps": "30",
+            "began": "0",
+            "seed": "0",
+            "processes": "1",
+            "sharded": "0",
+            "corpus": "",
+            "config": wanted,
+            "format": "pt",
+        }
+
+
+def test_a_state_is_missing_by_its_name(folder: Path) -> None:
+    (folder / TRAINING_NAME).unlink()
+    with pytest.raises(CheckpointError, match=r"training\.safetensors: missing; the checkpoint is"):
+        load_training_state(folder)
+
+
+def test_the_baseline_is_not_evaluated(tmp_path: Path) -> None:
+    train(replace(TINY, architecture="transformer"), tmp_path, stop_at=1)
+    with pytest.raises(CheckpointError, match="a transformer, the baseline: it can be trained and"):
+        load_checkpoint(tmp_path)
+
+
+def test_weights_of_a_wrapped_model_are_read_and_none_twice(folder: Path) -> None:
+    path = folder / MODEL_NAME
+    tensors = load(path.read_bytes())
+    for wrapper in ("module.", "_orig_mod.", "module._orig_mod."):
+        path.write_bytes(save({wrapper + name: tensor for name, tensor in tensors.items()}))
+        found = load_checkpoint(folder).model.state_dict()
+        assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    path.write_bytes(save(tensors | {"module.head.weight": tensors["head.weight"].clone()}))
+    with pytest.raises(CheckpointError, match="damaged: it holds a tensor twice, once under a wra"):
+        load_checkpoint(folder)
+
+
+def test_a_tokenizer_that_is_none_is_named(folder: Path) -> None:
+    (folder / TOKENIZER_NAME).write_text('{"kind": "chess"}')
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: tokenizer: kind must be one of"):
         load_checkpoint(folder)

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,16 +15,20 @@ import torch.nn.functional as F
 
 import mmfree.text.sources
 from mmfree.contract.pow2 import DEFAULT_FORMATS
+from mmfree.errors import InputError
 from mmfree.inference.backends import TorchBackend
 from mmfree.inference.scoring import evaluate_tokens
 from mmfree.text.corpus import Corpus, Text
 from mmfree.text.loading import load_corpus
+from mmfree.text.scores import Score, ScoredText
 from mmfree.text.shard_writing import write_shards
 from mmfree.text.shards import open_shards
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
+from mmfree.training import comparison
 from mmfree.training.checkpoint import build_model
-from mmfree.training.comparison import held_out_text, score_model
+from mmfree.training.comparison import Comparison, compare, held_out_text, score_model
 from mmfree.training.recipe import ARCHITECTURES, RunConfig
+from mmfree.training.throughput import Contestant
 from tests.support.models import SMALL_TEXT
 from tests.support.subwords import LINES, bpe, pieces
 
@@ -107,9 +112,13 @@ def test_what_is_held_out_is_known_beforehand(tokenizer: TextTokenizer, tmp_path
     assert text.tokens == sum(len(ids) for ids in tokenizer.encode_texts(held_out))
 
 
+@pytest.mark.parametrize("at_once", [1, 40])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_windows_are_no_longer_than_those_of_training(architecture: str, tmp_path: Path) -> None:
-    """And their score is the sum of the cross-entropies of their tokens."""
+def test_windows_are_no_longer_than_those_of_training(
+    architecture: str, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And their score is the sum of the cross-entropies of their tokens, however many at once."""
+    monkeypatch.setattr(comparison, "_TOKENS_AT_ONCE", at_once)
     corpus = corpus_of("documents", bpe(), tmp_path)
     config = config_of(bpe(), architecture, length=16)
     model, text = build_model(config), held_out_text(config, corpus)
@@ -120,5 +129,203 @@ def test_windows_are_no_longer_than_those_of_training(architecture: str, tmp_pat
             logits, _ = model(torch.from_numpy(ids[None]), mode="fakequant")
         wanted = torch.from_numpy(targets[mask])
         nats += float(F.cross_entropy(logits[0][torch.from_numpy(mask)], wanted, reduction="sum"))
+    given: list[torch.Size] = []
+    model.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].shape))
     found = score_model(model, text)
     assert found.bits_per_byte == pytest.approx(nats / math.log(2) / text.bytes, rel=1e-5)
+    assert all(rows == 1 or rows * columns <= at_once for rows, columns in given)
+    assert max(rows for rows, _ in given) == max(1, at_once // text.batch.ids.shape[1])
+
+
+# Rates, seeds and the best of them
+
+RATES = {"matmul-free": (1e-3, 2e-3, 4e-3), "transformer": (3e-4, 1e-4)}
+SHORT = replace(
+    SMALL_TEXT,
+    model=replace(SMALL_TEXT.model, hidden_size=8, intermediate_size=8),
+    recipe=replace(SMALL_TEXT.recipe, steps=1, batch_size=4, length=8, accumulate=2),
+)
+Run = tuple[str, float, int]
+
+
+class Rehearsal:
+    """Comparisons whose runs have scores that are given; what was trained, in order."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.scores: dict[Run, float] = {}
+        self.trained: list[Run] = []
+        self.options: list[dict[str, Any]] = []
+        self.folder, self.data = folder, folder / "a.jsonl"
+        self.data.write_text("".join(json.dumps({"story": text}) + "\n" for text in DOCUMENTS))
+        self._train = comparison.train
+        monkeypatch.setattr(comparison, "train", self.train)
+        monkeypatch.setattr(comparison, "score_model", self.score)
+        monkeypatch.setattr(comparison, "race", self.race)
+
+    def train(self, config: RunConfig, folder: Path, **options: Any) -> Any:
+        self.trained.append((config.architecture, config.recipe.learning_rate, options["seed"]))
+        self.options.append(options)
+        return self._train(config, folder, **options)
+
+    def score(self, model: torch.nn.Module, text: ScoredText) -> Score:
+        bits = self.scores[self.trained[-1]]
+        return Score(nats=bits * math.log(2) * text.bytes, tokens=text.tokens, bytes=text.bytes)
+
+    def race(self, contestants: list[Contestant], rounds: int) -> None:
+        """The first takes 2 s a step, the other 4 s."""
+        assert rounds == 10
+        for number, contestant in enumerate(contestants, 1):
+            assert contestant.ids.shape == contestant.targets.shape == (2, 8)
+            assert (contestant.parts, contestant.bf16) == (2, False)
+            contestant.seconds = [2.0 * number]
+
+    def compare(self, scores: dict[Run, float], seed: int = 0, seeds: int = 1) -> Comparison:
+        self.scores, self.trained, self.options = scores, [], []
+        rates = {name: sorted({run[1] for run in scores if run[0] == name}) for name in RATES}
+        return compare(
+            SHORT,
+            self.folder / "out",
+            data=[self.data],
+            field="story",
+            rates=rates,
+            seeds=seeds,
+            seed=seed,
+        )
+
+
+@pytest.fixture
+def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rehearsal:
+    return Rehearsal(tmp_path, monkeypatch)
+
+
+def test_the_best_rate_is_repeated_with_the_seeds_after_the_first(rehearsal: Rehearsal) -> None:
+    """Worked by hand: means of the seeds at the best rate, which the first seed chose."""
+    scores = {
+        ("matmul-free", 1e-3, 7): 3.0,
+        ("matmul-free", 2e-3, 7): 2.0,
+        ("matmul-free", 4e-3, 7): 2.5,
+        ("matmul-free", 2e-3, 8): 2.25,
+        ("matmul-free", 2e-3, 9): 1.0,
+        ("transformer", 1e-4, 7): 2.5,
+        ("transformer", 3e-4, 7): 2.0,
+        ("transformer", 3e-4, 8): 4.0,
+        ("transformer", 3e-4, 9): 3.0,
+    }
+    found = rehearsal.compare(scores, seed=7, seeds=3)
+    assert rehearsal.trained == list(scores)
+    for options in rehearsal.options:
+        assert options["data"] == [rehearsal.data]
+        assert (options["field"], options["resume"]) == ("story", False)
+    runs = {(run.architecture, run.learning_rate, run.seed): run for run in found.runs}
+    assert list(runs) == list(scores)
+    assert [run.bits_per_byte for run in found.runs] == pytest.approx(list(scores.values()))
+    own, baseline = found.best["matmul-free"], found.best["transformer"]
+    assert own == {
+        "learning_rate": 2e-3,
+        "at_the_edge": False,
+        "bits_per_byte": pytest.approx(1.75),
+        "lowest": pytest.approx(1.0),
+        "highest": pytest.approx(2.25),
+        "seeds": 3,
+        "parameters": SHORT.model.num_parameters,
+        "tokens_per_second": 2 * 16 / 2.0,
+    }
+    assert baseline["bits_per_byte"] == pytest.approx(3.0)
+    assert (baseline["learning_rate"], baseline["at_the_edge"]) == (3e-4, True)
+    assert baseline["tokens_per_second"] == 2 * 16 / 4.0
+    assert baseline["parameters"] != own["parameters"]
+    corpus = load_corpus([rehearsal.data], field="story")
+    assert (found.length, found.bytes) == (8, corpus.validation_bytes)
+    assert found.tokens == found.bytes, "bytes, without start tokens"
+    assert found.data == str(rehearsal.data)
+    names = {Path(run.folder).name for run in found.runs}
+    assert {"matmul-free-0.002-seed9", "transformer-0.0003-seed7"} < names
+    assert all(Path(run.folder, "config.json").is_file() for run in found.runs)
+    # Again: nothing is scored, and every run is resumed.
+    again = rehearsal.compare(dict.fromkeys(scores, 9.9), seed=7, seeds=3)
+    assert (again.runs, again.best) == (found.runs, found.best)
+    assert all(options["resume"] for options in rehearsal.options)
+
+
+@pytest.mark.parametrize(
+    ("bits", "edge"),
+    [((2.0, 3.0, 4.0), True), ((4.0, 3.0, 2.0), True), ((3.0, 2.0, 3.0), False), ((2.0,), False)],
+)
+def test_a_best_rate_at_the_edge_is_reported(
+    bits: tuple[float, ...], edge: bool, rehearsal: Rehearsal
+) -> None:
+    """Also on its own side alone; of one rate there is no edge."""
+    rates = (1e-3, 2e-3, 4e-3)[: len(bits)]
+    scores = {
+        (name, rate, 0): score
+        for name in ARCHITECTURES
+        for rate, score in zip(rates, bits, strict=True)
+    }
+    found = rehearsal.compare(scores)
+    assert [best["at_the_edge"] for best in found.best.values()] == [edge, edge]
+    assert [best["seeds"] for best in found.best.values()] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", "1e-3"),
+        ("bits_per_byte", None),
+        ("bits_per_byte", True),
+        ("seed", 0.0),
+        ("tokens", True),
+        ("bytes", 1.5),
+        ("parameters", "3"),
+        ("architecture", 3),
+        ("folder", None),
+        ("surplus", 1),
+    ],
+)
+def test_a_result_of_another_kind_is_refused(
+    name: str, value: object, rehearsal: Rehearsal
+) -> None:
+    scores = {("matmul-free", 1e-3, 0): 2.0, ("transformer", 1e-3, 0): 2.0}
+    rehearsal.compare(scores)
+    path = rehearsal.folder / "out" / "transformer-0.001-seed0" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(InputError, match=r"result\.json: must be the result of a run, with the"):
+        rehearsal.compare(scores)
+
+
+def test_a_score_of_other_bytes_is_refused(rehearsal: Rehearsal) -> None:
+    scores = {("matmul-free", 1e-3, 0): 2.0, ("transformer", 1e-3, 0): 2.0}
+    rehearsal.compare(scores)
+    path = rehearsal.folder / "out" / "transformer-0.001-seed0" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"bytes": 5}))
+    with pytest.raises(InputError, match=r"tokens of 5 bytes were scored, but .* are held out"):
+        rehearsal.compare(scores)
+
+
+def test_speeds_are_of_what_the_recipe_says(
+    rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(SHORT.recipe, precision="bf16", accumulate=1, compile=True)
+    seen: list[Contestant] = []
+
+    def race(contestants: list[Contestant], rounds: int) -> None:
+        seen.extend(contestants)
+        for contestant in contestants:
+            contestant.seconds = [1.0]
+
+    monkeypatch.setattr(comparison, "race", race)
+    compiled: list[object] = []
+    monkeypatch.setattr(torch, "compile", lambda f: compiled.append(f) or f)
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.training.test_comparison.SHORT", replace(SHORT, recipe=recipe))
+        scores = {("matmul-free", 1e-3, 0): 2.0, ("transformer", 1e-3, 0): 2.0}
+        rehearsal.compare(scores)
+    assert [(c.bf16, c.parts, tuple(c.ids.shape)) for c in seen] == [(True, 1, (4, 8))] * 2
+    assert len(compiled) == 2 + 2, "each run, and each that is timed"
+
+
+def test_four_rates_are_tried_unless_others_are_given() -> None:
+    """Each twice the one before; ternary weights want about ten times a Transformer's."""
+    own, baseline = comparison.RATES["matmul-free"], comparison.RATES["transformer"]
+    assert (own[0], baseline[0]) == (2e-3, 3e-4)
+    for rates in (own, baseline):
+        assert list(rates) == pytest.approx([rates[0] * 2**n for n in range(4)])

@@ -61,6 +61,31 @@ def test_tape_holds_every_quantized_parameter(gate: str) -> None:
     assert (tape.config, tape.tokenizer) == (model.config, TOKENIZER)
 
 
+@pytest.mark.parametrize("gate", GATES)
+def test_every_scale_and_row_is_that_of_its_own_matrix(gate: str) -> None:
+    """Worked apart from the quantizers: each matrix has a scale, and signs, of its own."""
+    model = _model(gate)
+    with torch.no_grad():
+        for number, (name, parameter) in enumerate(model.named_parameters()):
+            if parameter.ndim == 2 and name != "embedding.weight":
+                signs = torch.arange(parameter.numel()).view_as(parameter) % (number + 2)
+                parameter.copy_((signs - 1).clamp(-1, 1) * 2.0 ** -(number % 4))
+    tape = export_tape(model, TOKENIZER)
+    assert [(segment.kind, segment.layer) for segment in tape.segments] == [
+        *((kind, layer) for layer in (0, 1) for kind in ("gates", "output", "glu", "down")),
+        ("head", None),
+    ]
+    rooms = dict.fromkeys("ifgo", "mixer") | dict.fromkeys(("gate", "up", "down"), "glu")
+    for segment in tape.segments:
+        for matrix in segment.matrices:
+            place = "" if segment.layer is None else f"layers.{segment.layer}.{rooms[matrix.role]}."
+            weight = model.get_parameter(f"{place}{matrix.role}.weight").detach()
+            np.testing.assert_array_equal(matrix.trits, weight.sign().numpy())
+            scale = weight.abs().double().mean().item() * weight.shape[1] ** 0.5
+            stored = matrix.multiplier * 2.0 ** (matrix.exponent - 8)
+            assert (matrix.role, stored) == (matrix.role, pytest.approx(scale, rel=2**-8))
+
+
 def test_exported_tape_survives_writing_and_reading() -> None:
     tape = export_tape(_model(), TOKENIZER)
     assert decode_tape(tape.data).data == tape.data

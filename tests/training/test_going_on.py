@@ -17,21 +17,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load, save
 
 import mmfree.training.loop
 from mmfree.errors import InputError, Stopped
 from mmfree.files import atomic
 from mmfree.files.claim import BusyError
-from mmfree.files.compressed import pack_text, unpack_text
+from mmfree.files.compressed import pack_text
+from mmfree.files.folders import new_folder
+from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.text.corpus import Text
 from mmfree.text.shard_writing import write_shards
-from mmfree.text.tokenizer import ByteTokenizer
-from mmfree.training.checkpoint import CheckpointError, load_config, load_training_state
+from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
+from mmfree.training.checkpoint import (
+    CHECKPOINT_FOLDER,
+    CheckpointError,
+    build_model,
+    load_checkpoint,
+    load_config,
+    load_training_state,
+    write_model,
+)
 from mmfree.training.metrics import METRICS_NAME, read_rows
 from mmfree.training.provenance import HELD_OUT_TOKENS, PROVENANCE_NAME, Provenance, read_provenance
 from mmfree.training.recipe import TRAINING_NAME, RunConfig
 from mmfree.training.train import train
 from tests.support.files import fifo
+from tests.support.subwords import bpe
 from tests.training.test_train import TINY, TINY_TEXT, same
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +104,7 @@ def another_run(
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not path.exists():
         assert time.monotonic() < deadline
         assert process.poll() is None, "the run ended too early"
@@ -104,14 +117,14 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    long = replace(TINY, recipe=replace(TINY.recipe, steps=400))
+    long = replace(TINY, recipe=replace(TINY.recipe, steps=150))
     with another_run(tmp_path / "run", long, save_seconds=0.0) as process:
         wait_for(tmp_path / "run" / METRICS_NAME, process)
         process.send_signal(number)
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     step = load_training_state(tmp_path / "run").step
-    assert f"stopped and saved at step {step} of 400; the same command with --resume" in said
+    assert f"stopped and saved at step {step} of 150; the same command with --resume" in said
     assert steps_of(tmp_path / "run") == list(range(step))
     train(long, tmp_path / "run", resume=True)
     train(long, tmp_path / "whole", seed=3)
@@ -177,8 +190,19 @@ def test_the_half_of_a_line_is_left_out(half: str, tmp_path: Path) -> None:
 
 # In the place of others
 
+OWN = [
+    "tokenizer.json",
+    "training.safetensors",
+    "model.safetensors",
+    "training.json",
+    "metrics.csv",
+    "accuracy.csv",
+    "loss.svg",
+]
+"""What a checkpoint holds beside its config."""
 
-@pytest.mark.parametrize("name", ["metrics.csv", "model.safetensors", "training.json", "loss.svg"])
+
+@pytest.mark.parametrize("name", OWN)
 def test_files_that_are_named_like_ours_are_not_replaced_unasked(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("precious")
     with pytest.raises(CheckpointError, match=rf"{name}: in the place of a checkpoint's own file"):
@@ -187,6 +211,28 @@ def test_files_that_are_named_like_ours_are_not_replaced_unasked(name: str, tmp_
     (tmp_path / "notes").write_text("kept")
     train(SHORT, tmp_path, force=True)
     assert (tmp_path / "notes").read_text() == "kept"
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_nothing_of_an_old_run_is_left_under_a_new_config(trained: bool, tmp_path: Path) -> None:
+    """A state or a table of another model: whether the new checkpoint has one or not."""
+    run = tmp_path / "run"
+    train(SHORT, run)
+    for name in ("accuracy.csv", "loss.svg", ".training.json.partial", "notes"):
+        (run / name).write_text("old")
+    other = replace(SHORT, model=replace(SHORT.model, hidden_size=16))
+    if trained:
+        train(other, run, force=True, stop_at=1)
+        own = {"training.safetensors", "training.json", "metrics.csv"}
+    else:
+        own = set()
+        model = build_model(other)
+        assert isinstance(model, MatMulFreeLM)
+        with new_folder(run, CHECKPOINT_FOLDER, force=True) as folder:
+            write_model(folder, other, model, other.tokenizer)
+    names = {path.name for path in run.iterdir()}
+    assert names == {"config.json", "tokenizer.json", "model.safetensors", "notes"} | own
+    assert load_checkpoint(run).config == other
 
 
 def test_token_shards_are_never_replaced(tmp_path: Path) -> None:
@@ -335,36 +381,53 @@ def test_weights_alone_can_be_trained_further(tmp_path: Path) -> None:
     assert {float(m["step"]) for m in load_training_state(tmp_path).moments.values()} == {6.0}
 
 
-@pytest.mark.parametrize("what", ["model", "task", "tokenizer", "nothing"])
-def test_only_recipe_and_text_may_change(what: str, tmp_path: Path) -> None:
-    text = text_file(tmp_path / "text", 0)
-    if what == "nothing":
-        with pytest.raises(CheckpointError, match=r"no checkpoint: config\.json is missing"):
-            train(SHORT, tmp_path / "none", extend=True)
-        assert not (tmp_path / "none").exists()
-        return
-    train(SHORT, tmp_path / "run")
-    other = replace(SHORT, model=replace(SHORT.model, gate="signed"))
-    if what == "task":
-        train(replace(TINY_TEXT, recipe=replace(TINY_TEXT.recipe, steps=2)), tmp_path / "other")
-        other = SHORT
-    elif what == "tokenizer":
-        pytest.importorskip("tokenizers")
-        from tests.support.subwords import bpe
+OTHER_TOKENIZER = {"kind": "tokenizers", "data": pack_text(bpe().json.encode() + b" ")}
+"""The same tokenizer, written in another way."""
 
-        own = bpe()
-        model = replace(TINY_TEXT.model, vocab_size=own.vocab_size, head_size=own.head_size)
-        first = replace(TINY_TEXT, model=model, subword=own.to_dict())
-        train(first, tmp_path / "other", data=[text])
-        own_config = load_config(tmp_path / "other")
-        changed = dict(own_config.subword or {})
-        changed["data"] = pack_text(unpack_text(changed["data"]) + b" ")
-        other = replace(own_config, subword=changed)
-    folder = tmp_path / ("run" if what == "model" else "other")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(CheckpointError, match=r"has another (model|task|tokenizer|architecture)"):
-        train(other, folder, extend=True, data=[text] if what == "tokenizer" else None)
-    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+def of_tokenizer(tokenizer: TextTokenizer, data: dict[str, str]) -> RunConfig:
+    model = replace(TINY_TEXT.model, vocab_size=tokenizer.vocab_size, head_size=tokenizer.head_size)
+    return replace(TINY_TEXT, model=model, subword=data)
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "message"),
+    [
+        (
+            SHORT,
+            replace(SHORT, model=replace(SHORT.model, gate="signed")),
+            r"another model: .*'gate': 'hard'}, not .*'gate': 'signed'}; --continue changes",
+        ),
+        (SHORT, TINY_TEXT, "another task: addition, not text; --continue changes recipe and text"),
+        (
+            SHORT,
+            replace(SHORT, architecture="transformer"),
+            "another architecture: matmul-free, not transformer; --continue",
+        ),
+        (
+            of_tokenizer(bpe(), bpe().to_dict()),
+            of_tokenizer(bpe(), OTHER_TOKENIZER),
+            "another tokenizer; --continue changes recipe and text alone",
+        ),
+        (TINY_TEXT, of_tokenizer(bpe(), bpe().to_dict()), "another tokenizer; --continue"),
+    ],
+    ids=["model", "task", "architecture", "tokenizer", "tokenizer of another size"],
+)
+def test_only_recipe_and_text_may_change(
+    first: RunConfig, other: RunConfig, message: str, tmp_path: Path
+) -> None:
+    run, text = tmp_path / "run", [text_file(tmp_path / "text", 0)]
+    train(first, run, stop_at=1, data=text if first.recipe.task == "text" else None)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(CheckpointError, match=f"run: the checkpoint has {message}"):
+        train(other, run, extend=True, data=text if other.recipe.task == "text" else None)
+    assert before == {path.name: path.read_bytes() for path in run.iterdir()}
+
+
+def test_there_must_be_something_to_go_on_with(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no checkpoint: config\.json is missing"):
+        train(SHORT, tmp_path / "none", extend=True)
+    assert not (tmp_path / "none").exists()
 
 
 def test_two_ways_to_go_on_contradict_each_other(tmp_path: Path) -> None:
@@ -441,9 +504,6 @@ def test_a_damaged_record_of_the_text_is_named(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_an_earlier_version_resumes(tmp_path: Path) -> None:
     """Without the record of its text, and without what its state says of its plan."""
-    from safetensors import safe_open
-    from safetensors.torch import load, save
-
     train(SHORT, tmp_path / "whole")
     train(SHORT, tmp_path / "run", stop_at=3)
     path = tmp_path / "run" / TRAINING_NAME
@@ -456,3 +516,27 @@ def test_a_checkpoint_of_an_earlier_version_resumes(tmp_path: Path) -> None:
     train(SHORT, tmp_path / "run", resume=True)
     assert same(tmp_path / "run", tmp_path / "whole")
     assert torch.is_tensor(load_training_state(tmp_path / "run").weights["embedding.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"processes": "2"}, "trained by 2 processes, this run has 1: sums would differ"),
+        ({"sharded": "1"}, "was trained sharded: sums would differ; resume with --shard$"),
+        ({"seed": "4"}, "trained with seed 4, not 3; leave --seed out"),
+        ({"corpus": "12ab"}, "was trained on another text, or on the same in another form"),
+        ({"config": "12ab"}, "was made with another config"),
+    ],
+)
+def test_a_state_of_another_run_is_not_resumed(
+    changes: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    train(SHORT, tmp_path, seed=3, stop_at=2)
+    path = tmp_path / TRAINING_NAME
+    with safe_open(path, framework="pt") as file:
+        metadata = dict(file.metadata())
+    path.write_bytes(save(load(path.read_bytes()), metadata | changes))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(CheckpointError, match=message):
+        train(SHORT, tmp_path, seed=3, resume=True)
+    assert before == {file.name: file.read_bytes() for file in tmp_path.iterdir()}

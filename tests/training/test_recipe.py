@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from mmfree.contract.pow2 import GATES
 from mmfree.errors import InputError
+from mmfree.text.tokenizer import ByteTokenizer
 from mmfree.training.presets import PRESETS, load_run_config
 from mmfree.training.recipe import SCHEDULES, RunConfig
 from tests.support.subwords import bpe, pieces
@@ -128,6 +130,41 @@ def test_a_config_names_its_tokenizers_file_and_sha256(tmp_path: Path) -> None:
     assert "tokenizer" not in load_run_config("text").to_dict()
 
 
+def test_a_description_has_one_sha256_whatever_the_order_of_its_keys(tmp_path: Path) -> None:
+    """That of its JSON with sorted keys: a config that was written earlier stays valid."""
+    packed = bpe().to_dict()["data"]
+    text = f'{{"data": "{packed}", "kind": "tokenizers"}}'
+    data = subword_config().to_dict()
+    assert data["tokenizer"] == {
+        "file": "tokenizer.json",
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+    (tmp_path / "tokenizer.json").write_text(text)
+    source = str(tmp_path / "config.json")
+    assert RunConfig.from_dict(data, source) == subword_config()
+    turned = replace(subword_config(), subword={"data": packed, "kind": "tokenizers"})
+    assert turned.to_dict() == data
+    # A file alone is enough, and nothing beside these two.
+    only = {**data, "tokenizer": {"file": "tokenizer.json"}}
+    assert RunConfig.from_dict(only, source) == subword_config()
+    for entry in ({"file": "tokenizer.json", "kind": "x"}, {"sha256": "x"}, {"file": 3}, [], None):
+        with pytest.raises(InputError, match="tokenizer must be a file name, or"):
+            RunConfig.from_dict({**data, "tokenizer": entry}, source)
+
+
+def test_a_tokenizer_that_is_given_takes_the_place_of_the_named_one() -> None:
+    data = subword_config().to_dict() | {"tokenizer": "nowhere.json"}
+    assert RunConfig.from_dict(data, tokenizer=bpe()) == subword_config()
+    text = load_run_config("text")
+    data = text.to_dict() | {"tokenizer": "nowhere.json"}
+    assert RunConfig.from_dict(data, tokenizer=ByteTokenizer()) == text
+
+
+def test_bytes_by_name_are_no_subwords() -> None:
+    text = load_run_config("text")
+    assert RunConfig.from_dict(text.to_dict() | {"tokenizer": "bytes"}, "config.json") == text
+
+
 def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     data, source = subword_config().to_dict(), str(tmp_path / "config.json")
     with pytest.raises(InputError, match=r"tokenizer\.json: no such file"):
@@ -160,6 +197,9 @@ def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         ({"learning_rate": math.inf}, "learning_rate must be a positive number, got inf"),
         ({"accumulate": 0}, "accumulate must be a positive integer, got 0"),
         ({"compile": 1}, "compile must be true or false, got 1"),
+        ({"learning_rate": True}, "learning_rate must be a positive number, got True"),
+        ({"clip": False}, "clip must be a positive number, got False"),
+        ({"steps": True}, "steps must be a positive integer, got True"),
     ],
 )
 def test_fields_of_a_recipe_are_checked(changes: dict[str, Any], message: str) -> None:

@@ -27,7 +27,7 @@ from mmfree.golden.absmax import AbsmaxGolden
 from mmfree.published.export import export_published
 from mmfree.published.model import load_published
 from mmfree.tape.absmax import AbsmaxTape
-from tests.support.float_reading import FloatReading, Floats, Shards
+from tests.support.published.float_reading import FloatReading, Floats, Shards
 from tests.support.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
 
 SHAPES = (

@@ -1,0 +1,21 @@
+"""Classes of what can go wrong: what the command line tells apart, and what callers may catch."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmfree.errors import CheckFailed, InputError, Stopped, ToolMissing
+
+
+def test_only_bad_input_is_a_value_error() -> None:
+    assert issubclass(InputError, ValueError)
+    for kind in (ToolMissing, Stopped, CheckFailed):
+        assert issubclass(kind, RuntimeError)
+        assert not issubclass(kind, (ValueError, OSError))
+    assert not issubclass(ToolMissing, CheckFailed)
+
+
+@pytest.mark.parametrize("signal", [2, 15])
+def test_what_stopped_says_which_signal_asked(signal: int) -> None:
+    stopped = Stopped("saved; go on with --resume", signal)
+    assert (str(stopped), stopped.signal) == ("saved; go on with --resume", signal)
