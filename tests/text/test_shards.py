@@ -170,7 +170,7 @@ def test_altered_shards_are_named(jsonl: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_shards(Text.of([jsonl]), bpe(), out, shard_tokens=500)
     shard = out / "shard_00001.bin"
-    data = shard.read_bytes()
+    data = kept = shard.read_bytes()
     shard.write_bytes(data[:-1])
     with pytest.raises(
         InputError,
@@ -186,7 +186,15 @@ def test_altered_shards_are_named(jsonl: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"out: altered: tokens must be below 400, found 400"):
         corpus.training[np.array([first["tokens"]])]
     held_out = out / "held_out_00000.bin"
-    held_out.write_bytes(held_out.read_bytes()[:-2] + b"\xff\xff")
+    data = held_out.read_bytes()
+    held_out.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    shard.write_bytes(kept)
+    with pytest.raises(InputError, match=r"held_out_00000\.bin: altered: its sha256 differs"):
+        open_shards(out, verify=True)
+    held_out.write_bytes(data[:-2])
+    with pytest.raises(InputError, match=r"held_out_00000\.bin: it has \d+ bytes, not \d+"):
+        open_shards(out)
+    held_out.write_bytes(data[:-2] + b"\xff\xff")
     with pytest.raises(
         InputError, match=r"held_out_00000\.bin: altered: tokens must be below 400, found 65535"
     ):

@@ -12,6 +12,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 from tools.mutants.listed import ROOT, Mutant, product_files
 
@@ -82,17 +83,19 @@ def draw(count: int, seed: int, only: str = "") -> list[Mutant]:
 
 def _mutant(path: Path, node: ast.AST, text: str) -> Mutant | None:
     """The change as whole lines that stand once in the file; None if it is none, or no Python."""
+    if text == ast.unparse(node):
+        return None
     source = path.read_text(encoding="utf-8")
     lines = source.splitlines(keepends=True)
-    first, last = node.lineno - 1, node.end_lineno  # type: ignore[attr-defined]
-    offset = len("".join(lines[:first]).encode())
+    place = cast(ast.expr, node)
+    first, last = place.lineno - 1, place.end_lineno or place.lineno
+    # Columns of the syntax tree count bytes.
     data = source.encode()
-    start = offset + node.col_offset  # type: ignore[attr-defined]
-    end = len("".join(lines[: last - 1]).encode()) + node.end_col_offset  # type: ignore[attr-defined]
+    start = len("".join(lines[:first]).encode()) + place.col_offset
+    end = len("".join(lines[: last - 1]).encode()) + (place.end_col_offset or 0)
     changed = (data[:start] + text.encode() + data[end:]).decode()
     try:
-        if ast.dump(ast.parse(changed)) == ast.dump(ast.parse(source)):
-            return None
+        ast.parse(changed)
     except SyntaxError:
         return None
     added = len(changed.splitlines()) - len(lines)
