@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmfree.chip.design import Design
     from mmfree.inference.backends import Backend
     from mmfree.inference.ranges import Range
     from mmfree.inference.scoring import TaskResult, TextResult
@@ -35,6 +36,9 @@ __all__ = ["cosim", "evaluate", "export", "generate", "load", "train", "verilog"
 
 AnyPath = str | os.PathLike[str]
 """A path, in any form."""
+
+LANES, BITS = 64, "2"
+"""Design of a tape, if none is asked for."""
 
 RANDOM_PROMPT_TOKENS = 16
 """Tokens that a co-simulation plays if it is given no prompt."""
@@ -198,6 +202,8 @@ def evaluate(
     backend = _loaded(model)
     own = tasks_of(backend.tokenizer)
     if task is None and not own:
+        if field is not None and data is None:
+            raise InputError("field is of the records of data: give both, or neither")
         if (digits, examples) != (None, None):
             raise InputError("digits and examples are for tasks: the model is for text")
         run = None
@@ -234,14 +240,15 @@ def verilog(
     source: AnyPath,
     out: AnyPath,
     *,
-    lanes: int = 64,
-    bits: str = "2",
+    lanes: int | None = None,
+    bits: str | None = None,
     force: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Write the accelerator for a tape, or for the sizes in a JSON file, into the folder ``out``:
     Verilog, memory files, the tape and design.json, whose contents are returned.
 
+    ``lanes``, ``bits``: None: 64 and "2", of a JSON file its own; others than its own are refused.
     ``progress`` is told what takes time.
     """
     from hdl.toolchain.emit import VERILOG_FOLDER, write_verilog
@@ -256,9 +263,10 @@ def verilog(
     path = Path(source)
     tape = None if path.suffix == ".json" else open_chip_tape(path)
     if tape is not None:
-        design = design_for(tape, lanes, bits)
+        design = design_for(tape, LANES if lanes is None else lanes, BITS if bits is None else bits)
     else:
         design = Design.from_dict(read_json(path), str(path))
+        _refuse_another(design, lanes, bits, "file")
     if design.weight_code not in WEIGHT_CODES:
         raise InputError(
             f"{path}: weight_code must be one of {', '.join(WEIGHT_CODES)}, got"
@@ -300,7 +308,6 @@ def cosim(
         there is replaced.
     """
     from mmfree.chip.sizing import design_for
-    from mmfree.errors import InputError
     from mmfree.files.atomic import reserved
     from mmfree.tape.reading import open_chip_tape
     from sim.cosim.chip_folder import read_chip_folder
@@ -316,7 +323,9 @@ def cosim(
         if file is not None and not file.is_dir():
             stack.enter_context(reserved(file, force=force))
         if chip is None:
-            design = design_for(tape, 64 if lanes is None else lanes, "2" if bits is None else bits)
+            design = design_for(
+                tape, LANES if lanes is None else lanes, BITS if bits is None else bits
+            )
             return play(
                 [tape],
                 design,
@@ -326,17 +335,24 @@ def cosim(
                 waveform=file,
                 simulator=simulator,
             )
-        for option, asked, own in (
-            ("--lanes", lanes, chip.design.lanes),
-            ("--bits", bits, chip.design.weight_code),
-        ):
-            if asked not in (None, own):
-                raise InputError(
-                    f"{option} {asked}: the folder's design has {own}; leave the option out"
-                )
+        _refuse_another(chip.design, lanes, bits, "folder")
         return cosim_folder(
             chip, [sequence], seed=seed, profile=profile, waveform=file, simulator=simulator
         )
+
+
+def _refuse_another(design: Design, lanes: int | None, bits: str | None, whose: str) -> None:
+    """InputError if lanes or bits are asked for that a folder or a file does not have."""
+    from mmfree.errors import InputError
+
+    for option, asked, own in (
+        ("--lanes", lanes, design.lanes),
+        ("--bits", bits, design.weight_code),
+    ):
+        if asked not in (None, own):
+            raise InputError(
+                f"{option} {asked}: the {whose}'s design has {own}; leave the option out"
+            )
 
 
 def _sequence(

@@ -6,6 +6,7 @@ One thread per process, and no silent skip where CI says that everything is inst
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 # Before NumPy and torch are imported: they read these once. A busy machine makes threaded BLAS many
@@ -14,6 +15,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IN_CI = os.environ.get("CI") == "true"
 

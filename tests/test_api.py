@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import mmfree
+from mmfree import api
+from mmfree.cli.parser import build_parser
 from mmfree.errors import InputError
 from mmfree.inference.scoring import TaskResult, TextResult
+from tests.support.below import Below
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
 from tests.support.published_checkpoints import write_text_checkpoint
+from tests.support.verbs import CASES, DESIGN, LOADED, SUM_BACKEND, TEXT_BACKEND
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +91,196 @@ def test_what_is_not_there_is_no_attribute() -> None:
     assert {"load", "train", "cosim"} <= set(dir(mmfree))
     with pytest.raises(AttributeError, match="has no attribute 'fly'"):
         mmfree.fly  # noqa: B018
+
+
+SCORE = {"data": None, "words": False, "field": "text", "run": None}
+TASK = {"name": "addition", "digits": None, "examples": None, "seed": 0}
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Calls a function of the package with the work replaced; what that is asked for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+
+    def call(function: str, *arguments: Any, **options: Any) -> dict[str, Any]:
+        below = Below(monkeypatch)
+        below.replace(
+            {
+                "mmfree.inference.backends:load_backend": TEXT_BACKEND,
+                "mmfree.inference.scoring:score_text": "scored",
+                "mmfree.inference.scoring:evaluate_task": "examined",
+                "mmfree.inference.generate:generate": [("a", [1]), ("", [2]), ("b", [3])],
+            }
+        )
+        found = getattr(mmfree, function)(*arguments, **options)
+        given = {"load": TEXT_BACKEND, "generate": "ab"}
+        assert found == given.get(
+            function, "scored" if "score_text(run)" in below.asked else "examined"
+        )
+        return below.asked
+
+    return call
+
+
+def calls(function: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {f"{function}({name})": value for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "backend", "changes"),
+    [
+        ("model", "m", TEXT_BACKEND, {}),
+        ("data", "d.txt", TEXT_BACKEND, {"data": Path("d.txt")}),
+        ("words", True, TEXT_BACKEND, {"words": True}),
+        ("task", "addition-chains", SUM_BACKEND, {"name": "addition-chains"}),
+        ("digits", 7, SUM_BACKEND, {"digits": 7}),
+        ("examples", 9, SUM_BACKEND, {"examples": 9}),
+        ("seed", 5, SUM_BACKEND, {"seed": 5}),
+    ],
+)
+def test_every_option_of_evaluate_takes_effect(
+    option: str, value: Any, backend: SimpleNamespace, changes: dict[str, Any], ask: Any
+) -> None:
+    """A model that is given loaded is not loaded again."""
+    asked = ask("evaluate", **{"model": backend, option: value})
+    loaded = LOADED if option == "model" else {}
+    work, base = ("score_text", SCORE) if backend is TEXT_BACKEND else ("evaluate_task", TASK)
+    assert asked == loaded | calls(work, {"backend": backend, **base, **changes})
+
+
+def test_the_run_that_is_scored_is_told(ask: Any) -> None:
+    asked = ask("evaluate", Path("run"), data="d.jsonl", field="body")
+    changes = {"data": Path("d.jsonl"), "field": "body", "run": Path("run")}
+    assert asked == LOADED | {"load_backend(path)": Path("run")} | calls(
+        "score_text", {"backend": TEXT_BACKEND, **SCORE, **changes}
+    )
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "message"),
+    [
+        (TEXT_BACKEND, {"field": "body"}, "field is of the records of data: give both"),
+        (TEXT_BACKEND, {"digits": 3}, "digits and examples are for tasks: the model is for text"),
+        (TEXT_BACKEND, {"examples": 3}, "digits and examples are for tasks: the model is for text"),
+        (SUM_BACKEND, {"data": "d"}, "data, field and words are for models of text"),
+        (SUM_BACKEND, {"field": "d"}, "data, field and words are for models of text"),
+        (SUM_BACKEND, {"words": True}, "data, field and words are for models of text"),
+    ],
+)
+def test_what_evaluate_would_not_use_is_refused(
+    backend: SimpleNamespace, options: dict[str, Any], message: str, ask: Any
+) -> None:
+    with pytest.raises(InputError, match=message):
+        ask("evaluate", backend, **options)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "parameter"),
+    [
+        ("prompt", "other", "prompt"),
+        ("tokens", 7, "tokens"),
+        ("temperature", 0.5, "temperature"),
+        ("seed", 5, "seed"),
+        ("stop", 10, "stop"),
+    ],
+)
+def test_every_option_of_generate_takes_effect(
+    option: str, value: Any, parameter: str, ask: Any
+) -> None:
+    base = {"prompt": "hi", "tokens": 200, "temperature": 0.0, "seed": 0, "stop": None}
+    asked = ask("generate", **{"model": "m", "prompt": "hi", option: value})
+    assert asked == LOADED | calls("generate", {"backend": TEXT_BACKEND, **base, parameter: value})
+
+
+def test_every_option_of_load_takes_effect(ask: Any) -> None:
+    assert ask("load", "m") == LOADED
+    asked = ask("load", "n", "rtl", lanes=16)
+    assert asked == calls("load_backend", {"path": Path("n"), "name": "rtl", "lanes": 16})
+
+
+NAMES = {"config": "config", "checkpoint": "checkpoint", "source": "source", "tape": "source"}
+
+
+@pytest.mark.parametrize("function", ["train", "export", "verilog", "cosim"])
+def test_every_parameter_is_an_option_of_the_command_line(function: str) -> None:
+    """Where each is tested (tests/cli/test_options.py). ``progress`` is for its own lines."""
+    options = {
+        NAMES.get(name, name)
+        for case in CASES.values()
+        if case.verb == function
+        for name in case.rows
+    }
+    assert set(inspect.signature(getattr(api, function)).parameters) - {"progress"} <= options
+
+
+@pytest.mark.parametrize(
+    "function", ["load", "train", "export", "evaluate", "generate", "verilog", "cosim"]
+)
+def test_what_is_not_given_is_as_on_the_command_line(function: str) -> None:
+    verb = {"load": "generate"}.get(function, function)
+    (verbs,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    asked = {action.dest: action.default for action in verbs.choices[verb]._actions}
+    parameters = inspect.signature(getattr(api, function)).parameters.values()
+    given = {one.name: one.default for one in parameters if one.default is not one.empty}
+    shared = given.keys() & asked.keys()
+    assert {name: given[name] for name in shared} == {name: asked[name] for name in shared}
+    assert len(shared) >= {"load": 2, "verilog": 3}.get(function, 4)
+
+
+def test_defaults_are_those_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    below = Below(monkeypatch)
+    below.replace(CASES["verilog"].below)
+    said: list[str] = []
+    mmfree.verilog("text.tape", "out", progress=said.append)
+    assert below.asked == CASES["verilog"].asked
+    assert said == ["generating, and synthesizing the product units to count their LUTs ..."]
+    mmfree.verilog("text.tape", "out")
+    below = Below(monkeypatch)
+    below.replace(CASES["cosim"].below)
+    mmfree.cosim("text.tape", prompt="ab", tokens=3)
+    assert below.asked == CASES["cosim"].asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"weight_code": "int8"}, {}, "weight_code must be one of 2, 1.67, 1.6, got 'int8', for"),
+        ({}, {"lanes": 32}, "--lanes 32: the file's design has 64; leave the option out"),
+        ({}, {"bits": "1.6"}, "--bits 1.6: the file's design has 2; leave the option out"),
+    ],
+)
+def test_a_design_is_generated_as_its_file_says_or_refused(
+    changes: dict[str, Any],
+    options: dict[str, Any],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Below(monkeypatch).replace({"hdl.toolchain.emit:write_verilog": {}})
+    design = CASES["verilog"].values["design"] | changes
+    (tmp_path / "limits.json").write_text(json.dumps(design))
+    with pytest.raises(InputError, match=message):
+        mmfree.verilog(tmp_path / "limits.json", tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_design_needs_no_tape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own lanes and bits may be named."""
+    below = Below(monkeypatch)
+    below.replace(CASES["verilog"].below)
+    (tmp_path / "limits.json").write_text(json.dumps(CASES["verilog"].values["design"]))
+    mmfree.verilog(tmp_path / "limits.json", tmp_path / "out", lanes=64, bits="2")
+    assert below.asked["write_verilog(design)"] == DESIGN
+    assert below.asked["write_verilog(tape)"] is None
+
+
+@pytest.mark.parametrize("options", [{"data": "d.txt"}, {"allow_saturation": True}])
+def test_what_a_published_model_would_not_use_is_refused(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Below(monkeypatch).replace({"mmfree.inference.backends:is_published": True})
+    message = "--data and --allow-saturation are for models trained here"
+    with pytest.raises(InputError, match=message):
+        mmfree.export(tmp_path, tmp_path / "a.tape", **options)
+    assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmfree import api
-from mmfree.cli.options import add_design_or_folder, add_sampling
+from mmfree.cli.options import add_design_or_own, add_sampling
 from mmfree.cli.outcome import Outcome
 from mmfree.tape.reading import open_chip_tape
 from mmfree.text.tokenizers import tokenizer_from_dict
@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="verilator",
         help="icarus is about 50 times slower",
     )
-    add_design_or_folder(parser)
+    add_design_or_own(parser)
 
 
 def run(options: argparse.Namespace) -> Outcome:

@@ -35,16 +35,17 @@ def add_design(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bits", choices=tuple(WEIGHT_CODES), default="2", help=_BITS)
 
 
-def add_design_or_folder(parser: argparse.ArgumentParser) -> None:
-    """As ``add_design``, where a folder may have its own design: nothing is asked for unless given.
+def add_design_or_own(parser: argparse.ArgumentParser) -> None:
+    """As ``add_design``, where a folder or a file may have its own design: nothing is asked for
+    unless given.
 
     Nothing stands for 64 lanes and 2 bits.
     """
     parser.add_argument(
-        "--lanes", type=int, metavar="N", help=f"{_LANES}; None: 64, of a folder its own"
+        "--lanes", type=int, metavar="N", help=f"{_LANES}; None: 64, or those of the design given"
     )
     parser.add_argument(
-        "--bits", choices=tuple(WEIGHT_CODES), help=f"{_BITS}; None: 2, of a folder its own"
+        "--bits", choices=tuple(WEIGHT_CODES), help=f"{_BITS}; None: 2, or that of the design given"
     )
 
 

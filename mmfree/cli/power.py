@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmfree.chip.design import Design
 from mmfree.chip.sizing import design_for
-from mmfree.cli.options import add_design_or_folder
+from mmfree.cli.options import add_design_or_own
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
 from mmfree.files.folders import FolderKind, new_folder, refuse_to_replace_folder
@@ -91,7 +91,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validate", action="store_true", help="predict published systems, and compare"
     )
-    add_design_or_folder(parser)
+    add_design_or_own(parser)
     parser.add_argument(
         "--out",
         type=Path,

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmfree import api
 from mmfree.chip.design import Design
 from mmfree.chip.sizing import describe_padding
-from mmfree.cli.options import add_design, add_out
+from mmfree.cli.options import add_design_or_own, add_out
 from mmfree.cli.outcome import Outcome
 
 SUMMARY = "generate the accelerator: Verilog, memory files, the tape, design.json"
@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="TAPE|LIMITS.json",
         help="a tape, or the sizes of a design (docs/accelerator.md)",
     )
-    add_design(parser)
+    add_design_or_own(parser)
     add_out(parser, "folder")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from mmfree.golden.sampling import SEED_MAX
 from mmfree.inference.backends import Backend, run_in_parts
 from mmfree.tasks.catalog import TASKS
 from mmfree.text.batch import Batch
-from mmfree.text.corpus import Text, read_text, tokenize
+from mmfree.text.corpus import Piece, Text, read_text, tokenize
 from mmfree.text.loading import load_corpus
 from mmfree.text.scores import ScoredText, negative_log_likelihood, perplexity
 from mmfree.text.shards import open_shards
@@ -205,8 +205,18 @@ def score_text(
         backend,
         np.concatenate([ids for _, ids in found]),
         sum(len(piece.text.encode("utf-8")) for piece, _ in found),
-        words=sum(count_words(piece.text) for piece, _ in found) if words else None,
+        words=_count_words_of(piece for piece, _ in found) if words else None,
     )
+
+
+def _count_words_of(pieces: Iterable[Piece]) -> int:
+    """Words of whole documents, which may come in pieces: a piece may end within a word."""
+    texts: list[list[str]] = []
+    for piece in pieces:
+        if not piece.continues:
+            texts.append([])
+        texts[-1].append(piece.text)
+    return sum(count_words("".join(parts)) for parts in texts)
 
 
 def _score_held_out(backend: Backend, record: Provenance, *, words: bool) -> TextResult:

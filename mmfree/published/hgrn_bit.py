@@ -83,7 +83,7 @@ def read_config(folder: Path) -> AbsmaxConfig:
             raise PublishedError(f"{path}: {name} must be an integer, got {data[name]!r}")
     intermediate = data.get("intermediate_size")
     if intermediate is None:
-        ratio = data.get("hidden_ratio") or 4
+        ratio = 4 if data.get("hidden_ratio") is None else data["hidden_ratio"]
         if type(ratio) is not int or not 1 <= ratio <= 64:
             raise PublishedError(f"{path}: hidden_ratio must be an integer in 1..64, got {ratio!r}")
         intermediate = 256 * -(-int(data["hidden_size"] * ratio * 2 / 3) // 256)

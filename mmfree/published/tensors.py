@@ -191,7 +191,7 @@ def _read_header(path: Path) -> dict[str, _Entry]:
     size = path.stat().st_size
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
-        if size < 8 or not 2 <= header_bytes <= min(size - 8, _HEADER_LIMIT):
+        if not 2 <= header_bytes <= min(size - 8, _HEADER_LIMIT):
             raise PublishedError(f"{path}: not a safetensors file, or truncated")
         text = file.read(header_bytes)
     damaged = f"{path}: damaged safetensors header"

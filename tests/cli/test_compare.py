@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+import mmfree.cli.compare
 from mmfree.cli.compare import CURVES_NAME
 from mmfree.cli.main import main
 from mmfree.golden.pow2 import Golden
@@ -24,7 +25,9 @@ from mmfree.training.comparison import held_out_text, score_model
 from mmfree.training.export import export_tape
 from mmfree.training.metrics import METRICS_NAME
 from mmfree.training.recipe import ARCHITECTURES
+from tests.support.below import REAL, Below
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
+from tests.support.verbs import BEST, RUNS
 
 CONFIG = replace(SMALL_TEXT, recipe=replace(SMALL_TEXT.recipe, steps=6))
 
@@ -193,3 +196,22 @@ def test_only_text_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert main(["compare", config, "--out", str(tmp_path / "out"), *extra]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / METRICS_NAME).exists()
+
+
+def test_curves_are_of_the_runs_at_the_best_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss of each step over the tokens seen after it; 100 tokens a step here."""
+    below = Below(monkeypatch)
+    below.replace({"mmfree.report.figures:comparison_curves": REAL})
+    runs = [replace(run, folder=str(tmp_path / run.architecture)) for run in RUNS]
+    slower = replace(runs[0], learning_rate=0.001, folder=str(tmp_path / "none"))
+    for run, losses in zip(runs, ((4.0, 2.0), (5.0, 3.0)), strict=True):
+        Path(run.folder).mkdir()
+        rows = "".join(f"{step},{loss},0.1\n" for step, loss in enumerate(losses))
+        (Path(run.folder) / METRICS_NAME).write_text(f"step,loss,learning_rate\n{rows}")
+    assert mmfree.cli.compare._curves([slower, *runs], BEST, 100).startswith("<svg")
+    assert below.asked["comparison_curves(runs)"] == [
+        ("matmul-free", [100, 200], [4.0, 2.0], 6789.4),
+        ("transformer", [100, 200], [5.0, 3.0], 6789.4),
+    ]

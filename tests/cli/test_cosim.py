@@ -11,10 +11,12 @@ import pytest
 
 from mmfree import api
 from mmfree.cli.main import main
-from mmfree.tape.pow2 import write_tape
-from sim.cosim.run import WAVEFORM_BYTES
+from mmfree.tape.pow2 import Tape, write_tape
+from sim.cosim.run import WAVEFORM_BYTES, CosimResult
+from tests.support.below import Below
 from tests.support.command_line import error_of, run_json
 from tests.support.sim.shapes import ODD
+from tests.support.verbs import COSIM, RESULT, SUM_TAPE, TEXT_TAPE
 
 ICARUS = ["--simulator", "icarus", "--prompt", "01"]
 
@@ -138,3 +140,81 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_simulated(
     path = tmp_path / "file" / "wave.vcd"
     message = error_of(capsys, "cosim", folder, *ICARUS, "--waveform", path)
     assert message == f"mmfree: error: {tmp_path / 'file'}: Not a directory"
+
+
+def told(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    result: CosimResult,
+    *words: str,
+    tape: Tape = TEXT_TAPE,
+) -> tuple[int, list[str], Below]:
+    """Exit code and lines of ``cosim`` with the result given, and what was asked for."""
+    below = Below(monkeypatch)
+    below.replace(
+        COSIM.below
+        | {
+            "sim.cosim.run:cosim": result,
+            "mmfree.tape.reading:open_chip_tape": tape,
+            "mmfree.cli.cosim:open_chip_tape": tape,
+        }
+    )
+    code = main(["cosim", "a.tape", *words])
+    return code, capsys.readouterr().out.splitlines(), below
+
+
+def test_without_a_prompt_sixteen_random_tokens_are_played(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Others from another seed, of the whole vocabulary; and there is no text to show."""
+    prompts = []
+    for seed in map(str, range(40)):
+        code, lines, below = told(monkeypatch, capsys, RESULT, "--seed", seed)
+        (sequence,) = below.asked["cosim(sequences)"]
+        prompts.append(sequence.prompt)
+        assert (code, lines[0].partition(":")[0]) == (0, "bit-exact")
+    assert {len(prompt) for prompt in prompts} == {16}
+    assert len({tuple(prompt) for prompt in prompts}) == 40
+    seen = {token for prompt in prompts for token in prompt}
+    assert seen <= set(range(256))
+    assert min(seen) < 4
+    assert max(seen) > 251
+
+
+def test_a_chip_that_differs_is_told_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = replace(
+        RESULT.verdict,
+        compared=RESULT.verdict.compared | {"rows": 4},
+        differing=RESULT.verdict.differing | {"logits": 2},
+    )
+    place = {"sequence": 0, "position": 3, "segment": "head"}
+    wrong = replace(RESULT, verdict=verdict, divergence=place, cycles_per_token=99999.4)
+    code, lines, _ = told(monkeypatch, capsys, wrong, "--prompt", "ab", "--tokens", "3")
+    assert code == 1
+    assert lines == [
+        "NOT bit-exact; the first difference: sequence 0, position 3, segment head",
+        "4 of 5 tokens, 1,360 of 1,360 logits and state words compared; 2 values differ; not"
+        " compared: 1 chosen rows",
+        "99,999 cycles per token at 64 lanes, lane utilization 7.9 % (simulated); 54,321 cycles"
+        " simulated per second",
+    ], "and no text, which would be a part of it"
+    no_place = replace(wrong, divergence=None)
+    assert told(monkeypatch, capsys, no_place, "--prompt", "ab")[1][0] == "NOT bit-exact"
+
+
+def test_an_answer_is_read_out_at_every_position(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1 + 2: a start token, and a digit of each in two columns."""
+    result = replace(RESULT, rows=[[9, 9, 3, 9, 0]])
+    code, lines, _ = told(monkeypatch, capsys, result, "--prompt", "1+2", tape=SUM_TAPE)
+    assert (code, lines[0]) == (0, "3")
+
+
+@pytest.mark.parametrize("option", [["--temperature", "0.1"], ["--stop", "0"]])
+def test_options_of_choosing_need_tokens_to_choose(
+    option: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told(monkeypatch, capsys, RESULT, "--prompt", "ab", *option)[0] == 2

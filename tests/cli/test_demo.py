@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from mmfree.cli import demo
 from mmfree.cli.main import main
+from mmfree.inference.scoring import TaskResult, TextResult
 from mmfree.tape.operations import count_operations
 from mmfree.tape.reading import open_chip_tape
+from mmfree.text.corpus import Corpus
 from mmfree.training import presets
 from mmfree.training.recipe import RunConfig
+from sim.cosim.run_folder import Sequence
+from tests.support.below import Below
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
+from tests.support.verbs import DEMO, PAGE, RESULT, TEXT_TAPE
 
 
 @pytest.fixture
@@ -68,6 +77,193 @@ def test_a_second_run_goes_on_with_the_trained_model(
     assert first.out == second.out
     assert "the chip wrote:\nThe " in second.out
     assert "ternary additions per token" in second.out
+
+
+def play(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    results: dict[str, Any],
+    *words: str,
+) -> tuple[int, list[str], dict[str, Any], Below]:
+    """The demo with its work replaced: exit code, lines, its record, and what it asked for."""
+    below = Below(monkeypatch)
+    below.replace(DEMO.below | results)
+    code = main(["demo", *words])
+    lines = capsys.readouterr().out.splitlines()
+    return code, lines, json.loads(Path("out/demo.json").read_text()), below
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / PAGE).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "DIGITS", 4)
+    monkeypatch.setattr(demo, "TEXT_TOKENS", 3)
+
+
+def sums_of(sequences: list[Sequence]) -> list[tuple[list[int], list[int]]]:
+    """Digits of both numbers of each prompt, the least significant first."""
+    assert all(sequence.prompt[0] == 30 for sequence in sequences)
+    return [
+        (sequence.prompt[1::2], [token - 10 for token in sequence.prompt[2::2]])
+        for sequence in sequences
+    ]
+
+
+def number(digits: list[int]) -> int:
+    return sum(digit * 10**place for place, digit in enumerate(digits))
+
+
+@pytest.mark.usefixtures("place")
+def test_two_random_sums_and_one_of_a_full_carry_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Others from another seed. What the chip says is checked against Python's +."""
+    found = TaskResult("golden", "addition", 4, 1000, 1000)
+    golden = {"mmfree.cli.demo:evaluate_task": found}
+    _, _, _, below = play(monkeypatch, capsys, golden, "--out", "out")
+    sequences = below.asked["cosim(sequences)"]
+    assert [one.generate for one in sequences] == [0, 0, 0]
+    sums = sums_of(sequences)
+    _, _, _, other = play(monkeypatch, capsys, golden, "--out", "out", "--seed", "1")
+    assert all(a != b for a, b in zip(sums, sums_of(other.asked["cosim(sequences)"]), strict=True))
+    assert all(len(a) == len(b) == 5 and a[4] == b[4] == 0 for a, b in sums)
+    a, b = sums[2]
+    assert a[0] + b[0] >= 10
+    assert [x + y for x, y in zip(a[1:4], b[1:4], strict=True)] == [9, 9, 9]
+    totals = [number(a) + number(b) for a, b in sums]
+    # A digit at each position of b, the least significant first.
+    rows = [[0, *(n for d in f"{total:05}"[::-1] for n in (7, int(d)))] for total in totals]
+    played = replace(RESULT, rows=rows, profile={})
+    options = golden | {"sim.cosim.run:cosim": played}
+    code, lines, record, _ = play(monkeypatch, capsys, options, "--out", "out")
+    assert code == 0
+    answers = []
+    for kind, (a, b), total in zip(("random", "random", "full-carry"), sums, totals, strict=True):
+        answers += [f"{kind} sums:", f"   {number(a):04}", f" + {number(b):04}", f" ={total:>5}"]
+    assert lines == [
+        *answers,
+        "",
+        "ok    golden model, random sums:        1,000 of 1,000 of 4 digits exact",
+        "ok    golden model, random sums:        1,000 of 1,000 of 4 digits exact",
+        "ok    chip equals golden model:         1,360 of 1,360 logits and state words of 5 tokens",
+        f"ok    {'chip, sums:':<34}3 of 3 equal to Python's +, one a full-carry chain",
+        "",
+        "parameters                        2,848",
+        "ternary weights                   6,272",
+        "lanes                                64",
+        "cycles per token (simulated)      1,234",
+        "lane utilization (simulated)      7.9 %",
+        "ternary additions per token       2,336",
+        "table reads per token                71",
+        "shift-and-add products per token  1,777",
+        "multipliers                           0",
+        "",
+        "Every check passed.",
+    ]
+    assert record["answers"] == answers
+    assert record["design"]["weight_code"] == "2"
+    assert {name: record[name] for name in ("tokens", "profile", "simulated_hz")} == {
+        "tokens": 5,
+        "profile": {},
+        "simulated_hz": 54321.0,
+    }
+    rows[1][2] ^= 1
+    code, lines, _, _ = play(monkeypatch, capsys, options, "--out", "out")
+    assert code == 1
+    assert "FAIL  chip, sums:                       2 of 3 equal to Python's +" in "\n".join(lines)
+    assert lines[-1] == "A check failed: see FAIL above."
+
+
+@pytest.mark.usefixtures("place")
+def test_a_chip_that_differs_is_named_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = replace(RESULT.verdict, differing=RESULT.verdict.differing | {"logits": 2})
+    wrong = replace(RESULT, rows=[[0]] * 3, verdict=verdict, divergence={"segment": "head"})
+    code, _, record, _ = play(monkeypatch, capsys, {"sim.cosim.run:cosim": wrong}, "--out", "out")
+    assert code == 1
+    (check,) = (one for one in record["checks"] if one["name"] == "chip equals golden model")
+    assert (check["due"], check["right"], check["passed"]) == (1365, 1363, False)
+    assert check["detail"].startswith("first difference: {'segment': 'head'}; 5 tokens, ")
+    assert record["bit_exact"] is False
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(("margin", "passes"), [(-1e-6, True), (1e-6, False)])
+def test_text_must_be_better_than_its_bytes_own_frequencies(
+    margin: float, passes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Learned from "aab": of 259 counted an a is 3, a b 2 and a c 1. Held out: "abc"."""
+    entropy = -(math.log2(3 / 259) + math.log2(2 / 259) + math.log2(1 / 259)) / 3
+    corpus = Corpus("a.txt", *(np.frombuffer(t, np.uint8) for t in (b"aab", b"abc")), 3)
+    scored = TextResult(
+        backend="golden", bits_per_byte=entropy + margin, bytes=3, tokens=3, token_perplexity=1.0
+    )
+    prompt = [0, *b"The "]
+    rows = [[1, 2, 3, 4, *b"Hi\n"]]
+    code, lines, record, below = play(
+        monkeypatch,
+        capsys,
+        {
+            "mmfree.cli.demo:load_tape_or_export": TEXT_TAPE,
+            "mmfree.cli.demo:load_corpus": corpus,
+            "mmfree.cli.demo:evaluate_text": scored,
+            "mmfree.cli.demo:generate_rows": list(b"Hi\n"),
+            "sim.cosim.run:cosim": replace(RESULT, rows=rows, profile={}),
+        },
+        *("text", "--out", "out"),
+    )
+    assert code == int(not passes)
+    assert below.asked["train(config)"] == presets.PRESETS["text"]()
+    assert below.asked["cosim(sequences)"] == [Sequence(prompt=prompt, generate=3)]
+    assert below.asked["evaluate_text(text)"] == b"abc"
+    asked = {name: below.asked[f"generate_rows({name})"] for name in ("prompt", "tokens", "stop")}
+    assert asked == {"prompt": prompt, "tokens": 3, "stop": None}
+    assert below.asked["generate_rows(temperature)"] == 0, "as the chip chooses"
+    text, _, chip = record["checks"]
+    assert (text["due"], text["right"], text["passed"]) == (3, 3 * passes, passes)
+    assert text["detail"] == (
+        f"{entropy + margin:.3f} bits per byte on 3 held-out bytes ({entropy:.3f} from the"
+        " frequencies of bytes alone)"
+    )
+    assert (chip["name"], chip["due"], chip["right"]) == ("chip, text", 3, 3)
+    assert lines[:3] == ["the chip wrote:", "The Hi", ""]
+
+
+@pytest.mark.usefixtures("place")
+def test_a_chip_that_writes_something_else_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two of three bytes are the golden model's."""
+    scored = TextResult(
+        backend="golden", bits_per_byte=1.0, bytes=46612, tokens=1, token_perplexity=1.0
+    )
+    code, _, record, _ = play(
+        monkeypatch,
+        capsys,
+        {
+            "mmfree.cli.demo:load_tape_or_export": TEXT_TAPE,
+            "mmfree.cli.demo:evaluate_text": scored,
+            "mmfree.cli.demo:generate_rows": list(b"Hi!"),
+            "sim.cosim.run:cosim": replace(RESULT, rows=[[0, 0, 0, 0, *b"Ho!"]], profile={}),
+        },
+        *("text", "--out", "out"),
+    )
+    assert code == 1
+    chip = record["checks"][-1]
+    assert (chip["due"], chip["right"]) == (3, 2)
+    assert chip["detail"] == "2 of 3 bytes are those that the golden model writes by itself"
+
+
+def test_lanes_that_cannot_be_are_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    below = Below(monkeypatch)
+    below.replace({"mmfree.training.train:train": None})
+    assert main(["demo", "--lanes", "48", "--out", str(tmp_path / "out")]) == 2
+    assert below.asked == {}
 
 
 @pytest.mark.slow

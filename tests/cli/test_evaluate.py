@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mmfree.cli.main import main
 from mmfree.inference.backends import load_backend
+from mmfree.inference.scoring import TaskResult, TextResult
 from mmfree.text.corpus import python_documentation
-from mmfree.text.tokenizer import text_tokenizer
+from mmfree.text.task_tokenizers import AdditionTokenizer
+from mmfree.text.tokenizer import ByteTokenizer, text_tokenizer
+from tests.support.below import Below, Each
 from tests.support.command_line import error_of, run_json
 from tests.support.files import COMPRESS, fifo
 from tests.support.subwords import train_subword
@@ -170,3 +176,108 @@ def test_data_is_read_in_every_form_that_training_takes(
     (tmp_path / "cut.txt.gz").write_bytes(COMPRESS[".gz"](text)[:-9])
     error = error_of(capsys, "evaluate", run, "--data", tmp_path / "cut.txt.gz")
     assert "cut.txt.gz: damaged, cut off, or no gzip file" in error
+
+
+def side_by_side(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tokenizer: Any,
+    results: list[Any],
+) -> tuple[dict[str, Any], list[str]]:
+    """JSON and lines of float and golden with the results given."""
+    work = "evaluate_task" if isinstance(results[0], TaskResult) else "score_text"
+    backends = [SimpleNamespace(name=one.backend, tokenizer=tokenizer) for one in results]
+    below = Below(monkeypatch)
+    below.replace(
+        {
+            "mmfree.cli.evaluate:load_backend": Each(2 * backends),
+            f"mmfree.cli.evaluate:{work}": Each(2 * results),
+        }
+    )
+    words = ["evaluate", "m", "--backend", "float,golden"]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    values = run_json(capsys, *words)
+    asked = [below.asked[f"load_backend{number}(name)"] for number in ("", " 2", " 3", " 4")]
+    assert asked == ["float", "golden"] * 2
+    return values, lines
+
+
+def test_differences_are_of_each_score_less_the_first_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A score that is not finite has no difference, and is null in JSON."""
+    first = TextResult(
+        backend="float",
+        bits_per_byte=1.5,
+        bytes=4000,
+        tokens=1234,
+        token_perplexity=10.0,
+        words=100,
+        word_perplexity=float("inf"),
+    )
+    other = replace(first, backend="golden", bits_per_byte=1.25, token_perplexity=12.5)
+    values, lines = side_by_side(monkeypatch, capsys, ByteTokenizer(), [first, other])
+    assert values["differences"] == [
+        {"backend": "golden", "less": "float", "bits_per_byte": -0.25, "token_perplexity": 2.5}
+    ]
+    assert values["results"][0]["word_perplexity"] is None
+    assert lines == [
+        "4,000 bytes of text, 1,234 tokens",
+        "backend                  bits per byte  token perplexity   word perplexity",
+        "float                           1.5000           10.0000               inf",
+        "golden                          1.2500           12.5000               inf",
+        "golden - float                 -0.2500           +2.5000",
+    ]
+
+
+def test_a_task_in_one_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = [
+        TaskResult("float", "addition", 100, 2000, 1500),
+        TaskResult("golden", "addition", 100, 2000, 1750),
+    ]
+    values, lines = side_by_side(monkeypatch, capsys, AdditionTokenizer(), results)
+    assert [result["accuracy"] for result in values["results"]] == [0.75, 0.875]
+    assert lines == [
+        "addition, 2,000 examples",
+        "backend                       accuracy",
+        "float                           0.7500",
+        "golden                          0.8750",
+        "golden - float                 +0.1250",
+    ]
+
+
+@pytest.mark.parametrize("infinite", [0, 1])
+def test_what_one_of_two_scores_infinitely_has_no_difference(
+    infinite: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = [
+        TextResult(
+            backend=name,
+            bits_per_byte=1.5,
+            bytes=4000,
+            tokens=1234,
+            token_perplexity=float("inf") if number == infinite else 10.0,
+        )
+        for number, name in enumerate(("float", "golden"))
+    ]
+    values, lines = side_by_side(monkeypatch, capsys, ByteTokenizer(), results)
+    assert values["differences"] == [{"backend": "golden", "less": "float", "bits_per_byte": 0}]
+    assert lines[-1] == "golden - float                 +0.0000"
+
+
+@pytest.mark.parametrize("option", [["--data", "x"], ["--choices", "x"], ["--words"]])
+def test_a_model_for_a_task_reads_no_text(
+    option: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend = SimpleNamespace(name="golden", tokenizer=AdditionTokenizer())
+    Below(monkeypatch).replace({"mmfree.cli.evaluate:load_backend": backend})
+    error = error_of(capsys, "evaluate", "m", *option)
+    assert error == "mmfree: error: m: a model for addition: use --task"
+
+
+def test_a_field_needs_its_records(capsys: pytest.CaptureFixture[str]) -> None:
+    error = error_of(capsys, "evaluate", "m", "--field", "body")
+    assert "--field is of the records of --data: give both, or neither" in error

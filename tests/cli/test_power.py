@@ -274,21 +274,46 @@ def test_a_demos_folder_will_do(files: Path, capsys: pytest.CaptureFixture[str])
     assert "no model.tape in it" in capsys.readouterr().err
 
 
+def test_a_demo_of_an_impossible_design_is_named(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    design = design_for(TAPE, 16).to_dict() | {"rows": 0}
+    (files / "demo.json").write_text(json.dumps({"design": design}))
+    assert main(["power", str(files)]) == 2
+    assert f"{files / 'demo.json'}: " in capsys.readouterr().err
+
+
 def test_nothing_to_estimate(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["power"]) == 2
     assert "give a tape" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "model.tape",
+        "--part ecp5-85",
+        "--technology a.toml",
+        "--clock 100",
+        "--build b",
+        "--activity a.json",
+        "--prompt 1",
+        "--lanes 64",
+        "--bits 2",
+        "--out out",
+    ],
+)
 def test_what_the_check_would_not_use_is_refused(
-    files: Path, capsys: pytest.CaptureFixture[str]
+    words: str, files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for options in (
-        [str(files / "model.tape")],
-        ["--out", str(files / "out")],
-        ["--part", "zu5ev"],
-    ):
-        assert main(["power", "--validate", *options]) == 2
-        assert "--validate predicts published systems" in capsys.readouterr().err
+    """Also where it is what would be taken without it."""
+    monkeypatch.chdir(files)
+    name = "tape" if words == "model.tape" else words.partition(" ")[0]
+    assert main(["power", "--validate", *words.split()]) == 2
+    assert capsys.readouterr().err == (
+        f"mmfree: error: --validate predicts published systems, and takes no {name}; leave one of"
+        " the two out\n"
+    )
     assert not (files / "out").exists()
 
 

@@ -26,7 +26,7 @@ from mmfree.published.export import export_published
 from mmfree.tape.absmax import AbsmaxTape
 from mmfree.text.tokenizer import text_tokenizer
 from tests.support.command_line import error_of, run_json
-from tests.support.float_reading import FloatReading
+from tests.support.published.float_reading import FloatReading
 from tests.support.published_checkpoints import (
     TEXT_SHAPE,
     Shape,
@@ -81,6 +81,14 @@ def test_export_and_inspect(
     )
     assert main(["export", str(checkpoint), "--out", str(out), "--force"]) == 0
     assert values["sha256"] in capsys.readouterr().out
+
+
+def test_no_bar_is_shown_where_nobody_sees_it(
+    text_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(text_model), "--out", str(tmp_path / "a.tape")]) == 0
+    assert main(["generate", str(text_model), "--prompt", "the old", "--tokens", "2"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_generate_and_evaluate(

@@ -13,7 +13,7 @@ pytest.importorskip("transformers", reason="extra hf is not installed")
 from huggingface_hub import ModelCard
 
 from mmfree.hf import MatMulFreeConfig, to_hugging_face
-from mmfree.hf.card import model_card, read_training_record
+from mmfree.hf.card import TrainingRecord, model_card, read_training_record
 from mmfree.inference.backends import load_tape_or_export
 
 
@@ -85,3 +85,57 @@ def test_the_record_of_a_run(tmp_path: Path) -> None:
             InputError, match=r"metrics\.csv: must be a table of a step and two numbers"
         ):
             read_training_record(path)
+
+
+def test_every_fact_of_the_shape_is_in_the_table() -> None:
+    """Two layers of d 1,000 and I 30: 4 d^2 + 3 d I each, and 40 rows of the head."""
+    config = MatMulFreeConfig(
+        vocab_size=50,
+        head_size=40,
+        hidden_size=1000,
+        intermediate_size=30,
+        num_layers=2,
+        gate="signed",
+        tokenizer={"kind": "parity"},
+        recipe={"task": "parity", "steps": 7},
+    )
+    text = model_card(config, None, None)
+    ternary = 2 * (4 * 1000**2 + 3 * 1000 * 30) + 40 * 1000
+    parameters = ternary + 50 * 1000 + 2 * 1000
+    for fact in (
+        "| Task, tokenizer | parity, parity |",
+        f"| Parameters | {parameters:,} |",
+        f"| Ternary weights | {ternary:,}, 1.6 bits each on a tape |",
+        "| Shape | width 1000, intermediate 30, 2 layers, 50 token ids, 40 rows of the head |",
+        "| Forget gate | signed |",
+        "| State | 2,000 words, whatever the length |",
+        "| Tape | none was made when this card was written |",
+        "Recipe: task parity, steps 7.",
+        f"# MatMul-free language model, {parameters:,} parameters",
+    ):
+        assert fact in text.splitlines(), fact
+    assert 'tokenizer_from_dict({"kind": "parity"}).encode(...)`.' in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("bytes", '`pipeline("text-generation", model="PATH", trust_remote_code=True)` both'),
+        ("tokenizers", "`AutoTokenizer.from_pretrained` gives the tokenizer"),
+        ("sentencepiece", "reads `mmfree_tokenizer.json` (kind sentencepiece)."),
+    ],
+)
+def test_how_prompts_are_encoded_depends_on_the_tokenizer(kind: str, said: str) -> None:
+    text = " ".join(model_card(MatMulFreeConfig(tokenizer={"kind": kind}), None, None).split())
+    assert said in text
+    assert "equal to those of the golden model and of the generated chip" in text
+    assert "there is no `generate`" not in text
+
+
+def test_a_long_run_is_told_with_its_last_steps() -> None:
+    record = TrainingRecord(steps=12345, last_loss=1.25, mean_loss=1.5, recent=50)
+    text = " ".join(model_card(MatMulFreeConfig(), None, record).split())
+    assert (
+        "12,345 steps were done; the loss of the last one was 1.2500 nats, and 1.5000 on average"
+        " over the last 50."
+    ) in text

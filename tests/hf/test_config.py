@@ -77,3 +77,24 @@ def test_names_that_are_not_ours_are_kept() -> None:
     config = MatMulFreeConfig(num_labels=3, model_size="tiny", eos_token_id=[10, 0])
     assert (config.num_labels, config.model_size) == (3, "tiny")
     assert config.eos_token_id == [10, 0]
+
+
+def test_what_is_given_is_what_is_held() -> None:
+    """Also after it went through its own JSON."""
+    config = MatMulFreeConfig(
+        mode="float",
+        recipe={"b": 1, "a": 2},
+        tokenizer={"kind": "bytes"},
+        bos_token_id=3,
+        eos_token_id=4,
+        pad_token_id=5,
+        **MODEL.to_dict(),
+    )
+    for found in (config, MatMulFreeConfig(**config.to_dict())):
+        assert (found.mode, list(found.recipe or {})) == ("float", ["b", "a"])
+        assert (found.bos_token_id, found.eos_token_id, found.pad_token_id) == (3, 4, 5)
+        assert found.tie_word_embeddings is False
+        assert found.model_config() == MODEL
+    config.hidden_size = 0
+    with pytest.raises(InputError, match=r"hidden_size must be an integer in 1\.\.65535, got 0"):
+        config.model_config()

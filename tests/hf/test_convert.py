@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from mmfree.errors import InputError
 pytest.importorskip("transformers", reason="extra hf is not installed")
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from mmfree.hf import MatMulFreeForCausalLM, to_checkpoint, to_hugging_face
-from mmfree.inference.backends import load_tape_or_export
-from mmfree.training.checkpoint import CheckpointError
+from mmfree.hf.convert import wrap
+from mmfree.inference.backends import load_backend, load_tape_or_export
+from mmfree.models.matmul_free import MatMulFreeLM
+from mmfree.training.checkpoint import CheckpointError, load_checkpoint, write_model
 from tests.support.models import SMALL_TEXT, trained
+from tests.support.subwords import TEXT, bpe
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
@@ -192,6 +197,17 @@ def test_nothing_is_overwritten_unasked(run: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["hf"]
 
 
+def test_a_checkpoint_is_replaced_when_asked_only(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "back"
+    to_checkpoint(folder, out)
+    (out / "config.json").write_text("mine")
+    with pytest.raises(InputError, match="exists already; --force overwrites it"):
+        to_checkpoint(folder, out)
+    assert (out / "config.json").read_text() == "mine"
+    to_checkpoint(folder, out, force=True)
+    assert load_checkpoint(out).config.model == SMALL_TEXT.model
+
+
 def test_weights_that_cannot_be_exported_still_make_a_folder(run: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad"
     bad.mkdir()
@@ -202,3 +218,66 @@ def test_weights_that_cannot_be_exported_still_make_a_folder(run: Path, tmp_path
     save_file(weights, bad / "model.safetensors")
     assert to_hugging_face(bad, tmp_path / "hf") is None
     assert "none was made" in (tmp_path / "hf" / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def subword_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of random weights with a vocabulary of 400."""
+    folder = tmp_path_factory.mktemp("subword") / "run"
+    folder.mkdir()
+    model = replace(SMALL_TEXT.model, vocab_size=400, head_size=400)
+    torch.manual_seed(4)
+    config = replace(SMALL_TEXT, model=model, subword=bpe().to_dict())
+    write_model(folder, config, MatMulFreeLM(model), bpe())
+    return folder
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_trained_tokenizer_goes_there_and_back(
+    ours: bool, subword_run: Path, tmp_path: Path
+) -> None:
+    """Without mmfree's own description, as transformers saves a model, from tokenizer.json."""
+    folder = tmp_path / "hf"
+    to_hugging_face(subword_run, folder)
+    own = folder / "mmfree_tokenizer.json"
+    assert json.loads(own.read_text()) == bpe().to_dict()
+    config = json.loads((folder / "config.json").read_text())
+    assert config["tokenizer"] == {"kind": "tokenizers"}, "its data are not in there twice"
+    assert config["bos_token_id"] == config["eos_token_id"] == bpe().start
+    ids = bpe().encode(TEXT[:200])
+    assert AutoTokenizer.from_pretrained(folder)(TEXT[:200]).input_ids == ids
+    if not ours:
+        own.unlink()
+    to_checkpoint(folder, tmp_path / "back")
+    for name in FILES if ours else FILES[1:2]:
+        assert (tmp_path / "back" / name).read_bytes() == (subword_run / name).read_bytes(), name
+    assert load_backend(tmp_path / "back").tokenizer.encode(TEXT[:200]) == ids
+
+
+def test_a_wrapped_checkpoint_is_ready_to_run(run: Path) -> None:
+    """In the chip's arithmetic unless asked otherwise, and in no training mode."""
+    checkpoint = load_checkpoint(run)
+    model = wrap(checkpoint)
+    assert not model.training
+    assert model.config.mode == "fakequant"
+    assert wrap(checkpoint, "float").config.mode == "float"
+    assert model.config.recipe == checkpoint.config.to_dict()["recipe"]
+    assert model.config.tokenizer == {"kind": "bytes"}
+    for found in (model.config, model.generation_config):
+        assert (found.bos_token_id, found.eos_token_id) == (0, 0)
+    weights = checkpoint.model.state_dict()
+    assert all(torch.equal(t, weights[name]) for name, t in model.model.state_dict().items())
+
+
+def test_the_mode_that_is_asked_for_stays_with_the_folder(run: Path, tmp_path: Path) -> None:
+    to_hugging_face(run, tmp_path / "hf", mode="float")
+    assert MatMulFreeForCausalLM.from_pretrained(tmp_path / "hf").config.mode == "float"
+    assert "activations that are not quantized" in (tmp_path / "hf" / "README.md").read_text()
+
+
+def test_end_tokens_of_the_start_token_or_of_none_come_back(folder: Path, tmp_path: Path) -> None:
+    """That of a task, which has none, too."""
+    for number, ends in enumerate((0, None)):
+        source = change_config(folder, tmp_path / f"{number}", eos_token_id=ends)
+        (source / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+        to_checkpoint(source, tmp_path / f"back{number}")

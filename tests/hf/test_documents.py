@@ -137,6 +137,10 @@ def test_packed_rows_may_be_padded(model: MatMulFreeForCausalLM) -> None:
             "in row 0 2 is followed by 1",
         ),
         (
+            {"position_ids": torch.tensor([[0, 1, 0, 5]])},
+            "in row 0 0 is followed by 5",
+        ),
+        (
             {"position_ids": torch.arange(3)[None]},
             r"position_ids must be \[batch, time\] = \[1, 4\], got shape \(1, 3\)",
         ),

@@ -67,3 +67,34 @@ def test_what_can_be_asked_for(
 def test_what_cannot_take_effect_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_generation_options(options)
+
+
+@pytest.mark.parametrize(
+    ("name", "nothing", "something"),
+    [
+        ("top_p", 1.0, 0.99),
+        ("top_k", 0, 1),
+        ("top_k", -1, 50),
+        ("min_p", 0.0, 0.1),
+        ("typical_p", 1.0, 0.0),
+        ("repetition_penalty", 1.0, 0.0),
+        ("presence_penalty", 0, 1),
+        ("frequency_penalty", 0.0, 0.5),
+        ("num_beams", 1, 2),
+        ("num_return_sequences", 1, 0),
+    ],
+)
+def test_an_option_of_other_models_may_ask_for_nothing(
+    name: str, nothing: float, something: float
+) -> None:
+    found = read_generation_options({"temperature": 1.0, name: nothing})
+    assert (found.temperature, found.tokens) == (64, GENERATED_TOKENS)
+    with pytest.raises(InputError, match=f"{name}={something} has no effect on this model"):
+        read_generation_options({"temperature": 1.0, name: something})
+
+
+@pytest.mark.parametrize(
+    "name", ["max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens"]
+)
+def test_the_most_tokens_have_several_names(name: str) -> None:
+    assert read_generation_options({name: 7}).tokens == 7

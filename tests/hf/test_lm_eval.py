@@ -10,6 +10,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ import torch
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders, models
 
+import mmfree.hf.lm_eval
 from mmfree.contract.shape import ModelConfig
 from mmfree.inference.backends import Backend, TorchBackend, load_backend, load_tape_or_export
 from mmfree.inference.generate import generate, generate_rows
@@ -40,6 +42,7 @@ from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.tape.pow2 import write_tape
 from mmfree.text.subword import JsonTokenizer
 from mmfree.text.tokenizer import text_tokenizer
+from tests.support.below import Below
 from tests.support.published_checkpoints import write_text_checkpoint
 
 PAIRS = [
@@ -186,15 +189,24 @@ def test_repeated_samples_differ_and_are_the_same_again(run: Path) -> None:
 def test_log_likelihoods(name: str, batch_size: int, run: Path) -> None:
     model = MatMulFreeEvalLM(path=run, backend=name, batch_size=batch_size)
     found = model.loglikelihood(requests("loglikelihood", PAIRS), disable_tqdm=True)
-    backend = load_backend(run, name)
-    for (context, continuation), (value, greedy) in zip(PAIRS, found, strict=True):
-        # The harness moves spaces at the end of a context into the continuation.
-        moved = len(context) - len(context.rstrip())
-        wanted, wanted_greedy = log_likelihood(
-            backend, context + continuation, len(continuation.encode()) + moved
-        )
+    for (wanted, wanted_greedy), (value, greedy) in zip(reference(run, name), found, strict=True):
         assert value == pytest.approx(wanted, rel=1e-5 if name == "float" else 1e-12, abs=1e-9)
         assert greedy == wanted_greedy
+
+
+@cache
+def reference(run: Path, name: str) -> list[tuple[float, bool]]:
+    """Of PAIRS, a position at a time."""
+    backend = load_backend(run, name)
+    # The harness moves spaces at the end of a context into the continuation.
+    return [
+        log_likelihood(
+            backend,
+            context + continuation,
+            len(continuation.encode()) + len(context) - len(context.rstrip()),
+        )
+        for context, continuation in PAIRS
+    ]
 
 
 def test_golden_and_fakequant_are_equal(run: Path, tmp_path: Path) -> None:
@@ -272,6 +284,74 @@ def test_generation_stops_where_it_is_told(run: Path) -> None:
     assert written(until=[], max_gen_toks=40, do_sample=False, temperature=1.5) == written(
         until=[], max_gen_toks=40
     )
+
+
+class Cache:
+    """Stands in for the harness's cache of answers."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, Any, Any]] = []
+
+    def add_partial(self, kind: str, arguments: Any, answer: Any) -> None:
+        self.kept.append((kind, arguments, answer))
+
+
+def test_answers_are_kept_under_what_was_asked(run: Path) -> None:
+    """But not those that are drawn: the next draw is another."""
+    model = MatMulFreeEvalLM(run, "golden", batch_size=2)
+    model.cache_hook = cache = Cache()
+    found = model.loglikelihood(requests("loglikelihood", PAIRS[:3]), disable_tqdm=True)
+    assert {(kind, asked): answer for kind, asked, answer in cache.kept} == {
+        ("loglikelihood", pair): answer for pair, answer in zip(PAIRS, found, strict=False)
+    }
+    cache.kept.clear()
+    (value,) = model.loglikelihood_rolling(requests("loglikelihood_rolling", [("ab",)]))
+    assert ("loglikelihood_rolling", ("ab",), value) in cache.kept
+    cache.kept.clear()
+    greedy, drawn = {"max_gen_toks": 2}, {"max_gen_toks": 2, "temperature": 1.0}
+    (text, _) = model.generate_until(
+        requests("generate_until", [("a", greedy), ("a", drawn)]), disable_tqdm=True
+    )
+    assert cache.kept == [("generate_until", ("a", greedy), text)]
+
+
+def test_sequences_of_like_length_run_together_the_longest_first(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+    score = mmfree.hf.lm_eval.score_tokens
+
+    def watched(backend: Backend, context: Any, continuation: Any) -> Any:
+        lengths = [len(a) + len(b) for a, b in zip(context, continuation, strict=True)]
+        batches.append(lengths)
+        return score(backend, context, continuation)
+
+    monkeypatch.setattr(mmfree.hf.lm_eval, "score_tokens", watched)
+    texts = ["a" * length for length in (3, 9, 1, 7, 5)]
+    MatMulFreeEvalLM(run, "golden", batch_size=2).loglikelihood_rolling(
+        requests("loglikelihood_rolling", [(text,) for text in texts]), disable_tqdm=True
+    )
+    assert batches == [[10, 8], [6, 4], [2]]
+
+
+def test_ids_begin_with_the_start_token_unless_told_otherwise(run: Path) -> None:
+    model = MatMulFreeEvalLM(run)
+    assert model.tok_encode("ab") == model.tok_encode("ab", add_special_tokens=True) == [0, 97, 98]
+    assert model.tok_encode("ab", add_special_tokens=False) == [97, 98]
+    assert model.eot_token_id == model.prefix_token_id == 0
+    assert model.tokenizer_name == "mmfree-bytes"
+    assert model.batch_size == 16
+
+
+def test_every_argument_reaches_the_backend(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = Below(monkeypatch)
+    below.replace({"mmfree.hf.lm_eval:load_backend": load_backend(run)})
+    MatMulFreeEvalLM(str(run), "rtl", lanes=16)
+    assert below.asked == {
+        "load_backend(path)": run,
+        "load_backend(name)": "rtl",
+        "load_backend(lanes)": 16,
+    }
 
 
 def test_bad_arguments_are_refused(run: Path, addition_run: Path) -> None:

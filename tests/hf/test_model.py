@@ -285,6 +285,10 @@ def test_a_hook_that_would_never_be_called_is_refused(part: str, folder: Path) -
     with pytest.raises(InputError, match=rf"a hook on model\.{part} cannot take effect"):
         model(ids_of("abc"))
     hook.remove()
+    hook = model.model.get_submodule(part).register_forward_pre_hook(lambda *_: None)
+    with pytest.raises(InputError, match=rf"a hook on model\.{part} cannot take effect"):
+        model(ids_of("abc"))
+    hook.remove()
     model.model.layers[0].register_forward_hook(lambda *_: None)
     model(ids_of("abc"))
 
@@ -347,3 +351,60 @@ def test_weights_of_another_model_are_an_error(damage: str, folder: Path, tmp_pa
         (ValueError, RuntimeError), match=name if damage != "mismatched" else "mismatch"
     ):
         load(tmp_path / "bad")
+
+
+def test_the_loss_may_be_divided_by_another_number(model: MatMulFreeForCausalLM) -> None:
+    """As Trainer does where several batches make one step."""
+    ids = ids_of("abcd", "wxyz")
+    mean = model(ids, labels=ids).loss.item()
+    assert model(ids, labels=ids, num_items_in_batch=16).loss.item() == pytest.approx(mean / 2)
+
+
+def test_a_tuple_leaves_out_what_there_is_not(model: MatMulFreeForCausalLM) -> None:
+    ids = ids_of("abc")
+    logits, state = model(ids, return_dict=False)
+    whole = model(ids)
+    assert torch.equal(logits, whole.logits)
+    assert torch.equal(state, whole.state)
+    assert len(model(ids, return_dict=False, use_cache=False)) == 1
+    loss, *rest = model(ids, labels=ids, return_dict=False)
+    assert (loss.ndim, len(rest)) == (0, 2)
+
+
+def test_what_was_loaded_can_be_asked_for(folder: Path) -> None:
+    model, info = MatMulFreeForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert isinstance(model, MatMulFreeForCausalLM)
+    assert not any(info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+
+
+def test_names_may_be_mapped_by_the_caller(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "hf")
+    path = tmp_path / "hf" / "model.safetensors"
+    tensors = load_file(path)
+    save_file({f"my_{name}": t for name, t in tensors.items()}, path, {"format": "pt"})
+    with pytest.raises(InputError, match="tensor "):
+        MatMulFreeForCausalLM.from_pretrained(tmp_path / "hf")
+    found = MatMulFreeForCausalLM.from_pretrained(tmp_path / "hf", key_mapping={"^my_": ""})
+    assert torch.equal(found.model.head.weight, tensors["model.head.weight"])
+
+
+def test_only_the_main_process_writes_a_card(model: MatMulFreeForCausalLM, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path / "other", is_main_process=False)
+    assert not (tmp_path / "other" / "README.md").exists()
+    model.save_pretrained(tmp_path / "main")
+    assert (tmp_path / "main" / "README.md").read_text().startswith("---")
+
+
+def test_a_batch_of_two_is_trained_by_the_fast_scan(model: MatMulFreeForCausalLM) -> None:
+    """In training gradients reach every weight; logits stay near those of the chip."""
+    ids = ids_of("abcd", "wxyz")
+    still = model(ids).logits
+    model.train()
+    try:
+        moving = model(ids, labels=ids)
+        moving.loss.backward()
+        assert all(weight.grad is not None for weight in model.parameters())
+    finally:
+        model.eval()
+        model.zero_grad()
+    assert torch.allclose(moving.logits, still, atol=0.5)

@@ -185,3 +185,21 @@ def test_a_conversion_that_would_differ_is_refused() -> None:
 
 def test_a_task_has_none() -> None:
     assert hugging_face_tokenizer(AdditionTokenizer()) is None
+
+
+def test_settings_of_the_file_do_not_shorten_or_pad_a_text() -> None:
+    """mmfree encodes whole texts, and blanks before punctuation stay."""
+    trained = Trained(["<|endoftext|>"], 0)
+    trained.raw.enable_truncation(max_length=3)
+    trained.raw.enable_padding(length=40, pad_id=7)
+    saved = trained.to_dict()
+    trained.raw.no_truncation()
+    trained.raw.no_padding()
+    trained.to_dict = lambda: saved  # type: ignore[method-assign]
+    converted = hugging_face_tokenizer(trained)
+    assert converted is not None
+    text = "the quick fox , and the red one ."
+    assert converted(text).input_ids == trained.encode(text)
+    assert converted.decode(trained.encode(text), skip_special_tokens=True) == text
+    assert converted("a", "b").input_ids == [*trained.encode("a"), *trained.encode("b")[1:]]
+    assert (converted.padding_side, converted.pad_token_id) == ("left", 0)

@@ -7,15 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mmfree.inference.backends
 from mmfree.contract.pow2 import GATES
 from mmfree.errors import InputError
-from mmfree.inference.backends import GoldenBackend, load_backend
+from mmfree.inference.backends import GoldenBackend, load_backend, most_likely, run_in_parts
 from mmfree.tape.pow2 import write_tape
 from mmfree.tasks.addition import draw_sums, sum_ids
 from mmfree.text.loading import load_corpus
+from mmfree.text.task_tokenizers import AdditionTokenizer
 from mmfree.text.windows import streams
 from mmfree.training.recipe import RunConfig
+from tests.support.below import Below
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
+from tests.support.verbs import SUM_TAPE
 
 
 def inputs(config: RunConfig) -> np.ndarray:
@@ -75,3 +79,69 @@ def test_unknown_backends_are_refused(tmp_path: Path) -> None:
         InputError, match="--backend must be one of float, fakequant, golden, rtl, got 'gpu'"
     ):
         load_backend(tmp_path, "gpu")
+
+
+def test_the_chip_is_asked_for_with_its_lanes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a tape, and of the tape that a checkpoint becomes."""
+    write_tape(SUM_TAPE, tmp_path / "a.tape")
+    for path, given in ((tmp_path / "a.tape", {}), (tmp_path, {"load_tape_or_export": SUM_TAPE})):
+        below = Below(monkeypatch)
+        below.replace(
+            {"sim.cosim.backend:load": "the chip"}
+            | {f"mmfree.inference.backends:{name}": tape for name, tape in given.items()}
+        )
+        assert load_backend(path, "rtl", 16) == "the chip"
+        assert below.asked["load(tape)"].sha256 == SUM_TAPE.sha256
+        assert below.asked["load(lanes)"] == 16
+    assert below.asked["load_tape_or_export(path)"] == tmp_path
+    load_backend(tmp_path / "a.tape", "rtl")
+
+
+class Watched:
+    """A backend of 10 rows whose state is how many columns it has seen."""
+
+    name, fraction_bits, end_ids, choosable = "watched", 0, (), None
+
+    def __init__(self) -> None:
+        self.tokenizer = AdditionTokenizer()
+        self.states: list[int] = []
+
+    def state(self, batch: int) -> int:
+        return 0
+
+    def run(self, ids: np.ndarray, state: int) -> tuple[np.ndarray, int]:
+        self.states.append(state)
+        return np.repeat(ids[..., None], 10, axis=-1), state + ids.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("most_logits", "most_positions", "widths"),
+    [(1000, None, [10]), (60, None, [3, 3, 3, 1]), (1, None, [1] * 10), (1000, 4, [4, 4, 2])],
+)
+def test_parts_follow_one_another_and_hold_few_logits(
+    most_logits: int,
+    most_positions: int | None,
+    widths: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two sequences of ten positions, ten rows each."""
+    monkeypatch.setattr(mmfree.inference.backends, "LOGITS", most_logits)
+    backend, ids = Watched(), np.arange(20).reshape(2, 10)
+    parts = list(run_in_parts(backend, ids, most_positions=most_positions))
+    starts = [sum(widths[:n]) for n in range(len(widths))]
+    assert backend.states == starts
+    assert [logits.shape for _, logits, _ in parts] == [(2, width, 10) for width in widths]
+    assert np.array_equal(np.concatenate([logits[..., 0] for _, logits, _ in parts], 1), ids)
+    assert [part.start for part, _, _ in parts] == starts
+    assert [after for *_, after in parts] == [*starts[1:], 10]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_padding_is_never_the_most_likely(kind: type) -> None:
+    backend = Watched()
+    logits = np.array([[3, 9, 5], [-8, -1, -9]], dtype=kind)
+    assert most_likely(backend, logits).tolist() == [1, 1]
+    backend.choosable = np.array([True, False, True])
+    assert most_likely(backend, logits).tolist() == [2, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -150,3 +151,39 @@ def test_lines_that_are_no_questions_are_named(
 ) -> None:
     with pytest.raises(InputError, match=rf"q\.jsonl, {message}"):
         read_questions(write(tmp_path / "q.jsonl", GOOD, record))
+
+
+def test_an_answer_that_the_query_swallows_is_scored_by_its_last_token() -> None:
+    """A tokenizer that makes one token of both: an answer for nothing would always win."""
+
+    class Swallows(ByteTokenizer):
+        def encode_texts(self, texts: Sequence[str]) -> list[np.ndarray]:
+            return [np.array([1, 2, 3]), np.array([1, 2, 3] if "in" in texts[1] else [1, 2, 4])]
+
+    backend = Successor(Swallows(), 1)
+    backend.logits[:] = 0
+    backend.logits[2, 4] = 1.0
+    inside, outside = Question("x", ("in", "out"), 0), Question("x", ("in", "out"), 1)
+    assert evaluate_choices(backend, [inside]).accuracy == 0
+    assert evaluate_choices(backend, [outside]).accuracy == 1
+
+
+def test_equal_answers_are_judged_by_their_bytes_not_their_letters() -> None:
+    """Likelihoods of "aaa" and "üü" are equal, and the second has four bytes."""
+
+    class Equal(ByteTokenizer):
+        def encode_texts(self, texts: Sequence[str]) -> list[np.ndarray]:
+            return [np.array([1]), np.array([1, 2])]
+
+    backend = Successor(Equal(), 1)
+    result = evaluate_choices(backend, [Question("x", ("aaa", "üü"), 1)])
+    assert (result.accuracy, result.accuracy_by_byte) == (0, 1)
+    assert result.chance == 0.5
+
+
+def test_the_first_questions_are_read_and_no_more(tmp_path: Path) -> None:
+    """What comes after them may be anything."""
+    path = write(tmp_path / "q.jsonl", GOOD, GOOD | {"query": "second"}, [1])
+    assert [question.query for question in read_questions(path, 2)] == ["Predators eat", "second"]
+    (question,) = read_questions(path, 1)
+    assert question == Question("Predators eat", ("bunnies", "grass"), 0)

@@ -161,10 +161,11 @@ def test_bad_options_are_refused(
 
 def test_a_model_that_reads_out_its_answer_is_not_sampled(tmp_path: Path) -> None:
     backend = GoldenBackend(tape_of(trained(SMALL_ADDITION, tmp_path)))
-    with pytest.raises(
-        InputError, match="--temperature and --stop are for text: a model for addition"
-    ):
-        list(generate(backend, "1+1", 1, temperature=1.0))
+    for options in ({"temperature": 1.0}, {"stop": 0}):
+        with pytest.raises(
+            InputError, match="--temperature and --stop are for text: a model for addition"
+        ):
+            list(generate(backend, "1+1", 1, **options))
 
 
 class Words:
@@ -216,18 +217,25 @@ def test_greedy_generation_takes_the_largest_of_the_backends_own_logits(fraction
     assert list(generate_rows(backend, [0], 2, temperature=0, seed=0, stop=None)) == [200, 200]
 
 
+@pytest.fixture(scope="module")
+def documents_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained on documents of three letters, until it knows their end."""
+    folder = tmp_path_factory.mktemp("documents")
+    texts = [f"{letter}bc" for letter in "abcdefghijklmnopqrstuvwxyz"] * 20
+    (folder / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    recipe = replace(SMALL_TEXT.recipe, steps=120, batch_size=8, length=16)
+    train(replace(SMALL_TEXT, recipe=recipe), folder / "run", data=[folder / "a.jsonl"])
+    return folder / "run"
+
+
 @pytest.mark.parametrize(
     "name", ["float", "fakequant", "golden", pytest.param("rtl", marks=pytest.mark.slow)]
 )
 def test_a_text_of_a_model_trained_here_ends_where_the_next_document_begins(
-    name: str, tmp_path: Path
+    name: str, documents_run: Path, tmp_path: Path
 ) -> None:
     """It has learned that documents are separated by the token that no text makes."""
-    texts = [f"{letter}bc" for letter in "abcdefghijklmnopqrstuvwxyz"] * 20
-    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
-    recipe = replace(SMALL_TEXT.recipe, steps=120, batch_size=8, length=16)
-    train(replace(SMALL_TEXT, recipe=recipe), tmp_path / "run", data=[tmp_path / "a.jsonl"])
-    model: Path = tmp_path / "run"
+    model = documents_run
     if name == "rtl":
         write_tape(tape_of(model), model := tmp_path / "a.tape")
     backend = load_backend(model, name, lanes=16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 
 import mmfree.inference.backends
 import mmfree.inference.scoring
+import mmfree.text.sources
 from mmfree.errors import InputError
-from mmfree.inference.scoring import count_words, evaluate_task, evaluate_text
+from mmfree.inference.scoring import count_words, evaluate_task, evaluate_text, score_text
 from mmfree.tasks.addition import add_digits, draw_sums
 from mmfree.tasks.modular import split_pairs
+from mmfree.text.corpus import Corpus, python_documentation
 from mmfree.text.task_tokenizers import (
     MODULUS,
     AdditionTokenizer,
@@ -20,6 +23,8 @@ from mmfree.text.task_tokenizers import (
     ParityTokenizer,
 )
 from mmfree.text.tokenizer import ByteTokenizer
+from mmfree.training.provenance import Provenance
+from tests.support.below import Below
 
 
 class Table:
@@ -197,3 +202,94 @@ def test_modular_addition_examines_every_held_out_pair() -> None:
         InputError, match="--digits: the examples of task modular-addition have one length"
     ):
         evaluate_task(Modular(0), "modular-addition", digits=3)
+
+
+CORPUS = Corpus("a.jsonl", np.arange(90), np.arange(90, 100), 25)
+
+
+def held_out(
+    monkeypatch: pytest.MonkeyPatch, corpus: Any, digest: str = CORPUS.digest, **options: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Scores a run that was trained on a.jsonl; what was asked for."""
+    record = Provenance(sources=("a.jsonl",), field="body", text="a.jsonl", digest=digest)
+    below = Below(monkeypatch)
+    below.replace(
+        {
+            "mmfree.inference.scoring:read_provenance": record,
+            "mmfree.inference.scoring:load_corpus": corpus,
+            "mmfree.inference.scoring:evaluate_tokens": "scored",
+        }
+    )
+    found = score_text(Table(np.zeros(256)), None, run=Path("run"), **options)
+    return found, below.asked
+
+
+def test_a_run_is_scored_on_all_that_it_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, asked = held_out(monkeypatch, CORPUS)
+    assert found == "scored"
+    assert asked["read_provenance(folder)"] == Path("run")
+    assert asked["load_corpus(paths)"] == [Path("a.jsonl")]
+    assert asked["load_corpus(field)"] == "body"
+    assert asked["evaluate_tokens(tokens)"].tolist() == list(range(90, 100))
+    assert asked["evaluate_tokens(num_bytes)"] == 25
+
+
+def test_text_that_is_not_that_of_training_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for options, corpus, message in (
+        ({"digest": "f" * 64}, CORPUS, r"^a\.jsonl: no longer the text that .* with --data$"),
+        ({"words": True}, CORPUS, r"--words needs the text: give --data \(trained on a\.jsonl\)"),
+        ({}, InputError("gone"), r"^gone \(what the model was trained on; --data names another\)$"),
+    ):
+        with pytest.raises(InputError, match=message):
+            held_out(monkeypatch, corpus, **options)
+
+
+def test_a_run_on_the_built_in_text_is_scored_on_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    below = Below(monkeypatch)
+    below.replace(
+        {
+            "mmfree.inference.scoring:read_provenance": Provenance(text="built-in"),
+            "mmfree.inference.scoring:evaluate_text": "scored",
+        }
+    )
+    assert score_text(Table(np.zeros(256)), None, run=Path("run"), words=True) == "scored"
+    text = below.asked["evaluate_text(text)"]
+    assert text == python_documentation()[-len(text) :], "its last tenth"
+    assert len(text) == pytest.approx(len(python_documentation()) / 10, rel=0.01)
+    assert below.asked["evaluate_text(words)"] is True
+
+
+def test_words_are_those_of_whole_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain files of a folder are one text, joined by line feeds; it comes in pieces."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text("one two")
+    (folder / "b.txt").write_text("three four five six seven")
+    uniform = Table(np.zeros(256))
+    alone = score_text(uniform, folder / "a.txt", words=True)
+    assert (alone.bytes, alone.tokens, alone.words) == (7, 7, 3)
+    together = score_text(uniform, folder, words=True)
+    assert (together.bytes, together.tokens, together.words) == (33, 33, 2 + 1 + 5 + 1)
+    assert together.word_perplexity == pytest.approx(256 ** (33 / 9))
+    monkeypatch.setattr(mmfree.text.sources, "PIECE_BYTES", 6)
+    assert score_text(uniform, folder, words=True) == together
+    records = '{"body": "one two"}\n{"body": "three four five six seven"}\n'
+    (tmp_path / "a.jsonl").write_text(records)
+    documents = score_text(uniform, tmp_path / "a.jsonl", field="body", words=True)
+    assert (documents.bytes, documents.words) == (32, 3 + 6)
+    assert score_text(uniform, folder).words is None
+
+
+def test_examples_are_drawn_from_the_seed() -> None:
+    """Of columns that a model adds wrongly when a carry is lost: other sums, other scores."""
+    scores = [
+        evaluate_task(Adder(2), "addition", digits=2, examples=100, seed=seed).exact
+        for seed in (0, 0, 1, 2, 3)
+    ]
+    assert scores[0] == scores[1]
+    assert len(set(scores)) > 2
+    assert evaluate_task(Adder(2), "addition", digits=2, examples=100).exact == scores[0]
+    result = evaluate_task(Adder(10**6), "addition")
+    assert (result.digits, result.examples) == (100, 1000)

@@ -19,7 +19,8 @@ from torch import Tensor
 from mmfree.cli.main import main
 from mmfree.golden.absmax import AbsmaxGolden
 from mmfree.tape.absmax import AbsmaxTape
-from tests.support.float_reading import FloatReading, Shards
+from tests.support.published.float_reading import FloatReading, Shards
+from tests.support.published.stages import CLOSE, shares_of_close_vectors
 from tests.support.published_checkpoints import (
     SHAPE_370M,
     config_of,
@@ -27,7 +28,6 @@ from tests.support.published_checkpoints import (
     outer_tensors,
     write_shards,
 )
-from tests.support.published_stages import CLOSE, shares_of_close_vectors
 from tests.support.subwords import sentencepiece_of_llama_size
 
 LLAMA_2_BYTES = 95_954

@@ -14,8 +14,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+import mmfree.published.tensors
 from mmfree.errors import InputError
-from mmfree.published.hgrn_bit import expected_tensors, model_type, read_config
+from mmfree.published.export import export_published
+from mmfree.published.hgrn_bit import expected_tensors, model_type, open_checkpoint, read_config
+from mmfree.published.model import load_published
 from mmfree.published.tensors import PublishedError, Tensors
 from tests.support.published_checkpoints import (
     SHAPE_370M,
@@ -122,6 +125,7 @@ def test_other_model_types_are_refused_by_name(kind: str, message: str, tmp_path
         ({"use_lower_bound": "yes"}, "use_lower_bound must be True or False, got 'yes'"),
         ({"hidden_size": "8"}, "hidden_size must be an integer, got '8'"),
         ({"hidden_size": 0}, r"hidden_size must be an integer in 1\.\.65535, got 0"),
+        ({"hidden_ratio": 0}, r"hidden_ratio must be an integer in 1\.\.64, got 0"),
         ({"hidden_ratio": -1}, r"hidden_ratio must be an integer in 1\.\.64, got -1"),
         (
             {"intermediate_size": 2.5},
@@ -415,3 +419,117 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     )
     other = header | {name: header[name] | {"shape": [9]}}
     assert "its data of 18 bytes is not within the file" in error_with(with_header(other))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "changes", "intermediate"),
+    [
+        (1000, {}, 2816),  # 2,666.7, cut to 2,666, then the next multiple of 256
+        (96, {}, 256),  # 256 itself
+        (97, {}, 512),
+        (1024, {"hidden_ratio": 3}, 2048),
+        (1024, {"hidden_ratio": None}, 2816),
+        (1024, {"hidden_ratio": 1}, 768),
+        (1024, {"intermediate_size": 40, "hidden_ratio": 3}, 40),
+    ],
+)
+def test_the_intermediate_size_follows_from_the_ratio(
+    hidden: int, changes: dict[str, Any], intermediate: int, tmp_path: Path
+) -> None:
+    config = read_config(config_folder(tmp_path, hidden_size=hidden, **changes))
+    assert config.intermediate_size == intermediate
+
+
+def test_what_a_config_leaves_out_is_as_the_released_code_has_it(tmp_path: Path) -> None:
+    """Also silu is swish."""
+    data = config_of(SHAPE, hidden_act="silu")
+    for name in (
+        *("expand_ratio", "use_short_conv", "tie_word_embeddings", "use_lower_bound"),
+        *("hidden_ratio", "intermediate_size", "rms_norm_eps", "bos_token_id", "eos_token_id"),
+    ):
+        del data[name]
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    config = read_config(tmp_path)
+    assert (config.intermediate_size, config.norm_eps) == (256, 1e-6)
+    assert (config.bos_token_id, config.eos_token_id) == (None, None)
+    save_file(checkpoint_tensors(SHAPE), tmp_path / "model.safetensors")
+    _, read = open_checkpoint(tmp_path)
+    assert "model.lower_bounds" in read
+    (tmp_path / "config.json").write_text(json.dumps(data | {"use_moe": True}))
+    with pytest.raises(PublishedError, match="use_moe must be False, got True"):
+        read_config(tmp_path)
+
+
+def backwards(path: Path) -> None:
+    """Write a JSON file's objects in the opposite order."""
+
+    def turned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: turned(value[key]) for key in reversed(value)}
+        return value
+
+    path.write_text(json.dumps(turned(json.loads(path.read_text()))))
+
+
+def test_the_order_of_names_means_nothing(tmp_path: Path) -> None:
+    """In config, index and headers."""
+    tensors = checkpoint_tensors(SHAPE)
+    for name, order in (("a", list(tensors)), ("b", list(reversed(tensors)))):
+        write_checkpoint(tmp_path / name, SHAPE, {key: tensors[key] for key in order}, shards=2)
+        export_published(tmp_path / name, tmp_path / f"{name}.tape")
+    folder = tmp_path / "b"
+    for file in ("config.json", "model.safetensors.index.json"):
+        backwards(folder / file)
+    for path in folder.glob("*.safetensors"):
+        data = path.read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        (folder / "header").write_bytes(data[8 : 8 + size])
+        backwards(folder / "header")
+        text = (folder / "header").read_bytes()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    export_published(folder, tmp_path / "c.tape")
+    tapes = [(tmp_path / f"{name}.tape").read_bytes() for name in "abc"]
+    assert tapes[0] == tapes[1] == tapes[2]
+
+
+def test_whatever_the_size_of_blocks_the_model_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of two rows, of a row that is longer, and of all rows."""
+    folder = write_checkpoint(tmp_path / "model", SHAPE, checkpoint_tensors(SHAPE))
+    export_published(folder, tmp_path / "whole.tape")
+    whole = load_published(folder).state_dict()
+    for values in (16, 5):
+        monkeypatch.setattr(mmfree.published.tensors, "_CHUNK", values)
+        assert len(list(Tensors(folder).blocks("lm_head.weight"))) == (6 if values == 16 else 12)
+        export_published(folder, tmp_path / "a.tape")
+        assert (tmp_path / "a.tape").read_bytes() == (tmp_path / "whole.tape").read_bytes()
+        parts = load_published(folder).state_dict()
+        assert all(torch.equal(tensor, whole[name]) for name, tensor in parts.items())
+
+
+def test_rows_that_are_not_finite_are_those_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mmfree.published.tensors, "_CHUNK", 16)
+    tensors = checkpoint_tensors(SHAPE)
+    tensors["lm_head.weight"][5, :3] = float("inf")
+    read = Tensors(write_checkpoint(tmp_path, SHAPE, tensors))
+    with pytest.raises(PublishedError, match=r"found 3 NaN or infinite in rows 4\.\.5$"):
+        list(read.blocks("lm_head.weight"))
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_named(tmp_path: Path) -> None:
+    tensors = checkpoint_tensors(SHAPE)
+    folder = write_checkpoint(tmp_path, SHAPE, tensors)
+    read = Tensors(folder)
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-2])
+    cut = []
+    for name in tensors:
+        try:
+            read.read(name)
+        except PublishedError as error:
+            cut.append(str(error))
+    (message,) = cut
+    assert re.fullmatch(rf"{path}: tensor \S+: the file ends too early", message)

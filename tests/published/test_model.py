@@ -32,8 +32,8 @@ from mmfree.published.model import (
 )
 from mmfree.published.tensors import PublishedError
 from mmfree.tape.absmax import AbsmaxTape
-from tests.support import float_reading
-from tests.support.float_reading import FloatReading
+from tests.support.published import float_reading
+from tests.support.published.float_reading import FloatReading
 from tests.support.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
 
 LARGER = Shape(vocab_size=80, hidden_size=48, intermediate_size=112, num_layers=4)

@@ -13,9 +13,13 @@ import pytest
 from mmfree.cli import demo
 from mmfree.cli.main import main
 from mmfree.errors import InputError
+from mmfree.inference.scoring import TaskResult
 from mmfree.report.record import Check, read_record
 from mmfree.report.run import write_report
+from mmfree.tape.pow2 import write_tape
+from tests.support.below import Below
 from tests.support.models import SMALL_ADDITION, trained
+from tests.support.verbs import DESIGN, RANGES, REAL_DATA, SUM_TAPE, TEXT_TAPE
 
 VOID = {"meta", "br"}
 
@@ -139,3 +143,149 @@ def test_nothing_to_report_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["report", str(tmp_path / "none")]) == 2
     assert "not a folder" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def cells_of(page: str) -> dict[str, str]:
+    """First cell of a row of a table -> the second one."""
+    return dict(re.findall(r"<tr><td[^>]*>([^<]*)</td><td[^>]*>([^<]*)</td></tr>", page))
+
+
+def test_every_figure_of_a_demo_is_on_its_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures are replaced, and what they were given is compared."""
+    write_tape(SUM_TAPE, tmp_path / "model.tape")
+    (tmp_path / "checkpoint").mkdir()
+    table = "step,loss,learning_rate\n0,2.5,0.1\n"
+    (tmp_path / "checkpoint" / "metrics.csv").write_text(table)
+    checks = [
+        Check(name="sums & more", due=3, right=3, detail="3 of 3"),
+        Check(name="text", due=3, right=2, detail="2 < 3"),
+    ]
+    record = RECORD | {
+        "lanes": 1024,
+        "cycles_per_token": 12345.6,
+        "lane_utilization": 0.125,
+        "multipliers": 0,
+        "simulated_hz": 54321.4,
+        "tokens": 7,
+        "design": DESIGN.to_dict(),
+        "profile": {"head": {"beats": 5}},
+        "answers": ["1 < 2", "yes"],
+        "checks": [check.to_dict() for check in checks],
+    }
+    (tmp_path / "demo.json").write_text(json.dumps(record))
+    below = Below(monkeypatch)
+    below.replace(
+        {
+            f"mmfree.report.run:{name}": f"<svg>{name}</svg>"
+            for name in (
+                "accuracy_against_digits",
+                "cycles_by_segment",
+                "operations_per_token",
+                "training_curve",
+            )
+        }
+        | {
+            "mmfree.report.run:evaluate_task": TaskResult("golden", "a", 1, 200, 50),
+            "mmfree.report.run:real_data": REAL_DATA,
+            "mmfree.report.run:measure_ranges": RANGES,
+        }
+    )
+    path, _ = write_report(tmp_path)
+    assert path == tmp_path / "report.html"
+    page = path.read_text()
+    check_page(path)
+    assert f"<title>mmfree: {tmp_path.name}</title>" in page
+    assert (
+        '<tr><td class="ok">passed</td><td>sums &amp; more</td><td>3 of 3</td></tr>'
+        '<tr><td class="fail">FAILED</td><td>text</td><td>2 &lt; 3</td></tr>'
+    ) in page
+    assert "<pre>1 &lt; 2\nyes</pre>" in page
+    cells = cells_of(page)
+    assert (
+        cells
+        | {
+            "lanes": "1,024",
+            "cycles per token (simulated, batch 1)": "12,346",
+            "lane utilization (simulated)": "12.5 %",
+            "multipliers (cells of the RTLIL)": "0",
+            "simulation speed, cycles/s (measured)": "54,321",
+            "identity (sha256 of the tape)": SUM_TAPE.sha256,
+            "hidden size, intermediate size, layers": "16, 24, 1",
+            "forget gate": "hard",
+            "parameters": "2,848",
+            "ternary weights": "2,336",
+            "state words": "16",
+            "bytes of the tape": f"{(tmp_path / 'model.tape').stat().st_size:,}",
+        }
+        == cells
+    )
+    assert below.asked["training_curve(rows)"] == [(0, 2.5, 0.1)]
+    assert below.asked["accuracy_against_digits(own)"] == [
+        (digits, 0.25) for digits in (10, 30, 100, 300, 1000)
+    ]
+    assert below.asked["accuracy_against_digits(gate)"] == "hard"
+    kinds = {row["kind"] for row in below.asked["accuracy_against_digits(reference)"]}
+    assert kinds == {"chains", "random"}
+    asked = [
+        tuple(
+            below.asked[f"evaluate_task{number}({name})"]
+            for name in ("name", "digits", "examples", "seed")
+        )
+        for number in ("", " 2", " 3", " 4", " 5")
+    ]
+    assert asked == [
+        ("addition-chains", digits, examples, 0)
+        for digits, examples in ((10, 200), (30, 200), (100, 200), (300, 50), (1000, 20))
+    ]
+    assert below.asked["cycles_by_segment(profile)"] == {"head": {"beats": 5}}
+    assert below.asked["cycles_by_segment(tokens)"] == 7
+    counts = below.asked["operations_per_token(counts)"]
+    assert list(counts)[:3] == ["ternary additions", "of these, weight not 0", "table reads"]
+    zeros = sum(int((m.trits == 0).sum()) for s in SUM_TAPE.segments for m in s.matrices)
+    assert list(counts.values())[:3] == [2336, 2336 - zeros, 5 + 2 * 16 + 24 + 10]
+    assert counts["products: update state"] == 16
+    assert below.asked["real_data(run)"] == tmp_path / "checkpoint"
+    assert below.asked["measure_ranges(ids)"] is REAL_DATA.ids
+    assert "on 100 positions of real data (numbers; golden model)" in page
+
+
+def test_a_model_of_text_has_no_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tape(TEXT_TAPE, tmp_path / "model.tape")
+    below = Below(monkeypatch)
+    below.replace(
+        {
+            "mmfree.report.run:real_data": REAL_DATA,
+            "mmfree.report.run:measure_ranges": RANGES,
+            "mmfree.report.run:operations_per_token": "<svg/>",
+        }
+    )
+    _, sections = write_report(tmp_path)
+    assert sections == ["The model", "Operations per token", "Ranges"]
+    assert below.asked["real_data(run)"] == tmp_path, "no checkpoint beside it"
+
+
+def test_a_page_goes_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Where the page goes is asked for; the folder's own is not touched."""
+    trained(SMALL_ADDITION, tmp_path / "run")
+    path, _ = write_report(tmp_path / "run", tmp_path / "page.html")
+    assert path == tmp_path / "page.html"
+    assert path.exists()
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize("field", [name for name in RECORD if name != "checks"])
+def test_a_field_of_another_type_is_named(field: str, tmp_path: Path) -> None:
+    path = tmp_path / "demo.json"
+    check = Check(name="sums", due=3, right=3, detail="3 of 3").to_dict()
+    good = RECORD | {"checks": [check]}
+    for bad in (
+        {name: value for name, value in good.items() if name != field},
+        good | {field: "x"},
+    ):
+        path.write_text(json.dumps(good))
+        read_record(path)
+        path.write_text(json.dumps(bad))
+        with pytest.raises(InputError, match=rf"demo\.json: .*: {field} is missing or malformed"):
+            read_record(path)
