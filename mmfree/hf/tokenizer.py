@@ -51,8 +51,6 @@ def hugging_face_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast | No
             f"tokenizer: the start token {token!r} cannot be put before a text ({error}): give it a"
             " name without spaces and colons"
         ) from None
-    raw.no_truncation()
-    raw.no_padding()
     converted = PreTrainedTokenizerFast(
         tokenizer_object=raw,
         bos_token=token,
