@@ -29,7 +29,7 @@ from mmfree.text.task_tokenizers import AdditionTokenizer
 from mmfree.text.tokenizer import ByteTokenizer
 from tests.support.boundaries import Boundary
 from tests.support.published_checkpoints import Shape, config_of
-from tests.support.verbs import tape_of
+from tests.support.verbs.case import tape_of
 
 CLI, HF, INFERENCE, PUBLISHED = (
     f"mmfree/{room}" for room in ("cli", "hf", "inference", "published")

@@ -27,7 +27,7 @@ from mmfree.training.metrics import METRICS_NAME
 from mmfree.training.recipe import ARCHITECTURES
 from tests.support.below import REAL, Below
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
-from tests.support.verbs import BEST, RUNS
+from tests.support.verbs.training import BEST, RUNS
 
 CONFIG = replace(SMALL_TEXT, recipe=replace(SMALL_TEXT.recipe, steps=6))
 

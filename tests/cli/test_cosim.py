@@ -16,7 +16,8 @@ from sim.cosim.run import WAVEFORM_BYTES, CosimResult
 from tests.support.below import Below
 from tests.support.command_line import error_of, run_json
 from tests.support.sim.shapes import ODD
-from tests.support.verbs import COSIM, RESULT, SUM_TAPE, TEXT_TAPE
+from tests.support.verbs.case import SUM_TAPE, TEXT_TAPE
+from tests.support.verbs.chips import COSIM, RESULT
 
 ICARUS = ["--simulator", "icarus", "--prompt", "01"]
 

@@ -22,7 +22,9 @@ from mmfree.training.recipe import RunConfig
 from sim.cosim.run_folder import Sequence
 from tests.support.below import Below
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
-from tests.support.verbs import DEMO, PAGE, RESULT, TEXT_TAPE
+from tests.support.verbs.case import TEXT_TAPE
+from tests.support.verbs.chips import RESULT
+from tests.support.verbs.demo import DEMO, PAGE
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from mmfree.cli.tokenize import describe_shards
 from mmfree.tape.pow2 import write_tape
 from mmfree.text.shards import Manifest, Shard
 from tests.support.command_line import error_of, run_json
-from tests.support.verbs import SUM_TAPE
+from tests.support.verbs.case import SUM_TAPE
 
 
 def test_every_figure_of_a_tape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """Every option of every verb reaches what does the work, and nothing else changes with it.
 
-What is asked for and said is in tests/support/verbs.py.
+What is asked for and said is in tests/support/verbs/.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from mmfree.cli.main import main
 from mmfree.cli.parser import build_parser
 from mmfree.tape.pow2 import write_tape
 from tests.support.below import Below
-from tests.support.verbs import CASES, FILES, GONE, PAGE, Case, Row
+from tests.support.verbs import CASES
+from tests.support.verbs.case import FILES, GONE, Case, Row
+from tests.support.verbs.demo import PAGE
 
 Asked = tuple[int, dict[str, Any]]
 

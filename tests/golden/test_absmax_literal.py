@@ -18,6 +18,7 @@ from mmfree.golden.absmax import AbsmaxGolden
 from mmfree.tape.absmax import AbsmaxTape, tape_fields
 from mmfree.tape.trits import pack_trits
 from tests.support.integers.absmax_tapes import absmax_tape
+from tests.support.integers.literal import assert_steps_agree
 
 Scalar = tuple[int, int]
 """m * 2^e, m 0 or of 31 bits."""
@@ -269,18 +270,6 @@ def test_golden_equals_the_text_taken_literally(
     fields = random_fields(config, rng, wild)
     tape = absmax_tape(tmp_path, fields, config=config, embedding_fb=embedding_fb, formats=formats)
     golden, literal = AbsmaxGolden(tape), Literal(tape)
-    state = golden.state()
-    for token in rng.integers(0, 6, 12):
-        seen: dict[str, list[int]] = {}
-
-        def note(name: str, values: np.ndarray, found: dict[str, list[int]] = seen) -> None:
-            assert name not in found
-            found[name] = values[0].tolist()
-
-        logits, state = golden.step(np.array([token]), state, trace=note)
-        assert logits[0].tolist() == literal.step(int(token))
-        assert seen == literal.seen
-        assert state[:, 0].tolist() == literal.h
-    assert golden.saturations == literal.saturations
+    assert_steps_agree(golden, literal, rng.integers(0, 6, 12))
     if wild:
         assert all(literal.saturations.values())

@@ -12,6 +12,7 @@ import pytest
 from mmfree.contract.pow2 import GATES, SATURATION_SITES, reciprocal_root_table
 from mmfree.golden.pow2 import Golden
 from mmfree.tape.pow2 import Matrix, Segment, Tape
+from tests.support.integers.literal import assert_steps_agree
 from tests.support.random_tapes import random_tape
 
 SHAPE: dict[str, Any] = {
@@ -146,19 +147,7 @@ def test_golden_equals_the_text_taken_literally(gate: str, wild: bool, seed: int
     rng = np.random.default_rng(seed)
     tape = random_tape(rng, gate=gate, wild=wild, **SHAPE)
     golden, literal = Golden(tape), Literal(tape)
-    state = golden.state()
-    for token in rng.integers(0, 6, 25):
-        seen: dict[str, list[int]] = {}
-
-        def note(name: str, values: np.ndarray, found: dict[str, list[int]] = seen) -> None:
-            assert name not in found
-            found[name] = values[0].tolist()
-
-        logits, state = golden.step(np.array([token]), state, trace=note)
-        assert logits[0].tolist() == literal.step(int(token))
-        assert seen == literal.seen
-        assert state[:, 0].tolist() == literal.h
-    assert golden.saturations == literal.saturations
+    assert_steps_agree(golden, literal, rng.integers(0, 6, 25))
 
 
 def test_play_goes_on_from_a_state() -> None:

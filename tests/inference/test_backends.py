@@ -19,7 +19,7 @@ from mmfree.text.windows import streams
 from mmfree.training.recipe import RunConfig
 from tests.support.below import Below
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
-from tests.support.verbs import SUM_TAPE
+from tests.support.verbs.case import SUM_TAPE
 
 
 def inputs(config: RunConfig) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 
 from mmfree.chip.sizing import design_for
 from mmfree.report.picture import draw_accelerator
-from tests.support.verbs import SUM_TAPE
+from tests.support.verbs.case import SUM_TAPE
 
 
 def sizes_of(picture: str) -> dict[str, str]:

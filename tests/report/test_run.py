@@ -19,7 +19,9 @@ from mmfree.report.run import write_report
 from mmfree.tape.pow2 import write_tape
 from tests.support.below import Below
 from tests.support.models import SMALL_ADDITION, trained
-from tests.support.verbs import DESIGN, RANGES, REAL_DATA, SUM_TAPE, TEXT_TAPE
+from tests.support.verbs.case import SUM_TAPE, TEXT_TAPE
+from tests.support.verbs.chips import DESIGN
+from tests.support.verbs.models import RANGES, REAL_DATA
 
 VOID = {"meta", "br"}
 
