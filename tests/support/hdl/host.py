@@ -9,6 +9,10 @@ from hdl.boards.system import System
 from mmfree.chip.registers import WORD_BYTES
 
 
+PATIENCE_BITS = 100
+"""An answer begins within ten bytes' time."""
+
+
 class SerialHost:
     """Reads and writes registers of a System bit by bit, in Amaranth's simulator."""
 
@@ -84,7 +88,10 @@ class SerialHost:
         for frame in self._system.registers.read[name].read_frames():
             await self.send(bytes([frame]))
             for _ in range(WORD_BYTES):
+                waited = 0
                 while not self._received:
+                    assert waited < PATIENCE_BITS * self._divisor, f"no answer to {name}"
+                    waited += 1
                     await self.tick()
                 answer.append(self._received.popleft())
         return bytes(answer)
