@@ -105,6 +105,8 @@ def test_a_repeated_token_draws_the_same_numbers() -> None:
             await set_seed(ctx, block, 2)
             await restart(ctx, block, repeat=repeat)
             assert await play_token(ctx, block, 7, 2, 64) == first
+            await restart(ctx, block, repeat=True)
+            assert await play_token(ctx, block, 7, 2, 64) == first
         await restart(ctx, block)
         assert await play_token(ctx, block, 7, 2, 64) == second
 
