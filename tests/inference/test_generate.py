@@ -80,6 +80,16 @@ def test_text_comes_as_soon_as_its_characters_are_whole(tokenizer: TextTokenizer
     assert sum(1 for text in pieces_of_text if text) > 10
 
 
+def test_a_row_without_text_takes_no_blank_from_the_next() -> None:
+    """SentencePiece leaves out the blank at the start of a text, and what is not text."""
+    tokenizer, prompt, rest = pieces(), "the cat", " sees the cat"
+    whole, begun = tokenizer.encode(prompt + rest), tokenizer.encode(prompt)
+    rows = [row for token in whole[len(begun) :] for row in (tokenizer.start, token)]
+    assert tokenizer.decode([tokenizer.start]) == ""
+    written = [text for text, _ in generate(Scripted(tokenizer, rows), prompt, len(rows))]
+    assert "".join(written) == rest
+
+
 def test_bytes_that_are_no_text_are_replaced_and_what_is_cut_comes_last() -> None:
     rows = [0xFF, 0x61, 0xE6, 0x9D, 0x62, 0xF0, 0x9F]
     pieces_of_text = [text for text, _ in generate(Scripted(ByteTokenizer(), rows), "x", len(rows))]
