@@ -65,7 +65,13 @@ def check(a, b):
         raise ValueError
     if a < 5:
         return b
-    if a == 5:
+    if a == 5 or not fits(a):
         raise ValueError
+
+def fits(a):
+    return a < 8 and a != 3
+
+def unused(a):
+    return a < 7
 """
-    assert comparisons_of(source) == {"1 <= a <= 9": 2, "b > 2": 1}
+    assert comparisons_of(source) == {"1 <= a <= 9": 2, "b > 2": 1, "a < 8": 1}

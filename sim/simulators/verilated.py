@@ -6,6 +6,7 @@ Half of the time that a small design takes to build is this library's, and it is
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -26,24 +27,33 @@ def library_folder(cache: Path, programs: Sequence[Path], options: Sequence[str]
 
 
 def lend(library: Path, build: Path) -> list[str]:
-    """Copy what is kept into the folder of a build; arguments by which make leaves it alone."""
-    lent = sorted(library.glob(_OBJECTS))
-    for kept in lent:
-        shutil.copyfile(kept, build / kept.name)
+    """Copy what is kept into the folder of a build; arguments by which make leaves it alone.
+
+    What cannot be copied, make compiles.
+    """
+    lent = []
+    for kept in sorted(library.glob(_OBJECTS)):
+        with suppress(OSError):
+            shutil.copyfile(kept, build / kept.name)
+            lent.append(kept.name)
     # Each would be older than the makefile of the design.
-    return [f"--old-file={kept.name}" for kept in lent]
+    return [f"--old-file={name}" for name in lent]
 
 
 def keep(library: Path, build: Path) -> None:
-    """Keep what a build compiled, in one step, unless it is kept already."""
-    if library.is_dir():
-        return
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent, prefix=".library-") as name:
-        complete = Path(name) / "complete"
-        complete.mkdir()
-        for built in build.glob(_OBJECTS):
-            shutil.copyfile(built, complete / built.name)
-        # Another process may have been first.
-        with suppress(OSError):
+    """Keep what a build compiled, in one step, unless it is kept already, or cannot be."""
+    # The build is whole without it: a full disk or a cache that is not ours is no failure. Another
+    # process may have been first.
+    with suppress(OSError):
+        if library.is_dir():
+            return
+        library.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=library.parent, prefix=".library-") as name:
+            complete = Path(name) / "complete"
+            complete.mkdir()
+            for built in build.glob(_OBJECTS):
+                with (complete / built.name).open("wb") as file:
+                    file.write(built.read_bytes())
+                    # Not to be found empty after a power cut: every later build would fail.
+                    os.fsync(file.fileno())
             complete.rename(library)

@@ -138,7 +138,9 @@ def compile_for_verilator(
     library = None
     if kept is not None and (compiler := shutil.which("g++")) is not None:
         programs = [root / "bin" / "verilator_bin" if root is not None else found, Path(compiler)]
-        library = library_folder(kept, programs, [*options, *MAKE_ARGS, str(traced)])
+        flags = [os.environ.get(name, "") for name in ("CPPFLAGS", "CXXFLAGS")]
+        decides = [*options, *MAKE_ARGS, str(traced), *flags]
+        library = library_folder(kept, programs, decides)
         make += lend(library, build)
     run_tools([verilate, make], folder, environment, of="Verilator", source=sources[0])
     if library is not None:

@@ -49,6 +49,13 @@ ROWS: list[Boundary] = [
         (1, 1 << 24),
         "config: head_size must be an integer",
     ),
+    *both_ends(
+        SHAPE,
+        "0 <= value < self.vocab_size",
+        lambda value: absmax(bos_token_id=value),
+        (0, 4),
+        r"config: bos_token_id must be null or in 0\.\.4",
+    ),
     *(
         Boundary(
             file=SHAPE,

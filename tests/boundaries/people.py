@@ -174,6 +174,12 @@ def limited(folder: Path, size: int) -> None:
         header(folder, b"{}".ljust(size))
 
 
+def described(values: int) -> bytes:
+    """A header that describes a tensor of so many values, none of which is there."""
+    entry = {"dtype": "F32", "shape": [values], "data_offsets": [0, 0]}
+    return json.dumps({"lm_head.a": entry}).encode()
+
+
 TWO_VALUES = json.dumps(
     {"lm_head.a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
 ).encode()
@@ -393,6 +399,13 @@ ROWS: list[Boundary] = [
         allowed=lambda folder: header(folder, TWO_VALUES, bytes(8)),
         refused=lambda folder: header(folder, TWO_VALUES, bytes(7)),
         says=r"tensor lm_head\.a: its data of 8 bytes is not within the file; it is truncated$",
+    ),
+    Boundary(
+        file=f"{PUBLISHED}/tensors.py",
+        compares="number >= 0",
+        allowed=lambda folder: header(folder, described(0)),
+        refused=lambda folder: header(folder, described(-1)),
+        says=r"tensor lm_head\.a needs dtype, shape and data_offsets, got .*\[-1\]",
     ),
     Boundary(
         file=f"{PUBLISHED}/tensors.py",

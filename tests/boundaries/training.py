@@ -20,6 +20,7 @@ from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.training import comparison
 from mmfree.training.checkpoint import CheckpointError, load_training_state
 from mmfree.training.export import export_tape
+from mmfree.training.provenance import Provenance, read_provenance, write_provenance
 from mmfree.training.recipe import TRAINING_NAME, Recipe
 from mmfree.training.sharding import join_processes
 from mmfree.training.train import train
@@ -142,7 +143,24 @@ COUNTS = {
 NUMBER = "low <= value <= sys.float_info.max"
 SEED, PLAN = "0 <= seed <= MAX_SEED", "began <= step <= steps"
 
+
+def held_out(folder: Path, token: int) -> None:
+    """Read back what a run says of its text, with a held-out token."""
+    write_provenance(folder, Provenance(sources=(), field="text", held_out=(token,)))
+    read_provenance(folder)
+
+
 ROWS: list[Boundary] = [
+    *(
+        Boundary(
+            file="mmfree/training/provenance.py",
+            compares="0 <= token < 1 << 32",
+            allowed=lambda folder, token=inside: held_out(folder, token),
+            refused=lambda folder, token=outside: held_out(folder, token),
+            says=r"training\.json: damaged: not what a run says of its text; remove the file$",
+        )
+        for inside, outside in ((0, -1), ((1 << 32) - 1, 1 << 32))
+    ),
     *(
         recipe_row("value < 1", name, 1, 0, f"{name} must be a positive integer, got 0$")
         for name in COUNTS

@@ -401,9 +401,11 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         {"shape": 8},
         {"shape": [2.0, 4]},
         {"shape": [-8]},
+        {"shape": [-1]},
         {"data_offsets": [0, 1, 2]},
         {"data_offsets": [0.0, 16.0]},
         {"data_offsets": [-16, 0]},
+        {"data_offsets": [-1, 15]},
         {"dtype": ["BF16"]},
     ):
         info = {key: value for key, value in (header[name] | changes).items() if value is not None}

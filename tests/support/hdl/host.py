@@ -8,7 +8,6 @@ from typing import Any
 from hdl.boards.system import System
 from mmfree.chip.registers import WORD_BYTES
 
-
 PATIENCE_BITS = 100
 """An answer begins within ten bytes' time."""
 
