@@ -19,7 +19,9 @@ from mmfree.inference.scoring import TaskResult, TextResult
 from tests.support.below import Below
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
 from tests.support.published_checkpoints import write_text_checkpoint
-from tests.support.verbs import CASES, DESIGN, LOADED, SUM_BACKEND, TEXT_BACKEND
+from tests.support.verbs import CASES
+from tests.support.verbs.chips import DESIGN
+from tests.support.verbs.models import LOADED, SUM_BACKEND, TEXT_BACKEND
 
 
 @pytest.fixture(scope="module")

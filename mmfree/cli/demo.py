@@ -23,7 +23,7 @@ from mmfree.files.folders import new_folder
 from mmfree.inference.backends import GoldenBackend, load_tape_or_export
 from mmfree.inference.generate import generate_rows
 from mmfree.inference.scoring import evaluate_task, evaluate_text
-from mmfree.report.record import RUN_NAME, Check
+from mmfree.report.record import REPORT_NAME, RUN_NAME, Check
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape, write_tape
 from mmfree.tasks.addition import draw_sums
@@ -77,9 +77,10 @@ def _demo(options: argparse.Namespace, folder: Path) -> Outcome:
         PRESETS[options.preset]().model, options.lanes
     )  # refused before minutes of training
     started = time.monotonic()
-    _train(options.preset, folder / "checkpoint", options.seed, options.force)
+    _train(options.preset, folder, options.seed, options.force)
     with _stage("export: floats become one tape of integers"):
         tape = load_tape_or_export(folder / "checkpoint")
+        _withdraw(folder)
         write_tape(tape, folder / "model.tape")
         _say(f"{folder / 'model.tape'}: {len(tape.data):,} bytes, sha256 {tape.sha256}")
     task = _Addition(options.seed) if options.preset == "addition" else _Text()
@@ -254,10 +255,20 @@ class _Text:
 def _train(preset: str, folder: Path, seed: int, force: bool) -> None:
     from mmfree.training.train import train
 
-    there = (folder / CONFIG_NAME).exists() and not force
-    with _stage(f"training: {preset}" + (f", going on with {folder}" if there else "")):
-        result = train(PRESETS[preset](), folder, seed=seed, resume=there, force=force)
-        _say(f"{folder}: {result.step} steps; train again with --force" if there else f"{folder}")
+    checkpoint = folder / "checkpoint"
+    there = (checkpoint / CONFIG_NAME).exists() and not force
+    with _stage(f"training: {preset}" + (f", going on with {checkpoint}" if there else "")):
+        if not there:  # to go on may be refused, and then all stays as it is
+            _withdraw(folder)
+        result = train(PRESETS[preset](), checkpoint, seed=seed, resume=there, force=force)
+        again = f": {result.step} steps; train again with --force"
+        _say(f"{checkpoint}{again if there else ''}")
+
+
+def _withdraw(folder: Path) -> None:
+    """Remove what an earlier demo says of its model, before another one takes its place."""
+    for name in (RUN_NAME, REPORT_NAME):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _write_verilog(design: Design, folder: Path, tape: Tape) -> dict[str, Any]:

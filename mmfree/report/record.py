@@ -10,7 +10,7 @@ from typing import Any
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json
 
-RUN_NAME = "demo.json"
+RUN_NAME, REPORT_NAME = "demo.json", "report.html"
 
 _NUMBERS = ("lanes", "cycles_per_token", "lane_utilization", "multipliers", "simulated_hz")
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -18,6 +18,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "checks": list,
     "answers": list,
     "tokens": int,
+    "sha256": str,
     "design": dict,
     "profile": dict,
 }

@@ -24,14 +24,13 @@ from mmfree.report.figures import (
 )
 from mmfree.report.page import html_page, note, table
 from mmfree.report.picture import draw_accelerator
-from mmfree.report.record import RUN_NAME, read_record
+from mmfree.report.record import REPORT_NAME, RUN_NAME, read_record
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import open_chip_tape
 from mmfree.text.tokenizers import tokenizer_from_dict
 from mmfree.training.metrics import ACCURACY_NAME, METRICS_NAME, read_rows
 
-REPORT_NAME = "report.html"
 REFERENCE = Path(__file__).parent / "reference" / "accuracy_against_digits.json"
 DIGITS = {10: 200, 30: 200, 100: 200, 300: 50, 1000: 20}
 """Digits -> full-carry sums that the report evaluates: fewer where they take longer."""
@@ -45,7 +44,8 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
     Raises
     ------
     InputError
-        If the folder is neither a demo's nor a checkpoint's.
+        If the folder is neither a demo's nor a checkpoint's, or the demo checked another tape than
+        the one in the folder.
     """
     out = out or run / REPORT_NAME
     with claimed(out):
@@ -63,6 +63,8 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
     checkpoint = run / "checkpoint" if (run / "checkpoint").is_dir() else run
     values: dict[str, Any] = read_record(run / RUN_NAME) if (run / RUN_NAME).is_file() else {}
     tape = open_chip_tape(run / "model.tape") if (run / "model.tape").is_file() else None
+    if values and tape is not None and values["sha256"] != tape.sha256:
+        raise InputError(f"{run / RUN_NAME}: checked another tape than model.tape; run it again")
     if values:
         yield "What was checked", _checks(values)
     if tape is not None:

@@ -24,8 +24,8 @@ from mmfree.training.checkpoint import build_model
 from mmfree.training.comparison import held_out_text, score_model
 from mmfree.training.export import export_tape
 from mmfree.training.metrics import METRICS_NAME
-from mmfree.training.recipe import ARCHITECTURES
-from tests.support.below import REAL, Below
+from mmfree.training.recipe import ARCHITECTURES, TRAINING_NAME
+from tests.support.below import REAL, Below, Each
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
 from tests.support.verbs.training import BEST, RUNS
 
@@ -106,6 +106,56 @@ def test_a_finished_comparison_is_read_again_and_a_cut_one_goes_on(
     (tmp_path / "data.txt").write_text("another text, again and again. " * 100)
     assert main([*arguments, "--force"]) == 2
     assert "the checkpoint was trained on another text" in capsys.readouterr().err
+
+
+class Stopped(BaseException):
+    """Nothing catches it: as if the process were killed."""
+
+
+@pytest.mark.parametrize("stage", ["train", "score_model"])
+def test_a_comparison_that_stops_in_its_second_run_keeps_the_first(
+    stage: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the second has any file, or before its score; the end is as if it had not stopped."""
+    speeds = dict.fromkeys(ARCHITECTURES, 1000.0)
+    places = {f"mmfree.training.comparison:{name}": REAL for name in ("train", "score_model")}
+    places["mmfree.training.loop:Run._train_step"] = REAL
+    words = [*arguments[:4], "--out", "out", "--seeds", "1", "--rates", "1e-3"]
+    words += ["--baseline-rates", "1e-3"]
+
+    def contents() -> dict[Path, bytes]:
+        # But the state of training: its metadata are in any order.
+        return {
+            path: path.read_bytes()
+            for path in Path("out").rglob("*")
+            if path.is_file() and path.name != TRAINING_NAME
+        }
+
+    def compare_in(folder: str, results: dict[str, Any]) -> Below:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        with monkeypatch.context() as patch:
+            below = Below(patch)
+            below.replace(places | {"mmfree.training.comparison:_speeds": speeds} | results)
+            assert main(words) == 0
+        return below
+
+    def steps(below: Below) -> int:
+        return sum(name.endswith("(batch)") for name in below.asked)
+
+    assert steps(compare_in("whole", {})) == 2 * 6
+    whole = contents()
+    with pytest.raises(Stopped):
+        compare_in("stopped", {f"mmfree.training.comparison:{stage}": Each([REAL, Stopped()])})
+    names = {f"{path.parent.name}/{path.name}" for path in contents()}
+    begun = stage == "score_model"
+    assert "matmul-free-0.001-seed0/result.json" in names
+    assert ("transformer-0.001-seed0/config.json" in names) is begun
+    assert not names & {"transformer-0.001-seed0/result.json", "out/compare.json"}
+    below = compare_in("stopped", {})
+    assert contents() == whole
+    assert steps(below) == (0 if begun else 6), "no step of the first run"
+    assert "score_model 2(model)" not in below.asked, "nor its score"
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_is(

@@ -20,7 +20,7 @@ from mmfree.text.corpus import Corpus
 from mmfree.training import presets
 from mmfree.training.recipe import RunConfig
 from sim.cosim.run_folder import Sequence
-from tests.support.below import Below
+from tests.support.below import REAL, Below
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
 from tests.support.verbs.case import TEXT_TAPE
 from tests.support.verbs.chips import RESULT
@@ -176,6 +176,44 @@ def test_two_random_sums_and_one_of_a_full_carry_are_shown(
     assert code == 1
     assert "FAIL  chip, sums:                       2 of 3 equal to Python's +" in "\n".join(lines)
     assert lines[-1] == "A check failed: see FAIL above."
+
+
+class Stopped(BaseException):
+    """Nothing catches it: as if the process were killed."""
+
+
+STAGES = [place for place, result in DEMO.below.items() if result is not REAL]
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("way", ["goes on", "gone", "--force"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_demo_that_stops_does_not_leave_what_an_older_one_said(
+    stage: str, way: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither once a model is trained anew, nor beside another tape."""
+    record, page = Path("out/demo.json"), Path("out/report.html")
+    words = ["--out", "out", *(["--force"] if way == "--force" else [])]
+
+    def demo_again(results: dict[str, Any]) -> dict[str, Any]:
+        with monkeypatch.context() as patch:
+            return play(patch, capsys, results, *words)[2] | {"seconds": 0}
+
+    whole = demo_again({})
+    page.write_text("every check passed")
+    if way != "gone":
+        Path("out/checkpoint").mkdir()
+        Path("out/checkpoint/config.json").touch()
+    with pytest.raises(Stopped):
+        demo_again({stage: Stopped()})
+    # Going on with a trained model changes nothing until its tape is written.
+    kept = way == "goes on" and stage.endswith((":train", ":load_tape_or_export"))
+    assert page.exists() is kept
+    if kept or stage.endswith(":write_report"):
+        assert json.loads(record.read_text()) | {"seconds": 0} == whole
+    else:
+        assert not record.exists()
+    assert demo_again({}) == whole
 
 
 @pytest.mark.usefixtures("place")

@@ -91,6 +91,7 @@ RECORD: dict[str, Any] = {
     **dict.fromkeys(("lanes", "cycles_per_token", "lane_utilization"), 1),
     **dict.fromkeys(("multipliers", "simulated_hz", "tokens"), 1),
     "answers": [],
+    "sha256": SUM_TAPE.sha256,
     "design": {},
     "profile": {},
 }
@@ -253,6 +254,20 @@ def test_every_figure_of_a_demo_is_on_its_page(
     assert "on 100 positions of real data (numbers; golden model)" in page
 
 
+def test_what_was_checked_is_the_tape_beside_it(tmp_path: Path) -> None:
+    """A record of another one is refused, and the page stays as it is."""
+    check = Check(name="sums", due=3, right=3, detail="3 of 3").to_dict()
+    (tmp_path / "demo.json").write_text(json.dumps(RECORD | {"checks": [check]}))
+    write_tape(TEXT_TAPE, tmp_path / "model.tape")
+    (tmp_path / "report.html").write_text("old")
+    with pytest.raises(InputError) as caught:
+        write_report(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'demo.json'}: checked another tape than model.tape; run it again"
+    )
+    assert (tmp_path / "report.html").read_text() == "old"
+
+
 def test_a_model_of_text_has_no_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tape(TEXT_TAPE, tmp_path / "model.tape")
     below = Below(monkeypatch)
@@ -284,7 +299,7 @@ def test_a_field_of_another_type_is_named(field: str, tmp_path: Path) -> None:
     good = RECORD | {"checks": [check]}
     for bad in (
         {name: value for name, value in good.items() if name != field},
-        good | {field: "x"},
+        good | {field: None},
     ):
         path.write_text(json.dumps(good))
         read_record(path)

@@ -15,7 +15,7 @@ REAL = object()
 
 
 class Each(list[Any]):
-    """In place of a result: one for each call, in turn."""
+    """In place of a result: one for each call, in turn, of which each may be ``REAL``."""
 
 
 class Below:
@@ -53,9 +53,9 @@ class Below:
             call = name if self._calls[name] == 1 else f"{name} {self._calls[name]}"
             for parameter, value in bound.arguments.items():
                 self.asked[f"{call}({parameter})"] = value
-            if result is REAL:
-                return original(*arguments, **options)
             given = result.pop(0) if isinstance(result, Each) else result
+            if given is REAL:
+                return original(*arguments, **options)
             if isinstance(given, BaseException):
                 raise given
             return given
