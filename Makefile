@@ -14,7 +14,7 @@
 # PYTHON       interpreter that creates the environment (3.11 or newer)
 # TORCH_INDEX  package index to take torch from; empty: pip's own (README.md says when to set it)
 # WORKERS      test processes
-# ARGS         further arguments of pytest, of the demo, of tests/prove.py or of tools/mutants.py
+# ARGS         further arguments of pytest, of the demo, of tests/prove.py or of tools/mutants
 
 PYTHON ?= python3
 TORCH_INDEX ?=

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.mutants import ROOT
+from tools.mutants.listed import ROOT
 
 PROGRAMS = [
     path.relative_to(ROOT)
@@ -27,14 +27,16 @@ def test_a_program_says_how_it_is_run(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = ".".join(path.with_suffix("").parts)
+    # A package is run by its own name.
+    program = module.removesuffix(".__main__")
     text = ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8")))
     assert text is not None
     summary, empty, usage = text.splitlines()[:3]
     assert summary.endswith((".", "?"))
     assert not empty
-    assert usage.strip().startswith(f"python -m {module}")
+    assert usage.strip().startswith(f"python -m {program}")
     monkeypatch.setattr(sys, "argv", [path.name, "--help"])
     with pytest.raises(SystemExit) as stopped:
         importlib.import_module(module).main()
     assert stopped.value.code == 0
-    assert f"python -m {module}" in capsys.readouterr().out
+    assert f"python -m {program}" in capsys.readouterr().out

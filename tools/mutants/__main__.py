@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -21,6 +23,7 @@ from tqdm import tqdm
 
 from tools.mutants.drawn import draw
 from tools.mutants.listed import Mutant, lacking, load_mutants
+from tools.mutants.processes import Processes
 from tools.mutants.running import caught_by
 
 
@@ -32,20 +35,27 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--only", default="", metavar="TEXT", help="mutants whose file or text holds this"
+        "--only",
+        default="",
+        metavar="TEXT",
+        help="mutants whose path or text holds this; of --draw, those whose path does",
     )
     parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="how many at a time"
+        "--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="how many at a time"
     )
-    parser.add_argument("--draw", type=int, default=0, metavar="N", help="draw N at random instead")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of --draw")
+    parser.add_argument("--draw", type=_count, metavar="N", help="draw N at random instead")
+    parser.add_argument("--seed", type=int, metavar="S", help="seed of --draw (0)")
     parser.add_argument(
-        "--whole", action="store_true", help="all quick tests, where those of the room pass"
+        "--whole",
+        action="store_true",
+        help="of --draw: all quick tests, where those of the room pass",
     )
     parser.add_argument("--list", action="store_true", help="show the mutants, run nothing")
     options = parser.parse_args()
-    if options.draw:
-        mutants = draw(options.draw, options.seed, options.only)
+    if options.draw is None and (options.whole or options.seed is not None):
+        parser.error("--seed and --whole: only with --draw")
+    if options.draw is not None:
+        mutants = draw(options.draw, options.seed or 0, options.only)
     else:
         mutants = [
             m for m in load_mutants() if options.only in m["file"] + m["before"] + m["after"]
@@ -56,9 +66,13 @@ def main() -> int:
         for mutant in mutants:
             print(_difference(mutant))
         return 0
-    survivors = _run(mutants, options.jobs, whole=options.whole)
+    try:
+        survivors = _run(mutants, options.jobs, whole=options.whole)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     print(f"{len(mutants) - survivors} of {len(mutants)} mutants caught")
-    if options.draw:
+    if options.draw is not None:
         return 0
     lacks = {file: n for file, n in lacking(load_mutants()).items() if options.only in file}
     for file, missing in lacks.items():
@@ -66,23 +80,42 @@ def main() -> int:
     return int(survivors > 0 or bool(lacks))
 
 
+def _count(text: str) -> int:
+    """A number of something, at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
 def _run(mutants: list[Mutant], jobs: int, *, whole: bool) -> int:
     """Print what catches each; the number of survivors."""
-    survivors = 0
+    processes = Processes()
     with ThreadPoolExecutor(jobs) as pool:
-        results = pool.map(partial(caught_by, whole=whole), mutants)
-        for mutant, test in tqdm(
-            zip(mutants, results, strict=True), total=len(mutants), unit="mutant", disable=None
-        ):
-            survivors += test is None
-            named = "tests" in mutant or "proofs" in mutant
-            print(
-                f"{'survives' if test is None else 'caught':<10}"
-                f"{mutant['file']:<34}{mutant['after'][:60] if named else ''}"
-            )
-            if not named and test is None:
-                print(_difference(mutant))
-            print(f"{'':<10}{test or 'by no test'}", flush=True)
+        try:
+            results = pool.map(partial(caught_by, whole=whole, processes=processes), mutants)
+            return _print(mutants, results)
+        except BaseException:
+            # The pool waits for its threads, they for their processes; each removes its copy.
+            pool.shutdown(wait=False, cancel_futures=True)
+            processes.end()
+            raise
+
+
+def _print(mutants: list[Mutant], results: Iterator[str | None]) -> int:
+    """A line for each as soon as it is there; the number of survivors."""
+    survivors = 0
+    for mutant, test in tqdm(
+        zip(mutants, results, strict=True), total=len(mutants), unit="mutant", disable=None
+    ):
+        survivors += test is None
+        named = "tests" in mutant or "proofs" in mutant
+        print(
+            f"{'survives' if test is None else 'caught':<10}"
+            f"{mutant['file']:<34}{mutant['after'][:60] if named else ''}"
+        )
+        if not named and test is None:
+            print(_difference(mutant))
+        print(f"{'':<10}{test or 'by no test'}", flush=True)
     return survivors
 
 

@@ -29,7 +29,8 @@ class Mutant(TypedDict):
 
 def load_mutants() -> list[Mutant]:
     """The entries of tests/mutants.toml."""
-    entries: list[Mutant] = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())["mutant"]
+    text = (ROOT / "tests" / "mutants.toml").read_text(encoding="utf-8")
+    entries: list[Mutant] = tomllib.loads(text)["mutant"]
     return entries
 
 

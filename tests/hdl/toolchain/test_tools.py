@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import tempfile
 from pathlib import Path
-from threading import Thread
-from time import monotonic, sleep
+from time import monotonic
 
 import pytest
 
 from hdl.toolchain.tools import run_tool
 from hdl.toolchain.yosys import run_yosys
+from tests.support.processes import interrupted_when
 
 
 def tool(folder: Path, program: str) -> str:
@@ -104,17 +103,7 @@ def test_a_tool_ends_with_what_interrupts_it(tmp_path: Path) -> None:
         f"import os, time\nopen({str(tmp_path / 'new')!r}, 'w').write(str(os.getpid()))\n"
         f"os.rename({str(tmp_path / 'new')!r}, {str(started)!r})\ntime.sleep(60)\n",
     )
-
-    def interrupt() -> None:
-        deadline = monotonic() + 20
-        while not started.exists() and monotonic() < deadline:
-            sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    waiting = Thread(target=interrupt)
-    waiting.start()
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_when(started.exists), pytest.raises(KeyboardInterrupt):
         run_tool([program], tmp_path)
-    waiting.join()
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)

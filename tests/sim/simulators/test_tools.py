@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import time
 from pathlib import Path
-from threading import Timer
 
 import pytest
 
 from mmfree.errors import ToolMissing
 from sim.simulators.tools import SimulatorError, last_error, link_sources, run_tools
+from tests.support.processes import becomes, interrupted_when, is_running
 
 PARENT = """
 import subprocess, sys
@@ -25,32 +23,16 @@ child.wait()
 def test_what_a_compiler_has_started_ends_with_it(tmp_path: Path) -> None:
     """As the compilers below a make, when the verb is interrupted."""
 
-    def interrupt() -> None:
-        while not (child.exists() and child.read_text()):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
     child = tmp_path / "obj" / "child"
-    timer = Timer(0, interrupt)
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        run_tools(
-            [[sys.executable, "-c", PARENT]], tmp_path, os.environ, of="It", source=tmp_path / "a.v"
-        )
-    timer.join()
-    deadline = time.monotonic() + 20
-    while is_running(int(child.read_text())):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    command = [sys.executable, "-c", PARENT]
 
+    def has_begun() -> bool:
+        return child.exists() and bool(child.read_text())
 
-def is_running(process: int) -> bool:
-    """Whether there is such a process that has not ended."""
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+    with interrupted_when(has_begun), pytest.raises(KeyboardInterrupt):
+        run_tools([command], tmp_path, os.environ, of="It", source=tmp_path / "a.v")
+    started = int(child.read_text())
+    assert becomes(lambda: not is_running(started))
 
 
 def test_a_compiler_that_fails_is_named_with_its_reason(tmp_path: Path) -> None:
