@@ -24,11 +24,7 @@ from mmfree.errors import ToolMissing
 from sim.simulators.tools import SimulatorError, link_sources, run_tools
 from sim.simulators.verilated import keep, lend, library_folder
 
-VERILATOR_ARGS = (
-    *("-Wno-fatal", "-Wno-lint", "-O3", "--x-assign", "fast", "--noassert"),
-    # Larger than Verilator's default: a small design is one file, and reads the headers once.
-    *("--output-split", "200000"),
-)
+VERILATOR_ARGS = ("-Wno-fatal", "-Wno-lint", "-O3", "--x-assign", "fast", "--noassert")
 MAKE_ARGS = ("OPT_FAST=-O2",)
 
 _MOST_JOBS = 4
@@ -126,7 +122,9 @@ def compile_for_verilator(
         *(str(program), "-cc", "--exe", "-Mdir", ".", "--top-module", toplevel, "--vpi"),
         *("--prefix", "Vtop", "-o", toplevel),
         *("-LDFLAGS", f"{told}-L../libraries -lcocotbvpi_verilator"),
-        *(("--trace",) if traced else ()),
+        # Larger than Verilator's default: a small design is one file, and reads the headers once.
+        # One that traces has much code that runs once, in files of its own: not optimized.
+        *(("--trace",) if traced else ("--output-split", "200000")),
         *(*options, "../cocotb/verilator.cpp", "../ports.vlt", *names),
     ]
     make = [
