@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmfree.chip.design import Design
     from mmfree.inference.backends import Backend
     from mmfree.inference.ranges import Range
     from mmfree.inference.scoring import TaskResult, TextResult
@@ -36,9 +35,6 @@ __all__ = ["cosim", "evaluate", "export", "generate", "load", "train", "verilog"
 
 AnyPath = str | os.PathLike[str]
 """A path, in any form."""
-
-LANES, BITS = 64, "2"
-"""Design of a tape, if none is asked for."""
 
 RANDOM_PROMPT_TOKENS = 16
 """Tokens that a co-simulation plays if it is given no prompt."""
@@ -253,7 +249,7 @@ def verilog(
     """
     from hdl.toolchain.emit import VERILOG_FOLDER, write_verilog
     from mmfree.chip.design import Design
-    from mmfree.chip.sizing import design_for
+    from mmfree.chip.sizing import design_for, refuse_another_design
     from mmfree.chip.weight_codes import WEIGHT_CODES
     from mmfree.errors import InputError
     from mmfree.files.atomic import read_json
@@ -263,10 +259,10 @@ def verilog(
     path = Path(source)
     tape = None if path.suffix == ".json" else open_chip_tape(path)
     if tape is not None:
-        design = design_for(tape, LANES if lanes is None else lanes, BITS if bits is None else bits)
+        design = design_for(tape, lanes, bits)
     else:
         design = Design.from_dict(read_json(path), str(path))
-        _refuse_another(design, lanes, bits, "file")
+        refuse_another_design(design, lanes, bits, path)
     if design.weight_code not in WEIGHT_CODES:
         raise InputError(
             f"{path}: weight_code must be one of {', '.join(WEIGHT_CODES)}, got"
@@ -307,7 +303,7 @@ def cosim(
         File for a VCD of the run, or of the first token that differs. With ``force`` one that is
         there is replaced.
     """
-    from mmfree.chip.sizing import design_for
+    from mmfree.chip.sizing import design_for, refuse_another_design
     from mmfree.files.atomic import reserved
     from mmfree.tape.reading import open_chip_tape
     from sim.cosim.chip_folder import read_chip_folder
@@ -323,36 +319,19 @@ def cosim(
         if file is not None and not file.is_dir():
             stack.enter_context(reserved(file, force=force))
         if chip is None:
-            design = design_for(
-                tape, LANES if lanes is None else lanes, BITS if bits is None else bits
-            )
             return play(
                 [tape],
-                design,
+                design_for(tape, lanes, bits),
                 [sequence],
                 seed=seed,
                 profile=profile,
                 waveform=file,
                 simulator=simulator,
             )
-        _refuse_another(chip.design, lanes, bits, "folder")
+        refuse_another_design(chip.design, lanes, bits, chip.path)
         return cosim_folder(
             chip, [sequence], seed=seed, profile=profile, waveform=file, simulator=simulator
         )
-
-
-def _refuse_another(design: Design, lanes: int | None, bits: str | None, whose: str) -> None:
-    """InputError if lanes or bits are asked for that a folder or a file does not have."""
-    from mmfree.errors import InputError
-
-    for option, asked, own in (
-        ("--lanes", lanes, design.lanes),
-        ("--bits", bits, design.weight_code),
-    ):
-        if asked not in (None, own):
-            raise InputError(
-                f"{option} {asked}: the {whose}'s design has {own}; leave the option out"
-            )
 
 
 def _sequence(

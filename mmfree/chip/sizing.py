@@ -21,12 +21,37 @@ Below 1 the array waits for room.
 """
 
 
-def design_for(tape: Tape, lanes: int, weight_code: str = "2") -> Design:
-    """The smallest design of ``lanes`` lanes that plays ``tape`` (and every tape of its shape)."""
-    return design_for_model(tape.config, lanes, weight_code)
+DEFAULT_LANES, DEFAULT_CODE = 64, "2"
+"""Of a design for a tape, where nobody asks for others."""
 
 
-def design_for_model(config: ModelConfig, lanes: int, weight_code: str = "2") -> Design:
+def design_for(tape: Tape, lanes: int | None = None, weight_code: str | None = None) -> Design:
+    """The smallest design of ``lanes`` lanes that plays ``tape`` (and every tape of its shape).
+
+    None: DEFAULT_LANES, DEFAULT_CODE.
+    """
+    return design_for_model(
+        tape.config,
+        DEFAULT_LANES if lanes is None else lanes,
+        DEFAULT_CODE if weight_code is None else weight_code,
+    )
+
+
+def refuse_another_design(
+    design: Design, lanes: int | None, weight_code: str | None, place: object
+) -> None:
+    """InputError if lanes or a code are asked for that the design in ``place`` does not have."""
+    for option, asked, own in (
+        ("--lanes", lanes, design.lanes),
+        ("--bits", weight_code, design.weight_code),
+    ):
+        if asked not in (None, own):
+            raise InputError(
+                f"{option} {asked}: the design in {place} has {own}; leave the option out"
+            )
+
+
+def design_for_model(config: ModelConfig, lanes: int, weight_code: str = DEFAULT_CODE) -> Design:
     """The smallest design of ``lanes`` lanes that plays every tape of a model's shape."""
     rows, columns = array_shape(config, lanes)
     d = config.hidden_size

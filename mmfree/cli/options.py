@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mmfree.chip.sizing import DEFAULT_CODE, DEFAULT_LANES
 from mmfree.chip.weight_codes import WEIGHT_CODES
 from mmfree.inference.backends import BACKENDS
 
@@ -26,13 +27,13 @@ def add_out(parser: argparse.ArgumentParser, meaning: str) -> None:
 
 def add_lanes(parser: argparse.ArgumentParser) -> None:
     """Size of the array."""
-    parser.add_argument("--lanes", type=int, default=64, metavar="N", help=_LANES)
+    parser.add_argument("--lanes", type=int, default=DEFAULT_LANES, metavar="N", help=_LANES)
 
 
 def add_design(parser: argparse.ArgumentParser) -> None:
     """Size of the array, and how weights are stored."""
     add_lanes(parser)
-    parser.add_argument("--bits", choices=tuple(WEIGHT_CODES), default="2", help=_BITS)
+    parser.add_argument("--bits", choices=tuple(WEIGHT_CODES), default=DEFAULT_CODE, help=_BITS)
 
 
 def add_design_or_own(parser: argparse.ArgumentParser) -> None:

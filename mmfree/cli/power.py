@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmfree.chip.design import Design
-from mmfree.chip.sizing import design_for
+from mmfree.chip.sizing import design_for, refuse_another_design
 from mmfree.cli.options import add_design_or_own
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
@@ -39,9 +39,6 @@ TOKENS = 32
 POWER_NAME, ACTIVITY_NAME, PAGE_NAME = "power.json", "activity.json", "power.html"
 OTHER_NAMES = (ACTIVITY_NAME, PAGE_NAME)
 KIND = FolderKind.of(POWER_NAME, *OTHER_NAMES)
-
-LANES, BITS = 64, "2"
-"""Design of a tape alone, if none is asked for."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -244,16 +241,8 @@ def _model(options: argparse.Namespace, built: Built | None) -> tuple[Tape, Desi
         record = read_record(path / RUN_NAME, ["design"])
         design, folder = Design.from_dict(record["design"], str(path / RUN_NAME)), path
     else:
-        lanes = LANES if options.lanes is None else options.lanes
-        return tape, design_for(tape, lanes, options.bits or BITS)
-    for option, asked, own in (
-        ("--lanes", options.lanes, design.lanes),
-        ("--bits", options.bits, design.weight_code),
-    ):
-        if asked not in (None, own):
-            raise InputError(
-                f"{option}: the design in {folder} has {own}, not {asked}; leave {option} out"
-            )
+        return tape, design_for(tape, options.lanes, options.bits)
+    refuse_another_design(design, options.lanes, options.bits, folder)
     return tape, design
 
 

@@ -15,6 +15,7 @@ from mmfree.chip.sizing import (
     design_of_array,
     image_weight_words,
     padding_share,
+    refuse_another_design,
 )
 from mmfree.contract.pow2 import DEFAULT_FORMATS
 from mmfree.contract.shape import ModelConfig
@@ -35,6 +36,20 @@ def test_addition_design() -> None:
     assert (DESIGN.max_tiles, DESIGN.embedding_tiles, DESIGN.max_blocks) == (8, 4, 32)
     assert DESIGN.groups_per_block == 2
     assert DESIGN.accumulator_bits == 17
+
+
+def test_a_tape_has_64_lanes_and_2_bits_unless_others_are_asked_for() -> None:
+    tape = random_tape(np.random.default_rng(0), **ADDITION.to_dict())
+    found = design_for(tape)
+    assert (found.lanes, found.weight_code) == (64, "2")
+    assert found == design_for(tape, 64, "2")
+    assert design_for(tape, weight_code="1.6") == design_for(tape, 64, "1.6")
+    refuse_another_design(found, None, None, "folder")
+    refuse_another_design(found, 64, "2", "folder")
+    with pytest.raises(InputError, match=r"^--lanes 0: the design in folder has 64; leave the opt"):
+        refuse_another_design(found, 0, None, "folder")
+    with pytest.raises(InputError, match=r"^--bits 1.67: the design in folder has 2; leave the op"):
+        refuse_another_design(found, 64, "1.67", "folder")
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16, 64, 256, 1024, 4096])

@@ -100,8 +100,9 @@ def _refused(mutant: Mutant, root: Path, checks: list[str], processes: Processes
     if process.returncode == 0:
         return None
     # A proof refuses a mutant with a counterexample: an induction that fails shows nothing.
-    failures = "FAILED" if "proofs" in mutant else "(?:FAILED|ERROR)"
-    found = re.findall(rf"^{failures} +(\S+)", printed, re.MULTILINE)
+    # Logs that pytest shows may begin with ERROR, too.
+    failed = r"^FAILED +(\S+)" if "proofs" in mutant else r"^(?:FAILED|ERROR) +(tests/\S+)"
+    found = re.findall(failed, printed, re.MULTILINE)
     if "proofs" in mutant:
         return ", ".join(found) if set(mutant["proofs"]) <= set(found) else None
     if not found and process.returncode != _NO_TESTS:

@@ -43,8 +43,8 @@ VERILOG = Case(
     asked={
         "open_chip_tape(path)": Path("text.tape"),
         "design_for(tape)": TEXT_TAPE,
-        "design_for(lanes)": 64,
-        "design_for(weight_code)": "2",
+        "design_for(lanes)": None,
+        "design_for(weight_code)": None,
         "new_folder(path)": OUT,
         "new_folder(kind)": ANY,
         "new_folder(force)": False,
@@ -257,8 +257,8 @@ COSIM = Case(
     asked={
         "open_chip_tape(path)": Path("text.tape"),
         "design_for(tape)": TEXT_TAPE,
-        "design_for(lanes)": 64,
-        "design_for(weight_code)": "2",
+        "design_for(lanes)": None,
+        "design_for(weight_code)": None,
         "cosim(tapes)": [TEXT_TAPE],
         "cosim(design)": ANY,
         "cosim(sequences)": [SEQUENCE],

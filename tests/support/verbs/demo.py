@@ -68,7 +68,7 @@ DEMO = Case(
         "evaluate_task 2(seed)": 0,
         "design_for(tape)": SUM_TAPE,
         "design_for(lanes)": 64,
-        "design_for(weight_code)": "2",
+        "design_for(weight_code)": None,
         "new_folder(path)": OUT / "verilog",
         "new_folder(kind)": ANY,
         "new_folder(force)": True,

@@ -42,6 +42,23 @@ def test_each_proof_must_refuse_a_mutant_with_a_counterexample(
     assert caught_by(mutant) == caught
 
 
+def test_what_catches_a_mutant_is_the_first_test_that_fails_and_no_line_of_a_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    printed = (
+        "ERROR    Runner:runner.py:674 ended\nERROR tests/a.py - E\nFAILED tests/b.py::c - E\n"
+    )
+
+    class Process(subprocess.Popen[str]):
+        def __init__(self, command: list[str], **options: Any) -> None:
+            super().__init__(
+                [sys.executable, "-c", f"print({printed!r}); raise SystemExit(1)"], **options
+            )
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    assert caught_by(next(m for m in load_mutants() if "tests" in m)) == "tests/a.py"
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_tests_of_the_file_come_first_then_those_of_the_room(
     whole: bool, monkeypatch: pytest.MonkeyPatch
