@@ -26,7 +26,7 @@ TABLE = {
         "golden chip tasks published interchange",
         "host",
         "training",
-        "inference",
+        "inference comparison",
         "hf report",
         "cli api",
     ],
@@ -67,7 +67,7 @@ COMMAND_LINE = ("cli", "api")
 PAGES = {"sim.power.page": "report"}
 """The one place below the command line that draws for people."""
 
-TORCH = ("models", "training", "hf")
+TORCH = ("models", "training", "comparison", "hf")
 """Rooms whose modules may load torch when they are imported; of published, its model."""
 
 MOST_FILES = 14

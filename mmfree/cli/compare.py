@@ -20,7 +20,7 @@ from mmfree.files.claim import claimed
 from mmfree.training.presets import run_config
 
 if TYPE_CHECKING:
-    from mmfree.training.comparison import Comparison, Trained
+    from mmfree.comparison.contest import Comparison, Trained
 
 SUMMARY = "train a model and a Transformer of its size on the same text, and compare them"
 
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> Outcome:
 
 
 def _compare(options: argparse.Namespace) -> Outcome:
-    from mmfree.training.comparison import RATES, compare
+    from mmfree.comparison.contest import RATES, compare
 
     config = run_config(
         options.config, tokenizer=options.tokenizer, data=options.data, field=options.field

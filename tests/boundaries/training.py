@@ -15,9 +15,9 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
+from mmfree.comparison import contest
 from mmfree.contract.shape import ModelConfig
 from mmfree.models.matmul_free import MatMulFreeLM
-from mmfree.training import comparison
 from mmfree.training.checkpoint import CheckpointError, load_training_state
 from mmfree.training.export import export_tape
 from mmfree.training.provenance import Provenance, read_provenance, write_provenance
@@ -27,9 +27,10 @@ from mmfree.training.train import train
 from tests.support.boundaries import Boundary
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
 
-RECIPE, TRAIN, CHECKPOINT, COMPARISON = (
-    f"mmfree/training/{name}.py" for name in ("recipe", "train", "checkpoint", "comparison")
+RECIPE, TRAIN, CHECKPOINT = (
+    f"mmfree/training/{name}.py" for name in ("recipe", "train", "checkpoint")
 )
+COMPARISON = "mmfree/comparison/contest.py"
 LARGEST_SEED = 9223372036854775807
 
 
@@ -74,10 +75,10 @@ def compared(
 ) -> None:
     """Ask for a comparison, which does not begin."""
     with (
-        mock.patch.object(comparison, "load_corpus", side_effect=Reached),
+        mock.patch.object(contest, "load_corpus", side_effect=Reached),
         pytest.raises(Reached),
     ):
-        comparison.compare(
+        contest.compare(
             SMALL_TEXT,
             folder,
             data=None,

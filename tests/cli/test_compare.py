@@ -18,10 +18,10 @@ import torch
 import mmfree.cli.compare
 from mmfree.cli.compare import CURVES_NAME
 from mmfree.cli.main import main
+from mmfree.comparison.contest import held_out_text, score_model
 from mmfree.golden.pow2 import Golden
 from mmfree.text.loading import load_corpus
 from mmfree.training.checkpoint import build_model
-from mmfree.training.comparison import held_out_text, score_model
 from mmfree.training.export import export_tape
 from mmfree.training.metrics import METRICS_NAME
 from mmfree.training.recipe import ARCHITECTURES, TRAINING_NAME
@@ -118,7 +118,7 @@ def test_a_comparison_that_stops_in_its_second_run_keeps_the_first(
 ) -> None:
     """Before the second has any file, or before its score; the end is as if it had not stopped."""
     speeds = dict.fromkeys(ARCHITECTURES, 1000.0)
-    places = {f"mmfree.training.comparison:{name}": REAL for name in ("train", "score_model")}
+    places = {f"mmfree.comparison.contest:{name}": REAL for name in ("train", "score_model")}
     places["mmfree.training.loop:Run._train_step"] = REAL
     words = [*arguments[:4], "--out", "out", "--seeds", "1", "--rates", "1e-3"]
     words += ["--baseline-rates", "1e-3"]
@@ -136,7 +136,7 @@ def test_a_comparison_that_stops_in_its_second_run_keeps_the_first(
         monkeypatch.chdir(tmp_path / folder)
         with monkeypatch.context() as patch:
             below = Below(patch)
-            below.replace(places | {"mmfree.training.comparison:_speeds": speeds} | results)
+            below.replace(places | {"mmfree.comparison.contest:_speeds": speeds} | results)
             assert main(words) == 0
         return below
 
@@ -146,7 +146,7 @@ def test_a_comparison_that_stops_in_its_second_run_keeps_the_first(
     assert steps(compare_in("whole", {})) == 2 * 6
     whole = contents()
     with pytest.raises(Stopped):
-        compare_in("stopped", {f"mmfree.training.comparison:{stage}": Each([REAL, Stopped()])})
+        compare_in("stopped", {f"mmfree.comparison.contest:{stage}": Each([REAL, Stopped()])})
     names = {f"{path.parent.name}/{path.name}" for path in contents()}
     begun = stage == "score_model"
     assert "matmul-free-0.001-seed0/result.json" in names

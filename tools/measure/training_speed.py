@@ -20,12 +20,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from mmfree.comparison.speed import Contestant, race
 from mmfree.contract.shape import ModelConfig
 from mmfree.models import gpu_scan
 from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.models.transformer import Transformer
 from mmfree.training.recipe import PRECISIONS
-from mmfree.training.throughput import Contestant, race
 from tools.experiments.unfused import UnfusedLM
 
 SHAPES = {

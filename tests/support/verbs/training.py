@@ -6,8 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from mmfree.comparison.contest import RATES, Comparison, Trained
 from mmfree.text.shards import Manifest, Shard
-from mmfree.training.comparison import RATES, Comparison, Trained
 from mmfree.training.loop import TrainingResult
 from tests.support.models import SMALL_TEXT
 from tests.support.verbs.case import OUT, Case, Row
@@ -208,7 +208,7 @@ COMPARE = Case(
     below={
         "mmfree.cli.compare:refuse_to_overwrite": None,
         "mmfree.cli.compare:run_config": SMALL_TEXT,
-        "mmfree.training.comparison:compare": Comparison(
+        "mmfree.comparison.contest:compare": Comparison(
             data="a.txt", length=128, tokens=3000, bytes=6000, runs=RUNS, best=BEST
         ),
         "mmfree.cli.compare:_curves": "<svg/>",

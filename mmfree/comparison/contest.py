@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mmfree.comparison.speed import Contestant, race
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
 from mmfree.text.corpus import Corpus
@@ -33,7 +34,6 @@ from mmfree.training.checkpoint import (
     load_weights,
 )
 from mmfree.training.recipe import ARCHITECTURES, CONFIG_NAME, TRAINING_NAME, RunConfig
-from mmfree.training.throughput import Contestant, race
 from mmfree.training.train import MAX_SEED, train
 
 RATES = {"matmul-free": (2e-3, 4e-3, 8e-3, 1.6e-2), "transformer": (3e-4, 6e-4, 1.2e-3, 2.4e-3)}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmfree.training.throughput import Contestant, race
+from mmfree.comparison.speed import Contestant, race
 
 
 class _Counting(nn.Module):

@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 
 import mmfree.text.sources
+from mmfree.comparison import contest
+from mmfree.comparison.contest import Comparison, compare, held_out_text, score_model
+from mmfree.comparison.speed import Contestant
 from mmfree.contract.pow2 import DEFAULT_FORMATS
 from mmfree.errors import InputError
 from mmfree.inference.backends import TorchBackend
@@ -24,11 +27,8 @@ from mmfree.text.scores import Score, ScoredText
 from mmfree.text.shard_writing import write_shards
 from mmfree.text.shards import open_shards
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
-from mmfree.training import comparison
 from mmfree.training.checkpoint import build_model
-from mmfree.training.comparison import Comparison, compare, held_out_text, score_model
 from mmfree.training.recipe import ARCHITECTURES, RunConfig
-from mmfree.training.throughput import Contestant
 from tests.support.models import SMALL_TEXT
 from tests.support.subwords import LINES, bpe, pieces
 
@@ -118,7 +118,7 @@ def test_windows_are_no_longer_than_those_of_training(
     architecture: str, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And their score is the sum of the cross-entropies of their tokens, however many at once."""
-    monkeypatch.setattr(comparison, "_TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr(contest, "_TOKENS_AT_ONCE", at_once)
     corpus = corpus_of("documents", bpe(), tmp_path)
     config = config_of(bpe(), architecture, length=16)
     model, text = build_model(config), held_out_text(config, corpus)
@@ -157,10 +157,10 @@ class Rehearsal:
         self.options: list[dict[str, Any]] = []
         self.folder, self.data = folder, folder / "a.jsonl"
         self.data.write_text("".join(json.dumps({"story": text}) + "\n" for text in DOCUMENTS))
-        self._train = comparison.train
-        monkeypatch.setattr(comparison, "train", self.train)
-        monkeypatch.setattr(comparison, "score_model", self.score)
-        monkeypatch.setattr(comparison, "race", self.race)
+        self._train = contest.train
+        monkeypatch.setattr(contest, "train", self.train)
+        monkeypatch.setattr(contest, "score_model", self.score)
+        monkeypatch.setattr(contest, "race", self.race)
 
     def train(self, config: RunConfig, folder: Path, **options: Any) -> Any:
         self.trained.append((config.architecture, config.recipe.learning_rate, options["seed"]))
@@ -312,11 +312,11 @@ def test_speeds_are_of_what_the_recipe_says(
         for contestant in contestants:
             contestant.seconds = [1.0]
 
-    monkeypatch.setattr(comparison, "race", race)
+    monkeypatch.setattr(contest, "race", race)
     compiled: list[object] = []
     monkeypatch.setattr(torch, "compile", lambda f: compiled.append(f) or f)
     with monkeypatch.context() as patch:
-        patch.setattr("tests.training.test_comparison.SHORT", replace(SHORT, recipe=recipe))
+        patch.setattr("tests.comparison.test_contest.SHORT", replace(SHORT, recipe=recipe))
         scores = {("matmul-free", 1e-3, 0): 2.0, ("transformer", 1e-3, 0): 2.0}
         rehearsal.compare(scores)
     assert [(c.bf16, c.parts, tuple(c.ids.shape)) for c in seen] == [(True, 1, (4, 8))] * 2
@@ -325,7 +325,7 @@ def test_speeds_are_of_what_the_recipe_says(
 
 def test_four_rates_are_tried_unless_others_are_given() -> None:
     """Each twice the one before; ternary weights want about ten times a Transformer's."""
-    own, baseline = comparison.RATES["matmul-free"], comparison.RATES["transformer"]
+    own, baseline = contest.RATES["matmul-free"], contest.RATES["transformer"]
     assert (own[0], baseline[0]) == (2e-3, 3e-4)
     for rates in (own, baseline):
         assert list(rates) == pytest.approx([rates[0] * 2**n for n in range(4)])

@@ -1,0 +1,1 @@
+"""Models of two architectures side by side: trained on the same batches, timed in turns."""
