@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mmfree.chip.design import Design
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json
 
@@ -68,6 +69,20 @@ def read_record(path: Path, needed: Iterable[str] = tuple(_FIELDS)) -> dict[str,
         if not values["checks"]:
             raise InputError(f"{path}: not the record of a demo: nothing was checked; run it again")
     return values
+
+
+def design_of_demo(folder: Path) -> Design | None:
+    """The design that a demo in ``folder`` checked; None if there was no demo.
+
+    Raises
+    ------
+    InputError
+        If its record is damaged.
+    """
+    path = folder / RUN_NAME
+    if not path.is_file():
+        return None
+    return Design.from_dict(read_record(path, ["design"])["design"], str(path))
 
 
 def _read_check(values: object, path: Path) -> Check:

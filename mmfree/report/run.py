@@ -22,32 +22,50 @@ from mmfree.report.figures import (
     operations_per_token,
     training_curve,
 )
-from mmfree.report.page import html_page, note, table
+from mmfree.report.page import figure, html_page, note, table
 from mmfree.report.picture import draw_accelerator
 from mmfree.report.record import REPORT_NAME, RUN_NAME, read_record
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import open_chip_tape
 from mmfree.text.tokenizers import tokenizer_from_dict
-from mmfree.training.metrics import ACCURACY_NAME, METRICS_NAME, read_rows
+from mmfree.training.metrics import (
+    ACCURACY_NAME,
+    METRICS_NAME,
+    SAMPLES_NAME,
+    VALIDATION_NAME,
+    Row,
+    Sample,
+    read_rows,
+    read_samples,
+)
 
 REFERENCE = Path(__file__).parent / "reference" / "accuracy_against_digits.json"
 DIGITS = {10: 200, 30: 200, 100: 200, 300: 50, 1000: 20}
 """Digits -> full-carry sums that the report evaluates: fewer where they take longer."""
 
+_SAMPLES = 4
+"""Texts shown of those that a model wrote while it was trained."""
+
+_TEXT = ' class="text"'
+
 
 def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
-    """Write the report of a demo's folder, or of a checkpoint's.
+    """Write the report of a demo's folder, of a checkpoint's, or of a tape.
 
-    Returns where, and the titles of its sections.
+    Returns where, and the titles of its sections. ``out``: None: report.html in the folder, or
+    beside the tape NAME.html.
 
     Raises
     ------
     InputError
         If the folder is neither a demo's nor a checkpoint's, or the demo checked another tape than
-        the one in the folder.
+        the one in the folder; or if ``out`` is the tape.
     """
-    out = out or run / REPORT_NAME
+    alone = run.is_file()
+    out = out or (run.with_name(f"{run.name}.html") if alone else run / REPORT_NAME)
+    if alone and out.resolve() == run.resolve():
+        raise InputError(f"{out}: the tape that is read; give another --out")
     with claimed(out):
         sections = list(_sections(run))
         if not sections:
@@ -62,22 +80,25 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
 def _sections(run: Path) -> Iterator[tuple[str, str]]:
     checkpoint = run / "checkpoint" if (run / "checkpoint").is_dir() else run
     values: dict[str, Any] = read_record(run / RUN_NAME) if (run / RUN_NAME).is_file() else {}
-    tape = open_chip_tape(run / "model.tape") if (run / "model.tape").is_file() else None
+    lies = run if run.is_file() else run / "model.tape"
+    tape = open_chip_tape(lies) if lies.is_file() else None
     if values and tape is not None and values["sha256"] != tape.sha256:
         raise InputError(f"{run / RUN_NAME}: checked another tape than model.tape; run it again")
+    adds = tape is not None and tape.tokenizer.get("kind") == "addition"
     if values:
-        yield "What was checked", _checks(values)
+        # Digits stand below each other, and lines of a text may break.
+        yield "What was checked", _checks(values) + _lines(values["answers"], wrap=not adds)
     if tape is not None:
         yield "The model", _model(tape)
     if rows := read_rows(checkpoint / METRICS_NAME):
-        yield (
-            "Training",
-            training_curve(rows) + note("Loss of every step, and its running mean (measured)."),
-        )
+        yield "Training", _training(rows, read_rows(checkpoint / VALIDATION_NAME))
+    if samples := read_samples(checkpoint / SAMPLES_NAME):
+        yield "What it wrote while training", _samples(samples)
     if rows := read_rows(checkpoint / ACCURACY_NAME):
         remark = "Share of exact examples during training, in the chip's arithmetic (measured)."
-        yield "Learning the rule", followed_accuracy(rows) + note(remark)
-    if tape is not None and tape.tokenizer.get("kind") == "addition":
+        drawn = figure(lambda width: followed_accuracy(rows, width=width))
+        yield "Learning the rule", drawn + note(remark)
+    if tape is not None and adds:
         yield "Accuracy against digits", _digits(tape)
     if values:
         yield "Cycles by segment", _cycles(values)
@@ -86,7 +107,8 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
     if values:
         design = Design.from_dict(values["design"], RUN_NAME)
         remark = "Sizes of this design. At most 16 rows and columns of the array are drawn."
-        yield "The accelerator", draw_accelerator(design) + note(remark)
+        drawn = figure(lambda width: draw_accelerator(design, width=width))
+        yield "The accelerator", drawn + note(remark)
     if tape is not None:
         yield "Ranges", _ranges(tape, checkpoint)
 
@@ -96,7 +118,6 @@ def _checks(values: dict[str, Any]) -> str:
         f"{_verdict(check.passed)}<td>{escape(check.name)}</td><td>{escape(check.detail)}</td></tr>"
         for check in values["checks"]
     )
-    answers = escape("\n".join(values["answers"]))
     figures = table(
         [
             ("lanes", f"{values['lanes']:,}"),
@@ -106,12 +127,42 @@ def _checks(values: dict[str, Any]) -> str:
             ("simulation speed, cycles/s (measured)", f"{values['simulated_hz']:,.0f}"),
         ]
     )
-    return f"<table>{lines}</table>{figures}<pre>{answers}</pre>"
+    checks = f'<div class="scroll"><table>{lines}</table></div>'
+    return checks + figures
+
+
+def _lines(lines: list[str], *, wrap: bool = False) -> str:
+    """Lines of equally wide letters."""
+    return f"<pre{_TEXT if wrap else ''}>{escape(chr(10).join(lines))}</pre>"
 
 
 def _verdict(passed: bool) -> str:
     """The first cell of a row of checks."""
     return f'<tr><td class="{"ok" if passed else "fail"}">{"passed" if passed else "FAILED"}</td>'
+
+
+def _training(rows: list[Row], validation: list[Row]) -> str:
+    """The curve, and what the last and the best validation gave."""
+    remark = (
+        "Measured: the loss of every step, and its mean over the steps around it, a fiftieth of"
+        " all."
+    )
+    if validation:
+        best = min(validation, key=lambda row: row[2])
+        remark += (
+            f" Validation is on text that was held out: {validation[-1][2]:.3f} bits per byte at"
+            f" the end, at best {best[2]:.3f}, after step {best[0]:,}."
+        )
+    return figure(lambda width: training_curve(rows, validation, width=width)) + note(remark)
+
+
+def _samples(samples: list[Sample]) -> str:
+    """Texts at even distances, the last one among them."""
+    count = min(_SAMPLES, len(samples))
+    chosen = [samples[(n + 1) * len(samples) // count - 1] for n in range(count)]
+    return "".join(
+        note(f"After step {sample.step:,}:") + _lines([sample.text], wrap=True) for sample in chosen
+    )
 
 
 def _model(tape: Tape) -> str:
@@ -148,7 +199,9 @@ def _digits(tape: Tape) -> str:
         " tools/figures/accuracy_against_digits.py. The hard gate can hold a carry bit for bit; a"
         " sigmoid gate mostly leaks."
     )
-    return accuracy_against_digits(own, tape.config.gate, reference) + note(remark)
+    gate = tape.config.gate
+    drawn = figure(lambda width: accuracy_against_digits(own, gate, reference, width=width))
+    return drawn + note(remark)
 
 
 def _cycles(values: dict[str, Any]) -> str:
@@ -156,7 +209,8 @@ def _cycles(values: dict[str, Any]) -> str:
         "Simulated, batch 1: from a token's acceptance until its result is valid; every cycle has"
         " one cause."
     )
-    return cycles_by_segment(values["profile"], values["tokens"]) + note(remark)
+    profile, tokens = values["profile"], values["tokens"]
+    return figure(lambda width: cycles_by_segment(profile, tokens, width=width)) + note(remark)
 
 
 def _operations(tape: Tape) -> str:
@@ -169,7 +223,7 @@ def _operations(tape: Tape) -> str:
         "Counted from the tape. Products of two variables are made by shift-and-add units; noise is"
         " needed only when sampling."
     )
-    return operations_per_token(counts) + note(remark)
+    return figure(lambda width: operations_per_token(counts, width=width)) + note(remark)
 
 
 def _ranges(tape: Tape, checkpoint: Path) -> str:
@@ -180,4 +234,4 @@ def _ranges(tape: Tape, checkpoint: Path) -> str:
         f"How close each intermediate comes to its limits on {real.ids.size:,} positions of real"
         f" data ({real.source}; golden model)."
     )
-    return f"<pre>{escape(chr(10).join(lines))}</pre>" + note(remark)
+    return _lines(lines) + note(remark)

@@ -9,6 +9,7 @@ from html import escape
 
 import squarify
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator
 
 from hdl.toolchain.cost import (
     clock_hz,
@@ -21,8 +22,17 @@ from hdl.toolchain.counts import WAYS, Count
 from hdl.toolchain.families import Area
 from mmfree.chip.design import Design
 from mmfree.chip.sizing import design_for
-from mmfree.report.figures import figure_of, svg_of
-from mmfree.report.page import html_page, note, table
+from mmfree.report.figures import (
+    add_legend,
+    figure_of,
+    is_wide,
+    make_logarithmic,
+    svg_of,
+    wrapped,
+)
+from mmfree.report.numbers import plain
+from mmfree.report.page import figure, html_page, note, table
+from mmfree.report.palette import AMBER, GREEN, GREY, INK, MINT, PAPER, RED, SKY, VIOLET
 from mmfree.tape.pow2 import Tape
 from sim.power.activity import Activity, BlockActivity
 from sim.power.cells import CellEnergy
@@ -30,14 +40,22 @@ from sim.power.coefficients import TECHNOLOGY, Part, load_quantities
 from sim.power.estimate import KINDS, REPORT_RATE, Interval, Load, Power, estimate
 
 KIND_COLORS = {
-    "static": "#94a3b8",
-    "clock": "#7c3aed",
-    "logic": "#0b6e4f",
-    "routing": "#10b981",
-    "memory": "#0ea5e9",
-    "dsp": "#d97706",
-    "external": "#c8553d",
+    "static": GREY,
+    "clock": VIOLET,
+    "logic": GREEN,
+    "routing": MINT,
+    "memory": SKY,
+    "dsp": AMBER,
+    "external": RED,
 }
+LABEL_WORDS = {
+    "V": "read in its source",
+    "S": "quoted by another source",
+    "D": "derived",
+    "K": "recalled",
+}
+"""What the letters of the technology files say of a number."""
+
 LANES = (16, 32, 64, 128, 256, 512, 1024)
 _STUDY_CYCLES = 1_000_000
 CLOCKS = (0.1, 0.25, 0.5, 1.0)
@@ -48,7 +66,7 @@ CLOCKS = (0.1, 0.25, 0.5, 1.0)
 class Peer:
     """A published system.
 
-    ``weights``: read per token. ``batch``: sequences at once. ``label``: measured or estimated.
+    ``weights``: read per token. ``batch``: sequences at once. ``label``: one of ``LABEL_WORDS``.
     ``what``: the figure covers.
     """
 
@@ -88,14 +106,21 @@ def power_page(
         ("Cells, by who counted", _counts(counts)),
         (
             "Joules by block",
-            _treemap(found)
+            figure(lambda width: _treemap(found, width))
             + note(
                 "Best estimate per token; the area is the share. Static power, PLL and the clock's"
                 " own net belong to the whole chip."
-            ),
+            )
+            + _blocks(found),
         ),
-        ("By kind and segment", _kinds(found) + _segments(found)),
-        ("Against others", _against(found, tape)),
+        (
+            "By kind and segment",
+            figure(lambda width: _kinds(found, width)) + _segments(found),
+        ),
+        (
+            "Against others",
+            figure(lambda width: _against(found, tape, width)) + _peers(),
+        ),
         ("In cells of an ASIC", _in_cells(cells)),
     ]
     if part.family == "ecp5":
@@ -104,9 +129,9 @@ def power_page(
             " cell and busy cycle as in this run; sizes that do not fit the part are"
             " left out."
         )
-        sections.append(
-            ("Lanes and clock", _lanes_and_clock(part, activity, tape, design) + note(remark))
-        )
+        study = lanes_study(part, activity, tape, design)
+        drawn = figure(lambda width: _lanes_and_clock(study, width))
+        sections.append(("Lanes and clock", drawn + note(remark)))
     sections.append(("Coefficients", _coefficients(part)))
     return html_page(f"power on {found.device}", sections)
 
@@ -154,44 +179,54 @@ def _counts(counts: Sequence[Count]) -> str:
 
 
 def _three(found: Interval) -> tuple[str, str, str, str]:
-    return (f"{found.low:,.3g}", f"{found.best:,.3g}", f"{found.high:,.3g}", "")
+    return (plain(found.low), plain(found.best), plain(found.high), "")
 
 
-def _treemap(found: Power) -> str:
-    figure, axes = figure_of(7.2, 3.6)
+def _treemap(found: Power, width: float) -> str:
+    wide, high = (width, 3.6) if is_wide(width) else (width, 4.4)
+    figure = figure_of(wide, high)
+    (axes,) = figure.axes
     axes.axis("off")
-    blocks = sorted(
-        ((name, share.best) for name, share in found.by_block.items() if share.best),
-        key=lambda item: -item[1],
-    )
-    sizes = squarify.normalize_sizes([size for _, size in blocks], 100, 50)
+    blocks = _sorted_blocks(found)
+    sizes = squarify.normalize_sizes([size for _, size in blocks], wide, high)
     total = sum(size for _, size in blocks)
     for number, ((name, size), box) in enumerate(
-        zip(blocks, squarify.squarify(sizes, 0, 0, 100, 50), strict=True)
+        zip(blocks, squarify.squarify(sizes, 0, 0, wide, high), strict=True)
     ):
-        shade = 0.95 - 0.6 / (1 + number)
-        color = (1 - shade * 0.95, 1 - shade * 0.45, 1 - shade * 0.65)
         axes.add_patch(
             Rectangle(
-                (box["x"], box["y"]), box["dx"], box["dy"], facecolor=color, edgecolor="white"
+                (box["x"], box["y"]),
+                box["dx"],
+                box["dy"],
+                # Any ink is read on it, on a light page and on a dark one.
+                facecolor=(MINT, 0.1 + 0.5 / (1 + number)),
+                edgecolor=PAPER,
+                linewidth=2,
             )
         )
-        if box["dx"] > 7 and box["dy"] > 3:
-            text = f"{name}\n{1e9 * size:,.0f} nJ, {100 * size / total:.0f} %"
-            axes.text(
-                box["x"] + box["dx"] / 2,
-                box["y"] + box["dy"] / 2,
-                text,
-                ha="center",
-                va="center",
-                fontsize=7,
-            )
-    axes.set(xlim=(0, 100), ylim=(50, 0))
+        text = f"{name}\n{plain(1e9 * size)} nJ\n{100 * size / total:.0f} %"
+        # A letter is an eleventh of an inch wide here and a line a fifth high; else: in the table.
+        if box["dx"] > max(map(len, text.splitlines())) / 11 and box["dy"] > 3 / 5:
+            centre = (box["x"] + box["dx"] / 2, box["y"] + box["dy"] / 2)
+            axes.text(*centre, text, ha="center", va="center")
+    axes.set(xlim=(0, wide), ylim=(high, 0))
     return svg_of(figure)
 
 
-def _kinds(found: Power) -> str:
-    figure, axes = figure_of(7.2, 2.6)
+def _sorted_blocks(found: Power) -> list[tuple[str, float]]:
+    """Blocks that take anything and their joules per token, the largest first."""
+    blocks = [(name, share.best) for name, share in found.by_block.items() if share.best]
+    return sorted(blocks, key=lambda item: -item[1])
+
+
+def _blocks(found: Power) -> str:
+    rows = [(name, *_three(found.by_block[name] * 1e9)) for name, _ in _sorted_blocks(found)]
+    return table(rows, ("block, nJ per token", "low", "best", "high", ""))
+
+
+def _kinds(found: Power, width: float) -> str:
+    figure = figure_of(width, 2.6)
+    (axes,) = figure.axes
     names = [kind for kind in KINDS if found.by_kind[kind].high]
     shares = [found.by_kind[kind] * 1e9 for kind in names]
     errors = [[s.best - s.low for s in shares], [s.high - s.best for s in shares]]
@@ -200,11 +235,11 @@ def _kinds(found: Power) -> str:
         [s.best for s in shares],
         xerr=errors,
         color=[KIND_COLORS[kind] for kind in names],
-        ecolor="#374151",
+        ecolor=INK,
         capsize=3,
     )
     axes.invert_yaxis()
-    axes.set(xlabel="nJ per token (estimated; interval)")
+    axes.set(xlabel="nJ per token (estimated; interval)", xlim=(0, None))
     return svg_of(figure)
 
 
@@ -217,45 +252,58 @@ def _segments(found: Power) -> str:
     return table(rows, ("segment", "low", "best", "high", "")) + note(remark)
 
 
-def _against(found: Power, tape: Tape) -> str:
-    figure, axes = figure_of(7.2, 3.4)
-    own = found.joules_per_token * (1e12 / tape.num_ternary_weights)
+def _against(found: Power, tape: Tape, width: float) -> str:
+    """Points, not bars: a logarithmic axis has no 0 from which a bar could start."""
     others = peers()
-    names = [
-        f"this design ({found.part}), {found.label}",
-        *(f"{peer.name} ({peer.label}, batch {peer.batch})" for peer in others),
-    ]
-    values = [own.best, *(1e12 * peer.joules_per_weight for peer in others)]
-    axes.barh(names, values, color=["#0b6e4f", *["#94a3b8"] * len(others)])
+    figure = figure_of(width, (0.34 if is_wide(width) else 0.5) * (3 + len(others)))
+    (axes,) = figure.axes
+    own = found.joules_per_token * (1e12 / tape.num_ternary_weights)
+    names = wrapped(
+        [
+            f"this design ({found.part}), {found.label}",
+            *(f"{peer.name} (batch {peer.batch})" for peer in others),
+        ],
+        width,
+    )
     axes.errorbar(
         [own.best],
-        [0],
+        names[:1],
         xerr=[[own.best - own.low], [own.high - own.best]],
-        color="#111827",
+        fmt="o",
+        color=GREEN,
         capsize=4,
     )
+    values = [1e12 * peer.joules_per_weight for peer in others]
+    axes.plot(values, names[1:], "o", color=GREY)
+    make_logarithmic(axes.xaxis)
     axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="pJ per weight and token")
+    axes.set(xlabel="pJ per weight and token")
+    if not is_wide(width):
+        axes.xaxis.set_major_locator(LogLocator())
+    return svg_of(figure)
+
+
+def _peers() -> str:
     rows = [
         (
             peer.name,
             peer.device,
             f"{peer.joules_per_token:g}",
-            f"{1e12 * peer.joules_per_weight:.3g}",
+            plain(1e12 * peer.joules_per_weight),
             str(peer.batch),
-            f"{peer.label}: {peer.what}; {peer.source}",
+            f"{peer.what}; {LABEL_WORDS[peer.label]}: {peer.source}",
         )
-        for peer in others
+        for peer in peers()
     ]
     remark = (
         "Per weight, because models differ in size. This figure is the chip's alone, with its"
         " weights on the chip; cards and modules include memory, regulators and fans. A small model"
         " also pays its static power for few weights."
     )
-    return (
-        svg_of(figure)
-        + note(remark)
-        + table(rows, ("system", "device", "J per token", "pJ per weight", "batch", "what"))
+    return note(remark) + table(
+        rows,
+        ("system", "device", "J per token", "pJ per weight", "batch", "what"),
+        words={0, 1, 5},
     )
 
 
@@ -321,13 +369,13 @@ def lanes_study(
     return results
 
 
-def _lanes_and_clock(part: Part, activity: Activity, tape: Tape, design: Design) -> str:
-    figure, axes = figure_of(7.2, 3.0)
-    results = lanes_study(part, activity, tape, design)
+def _lanes_and_clock(study: list[tuple[int, float, Power]], width: float) -> str:
+    figure = figure_of(width, 3.6)
+    (axes,) = figure.axes
     for share in CLOCKS:
-        points = [(lanes, power.joules_per_token) for lanes, s, power in results if s == share]
+        points = [(lanes, power.joules_per_token) for lanes, s, power in study if s == share]
         lanes, joules = [p[0] for p in points], [p[1] for p in points]
-        color = "#0b6e4f" if share == 1.0 else "#94a3b8"
+        color = GREEN if share == 1.0 else GREY
         axes.plot(
             lanes,
             [1e6 * j.best for j in joules],
@@ -344,20 +392,28 @@ def _lanes_and_clock(part: Part, activity: Activity, tape: Tape, design: Design)
                 color=color,
                 alpha=0.12,
             )
-    axes.set(xscale="log", yscale="log", xlabel="lanes", ylabel="uJ per token")
-    axes.set_xticks(LANES, [str(lanes) for lanes in LANES])
-    axes.minorticks_off()
-    axes.legend(frameon=False, fontsize=8)
+    make_logarithmic(axes.xaxis)
+    make_logarithmic(axes.yaxis)
+    axes.set(xlabel="lanes", ylabel="uJ per token")
+    axes.set_xticks(LANES)
+    add_legend(figure, axes)
     return svg_of(figure)
 
 
 def _coefficients(part: Part) -> str:
     found = part.coefficients | load_quantities("model", "model")
     rows = [
-        (name, f"{q.low:g}", f"{q.value:g}", f"{q.high:g}", f"{q.unit}, {q.label}: {q.source}")
+        (
+            name,
+            *(plain(value) for value in (q.low, q.value, q.high)),
+            f"{q.unit}; {LABEL_WORDS[q.label]}: {q.source}",
+        )
         for name, q in found.items()
         if q.high
     ]
-    return table(rows, ("coefficient", "low", "best", "high", "unit, label and source")) + note(
-        "V read in the primary source, S quoted by another, D derived, K recalled."
+    remark = (
+        "Letters in brackets are of a single number: V read in its source, S quoted by another, D"
+        " derived, K recalled."
     )
+    header = ("coefficient", "low", "best", "high", "unit, and where it is from")
+    return table(rows, header) + note(remark)

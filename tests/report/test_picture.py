@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from mmfree.chip.sizing import design_for
+from mmfree.report.figures import NARROW, WIDE
 from mmfree.report.picture import draw_accelerator
 from tests.support.verbs.case import SUM_TAPE
 
@@ -29,7 +30,7 @@ def test_every_size_is_the_designs() -> None:
     design = design_for(SUM_TAPE, 64)
     assert sizes_of(draw_accelerator(design)) == {
         "ternary array": "8 rows x 8 columns = 64 additions per cycle",
-        "requests": "stop token, limit, cancel",
+        "requests": "stop, limit, cancel",
         "sequencer": "6 segments",
         "embedding": "31 x 16 x 8 bits",
         "vectors x, u": "16 bits, to 24",
@@ -77,21 +78,25 @@ def is_on_border(x: float, y: float, box: Box) -> bool:
     return inside and (x in (left, left + width) or y in (top, top + height))
 
 
-def test_every_arrow_joins_two_blocks_and_no_block_covers_another() -> None:
-    picture = draw_accelerator(design_for(SUM_TAPE, 64))
+@pytest.mark.parametrize(("inches", "size"), [(WIDE, (960, 475)), (NARROW, (320, 744))])
+def test_every_arrow_joins_two_blocks_and_no_block_covers_another(
+    inches: float, size: tuple[int, int]
+) -> None:
+    picture = draw_accelerator(design_for(SUM_TAPE, 64), width=inches)
+    assert f'viewBox="0 0 {size[0]} {size[1]}"' in picture
     found = re.findall(r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)" rx="6"', picture)
     boxes: list[Box] = [tuple(map(float, box)) for box in found]  # type: ignore[misc]
     assert len(boxes) == 15
     for one, (x, y, width, height) in enumerate(boxes):
-        assert 0 <= x < x + width <= 960
-        assert 0 <= y < y + height <= 475
+        assert 0 <= x < x + width <= size[0]
+        assert 0 <= y < y + height <= size[1]
         for left, top, wide, high in boxes[:one]:
             apart = left + wide < x or x + width < left or top + high < y or y + height < top
             assert apart
     arrows = [
         [tuple(map(float, point.split(","))) for point in points.split()]
         for points in re.findall(
-            r'<polyline points="([^"]*)"[^>]*marker-end="url\(#tip\)"/>', picture
+            r'<polyline points="([^"]*)"[^>]*marker-end="url\(#tip\d+\)"/>', picture
         )
     ]
     assert len(arrows) == 14
@@ -103,3 +108,33 @@ def test_every_arrow_joins_two_blocks_and_no_block_covers_another() -> None:
         for (x, y), (then_x, then_y) in pairwise(arrow):
             assert (x == then_x) != (y == then_y), "straight, or around a corner"
     assert len(reached) == 14, "all but the load port, which reaches every memory"
+
+
+def test_both_screens_show_the_same_flow() -> None:
+    """The same blocks of the same sizes, joined by the same arrows."""
+    design = design_for(SUM_TAPE, 64)
+    wide, narrow = (draw_accelerator(design, width=inches) for inches in (WIDE, NARROW))
+    assert sizes_of(wide) == sizes_of(narrow)
+    assert flow_of(wide) == flow_of(narrow)
+
+
+def flow_of(picture: str) -> set[tuple[str, str]]:
+    """From the name of a block to that of the next one."""
+    found = re.findall(
+        r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)" rx="6"[^>]*>'
+        r'<text [^>]*class="name">([^<]*)<',
+        picture,
+    )
+    boxes = {name: (float(x), float(y), float(w), float(h)) for x, y, w, h, name in found}
+    ends = [
+        (points.split()[0], points.split()[-1])
+        for points in re.findall(r'<polyline points="([^"]*)"', picture)
+    ]
+    return {(name_at(first, boxes), name_at(last, boxes)) for first, last in ends}
+
+
+def name_at(point: str, boxes: dict[str, Box]) -> str:
+    """The block on whose border a point lies."""
+    x, y = map(float, point.split(","))
+    (name,) = (name for name, box in boxes.items() if is_on_border(x, y, box))
+    return name

@@ -14,9 +14,10 @@ from mmfree.cli import demo
 from mmfree.cli.main import main
 from mmfree.errors import InputError
 from mmfree.inference.scoring import TaskResult
+from mmfree.report.figures import NARROW, WIDE
 from mmfree.report.record import Check, read_record
 from mmfree.report.run import write_report
-from mmfree.tape.pow2 import write_tape
+from mmfree.tape.pow2 import Tape, write_tape
 from tests.support.below import Below
 from tests.support.models import SMALL_ADDITION, trained
 from tests.support.verbs.case import SUM_TAPE, TEXT_TAPE
@@ -62,7 +63,7 @@ def check_page(path: Path) -> list[str]:
 def test_a_demo_writes_its_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "PRESETS", {"addition": lambda: SMALL_ADDITION})
+    monkeypatch.setitem(demo.RUNS, "addition", lambda _: (SMALL_ADDITION, []))
     monkeypatch.setattr(demo, "DIGITS", 4)
     monkeypatch.setattr(demo, "GOLDEN_SUMS", 10)
     assert main(["demo", "--out", str(tmp_path), "--lanes", "16"]) == 1  # it adds wrongly
@@ -132,6 +133,31 @@ def test_a_checkpoint_has_its_curve(tmp_path: Path) -> None:
     assert check_page(path) == sections == ["Training"]
 
 
+def test_validation_and_samples_are_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last and the best validation in words; a few of many texts, the last among them."""
+    (tmp_path / "metrics.csv").write_text("step,loss,learning_rate\n0,2.5,0.1\n")
+    rows = "100,2.0,1.5\n1200,1.5,1.25\n1300,1.75,1.375\n"
+    (tmp_path / "validation.csv").write_text(f"step,loss,bits_per_byte\n{rows}")
+    samples = [{"step": 1000 * step, "text": f"<text> {step}\nends"} for step in range(1, 11)]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(one) + "\n" for one in samples))
+    below = Below(monkeypatch)
+    below.replace({"mmfree.report.run:training_curve": "<svg/>"})
+    path, sections = write_report(tmp_path)
+    assert check_page(path) == sections == ["Training", "What it wrote while training"]
+    wanted = [(100, 2.0, 1.5), (1200, 1.5, 1.25), (1300, 1.75, 1.375)]
+    assert below.asked["training_curve(validation)"] == wanted
+    assert below.asked["training_curve 2(validation)"] == wanted
+    page = path.read_text()
+    assert "1.375 bits per byte at the end, at best 1.250, after step 1,200." in page
+    shown = re.findall(
+        r'<p class="note">After step ([\d,]+):</p><pre class="text">&lt;text&gt; (\d+)\nends</pre>',
+        page,
+    )
+    assert shown == [("2,000", "2"), ("5,000", "5"), ("7,000", "7"), ("10,000", "10")]
+
+
 def test_the_curve_of_grokking_is_drawn(tmp_path: Path) -> None:
     trained(SMALL_ADDITION, tmp_path)
     (tmp_path / "accuracy.csv").write_text("step,training,held_out\n25,0.5,0.1\n50,1.0,0.9\n")
@@ -144,7 +170,7 @@ def test_nothing_to_report_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["report", str(tmp_path)]) == 2
     assert "nothing to report" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "none")]) == 2
-    assert "not a folder" in capsys.readouterr().err
+    assert "none: no such file or folder; give a tape, a checkpoi" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -225,6 +251,9 @@ def test_every_figure_of_a_demo_is_on_its_page(
         == cells
     )
     assert below.asked["training_curve(rows)"] == [(0, 2.5, 0.1)]
+    assert below.asked["training_curve(validation)"] == [], "it was not measured"
+    widths = [below.asked[f"cycles_by_segment{number}(width)"] for number in ("", " 2")]
+    assert widths == [WIDE, NARROW]
     assert below.asked["accuracy_against_digits(own)"] == [
         (digits, 0.25) for digits in (10, 30, 100, 300, 1000)
     ]
@@ -281,6 +310,40 @@ def test_a_model_of_text_has_no_digits(tmp_path: Path, monkeypatch: pytest.Monke
     _, sections = write_report(tmp_path)
     assert sections == ["The model", "Operations per token", "Ranges"]
     assert below.asked["real_data(run)"] == tmp_path, "no checkpoint beside it"
+
+
+@pytest.mark.parametrize(
+    ("tape", "shown"),
+    [(SUM_TAPE, "<pre>it wrote</pre>"), (TEXT_TAPE, '<pre class="text">it wrote<')],
+)
+def test_lines_of_a_text_may_break_and_digits_may_not(
+    tape: Tape, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tape(tape, tmp_path / "model.tape")
+    check = Check(name="text", due=3, right=3, detail="3 of 3").to_dict()
+    record = RECORD | {"checks": [check], "answers": ["it wrote"], "sha256": tape.sha256}
+    (tmp_path / "demo.json").write_text(json.dumps(record | {"design": DESIGN.to_dict()}))
+    Below(monkeypatch).replace(
+        dict.fromkeys(
+            (f"mmfree.report.run:_{name}" for name in ("model", "digits", "operations", "ranges")),
+            "",
+        )
+        | {"mmfree.report.run:figure": ""}
+    )
+    path, _ = write_report(tmp_path)
+    assert shown in path.read_text()
+
+
+def test_a_tape_alone_has_a_page_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tape(TEXT_TAPE, tmp_path / "a.tape")
+    with pytest.raises(InputError, match="the tape that is read; give another --out"):
+        write_report(tmp_path / "a.tape", tmp_path / "a.tape")
+    names = ("model", "operations", "ranges")
+    Below(monkeypatch).replace({f"mmfree.report.run:_{name}": "" for name in names})
+    path, sections = write_report(tmp_path / "a.tape")
+    assert path == tmp_path / "a.tape.html"
+    assert sections == ["The model", "Operations per token", "Ranges"]
+    assert (tmp_path / "a.tape").read_bytes() == TEXT_TAPE.data
 
 
 def test_a_page_goes_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -14,11 +14,17 @@ import json
 from pathlib import Path
 from typing import TypedDict
 
-import matplotlib
-import matplotlib.pyplot as plt
-
 from mmfree.inference.backends import GoldenBackend, load_tape_or_export
 from mmfree.inference.scoring import evaluate_task
+from mmfree.report.figures import (
+    GATE_COLORS,
+    WIDE,
+    add_legend,
+    figure_of,
+    make_logarithmic,
+    svg_of,
+)
+from mmfree.report.palette import GREY
 from mmfree.tasks.addition import SUM_KINDS
 from mmfree.training.checkpoint import MODEL_NAME
 from mmfree.training.presets import addition
@@ -79,37 +85,30 @@ def measure(folder: Path, seeds: int) -> list[Row]:
     return rows
 
 
-def plot(rows: list[Row], path: Path) -> None:
-    """Two panels, random sums and full-carry chains; a line for each model."""
-    matplotlib.use("svg")
-    # Text stays text, and the file does not change without its data.
-    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "mmfree", "font.size": 10})
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
-    styles = {"hard": ("#0b6e4f", "o", "-"), "sigmoid": ("#c8553d", "s", "--")}
+def draw(rows: list[Row]) -> str:
+    """Two panels, random sums and full-carry chains; a line for each model; as SVG."""
+    figure = figure_of(WIDE, 3.8, columns=2)
     titles = {"random": "random sums", "chains": "full-carry chains"}
-    for axis, kind in zip(axes, SUM_KINDS, strict=True):
-        for gate in GATES:
-            color, marker, line = styles[gate]
+    for axes, kind in zip(figure.axes, SUM_KINDS, strict=True):
+        for gate, marker, line in (("hard", "o", "-"), ("sigmoid", "s", "--")):
             for seed in sorted({row["seed"] for row in rows}):
                 part = [r for r in rows if (r["gate"], r["seed"], r["kind"]) == (gate, seed, kind)]
-                axis.plot(
+                axes.plot(
                     [r["digits"] for r in part],
                     [100 * r["exact"] / r["examples"] for r in part],
-                    color=color,
+                    color=GATE_COLORS[gate],
                     marker=marker,
                     linestyle=line,
                     markersize=4,
                     alpha=0.75,
                     label=f"{gate} gate" if seed == 0 else None,
                 )
-        axis.axvspan(1, 20, color="0.92")
-        axis.text(1.2, 6, "trained\non", color="0.4", fontsize=9)
-        axis.set(
-            title=titles[kind], xscale="log", xlabel="digits", xlim=(1, 14_000), ylim=(-4, 104)
-        )
-    axes[0].set_ylabel("exact sums, %")
-    axes[1].legend(loc="center left", frameon=False)
-    figure.savefig(path, metadata={"Date": None})
+        axes.axvspan(1, 20, color=GREY, alpha=0.2, linewidth=0, label="digits of training")
+        axes.set(title=titles[kind], xlabel="digits", xlim=(1, 14_000), ylim=(-4, 104))
+        make_logarithmic(axes.xaxis)
+    figure.axes[0].set_ylabel("exact sums, %")
+    add_legend(figure, figure.axes[0])
+    return svg_of(figure)
 
 
 def main() -> None:
@@ -128,7 +127,7 @@ def main() -> None:
     options.data.mkdir(parents=True, exist_ok=True)
     rows = measure(options.models, options.seeds)
     (options.data / "accuracy_against_digits.json").write_text(json.dumps(rows, indent=1) + "\n")
-    plot(rows, options.out / "accuracy_against_digits.svg")
+    (options.out / "accuracy_against_digits.svg").write_text(draw(rows))
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 
 from mmfree.inference.backends import GoldenBackend, load_tape_or_export
+from mmfree.report.figures import WIDE, add_legend, figure_of, svg_of
+from mmfree.report.palette import GREEN, GREY
 from mmfree.tasks.modular import examined_pairs, split_pairs
 from mmfree.training.checkpoint import MODEL_NAME
 from mmfree.training.metrics import ACCURACY_NAME
@@ -59,25 +59,17 @@ def measure(folder: Path, weight_decay: float) -> Outcome:
     return Outcome(weight_decay=weight_decay, exact_pairs=exact, largest_gap=gap, curve=curve)
 
 
-def plot(results: list[Outcome], path: Path) -> None:
-    """A panel for each model."""
-    matplotlib.use("svg")
-    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "mmfree", "font.size": 10})
-    figure, axes = plt.subplots(
-        1, len(results), figsize=(9, 3.2), sharey=True, layout="constrained"
-    )
-    for axis, result in zip(axes, results, strict=True):
+def draw(results: list[Outcome]) -> str:
+    """A panel for each model, as SVG."""
+    figure = figure_of(WIDE, 3.4, columns=len(results))
+    for axes, result in zip(figure.axes, results, strict=True):
         steps, training, held_out = zip(*result["curve"], strict=True)
-        axis.plot(
-            steps, [100 * value for value in training], color="#94a3b8", label="training pairs"
-        )
-        axis.plot(
-            steps, [100 * value for value in held_out], color="#0b6e4f", label="held-out pairs"
-        )
-        axis.set(title=f"weight decay {result['weight_decay']:g}", xlabel="step", ylim=(-3, 103))
-    axes[0].set_ylabel("exact sums modulo 97, %")
-    axes[0].legend(loc="center right", frameon=False)
-    figure.savefig(path, metadata={"Date": None})
+        for name, values, color in (("training", training, GREY), ("held-out", held_out, GREEN)):
+            axes.plot(steps, [100 * value for value in values], color=color, label=f"{name} pairs")
+        axes.set(title=f"weight decay {result['weight_decay']:g}", xlabel="step", ylim=(-3, 103))
+    figure.axes[0].set_ylabel("exact sums modulo 97, %")
+    add_legend(figure, figure.axes[0])
+    return svg_of(figure)
 
 
 def main() -> None:
@@ -96,7 +88,7 @@ def main() -> None:
     for result in results:
         print({key: value for key, value in result.items() if key != "curve"})
     (options.out / "grokking.json").write_text(json.dumps(results) + "\n")
-    plot(results, options.out / "grokking.svg")
+    (options.out / "grokking.svg").write_text(draw(results))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
-import matplotlib
+import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -25,12 +26,13 @@ from tqdm import tqdm
 from hdl.toolchain.cost import clock_hz, lane_utilization, resources, routed_rows
 from mmfree.chip.sizing import design_for_model
 from mmfree.contract.shape import ModelConfig
+from mmfree.report.figures import WIDE, add_legend, make_logarithmic, svg_of
+from mmfree.report.palette import GREEN, GREY
 
-ROOT = Path(__file__).parents[2]
+FIGURES = Path(__file__).parents[2] / "docs" / "figures"
 WIDTHS = (64, 128, 256, 512, 1024, 2048, 2560)
 LANES = tuple(2**n for n in range(5, 13))
 LAYERS, VOCABULARY = 4, 512
-COLORS = ("#94a3b8", "#7c3aed", "#c8553d", "#d97706", "#0b6e4f", "#0ea5e9", "#111827")
 
 
 class Row(TypedDict):
@@ -89,10 +91,13 @@ def study() -> list[Row]:
     return rows
 
 
-def draw(rows: list[Row]) -> Figure:
-    """Four panels over the lanes."""
-    figure = Figure(figsize=(10, 7), layout="constrained")
+def draw(rows: list[Row]) -> str:
+    """Four panels over the lanes, as SVG."""
+    figure = Figure(figsize=(WIDE, 7.6), layout="constrained")
     axes: list[Axes] = list(figure.subplots(2, 2).flat)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
     panels: list[tuple[str, Callable[[Row], float]]] = [
         ("lane utilization, % (exact)", lambda r: 100 * r["lane_utilization"]),
         ("LUT4-equivalents per lane (estimate)", lambda r: r["luts_per_lane"]),
@@ -101,38 +106,43 @@ def draw(rows: list[Row]) -> Figure:
             lambda r: 1e-6 * r["weights_per_second_per_lut"],
         ),
     ]
+    # The larger the model, the darker its line.
+    colors = colormaps["viridis_r"](np.linspace(0.12, 1, len(WIDTHS)))
     for axis, (label, value) in zip(axes, panels, strict=False):
-        for width, color in zip(WIDTHS, COLORS, strict=True):
+        for width, color in zip(WIDTHS, colors, strict=True):
             part = [row for row in rows if row["hidden_size"] == width]
             axis.plot(
                 [r["lanes"] for r in part],
                 [value(r) for r in part],
                 color=color,
                 marker=".",
-                label=f"d = {width}",
+                label=f"d = {width:,}",
             )
-        axis.set(xscale="log", xlabel="lanes", ylabel=label)
-    axes[1].set(yscale="log")
-    axes[0].legend(frameon=False, fontsize=8)
+        axis.set(ylabel=label, ylim=(0, None))
+    _draw_clocks(axes[3], rows)
+    for axis in axes:
+        make_logarithmic(axis.xaxis)
+        axis.set(xlabel="lanes", xlim=(0.8 * LANES[0], 1.25 * LANES[-1]))
+        axis.set_xticks(LANES, [str(lanes) for lanes in LANES])
+    add_legend(figure, axes[0])
+    return svg_of(figure)
+
+
+def _draw_clocks(axes: Axes, rows: list[Row]) -> None:
+    """Clocks of routed designs, and what the estimates make of them for any number of lanes."""
+    assumed = {row["lanes"]: row["clock_hz"] / 1e6 for row in rows}
+    axes.plot(list(assumed), list(assumed.values()), color=GREY, label="of the estimates")
     routed = routed_rows()
-    axes[3].plot(
+    axes.plot(
         [row["lanes"] for row in routed],
         [row["clock_hz"] / 1e6 for row in routed],
         "o",
-        color="#0b6e4f",
+        color=GREEN,
+        label="placed and routed, median of seeds",
     )
-    axes[3].set(
-        xscale="log",
-        xlabel="lanes",
-        ylabel="clock, MHz (post-route, median of seeds)",
-        ylim=(0, None),
-    )
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.25)
-        axis.set_xticks(LANES, [str(n) for n in LANES])
-        axis.minorticks_off()
-    return figure
+    axes.set(ylabel="clock, MHz", ylim=(0, 1.25 * max(assumed.values())))
+    # In the empty lower half.
+    axes.legend(loc="lower left", frameon=False)
 
 
 def main() -> None:
@@ -142,11 +152,8 @@ def main() -> None:
     ).parse_args()
     rows = study()
     lines = ",\n".join(json.dumps(row) for row in rows)
-    (ROOT / "docs" / "figures" / "scaling.json").write_text(f"[\n{lines}\n]\n")
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mmfree"}):
-        draw(rows).savefig(
-            ROOT / "docs" / "figures" / "scaling.svg", metadata={"Date": None, "Creator": None}
-        )
+    (FIGURES / "scaling.json").write_text(f"[\n{lines}\n]\n")
+    (FIGURES / "scaling.svg").write_text(draw(rows))
 
 
 if __name__ == "__main__":

@@ -100,7 +100,9 @@ def test_every_figure_is_in_its_unit() -> None:
     rows = rows_of(page)
     assert rows["energy per token, uJ"][:3] == ["1.5", "3", "6"]
     per_weight = [1e12 * joules / WEIGHTS for joules in (1.5e-6, 3e-6, 6e-6)]
-    assert rows["energy per ternary weight, pJ"][:3] == [f"{pj:,.3g}" for pj in per_weight]
+    assert rows["energy per ternary weight, pJ"][:3] == [f"{pj:.0f}" for pj in per_weight[:2]] + [
+        "1,530"
+    ]
     assert rows["power, mW"][:3] == ["1.1", "2.2", "4.4"]
     assert rows["clock"] == ["62.5 MHz: made up"]
     assert rows["cycles per token (simulated, batch 1)"] == ["1,234"]
@@ -110,7 +112,7 @@ def test_every_figure_is_in_its_unit() -> None:
     assert rows["by block"] == ["1,337", "2,200", "2", WAYS[BY_BLOCK]]
     assert rows["routed"] == ["1,500", "2,201", "3", WAYS[ROUTED]]
     assert rows["embedding"][:3] == ["100", "200", "400"], "nJ"
-    assert rows["head"][:3] == ["1e+03", "2.8e+03", "5e+03"]
+    assert rows["head"][:3] == ["1,000", "2,800", "5,000"]
     assert rows["45 nm, ternary: arithmetic"][:3] == ["1", "2", "3"], "nJ"
     assert rows["45 nm, ternary: weights from SRAM"][:3] == ["4", "5", "6"]
     assert "power on a part &lt;1&gt;" in page
@@ -122,12 +124,15 @@ def test_blocks_are_shown_by_their_share() -> None:
     """Those that take nothing are left out, and a kind that takes nothing, too."""
     shown = page_of().partition("<h2>Joules by block</h2>")[2].partition("<h2>Against")[0]
     texts = texts_of(shown)
-    labels = " ".join(texts)
-    assert "2,250 nJ, 75 %" in labels
-    assert "750 nJ, 25 %" in labels
+    labels = " ".join(" ".join(texts).split())
+    assert "whole chip 2,250 nJ 75 %" in labels
+    assert "array 750 nJ 25 %" in labels
     assert "post" not in labels
     kinds = [text.strip() for text in texts if text.strip() in ("static", "logic", "memory", "dsp")]
-    assert kinds == ["static", "logic", "memory"]
+    assert kinds == ["static", "logic", "memory"] * 2, "for both screens"
+    rows = rows_of(page_of())
+    assert rows["whole chip"][:3] == ["1,000", "2,250", "4,000"], "nJ"
+    assert rows["array"][:3] == ["200", "750", "1,000"]
 
 
 def test_others_are_compared_by_weight_and_token() -> None:
@@ -145,14 +150,14 @@ def test_others_are_compared_by_weight_and_token() -> None:
     device, joules, picojoules, batch, what = rows["Ternip, MMfreeLM 370M"]
     # 0.01437 J for 308.3 million weights.
     assert (device, joules, picojoules, batch) == ("U250, 300 MHz", "0.01437", "46.6", "48")
-    assert what.startswith("V: card, measured; head on the host; sifferman/")
+    assert what.startswith("card, measured; head on the host; read in its source: sifferman/")
 
 
 def test_coefficients_are_listed_with_their_sources() -> None:
     rows = rows_of(page_of())
     glitches = load_quantities("model", "model")["glitches"]
     assert rows["glitches"][:3] == ["1", "1.2", "2"]
-    assert rows["glitches"][3] == f"1, D: {glitches.source}"
+    assert rows["glitches"][3] == f"1; derived: {glitches.source}"
     assert rows["net_toggle"][:3] == ["3", "3", "3"]
     assert "of none" not in rows, "what a part has none of"
 
@@ -214,15 +219,23 @@ def test_bars_and_lines_have_the_values_of_the_tables(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sim.power.page, "svg_of", lambda figure: figures.append(figure) or "")
     part = load_part("ecp5-85")
     power_page(FOUND, part, ACTIVITY, TAPE, DESIGN, CELLS, COUNTS)
-    treemap, kinds, others, lanes = (figure.axes[0] for figure in figures)
+    assert len(figures) == 2 * 4, "each for both screens"
+    for drawn in (figures[::2], figures[1::2]):
+        check_bars_and_lines(*(figure.axes[0] for figure in drawn))
+
+
+def check_bars_and_lines(treemap: Axes, kinds: Axes, others: Axes, lanes: Axes) -> None:
+    part = load_part("ecp5-85")
     areas = [box.get_width() * box.get_height() for box in treemap.patches]
-    assert areas == pytest.approx([3750, 1250]), "of 100 x 50"
+    assert areas[0] / sum(areas) == pytest.approx(0.75)
+    assert len(areas) == 2
     assert [bar.get_width() for bar in kinds.patches] == pytest.approx([2000, 500, 500])
     assert spans_of(kinds)[0] == pytest.approx([1000, 4000])
     own = [1e12 * joules / WEIGHTS for joules in (1.5e-6, 3e-6, 6e-6)]
-    widths = [bar.get_width() for bar in others.patches]
-    assert widths[0] == pytest.approx(own[1])
-    assert widths[1:] == pytest.approx([1e12 * peer.joules_per_weight for peer in peers()])
+    first, *_, last = others.lines
+    assert list(first.get_xdata()) == pytest.approx([own[1]])
+    assert list(last.get_xdata()) == pytest.approx([1e12 * p.joules_per_weight for p in peers()])
+    assert not others.patches, "no bars: a logarithmic axis has no 0"
     assert spans_of(others)[0] == pytest.approx([own[0], own[2]])
     study = lanes_study(part, ACTIVITY, TAPE, DESIGN)
     for line, share in zip(lanes.lines, CLOCKS, strict=True):
