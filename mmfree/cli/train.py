@@ -7,18 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from mmfree import api
+from mmfree.cli.config import add_config
 from mmfree.cli.evaluate import describe_task
 from mmfree.cli.options import TOKENIZERS, add_out
 from mmfree.cli.outcome import Outcome
-from mmfree.contract.pow2 import GATES
+from mmfree.cli.values import above_zero
 from mmfree.files.atomic import write_atomically
 from mmfree.inference.backends import load_backend
 from mmfree.inference.scoring import evaluate_task, evaluate_tokens
 from mmfree.tasks.catalog import TASKS, tasks_of
 from mmfree.text.corpus import Corpus
-from mmfree.training.presets import PRESETS
 
-SUMMARY = "train a model into a checkpoint folder"
+EXAMPLES = (
+    "mmfree train text --out runs/text",
+    "mmfree train text --data stories.txt --minutes 10 --out runs/stories",
+    "mmfree train text --width 256 --layers 4 --steps 5000 --out runs/larger",
+    "mmfree train text --out runs/text --resume",
+)
 
 EXAMPLES_AFTER_TRAINING = 200
 """Examples of each task that score a trained model."""
@@ -26,33 +31,27 @@ EXAMPLES_AFTER_TRAINING = 200
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument(
-        "config", metavar="PRESET|CONFIG.json", help=f"{', '.join(PRESETS)}, or a file"
-    )
-    parser.add_argument(
-        "--gate", choices=GATES, help="forget gate of a preset; None: the preset's own"
-    )
+    add_config(parser)
     parser.add_argument(
         "--data",
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="text, as for tokenize, or a folder of shards; None: Python's documentation",
+        help="text, as for tokenize, or a folder of shards (default: Python's documentation)",
     )
     parser.add_argument(
         "--tokenizer",
         metavar="NAME",
-        help=f"{TOKENIZERS}; None: that of the shards or of the config, else bytes",
+        help=f"{TOKENIZERS} (default: that of the shards or of the config, else bytes)",
     )
     parser.add_argument(
-        "--field", metavar="NAME", help="of a record, that holds its text; None: text"
+        "--field", metavar="NAME", help="of a record, that holds its text (default: text)"
     )
-    parser.add_argument("--steps", type=int, metavar="N", help="steps to train; None: the recipe's")
     parser.add_argument(
         "--minutes",
-        type=float,
+        type=above_zero("min"),
         metavar="M",
-        help="plan the run for this time in minutes; None: all steps",
+        help="plan the run for this time in minutes (default: all steps)",
     )
     parser.add_argument("--resume", action="store_true", help="go on where the checkpoint stands")
     parser.add_argument(
@@ -86,6 +85,11 @@ def run(options: argparse.Namespace) -> Outcome:
         seed=options.seed,
         minutes=options.minutes,
         steps=options.steps,
+        width=options.width,
+        layers=options.layers,
+        rate=options.rate,
+        batch=options.batch,
+        length=options.length,
         resume=options.resume,
         extend=options.extend,
         force=options.force,
@@ -103,22 +107,27 @@ def run(options: argparse.Namespace) -> Outcome:
         "steps": result.step,
         "loss": result.loss,
         "held_bytes": result.held_bytes,
+        "best_step": result.best_step,
     }
     speed = f"{result.tokens_per_second:,.0f} tokens/s"
-    return Outcome(values, f"{options.out}: {result.step} steps, {speed}; {text}")
+    kept = ""
+    if result.best_step not in (None, result.step):
+        kept = f", the model after step {result.best_step:,} is the best and kept"
+    return Outcome(values, f"{options.out}: {result.step:,} steps, {speed}{kept}; {text}")
 
 
 def _draw_loss(folder: Path) -> None:
     """The curve of the loss, beside the numbers."""
     from mmfree.report.figures import training_curve
-    from mmfree.training.metrics import CURVE_NAME, METRICS_NAME, read_rows
+    from mmfree.training.metrics import CURVE_NAME, METRICS_NAME, VALIDATION_NAME, read_rows
 
-    write_atomically(folder / CURVE_NAME, training_curve(read_rows(folder / METRICS_NAME)).encode())
+    rows, validation = read_rows(folder / METRICS_NAME), read_rows(folder / VALIDATION_NAME)
+    write_atomically(folder / CURVE_NAME, training_curve(rows, validation).encode())
 
 
 def _score(folder: Path, corpus: Corpus | None) -> tuple[dict[str, Any], str]:
     """How a fresh checkpoint does on what it was not trained on, in the contract's arithmetic."""
-    from mmfree.training.checkpoint import load_config
+    from mmfree.training.folder import load_config
 
     if load_config(folder).architecture != "matmul-free":
         return {}, "not scored: the baseline is compared, not played"

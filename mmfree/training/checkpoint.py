@@ -7,8 +7,6 @@ a whole model and ``--resume`` a whole state, even if they are from different st
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,39 +19,23 @@ from torch import Tensor, nn
 from mmfree.contract.tensor_names import without_wrappers
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
-from mmfree.files.folders import FolderKind
 from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.models.transformer import Transformer
 from mmfree.text.tokenizer import Tokenizer
 from mmfree.text.tokenizers import tokenizer_from_dict
-from mmfree.training.metrics import ACCURACY_NAME, CURVE_NAME, METRICS_NAME
-from mmfree.training.provenance import PROVENANCE_NAME
+from mmfree.training.folder import CHECKPOINT_FOLDER as CHECKPOINT_FOLDER
+from mmfree.training.folder import MODEL_NAME as MODEL_NAME
+from mmfree.training.folder import CheckpointError as CheckpointError
+from mmfree.training.folder import as_json
+from mmfree.training.folder import config_sha256 as config_sha256
+from mmfree.training.folder import load_config as load_config
 from mmfree.training.recipe import CONFIG_NAME, TOKENIZER_NAME, TRAINING_NAME, RunConfig
 
-MODEL_NAME = "model.safetensors"
-CHECKPOINT_NAMES = (
-    TOKENIZER_NAME,
-    TRAINING_NAME,
-    MODEL_NAME,
-    PROVENANCE_NAME,
-    METRICS_NAME,
-    ACCURACY_NAME,
-    CURVE_NAME,
-)
-"""Files of a checkpoint beside its config."""
-
-CHECKPOINT_FOLDER = FolderKind.of(CONFIG_NAME, *CHECKPOINT_NAMES)
-"""A checkpoint that is written whole: the first of a run, or one with no training behind it."""
-
-_NUMBERS = ("step", "steps", "began", "seed", "processes", "sharded")
+_NUMBERS = ("step", "steps", "began", "seed", "processes", "sharded", "threads")
 """Fields of TrainingState that are in the file's metadata as decimal numbers."""
 
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 """AdamW's state of a parameter: a count of steps, and two tensors of the parameter's shape."""
-
-
-class CheckpointError(InputError):
-    """A checkpoint folder that is incomplete, damaged or of another model."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +59,8 @@ class TrainingState:
         Of weights and batches.
     processes, sharded
         Processes of the run, and whether they shared the model (``mmfree.training.sharding``).
+    threads
+        Of each process, on which sums depend; 0 in checkpoints of earlier versions.
     corpus
         sha256 of the training text; "" without one.
     config
@@ -93,6 +77,7 @@ class TrainingState:
     seed: int
     processes: int
     sharded: bool
+    threads: int
     corpus: str
     config: str
     weights: dict[str, Tensor]
@@ -119,11 +104,6 @@ def build_model(config: RunConfig) -> nn.Module:
             f"config: a model of {config.model.num_parameters:,} parameters needs more memory than"
             " this machine has; choose smaller sizes"
         ) from None
-
-
-def config_sha256(config: RunConfig) -> str:
-    """Identity of a run's config, by which its state recognizes it."""
-    return hashlib.sha256(_json(config.to_dict())).hexdigest()
 
 
 def describe_checkpoint(folder: Path, config: RunConfig) -> None:
@@ -189,22 +169,6 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(config, model, tokenizer)
 
 
-def load_config(folder: Path) -> RunConfig:
-    """The run's configuration; CheckpointError if the folder is no checkpoint."""
-    if not (folder / CONFIG_NAME).is_file():
-        raise CheckpointError(f"{folder}: no checkpoint: {CONFIG_NAME} is missing")
-    try:
-        data = read_json(folder / CONFIG_NAME)
-        if isinstance(data, dict) and data.get("model_type") == "mmfree":
-            raise InputError(
-                f"{folder}: a Hugging Face folder: `mmfree export {folder} --format checkpoint"
-                " --out RUN` makes a checkpoint of it"
-            )
-        return RunConfig.from_dict(data, str(folder / CONFIG_NAME))
-    except InputError as error:
-        raise CheckpointError(str(error)) from None
-
-
 def load_training_state(folder: Path) -> TrainingState:
     """What ``save_checkpoint`` stored for resumption.
 
@@ -218,9 +182,9 @@ def load_training_state(folder: Path) -> TrainingState:
     tensors = load_tensors(path)
     with safe_open(path, framework="pt") as file:
         # Checkpoints that name neither were made by one process, which shared nothing.
-        earlier = {"processes": "1", "sharded": "0", "began": "0", "config": ""}
+        earlier = {"processes": "1", "sharded": "0", "began": "0", "config": "", "threads": "0"}
         metadata = earlier | (file.metadata() or {})
-    step, steps, began, seed, processes, sharded = _read_numbers(path, metadata)
+    step, steps, began, seed, processes, sharded, threads = _read_numbers(path, metadata)
     weights: dict[str, Tensor] = {}
     moments: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -237,6 +201,7 @@ def load_training_state(folder: Path) -> TrainingState:
         seed=seed,
         processes=processes,
         sharded=bool(sharded),
+        threads=threads,
         corpus=metadata["corpus"],
         config=metadata["config"],
         weights=weights,
@@ -253,7 +218,8 @@ def _read_numbers(path: Path, metadata: dict[str, str]) -> list[int]:
         if not re.fullmatch(r"[0-9]{1,19}", metadata[name]):
             found = repr(metadata[name][:24])
             raise CheckpointError(f"{path}: damaged: {name} is {found} in its metadata")
-    step, steps, began, _, processes, sharded = numbers = [int(metadata[name]) for name in _NUMBERS]
+    numbers = [int(metadata[name]) for name in _NUMBERS]
+    step, steps, began, _, processes, sharded, _ = numbers
     if not began <= step <= steps or processes < 1 or sharded > 1:
         raise CheckpointError(
             f"{path}: damaged: its metadata say step {step} of {steps}, begun at {began},"
@@ -329,9 +295,5 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _json(data: object) -> bytes:
-    return (json.dumps(data, indent=1) + "\n").encode()
-
-
 def _write_json(path: Path, data: object) -> None:
-    write_atomically(path, _json(data))
+    write_atomically(path, as_json(data))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import torch
@@ -22,11 +23,13 @@ from tqdm import tqdm
 
 from mmfree.errors import InputError, Stopped
 from mmfree.files.folders import new_folder
+from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.tasks.catalog import followed_examples, training_batch
 from mmfree.text.batch import Batch
 from mmfree.text.corpus import Corpus
 from mmfree.text.tokenizer import text_tokenizer
 from mmfree.text.windows import training_windows
+from mmfree.threads import Waiting
 from mmfree.training.checkpoint import (
     CHECKPOINT_FOLDER,
     TrainingState,
@@ -34,11 +37,23 @@ from mmfree.training.checkpoint import (
     save_model,
     save_state,
 )
-from mmfree.training.metrics import ACCURACY_NAME, METRICS_NAME, read_rows, write_rows
+from mmfree.training.metrics import (
+    ACCURACY_NAME,
+    METRICS_NAME,
+    SAMPLES_NAME,
+    VALIDATION_HEADER,
+    VALIDATION_NAME,
+    Sample,
+    read_rows,
+    read_samples,
+    write_rows,
+    write_samples,
+)
 from mmfree.training.provenance import Provenance, write_provenance
 from mmfree.training.recipe import SCHEDULES, RunConfig
 from mmfree.training.sharding import gather, held_bytes
 from mmfree.training.stopping import stop_requests
+from mmfree.training.validation import SAMPLE_STEPS, VALIDATION_STEPS, Validation, logits_of
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -51,6 +66,9 @@ FOLLOW_STEPS = 25
 
 MEASURED_STEPS = 20
 """Steps that are timed before ``minutes`` becomes a number of steps."""
+
+PLAN_SECONDS = 10.0
+"""Shortest time between two plans for ``minutes``: each is by the speed since the one before."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,9 @@ class TrainingResult:
         Whether this process is the one that reports.
     corpus
         The text; None for a task.
+    best_step
+        Steps after which the model did best on held-out text, which is the one that is kept; None
+        without a validation.
     """
 
     step: int
@@ -80,6 +101,7 @@ class TrainingResult:
     held_bytes: int
     main: bool = True
     corpus: Corpus | None = None
+    best_step: int | None = None
 
 
 class Run:
@@ -114,6 +136,11 @@ class Run:
         self.rows = read_rows(folder / METRICS_NAME, self.step)
         self.followed = followed_examples(config.recipe.task)
         self.accuracies = read_rows(folder / ACCURACY_NAME, self.step + 1)
+        self.validation = _validation(config, corpus)
+        self.validations = read_rows(folder / VALIDATION_NAME, self.step + 1)
+        self.samples = read_samples(folder / SAMPLES_NAME, self.step + 1)
+        # Seconds and steps of the last plan for ``minutes``.
+        self.planned = (0.0, self.step)
 
     def go(self, stop_at: int | None, events: SummaryWriter | None = None) -> TrainingResult:
         """Train until the planned steps are done, or step ``stop_at``, and save.
@@ -129,13 +156,21 @@ class Run:
         main = self.accelerator.is_main_process
         with (
             stop_requests() as request,
+            Waiting(self.device.type) as waiting,
             tqdm(
                 total=self.steps, initial=self.step, unit="step", disable=None if main else True
             ) as bar,
         ):
+            if self.step and self.step == self.best_step and (main or self.sharded):
+                # A kill may have come between the state, which is this step's, and its model.
+                self._save()
             while self.step < self.steps:
                 batch = self._batch()
-                loss, stop = self._train_step(batch, request.signal)
+                plans = self._is_time_to_plan(time.monotonic() - started)
+                begun = time.monotonic()
+                loss, stop, plans = self._train_step(batch, request.signal, plans)
+                now = time.monotonic()
+                waiting.step_took(now - begun, now)
                 if self.state.processes == 1:
                     stop = request.signal
                 self.step += 1
@@ -148,12 +183,17 @@ class Run:
                     training, held_out = map(self._accuracy, self.followed)
                     self.accuracies.append((self.step, training, held_out))
                 elapsed = time.monotonic() - started
-                if self.minutes is not None and self.step == self.state.began + MEASURED_STEPS:
+                if plans:
                     self.steps = self._planned_steps(elapsed)
                     bar.total = self.steps
+                better = self._validate(bar, events)
                 bar.update()
-                bar.set_postfix_str(f"loss {loss:.3f}, {tokens / elapsed:,.0f} tokens/s")
-                if self._is_time_to_save(time.monotonic() - saved):
+                elapsed = time.monotonic() - started
+                told = f", held out {self.validations[-1][1]:.3f}" if self.validations else ""
+                bar.set_postfix_str(f"loss {loss:.3f}{told}, {tokens / elapsed:,.0f} tokens/s")
+                if (better and (main or self.sharded)) or self._is_time_to_save(
+                    time.monotonic() - saved
+                ):
                     self._save()
                     saved = time.monotonic()
                 if stop or self.step == stop_at:
@@ -180,15 +220,60 @@ class Run:
             held_bytes(self.own_model, self.own_optimizer),
             main,
             self.corpus,
+            self.best_step,
         )
 
+    @property
+    def best_step(self) -> int | None:
+        """Steps after which this plan's model did best on held-out text; None if none is known."""
+        rows = [row for row in self.validations if row[0] > self.state.began]
+        return min(rows, key=lambda row: row[1])[0] if rows else None
+
+    def _validate(self, bar: tqdm[NoReturn], events: SummaryWriter | None) -> bool:
+        """Look at held-out text, if it is time to; whether no earlier model did as well."""
+        last = self.step == self.steps
+        if self.validation is None or not (last or self.step % VALIDATION_STEPS == 0):
+            return False
+        loss, bits_per_byte = self.validation.score(self.own_model)
+        self.validations.append((self.step, loss, bits_per_byte))
+        if events is not None:
+            events.add_scalar("held-out loss", loss, self.step)
+            events.add_scalar("held-out bits per byte", bits_per_byte, self.step)
+        model = self.own_model
+        # The baseline has no state from token to token, and is not made to write.
+        if isinstance(model, MatMulFreeLM) and (last or self.step % SAMPLE_STEPS == 0):
+            text = self.validation.write(model, self.state.seed)
+            self.samples.append(Sample(self.step, text))
+            if not bar.disable:
+                shown = " ".join(text.split())
+                bar.write(
+                    f"step {self.step}, {bits_per_byte:.3f} bits per byte: {shown}", sys.stderr
+                )
+        return self.best_step == self.step
+
+    def _is_time_to_plan(self, seconds: float) -> bool:
+        """Whether ``minutes`` becomes a number of steps after the step that begins now.
+
+        Of several processes the first decides for all (``_train_step``).
+        """
+        if self.minutes is None:
+            return False
+        measured = self.state.began + MEASURED_STEPS
+        if self.step + 1 <= measured:
+            return self.step + 1 == measured
+        return seconds - self.planned[0] >= PLAN_SECONDS
+
     def _planned_steps(self, seconds: float) -> int:
+        """Steps that fit, by the speed since the last plan; at most the recipe's."""
         assert self.minutes is not None
+        before, step = self.planned
+        self.planned = (seconds, self.step)
+        each = max(seconds - before, 1e-9) / (self.step - step)
         # A float, which may be infinite, until it is at most the recipe's steps.
-        most = float(self.steps - self.state.began)
-        fitting = min(most, self.minutes * 60 / (seconds / MEASURED_STEPS))
+        most = float(self.state.began + self.recipe.steps - self.step)
+        fitting = min(most, max(0.0, self.minutes * 60 - seconds) / each)
         # The first process decides for all.
-        planned = [self.state.began + max(MEASURED_STEPS, int(fitting))]
+        planned = [self.step + int(fitting)]
         return int(broadcast_object_list(planned)[0])
 
     def _batch(self) -> Batch:
@@ -206,8 +291,10 @@ class Run:
         rising = min(1.0, (done + 1) / self.recipe.warmup_steps)
         return self.recipe.learning_rate * rising * SCHEDULES[self.recipe.schedule](done / planned)
 
-    def _train_step(self, batch: Batch, asked_to_stop: int) -> tuple[float, int]:
-        """A step; gives its loss, and the signal that asked this or another process to stop."""
+    def _train_step(self, batch: Batch, asked_to_stop: int, plans: bool) -> tuple[float, int, bool]:
+        """A step; gives its loss, the signal that asked this or another process to stop, and
+        whether the first process plans anew.
+        """
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -225,15 +312,16 @@ class Run:
             total += loss.detach()
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
-        # In one message: all processes stop, or none.
+        # In one message: all processes stop, or none; and all plan, or none.
         asked = torch.full_like(total, float(asked_to_stop > 0))
-        value, stops = map(
-            float, self.accelerator.reduce(torch.stack([total, asked]), "sum").unbind()
+        anew = torch.full_like(total, float(plans and self.accelerator.is_main_process))
+        value, stops, plan = map(
+            float, self.accelerator.reduce(torch.stack([total, asked, anew]), "sum").unbind()
         )
         if not math.isfinite(value):
             raise InputError(f"the loss became {value} at step {self.step}: lower learning_rate")
         self.rows.append((self.step, value, rate))
-        return value, (asked_to_stop or signal.SIGTERM) if stops else 0
+        return value, (asked_to_stop or signal.SIGTERM) if stops else 0, plan > 0
 
     def _own_parts(self, batch: Batch) -> list[NDArray[np.intp]]:
         """Rows of a batch that this process runs, one part after another."""
@@ -257,11 +345,8 @@ class Run:
 
     def _accuracy(self, batch: Batch) -> float:
         """Share of exact examples, in the contract's arithmetic."""
-        with torch.no_grad():
-            logits, _ = self.own_model(
-                torch.from_numpy(batch.ids).to(self.device), mode="fakequant"
-            )
-        return batch.num_exact(logits.argmax(dim=-1).cpu().numpy()) / len(batch.ids)
+        logits = logits_of(self.own_model, batch.ids)
+        return batch.num_exact(logits.argmax(dim=-1).numpy()) / len(batch.ids)
 
     def _is_time_to_save(self, seconds: float) -> bool:
         """Whether this process takes part in a save now, ``seconds`` after the last one."""
@@ -297,6 +382,10 @@ class Run:
         write_rows(folder / METRICS_NAME, "step,loss,learning_rate", self.rows)
         if self.followed is not None:
             write_rows(folder / ACCURACY_NAME, "step,training,held_out", self.accuracies)
+        if self.validations:
+            write_rows(folder / VALIDATION_NAME, VALIDATION_HEADER, self.validations)
+        if self.samples:
+            write_samples(folder / SAMPLES_NAME, self.samples)
         # The state before the record and the config of its plan, which without it would be those of
         # another's; the record before the config, which is part of it once the next plan begins.
         save_state(folder, state)
@@ -304,7 +393,19 @@ class Run:
             write_provenance(folder, self.provenance)
             describe_checkpoint(folder, self.config)
             self.described = True
-        save_model(folder, state)
+        # What is evaluated and exported is the best model of those that were validated.
+        if self.best_step in (None, self.step):
+            save_model(folder, state)
+
+
+def _validation(config: RunConfig, corpus: Corpus | None) -> Validation | None:
+    """What a run of text is validated on; None for a task."""
+    if corpus is None:
+        return None
+    recipe = config.recipe
+    # As many at a time as there is memory for in training, or a few short ones more.
+    rows = max(1, recipe.batch_size // recipe.accumulate, 256 // recipe.length)
+    return Validation(corpus, text_tokenizer(config.tokenizer), length=recipe.length, rows=rows)
 
 
 def _loss(

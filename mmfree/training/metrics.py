@@ -1,10 +1,12 @@
-"""The numbers of a run along the way, as tables beside its checkpoint. No torch here."""
+"""What is kept of a run along the way, beside its checkpoint: tables, and texts. No torch here."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmfree.errors import InputError
@@ -12,15 +14,21 @@ from mmfree.files.atomic import write_atomically
 
 METRICS_NAME = "metrics.csv"
 ACCURACY_NAME = "accuracy.csv"
+VALIDATION_NAME = "validation.csv"
+SAMPLES_NAME = "samples.jsonl"
 CURVE_NAME = "loss.svg"
 """The loss of a run, drawn."""
+
+VALIDATION_HEADER = "step,loss,bits_per_byte"
+"""Columns of VALIDATION_NAME: steps done, nats per token on held-out text, and bits per byte."""
 
 Row = tuple[int, float, float]
 """Step, and two numbers."""
 
 
 def read_rows(path: Path, step: float = math.inf) -> list[Row]:
-    """Rows of metrics.csv or accuracy.csv, of the steps before ``step``; none without the file.
+    """Rows of a run's table (metrics.csv, accuracy.csv, validation.csv), of the steps before
+    ``step``; none without the file.
 
     A last line without its end was being written, or cut off: it is left out.
 
@@ -45,4 +53,39 @@ def read_rows(path: Path, step: float = math.inf) -> list[Row]:
 def write_rows(path: Path, header: str, rows: list[Row]) -> None:
     """Write such a file; ``header`` names the three columns."""
     text = header + "\n" + "".join(f"{a},{b!r},{c!r}\n" for a, b, c in rows)
+    write_atomically(path, text.encode())
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text that a model wrote after ``step`` steps."""
+
+    step: int
+    text: str
+
+
+def read_samples(path: Path, step: float = math.inf) -> list[Sample]:
+    """Texts of samples.jsonl, of the steps before ``step``; none without the file.
+
+    Raises
+    ------
+    InputError
+        If a line is no JSON object of a step and a text.
+    """
+    if not path.exists():
+        return []
+    try:
+        found = [json.loads(line) for line in path.read_bytes().decode("utf-8").splitlines()]
+        samples = [Sample(int(one["step"]), str(one["text"])) for one in found]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: must hold a JSON object with step and text in each line: {error!r}; remove"
+            " the file"
+        ) from None
+    return [sample for sample in samples if sample.step < step]
+
+
+def write_samples(path: Path, samples: list[Sample]) -> None:
+    """Write such a file."""
+    text = "".join(json.dumps(asdict(sample)) + "\n" for sample in samples)
     write_atomically(path, text.encode())

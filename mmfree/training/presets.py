@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mmfree.contract.shape import ModelConfig
-from mmfree.errors import InputError
+from mmfree.errors import InputError, did_you_mean
 from mmfree.files.atomic import read_json
 from mmfree.text.corpus import Text
 from mmfree.text.shards import read_tokenizer
@@ -129,7 +130,8 @@ def load_run_config(
         return replace(config, model=model, subword=subword_description(tokenizer))
     if not name.endswith(".json"):
         presets = ", ".join(sorted(PRESETS))
-        raise InputError(f"{name}: neither a preset ({presets}) nor a .json file")
+        near = did_you_mean(name, PRESETS)
+        raise InputError(f"{name}: neither a preset ({presets}) nor a .json file{near}")
     config = RunConfig.from_dict(read_json(Path(name)), name, tokenizer=tokenizer)
     if gate is not None and gate != config.model.gate:
         raise InputError(
@@ -146,6 +148,11 @@ def run_config(
     data: list[Path] | None = None,
     field: str | None = None,
     steps: int | None = None,
+    width: int | None = None,
+    layers: int | None = None,
+    rate: float | None = None,
+    batch: int | None = None,
+    length: int | None = None,
     goes_on: Path | None = None,
 ) -> RunConfig:
     """The run that ``mmfree train`` is asked for.
@@ -165,21 +172,87 @@ def run_config(
         What the run learns from: a vocabulary is learned from it, shards have their tokenizer.
     field
         Of a record of ``data``, that holds its text; None: "text".
-    steps
-        In place of the recipe's; None: these.
+    steps, width, layers, rate, batch, length
+        In place of what the preset or the file says (``changed``); None: as it says.
     goes_on
         Folder of the run that goes on, if one does.
 
     Raises
     ------
     InputError
-        If preset or file is not valid, or the tokenizer's vocabulary is not the file's.
+        If preset or file is not valid, a number is out of range, or the tokenizer's vocabulary is
+        not the file's.
     """
     if tokenizer is not None and name in PRESETS:
         load_run_config(name, gate, ByteTokenizer())  # refuses a task before anything is learned
     found = _tokenizer_asked_for(tokenizer, data or [], field or DEFAULT_FIELD, goes_on)
     config = load_run_config(name, gate, found)
-    return config if steps is None else replace(config, recipe=replace(config.recipe, steps=steps))
+    return changed(
+        config, steps=steps, width=width, layers=layers, rate=rate, batch=batch, length=length
+    )
+
+
+def changed(
+    config: RunConfig,
+    *,
+    steps: int | None = None,
+    width: int | None = None,
+    layers: int | None = None,
+    rate: float | None = None,
+    batch: int | None = None,
+    length: int | None = None,
+) -> RunConfig:
+    """A run with other numbers; None: as it is.
+
+    Parameters
+    ----------
+    steps, rate, batch, length
+        The recipe's ``steps``, ``learning_rate``, ``batch_size`` and ``length``.
+    width, layers
+        The model's ``hidden_size`` and ``num_layers``. ``intermediate_size`` changes with the width
+        in proportion, rounded to a whole number.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range, or the task's examples have one length; the message names the
+        option.
+    """
+    recipe = {"steps": steps, "learning_rate": rate, "batch_size": batch, "length": length}
+    if length is not None and config.recipe.task == "modular-addition":
+        raise InputError("--length: the examples of task modular-addition have one length")
+    sizes: dict[str, int | None] = {"hidden_size": width, "num_layers": layers}
+    if width is not None:
+        model = config.model
+        sizes["intermediate_size"] = max(
+            1, round(model.intermediate_size * width / model.hidden_size)
+        )
+    given = [option for field, option in _OPTIONS.items() if (recipe | sizes)[field] is not None]
+    if not given:
+        return config
+    try:
+        return replace(
+            config,
+            recipe=replace(config.recipe, **_given(recipe)),
+            model=replace(config.model, **_given(sizes)),
+        )
+    except InputError as error:
+        raise InputError(f"{', '.join(given)}: {error}") from None
+
+
+_OPTIONS = {
+    "steps": "--steps",
+    "learning_rate": "--rate",
+    "batch_size": "--batch",
+    "length": "--length",
+    "hidden_size": "--width",
+    "num_layers": "--layers",
+}
+"""Field -> the option that changes it."""
+
+
+def _given(values: Mapping[str, float | None]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _tokenizer_asked_for(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfree.contract.shape import ModelConfig
-from mmfree.errors import InputError
+from mmfree.errors import InputError, not_one_of
 from mmfree.files.objects import checked_fields
 from mmfree.text.task_tokenizers import AdditionTokenizer, ModularTokenizer, ParityTokenizer
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer, Tokenizer
@@ -118,9 +118,7 @@ class Recipe:
             ("precision", PRECISIONS),
         ):
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in known:
-                raise InputError(
-                    f"recipe: {name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
+                raise not_one_of(f"recipe: {name}", getattr(self, name), known)
         if type(self.compile) is not bool:
             raise InputError(f"recipe: compile must be true or false, got {self.compile!r}")
         for name, most in (
@@ -184,10 +182,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.architecture, str) or self.architecture not in ARCHITECTURES:
-            raise InputError(
-                f"config: architecture must be one of {', '.join(ARCHITECTURES)}, got"
-                f" {self.architecture!r}"
-            )
+            raise not_one_of("config: architecture", self.architecture, ARCHITECTURES)
         if self.architecture == "transformer" and self.model.hidden_size % 2:
             raise InputError(
                 "config: hidden_size of a transformer must be even, for rotary positions, got"

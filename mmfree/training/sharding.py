@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mmfree.errors import InputError
 from mmfree.training.checkpoint import TrainingState
+from mmfree.training.folder import SHARD_ALONE
 
 _RECIPE = "the recipe says that (precision, accumulate, compile)"
 _SHARD = "mmfree train --shard does that"
@@ -92,10 +93,7 @@ def join_processes(*, shard: bool) -> Accelerator:
             " start several processes with torchrun, or unset these variables"
         ) from None
     if shard and accelerator.num_processes < 2:
-        raise InputError(
-            "--shard spreads a model over processes, and this run has one: start it with torchrun"
-            " --nproc-per-node N"
-        )
+        raise InputError(SHARD_ALONE)
     return accelerator
 
 

@@ -7,7 +7,6 @@ FSDP2: ``mmfree.training.sharding``), so the loss is that of the whole batch.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,8 +21,7 @@ from accelerate.utils import broadcast_object_list
 from mmfree.errors import InputError, ToolMissing
 from mmfree.files.claim import claimed
 from mmfree.text.corpus import Corpus
-from mmfree.text.loading import load_corpus
-from mmfree.text.tokenizer import text_tokenizer
+from mmfree.threads import as_many_threads, threads_asked_for
 from mmfree.training.checkpoint import (
     MODEL_NAME,
     TrainingState,
@@ -32,16 +30,19 @@ from mmfree.training.checkpoint import (
     config_sha256,
     load_weights,
 )
-from mmfree.training.loop import Run, TrainingResult
-from mmfree.training.provenance import Provenance
-from mmfree.training.recipe import TRAINING_NAME, Recipe, RunConfig
-from mmfree.training.resumption import (
-    earlier_plans,
+from mmfree.training.folder import (
+    CheckpointError,
+    check_options,
+    check_parts,
+    needs_tensorboard,
+    read_text_of,
     refuse_to_replace,
-    state_to_extend,
-    state_to_resume,
     text_of,
 )
+from mmfree.training.loop import Run, TrainingResult
+from mmfree.training.provenance import Provenance
+from mmfree.training.recipe import TRAINING_NAME, RunConfig
+from mmfree.training.resumption import earlier_plans, state_to_extend, state_to_resume
 from mmfree.training.sharding import join_processes, restore_moments, shard_model
 
 if TYPE_CHECKING:
@@ -49,9 +50,6 @@ if TYPE_CHECKING:
 
 _LOST = re.compile(r"connection (closed|reset)|peer|timed out|broken pipe", re.IGNORECASE)
 """What torch's errors say when another process has gone."""
-
-MAX_SEED = (1 << 63) - 1
-"""Largest seed: torch and NumPy take it, and a checkpoint's metadata hold it."""
 
 
 def train(
@@ -68,6 +66,7 @@ def train(
     stop_at: int | None = None,
     tensorboard: bool = False,
     shard: bool = False,
+    corpus: Corpus | None = None,
 ) -> TrainingResult:
     """Train a model into a checkpoint folder, which no other process trains into meanwhile.
 
@@ -77,7 +76,9 @@ def train(
         Model and recipe.
     folder
         The checkpoint; metrics.csv in it holds step, loss and learning rate, accuracy.csv (modular
-        addition) accuracy on training and held-out pairs, training.json where the text was.
+        addition) accuracy on training and held-out pairs, training.json where the text was,
+        validation.csv loss and bits per byte on held-out text, samples.jsonl texts written along
+        the way. Of text the model that is kept is the best of those that were validated.
     data
         Text files; None or empty: the built-in corpus, or what the checkpoint that goes on was
         trained on. Only for text.
@@ -86,8 +87,9 @@ def train(
     seed
         Of weights and batches. A batch depends on seed and step alone.
     minutes
-        Plan only as many steps as fit in this time on this machine (measured over the first 20), so
-        that the learning rate still falls to 0.
+        Plan only as many steps as fit in this time, so that the learning rate still falls to 0: by
+        the speed of the first 20, and again every ten seconds by that of the latest. A run that is
+        resumed has its last plan.
     resume
         Go on from the checkpoint; the result equals that of a run that was never stopped.
     extend
@@ -101,6 +103,8 @@ def train(
         Also write events for TensorBoard into the folder ``tensorboard`` of the checkpoint.
     shard
         Spread weights, gradients and moments over the processes, of which there must be several.
+    corpus
+        The text, where it was read already (``mmfree.training.folder.prepared``).
 
     Raises
     ------
@@ -117,21 +121,19 @@ def train(
         If ``tensorboard`` is asked for and not installed.
     """
     goes_on = resume or extend
-    _check_options(folder, seed=seed, minutes=minutes, resume=resume, extend=extend, force=force)
+    check_options(folder, seed=seed, minutes=minutes, resume=resume, extend=extend, force=force)
     accelerator = join_processes(shard=shard)
-    _check_parts(config.recipe, accelerator.num_processes)
-    with _claimed_by_first(folder, accelerator):
+    check_parts(config.recipe, accelerator.num_processes)
+    with ExitStack() as stack:
+        stack.enter_context(_claimed_by_first(folder, accelerator))
         if not goes_on:
             refuse_to_replace(folder, force)
-        sources, field = text_of(folder, data or [], field, goes_on=goes_on)
-        try:
-            corpus = _corpus(config, sources, field)
-        except InputError as error:
-            if not goes_on or data or not sources:
-                raise
-            raise InputError(
-                f"{error} (what the checkpoint was trained on; --data says where it is now)"
-            ) from None
+        if corpus is None:
+            corpus, sources, field = read_text_of(
+                config, folder, data or [], field, goes_on=goes_on
+            )
+        else:
+            sources, field = text_of(folder, data or [], field, goes_on=goes_on)
         asked = TrainingState(
             step=0,
             steps=config.recipe.steps,
@@ -139,6 +141,7 @@ def train(
             seed=seed,
             processes=accelerator.num_processes,
             sharded=shard,
+            threads=torch.get_num_threads(),
             corpus=corpus.digest if corpus is not None else "",
             config=config_sha256(config),
             weights={},
@@ -149,6 +152,8 @@ def train(
             state = state_to_resume(folder, config, asked)
         elif extend:
             state = state_to_extend(folder, config, asked)
+        if resume and accelerator.device.type == "cpu":
+            stack.enter_context(as_many_threads(_threads_of(folder, state, asked)))
         earlier = earlier_plans(folder, state) if goes_on else ()
         torch.manual_seed(seed)
         model = build_model(config)
@@ -191,31 +196,21 @@ def train(
             ) from None
 
 
-def _check_options(
-    folder: Path, *, seed: int, minutes: float | None, resume: bool, extend: bool, force: bool
-) -> None:
-    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
-        raise InputError(f"--minutes must be positive, got {minutes}")
-    if minutes is not None and resume:
-        raise InputError("--minutes plans a run from its start; leave it out with --resume")
-    if resume + extend + force > 1:
-        raise InputError(
-            "--resume goes on with a run, --continue trains it further, --force replaces it: give"
-            " one of them"
-        )
-    if not 0 <= seed <= MAX_SEED:
-        raise InputError(f"--seed must be in 0..{MAX_SEED}, got {seed}")
-    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
-        what = "a file" if folder.exists() else "a link to nothing"
-        raise InputError(f"{folder}: {what}; a checkpoint is a folder")
+def _threads_of(folder: Path, state: TrainingState, asked: TrainingState) -> int:
+    """Threads of the run that is resumed.
 
-
-def _check_parts(recipe: Recipe, processes: int) -> None:
-    if (parts := processes * recipe.accumulate) > recipe.batch_size:
-        raise InputError(
-            f"batch_size {recipe.batch_size} cannot be cut into {parts} parts ({processes}"
-            f" processes, accumulate {recipe.accumulate})"
+    Raises
+    ------
+    CheckpointError
+        If the environment asks for another number than it had.
+    """
+    # Checkpoints of earlier versions do not say.
+    if state.threads and state.threads != asked.threads and (said := threads_asked_for()):
+        raise CheckpointError(
+            f"{folder}: trained with {state.threads} threads, and OMP_NUM_THREADS is {said}: sums"
+            f" would differ; leave it out, or set it to {state.threads}"
         )
+    return state.threads or asked.threads
 
 
 @contextmanager
@@ -235,22 +230,10 @@ def _claimed_by_first(folder: Path, accelerator: Accelerator) -> Iterator[None]:
         yield
 
 
-def _corpus(config: RunConfig, paths: list[Path], field: str) -> Corpus | None:
-    if config.recipe.task == "text":
-        return load_corpus(
-            paths, text_tokenizer(config.tokenizer), minimum=config.recipe.length, field=field
-        )
-    if paths:
-        raise InputError(f"--data is for text; task {config.recipe.task} makes its own examples")
-    return None
-
-
 def _events(folder: Path) -> SummaryWriter:
     """A writer of events where TensorBoard reads them."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ToolMissing(
-            "--tensorboard: the package is missing: pip install 'mmfree[tensorboard]'"
-        ) from None
+        raise ToolMissing(needs_tensorboard()) from None
     return SummaryWriter(str(folder / "tensorboard"))

@@ -35,7 +35,7 @@ def train(
     found.replace(
         {
             "mmfree.training.train:train": below.get("ended", ENDED),
-            "mmfree.training.checkpoint:load_config": config,
+            "mmfree.training.folder:load_config": config,
             "mmfree.report.figures:training_curve": "<svg/>",
             "mmfree.cli.train:load_backend": SimpleNamespace(name="golden", tokenizer=tokenizer),
             "mmfree.cli.train:evaluate_task": Each(below.get("tasks", [])),
@@ -43,8 +43,9 @@ def train(
         }
     )
     Path("out").mkdir()
+    Path("out/validation.csv").write_text("step,loss,bits_per_byte\n2,2.25,3.25\n")
     Path("out/metrics.csv").write_text("step,loss,learning_rate\n0,2.5,0.1\n1,2.0,0.1\n")
-    assert main(["train", "addition", "--out", "out", "--json"]) == 0
+    assert main(["train", "addition", "--out", "out", "--force", "--json"]) == 0
     return {name: value for name, value in found.asked.items() if not name.startswith("train(")}
 
 
@@ -70,6 +71,7 @@ def test_a_task_is_scored_on_all_its_kinds_together(
         assert asked[f"{call}(examples)"] == 200
         assert asked[f"{call}(digits)"] is None
     assert asked["training_curve(rows)"] == [(0, 2.5, 0.1), (1, 2.0, 0.1)]
+    assert asked["training_curve(validation)"] == [(2, 2.25, 3.25)]
     assert Path("out/loss.svg").read_text() == "<svg/>"
 
 
@@ -98,6 +100,7 @@ def test_text_is_scored_on_what_was_held_out(
         "steps": 4,
         "loss": 1.0,
         "held_bytes": 5,
+        "best_step": None,
     }
 
 
@@ -106,7 +109,7 @@ def test_the_baseline_is_not_played(
 ) -> None:
     config = replace(SMALL_TEXT, architecture="transformer")
     asked = train(monkeypatch, config, ByteTokenizer())
-    assert asked.keys() == {"load_config(folder)", "training_curve(rows)"}
+    assert {name.partition("(")[0] for name in asked} == {"load_config", "training_curve"}
     assert json.loads(capsys.readouterr().out).keys() >= {"loss", "steps", "checkpoint"}
 
 

@@ -246,6 +246,7 @@ def test_a_state_knows_its_config_by_the_file_of_it(folder: Path) -> None:
             "seed": "0",
             "processes": "1",
             "sharded": "0",
+            "threads": str(torch.get_num_threads()),
             "corpus": "",
             "config": wanted,
             "format": "pt",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from mmfree.training.recipe import Recipe, RunConfig
 from mmfree.training.train import train
 from tests.support.subwords import bpe
 from tests.training.test_train import TINY, TINY_TEXT
+
+ROOT = Path(__file__).parents[2]
 
 BASE = replace(TINY, recipe=replace(TINY.recipe, steps=4))
 BASE_TEXT = replace(TINY_TEXT, recipe=replace(TINY_TEXT.recipe, steps=2))
@@ -63,6 +65,7 @@ TRAIN_NOTES = {
     "resume": "test_a_resumed_run_equals_one_that_was_never_stopped",
     "extend": "test_more_steps_come_on_top_with_a_rate_that_rises_anew",
     "force": "test_a_checkpoint_is_not_overwritten",
+    "corpus": "what data and field say, read already: test_early_checks.py",
     "shard": "test_distributed.py, and refused with one process",
 }
 
@@ -92,6 +95,29 @@ def test_every_field_and_option_has_a_row_or_a_note() -> None:
     rows_for(RunConfig, {"architecture": 0, "subword": 0}, {"model": "", "recipe": ""})
     options = [*inspect.signature(train).parameters]
     assert sorted([*OPTIONS, *TRAIN_NOTES]) == sorted(options)
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"), [("config", RunConfig), ("model", ModelConfig), ("recipe", Recipe)]
+)
+def test_the_page_has_every_field_and_its_default(heading: str, kind: type) -> None:
+    page = (ROOT / "docs" / "training.md").read_text()
+    word = "of the config" if heading == "config" else f"of `{heading}`"
+    table = page.split(f"| field {word} | default | meaning |\n|---|---|---|\n")[1].split("\n\n")[0]
+    shown = {}
+    for line in table.splitlines():
+        name, default, meaning = (cell.strip() for cell in line.strip("|").split("|"))
+        assert meaning
+        shown[name.strip("`")] = default
+    wanted = {
+        # In JSON it has the name of what it describes.
+        {"subword": "tokenizer"}.get(field.name, field.name): field.default
+        for field in fields(kind)
+    }
+    assert [*shown] == [*wanted]
+    for name, default in wanted.items():
+        if name != "tokenizer":
+            assert shown[name] == ("" if default is MISSING else f"`{json.dumps(default)}`"), name
 
 
 def test_a_run_is_the_same_each_time(base: tuple[Any, ...], tmp_path: Path) -> None:

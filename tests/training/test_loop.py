@@ -120,6 +120,47 @@ def test_what_is_measured_is_trained_in_any_case(
         assert train(steps(TINY, number), tmp_path / "long", minutes=1e308).step == planned
 
 
+def test_a_further_plan_is_measured_anew(clock: Clock, tmp_path: Path) -> None:
+    train(steps(TINY, 5), tmp_path)
+    assert train(steps(TINY, 900), tmp_path, minutes=1e-9, extend=True).step == 5 + 20
+
+
+@pytest.mark.parametrize(
+    ("first_s", "then_s", "done"), [(1.0, 5.0, 43), (3.0, 1.0, 72), (1.0, 0.25, 90)]
+)
+def test_the_plan_follows_the_present_speed(
+    first_s: float, then_s: float, done: int, clock: Clock, tmp_path: Path
+) -> None:
+    """Two minutes, of a machine that becomes slower or faster after 24 steps."""
+    batch = clock.batch
+    made = 0
+
+    def changing(*arguments: object) -> Batch:
+        nonlocal made
+        made += 1
+        clock.step_s = first_s if made <= 24 else then_s
+        return batch(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mmfree.training.loop, "training_batch", changing)
+        result = train(steps(TINY, 90), tmp_path, minutes=2)
+    assert result.step == result.steps == load_training_state(tmp_path).steps
+    assert result.step == done
+    if done < 90:
+        assert clock.now - 100 in (119, 120)
+    rates = [row[2] for row in read_rows(tmp_path / METRICS_NAME)]
+    assert rates[-1] == pytest.approx(5e-3 / done), "it reaches its end"
+
+
+def test_a_resumed_run_keeps_the_last_plan(clock: Clock, tmp_path: Path) -> None:
+    clock.step_s = 6.0
+    train(steps(TINY, 900), tmp_path / "whole", minutes=4)
+    train(steps(TINY, 900), tmp_path / "parts", minutes=4, stop_at=30)
+    clock.step_s = 60.0
+    assert train(steps(TINY, 900), tmp_path / "parts", resume=True).steps == 40
+    assert same(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_events_are_the_rows_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[object, ...]] = []
     writer = SimpleNamespace(
@@ -237,7 +278,7 @@ def test_a_kill_before_any_file_of_a_save_changes_nothing(
 
 def test_events_need_their_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ToolMissing, match=r"--tensorboard: .*: pip install 'mmfree\[tens"):
+    with pytest.raises(ToolMissing, match=r"--tensorboard: .*: `.*pip install .*\[tensorboard\]'`"):
         train(TINY, tmp_path / "run", tensorboard=True)
     assert not (tmp_path / "run").exists()
 

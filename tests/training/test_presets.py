@@ -94,6 +94,48 @@ def test_options_reach_the_run(sources: Path) -> None:
         run_config("text", tokenizer="bpe:300", data=[sources / "b.jsonl"])
 
 
+def test_numbers_of_a_preset_and_of_a_file_change(tmp_path: Path) -> None:
+    options: dict[str, float] = {
+        "steps": 7,
+        "width": 192,
+        "layers": 5,
+        "rate": 4e-3,
+        "batch": 3,
+        "length": 11,
+    }
+    path = tmp_path / "my.json"
+    path.write_text(json.dumps(run_config("text").to_dict()))
+    for name in ("text", str(path)):
+        config = run_config(name, **options)  # type: ignore[arg-type]
+        recipe, model = config.recipe, config.model
+        assert (recipe.steps, recipe.learning_rate, recipe.batch_size) == (7, 4e-3, 3)
+        assert (recipe.length, model.num_layers) == (11, 5)
+        assert (model.hidden_size, model.intermediate_size) == (192, 384)
+        for option in options:
+            assert run_config(name, **{option: options[option]}) != run_config(name)  # type: ignore[arg-type]
+    assert run_config("text", layers=3).model.intermediate_size == 256
+    assert run_config("text", width=1).model.intermediate_size == 2
+    narrow = replace(run_config("text").model, intermediate_size=32)
+    slim = presets.changed(replace(run_config("text"), model=narrow), width=1).model
+    assert slim.intermediate_size == 1, "0.25, but there is no width of 0"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("text", {"batch": 0}, "^--batch: recipe: batch_size must be a positive integer, got 0"),
+        ("text", {"width": 1 << 30}, "^--width: config: hidden_size must be an integer in 1"),
+        ("text", {"rate": 1e9, "layers": 2}, "^--rate, --layers: recipe: learning_rate must be at"),
+        ("modular-addition", {"length": 2}, "^--length: the examples of task modular-addition"),
+    ],
+)
+def test_a_number_out_of_range_names_its_option(
+    name: str, options: dict[str, float], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        run_config(name, **options)  # type: ignore[arg-type]
+
+
 def test_a_run_that_goes_on_keeps_its_tokenizer(sources: Path) -> None:
     """Unless another is named: that of the shards, or by name."""
     config = run_config("text", data=[sources / "shards"], steps=1)

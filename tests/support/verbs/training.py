@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,18 +84,58 @@ TOKENIZE = Case(
     },
 )
 
+UNCHANGED: dict[str, Any] = {
+    f"run_config({name})": None for name in ("steps", "width", "layers", "rate", "batch", "length")
+}
+
+CHANGES = {
+    "gate": Row(words="--gate sigmoid", changes={"run_config(gate)": "sigmoid"}),
+    "rate": Row(words="--rate 4e-3", changes={"run_config(rate)": 4e-3}),
+    **{
+        name: Row(words=f"--{name} 9", changes={f"run_config({name})": 9})
+        for name in ("steps", "width", "layers", "batch", "length")
+    },
+}
+"""Options that change a preset or a file."""
+
+
+def _goes_on(how: str) -> dict[str, Any]:
+    """What changes with --resume ("resume") or --continue ("extend")."""
+    names = ("check_options", "check_place", "prepared", "train")
+    told = {f"{name}({how})": True for name in names}
+    return {"text_of(goes_on)": True, "run_config(goes_on)": OUT, **told}
+
+
 TRAIN = Case(
     words="train text --out out",
     below={
-        "mmfree.training.resumption:text_of": ([Path("known.txt")], "body"),
+        "mmfree.training.folder:check_options": None,
+        "mmfree.training.folder:check_place": None,
+        "mmfree.training.folder:prepared": nullcontext("the corpus"),
+        "mmfree.training.folder:text_of": ([Path("known.txt")], "body"),
         "mmfree.training.presets:run_config": "the run",
         "mmfree.training.train:train": TrainingResult(
-            step=1007, steps=2000, loss=1.5, tokens_per_second=12345.6, held_bytes=321
+            step=1007,
+            steps=2000,
+            loss=1.5,
+            tokens_per_second=12345.6,
+            held_bytes=321,
+            best_step=1000,
         ),
         "mmfree.cli.train:_draw_loss": None,
         "mmfree.cli.train:_score": ({"bits_per_byte": 2.5}, "2.5 bits per byte"),
     },
     asked={
+        "check_options(folder)": OUT,
+        "check_options(seed)": 0,
+        "check_options(minutes)": None,
+        "check_options(resume)": False,
+        "check_options(extend)": False,
+        "check_options(force)": False,
+        "check_place(folder)": OUT,
+        "check_place(resume)": False,
+        "check_place(extend)": False,
+        "check_place(force)": False,
         "text_of(folder)": OUT,
         "text_of(data)": [],
         "text_of(field)": None,
@@ -103,8 +145,16 @@ TRAIN = Case(
         "run_config(tokenizer)": None,
         "run_config(data)": [Path("known.txt")],
         "run_config(field)": "body",
-        "run_config(steps)": None,
+        **UNCHANGED,
         "run_config(goes_on)": None,
+        "prepared(config)": "the run",
+        "prepared(folder)": OUT,
+        "prepared(data)": [],
+        "prepared(field)": None,
+        "prepared(resume)": False,
+        "prepared(extend)": False,
+        "prepared(shard)": False,
+        "prepared(tensorboard)": False,
         "train(config)": "the run",
         "train(folder)": OUT,
         "train(data)": [],
@@ -117,6 +167,7 @@ TRAIN = Case(
         "train(stop_at)": None,
         "train(tensorboard)": False,
         "train(shard)": False,
+        "train(corpus)": "the corpus",
         "_draw_loss(folder)": OUT,
         "_score(folder)": OUT,
         "_score(corpus)": None,
@@ -128,51 +179,78 @@ TRAIN = Case(
         "steps": 1007,
         "loss": 1.5,
         "held_bytes": 321,
+        "best_step": 1000,
     },
-    said="out: 1007 steps, 12,346 tokens/s; 2.5 bits per byte",
+    said=(
+        "out: 1,007 steps, 12,346 tokens/s, the model after step 1,000 is the best and kept;"
+        " 2.5 bits per byte"
+    ),
     rows={
         "config": Row(instead={"text": "addition"}, changes={"run_config(name)": "addition"}),
-        "gate": Row(words="--gate sigmoid", changes={"run_config(gate)": "sigmoid"}),
+        **CHANGES,
         "data": Row(
             words="--data a b",
             changes={
-                "text_of(data)": [Path("a"), Path("b")],
-                "train(data)": [Path("a"), Path("b")],
+                f"{name}(data)": [Path("a"), Path("b")] for name in ("text_of", "prepared", "train")
             },
         ),
         "tokenizer": Row(words="--tokenizer bpe:9", changes={"run_config(tokenizer)": "bpe:9"}),
         "field": Row(
-            words="--field meta", changes={"text_of(field)": "meta", "train(field)": "meta"}
+            words="--field meta",
+            changes=dict.fromkeys(("text_of(field)", "prepared(field)", "train(field)"), "meta"),
         ),
-        "steps": Row(words="--steps 9", changes={"run_config(steps)": 9}),
-        "minutes": Row(words="--minutes 0.5", changes={"train(minutes)": 0.5}),
-        "resume": Row(
-            words="--resume",
-            changes={
-                "text_of(goes_on)": True,
-                "run_config(goes_on)": OUT,
-                "train(resume)": True,
-            },
+        "minutes": Row(
+            words="--minutes 0.5", changes={"check_options(minutes)": 0.5, "train(minutes)": 0.5}
         ),
-        "extend": Row(
-            words="--continue",
-            changes={
-                "text_of(goes_on)": True,
-                "run_config(goes_on)": OUT,
-                "train(extend)": True,
-            },
+        "resume": Row(words="--resume", changes=_goes_on("resume")),
+        "extend": Row(words="--continue", changes=_goes_on("extend")),
+        "shard": Row(
+            words="--shard", changes=dict.fromkeys(("prepared(shard)", "train(shard)"), True)
         ),
-        "shard": Row(words="--shard", changes={"train(shard)": True}),
-        "tensorboard": Row(words="--tensorboard", changes={"train(tensorboard)": True}),
+        "tensorboard": Row(
+            words="--tensorboard",
+            changes=dict.fromkeys(("prepared(tensorboard)", "train(tensorboard)"), True),
+        ),
         "out": Row(
             words="--out other",
             changes=dict.fromkeys(
-                ("text_of(folder)", "train(folder)", "_draw_loss(folder)", "_score(folder)"),
+                (
+                    *(f"{name}(folder)" for name in ("check_options", "check_place", "text_of")),
+                    *(f"{name}(folder)" for name in ("prepared", "train", "_draw_loss", "_score")),
+                ),
                 Path("other"),
             ),
         ),
-        "force": Row(words="--force", changes={"train(force)": True}),
-        "seed": Row(words="--seed 5", changes={"train(seed)": 5}),
+        "force": Row(
+            words="--force",
+            changes=dict.fromkeys(
+                ("check_options(force)", "check_place(force)", "train(force)"), True
+            ),
+        ),
+        "seed": Row(
+            words="--seed 5", changes=dict.fromkeys(("check_options(seed)", "train(seed)"), 5)
+        ),
+    },
+)
+
+CONFIG = Case(
+    words="config text",
+    below={"mmfree.cli.config:run_config": SMALL_TEXT},
+    asked={
+        "run_config(name)": "text",
+        "run_config(gate)": None,
+        "run_config(tokenizer)": None,
+        "run_config(data)": None,
+        "run_config(field)": None,
+        **UNCHANGED,
+        "run_config(goes_on)": None,
+    },
+    values=SMALL_TEXT.to_dict(),
+    said=json.dumps(SMALL_TEXT.to_dict(), indent=1),
+    rows={
+        "config": Row(instead={"text": "c.json"}, changes={"run_config(name)": "c.json"}),
+        **CHANGES,
+        "seed": NOT_DRAWN,
     },
 )
 
@@ -206,6 +284,7 @@ BEST: dict[str, Any] = {
 COMPARE = Case(
     words="compare text --out out",
     below={
+        "mmfree.cli.compare:Text.of": None,
         "mmfree.cli.compare:refuse_to_overwrite": None,
         "mmfree.cli.compare:run_config": SMALL_TEXT,
         "mmfree.comparison.contest:compare": Comparison(
@@ -223,7 +302,7 @@ COMPARE = Case(
         "run_config(tokenizer)": None,
         "run_config(data)": None,
         "run_config(field)": None,
-        "run_config(steps)": None,
+        **UNCHANGED,
         "run_config(goes_on)": None,
         "compare(config)": SMALL_TEXT,
         "compare(out)": OUT,
@@ -275,6 +354,8 @@ out/compare.svg""",
             words="--data a b",
             changes={
                 "run_config(data)": [Path("a"), Path("b")],
+                "Text.of(paths)": [Path("a"), Path("b")],
+                "Text.of(field)": "text",
                 "compare(data)": [Path("a"), Path("b")],
             },
         ),

@@ -1,0 +1,143 @@
+"""Threads of torch's operations on a CPU: how they wait, and how many there are.
+
+The result of a training step depends on the number of threads, in its last bits: sums are cut among
+them. So a run has one number from its first step to its last, and its checkpoint says which. What
+is chosen by measuring, at the start and again and again, is how threads wait for each other at the
+end of an operation, which changes no bit: spinning for long is the fastest on an idle machine, and
+many times slower on a busy one, where it burns the time slices of the thread that is waited for.
+
+OpenMP (GNU's, torch's on Linux) reads how long threads spin once, but spins briefly while it has
+more threads than there are processors. So threads of a second team, which do nothing, are what
+makes the others wait briefly, for as long as they are there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+_SPINS = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "300000"}
+"""What OpenMP is told: to spin for some milliseconds, as it does by itself, and 1,000 times instead
+of 100 where that is to be brief.
+"""
+
+_THREADS = "OMP_NUM_THREADS"
+
+TRIAL_SECONDS, TRIAL_SHARE = 5.0, 0.03
+"""Shortest time between two looks at the other way to wait, and their share of the time."""
+
+_MUCH_SLOWER = 1.3
+"""A step that takes so many times what one of the other way took asks for a look at once."""
+
+_PARALLEL = 1 << 18
+"""Elements of a tensor that torch certainly cuts among threads."""
+
+
+def prepare_waiting() -> None:
+    """Tell OpenMP how long threads may spin, unless the environment does; before torch is imported.
+
+    Without it ``Waiting`` has a little less effect.
+    """
+    if not _is_said():
+        os.environ.update(_SPINS)
+
+
+def _is_said() -> bool:
+    """Whether the user has said how threads wait."""
+    said = {name: os.environ[name] for name in _SPINS if name in os.environ}
+    return bool(said) and said != _SPINS
+
+
+def threads_asked_for() -> str:
+    """What the environment says of the number of threads; "" if it leaves that to torch."""
+    return os.environ.get(_THREADS, "")
+
+
+@contextmanager
+def as_many_threads(number: int) -> Iterator[None]:
+    """Within the block torch's operations have this many threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Waiting:
+    """Chooses, by the time that steps take, whether threads wait briefly or spin for long.
+
+    A context: afterwards they wait as they did. A look at the other way is one step; the faster of
+    the two stays. Looks come every TRIAL_SECONDS, or as much more rarely as they take TRIAL_SHARE
+    of the time; at once if a step that spins takes far longer than a brief one did.
+
+    Parameters
+    ----------
+    device
+        Type of the device that computes: there is nothing to choose but on a CPU.
+    """
+
+    def __init__(self, device: str) -> None:
+        import torch
+
+        self.chooses = device == "cpu" and torch.get_num_threads() > 1 and not _is_said()
+        self.brief = False
+        self._known: dict[bool, float] = {}
+        self._looks, self._next, self._warm = False, 0.0, False
+        self._end = threading.Event()
+        self._crowd: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._switch(brief=False)
+
+    def step_took(self, seconds: float, now: float) -> None:
+        """Take note of a step, and choose for the next one. ``now``: of a clock, in seconds."""
+        if not self.chooses:
+            return
+        if not self._warm:  # the first step of all is slow for reasons of its own
+            self._warm = True
+            return
+        before, other = self._known.get(self.brief), self._known.get(not self.brief)
+        if self._looks:
+            assert other is not None
+            self._known[self.brief], self._looks = seconds, False
+            self._next = now + max(TRIAL_SECONDS, seconds / TRIAL_SHARE)
+            if other < seconds:
+                self._switch(brief=not self.brief)
+            return
+        self._known[self.brief] = seconds if before is None else 0.7 * before + 0.3 * seconds
+        lost = not self.brief and other is not None and seconds > _MUCH_SLOWER * other
+        if other is None or lost or now >= self._next:
+            self._looks = True
+            self._switch(brief=not self.brief)
+
+    def _switch(self, *, brief: bool) -> None:
+        if brief and self._crowd is None:
+            self._end.clear()
+            ready = threading.Event()
+            self._crowd = threading.Thread(target=self._stand_by, args=(ready,), daemon=True)
+            self._crowd.start()
+            ready.wait()
+        elif not brief and self._crowd is not None:
+            self._end.set()
+            self._crowd.join()
+            self._crowd = None
+        self.brief = brief
+
+    def _stand_by(self, ready: threading.Event) -> None:
+        """Have a team of OpenMP's threads until the end."""
+        import torch
+
+        # A thread begins with OpenMP's own number.
+        torch.set_num_threads(torch.get_num_threads())
+        torch.ones(_PARALLEL).add_(1)
+        ready.set()
+        self._end.wait()

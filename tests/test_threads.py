@@ -1,0 +1,187 @@
+"""Threads: how they wait is chosen by measuring, and a resumed run has as many as it had."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import mmfree.training.train
+from mmfree import api
+from mmfree.cli.main import main
+from mmfree.threads import Waiting, as_many_threads, prepare_waiting
+from mmfree.training.checkpoint import CheckpointError, load_training_state, save_state
+from mmfree.training.train import train
+from tests.training.test_train import TINY
+
+NAMES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in the environment, which is afterwards as it was."""
+    for name in NAMES:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+OURS = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "300000"}
+
+
+@pytest.mark.parametrize("given", [{"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "1000"}])
+def test_a_user_who_says_how_threads_wait_is_heard(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    prepare_waiting()
+    assert {name: os.environ[name] for name in OURS if name in os.environ} == given
+    with as_many_threads(2):
+        assert not Waiting("cpu").chooses
+
+
+def test_every_verb_begins_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "parity"]) == 0
+    assert {name: os.environ[name] for name in OURS} == OURS
+
+
+def test_a_run_from_python_begins_with_it(tmp_path: Path) -> None:
+    api.train("parity", tmp_path / "run", steps=1)
+    assert {name: os.environ[name] for name in OURS} == OURS
+
+
+def test_there_is_a_choice_only_with_several_threads_on_a_cpu() -> None:
+    prepare_waiting()
+    with as_many_threads(2):
+        assert Waiting("cpu").chooses
+        assert not Waiting("cuda").chooses
+    with as_many_threads(1), Waiting("cpu") as waiting:
+        assert not waiting.chooses
+        for _ in range(9):
+            waiting.step_took(1.0, 100.0)
+        assert not waiting.brief
+
+
+def ways(waiting: Waiting, steps: list[tuple[float, float]]) -> tuple[str, float]:
+    """How each step waited, "b" briefly or "s" spinning, and how long all took.
+
+    ``steps``: what each takes if threads spin, and if they wait briefly.
+    """
+    found, now = "", 100.0
+    for spinning, brief in steps:
+        seconds = brief if waiting.brief else spinning
+        found += "b" if waiting.brief else "s"
+        now += seconds
+        waiting.step_took(seconds, now)
+    return found, now - 100
+
+
+@pytest.fixture
+def two() -> Iterator[Waiting]:
+    with as_many_threads(2), Waiting("cpu") as waiting:
+        yield waiting
+
+
+def test_an_idle_machine_spins(two: Waiting) -> None:
+    """The first step, which is slow, does not count."""
+    found, took = ways(two, [(9.0, 9.0), *[(0.1, 0.15)] * 299])
+    assert found.startswith("ssbsss")
+    assert found.count("b") in range(5, 9), "a look every five seconds"
+    assert took < 9 + 299 * 0.1 * 1.02
+
+
+def test_a_busy_machine_waits_briefly(two: Waiting) -> None:
+    found, took = ways(two, [(3.0, 0.4)] * 500)
+    assert found.startswith("ssbbbb")
+    assert found.count("s") in range(3, 6)
+    assert took < 6 + 500 * 0.4 * 1.05
+
+
+def test_a_machine_that_becomes_busy_or_idle_is_noticed(two: Waiting) -> None:
+    found, _ = ways(two, [(0.1, 0.15)] * 100)
+    assert found[-30:].count("b") < 3
+    found, _ = ways(two, [(3.0, 0.4)] * 400)
+    assert found[:4] == "sbbb", "at once"
+    found, _ = ways(two, [(0.1, 0.15)] * 2000)
+    assert found[-200:].count("b") < 9
+
+
+def test_threads_that_make_others_wait_briefly_go_with_the_block() -> None:
+    before = threading.active_count()
+    with as_many_threads(2), Waiting("cpu") as waiting:
+        for _ in range(2):
+            waiting.step_took(1.0, 100.0)
+        assert waiting.brief
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
+    assert not waiting.brief
+
+
+def test_the_way_to_wait_changes_no_bit() -> None:
+    """Nor does a second team change the number of threads."""
+    matrix = torch.randn(300, 300, generator=torch.Generator().manual_seed(0))
+    with as_many_threads(2), Waiting("cpu") as waiting:
+        spinning = matrix @ matrix
+        for _ in range(2):
+            waiting.step_took(1.0, 100.0)
+        assert torch.equal(matrix @ matrix, spinning)
+        assert torch.get_num_threads() == 2
+
+
+def test_the_number_of_threads_is_restored() -> None:
+    before = torch.get_num_threads()
+    with as_many_threads(before + 2):
+        assert torch.get_num_threads() == before + 2
+    assert torch.get_num_threads() == before
+    with pytest.raises(KeyError), as_many_threads(before + 2):
+        raise KeyError
+    assert torch.get_num_threads() == before
+
+
+@pytest.fixture
+def of_three(tmp_path: Path) -> Path:
+    """A run that was begun with three threads."""
+    folder = tmp_path / "run"
+    with as_many_threads(3):
+        train(TINY, folder, stop_at=1)
+    assert load_training_state(folder).threads == 3
+    return folder
+
+
+def test_a_resumed_run_has_as_many_threads_as_it_had(
+    of_three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, seen = torch.get_num_threads(), []
+    real = mmfree.training.train.build_model
+
+    def build(config: object) -> torch.nn.Module:
+        seen.append(torch.get_num_threads())
+        return real(config)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mmfree.training.train, "build_model", build)
+    train(TINY, of_three, resume=True)
+    assert (seen, torch.get_num_threads()) == ([3], before)
+    assert load_training_state(of_three).threads == 3
+
+
+def test_another_number_that_the_user_asks_for_is_refused(
+    of_three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    said = "trained with 3 threads, and OMP_NUM_THREADS is 1: sums would differ; leave it out"
+    with as_many_threads(1), pytest.raises(CheckpointError, match=said):
+        train(TINY, of_three, resume=True)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with as_many_threads(3):
+        assert train(TINY, of_three, resume=True).step == 30
+
+
+def test_checkpoints_of_earlier_versions_have_the_present_number(of_three: Path) -> None:
+    save_state(of_three, replace(load_training_state(of_three), threads=0))
+    train(TINY, of_three, resume=True, stop_at=2)
+    assert load_training_state(of_three).step == 2
