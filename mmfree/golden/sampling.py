@@ -1,12 +1,13 @@
 """Choice of the next token: greedy, or drawn from softmax(logits / temperature), in integers.
 
-docs/arithmetic.md, 14, is the specification.
+docs/arithmetic.md, 14, is the specification. ``likeliest_rows`` limits what is drawn from.
 Every backend draws the same numbers from the same seed: Gumbel noise from a table, addressed by two
 shift registers.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,21 @@ NOISE_FB = DEFAULT_FORMATS.residual_fb
 """Fraction bits of the noise: those of the logits of models trained here."""
 
 SEED_MAX = (1 << 64) - 1
+
+TOP_P_FB = 16
+"""Fraction bits of a share of the probability (``top_p``)."""
+
+_STEPS = 64
+"""Steps of a nat in the table of weights."""
+
+_WEIGHT_FB = 24
+_WEIGHTS = np.array(
+    [
+        math.floor(2.0**_WEIGHT_FB * math.exp(-step / _STEPS) + 0.5)
+        for step in range(math.ceil((_WEIGHT_FB + 1) * math.log(2) * _STEPS) + 1)
+    ]
+)
+"""exp(-x) for x = 0, 1/64, 2/64 ... nats, 24 fraction bits; the last is 0."""
 
 _WORD_BITS = 2 * NOISE_INDEX_BITS
 _WORD_MASK = (1 << _WORD_BITS) - 1
@@ -46,6 +62,54 @@ def temperature_code(temperature: float) -> int:
         raise InputError(f"--temperature must lie in 0..{largest:.2f}, got {temperature}")
     code = round(temperature * (1 << TEMPERATURE_FB))
     return max(1, code) if temperature else 0
+
+
+def top_p_code(top_p: float) -> int:
+    """A share of the probability in 65,536ths, 1..65536.
+
+    Raises
+    ------
+    InputError
+        If it is 0, negative, no number, or above 1.
+    """
+    if not 0 < top_p <= 1:
+        raise InputError(f"--top-p must lie above 0 and be at most 1, got {top_p}")
+    return max(1, round(top_p * (1 << TOP_P_FB)))
+
+
+def likeliest_rows(
+    logits: NDArray[Any],
+    temperature: int,
+    fraction_bits: int,
+    choosable: NDArray[np.bool_] | None = None,
+    *,
+    top_k: int | None = None,
+    top_p: int | None = None,
+) -> NDArray[np.bool_] | None:
+    """Rows that may be drawn, [rows], for ``Sampler.choose``; None: all of them.
+
+    Of the choosable ones the ``top_k`` likeliest; of these the fewest likeliest whose
+    probabilities, among them and at ``temperature`` (in 64ths, not 0), reach ``top_p`` (in
+    65,536ths). Of equal logits the lowest row is the likelier. Equal logits give equal rows on
+    every machine: probabilities are sums of integers from a table of exp with 64 steps a nat, in
+    which what is 17 nats below the largest has none.
+    """
+    all_of_it = top_p is None or top_p >= 1 << TOP_P_FB
+    if top_k is None and all_of_it:
+        return choosable
+    rows = np.arange(len(logits)) if choosable is None else np.flatnonzero(choosable)
+    values = logits[rows].astype(np.float64)
+    order = np.argsort(-values, kind="stable")[:top_k]
+    if top_p is not None and not all_of_it:
+        # Exact where it counts: a float has room for each of these numbers.
+        below = (values[order[0]] - values[order]) * (_STEPS << TEMPERATURE_FB)
+        steps = below // (temperature * 2.0**fraction_bits)
+        weights = _WEIGHTS[np.minimum(steps, len(_WEIGHTS) - 1).astype(np.int64)]
+        share = top_p * int(weights.sum())
+        order = order[np.cumsum(weights) - weights < -(-share >> TOP_P_FB)]
+    chosen = np.zeros(len(logits), dtype=bool)
+    chosen[rows[order]] = True
+    return chosen
 
 
 def seed_registers(seed: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from transformers import PreTrainedConfig
 
 from mmfree.contract.shape import ModelConfig
-from mmfree.errors import InputError
+from mmfree.errors import InputError, not_one_of
 from mmfree.hf.remote_code import auto_map, write_remote_code
 from mmfree.training.presets import text_model
 
@@ -64,7 +64,7 @@ class MatMulFreeConfig(PreTrainedConfig):
         **values: Any,
     ) -> None:
         if mode not in MODES:
-            raise InputError(f"config: mode must be one of {', '.join(MODES)}, got {mode!r}")
+            raise not_one_of("config: mode", mode, MODES)
         if tie_word_embeddings:
             raise InputError(
                 "config: tie_word_embeddings must be false: the head is ternary, the embedding"

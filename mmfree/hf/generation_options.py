@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmfree.errors import InputError
-from mmfree.golden.sampling import temperature_code
+from mmfree.golden.sampling import temperature_code, top_p_code
 
 GENERATED_TOKENS = 256
 """Tokens of an answer, where a task gives no number."""
@@ -15,12 +15,13 @@ GENERATED_TOKENS = 256
 TOKEN_OPTIONS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """The harness's names for the most tokens of an answer."""
 
-SAMPLING_OPTIONS = ("top_p", "top_k", "min_p", "typical_p", "seed")
-"""Options that mean nothing unless tokens are drawn."""
+LIMITS = {"top_k": (0, -1), "top_p": (1,)}
+"""What is drawn from, and the values that limit nothing."""
+
+SAMPLING_OPTIONS = ("min_p", "typical_p", "seed")
+"""Other options that mean nothing unless tokens are drawn."""
 
 NEUTRAL = {
-    "top_p": (1,),
-    "top_k": (0, -1),
     "min_p": (0,),
     "typical_p": (1,),
     "repetition_penalty": (1,),
@@ -36,12 +37,15 @@ NEUTRAL = {
 class GenerationOptions:
     """What an answer is to be: its most ``tokens``, where it stops, how its tokens are chosen.
 
-    ``temperature`` is in 64ths (``mmfree.golden.sampling``); 0: the most likely token.
+    ``temperature`` is in 64ths (``mmfree.golden.sampling``); 0: the most likely token. ``top_k``
+    and ``top_p`` (in 65,536ths) limit what is drawn from; None: they do not.
     """
 
     stops: tuple[str, ...]
     tokens: int
     temperature: int
+    top_k: int | None = None
+    top_p: int | None = None
 
 
 def read_generation_options(options: Mapping[str, Any]) -> GenerationOptions:
@@ -71,19 +75,40 @@ def read_generation_options(options: Mapping[str, Any]) -> GenerationOptions:
         raise InputError(f"generation options: do_sample must be true or false, got {samples!r}")
     if samples and asked == 0:
         raise InputError("generation options: do_sample needs a temperature above 0")
+    top_k, top_p = _limits(rest, samples=samples)
     for name, value in rest.items():
         harmless = value in NEUTRAL.get(name, ()) or (name in SAMPLING_OPTIONS and not samples)
         if not harmless:
             raise InputError(
                 f"generation options: {name}={value!r} has no effect on this model, which knows"
-                f" until, {TOKEN_OPTIONS[0]}, do_sample and temperature; remove it from the task or"
-                " from --gen_kwargs"
+                f" until, {TOKEN_OPTIONS[0]}, do_sample, temperature, top_k and top_p; remove it"
+                " from the task or from --gen_kwargs"
             )
     try:
         temperature = temperature_code(asked if samples else 0.0)
     except InputError as error:
         raise InputError(f"generation options: {str(error).removeprefix('--')}") from None
-    return GenerationOptions(stops, int(tokens), temperature)
+    return GenerationOptions(stops, int(tokens), temperature, top_k, top_p)
+
+
+def _limits(rest: dict[str, Any], *, samples: bool) -> tuple[int | None, int | None]:
+    """``top_k`` and the code of ``top_p``, taken out of the options."""
+    asked = {name: rest.pop(name, None) for name in LIMITS}
+    limits = {
+        name: _number(name, value)
+        for name, value in asked.items()
+        if samples and value is not None and value not in LIMITS[name]
+    }
+    top_k = limits.get("top_k")
+    if top_k is not None and (top_k != int(top_k) or top_k < 1):
+        raise InputError(
+            f"generation options: top_k must be an integer of at least 1, got {top_k:g}"
+        )
+    try:
+        top_p = top_p_code(limits["top_p"]) if "top_p" in limits else None
+    except InputError as error:
+        raise InputError(f"generation options: {str(error).replace('--top-p', 'top_p')}") from None
+    return None if top_k is None else int(top_k), top_p
 
 
 def _stops(until: Any) -> tuple[str, ...]:

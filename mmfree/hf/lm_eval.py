@@ -27,7 +27,7 @@ from tqdm import tqdm
 from mmfree.errors import InputError, ToolMissing
 from mmfree.hf.generation_options import GenerationOptions, read_generation_options
 from mmfree.inference.backends import Backend, load_backend, most_likely, run_in_parts
-from mmfree.inference.generate import generate_rows
+from mmfree.inference.generate import ChoosesItself, generate_rows
 from mmfree.text.scores import negative_log_likelihood
 from mmfree.text.tokenizer import text_tokenizer
 
@@ -274,6 +274,11 @@ class MatMulFreeEvalLM(TemplateLM):
         """
         results = []
         asked = [(request.args, read_generation_options(request.args[1])) for request in requests]
+        if isinstance(self.model, ChoosesItself) and any(o.top_k or o.top_p for _, o in asked):
+            raise InputError(
+                "generation options: top_k and top_p: the chip chooses among all tokens; leave them"
+                " out, or take backend=golden"
+            )
         times: Counter[tuple[str, str]] = Counter()
         for arguments, options in tqdm(asked, unit="request", disable=disable_tqdm or None):
             key = (arguments[0], repr(arguments[1]))
@@ -293,6 +298,8 @@ class MatMulFreeEvalLM(TemplateLM):
             temperature=options.temperature,
             seed=seed,
             stop=self.eot_token_id,
+            top_k=options.top_k,
+            top_p=options.top_p,
         )
         text = ""
         for row in chosen:

@@ -20,7 +20,7 @@ from transformers.utils import logging
 from transformers.utils.generic import ModelOutput
 
 from mmfree.contract.tensor_names import WRAPPERS
-from mmfree.errors import InputError
+from mmfree.errors import InputError, not_one_of
 from mmfree.hf.arguments import CONFIG_ARGUMENTS, UNSUPPORTED, check_arguments, check_hooks
 from mmfree.hf.card import CARD_NAME, model_card
 from mmfree.hf.config import MODES, MatMulFreeConfig
@@ -213,9 +213,7 @@ class MatMulFreeForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _mode(self) -> Mode:
         if self.config.mode not in MODES:
-            raise InputError(
-                f"config: mode must be one of {', '.join(MODES)}, got {self.config.mode!r}"
-            )
+            raise not_one_of("config: mode", self.config.mode, MODES)
         if self.config.mode == "float":
             return "float"
         return "train" if self.training else "fakequant"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,14 @@ BUILT_IN = "Python documentation"
 
 LARGEST_WHOLE = 1 << 30
 """Most bytes of a text that is in memory as a whole. A small compressed file may hold far more."""
+
+LEAST_WORDS = 8
+"""Of a paragraph of prose: shorter ones are headings and entries of lists."""
+
+_BULLET = re.compile(r"^(\*|\d+\.) ")
+_EMPHASIS = re.compile(r"\*+([^*\s][^*]*)\*+")
+_SENTENCES = re.compile(r'[A-Z"][^|<>~^{}\\]*\.')
+_NO_PROSE = re.compile(r"::=| = |={3}|-{3}|\*{3}|^(Changed|New|Added|Deprecated) in|^See also")
 
 BATCH_PIECES = 16
 """Texts that are tokenized at a time (in parallel, where the tokenizer can)."""
@@ -107,6 +116,25 @@ def python_documentation() -> bytes:
     from pydoc_data.topics import topics
 
     return "\n\n".join(topics[name].strip() for name in sorted(topics)).encode()
+
+
+def python_prose() -> str:
+    """The paragraphs of ``python_documentation`` that are plain sentences: a line each, about
+    200 kB in all, from which a small model learns to write in two minutes.
+
+    Without headings, grammar, examples, notes on versions and marks of emphasis; what several
+    topics have in common stands once.
+    """
+    found: dict[str, None] = {}
+    for block in re.split(r"\n\s*\n", python_documentation().decode("utf-8")):
+        text = _EMPHASIS.sub(r"\1", _BULLET.sub("", " ".join(block.split())))
+        if (
+            _SENTENCES.fullmatch(text)
+            and not _NO_PROSE.search(text)
+            and len(text.split()) >= LEAST_WORDS
+        ):
+            found[text] = None
+    return "".join(f"{text}\n" for text in found)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ MODULUS = 97
 
 
 class AdditionTokenizer:
-    """Streaming addition: ``123+456`` becomes BOS a0 b0 a1 b1 ... 0 0.
+    """Streaming addition: ``123+456``, also with blanks, becomes BOS a0 b0 a1 b1 ... 0 0.
 
     The least significant digits come first, so that the carry is all there is to remember. The last
     column, (0, 0), takes the last carry. Digits of a are ids 0-9, of b 10-19; ids 20-29 are
@@ -33,7 +33,7 @@ class AdditionTokenizer:
         InputError
             If the text is not two decimal numbers joined by "+".
         """
-        match = re.fullmatch(r"([0-9]+)\+([0-9]+)", text.strip())
+        match = re.fullmatch(r"([0-9]+) *\+ *([0-9]+)", text.strip())
         if match is None:
             raise InputError(
                 f"a prompt for addition is two decimal numbers such as 123+456, got {text[:40]!r}"
@@ -98,7 +98,7 @@ class ModularTokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of ``a+b``; InputError if these are not two numbers below 97."""
         # Python converts no thousands of digits: leading zeros first, then at most two digits.
-        match = re.fullmatch(r"0*([0-9]{1,2})\+0*([0-9]{1,2})", text.strip())
+        match = re.fullmatch(r"0*([0-9]{1,2}) *\+ *0*([0-9]{1,2})", text.strip())
         numbers = [int(number) for number in match.groups()] if match else []
         if not numbers or max(numbers) >= MODULUS:
             raise InputError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfree.contract.tokenizers import SUBWORD_KINDS
-from mmfree.errors import InputError
+from mmfree.errors import InputError, did_you_mean, not_one_of
 from mmfree.files.atomic import parse_json
 from mmfree.text.corpus import Text
 from mmfree.text.subword import (
@@ -50,8 +50,7 @@ def tokenizer_from_dict(data: Any) -> Tokenizer:
     if kind in SUBWORD_KINDS:
         return subword_from_dict(data)
     if kind not in _BUILT_IN:
-        known = ", ".join(sorted((*_BUILT_IN, *SUBWORD_KINDS)))
-        raise InputError(f"tokenizer: kind must be one of {known}, got {kind!r}")
+        raise not_one_of("tokenizer: kind", kind, sorted((*_BUILT_IN, *SUBWORD_KINDS)))
     return _BUILT_IN[kind]()
 
 
@@ -108,7 +107,7 @@ def load_tokenizer(name: str) -> TextTokenizer:
     except FileNotFoundError:
         raise InputError(
             f"{name}: no such file; a tokenizer is bytes, bpe:SIZE, a tokenizer.json, a .model file"
-            " or a folder with one"
+            f" or a folder with one{did_you_mean(name, (ByteTokenizer.kind, BPE_PREFIX + 'SIZE'))}"
         ) from None
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror}") from None

@@ -16,9 +16,7 @@ from mmfree.cli.main import main
 from mmfree.inference.scoring import TaskResult, TextResult
 from mmfree.tape.operations import count_operations
 from mmfree.tape.reading import open_chip_tape
-from mmfree.text.corpus import Corpus
-from mmfree.training import presets
-from mmfree.training.recipe import RunConfig
+from mmfree.text.corpus import Corpus, python_prose
 from sim.cosim.run_folder import Sequence
 from tests.support.below import REAL, Below
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
@@ -30,11 +28,12 @@ from tests.support.verbs.demo import DEMO, PAGE
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Presets that train in a second (and add wrongly), and small sums."""
-    presets = {"addition": lambda: SMALL_ADDITION, "text": lambda: SMALL_TEXT}
-    monkeypatch.setattr(demo, "PRESETS", presets)
+    runs = {"addition": lambda _: (SMALL_ADDITION, []), "text": lambda _: (SMALL_TEXT, [])}
+    monkeypatch.setattr(demo, "RUNS", runs)
     monkeypatch.setattr(demo, "DIGITS", 6)
     monkeypatch.setattr(demo, "GOLDEN_SUMS", 30)
     monkeypatch.setattr(demo, "TEXT_TOKENS", 5)
+    monkeypatch.setattr(demo, "TEXT_PROMPT", "The")
 
 
 @pytest.mark.usefixtures("small")
@@ -77,7 +76,8 @@ def test_a_second_run_goes_on_with_the_trained_model(
     assert "going on with" in second.err
     assert (tmp_path / "checkpoint" / "model.safetensors").read_bytes() == model
     assert first.out == second.out
-    assert "the chip wrote:\nThe " in second.out
+    assert "the chip wrote (temperature 0.4, seed 0):\nThe" in second.out
+    assert "5 of 5 tokens are those that the golden model writes by itself" in second.out
     assert "ternary additions per token" in second.out
 
 
@@ -102,6 +102,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "DIGITS", 4)
     monkeypatch.setattr(demo, "TEXT_TOKENS", 3)
+    monkeypatch.setattr(demo, "TEXT_PROMPT", "The")
 
 
 def sums_of(sequences: list[Sequence]) -> list[tuple[list[int], list[int]]]:
@@ -241,8 +242,8 @@ def test_text_must_be_better_than_its_bytes_own_frequencies(
     scored = TextResult(
         backend="golden", bits_per_byte=entropy + margin, bytes=3, tokens=3, token_perplexity=1.0
     )
-    prompt = [0, *b"The "]
-    rows = [[1, 2, 3, 4, *b"Hi\n"]]
+    prompt = [0, *b"The"]
+    rows = [[1, 2, 3, *b" i\n"]]
     code, lines, record, below = play(
         monkeypatch,
         capsys,
@@ -250,18 +251,27 @@ def test_text_must_be_better_than_its_bytes_own_frequencies(
             "mmfree.cli.demo:load_tape_or_export": TEXT_TAPE,
             "mmfree.cli.demo:load_corpus": corpus,
             "mmfree.cli.demo:evaluate_text": scored,
-            "mmfree.cli.demo:generate_rows": list(b"Hi\n"),
+            "mmfree.cli.demo:generate_rows": list(b" i\n"),
             "sim.cosim.run:cosim": replace(RESULT, rows=rows, profile={}),
         },
-        *("text", "--out", "out"),
+        *("text", "--out", "out", "--seed", "7"),
     )
     assert code == int(not passes)
-    assert below.asked["train(config)"] == presets.PRESETS["text"]()
-    assert below.asked["cosim(sequences)"] == [Sequence(prompt=prompt, generate=3)]
+    config, data = demo.RUNS["text"](Path("out"))
+    assert below.asked["train(config)"] == config
+    assert below.asked["train(data)"] == below.asked["load_corpus(paths)"] == data
+    assert data == [Path("out/text.txt")]
+    drawn = Sequence(prompt=prompt, generate=3, temperature=26, seed=7, stop=0)
+    assert below.asked["cosim(sequences)"] == [drawn]
     assert below.asked["evaluate_text(text)"] == b"abc"
-    asked = {name: below.asked[f"generate_rows({name})"] for name in ("prompt", "tokens", "stop")}
-    assert asked == {"prompt": prompt, "tokens": 3, "stop": None}
-    assert below.asked["generate_rows(temperature)"] == 0, "as the chip chooses"
+    names = ("prompt", "tokens", "temperature", "seed", "stop", "top_k", "top_p")
+    asked = {name: below.asked[f"generate_rows({name})"] for name in names}
+    assert asked == dict.fromkeys(names) | {
+        "prompt": prompt,
+        "tokens": 3,
+        "temperature": 26,
+        "seed": 7,
+    }, "as the chip draws"
     text, _, chip = record["checks"]
     assert (text["due"], text["right"], text["passed"]) == (3, 3 * passes, passes)
     assert text["detail"] == (
@@ -269,32 +279,53 @@ def test_text_must_be_better_than_its_bytes_own_frequencies(
         " frequencies of bytes alone)"
     )
     assert (chip["name"], chip["due"], chip["right"]) == ("chip, text", 3, 3)
-    assert lines[:3] == ["the chip wrote:", "The Hi", ""]
+    assert lines[:3] == ["the chip wrote (temperature 0.4, seed 7):", "The i", ""]
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("written", "right", "due"),
+    [(b"Ho!", 2, 3), (b"Hi\0", 2, 3), (b"Hi!?", 3, 4), (b"Hi", 2, 3)],
+)
 def test_a_chip_that_writes_something_else_fails(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    written: bytes,
+    right: int,
+    due: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Two of three bytes are the golden model's."""
+    """Of the golden model's three tokens, or less, or more."""
     scored = TextResult(
         backend="golden", bits_per_byte=1.0, bytes=46612, tokens=1, token_perplexity=1.0
     )
-    code, _, record, _ = play(
+    code, lines, record, _ = play(
         monkeypatch,
         capsys,
         {
             "mmfree.cli.demo:load_tape_or_export": TEXT_TAPE,
             "mmfree.cli.demo:evaluate_text": scored,
             "mmfree.cli.demo:generate_rows": list(b"Hi!"),
-            "sim.cosim.run:cosim": replace(RESULT, rows=[[0, 0, 0, 0, *b"Ho!"]], profile={}),
+            "sim.cosim.run:cosim": replace(RESULT, rows=[[0, 0, 0, *written]], profile={}),
         },
         *("text", "--out", "out"),
     )
     assert code == 1
     chip = record["checks"][-1]
-    assert (chip["due"], chip["right"]) == (3, 2)
-    assert chip["detail"] == "2 of 3 bytes are those that the golden model writes by itself"
+    assert (chip["due"], chip["right"]) == (due, right)
+    assert chip["detail"] == (
+        f"{right} of {due} tokens are those that the golden model writes by itself"
+    )
+    assert lines[1] == "The" + written.decode().removesuffix("\0"), "what ends a text is none"
+
+
+def test_the_text_demo_has_words_for_tokens_and_learns_sentences(tmp_path: Path) -> None:
+    """Its vocabulary is learned from its text: the same one whenever it goes on."""
+    config, data = demo.RUNS["text"](tmp_path)
+    assert (config.model.vocab_size, config.recipe.steps) == (1024, 500)
+    assert data[0].read_text() == python_prose()
+    assert demo.RUNS["text"](tmp_path) == (config, data)
+    words = demo.TEXT_PROMPT.split()
+    assert len(config.tokenizer.encode(demo.TEXT_PROMPT)) == 1 + len(words)
 
 
 def test_lanes_that_cannot_be_are_refused_before_training(
@@ -315,7 +346,7 @@ def test_the_demo_holds(preset: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert all(check["passed"] for check in values["checks"])
     assert values["bit_exact"]
     assert values["multipliers"] == 0
-    config: RunConfig = presets.PRESETS[preset]()
+    config, _ = demo.RUNS[preset](tmp_path / "again")
     assert values["parameters"] == config.model.num_parameters
     if preset == "addition":
         assert values["lane_utilization"] >= 0.70

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mmfree.contract.pow2 import gumbel_table
 from mmfree.errors import InputError
-from mmfree.golden.sampling import SEED_MAX, Sampler, seed_registers, temperature_code
+from mmfree.golden.sampling import (
+    SEED_MAX,
+    Sampler,
+    likeliest_rows,
+    seed_registers,
+    temperature_code,
+    top_p_code,
+)
 from tests.support.vectors import VECTORS
 
 
@@ -191,3 +199,107 @@ def test_rows_that_cannot_be_chosen_draw_their_noise_all_the_same(
     assert masked.words(3).tolist() == whole.words(3).tolist()
     assert masked.choose(logits, 0, fraction_bits, can) == 0
     assert masked.choose(logits, 0, fraction_bits) == 1
+
+
+def rows_left(logits: np.ndarray | list[int], temperature: int = 64, **limits: Any) -> set[int]:
+    """Rows that ``likeliest_rows`` leaves of logits with 9 fraction bits."""
+    mask = likeliest_rows(np.asarray(logits), temperature, 9, **limits)
+    return set(range(len(logits)) if mask is None else np.flatnonzero(mask).tolist())
+
+
+def test_the_likeliest_rows_are_left_and_of_equal_ones_the_lowest() -> None:
+    logits = [5, 9, 9, 1, 7]
+    assert [rows_left(logits, top_k=k) for k in (1, 2, 3, 4, 5, 6)] == [
+        {1},
+        {1, 2},
+        {1, 2, 4},
+        {0, 1, 2, 4},
+        {0, 1, 2, 3, 4},
+        {0, 1, 2, 3, 4},
+    ]
+    assert rows_left(logits) == rows_left(logits, top_p=1 << 16) == {0, 1, 2, 3, 4}
+    padded = np.array([True, False, True, True, False])
+    assert rows_left(logits, choosable=padded, top_k=2) == {0, 2}
+    assert rows_left(logits, choosable=padded, top_p=1) == {2}
+
+
+HALVES = [round(512 * math.log(1 / 2**n)) for n in (3, 1, 4, 2, 4)]
+"""Logits of the probabilities 1/8, 1/2, 1/16, 1/4, 1/16."""
+
+
+@pytest.mark.parametrize(
+    ("top_p", "limits", "left"),
+    [
+        (0.49, {}, {1}),
+        (0.51, {}, {1, 3}),
+        (0.74, {}, {1, 3}),
+        (0.76, {}, {0, 1, 3}),
+        (0.93, {}, {0, 1, 2, 3}),
+        (0.95, {}, {0, 1, 2, 3, 4}),
+        # Squared: 1/64, 1/4, 1/256, 1/16, 1/256 of 86/256.
+        (0.73, {"temperature": 32}, {1}),
+        (0.75, {"temperature": 32}, {1, 3}),
+        # Of two rows 2/3 and 1/3.
+        (0.65, {"top_k": 2}, {1}),
+        (0.68, {"top_k": 2}, {1, 3}),
+        (0.99, {"top_k": 2}, {1, 3}),
+    ],
+)
+def test_the_fewest_rows_that_reach_a_share_are_left(
+    top_p: float, limits: dict[str, int], left: set[int]
+) -> None:
+    assert rows_left(HALVES, top_p=top_p_code(top_p), **limits) == left
+
+
+def test_what_is_17_nats_below_the_largest_is_no_part_of_a_share() -> None:
+    assert rows_left([0, -17 * 512, -18 * 512], top_p=(1 << 16) - 1) == {0}
+    assert rows_left([0, -18 * 512], 128, top_p=(1 << 16) - 1) == {0, 1}, "9 nats at temperature 2"
+
+
+def test_a_share_is_that_of_softmax() -> None:
+    """Up to what 64 steps a nat round: 1.6 %."""
+    rng = np.random.default_rng(8)
+    for temperature in (20, 64, 200):
+        logits = rng.integers(-3000, 3000, 256)
+        odds = np.exp((logits - logits.max()) / (512 * temperature / 64))
+        shares = np.sort(odds / odds.sum())[::-1].cumsum()
+        for top_p in (0.3, 0.6, 0.9, 0.99):
+            left = len(rows_left(logits, temperature, top_p=top_p_code(top_p)))
+            assert shares[left - 1] >= top_p * (1 - 0.016)
+            assert left == 1 or shares[left - 2] <= top_p * (1 + 0.016)
+
+
+def test_limits_do_not_depend_on_the_form_of_the_logits() -> None:
+    rng = np.random.default_rng(6)
+    for seed in range(50):
+        logits = rng.integers(-2000, 2000, 300)
+        forms = {9: logits, 16: logits << 7, 0: (logits / 512).astype(np.float32)}
+        masks = [
+            likeliest_rows(forms[bits], 30 + seed, bits, top_k=90, top_p=50_000 + 300 * seed)
+            for bits in forms
+        ]
+        assert masks[0] is not None
+        assert 1 < masks[0].sum() < 90
+        for mask in masks[1:]:
+            np.testing.assert_array_equal(mask, masks[0])
+
+
+def test_a_row_that_is_left_is_drawn_where_it_would_have_been_drawn_anyhow() -> None:
+    logits = np.random.default_rng(7).integers(-1000, 1000, 64)
+    left = likeliest_rows(logits, 64, 9, top_k=8)
+    assert left is not None
+    whole, limited = Sampler(3), Sampler(3)
+    pairs = [(whole.choose(logits, 64, 9), limited.choose(logits, 64, 9, left)) for _ in range(300)]
+    assert all(left[row] for _, row in pairs)
+    assert all(row == free for free, row in pairs if left[free])
+    assert 50 < sum(row == free for free, row in pairs) < 250
+
+
+@pytest.mark.parametrize("top_p", [0, -0.5, 1.0001, float("nan"), float("inf")])
+def test_a_share_that_is_none_is_refused(top_p: float) -> None:
+    with pytest.raises(InputError, match=f"--top-p must lie above 0 and be at most 1, got {top_p}"):
+        top_p_code(top_p)
+
+
+def test_a_small_share_is_not_rounded_to_none() -> None:
+    assert [top_p_code(value) for value in (1e-9, 0.5, 1)] == [1, 1 << 15, 1 << 16]

@@ -56,7 +56,13 @@ def test_what_can_be_asked_for(
         ({"temperature": 9}, r"generation options: temperature must lie in 0\.\.3\.98, got 9"),
         ({"do_sample": "yes"}, "do_sample must be true or false, got 'yes'"),
         ({"do_sample": True}, "do_sample needs a temperature above 0"),
-        ({"temperature": 1, "top_p": 0.9}, r"top_p=0\.9 has no effect on this model"),
+        (
+            {"temperature": 1, "top_p": 0},
+            r"options: top_p must lie above 0 and be at most 1, got 0",
+        ),
+        ({"temperature": 1, "top_p": "x"}, "top_p must be a number, got 'x'"),
+        ({"temperature": 1, "top_k": 2.5}, r"top_k must be an integer of at least 1, got 2\.5"),
+        ({"temperature": 1, "top_k": -2}, "top_k must be an integer of at least 1, got -2"),
         ({"temperature": 1, "seed": 3}, "seed=3 has no effect on this model"),
         ({"num_beams": 4}, "num_beams=4 has no effect on this model"),
         ({"repetition_penalty": 1.2}, r"repetition_penalty=1\.2 has no effect"),
@@ -70,11 +76,28 @@ def test_what_cannot_take_effect_is_refused(options: dict[str, Any], message: st
 
 
 @pytest.mark.parametrize(
+    ("options", "top_k", "top_p"),
+    [
+        ({}, None, None),
+        ({"top_k": 0, "top_p": 1}, None, None),
+        ({"top_k": -1, "top_p": 1.0}, None, None),
+        ({"top_k": 1}, 1, None),
+        ({"top_k": "50", "top_p": "0.5"}, 50, 1 << 15),
+        ({"top_p": 0.25}, None, 1 << 14),
+    ],
+)
+def test_what_is_drawn_from_can_be_limited(
+    options: dict[str, Any], top_k: int | None, top_p: int | None
+) -> None:
+    found = read_generation_options({"temperature": 1, **options})
+    assert (found.top_k, found.top_p) == (top_k, top_p)
+    found = read_generation_options({"temperature": 1, "do_sample": False, **options})
+    assert (found.top_k, found.top_p) == (None, None), "nothing is drawn"
+
+
+@pytest.mark.parametrize(
     ("name", "nothing", "something"),
     [
-        ("top_p", 1.0, 0.99),
-        ("top_k", 0, 1),
-        ("top_k", -1, 50),
         ("min_p", 0.0, 0.1),
         ("typical_p", 1.0, 0.0),
         ("repetition_penalty", 1.0, 0.0),

@@ -252,7 +252,7 @@ def test_a_published_folder_is_scored(name: str, tmp_path: Path) -> None:
 
 def test_a_greedy_continuation_is_recognized(run: Path) -> None:
     backend = load_backend(run, "golden")
-    rows = [row for _, chosen in generate(backend, "The ", 5) for row in chosen]
+    rows = [row for _, chosen in generate(backend, "The ", 5, temperature=0) for row in chosen]
     context = [[0, *b"The "]]
     assert score_tokens(backend, context, [rows])[0].greedy
     for changed in range(5):
@@ -263,7 +263,8 @@ def test_a_greedy_continuation_is_recognized(run: Path) -> None:
 
 def test_generation_stops_where_it_is_told(run: Path) -> None:
     model = MatMulFreeEvalLM(run, "golden")
-    whole = "".join(text for text, _ in generate(load_backend(run, "golden"), "The ", 40))
+    golden = load_backend(run, "golden")
+    whole = "".join(text for text, _ in generate(golden, "The ", 40, temperature=0))
 
     def written(**options: Any) -> str:
         (text,) = model.generate_until(
@@ -284,6 +285,25 @@ def test_generation_stops_where_it_is_told(run: Path) -> None:
     assert written(until=[], max_gen_toks=40, do_sample=False, temperature=1.5) == written(
         until=[], max_gen_toks=40
     )
+    few = written(until=[], max_gen_toks=40, temperature=1.5, top_k=3)
+    share = written(until=[], max_gen_toks=40, temperature=1.5, top_p=0.2)
+    assert len({whole, drawn, few, share}) == 4
+    assert written(until=[], max_gen_toks=40, temperature=1.5, top_k=1).rstrip(
+        "\ufffd"
+    ) == whole.rstrip("\ufffd")
+
+
+@pytest.mark.parametrize("limit", [{"top_k": 3}, {"top_p": 0.5}])
+def test_a_chip_is_not_asked_to_leave_tokens_out(
+    limit: dict[str, float], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = MatMulFreeEvalLM(run, "golden")
+    monkeypatch.setattr(
+        type(model.model), "generate", lambda *_, **__: [65], raising=False
+    )  # as hardware does, which chooses itself
+    asked = requests("generate_until", [("a", {"temperature": 1.0, **limit})])
+    with pytest.raises(InputError, match="top_k and top_p: the chip chooses among all tokens"):
+        model.generate_until(asked, disable_tqdm=True)
 
 
 class Cache:

@@ -13,7 +13,7 @@ import pytest
 
 from mmfree.errors import InputError
 from mmfree.inference.backends import LOGITS, GoldenBackend, load_backend
-from mmfree.inference.generate import generate, generate_rows
+from mmfree.inference.generate import TEXT_TEMPERATURE, generate, generate_rows
 from mmfree.tape.pow2 import write_tape
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
 from mmfree.training.train import train
@@ -22,12 +22,22 @@ from tests.support.subwords import bpe, pieces
 
 
 @pytest.fixture(scope="module")
-def text_backend(tmp_path_factory: pytest.TempPathFactory) -> GoldenBackend:
-    return GoldenBackend(tape_of(trained(SMALL_TEXT, tmp_path_factory.mktemp("text"))))
+def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(SMALL_TEXT, tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module")
+def text_backend(text_run: Path) -> GoldenBackend:
+    return GoldenBackend(tape_of(text_run))
+
+
+@pytest.fixture(scope="module")
+def sums_backend(tmp_path_factory: pytest.TempPathFactory) -> GoldenBackend:
+    return GoldenBackend(tape_of(trained(SMALL_ADDITION, tmp_path_factory.mktemp("sums"))))
 
 
 def test_greedy_rows_are_fed_back(text_backend: GoldenBackend) -> None:
-    pieces = list(generate(text_backend, "ab", 12))
+    pieces = list(generate(text_backend, "ab", 12, temperature=0))
     rows = [row for _, chosen in pieces for row in chosen]
     golden, ids = text_backend.golden, [0, 97, 98]
     for row in rows:
@@ -44,6 +54,42 @@ def test_sampling_depends_on_the_seed(text_backend: GoldenBackend) -> None:
 
     assert rows(1) == rows(1)
     assert rows(1) != rows(2)
+
+
+def rows_of(backend: Any, *arguments: Any, **options: Any) -> list[int]:
+    return [row for _, chosen in generate(backend, *arguments, **options) for row in chosen]
+
+
+def test_text_is_drawn_unless_another_temperature_is_asked_for(
+    text_backend: GoldenBackend, sums_backend: GoldenBackend
+) -> None:
+    unasked = rows_of(text_backend, "ab", 30, seed=4)
+    assert unasked == rows_of(text_backend, "ab", 30, seed=4, temperature=TEXT_TEMPERATURE)
+    assert unasked != rows_of(text_backend, "ab", 30, seed=4, temperature=0)
+    assert rows_of(sums_backend, "1 + 2", 1) == rows_of(sums_backend, "1+2", 1, temperature=0)
+
+
+def test_what_is_drawn_from_is_limited(text_backend: GoldenBackend) -> None:
+    """To one token it is greedy; to all it is as without; each share and number has its effect."""
+    greedy = rows_of(text_backend, "ab", 40, temperature=0)
+    assert rows_of(text_backend, "ab", 40, temperature=2.0, top_k=1) == greedy
+    assert rows_of(text_backend, "ab", 40, temperature=2.0, top_p=1e-9) == greedy
+    whole = rows_of(text_backend, "ab", 40, temperature=2.0, seed=3)
+    assert rows_of(text_backend, "ab", 40, temperature=2.0, seed=3, top_k=256) == whole
+    assert rows_of(text_backend, "ab", 40, temperature=2.0, seed=3, top_p=1.0) == whole
+    few = rows_of(text_backend, "ab", 40, temperature=2.0, seed=3, top_k=5)
+    share = rows_of(text_backend, "ab", 40, temperature=2.0, seed=3, top_p=0.4)
+    both = rows_of(text_backend, "ab", 40, temperature=2.0, seed=3, top_k=5, top_p=0.4)
+    assert len({tuple(rows) for rows in (greedy, whole, few, share, both)}) == 5
+
+
+@pytest.mark.parametrize("limits", [{"top_k": 7}, {"top_p": 0.6}, {"top_k": 40, "top_p": 0.9}])
+def test_golden_and_fakequant_draw_the_same_tokens(
+    limits: dict[str, Any], text_backend: GoldenBackend, text_run: Path
+) -> None:
+    fakequant = load_backend(text_run, "fakequant")
+    options = {"temperature": 1.5, "seed": 9, **limits}
+    assert rows_of(text_backend, "ab", 40, **options) == rows_of(fakequant, "ab", 40, **options)
 
 
 class Scripted:
@@ -63,7 +109,7 @@ class Scripted:
 
     def run(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
         logits = np.zeros((*ids.shape, self.tokenizer.head_size), dtype=np.float32)
-        logits[..., self._rows[state]] = 1
+        logits[..., self._rows[state]] = 100  # nats: more than any noise
         return logits, state + 1
 
 
@@ -97,30 +143,52 @@ def test_bytes_that_are_no_text_are_replaced_and_what_is_cut_comes_last() -> Non
     assert pieces_of_text[-1] == "\ufffd"
 
 
-def test_a_sum_comes_at_once(tmp_path: Path) -> None:
-    backend = GoldenBackend(tape_of(trained(SMALL_ADDITION, tmp_path)))
-    ((text, rows),) = generate(backend, "12+34", 1)
+def test_a_sum_comes_at_once(sums_backend: GoldenBackend) -> None:
+    ((text, rows),) = generate(sums_backend, "12+34", 1)
     assert len(rows) == 7
     assert text.isdigit()
 
 
-def test_a_stop_token_ends_the_text(text_backend: GoldenBackend) -> None:
-    rows = [
-        row
-        for _, chosen in generate(text_backend, "a", 30, temperature=1.0, seed=3)
-        for row in chosen
-    ]
-    stop = next(row for row in rows[2:] if row not in rows[:2])
-    pieces = generate(text_backend, "a", 30, temperature=1.0, seed=3, stop=stop)
-    assert [row for _, chosen in pieces for row in chosen] == rows[: rows.index(stop) + 1]
+@pytest.mark.parametrize(
+    ("written", "stop", "text", "made"),
+    [
+        ("one two three", " t", "one", 5),
+        ("one two three", "one", "", 3),
+        ("one two three", "e", "on", 3),
+        ("aab", "ab", "a", 3),
+        ("ababac", "abac", "ab", 6),
+        ("one two", "o three", "one two", 7),
+        ("one\n\ntwo", "\n\n", "one", 5),
+        ("x Жук", "у", "x Ж", 6),
+        ("one two", "the cat", "one two", 7),
+    ],
+)
+def test_a_stop_text_ends_the_text_and_is_not_in_it(
+    written: str, stop: str, text: str, made: int
+) -> None:
+    """However it falls into tokens; what only begins like it is text. A prompt's does not count."""
+    rows = list(written.encode())
+    found = list(generate(Scripted(ByteTokenizer(), rows), "the cat", len(rows), stop=stop))
+    assert "".join(piece for piece, _ in found) == text
+    assert [row for _, chosen in found for row in chosen] == rows[:made]
+
+
+def test_a_stop_text_may_lie_within_a_token() -> None:
+    tokenizer, prompt = bpe(), "the cat"
+    rows = tokenizer.encode(" sees the cat")[1:]
+    found = list(generate(Scripted(tokenizer, rows), prompt, len(rows), stop="ees"))
+    assert "".join(piece for piece, _ in found) == " s"
 
 
 class Hardware(Scripted):
     """The same, but it chooses itself, and knows of one stop token."""
 
+    stop: int | None = None
+
     def generate(
         self, prompt: list[int], tokens: int, *, temperature: int, seed: int, stop: int | None
     ) -> list[int]:
+        self.stop = stop
         rows = self._rows[:tokens]
         return rows[: rows.index(stop) + 1] if stop in rows else rows
 
@@ -132,19 +200,31 @@ class Hardware(Scripted):
         ((), None, b"one. two! three", "one. two! three"),
         ((ord("!"),), None, b"one. two!", "one. two"),
         ((ord("!"), ord(".")), None, b"one.", "one"),
-        ((ord("!"),), ord("."), b"one.", "one."),
-        ((ord("."),), ord("!"), b"one.", "one"),
-        ((ord("."),), ord("."), b"one.", "one"),
+        ((ord("!"),), ".", b"one.", "one"),
+        ((ord("."),), "!", b"one.", "one"),
+        ((ord("."),), ".", b"one.", "one"),
         ((ord("o"),), None, b"o", ""),
     ],
 )
 def test_an_end_token_ends_the_text_and_is_not_in_it(
-    kind: type[Scripted], ends: tuple[int, ...], stop: int | None, rows: bytes, text: str
+    kind: type[Scripted], ends: tuple[int, ...], stop: str | None, rows: bytes, text: str
 ) -> None:
     backend = kind(ByteTokenizer(), list(b"one. two! three"), ends)
     found = list(generate(backend, "x", 15, stop=stop))
     assert [row for _, chosen in found for row in chosen] == list(rows)
     assert "".join(piece for piece, _ in found) == text
+
+
+@pytest.mark.parametrize(("stop", "told"), [(".", ord(".")), (". ", None), ("é", None)])
+def test_hardware_is_told_of_a_stop_text_that_is_always_one_token(
+    stop: str, told: int | None
+) -> None:
+    backend = Hardware(ByteTokenizer(), list(b"one. two! three"))
+    assert "".join(text for text, _ in generate(backend, "x", 15, stop=stop)).startswith("one")
+    assert backend.stop == told
+    subwords = Hardware(bpe(), [65, 66])
+    list(generate(subwords, "x", 2, stop="."))
+    assert subwords.stop is None
 
 
 def test_a_character_that_an_end_token_cuts_is_replaced() -> None:
@@ -159,23 +239,33 @@ def test_a_character_that_an_end_token_cuts_is_replaced() -> None:
         ({"temperature": -1.0}, r"--temperature must lie in 0\.\.3\.98, got -1"),
         ({"temperature": float("nan")}, r"--temperature must lie in 0\.\.3\.98, got nan"),
         ({"seed": -1}, r"--seed must lie in 0\.\.2\^64-1 to sample, got -1"),
-        ({"stop": 256}, "--stop 256 is not in the vocabulary of 256"),
+        ({"top_k": 0}, "--top-k must be at least 1, got 0"),
+        ({"top_p": 1.5}, r"--top-p must lie above 0 and be at most 1, got 1\.5"),
+        ({"stop": ""}, "--stop must be a text of at least one character"),
+        ({"stop": "\ud800"}, "the text is not Unicode"),
+        ({"top_k": 3, "temperature": 0}, "--temperature 0 draws nothing: leave them out"),
+        ({"top_p": 0.9, "temperature": 0}, "--temperature 0 draws nothing: leave them out"),
     ],
 )
-def test_bad_options_are_refused(
+def test_bad_options_are_refused_at_once(
     text_backend: GoldenBackend, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        list(generate(text_backend, "a", **{"tokens": 3, **options}))
+        generate(text_backend, "a", **{"tokens": 3, **options})
 
 
-def test_a_model_that_reads_out_its_answer_is_not_sampled(tmp_path: Path) -> None:
-    backend = GoldenBackend(tape_of(trained(SMALL_ADDITION, tmp_path)))
-    for options in ({"temperature": 1.0}, {"stop": 0}):
-        with pytest.raises(
-            InputError, match="--temperature and --stop are for text: a model for addition"
-        ):
-            list(generate(backend, "1+1", 1, **options))
+@pytest.mark.parametrize("options", [{"temperature": 1.0}, {"stop": "1"}, {"top_k": 1}])
+def test_a_model_that_reads_out_its_answer_is_not_sampled(
+    sums_backend: GoldenBackend, options: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match="and --stop are for text: a model for addition reads out"):
+        generate(sums_backend, "1+1", 1, **options)
+
+
+@pytest.mark.parametrize("options", [{"top_k": 40}, {"top_p": 0.9}])
+def test_hardware_chooses_among_all_rows(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="the chip chooses among all tokens; leave them out, or"):
+        generate(Hardware(ByteTokenizer(), [65]), "a", 1, **options)
 
 
 class Words:
@@ -250,6 +340,6 @@ def test_a_text_of_a_model_trained_here_ends_where_the_next_document_begins(
         write_tape(tape_of(model), model := tmp_path / "a.tape")
     backend = load_backend(model, name, lanes=16)
     assert backend.end_ids == (0,)
-    found = list(generate(backend, "a", 20))
+    found = list(generate(backend, "a", 20, temperature=0))
     assert "".join(text for text, _ in found) == "bc"
     assert [row for _, rows in found for row in rows][-1] == 0

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 import mmfree.text.sources
 from mmfree.errors import InputError
-from mmfree.text.corpus import Piece, Text, python_documentation, read_text, tokenize
+from mmfree.text.corpus import (
+    LEAST_WORDS,
+    Piece,
+    Text,
+    python_documentation,
+    python_prose,
+    read_text,
+    tokenize,
+)
 from mmfree.text.loading import first_tokens, load_corpus
 from mmfree.text.shard_writing import write_shards
 from mmfree.text.tokenizer import ByteTokenizer
@@ -232,3 +240,59 @@ def test_a_plain_file_among_documents_is_on_the_side_of_its_first_piece(
 def is_held_out(text: str) -> bool:
     """By the first 8 bytes of its sha256: less than a tenth of 2^64."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) * 10 < 1 << 64
+
+
+TOPICS = {
+    "b": """\
+The "if" statement
+******************
+
+The "if" statement is used for
+conditional *execution* of   one suite.
+
+   if_stmt ::= "if" assignment_expression ":" suite and some more words.
+
+* An item of a list that is a sentence by itself.
+
+1. The first of several steps that are numbered here.
+
+   >>> This is an example of a prompt and no prose at all.
+
+For example this opens an example that is left out:
+""",
+    "a": """\
+The "if" statement is used for conditional execution of one suite.
+
+Too few words to be prose here.
+
+Changed in version 3.8: Something else was done before that version.
+
+See also: Another chapter that says much more about all of this.
+
+lower case at the start of what is no sentence.
+
+Exactly eight words are enough for a paragraph.
+""",
+}
+
+
+def test_paragraphs_of_sentences_are_kept_once_and_a_line_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(topics, "topics", TOPICS)
+    assert LEAST_WORDS == 8
+    assert python_prose().splitlines() == [
+        'The "if" statement is used for conditional execution of one suite.',
+        "Exactly eight words are enough for a paragraph.",
+        "An item of a list that is a sentence by itself.",
+        "The first of several steps that are numbered here.",
+    ]
+
+
+def test_there_is_enough_to_learn_from() -> None:
+    text = python_prose()
+    assert 100_000 < len(text.encode()) < 400_000
+    assert text == python_prose()
+    lines = text.splitlines()
+    assert len(set(lines)) == len(lines) > 400
+    assert not any(mark in text for mark in ("***", "::=", ">>>", "  "))

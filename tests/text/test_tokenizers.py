@@ -46,7 +46,9 @@ def test_the_sum_is_read_at_the_positions_of_b(a: int, b: int) -> None:
     assert tokenizer.decode(rows) == str(a + b)
 
 
-@pytest.mark.parametrize("prompt", ["", "12", "1+", "+1", "1+2+3", "-1+2", "a+b", "1 + 2", "١+٢"])
+@pytest.mark.parametrize(
+    "prompt", ["", "12", "1+", "+1", "1+2+3", "-1+2", "a+b", "1 2", "1 + 2 3", "1\n+2", "١+٢"]
+)
 def test_other_prompts_are_refused(prompt: str) -> None:
     with pytest.raises(InputError, match=r"two decimal numbers such as 123\+456, got "):
         AdditionTokenizer().encode(prompt)
@@ -113,8 +115,10 @@ def test_a_task_reads_no_text() -> None:
         text_tokenizer(ParityTokenizer())
 
 
-def test_blanks_around_a_prompt_and_long_ones_in_an_error() -> None:
-    assert AdditionTokenizer().encode(" 12+345\n") == AdditionTokenizer().encode("12+345")
+def test_blanks_in_a_prompt_and_long_ones_in_an_error() -> None:
+    for prompt in (" 12+345\n", "12 + 345", "12 +345", "12+  345"):
+        assert AdditionTokenizer().encode(prompt) == AdditionTokenizer().encode("12+345")
+    assert ModularTokenizer().encode("12 + 096") == [12, 193, 194]
     assert ParityTokenizer().encode(" 01\n") == [2, 0, 1]
     assert ModularTokenizer().encode(" 1+2\n") == [1, 99, 194]
     for tokenizer in (AdditionTokenizer(), ParityTokenizer(), ModularTokenizer()):

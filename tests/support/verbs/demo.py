@@ -25,7 +25,6 @@ SUMS_PLAYED = replace(RESULT, rows=[[0, 0, 3, 0, 2, 0, 1], [0, 0, 7], [0, 0, 0]]
 DEMO = Case(
     words="demo --out out",
     below={
-        "mmfree.cli.demo:array_shape": REAL,
         "mmfree.training.train:train": TrainingResult(
             step=7, steps=7, loss=1.5, tokens_per_second=1.0, held_bytes=1
         ),
@@ -39,8 +38,6 @@ DEMO = Case(
         "mmfree.report.run:write_report": (PAGE, []),
     },
     asked={
-        "array_shape(config)": PRESETS["addition"]().model,
-        "array_shape(lanes)": 64,
         "train(config)": PRESETS["addition"](),
         "train(folder)": OUT / "checkpoint",
         "train(data)": None,
@@ -53,6 +50,7 @@ DEMO = Case(
         "train(stop_at)": None,
         "train(tensorboard)": False,
         "train(shard)": False,
+        "train(corpus)": None,
         "load_tape_or_export(path)": OUT / "checkpoint",
         "write_tape(tape)": SUM_TAPE,
         "write_tape(path)": OUT / "model.tape",
@@ -144,7 +142,7 @@ DEMO = Case(
     rows={
         "lanes": Row(
             words="--lanes 16",
-            changes={"array_shape(lanes)": 16, "design_for(lanes)": 16}
+            changes={"design_for(lanes)": 16}
             | dict.fromkeys(("write_verilog(design)", "cosim(design)"), design_for(SUM_TAPE, 16)),
         ),
         "out": Row(

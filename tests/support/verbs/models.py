@@ -10,6 +10,7 @@ from unittest.mock import ANY
 import numpy as np
 
 from mmfree.inference.choices import ChoiceResult
+from mmfree.inference.places import Place
 from mmfree.inference.ranges import Range, RealData
 from mmfree.inference.scoring import TaskResult, TextResult
 from mmfree.text.task_tokenizers import AdditionTokenizer
@@ -20,18 +21,34 @@ from tests.support.verbs.training import NOT_DRAWN
 
 TEXT_BACKEND = SimpleNamespace(name="golden", tokenizer=ByteTokenizer())
 SUM_BACKEND = SimpleNamespace(name="golden", tokenizer=AdditionTokenizer())
-LOADED = {"load_backend(path)": Path("m"), "load_backend(name)": None, "load_backend(lanes)": 64}
+LOADED = {
+    "find_model(path)": Path("m"),
+    "tokenizer_at(path)": Path("m"),
+    "load_backend(path)": Path("m"),
+    "load_backend(name)": "golden",
+    "load_backend(lanes)": 64,
+}
+A_TAPE = Place(path=Path("m"), tape=Path("m"))
 REAL_DATA = RealData(np.arange(100)[None], "numbers")
+THERE = {"Text.of(paths)": [Path("d")], "Text.of(field)": "text"}
 RANGES = [Range(segment="head", name="logits", largest=50, limit=100, share_at_limit=0.25)]
 BACKEND_ROWS = {
-    "model": Row(instead={"m": "n"}, changes={"load_backend(path)": Path("n")}),
-    "backend": Row(words="--backend float", changes={"load_backend(name)": "float"}),
+    "model": Row(
+        instead={"m": "n"},
+        changes=dict.fromkeys(
+            ("find_model(path)", "tokenizer_at(path)", "load_backend(path)"), Path("n")
+        ),
+    ),
+    "backend": Row(words="--backend rtl", changes={"load_backend(name)": "rtl"}),
     "lanes": Row(words="--lanes 16", changes={"load_backend(lanes)": 16}),
 }
 
 EVALUATE_TEXT = Case(
     words="evaluate m",
     below={
+        "mmfree.cli.evaluate:find_model": A_TAPE,
+        "mmfree.cli.evaluate:tokenizer_at": TEXT_BACKEND.tokenizer,
+        "mmfree.cli.evaluate:Text.of": SimpleNamespace(is_one=False),
         "mmfree.cli.evaluate:load_backend": TEXT_BACKEND,
         "mmfree.cli.evaluate:ranged_tape": TEXT_TAPE,
         "mmfree.cli.evaluate:real_data": REAL_DATA,
@@ -69,10 +86,10 @@ EVALUATE_TEXT = Case(
     ),
     rows=BACKEND_ROWS
     | {
-        "data": Row(words="--data d", changes={"score_text(data)": Path("d")}),
+        "data": Row(words="--data d", changes=THERE | {"score_text(data)": Path("d")}),
         "field": Row(
             words="--data d --field body",
-            changes={"score_text(data)": Path("d"), "score_text(field)": "body"},
+            changes=THERE | {"score_text(data)": Path("d"), "score_text(field)": "body"},
         ),
         "words": Row(words="--words", changes={"score_text(words)": True}),
         "ranges": Row(
@@ -95,6 +112,8 @@ EVALUATE_RUN = Case(
     words="evaluate run --ranges --data d --field body",
     below=EVALUATE_TEXT.below,
     asked=LOADED
+    | THERE
+    | dict.fromkeys(("find_model(path)", "tokenizer_at(path)"), Path("run"))
     | {
         "load_backend(path)": Path("run"),
         "score_text(backend)": TEXT_BACKEND,
@@ -131,6 +150,8 @@ EVALUATE_RUN = Case(
 EVALUATE_TASK = Case(
     words="evaluate m",
     below={
+        "mmfree.cli.evaluate:find_model": A_TAPE,
+        "mmfree.cli.evaluate:tokenizer_at": SUM_BACKEND.tokenizer,
         "mmfree.cli.evaluate:load_backend": SUM_BACKEND,
         "mmfree.cli.evaluate:evaluate_task": TaskResult("golden", "addition", 100, 80, 60),
     },
@@ -164,6 +185,8 @@ EVALUATE_TASK = Case(
 EVALUATE_CHOICES = Case(
     words="evaluate m --choices q.jsonl",
     below={
+        "mmfree.cli.evaluate:find_model": A_TAPE,
+        "mmfree.cli.evaluate:tokenizer_at": TEXT_BACKEND.tokenizer,
         "mmfree.cli.evaluate:load_backend": TEXT_BACKEND,
         "mmfree.cli.evaluate:read_questions": ["questions"],
         "mmfree.cli.evaluate:evaluate_choices": ChoiceResult(
@@ -211,6 +234,7 @@ EXPORT = Case(
     below={
         "mmfree.files.atomic:reserved": nullcontext(),
         "mmfree.inference.backends:is_published": False,
+        "mmfree.inference.backends:tokenizer_at": ByteTokenizer(),
         "mmfree.inference.backends:load_tape_or_export": TEXT_TAPE,
         "mmfree.inference.ranges:real_data": REAL_DATA,
         "mmfree.inference.ranges:measure_ranges": RANGES,
@@ -221,6 +245,7 @@ EXPORT = Case(
         "reserved(path)": OUT,
         "reserved(force)": False,
         "is_published(folder)": Path("run"),
+        "tokenizer_at(path)": Path("run"),
         "load_tape_or_export(path)": Path("run"),
         "real_data(tokenizer)": ANY,
         "real_data(data)": [],
@@ -249,7 +274,12 @@ EXPORT = Case(
         "checkpoint": Row(
             instead={"run": "run2"},
             changes=dict.fromkeys(
-                ("is_published(folder)", "load_tape_or_export(path)", "real_data(run)"),
+                (
+                    "is_published(folder)",
+                    "tokenizer_at(path)",
+                    "load_tape_or_export(path)",
+                    "real_data(run)",
+                ),
                 Path("run2"),
             ),
         ),
@@ -371,7 +401,7 @@ INSPECT = Case(
     values=ANY,
     said=ANY,
     rows={
-        "tape": Row(
+        "model": Row(
             instead={"sums.tape": "text.tape"}, changes={"open_tape(path)": Path("text.tape")}
         ),
         "seed": NOT_DRAWN,
@@ -381,26 +411,45 @@ INSPECT = Case(
 GENERATE = Case(
     words="generate m --prompt hi",
     below={
+        "mmfree.cli.generate:tokenizer_at": ByteTokenizer(),
         "mmfree.cli.generate:load_backend": TEXT_BACKEND,
         "mmfree.cli.generate:generate": [("Hel", [72, 101, 108]), ("", [200]), ("lo", [9])],
     },
-    asked=LOADED
-    | {
+    asked={
+        "tokenizer_at(path)": Path("m"),
+        "load_backend(path)": Path("m"),
+        "load_backend(name)": None,
+        "load_backend(lanes)": 64,
         "generate(backend)": TEXT_BACKEND,
         "generate(prompt)": "hi",
         "generate(tokens)": 200,
-        "generate(temperature)": 0.0,
+        "generate(temperature)": 0.5,
         "generate(seed)": 0,
+        "generate(top_k)": None,
+        "generate(top_p)": None,
         "generate(stop)": None,
     },
-    values={"backend": "golden", "text": "Hello", "ids": [72, 101, 108, 200, 9]},
-    said="Hello",
-    rows=BACKEND_ROWS
-    | {
+    values={
+        "backend": "golden",
+        "prompt": "hi",
+        "text": "Hello",
+        "ids": [72, 101, 108, 200, 9],
+        "temperature": 0.5,
+    },
+    said="hiHello",
+    rows={
+        "model": Row(
+            instead={"m": "n"},
+            changes={"load_backend(path)": Path("n"), "tokenizer_at(path)": Path("n")},
+        ),
+        "backend": Row(words="--backend float", changes={"load_backend(name)": "float"}),
+        "lanes": Row(words="--lanes 16", changes={"load_backend(lanes)": 16}),
         "prompt": Row(words="--prompt other", changes={"generate(prompt)": "other"}),
         "tokens": Row(words="--tokens 9", changes={"generate(tokens)": 9}),
-        "temperature": Row(words="--temperature 0.5", changes={"generate(temperature)": 0.5}),
-        "stop": Row(words="--stop 10", changes={"generate(stop)": 10}),
+        "temperature": Row(words="--temperature 0.8", changes={"generate(temperature)": 0.8}),
+        "top_k": Row(words="--top-k 40", changes={"generate(top_k)": 40}),
+        "top_p": Row(words="--top-p 0.9", changes={"generate(top_p)": 0.9}),
+        "stop": Row(words="--stop 10", changes={"generate(stop)": "10"}),
         "seed": Row(words="--seed 5", changes={"generate(seed)": 5}),
     },
 )
