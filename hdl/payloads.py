@@ -25,9 +25,10 @@ from amaranth.hdl import ShapeLike, signed, unsigned
 from amaranth.lib import data
 
 from mmfree.chip.design import Design
+from mmfree.chip.exchange import COUNTERS, LIMIT_BITS
 from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT, header_fields
 from mmfree.chip.memory_map import LOADED_MEMORIES
-from mmfree.contract.pow2 import SATURATION_SITES, TEMPERATURE_MAX
+from mmfree.contract.pow2 import TEMPERATURE_MAX
 
 GATES_KIND, GLU_KIND = KIND_CODES["gates"], KIND_CODES["glu"]
 OUTPUT_KIND, HEAD_KIND = KIND_CODES["output"], KIND_CODES["head"]
@@ -40,10 +41,6 @@ REGISTERS = data.StructLayout({"a": 64, "b": 63})
 
 TEMPERATURE_BITS = TEMPERATURE_MAX.bit_length()
 """Bits of a temperature in 64ths; 0 chooses the largest logit."""
-
-
-LIMIT_BITS = 16
-"""Bits of the number of tokens that a request asks for."""
 
 
 def token_layout(design: Design) -> data.StructLayout:
@@ -92,22 +89,6 @@ def fault_layout(design: Design) -> data.StructLayout:
 
 COUNTER_BITS = 32
 """Bits of a counter."""
-
-
-CYCLE_COUNTERS = (
-    "cycles",
-    "beats",
-    "wait_weights",
-    "wait_room",
-    "wait_drain",
-    "wait_vector",
-    "wait_control",
-)
-"""cycles = beats + the waits: from the token's acceptance until its result is valid."""
-
-
-COUNTERS = (*CYCLE_COUNTERS, *(f"saturated_{site}" for site in SATURATION_SITES))
-"""Names of all counters of a token."""
 
 
 COUNTERS_LAYOUT = data.StructLayout(dict.fromkeys(COUNTERS, COUNTER_BITS))

@@ -7,15 +7,18 @@ the functions of ``mmfree.api``, imported when one is asked for.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmfree.api import cosim, evaluate, export, generate, load, train, verilog
 
 __version__ = "0.1.0"
 
-_FUNCTIONS = frozenset({"cosim", "evaluate", "export", "generate", "load", "train", "verilog"})
+__all__ = ["cosim", "evaluate", "export", "generate", "load", "train", "verilog"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FUNCTIONS:
+    if name in __all__:
         from mmfree import api
 
         return getattr(api, name)
@@ -25,4 +28,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_FUNCTIONS})
+    return sorted({*globals(), *__all__})

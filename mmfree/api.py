@@ -17,11 +17,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hdl.toolchain.products import ProductUnit
+    from mmfree.chip.design import Design
     from mmfree.inference.backends import Backend
     from mmfree.inference.ranges import Range
     from mmfree.inference.scoring import TaskResult, TextResult
@@ -41,15 +43,16 @@ RANDOM_PROMPT_TOKENS = 16
 
 
 def load(model: AnyPath, backend: str | None = None, *, lanes: int = 64) -> Backend:
-    """A checkpoint folder or a tape, ready to run.
+    """A model, ready to run.
 
     Parameters
     ----------
     model
-        Folder of a checkpoint, trained here or published, or a tape.
+        A tape; the folder of a checkpoint, trained here or published; or a run folder that has one
+        of them or both, as a demo leaves it.
     backend
-        "float", "fakequant", "golden" or "rtl"; None: fakequant for a checkpoint, float for a
-        published one, golden for a tape.
+        "float", "fakequant", "golden" or "rtl"; None: golden for a tape, also that of a run folder,
+        fakequant for a checkpoint, float for a published one.
     lanes
         Of the simulated chip ("rtl").
     """
@@ -69,6 +72,11 @@ def train(
     field: str | None = None,
     minutes: float | None = None,
     steps: int | None = None,
+    width: int | None = None,
+    layers: int | None = None,
+    rate: float | None = None,
+    batch: int | None = None,
+    length: int | None = None,
     resume: bool = False,
     extend: bool = False,
     force: bool = False,
@@ -79,17 +87,21 @@ def train(
 
     ``data``: text or a folder of token shards (docs/data.md); None: Python's documentation.
     ``field``: of a record, that holds its text. ``tokenizer``: bytes, bpe:SIZE, or a file; None:
-    that of the shards or of the config. ``minutes``: plan the run for this time. ``steps``: in
-    place of the recipe's. ``resume``: go on where the run stands; ``extend``: train it further.
-    ``shard``: spread the model over processes.
+    that of the shards or of the config. ``minutes``: plan the run for this time. ``steps``,
+    ``rate``, ``batch``, ``length``: in place of the recipe's (the rate is the largest learning
+    rate). ``width``, ``layers``: in place of the model's (``mmfree.training.presets.changed``).
+    ``resume``: go on where the run stands; ``extend``: train it further. ``shard``: spread the
+    model over processes.
     """
+    from mmfree.threads import prepare_waiting
+    from mmfree.training.folder import check_options, check_place, prepared, text_of
     from mmfree.training.presets import run_config
-    from mmfree.training.resumption import text_of
-    from mmfree.training.train import train as run
 
     folder = Path(out)
     files = [] if data is None else _paths(data)
     goes_on = resume or extend
+    check_options(folder, seed=seed, minutes=minutes, resume=resume, extend=extend, force=force)
+    check_place(folder, resume=resume, extend=extend, force=force)
     known, known_field = text_of(folder, files, field, goes_on=goes_on)
     asked = run_config(
         str(config),
@@ -98,21 +110,40 @@ def train(
         data=known,
         field=known_field,
         steps=steps,
+        width=width,
+        layers=layers,
+        rate=rate,
+        batch=batch,
+        length=length,
         goes_on=folder if goes_on else None,
     )
-    return run(
+    with prepared(
         asked,
         folder,
         data=files,
         field=field,
-        seed=seed,
-        minutes=minutes,
         resume=resume,
         extend=extend,
-        force=force,
-        tensorboard=tensorboard,
         shard=shard,
-    )
+        tensorboard=tensorboard,
+    ) as corpus:
+        prepare_waiting()
+        from mmfree.training.train import train as run
+
+        return run(
+            asked,
+            folder,
+            data=files,
+            field=field,
+            seed=seed,
+            minutes=minutes,
+            resume=resume,
+            extend=extend,
+            force=force,
+            tensorboard=tensorboard,
+            shard=shard,
+            corpus=corpus,
+        )
 
 
 @dataclass(frozen=True)
@@ -135,7 +166,7 @@ def export(
     allow_saturation: bool = False,
     force: bool = False,
 ) -> Exported:
-    """Write a checkpoint, trained here or published, as the tape ``out``.
+    """Write a checkpoint, trained here or published, or that of a run folder, as the tape ``out``.
 
     A model trained here is played on ``data`` first (text or shards, as ``train`` takes them; None:
     what its own training held out), and refused if its values often saturate, unless
@@ -143,17 +174,15 @@ def export(
     """
     from mmfree.errors import InputError
     from mmfree.files.atomic import reserved
-    from mmfree.inference.backends import is_published, load_tape_or_export
+    from mmfree.inference.backends import is_published, load_tape_or_export, tokenizer_at
+    from mmfree.inference.places import checkpoint_of
     from mmfree.inference.ranges import measure_ranges, real_data, refuse_saturation
     from mmfree.published.export import export_published
     from mmfree.tape.pow2 import write_tape
     from mmfree.tape.reading import open_tape
     from mmfree.text.sources import DEFAULT_FIELD
-    from mmfree.text.tokenizers import tokenizer_from_dict
 
-    folder, path = Path(checkpoint), Path(out)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: not a checkpoint folder")
+    folder, path = checkpoint_of(Path(checkpoint)), Path(out)
     files = [] if data is None else _paths(data)
     if field is not None and not files:
         raise InputError("--field is of the records of --data: give both, or neither")
@@ -166,9 +195,10 @@ def export(
                 )
             export_published(folder, path)
             return Exported(open_tape(path), [])
-        tape = load_tape_or_export(folder)
-        tokenizer = tokenizer_from_dict(tape.tokenizer)
+        # Before torch is loaded: what cannot be read is refused at once.
+        tokenizer = tokenizer_at(folder)
         real = real_data(tokenizer, files, field=field or DEFAULT_FIELD, run=folder)
+        tape = load_tape_or_export(folder)
         ranges = measure_ranges(tape, real.ids)
         if not allow_saturation:
             refuse_saturation(tape, ranges, real.source)
@@ -191,6 +221,7 @@ def evaluate(
     of the built-in text), or on a checkable task, which a model for a task is asked by default.
     """
     from mmfree.errors import InputError
+    from mmfree.inference.places import training_of
     from mmfree.inference.scoring import evaluate_task, score_text
     from mmfree.tasks.catalog import tasks_of
     from mmfree.text.sources import DEFAULT_FIELD
@@ -203,8 +234,8 @@ def evaluate(
         if (digits, examples) != (None, None):
             raise InputError("digits and examples are for tasks: the model is for text")
         run = None
-        if isinstance(model, str | os.PathLike) and Path(model).is_dir():
-            run = Path(model)
+        if isinstance(model, str | os.PathLike):
+            run = training_of(Path(model))
         return score_text(backend, _path(data), words=words, field=field or DEFAULT_FIELD, run=run)
     if data is not None or field is not None or words:
         raise InputError(
@@ -219,17 +250,84 @@ def generate(
     prompt: str,
     tokens: int = 200,
     *,
-    temperature: float = 0.0,
+    temperature: float | None = None,
     seed: int = 0,
-    stop: int | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: str | None = None,
 ) -> str:
-    """What a model writes after a prompt; the sum, for a model that adds."""
+    """What a model writes after a prompt, without it; the sum, for a model that adds.
+
+    Parameters
+    ----------
+    tokens
+        How many at most.
+    temperature
+        0: always the most likely token; None: 0.5 for text. Another ``seed`` draws others.
+    top_k, top_p
+        Drawn from the ``top_k`` likeliest tokens only; from the fewest whose probabilities reach
+        ``top_p``. The simulated chip chooses among all, and takes neither.
+    stop
+        Text before which it ends.
+    """
     from mmfree.inference.generate import generate as pieces_of
 
     pieces = pieces_of(
-        _loaded(model), prompt, tokens, temperature=temperature, seed=seed, stop=stop
+        _loaded(model),
+        prompt,
+        tokens,
+        temperature=temperature,
+        seed=seed,
+        top_k=top_k,
+        top_p=top_p,
+        stop=stop,
     )
     return "".join(text for text, _ in pieces)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """An accelerator that was written to ``folder``.
+
+    Attributes
+    ----------
+    design
+        Its sizes and limits.
+    multipliers
+        Cells of the RTLIL that multiply: 0.
+    units
+        What products of two variables are made by, kind by kind.
+    unit_luts
+        LUT4-equivalents of all of them (ECP5, Yosys estimate).
+    products_per_token
+        That they make; None without a tape.
+    tape_sha256, padding_share
+        Of the tape, and the share of the lanes' work that is padding, 0..1; None without a tape.
+    files
+        Name of a file in the folder -> its sha256; design.json has none.
+    description
+        What design.json holds.
+    """
+
+    folder: Path
+    design: Design
+    multipliers: int
+    units: tuple[ProductUnit, ...]
+    unit_luts: int
+    products_per_token: int | None
+    tape_sha256: str | None
+    padding_share: float | None
+    files: dict[str, str]
+    description: dict[str, Any]
+
+    @property
+    def lanes(self) -> int:
+        """Ternary additions per cycle."""
+        return self.design.lanes
+
+    def to_dict(self) -> dict[str, Any]:
+        """``description``: plain JSON types."""
+        return dict(self.description)
 
 
 def verilog(
@@ -240,37 +338,104 @@ def verilog(
     bits: str | None = None,
     force: bool = False,
     progress: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
-    """Write the accelerator for a tape, or for the sizes in a JSON file, into the folder ``out``:
-    Verilog, memory files, the tape and design.json, whose contents are returned.
+) -> Generated:
+    """Write an accelerator into the folder ``out``: Verilog, memory files, the tape and
+    design.json.
 
-    ``lanes``, ``bits``: None: 64 and "2", of a JSON file its own; others than its own are refused.
-    ``progress`` is told what takes time.
+    Parameters
+    ----------
+    source
+        A tape, a checkpoint folder or a run folder; or the sizes of a design in a JSON file.
+    lanes, bits
+        None: 64 and "2", of a demo or a JSON file its own; others than a file's are refused.
+    force
+        Replace what an earlier call wrote there.
+    progress
+        Is told what takes time.
     """
-    from hdl.toolchain.emit import VERILOG_FOLDER, write_verilog
     from mmfree.chip.design import Design
-    from mmfree.chip.sizing import design_for, refuse_another_design
+    from mmfree.chip.folder import VERILOG_FOLDER
+    from mmfree.chip.sizing import refuse_another_design
     from mmfree.chip.weight_codes import WEIGHT_CODES
-    from mmfree.errors import InputError
+    from mmfree.errors import not_one_of
     from mmfree.files.atomic import read_json
-    from mmfree.files.folders import new_folder
-    from mmfree.tape.reading import open_chip_tape
+    from mmfree.files.folders import new_folder, refuse_to_replace_folder
 
-    path = Path(source)
-    tape = None if path.suffix == ".json" else open_chip_tape(path)
-    if tape is not None:
-        design = design_for(tape, lanes, bits)
-    else:
+    path, folder = Path(source), Path(out)
+    tape = None
+    refuse_to_replace_folder(folder, force)
+    if path.suffix == ".json":
         design = Design.from_dict(read_json(path), str(path))
         refuse_another_design(design, lanes, bits, path)
+    else:
+        tape, design = chip_for(path, lanes, bits, progress=progress)
     if design.weight_code not in WEIGHT_CODES:
+        raise not_one_of(f"{path}: weight_code", design.weight_code, WEIGHT_CODES)
+    with new_folder(folder, VERILOG_FOLDER, force=force) as made:
+        # Not before all is checked that was asked for.
+        from hdl.toolchain.emit import write_verilog
+        from hdl.toolchain.products import ProductUnit
+
+        progress(f"generating {design.lanes:,} lanes, and synthesizing product units to size them")
+        description = write_verilog(design, made, tape)
+    return Generated(
+        folder=folder,
+        design=design,
+        multipliers=description["multipliers"],
+        units=tuple(ProductUnit(**unit) for unit in description["shift_and_add_units"]),
+        unit_luts=description["shift_and_add_luts"],
+        products_per_token=description["shift_and_add_products_per_token"],
+        tape_sha256=description.get("tape_sha256"),
+        padding_share=description.get("padding_share"),
+        files=description["files"],
+        description=description,
+    )
+
+
+def chip_for(
+    model: AnyPath,
+    lanes: int | None = None,
+    bits: str | None = None,
+    *,
+    progress: Callable[[str], None] = lambda line: None,
+) -> tuple[Tape, Design]:
+    """A model's tape, and the design that plays it.
+
+    Parameters
+    ----------
+    model
+        A tape; a checkpoint trained here, which is exported; or a run folder with one of them.
+    lanes, bits
+        None: 64 and "2", of a demo its own.
+    progress
+        Is told what takes time.
+
+    Raises
+    ------
+    InputError
+        If there is no model, or one that no accelerator plays; or if it is a folder of Verilog,
+        which may have been altered.
+    """
+    from mmfree.chip.sizing import design_for
+    from mmfree.errors import InputError
+    from mmfree.inference.backends import load_tape_or_export
+    from mmfree.inference.places import TAPE_NAME, find_model, holds_verilog
+    from mmfree.report.record import design_of_demo
+
+    path = Path(model)
+    if holds_verilog(path):
         raise InputError(
-            f"{path}: weight_code must be one of {', '.join(WEIGHT_CODES)}, got"
-            f" {design.weight_code!r}, for which there is no array"
+            f"{path}: a folder that `mmfree verilog` wrote, which `mmfree cosim` alone takes as it"
+            f" lies there; give the tape in it, {path / TAPE_NAME}"
         )
-    with new_folder(Path(out), VERILOG_FOLDER, force=force) as folder:
-        progress("generating, and synthesizing the product units to count their LUTs ...")
-        return write_verilog(design, folder, tape)
+    found = find_model(path)
+    if found.tape is None:
+        progress(f"exporting {found.checkpoint} to a tape")
+    tape = load_tape_or_export(path)
+    if found.run and (own := design_of_demo(path)) is not None:
+        lanes = own.lanes if lanes is None else lanes
+        bits = own.weight_code if bits is None else bits
+    return tape, design_for(tape, lanes, bits)
 
 
 def cosim(
@@ -287,51 +452,77 @@ def cosim(
     waveform: AnyPath | None = None,
     simulator: str = "verilator",
     force: bool = False,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> CosimResult:
-    """Play a tape on the simulated chip and on the golden model, and compare every bit.
+    """Play a model on the simulated chip and on the golden model, and compare every bit.
 
     Parameters
     ----------
     source
-        A tape; or a folder that ``verilog`` wrote for one, whose Verilog and memory files are
-        simulated as they are, also if they were altered.
+        A tape, a checkpoint folder or a run folder; or a folder that ``verilog`` wrote for one,
+        whose Verilog and memory files are simulated as they are, also if they were altered.
     prompt
         None: random tokens, from ``seed``. ``tokens`` are generated after it.
     lanes, bits
-        None: 64 and "2", of a folder its own; others than a folder's are refused.
+        None: 64 and "2", of a demo or a folder of Verilog its own; others than those of a folder of
+        Verilog are refused.
     waveform
         File for a VCD of the run, or of the first token that differs. With ``force`` one that is
         there is replaced.
+    progress
+        Is told what takes time.
     """
-    from mmfree.chip.sizing import design_for, refuse_another_design
+    from mmfree.chip.sizing import refuse_another_design
     from mmfree.files.atomic import reserved
-    from mmfree.tape.reading import open_chip_tape
+    from mmfree.inference.places import holds_verilog
     from sim.cosim.chip_folder import read_chip_folder
-    from sim.cosim.run import cosim as play
-    from sim.cosim.run import cosim_folder
+    from sim.cosim.due import check_sequences
+    from sim.cosim.waveform import check_waveform
 
     path = Path(source)
-    chip = read_chip_folder(path) if path.is_dir() else None
-    tape = open_chip_tape(path) if chip is None else chip.tape
+    if holds_verilog(path):
+        chip = read_chip_folder(path)
+        tape, design = chip.tape, chip.design
+        refuse_another_design(design, lanes, bits, path)
+    else:
+        chip = None
+        tape, design = chip_for(path, lanes, bits, progress=progress)
     sequence = _sequence(tape, prompt, tokens, temperature, stop, seed)
+    check_sequences([sequence], [tape])
     file = _path(waveform)
+    asked: dict[str, Any] = {
+        "seed": seed,
+        "profile": profile,
+        "waveform": file,
+        "simulator": simulator,
+    }
     with ExitStack() as stack:
         if file is not None and not file.is_dir():
             stack.enter_context(reserved(file, force=force))
+        check_waveform(file)
+        # Not before all is checked that was asked for.
+        from sim.cosim.run import cosim as play
+        from sim.cosim.run import cosim_folder
+
+        progress(f"generating, compiling and simulating {design.lanes:,} lanes ({simulator})")
         if chip is None:
-            return play(
-                [tape],
-                design_for(tape, lanes, bits),
-                [sequence],
-                seed=seed,
-                profile=profile,
-                waveform=file,
-                simulator=simulator,
-            )
-        refuse_another_design(chip.design, lanes, bits, chip.path)
-        return cosim_folder(
-            chip, [sequence], seed=seed, profile=profile, waveform=file, simulator=simulator
-        )
+            result = play([tape], design, [sequence], **asked)
+        else:
+            result = cosim_folder(chip, [sequence], **asked)
+    text = _written(tape, sequence, result) if prompt is not None else None
+    return replace(result, tape_sha256=tape.sha256, text=text)
+
+
+def _written(tape: Tape, sequence: Sequence, result: CosimResult) -> str | None:
+    """What the chip wrote after a prompt, or read out of it; None if it did not come to the end."""
+    from mmfree.text.tokenizers import tokenizer_from_dict
+
+    if result.tokens != result.verdict.due["rows"]:
+        return None
+    tokenizer = tokenizer_from_dict(tape.tokenizer)
+    played = len(sequence.prompt)
+    rows = result.rows[0][played - 1 :] if tokenizer.feeds_back else result.rows[0]
+    return tokenizer.decode(rows)
 
 
 def _sequence(

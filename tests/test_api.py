@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,15 +16,21 @@ import pytest
 
 import mmfree
 from mmfree import api
+from mmfree.chip.sizing import design_for
 from mmfree.cli.parser import build_parser
 from mmfree.errors import InputError
+from mmfree.inference.backends import Backend, GoldenBackend
 from mmfree.inference.scoring import TaskResult, TextResult
+from mmfree.tape.pow2 import write_tape
+from mmfree.training.loop import TrainingResult
+from sim.cosim.run import CosimResult
 from tests.support.below import Below
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
 from tests.support.published_checkpoints import write_text_checkpoint
 from tests.support.verbs import CASES
+from tests.support.verbs.case import SUM_TAPE, TEXT_TAPE
 from tests.support.verbs.chips import DESIGN
-from tests.support.verbs.models import LOADED, SUM_BACKEND, TEXT_BACKEND
+from tests.support.verbs.models import SUM_BACKEND, TEXT_BACKEND
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +56,79 @@ def test_from_a_checkpoint_to_a_chip(run: Path, tmp_path: Path) -> None:
     scored = mmfree.evaluate(golden, digits=2, examples=5)
     assert isinstance(scored, TaskResult)
     assert (scored.task, scored.examples) == ("addition", 5)
-    description = mmfree.verilog(str(tape), tmp_path / "chip", lanes=16)
-    assert description["multipliers"] == 0
+    chip = mmfree.verilog(str(tape), tmp_path / "chip", lanes=16)
+    assert (chip.multipliers, chip.lanes, chip.folder) == (0, 16, tmp_path / "chip")
+    assert chip.to_dict() == json.loads((tmp_path / "chip" / "design.json").read_text())
+    assert chip.tape_sha256 == exported.tape.sha256
+    assert chip.unit_luts == sum(unit.count * unit.luts_each for unit in chip.units)
     with pytest.raises(InputError, match="exists already"):
         mmfree.verilog(tape, tmp_path / "chip", lanes=16)
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+
+
+def test_the_examples_of_the_documentation_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One after another, with a model that is trained in a moment and a chip that is small."""
+    monkeypatch.chdir(tmp_path)
+    Path("small.json").write_text(json.dumps(SMALL_ADDITION.to_dict()))
+    smaller = {'"addition", ': '"small.json", ', "lanes=64": "lanes=16", "digits=20": "digits=5"}
+    names: dict[str, Any] = {}
+    for example in EXAMPLES:
+        for text, small in smaller.items():
+            example = example.replace(text, small)
+        exec(compile(example, "docs/api.md", "exec"), names)
+    assert {"small.json", "runs", "sums.tape", "chip"} <= set(os.listdir())
+    said = capsys.readouterr().out
+    assert "16 lanes, 0 multipliers" in said
+    assert "nowhere.tape: no such file or folder" in said
+    assert "int32 (2, " in said
+    assert all(f"mmfree.{name}(" in "".join(EXAMPLES) for name in mmfree.__all__)
+
+
+def test_every_function_and_result_of_the_documentation_exists() -> None:
+    rows = re.findall(r"^\| `(\w+)\(([\w, ]+)\)` \|.*\| (?:an? )?`(\w+)`(.*) \|$", PAGE, re.M)
+    assert {row[0] for row in rows} == {*mmfree.__all__} - {"generate"}
+    results = [Backend, TrainingResult, api.Exported, TextResult, TaskResult, api.Generated]
+    known = {result.__name__: result for result in [*results, CosimResult]}
+    for function, parameters, result, rest in rows:
+        signature = inspect.signature(getattr(mmfree, function)).parameters
+        assert list(signature)[: parameters.count(",") + 1] == parameters.split(", ")
+        for name in re.findall(r"`(\w+)`", rest):
+            fields = {*dir(known[result]), *inspect.get_annotations(known[result])}
+            assert name in fields | known.keys(), f"{result}.{name}"
+
+
+def test_a_run_folder_is_played_evaluated_and_exported(run: Path, tmp_path: Path) -> None:
+    """As a demo leaves it: its tape by the golden model, its checkpoint by torch."""
+    folder = tmp_path / "demo"
+    shutil.copytree(run, folder / "checkpoint")
+    assert mmfree.load(folder).name == "fakequant", "there is no tape yet"
+    mmfree.export(folder, folder / "model.tape")
+    tape, _ = api.chip_for(folder)
+    assert [mmfree.load(folder, name).name for name in (None, "float")] == ["golden", "float"]
+    assert api.chip_for(run)[0].sha256 == tape.sha256
+    assert api.chip_for(folder)[1] == design_for(tape, 64)
+    own = {"design": design_for(tape, 16, "1.6").to_dict()}
+    (folder / "demo.json").write_text(json.dumps(own))
+    assert api.chip_for(folder)[1] == design_for(tape, 16, "1.6"), "the demo's own"
+    assert api.chip_for(folder, lanes=32)[1] == design_for(tape, 32, "1.6"), "but what is asked for"
+    assert api.chip_for(folder, bits="2")[1] == design_for(tape, 16, "2")
+    write_tape(SUM_TAPE, folder / "model.tape")
+    played = mmfree.load(folder)
+    assert isinstance(played, GoldenBackend)
+    assert played.tape.sha256 == SUM_TAPE.sha256, "the tape, not what the checkpoint would become"
+    said: list[str] = []
+    api.chip_for(run, progress=said.append)
+    assert said == [f"exporting {run} to a tape"]
+    (folder / "design.json").touch()
+    with pytest.raises(
+        InputError, match="a folder that `mmfree verilog` wrote, which `mmfree cosi"
+    ):
+        api.chip_for(folder)
 
 
 def test_text(tmp_path: Path) -> None:
@@ -95,6 +173,7 @@ def test_what_is_not_there_is_no_attribute() -> None:
         mmfree.fly  # noqa: B018
 
 
+LOADED = {"load_backend(path)": Path("m"), "load_backend(name)": None, "load_backend(lanes)": 64}
 SCORE = {"data": None, "words": False, "field": "text", "run": None}
 TASK = {"name": "addition", "digits": None, "examples": None, "seed": 0}
 
@@ -104,6 +183,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Calls a function of the package with the work replaced; what that is asked for."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").touch()
 
     def call(function: str, *arguments: Any, **options: Any) -> dict[str, Any]:
         below = Below(monkeypatch)
@@ -184,13 +264,16 @@ def test_what_evaluate_would_not_use_is_refused(
         ("tokens", 7, "tokens"),
         ("temperature", 0.5, "temperature"),
         ("seed", 5, "seed"),
-        ("stop", 10, "stop"),
+        ("top_k", 40, "top_k"),
+        ("top_p", 0.9, "top_p"),
+        ("stop", "10", "stop"),
     ],
 )
 def test_every_option_of_generate_takes_effect(
     option: str, value: Any, parameter: str, ask: Any
 ) -> None:
-    base = {"prompt": "hi", "tokens": 200, "temperature": 0.0, "seed": 0, "stop": None}
+    limits = dict.fromkeys(("temperature", "top_k", "top_p", "stop"))
+    base = {"prompt": "hi", "tokens": 200, "seed": 0, **limits}
     asked = ask("generate", **{"model": "m", "prompt": "hi", option: value})
     assert asked == LOADED | calls("generate", {"backend": TEXT_BACKEND, **base, parameter: value})
 
@@ -201,14 +284,15 @@ def test_every_option_of_load_takes_effect(ask: Any) -> None:
     assert asked == calls("load_backend", {"path": Path("n"), "name": "rtl", "lanes": 16})
 
 
-NAMES = {"config": "config", "checkpoint": "checkpoint", "source": "source", "tape": "source"}
+NAMES = {"cosim": {"model": "source"}}
+"""Of an option that has another name as a parameter."""
 
 
 @pytest.mark.parametrize("function", ["train", "export", "verilog", "cosim"])
 def test_every_parameter_is_an_option_of_the_command_line(function: str) -> None:
     """Where each is tested (tests/cli/test_options.py). ``progress`` is for its own lines."""
     options = {
-        NAMES.get(name, name)
+        NAMES.get(function, {}).get(name, name)
         for case in CASES.values()
         if case.verb == function
         for name in case.rows
@@ -230,13 +314,17 @@ def test_what_is_not_given_is_as_on_the_command_line(function: str) -> None:
     assert len(shared) >= {"load": 2, "verilog": 3}.get(function, 4)
 
 
-def test_defaults_are_those_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defaults_are_those_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     below = Below(monkeypatch)
     below.replace(CASES["verilog"].below)
+    monkeypatch.chdir(tmp_path)
+    write_tape(TEXT_TAPE, Path("text.tape"))
     said: list[str] = []
     mmfree.verilog("text.tape", "out", progress=said.append)
     assert below.asked == CASES["verilog"].asked
-    assert said == ["generating, and synthesizing the product units to count their LUTs ..."]
+    assert said == ["generating 64 lanes, and synthesizing product units to size them"]
     mmfree.verilog("text.tape", "out")
     below = Below(monkeypatch)
     below.replace(CASES["cosim"].below)
@@ -247,7 +335,7 @@ def test_defaults_are_those_of_the_command_line(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({"weight_code": "int8"}, {}, "weight_code must be one of 2, 1.67, 1.6, got 'int8', for"),
+        ({"weight_code": "int8"}, {}, "weight_code must be one of 2, 1.67, 1.6, got 'int8'"),
         (
             {},
             {"lanes": 32},
@@ -290,7 +378,8 @@ def test_what_a_published_model_would_not_use_is_refused(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Below(monkeypatch).replace({"mmfree.inference.backends:is_published": True})
+    (tmp_path / "config.json").touch()
     message = "--data and --allow-saturation are for models trained here"
     with pytest.raises(InputError, match=message):
         mmfree.export(tmp_path, tmp_path / "a.tape", **options)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

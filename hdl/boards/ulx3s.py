@@ -9,7 +9,8 @@ from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module
 from amaranth.lib import io
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
-from hdl.boards.clock import PLL, ECP5Clock
+from hdl.boards.clock import ECP5Clock
+from hdl.boards.pll import PLL
 from hdl.boards.system import System
 
 PLATFORM = ULX3S_85F_Platform

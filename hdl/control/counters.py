@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.adder import count_ones, sum_of
 from hdl.fabric.pipeline import delay
-from hdl.payloads import COUNTER_BITS, COUNTERS_LAYOUT, CYCLE_COUNTERS, WAITS
+from hdl.payloads import COUNTER_BITS, COUNTERS_LAYOUT, WAITS
+from mmfree.chip.exchange import CYCLE_COUNTERS
 from mmfree.contract.pow2 import SATURATION_SITES
 
 SETTLE_CYCLES = 3

@@ -14,11 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hdl.boards import BAUD, Board, Plan, plan
-from hdl.boards.clock import OUTPUT_HZ, pll_for
+from hdl.boards import BAUD, Board
+from hdl.boards.plan import Plan, plan
+from hdl.boards.pll import OUTPUT_HZ, pll_for
 from hdl.link.serial import divisor_for
 from hdl.toolchain.audit import ECP5_DSP_CELLS, forbidden_cells
+from hdl.toolchain.built import DESCRIPTION
 from hdl.toolchain.counts import counts_to_dict, estimated_count, routed_count, synthesized_count
+from hdl.toolchain.fit import find_shortage
 from hdl.toolchain.place_and_route import (
     REPORT,
     ResourceError,
@@ -32,20 +35,21 @@ from hdl.toolchain.place_and_route import (
 )
 from mmfree.chip.design import Design
 from mmfree.chip.layout import layout
-from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
 from mmfree.chip.sizing import padding_share
 from mmfree.errors import CheckFailed, InputError
 from mmfree.files.folders import FolderKind, new_folder
 from mmfree.tape.pow2 import Tape
 
-BITSTREAM, DESCRIPTION = "mmfree.bit", "build.json"
+BITSTREAM = "mmfree.bit"
 KEPT = (BITSTREAM, REPORT, "nextpnr.log", DESCRIPTION)
 """Files of a finished build; the last one says that it is finished."""
 
 BUILD_FOLDER = FolderKind.of(DESCRIPTION, *KEPT)
 
 BLOCK_RAM = "DP16KD"
-_BLOCK_RAM_BITS = 18 * 1024
+CELLS_OF_KIND = {"luts": "TRELLIS_COMB", "flip_flops": "TRELLIS_FF", "ram_blocks": BLOCK_RAM}
+"""Kind of cell -> what nextpnr calls it."""
+
 _REMEDIES = {
     BLOCK_RAM: "fewer lanes (less padding), --bits 1.6, or a smaller model",
     "TRELLIS_COMB": "fewer lanes",
@@ -135,17 +139,18 @@ def build(
 
 def _build(request: Request, folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:
     board, design = request.board, request.design
-    refuse_more_memory(design, board.block_rams)
+    refuse_too_large(design, board)
+    progress(f"generating {design.lanes:,} lanes")
     planned = plan(board, design, layout(request.tape, design), request.clock_hz)
     if cells := forbidden_cells(planned.rtlil):
         raise MultiplierError(
             f"the design multiplies: {cells[0]} (of {len(cells)} such cells in the RTLIL)"
         )
-    progress(f"synthesizing {design.lanes} lanes for {board.name} ...")
+    progress(f"synthesizing {design.lanes:,} lanes for {board.name}")
     cells_by_type = synthesize(planned.rtlil, folder, options=request.synthesis_options)
     refuse_dsp(cells_by_type)
     check_fit(folder, board.target)
-    progress(f"placing and routing for {planned.pll.output_hz / 1e6:g} MHz ...")
+    progress(f"placing and routing for {planned.pll.output_hz / 1e6:g} MHz")
     routed = route(
         folder,
         board.target,
@@ -160,6 +165,7 @@ def _build(request: Request, folder: Path, progress: Callable[[str], None]) -> d
             f" is {planned.pll.output_hz / 1e6:g} MHz: ask for less with --clock, try another"
             " --seed, or keep the result with --allow-slow"
         )
+    progress("packing the bitstream")
     packing = pack(folder, BITSTREAM)
     script = synthesis_script("top", request.synthesis_options)
     commands = [["yosys", "-l", "yosys.log", "-p", "; ".join(script)], routed.command, packing]
@@ -241,17 +247,10 @@ def faster_clock_hz(board: Board, routed_hz: float, pll_hz: float) -> float | No
     return None
 
 
-def refuse_more_memory(design: Design, available: int) -> None:
-    """Raise ResourceError if the image alone has more bits than ``available`` block RAMs.
-
-    Long before a tool would find out.
-    """
-    bits = 0
-    for name in LOADED_MEMORIES:
-        shape = loaded_shape(design, name)
-        bits += shape.depth * shape.parts * shape.part_bits
-    if bits > available * _BLOCK_RAM_BITS:
-        raise ResourceError(BLOCK_RAM, -(-bits // _BLOCK_RAM_BITS), available)
+def refuse_too_large(design: Design, board: Board) -> None:
+    """Raise ResourceError, long before a tool would find out, if a design cannot fit a board."""
+    if (shortage := find_shortage(design, board.family, board.capacity)) is not None:
+        raise ResourceError(CELLS_OF_KIND[shortage.kind], shortage.needed, shortage.available)
 
 
 def refuse_dsp(cells: dict[str, int]) -> None:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hdl.toolchain.build import DESCRIPTION
 from hdl.toolchain.counts import SYNTHESIZED, Count, routed_count
 from mmfree.chip.design import Design
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json
+
+DESCRIPTION = "build.json"
+"""In the folder of a build that has succeeded."""
 
 _LARGEST_COUNT, _FASTEST_HZ = 1 << 40, 1e10
 

@@ -243,6 +243,12 @@ def memory_blocks(design: Design) -> int:
     )
 
 
+def memory_bits(design: Design) -> int:
+    """Bits of the memories that are loaded: what a part must have room for, however it does so."""
+    shapes = [loaded_shape(design, name) for name in LOADED_MEMORIES]
+    return sum(shape.depth * shape.parts * shape.part_bits for shape in shapes)
+
+
 def disabled_memory_blocks(design: Design) -> float:
     """How many of these are disabled on average while all memories are read, one bank of each."""
     return sum(

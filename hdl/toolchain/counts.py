@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hdl.toolchain.audit import luts, ram_blocks
-from hdl.toolchain.cost import resources
-from hdl.toolchain.families import FAMILIES, Area
 from mmfree.chip.design import Design
+
+if TYPE_CHECKING:
+    from hdl.toolchain.families import Area
 
 ESTIMATED, BY_BLOCK, SYNTHESIZED, ROUTED = "estimated", "by block", "synthesized", "routed"
 
@@ -47,6 +48,8 @@ class Count:
 
 def estimated_count(design: Design) -> Count:
     """By the cost model, for the ECP5."""
+    from hdl.toolchain.cost import resources
+
     size = resources(design)
     return Count(way=ESTIMATED, luts=size.luts, flip_flops=size.flip_flops, ram_blocks=size.blocks)
 
@@ -64,6 +67,8 @@ def block_count(areas: Mapping[str, Area]) -> Count:
 
 def synthesized_count(cells: dict[str, int]) -> Count:
     """Of a board's netlist for the ECP5, by type of cell."""
+    from hdl.toolchain.families import FAMILIES
+
     memory = FAMILIES["ecp5"].area(cells).lut_rams
     return Count(
         way=SYNTHESIZED,

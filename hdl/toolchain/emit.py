@@ -22,28 +22,15 @@ from hdl.toolchain.audit import forbidden_cells
 from hdl.toolchain.products import ProductUnit, product_units
 from hdl.toolchain.yosys import run_yosys
 from mmfree.chip.design import Design
+from mmfree.chip.folder import DESCRIPTION_NAME, TAPE_NAME, VERILOG_NAME, sources
 from mmfree.chip.image import Image, constant_words
 from mmfree.chip.layout import check_value_bits, layout
-from mmfree.chip.memory_map import LOADED_MEMORIES, chip_memories, loaded_shape
+from mmfree.chip.memory_map import chip_memories, loaded_shape
 from mmfree.chip.sizing import padding_share
 from mmfree.files.atomic import write_atomically
-from mmfree.files.folders import FolderKind
 from mmfree.tape.pow2 import Tape
 
 TOP = "mmfree"
-VERILOG_NAME, TAPE_NAME, DESCRIPTION_NAME = f"{TOP}.v", "model.tape", "design.json"
-"""Files of a design's folder, beside a NAME.hex for each memory."""
-
-VERILOG_FOLDER = FolderKind(
-    last=DESCRIPTION_NAME,
-    own=re.compile(
-        rf"{re.escape(VERILOG_NAME)}|{re.escape(TAPE_NAME)}|{re.escape(DESCRIPTION_NAME)}"
-        rf"|weights_\d+\.hex|({'|'.join(LOADED_MEMORIES)})\.hex"
-    ),
-)
-
-MARK = "mmfree:"
-"""How the line begins that says what a file was made of."""
 
 _INITIAL = re.compile(r'^\s*initial \$readmemb\("[^"]*", (\S+)\s*\);\n', flags=re.MULTILINE)
 """How Yosys initialises a memory, from a file that it has written."""
@@ -198,22 +185,6 @@ def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dic
     # Last: it says that the others are there.
     write_atomically(folder / DESCRIPTION_NAME, (json.dumps(description, indent=1) + "\n").encode())
     return description
-
-
-def sources(design: Design, tape: Tape | None) -> dict[str, str]:
-    """What each text file of a design's folder says of itself: its name, of what it was made."""
-    design_sha256 = hashlib.sha256(json.dumps(design.to_dict()).encode()).hexdigest()
-    tape_sha256 = "none" if tape is None else tape.sha256
-    constant = set(constant_words())
-    of = {VERILOG_NAME: f"{MARK} {VERILOG_NAME} of design {design_sha256}"}
-    for name in chip_memories(design):
-        made_of = (
-            "of any design and tape"
-            if name in constant
-            else f"of design {design_sha256}, tape {tape_sha256}"
-        )
-        of[f"{name}.hex"] = f"{MARK} {name}.hex {made_of}"
-    return of
 
 
 def constant_image(design: Design) -> Image:

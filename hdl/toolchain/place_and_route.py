@@ -16,6 +16,7 @@ from hdl.boards.target import Target
 from hdl.toolchain.tools import run_tool
 from hdl.toolchain.yosys import read_cells, run_yosys, synthesis_commands
 from mmfree.errors import InputError, ToolMissing
+from mmfree.extras import how_to_install
 
 NETLIST, REPORT, CONFIGURATION = "netlist.json", "report.json", "chip.config"
 """Files between the tools: synthesized netlist, nextpnr's report, and the routed chip as text."""
@@ -97,8 +98,7 @@ def find_tool(name: str) -> str:
     found = str(beside) if beside.exists() else shutil.which(f"yowasp-{name}") or shutil.which(name)
     if found is None:
         raise ToolMissing(
-            f"{name} is missing: install the extra with `pip install 'mmfree[boards]'`, or {name}"
-            " itself"
+            f"{name} is missing: `{how_to_install('boards')}` does that, or install {name} itself"
         )
     return found
 

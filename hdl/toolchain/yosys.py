@@ -11,6 +11,7 @@ from typing import Any
 
 from hdl.toolchain.tools import run_tool
 from mmfree.errors import ToolMissing
+from mmfree.extras import how_to_install
 
 _STATISTICS = "cells.json"
 
@@ -27,7 +28,7 @@ def find_yosys() -> str:
     )
     if found is None:
         raise ToolMissing(
-            "yosys is missing: install the extra with `pip install mmfree[hdl]`, or yosys itself"
+            f"yosys is missing: `{how_to_install('hdl')}` does that, or install yosys itself"
         )
     return found
 

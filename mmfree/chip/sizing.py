@@ -85,6 +85,12 @@ def design_of_array(
     )
 
 
+def check_lanes(lanes: int) -> None:
+    """InputError if there is no array of so many lanes."""
+    if lanes < 4 or lanes & (lanes - 1) or lanes > MAX_SIDE * MAX_SIDE:
+        raise InputError(f"lanes must be a power of two in 4..{MAX_SIDE * MAX_SIDE}, got {lanes}")
+
+
 def array_shape(config: ModelConfig, lanes: int) -> tuple[int, int]:
     """Rows and columns for a lane count.
 
@@ -93,8 +99,7 @@ def array_shape(config: ModelConfig, lanes: int) -> tuple[int, int]:
     segment, more columns a wider quantizer. Another split is taken only where it saves at least 2 %
     of the image's words of weights per factor of two.
     """
-    if lanes < 4 or lanes & (lanes - 1) or lanes > MAX_SIDE * MAX_SIDE:
-        raise InputError(f"lanes must be a power of two in 4..{MAX_SIDE * MAX_SIDE}, got {lanes}")
+    check_lanes(lanes)
     preferred = max(lanes // 16, min(16, lanes // 4), 2)
     splits = []
     columns = 2

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfree.errors import InputError
+from mmfree.errors import not_one_of
 
 Trits = tuple[int, ...]
 
@@ -145,5 +145,5 @@ def find_code(name: str) -> WeightCode:
     # A name from a JSON file may be anything, a list among others.
     known = WEIGHT_CODES | {INT8.name: INT8}
     if not isinstance(name, str) or (code := known.get(name)) is None:
-        raise InputError(f"weight_code must be one of {', '.join(WEIGHT_CODES)}, got {name!r}")
+        raise not_one_of("weight_code", name, WEIGHT_CODES)
     return code

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from mmfree.errors import InputError
+from mmfree.errors import InputError, not_one_of
+from mmfree.files.atomic import read_json
 from mmfree.golden.absmax import AbsmaxGolden
 from mmfree.golden.pow2 import Golden
 from mmfree.golden.rounding import PlaysTokens
+from mmfree.inference.places import Place, find_model
 from mmfree.published.export import export_published, read_tokenizer
 from mmfree.published.hgrn_bit import CONFIG_NAME, MODEL_TYPE, model_type, read_config
 from mmfree.tape.pow2 import Tape
@@ -28,6 +31,7 @@ from mmfree.tape.reading import AnyTape, open_chip_tape, open_tape
 from mmfree.text.subword import JsonTokenizer, SentencePieceTokenizer
 from mmfree.text.tokenizer import Tokenizer, document_ends, text_tokenizer
 from mmfree.text.tokenizers import tokenizer_from_dict
+from mmfree.training.recipe import TOKENIZER_NAME
 
 LOGITS = 1 << 24
 """Most logits held at a time: 64 MB."""
@@ -250,10 +254,18 @@ def load_checkpoint_backend(folder: Path, mode: str) -> TorchBackend:
 
 
 def load_tape_or_export(path: Path) -> Tape:
-    """The tape at ``path``, or that of the checkpoint folder at ``path``, for the accelerator."""
-    if not path.is_dir():
-        return open_chip_tape(path)
-    if is_published(path):
+    """The tape at ``path``, else that of the checkpoint there, for the accelerator.
+
+    Raises
+    ------
+    InputError
+        If there is neither (``mmfree.inference.places``), or a published checkpoint.
+    """
+    found = find_model(path)
+    if found.tape is not None:
+        return open_chip_tape(found.tape)
+    assert found.checkpoint is not None
+    if is_published(found.checkpoint):
         raise InputError(
             f"{path}: a published checkpoint: `mmfree export` makes a tape of it, which only the"
             " golden model plays"
@@ -261,7 +273,7 @@ def load_tape_or_export(path: Path) -> Tape:
     from mmfree.training.checkpoint import load_checkpoint
     from mmfree.training.export import export_tape
 
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(found.checkpoint)
     return export_tape(checkpoint.model, checkpoint.tokenizer.to_dict())
 
 
@@ -276,23 +288,7 @@ def _load_published(folder: Path, name: str) -> Backend:
     "golden" plays a tape that is deleted when this returns: nothing of it is read later.
     """
     config = read_config(folder)
-    if name not in ("float", "golden"):
-        reason = (
-            "float has the released arithmetic, int8 activations and ternary weights; golden has"
-            " the integers of its tape"
-            if name == "fakequant"
-            else "the accelerator does not have the arithmetic of published checkpoints yet"
-        )
-        raise InputError(
-            f"{folder}: a published checkpoint (model_type {MODEL_TYPE!r}) is run by float or"
-            f" golden, not by {name}: {reason}"
-        )
-    tokenizer = read_tokenizer(folder, config.vocab_size, config.bos_token_id)
-    if tokenizer["kind"] == "none":
-        raise InputError(
-            f"{folder}: no tokenizer: put tokenizer.json or tokenizer.model of the model into the"
-            " folder"
-        )
+    tokenizer = _published_tokenizer(folder)
     if name == "float":
         from mmfree.published.model import load_published
 
@@ -309,6 +305,42 @@ def _load_published(folder: Path, name: str) -> Backend:
         path = Path(place) / "model.tape"
         export_published(folder, path, tokenizer=tokenizer)
         return GoldenBackend(open_tape(path))
+
+
+def _published_tokenizer(folder: Path) -> dict[str, Any]:
+    """Description of a published checkpoint's tokenizer; InputError if it has none."""
+    config = read_config(folder)
+    tokenizer = read_tokenizer(folder, config.vocab_size, config.bos_token_id)
+    if tokenizer["kind"] == "none":
+        raise InputError(
+            f"{folder}: no tokenizer: put tokenizer.json or tokenizer.model of the model into the"
+            " folder"
+        )
+    return tokenizer
+
+
+def tokenizer_at(path: Path) -> Tokenizer:
+    """The tokenizer of the model at ``path``, as ``load_backend`` takes it, without its weights.
+
+    Raises
+    ------
+    InputError
+        If there is no model, or its tokenizer is missing or damaged.
+    """
+    found = find_model(path)
+    if found.tape is not None:
+        tape, place = open_tape(found.tape), path
+        read = partial(_tokenizer_of, tape)
+    else:
+        assert found.checkpoint is not None
+        if is_published(found.checkpoint):
+            return tokenizer_from_dict(_published_tokenizer(found.checkpoint))
+        place = found.checkpoint / TOKENIZER_NAME
+        read = partial(tokenizer_from_dict, read_json(place))
+    try:
+        return read()
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
 
 
 def play_tape(tape: AnyTape, name: str, lanes: int) -> Backend:
@@ -333,40 +365,79 @@ def play_tape(tape: AnyTape, name: str, lanes: int) -> Backend:
 
 
 def load_backend(path: Path, name: str | None = None, lanes: int = 64) -> Backend:
-    """The backend ``name`` for a checkpoint folder or a tape.
+    """The backend ``name`` for a tape, a checkpoint folder or a run folder.
 
     Parameters
     ----------
     path
-        Folder of a checkpoint, trained here or published, or a tape.
+        A tape; the folder of a checkpoint, trained here or published; or a run folder, of which the
+        tape is played by "golden" and "rtl", and the checkpoint by torch.
     name
-        Of BACKENDS; None: fakequant for a checkpoint, float for a published one, golden for a tape.
+        Of BACKENDS; None: golden for a tape, also that of a run folder, fakequant for a checkpoint,
+        float for a published one.
     lanes
         Of the simulated chip, for "rtl".
 
     Raises
     ------
     InputError
-        If torch is asked to play a tape, the name is unknown, or nothing of this name plays that
-        arithmetic.
+        If there is no model at ``path``, torch is asked to play a tape, the name is unknown, or
+        nothing of this name plays that arithmetic.
     """
-    published = path.is_dir() and is_published(path)
-    if name is None:
-        name = "float" if published else "fakequant" if path.is_dir() else "golden"
-    if name not in BACKENDS:
-        raise InputError(f"--backend must be one of {', '.join(BACKENDS)}, got {name!r}")
-    if published:
-        return _load_published(path, name)
-    if path.is_dir():
-        if name in TORCH_BACKENDS:
-            return load_checkpoint_backend(path, name)
-        return play_tape(load_tape_or_export(path), name, lanes)
-    if name in TORCH_BACKENDS:
-        raise InputError(
-            f"{path}: backend {name} needs the checkpoint folder; a tape is played by golden or rtl"
-        )
-    tape = open_tape(path)
+    if name is not None and name not in BACKENDS:
+        raise not_one_of("--backend", name, BACKENDS)
+    found = find_model(path)
+    name = name or default_backend(found)
+    check_backend(found, name)
+    if found.checkpoint is not None and (found.tape is None or name in TORCH_BACKENDS):
+        return _load_checkpoint(found.checkpoint, name, lanes)
+    assert found.tape is not None
+    tape = open_tape(found.tape)
     try:
         return play_tape(tape, name, lanes)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def check_backend(found: Place, name: str) -> None:
+    """InputError if a backend does not play what there is of a model; nothing is loaded for it."""
+    if found.checkpoint is None:
+        if name in TORCH_BACKENDS:
+            raise InputError(
+                f"{found.path}: backend {name} needs the checkpoint folder; a tape is played by"
+                " golden or rtl"
+            )
+    elif (
+        name not in ("float", "golden")
+        and (found.tape is None or name in TORCH_BACKENDS)
+        and is_published(found.checkpoint)
+    ):
+        reason = (
+            "float has the released arithmetic, int8 activations and ternary weights; golden has"
+            " the integers of its tape"
+            if name == "fakequant"
+            else "the accelerator does not have the arithmetic of published checkpoints yet"
+        )
+        raise InputError(
+            f"{found.checkpoint}: a published checkpoint (model_type {MODEL_TYPE!r}) is run by"
+            f" float or golden, not by {name}: {reason}"
+        )
+
+
+def default_backend(found: Place) -> str:
+    """What plays a model if nobody says: golden a tape, float a published checkpoint, else
+    fakequant.
+    """
+    if found.tape is not None:
+        return "golden"
+    assert found.checkpoint is not None
+    return "float" if is_published(found.checkpoint) else "fakequant"
+
+
+def _load_checkpoint(folder: Path, name: str, lanes: int) -> Backend:
+    """The backend ``name`` for a checkpoint, trained here or published."""
+    if is_published(folder):
+        return _load_published(folder, name)
+    if name in TORCH_BACKENDS:
+        return load_checkpoint_backend(folder, name)
+    return play_tape(load_tape_or_export(folder), name, lanes)

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mmfree.errors import InputError
+from mmfree.errors import InputError, not_one_of
 from mmfree.golden.sampling import SEED_MAX
 from mmfree.inference.backends import Backend, run_in_parts
-from mmfree.tasks.catalog import TASKS
+from mmfree.tasks.catalog import TASKS, Task
 from mmfree.text.batch import Batch
 from mmfree.text.corpus import Piece, Text, read_text, tokenize
 from mmfree.text.loading import load_corpus
 from mmfree.text.scores import ScoredText, negative_log_likelihood, perplexity
 from mmfree.text.shards import open_shards
 from mmfree.text.sources import DEFAULT_FIELD, is_shards
-from mmfree.text.tokenizer import text_tokenizer
+from mmfree.text.tokenizer import Tokenizer, text_tokenizer
 from mmfree.training.provenance import Provenance, read_provenance
 
 CHUNK = 256
@@ -140,6 +140,22 @@ def evaluate_task(
 ) -> TaskResult:
     """Accuracy on ``examples`` of length ``digits``; by default those of the task.
 
+    Raises what ``check_task`` does.
+    """
+    task = check_task(backend.tokenizer, name, digits=digits, examples=examples, seed=seed)
+    digits = task.length if digits is None else digits
+    examples = task.examples if examples is None else examples
+    batch = task.draw(np.random.default_rng(seed), digits, examples)
+    rows = [logits.argmax(axis=-1) for _, logits in _progress(backend, batch.ids)]
+    exact = batch.num_exact(np.concatenate(rows, axis=1))
+    return TaskResult(backend.name, name, digits, len(batch.ids), exact)
+
+
+def check_task(
+    tokenizer: Tokenizer, name: str, *, digits: int | None, examples: int | None, seed: int
+) -> Task:
+    """The task ``name``, for models of a tokenizer; no model is needed to check it.
+
     Raises
     ------
     InputError
@@ -148,20 +164,17 @@ def evaluate_task(
     if not 0 <= seed <= SEED_MAX:
         raise InputError(f"--seed must lie in 0..2^64-1, got {seed}")
     if name not in TASKS:
-        raise InputError(f"--task must be one of {', '.join(TASKS)}, got {name!r}")
+        raise not_one_of("--task", name, TASKS)
     task = TASKS[name]
-    if backend.tokenizer.kind != task.tokenizer:
-        raise InputError(f"--task {name}: the model is for {backend.tokenizer.kind}")
+    if tokenizer.kind != task.tokenizer:
+        raise InputError(f"--task {name}: the model is for {tokenizer.kind}")
     if digits is not None and task.unit is None:
         raise InputError(f"--digits: the examples of task {name} have one length")
     digits = task.length if digits is None else digits
     examples = task.examples if examples is None else examples
     if digits < 1 or (examples is not None and examples < 1):
         raise InputError(f"--digits and --examples must be at least 1, got {digits} and {examples}")
-    batch = task.draw(np.random.default_rng(seed), digits, examples)
-    rows = [logits.argmax(axis=-1) for _, logits in _progress(backend, batch.ids)]
-    exact = batch.num_exact(np.concatenate(rows, axis=1))
-    return TaskResult(backend.name, name, digits, len(batch.ids), exact)
+    return task
 
 
 def _progress(backend: Backend, ids: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[Any]]]:

@@ -10,8 +10,9 @@ from hdl.accelerator import Accelerator
 from hdl.array.ternary_array import ArrayOf, TernaryArray
 from hdl.fabric.ecp5_ram import DISTRIBUTED_DEPTH
 from hdl.fabric.technology import Technology
-from hdl.toolchain.emit import VERILOG_NAME, convert_rtlil, convert_verilog, write_memory_files
+from hdl.toolchain.emit import convert_rtlil, convert_verilog, write_memory_files
 from mmfree.chip.design import Design
+from mmfree.chip.folder import VERILOG_NAME
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOADED_MEMORIES, chip_memories, loaded_shape, weight_memories
 from mmfree.tape.pow2 import Tape

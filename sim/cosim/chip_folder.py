@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hdl.toolchain.emit import DESCRIPTION_NAME, MARK, TAPE_NAME, VERILOG_NAME, sources
 from mmfree.chip.design import Design
+from mmfree.chip.folder import DESCRIPTION_NAME, MARK, TAPE_NAME, VERILOG_NAME, sources
 from mmfree.chip.layout import LayoutError, layout
 from mmfree.chip.memory_map import chip_memories, group_shape, loaded_shape, weight_memories
 from mmfree.errors import InputError

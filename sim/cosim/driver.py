@@ -18,7 +18,6 @@ from hdl.link.limits import largest_value, pack, pack_array
 from hdl.link.register_map import reached_ports
 from hdl.memory.load_port import SETTLE_CYCLES as SETTLE_LOAD_CYCLES
 from hdl.payloads import (
-    COUNTERS,
     COUNTERS_LAYOUT,
     REGISTERS,
     fault_layout,
@@ -26,6 +25,7 @@ from hdl.payloads import (
     result_layout,
     values_layout,
 )
+from mmfree.chip.exchange import COUNTERS
 from mmfree.chip.image import Image
 from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
 from mmfree.chip.registers import check_value

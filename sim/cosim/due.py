@@ -7,7 +7,7 @@ from collections.abc import Sequence as Items
 import numpy as np
 from numpy.typing import NDArray
 
-from hdl.payloads import LIMIT_BITS
+from mmfree.chip.exchange import LIMIT_BITS
 from mmfree.contract.pow2 import TEMPERATURE_MAX
 from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden

@@ -7,7 +7,7 @@ from typing import Any
 
 from cocotb.triggers import FallingEdge
 
-from hdl.payloads import CYCLE_COUNTERS
+from mmfree.chip.exchange import CYCLE_COUNTERS
 
 
 class Profiler:

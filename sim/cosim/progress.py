@@ -13,12 +13,12 @@ from sim.cosim.run_folder import positions_played
 
 
 @contextmanager
-def progress_bar(folder: Path, positions: int) -> Iterator[None]:
+def progress_bar(folder: Path, positions: int, name: str = "co-simulation") -> Iterator[None]:
     """Show on stderr how many positions are played, while the simulator's process runs."""
     done = threading.Event()
 
     def follow() -> None:
-        with tqdm(total=positions, unit="token", desc="co-simulation", disable=None) as bar:
+        with tqdm(total=positions, unit="token", desc=name, disable=None) as bar:
             while not done.wait(0.2):
                 bar.update(positions_played(folder) - bar.n)
             bar.update(positions_played(folder) - bar.n)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from hdl.array.ternary_array import ArrayOf, TernaryArray
 from hdl.fabric.technology import Technology
-from hdl.toolchain.emit import TOP, VERILOG_NAME
+from hdl.toolchain.emit import TOP
 from mmfree.chip.design import Design
+from mmfree.chip.folder import VERILOG_NAME
 from mmfree.errors import InputError
 from mmfree.files.atomic import open_atomically
 from mmfree.tape.pow2 import Tape
@@ -32,6 +33,7 @@ from sim.cosim.run_folder import (
     write_run,
 )
 from sim.cosim.verdict import Played, Verdict, judge
+from sim.cosim.waveform import check_waveform
 from sim.simulators.icarus import WAVEFORM_NAME
 from sim.simulators.runner import SimulationFailed, SimulatorError, build, run
 
@@ -79,6 +81,9 @@ class CosimResult:
         If asked for: segment -> cause -> cycles, summed over the positions.
     altered
         Of a folder: its files that are not as ``mmfree verilog`` wrote them.
+    tape_sha256, text
+        Of ``mmfree.cosim``: identity of the tape, and what the chip wrote after a prompt, if there
+        was one and it was played to its end.
     """
 
     verdict: Verdict
@@ -95,6 +100,8 @@ class CosimResult:
     recording: Recording | None = None
     profile: dict[str, dict[str, int]] | None = None
     altered: tuple[str, ...] = ()
+    tape_sha256: str = ""
+    text: str | None = None
 
     @property
     def bit_exact(self) -> bool:
@@ -171,7 +178,7 @@ def cosim(
         If the chip hangs.
     """
     check_sequences(sequences, tapes)
-    _check_waveform(waveform)
+    check_waveform(waveform)
     asked = Run(
         design=design,
         sequences=list(sequences),
@@ -204,7 +211,7 @@ def cosim_folder(
     """
     tapes = [chip.tape]
     check_sequences(sequences, tapes)
-    _check_waveform(waveform)
+    check_waveform(waveform)
     asked = Run(design=chip.design, sequences=list(sequences), seed=seed, profile=profile)
     with tempfile.TemporaryDirectory(prefix="mmfree-cosim-") as name:
         folder = Path(name)
@@ -220,22 +227,6 @@ def cosim_folder(
                 f"{chip.path / VERILOG_NAME}: altered, and cannot be simulated: {error}"
             ) from None
     return replace(result, altered=chip.altered)
-
-
-def _check_waveform(waveform: Path | None) -> None:
-    """InputError, before anything is simulated, if the file could not be written."""
-    if waveform is None:
-        return
-    if waveform.is_dir():
-        raise InputError(f"{waveform}: a folder; --waveform needs the name of a file")
-    try:
-        waveform.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=waveform.parent):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{waveform}: cannot be written ({error.strerror}); give --waveform another place"
-        ) from None
 
 
 @dataclass(frozen=True)

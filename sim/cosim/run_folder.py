@@ -14,8 +14,8 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from hdl.payloads import COUNTERS
 from mmfree.chip.design import Design
+from mmfree.chip.exchange import COUNTERS
 from mmfree.tape.pow2 import Tape, write_tape
 from mmfree.tape.reading import open_chip_tape
 from sim.cosim.verdict import KINDS, Played

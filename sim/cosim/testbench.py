@@ -17,7 +17,7 @@ import cocotb
 import numpy as np
 from numpy.typing import NDArray
 
-from hdl.payloads import CYCLE_COUNTERS
+from mmfree.chip.exchange import CYCLE_COUNTERS
 from mmfree.chip.layout import gate_words, layout
 from mmfree.contract.pow2 import SATURATION_SITES
 from mmfree.golden.pow2 import Golden

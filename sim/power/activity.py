@@ -13,8 +13,9 @@ from pathlib import Path
 
 from hdl.accelerator import Accelerator
 from hdl.array.ternary_array import ArrayOf, TernaryArray
-from hdl.toolchain.emit import TOP, VERILOG_NAME, convert_rtlil, write_memory_files
+from hdl.toolchain.emit import TOP, convert_rtlil, write_memory_files
 from mmfree.chip.design import Design
+from mmfree.chip.folder import VERILOG_NAME
 from mmfree.chip.image import Image
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
@@ -22,6 +23,7 @@ from mmfree.tape.pow2 import Tape
 from sim.cosim.chip import write_chip
 from sim.cosim.driver import CLOCK_NS
 from sim.cosim.due import check_sequences, expect
+from sim.cosim.progress import progress_bar
 from sim.cosim.run_folder import Run, Sequence, read_rows, write_run
 from sim.power.saif import NetToggles, read_saif
 from sim.simulators.runner import ACTIVITY_NAME, SimulationFailed, build, run
@@ -224,7 +226,8 @@ def count_toggles(
     """
     write_run(folder, Run(design=design, sequences=[sequence]))
     model = build([folder / VERILOG_NAME], TOP, trace="saif")
-    run(model, "sim.power.activity_bench", folder)
+    with progress_bar(folder, sequence.positions, "simulation"):
+        run(model, "sim.power.activity_bench", folder)
     rows = read_rows(folder)
     if len(rows) != len(due):
         raise SimulationFailed(f"the chip played {len(rows)} of {len(due)} tokens")

@@ -10,15 +10,19 @@ from hdl.toolchain import families
 from hdl.toolchain.built import Built
 from hdl.toolchain.cost import clock_hz
 from hdl.toolchain.counts import Count, block_count, estimated_count
+from hdl.toolchain.fit import find_shortage
 from mmfree.chip.design import Design
 from mmfree.errors import InputError
-from sim.power.coefficients import Part
+from sim.power.coefficients import KINDS_OF_CELLS, Part, known_parts
 
 ASSUMED_CLOCK_HZ = 100e6
 """Clock of a part for which no design was routed."""
 
 FASTEST_HZ = 1e9
 """Beyond the clock networks of all parts here."""
+
+_ROOMY = 3
+"""Most parts that a message names."""
 
 PROJECTED = "projected: designs of other sizes after routing (docs/accelerator.md)"
 ASSUMED = "assumed: nothing was routed for this part"
@@ -85,6 +89,29 @@ def _within(limit_hz: float, asked_hz: float, label: str) -> Clock:
             f"--clock: {asked_hz / 1e6:g} MHz is above what was reached, {reached} ({label})"
         )
     return Clock(hz=asked_hz, label=f"asked for; reached: {reached}, {label}", limit_hz=limit_hz)
+
+
+def refuse_small_part(part: Part, design: Design) -> None:
+    """InputError, before anything is simulated or synthesized, if a design cannot fit a part.
+
+    The message names parts that may have room, those of the same family first.
+    """
+    shortage = find_shortage(design, part.family, part.capacity)
+    if shortage is None:
+        return
+    parts = sorted(known_parts().values(), key=lambda other: other.family != part.family)
+    roomy = [
+        other.name for other in parts if find_shortage(design, other.family, other.capacity) is None
+    ]
+    room = f"; {', '.join(roomy[:_ROOMY])} may have room" if roomy else "; no part here has room"
+    remedy = "fewer --lanes"
+    if shortage.kind == "ram_blocks":
+        remedy += " (less padding), --bits 1.6, a smaller model"
+    raise InputError(
+        f"--part {part.name}: {design.lanes:,} lanes need at least {shortage.needed:,}"
+        f" {KINDS_OF_CELLS[shortage.kind]} (estimated), and the part has {shortage.available:,};"
+        f" take {remedy}, or another part{room}"
+    )
 
 
 def cells_of(part: Part, design: Design, built: Built | None, source: Path | None = None) -> Cells:

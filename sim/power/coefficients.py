@@ -12,11 +12,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hdl.toolchain.families import FAMILIES
-from mmfree.errors import InputError
+from mmfree.errors import InputError, not_one_of
 
 TECHNOLOGY = Path(__file__).parent / "technology"
 FAMILY_FILES = ("ice40", "ecp5", "artix7", "ultrascale_plus")
+FAMILY_NAMES = ("ice40", "ecp5", "xc7", "xcup")
+"""Of ``hdl.toolchain.families.FAMILIES``, which Amaranth must be loaded for."""
+
 LABELS = "VSDK"
 REQUIRED = (
     "pll",
@@ -34,6 +36,9 @@ REQUIRED = (
 
 CELLS = ("luts", "flip_flops", "ram_blocks", "dsp")
 """Kinds of cells that a part's capacity counts."""
+
+KINDS_OF_CELLS = dict(zip(CELLS, ("LUTs", "flip-flops", "block RAMs", "DSP blocks"), strict=True))
+"""What people call them."""
 
 _OPTIONAL = ("clock_net", "uram_access")
 """Coefficients that are 0 where a family has none; ``clock_net`` is the clock's own, per cycle."""
@@ -64,7 +69,7 @@ class Quantity:
                 f"must be 0 <= low <= value <= high, got {self.low}, {self.value}, {self.high}"
             )
         if self.label not in LABELS or len(self.label) != 1:
-            raise InputError(f"label must be one of {', '.join(LABELS)}, got {self.label!r}")
+            raise not_one_of("label", self.label, LABELS)
         if not self.source:
             raise InputError("source must say where the number comes from")
 
@@ -88,9 +93,17 @@ class Part:
     coefficients: dict[str, Quantity]
 
 
+def known_parts() -> dict[str, Part]:
+    """The parts that are known, by name."""
+    parts: dict[str, Part] = {}
+    for file in FAMILY_FILES:
+        parts |= load_parts(TECHNOLOGY / f"{file}.toml")
+    return parts
+
+
 def part_names() -> list[str]:
     """Names of the parts that are known."""
-    return [name for file in FAMILY_FILES for name in load_parts(TECHNOLOGY / f"{file}.toml")]
+    return list(known_parts())
 
 
 def load_part(name: str, technology: Path | None = None) -> Part:
@@ -101,16 +114,9 @@ def load_part(name: str, technology: Path | None = None) -> Part:
     InputError
         If there is no such part, or its file is invalid.
     """
-    paths = (
-        [technology]
-        if technology is not None
-        else [TECHNOLOGY / f"{file}.toml" for file in FAMILY_FILES]
-    )
-    parts: dict[str, Part] = {}
-    for path in paths:
-        parts |= load_parts(path)
+    parts = known_parts() if technology is None else load_parts(technology)
     if name not in parts:
-        raise InputError(f"part must be one of {', '.join(parts)}, got {name!r}")
+        raise not_one_of("--part" if technology is None else f"{technology}: part", name, parts)
     return parts[name]
 
 
@@ -137,10 +143,8 @@ def load_parts(path: Path) -> dict[str, Part]:
             raise InputError(
                 f"{path}: coefficients.{name}: unit must be {unit}, got {quantity.unit}"
             )
-    if table.get("family") not in FAMILIES:
-        raise InputError(
-            f"{path}: family must be one of {', '.join(FAMILIES)}, got {table.get('family')!r}"
-        )
+    if table.get("family") not in FAMILY_NAMES:
+        raise not_one_of(f"{path}: family", table.get("family"), FAMILY_NAMES)
     if not isinstance(table.get("name"), str):
         raise InputError(f"{path}: name is missing")
     if not (isinstance(table.get("parts"), dict) and table["parts"]):

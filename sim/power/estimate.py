@@ -19,7 +19,7 @@ from hdl.toolchain.cost import SegmentCycles
 from hdl.toolchain.families import Area
 from mmfree.errors import InputError
 from sim.power.activity import Activity, BlockActivity
-from sim.power.coefficients import Part, Quantity, load_quantities
+from sim.power.coefficients import KINDS_OF_CELLS, Part, Quantity, load_quantities
 
 KINDS = ("static", "clock", "logic", "routing", "memory", "dsp", "external")
 """What energy goes into, in this order.
@@ -259,7 +259,7 @@ def _utilisation(part: Part, load: Load) -> dict[str, tuple[float, int]]:
     for name, count in used.items():
         if count > part.capacity[name]:
             raise InputError(
-                f"{part.name}: the design needs {count:,} {name.replace('_', ' ')}, and the part"
+                f"{part.name}: the design needs {count:,} {KINDS_OF_CELLS[name]}, and the part"
                 f" has {part.capacity[name]:,}: take fewer --lanes, another --bits, or a larger"
                 " part"
             )

@@ -14,9 +14,10 @@ from typing import Any
 
 from hdl.accelerator import Accelerator
 from hdl.fabric.technology import Technology
-from hdl.toolchain.emit import TOP, VERILOG_NAME, convert_rtlil
+from hdl.toolchain.emit import TOP, convert_rtlil
 from hdl.toolchain.yosys import run_yosys, synthesis_commands
 from mmfree.chip.design import Design
+from mmfree.chip.folder import VERILOG_NAME
 from mmfree.chip.layout import layout
 from mmfree.tape.pow2 import Tape
 from sim.cosim.chip import CELLS, write_chip

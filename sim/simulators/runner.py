@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mmfree.errors import CheckFailed, InputError
+from mmfree.errors import CheckFailed, InputError, not_one_of
 from sim.simulators.icarus import (
     ICARUS_ARGS,
     PROGRAM_NAME,
@@ -112,7 +112,7 @@ def build(
         If compilation fails; the message ends with the tool's own last line.
     """
     if simulator not in SIMULATORS:
-        raise InputError(f"simulator must be one of {', '.join(SIMULATORS)}, got {simulator!r}")
+        raise not_one_of("simulator", simulator, SIMULATORS)
     if trace == "saif" and simulator != "verilator":
         raise InputError(f"{simulator} records no SAIF: use verilator")
     program = find_verilator()[0] if simulator == "verilator" else find_icarus()

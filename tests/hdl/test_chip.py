@@ -15,9 +15,10 @@ from amaranth.hdl import Fragment
 from hdl.accelerator import Accelerator
 from hdl.array.ternary_array import TernaryArray
 from hdl.memory.sources.block import BlockSource
-from hdl.payloads import CYCLE_COUNTERS, vector_groups
+from hdl.payloads import vector_groups
 from hdl.toolchain.cost import segment_cycles
 from mmfree.chip.design import Design
+from mmfree.chip.exchange import CYCLE_COUNTERS
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
 from mmfree.chip.sizing import design_of_array

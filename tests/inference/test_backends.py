@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,15 @@ import pytest
 import mmfree.inference.backends
 from mmfree.contract.pow2 import GATES
 from mmfree.errors import InputError
-from mmfree.inference.backends import GoldenBackend, load_backend, most_likely, run_in_parts
+from mmfree.inference.backends import (
+    BACKENDS,
+    GoldenBackend,
+    check_backend,
+    load_backend,
+    most_likely,
+    run_in_parts,
+)
+from mmfree.inference.places import Place
 from mmfree.tape.pow2 import write_tape
 from mmfree.tasks.addition import draw_sums, sum_ids
 from mmfree.text.loading import load_corpus
@@ -86,6 +96,7 @@ def test_the_chip_is_asked_for_with_its_lanes(
 ) -> None:
     """Of a tape, and of the tape that a checkpoint becomes."""
     write_tape(SUM_TAPE, tmp_path / "a.tape")
+    (tmp_path / "config.json").write_text("{}")
     for path, given in ((tmp_path / "a.tape", {}), (tmp_path, {"load_tape_or_export": SUM_TAPE})):
         below = Below(monkeypatch)
         below.replace(
@@ -145,3 +156,19 @@ def test_padding_is_never_the_most_likely(kind: type) -> None:
     assert most_likely(backend, logits).tolist() == [1, 1]
     backend.choosable = np.array([True, False, True])
     assert most_likely(backend, logits).tolist() == [2, 0]
+
+
+def test_what_does_not_play_a_model_is_refused_by_what_lies_there(tmp_path: Path) -> None:
+    """Nothing is loaded for it; a run folder's tape may be played where its checkpoint is not."""
+    (tmp_path / "config.json").write_text('{"model_type": "hgrn_bit"}')
+    tape = tmp_path / "model.tape"
+    published = Place(path=tmp_path, checkpoint=tmp_path)
+    both = replace(published, tape=tape, run=True)
+    for found, plays in (
+        (Place(path=tape, tape=tape), {"golden", "rtl"}),
+        (published, {"float", "golden"}),
+        (both, {"float", "golden", "rtl"}),
+    ):
+        for name in BACKENDS:
+            with nullcontext() if name in plays else pytest.raises(InputError, match=name):
+                check_backend(found, name)

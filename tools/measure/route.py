@@ -15,7 +15,8 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from hdl.boards import BOARDS, plan
+from hdl.boards import BOARDS
+from hdl.boards.plan import plan
 from hdl.toolchain.audit import ECP5_DSP_CELLS, luts
 from hdl.toolchain.place_and_route import (
     DETAILED,

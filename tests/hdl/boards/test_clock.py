@@ -11,15 +11,8 @@ from amaranth.back import rtlil
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdl.boards.clock import (
-    MAX_DIVIDER,
-    OUTPUT_HZ,
-    PHASE_DETECTOR_HZ,
-    PLL,
-    VCO_HZ,
-    ECP5Clock,
-    pll_for,
-)
+from hdl.boards.clock import ECP5Clock
+from hdl.boards.pll import MAX_DIVIDER, OUTPUT_HZ, PHASE_DETECTOR_HZ, PLL, VCO_HZ, pll_for
 from mmfree.errors import InputError
 
 

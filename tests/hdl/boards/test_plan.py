@@ -13,10 +13,11 @@ from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-import hdl.boards
+import hdl.boards.plan
 import hdl.boards.ulx3s
-from hdl.boards import BOARDS, plan
-from hdl.boards.clock import PLL, pll_for
+from hdl.boards import BOARDS
+from hdl.boards.plan import plan
+from hdl.boards.pll import PLL, pll_for
 from hdl.boards.ulx3s import Top
 from mmfree.errors import InputError
 from tests.support.sim.shapes import ODD
@@ -38,7 +39,7 @@ def test_a_plan_is_of_its_board_design_image_and_clock(monkeypatch: pytest.Monke
             return SimpleNamespace(files={"top.il": "RTLIL", "top.lpf": "LPF"})
 
     board = SimpleNamespace(PLATFORM=Platform, Top=lambda system, pll: (system, pll))
-    monkeypatch.setattr(hdl.boards, "System", system)
+    monkeypatch.setattr(hdl.boards.plan, "System", system)
     monkeypatch.setitem(sys.modules, "a.board", board)
     other = replace(BOARD, module="a.board")
     design, image = ODD.design(), object()

@@ -8,7 +8,8 @@ from operator import add, or_
 from amaranth.hdl import Signal, Value
 
 from hdl.control.counters import SETTLE_CYCLES, Counters
-from hdl.payloads import COUNTER_BITS, CYCLE_COUNTERS
+from hdl.payloads import COUNTER_BITS
+from mmfree.chip.exchange import CYCLE_COUNTERS
 from mmfree.contract.pow2 import SATURATION_SITES
 from tests.support.proofs.bench import Bench, Proof
 

@@ -6,7 +6,8 @@ from amaranth.hdl import Mux, Signal, Value
 from amaranth.lib import data
 
 from hdl.control.requests import Requests
-from hdl.payloads import LIMIT_BITS, request_layout
+from hdl.payloads import request_layout
+from mmfree.chip.exchange import LIMIT_BITS
 from tests.support.hdl.values import small_design
 from tests.support.proofs.bench import Bench, Proof
 

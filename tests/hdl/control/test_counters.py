@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 
 from hdl.arithmetic.adder import count_ones
 from hdl.control.counters import SETTLE_CYCLES, Counters
-from hdl.payloads import COUNTERS, CYCLE_COUNTERS
+from mmfree.chip.exchange import COUNTERS, CYCLE_COUNTERS
 from mmfree.contract.pow2 import SATURATION_SITES
 from tests.support.hdl.bench import simulate
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hdl.accelerator import Accelerator
 from hdl.link.host_ports import ACCESS, HostPorts
 from hdl.link.register_map import reached_ports, register_map
-from hdl.payloads import COUNTERS, LIMIT_BITS
+from mmfree.chip.exchange import COUNTERS, LIMIT_BITS
 from mmfree.chip.memory_map import LOADED_MEMORIES
 from mmfree.chip.registers import MAX_REGISTERS, Access, Register, RegisterMap
 from mmfree.contract.pow2 import TEMPERATURE_MAX

@@ -25,8 +25,9 @@ from hdl.toolchain.audit import (
     luts,
     ram_blocks,
 )
-from hdl.toolchain.emit import TOP, VERILOG_NAME, convert_rtlil, write_verilog
+from hdl.toolchain.emit import TOP, convert_rtlil, write_verilog
 from hdl.toolchain.families import FAMILIES
+from mmfree.chip.folder import VERILOG_NAME
 from tests.support.sim.shapes import ADDITION, FAST_SHAPES, ODD, SLOW_SHAPES, Shape
 
 

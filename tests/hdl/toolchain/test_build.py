@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 
 import hdl.toolchain.build
-from hdl.boards import BOARDS, Plan, find_board, plan
-from hdl.boards.clock import pll_for
+from hdl.boards import BOARDS, find_board
+from hdl.boards.plan import Plan, plan
+from hdl.boards.pll import pll_for
 from hdl.toolchain.audit import ECP5_DSP_CELLS
 from hdl.toolchain.build import (
     BUILD_FOLDER,
+    CELLS_OF_KIND,
     KEPT,
     DoesNotFitError,
     MissedClockError,
@@ -31,20 +33,20 @@ from hdl.toolchain.build import (
     describe,
     faster_clock_hz,
     refuse_dsp,
-    refuse_more_memory,
+    refuse_too_large,
 )
 from hdl.toolchain.built import read_built
 from hdl.toolchain.cost import resources
+from hdl.toolchain.fit import least_cells
 from hdl.toolchain.place_and_route import Hop, ResourceError, Routed, find_tool
 from mmfree.chip.design import Design
 from mmfree.chip.layout import layout
-from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
 from mmfree.chip.sizing import design_for, padding_share
 from mmfree.cli.main import main
 from mmfree.errors import InputError
 from mmfree.tape.pow2 import write_tape
 from tests.support.random_tapes import random_tape
-from tests.support.sim.shapes import ADDITION, ODD
+from tests.support.sim.shapes import ODD
 
 REQUEST = Request(
     tape=ODD.tape(1, wild=False),
@@ -241,8 +243,10 @@ def test_a_build_describes_itself(tools: dict[str, Any], tmp_path: Path) -> None
     assert (out / "mmfree.bit").read_bytes() == b"bits"
     assert json.loads((out / "build.json").read_text()) == json.loads(json.dumps(description))
     assert lines == [
-        "synthesizing 16 lanes for ulx3s-85f ...",
-        "placing and routing for 120 MHz ...",
+        "generating 16 lanes",
+        "synthesizing 16 lanes for ulx3s-85f",
+        "placing and routing for 120 MHz",
+        "packing the bitstream",
     ]
     wanted = {
         "board": "ulx3s-85f",
@@ -438,20 +442,28 @@ def test_an_existing_folder_keeps_its_other_files(tools: dict[str, Any], tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_model_that_cannot_fit_is_refused_at_once() -> None:
-    """By the bits of its memories, without a tool."""
-    design = ADDITION.design()
-    shapes = [loaded_shape(design, name) for name in LOADED_MEMORIES]
-    bits = sum(shape.depth * shape.parts * shape.part_bits for shape in shapes)
-    blocks = -(-bits // 18432)
-    refuse_more_memory(design, blocks)
-    with pytest.raises(
-        ResourceError, match=f"the design needs {blocks} DP16KD, and the device has {blocks - 1}"
-    ):
-        refuse_more_memory(design, blocks - 1)
-    huge = replace(REQUEST, design=replace(REQUEST.design, weight_words=200_000))
-    with pytest.raises(DoesNotFitError, match="DP16KD, and the LFE5U-85F has 208"):
-        build(huge, Path("never"))
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [("luts", "TRELLIS_COMB"), ("flip_flops", "TRELLIS_FF"), ("ram_blocks", "DP16KD")],
+)
+def test_a_design_that_cannot_fit_is_refused_at_once(
+    kind: str, cell: str, tools: dict[str, Any], tmp_path: Path
+) -> None:
+    """By the cost model, without a tool; what just fits may be tried."""
+    least = least_cells(REQUEST.design, "ecp5")
+    board = REQUEST.board
+    refuse_too_large(REQUEST.design, replace(board, capacity=least))
+    fewer = replace(board, capacity=least | {kind: least[kind] - 1})
+    message = f"the design needs {least[kind]:,} {cell}, and the device has {least[kind] - 1:,}"
+    with pytest.raises(ResourceError, match=message):
+        refuse_too_large(REQUEST.design, fewer)
+    with pytest.raises(DoesNotFitError, match=f"ulx3s-85f: .* at least {least[kind]:,} {cell}"):
+        build(replace(REQUEST, board=fewer), tmp_path / "out")
+    assert not tools["given"], "no tool was asked"
+
+
+def test_the_boards_cells_are_those_of_its_device() -> None:
+    assert REQUEST.board.capacity == {kind: PLACED[cell][1] for kind, cell in CELLS_OF_KIND.items()}
 
 
 def test_impossible_clocks_are_refused(tools: dict[str, Any], tmp_path: Path) -> None:

@@ -15,21 +15,17 @@ import hdl.toolchain.emit
 from hdl.accelerator import Accelerator
 from hdl.pow2.rms_norm import num_squares
 from hdl.toolchain.emit import (
-    DESCRIPTION_NAME,
-    TAPE_NAME,
-    VERILOG_FOLDER,
-    VERILOG_NAME,
     VerilogFormatError,
     constant_image,
     convert_rtlil,
     describe,
     initialise_memories,
-    sources,
     trigger_processes,
     write_verilog,
 )
 from hdl.toolchain.products import ProductUnit
 from mmfree.chip.design import Design
+from mmfree.chip.folder import DESCRIPTION_NAME, TAPE_NAME, VERILOG_FOLDER, VERILOG_NAME, sources
 from mmfree.chip.image import constant_words
 from mmfree.chip.layout import LayoutError, layout
 from mmfree.chip.memory_map import chip_memories

@@ -40,6 +40,7 @@ from hdl.toolchain.place_and_route import (
     tool_version,
 )
 from mmfree.errors import ToolMissing
+from mmfree.extras import how_to_install
 
 
 def step(kind: str, delay: float, cell: str, port: str, net: str | None = None) -> dict[str, Any]:
@@ -209,10 +210,8 @@ def test_a_missing_tool_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    message = (
-        "ecppack is missing: install the extra with `pip install 'mmfree[boards]'`, or ecppack"
-        " itself"
-    )
+    install = how_to_install("boards")
+    message = f"ecppack is missing: `{install}` does that, or install ecppack itself"
     with pytest.raises(ToolMissing, match=re.escape(message)):
         find_tool("ecppack")
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/ecppack" if name == "ecppack" else None)

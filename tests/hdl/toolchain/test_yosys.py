@@ -38,9 +38,7 @@ def test_a_missing_yosys_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(
-        ToolMissing, match=r"yosys is missing: install the extra with `pip install mmfree\[hdl\]`"
-    ):
+    with pytest.raises(ToolMissing, match=r"yosys is missing: `.*pip install .*\[hdl\]'`"):
         find_yosys()
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/yosys" if name == "yosys" else None)
     assert find_yosys() == "/bin/yosys"

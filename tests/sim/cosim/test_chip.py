@@ -17,8 +17,9 @@ import pytest
 import sim.cosim.chip
 from hdl.array.ternary_array import TernaryArray
 from hdl.fabric.technology import Technology
-from hdl.toolchain.emit import TOP, VERILOG_NAME
+from hdl.toolchain.emit import TOP
 from mmfree.chip.design import Design
+from mmfree.chip.folder import VERILOG_NAME
 from mmfree.chip.image import Image
 from mmfree.chip.layout import LayoutError, layout
 from mmfree.chip.memory_map import chip_memories

@@ -19,7 +19,6 @@ from hdl.control.counters import SETTLE_CYCLES
 from hdl.link.host_ports import ACCESS
 from hdl.link.limits import pack, pack_array
 from hdl.payloads import (
-    COUNTERS,
     COUNTERS_LAYOUT,
     REGISTERS,
     fault_layout,
@@ -27,6 +26,7 @@ from hdl.payloads import (
     result_layout,
     values_layout,
 )
+from mmfree.chip.exchange import COUNTERS
 from mmfree.chip.layout import layout
 from mmfree.errors import InputError
 from mmfree.golden.sampling import seed_registers

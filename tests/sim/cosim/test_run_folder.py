@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hdl.payloads import COUNTERS
+from mmfree.chip.exchange import COUNTERS
 from sim.cosim.due import expect
 from sim.cosim.run_folder import (
     Place,

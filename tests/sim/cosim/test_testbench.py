@@ -19,7 +19,7 @@ import pytest
 
 import sim.cosim.profile
 import sim.cosim.run
-from hdl.payloads import COUNTERS, CYCLE_COUNTERS
+from mmfree.chip.exchange import COUNTERS, CYCLE_COUNTERS
 from mmfree.chip.sizing import design_for
 from mmfree.contract.pow2 import SATURATION_SITES
 from mmfree.contract.shape import ModelConfig

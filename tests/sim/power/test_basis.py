@@ -13,10 +13,11 @@ from hdl.toolchain.cost import clock_hz
 from hdl.toolchain.counts import ROUTED, Count
 from hdl.toolchain.families import Area
 from mmfree.chip.design import Design
+from mmfree.chip.sizing import design_for_model
 from mmfree.errors import InputError
-from sim.power.basis import cells_of, clock_of
+from sim.power.basis import cells_of, clock_of, refuse_small_part
 from sim.power.coefficients import load_part
-from tests.support.sim.shapes import ODD
+from tests.support.sim.shapes import ADDITION, ODD
 
 DESIGN = ODD.design()
 ECP5, ULTRASCALE = load_part("ecp5-85"), load_part("zu5ev")
@@ -110,3 +111,27 @@ def test_a_builds_cells_add_up_to_what_was_routed(monkeypatch: pytest.MonkeyPatc
     other = replace(BUILT, counts=(replace(BUILT.routed, ram_blocks=3),))
     with pytest.raises(InputError, match=r"^built: 3 block RAMs were counted"):
         cells_of(ECP5, DESIGN, other, Path("built"))
+
+
+@pytest.mark.parametrize(
+    ("lanes", "message"),
+    [
+        (512, "512 lanes need at least .* LUTs .estimated., .* take fewer --lanes, .* have room$"),
+        (
+            1 << 18,
+            "262,144 lanes need .* block RAMs .*, or another part; no part here has room$",
+        ),
+    ],
+)
+def test_a_small_part_is_refused_with_those_that_have_room(lanes: int, message: str) -> None:
+    refuse_small_part(ECP5, design_for_model(ADDITION.config, 64))
+    with pytest.raises(InputError, match=f"^--part ecp5-25: {message}"):
+        refuse_small_part(load_part("ecp5-25"), design_for_model(ADDITION.config, lanes))
+
+
+def test_a_small_memory_asks_for_a_denser_code() -> None:
+    part = replace(ECP5, capacity=ECP5.capacity | {"ram_blocks": 3})
+    with pytest.raises(
+        InputError, match=r"block RAMs .*, and the part has 3; take fewer .*, --bits 1\.6"
+    ):
+        refuse_small_part(part, ADDITION.design())

@@ -10,6 +10,7 @@ import pytest
 from hdl.toolchain.families import FAMILIES
 from mmfree.errors import InputError
 from sim.power.coefficients import (
+    FAMILY_NAMES,
     REQUIRED,
     TECHNOLOGY,
     load_part,
@@ -25,6 +26,7 @@ ECP5 = (TECHNOLOGY / "ecp5.toml").read_text(encoding="utf-8")
 def test_every_part_has_all_coefficients_with_sources(name: str) -> None:
     part = load_part(name)
     assert part.family in FAMILIES
+    assert tuple(FAMILIES) == FAMILY_NAMES
     assert set(part.capacity) >= {"luts", "flip_flops", "ram_blocks", "dsp"}
     for quantity in part.coefficients.values():
         assert len(quantity.source) > 10 or quantity.value == 0

@@ -93,7 +93,7 @@ def test_parts_are_listed_here_and_in_the_help() -> None:
     )
     (text,) = (action.help for action in power._actions if action.dest == "part")
     shown: list[str] = []
-    for name in re.findall(r"[\w-]+", text.partition(";")[0]):
+    for name in re.findall(r"[\w-]+", text.partition(" (default:")[0]):
         shown.append(shown[0].partition("-")[0] + name if name.startswith("-") else name)
     assert sorted(shown) == sorted(part_names())
 
@@ -137,10 +137,6 @@ def test_estimates_of_that_design() -> None:
     assert own is not None
     assert_close(own.groups()[:3], unbuilt["joules_per_token"], 1e6)
     assert_close(own.groups()[3:], unbuilt["watts"])
-    readme = (FIGURES.parents[1] / "README.md").read_text(encoding="utf-8")
-    shown = re.search(r"([\d.]+) uJ per token \(([\d.]+) to ([\d.]+); estimated\)", readme)
-    assert shown is not None
-    assert_close(shown.groups(), unbuilt["joules_per_token"], 1e6)
 
 
 MULTIPLIERS: dict[str, dict[str, Any]] = {

@@ -282,10 +282,10 @@ def test_real_parts_give_intervals_that_say_something(part: str) -> None:
 @pytest.mark.parametrize(
     ("name", "area"),
     [
-        ("luts", Area(luts=990, lut_rams=11)),
-        ("flip flops", Area(flip_flops=1001)),
-        ("ram blocks", Area(ram_blocks=10.5)),
-        ("dsp", Area(dsp=3)),
+        ("LUTs", Area(luts=990, lut_rams=11)),
+        ("flip-flops", Area(flip_flops=1001)),
+        ("block RAMs", Area(ram_blocks=10.5)),
+        ("DSP blocks", Area(dsp=3)),
     ],
 )
 def test_a_design_that_does_not_fit_is_refused(name: str, area: Area) -> None:
