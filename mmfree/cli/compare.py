@@ -14,15 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from mmfree.cli.options import add_out
 from mmfree.cli.outcome import Outcome
+from mmfree.cli.values import above_zero, whole
 from mmfree.errors import InputError
 from mmfree.files.atomic import refuse_to_overwrite, write_atomically
 from mmfree.files.claim import claimed
+from mmfree.text.corpus import Text
+from mmfree.text.sources import is_shards
 from mmfree.training.presets import run_config
 
 if TYPE_CHECKING:
     from mmfree.comparison.contest import Comparison, Trained
 
-SUMMARY = "train a model and a Transformer of its size on the same text, and compare them"
+EXAMPLES = (
+    "mmfree compare text --out runs/compared",
+    "mmfree compare text --data shards --rates 3e-3 6e-3 --seeds 1 --out runs/compared",
+)
 
 COMPARISON_NAME, CURVES_NAME = "compare.json", "compare.svg"
 
@@ -34,12 +40,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--field", metavar="NAME", help="as of train")
     parser.add_argument("--tokenizer", metavar="NAME", help="as of train")
     parser.add_argument(
-        "--rates", type=float, nargs="+", metavar="R", help="learning rates to try; None: four"
+        "--rates",
+        type=above_zero(),
+        nargs="+",
+        metavar="R",
+        help="learning rates to try (default: four)",
     )
     parser.add_argument(
-        "--baseline-rates", type=float, nargs="+", metavar="R", help="the Transformer's; None: four"
+        "--baseline-rates",
+        type=above_zero(),
+        nargs="+",
+        metavar="R",
+        help="the Transformer's (default: four)",
     )
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs at the best rate")
+    parser.add_argument(
+        "--seeds", type=whole(1), default=3, metavar="N", help="runs at the best rate"
+    )
     add_out(parser, "folder for all runs; finished runs there are reused")
 
 
@@ -52,8 +68,6 @@ def run(options: argparse.Namespace) -> Outcome:
 
 
 def _compare(options: argparse.Namespace) -> Outcome:
-    from mmfree.comparison.contest import RATES, compare
-
     config = run_config(
         options.config, tokenizer=options.tokenizer, data=options.data, field=options.field
     )
@@ -61,6 +75,11 @@ def _compare(options: argparse.Namespace) -> Outcome:
         raise InputError(
             f"{options.config}: a comparison is made on text; task {config.recipe.task} is none"
         )
+    if options.data and not any(map(is_shards, options.data)):
+        Text.of(options.data)
+    # Not before all is checked that can be without torch.
+    from mmfree.comparison.contest import RATES, compare
+
     found = compare(
         config,
         options.out,

@@ -1,4 +1,4 @@
-"""``mmfree cosim``: a tape on the simulated chip and the golden model, every bit compared."""
+"""``mmfree cosim``: a model on the simulated chip and the golden model, every bit compared."""
 
 from __future__ import annotations
 
@@ -7,32 +7,45 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmfree import api
-from mmfree.cli.options import add_design_or_own, add_sampling
+from mmfree.cli.options import add_design_or_own, add_temperature
 from mmfree.cli.outcome import Outcome
-from mmfree.tape.reading import open_chip_tape
-from mmfree.text.tokenizers import tokenizer_from_dict
+from mmfree.cli.progress import Stages
+from mmfree.cli.values import whole
+from mmfree.inference.places import holds_verilog
 
 if TYPE_CHECKING:
     from sim.cosim.run import CosimResult
 
-SUMMARY = "play a tape on the simulated chip and the golden model, and compare every bit"
+EXAMPLES = (
+    "mmfree cosim model.tape --prompt 123+456",
+    "mmfree cosim text.tape --prompt 'The ' --tokens 20 --profile",
+    "mmfree cosim chip --waveform chip.vcd",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument(
-        "tape",
+        "model",
         type=Path,
-        metavar="TAPE|FOLDER",
-        help="a tape; or a folder that `mmfree verilog` wrote, simulated as it is, altered or not",
+        metavar="MODEL|VERILOG",
+        help=(
+            "a tape, a checkpoint folder, which is exported first, or a run folder with either; or"
+            " a folder that `mmfree verilog` wrote, simulated as it is, altered or not"
+        ),
     )
+    parser.add_argument("--prompt", metavar="TEXT", help="text to play (default: 16 random tokens)")
     parser.add_argument(
-        "--prompt", metavar="TEXT", help="text to play; None: a random one of 16 tokens"
+        "--tokens",
+        type=whole(0),
+        default=0,
+        metavar="N",
+        help="tokens to generate after the prompt",
     )
+    add_temperature(parser, 0.0)
     parser.add_argument(
-        "--tokens", type=int, default=0, metavar="N", help="tokens to generate after the prompt"
+        "--stop", type=whole(0), metavar="ID", help="token that ends the text (default: none does)"
     )
-    add_sampling(parser)
     parser.add_argument("--profile", action="store_true", help="cycles by segment and cause")
     parser.add_argument(
         "--waveform",
@@ -55,30 +68,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
-    from hdl.toolchain.emit import TAPE_NAME
-
-    result = api.cosim(
-        options.tape,
-        prompt=options.prompt,
-        tokens=options.tokens,
-        temperature=options.temperature,
-        stop=options.stop,
-        seed=options.seed,
-        lanes=options.lanes,
-        bits=options.bits,
-        profile=options.profile,
-        waveform=options.waveform,
-        simulator=options.simulator,
-        force=options.force,
-    )
-    folder = options.tape.is_dir()
-    tape = open_chip_tape(options.tape / TAPE_NAME if folder else options.tape)
-    text = None
-    if options.prompt is not None and result.tokens == result.verdict.due["rows"]:
-        tokenizer = tokenizer_from_dict(tape.tokenizer)
-        played = len(tokenizer.encode(options.prompt))
-        rows = result.rows[0][played - 1 :] if tokenizer.feeds_back else result.rows[0]
-        text = tokenizer.decode(rows)
+    with Stages() as say:
+        result = api.cosim(
+            options.model,
+            prompt=options.prompt,
+            tokens=options.tokens,
+            temperature=options.temperature,
+            stop=options.stop,
+            seed=options.seed,
+            lanes=options.lanes,
+            bits=options.bits,
+            profile=options.profile,
+            waveform=options.waveform,
+            simulator=options.simulator,
+            force=options.force,
+            progress=say,
+        )
     values = {
         "bit_exact": result.bit_exact,
         "tokens": result.tokens,
@@ -92,10 +97,10 @@ def run(options: argparse.Namespace) -> Outcome:
         "lane_utilization": result.lane_utilization,
         "simulated_hz": result.simulated_hz,
         "counters": result.counters,
-        "sha256": tape.sha256,
-        "text": text,
+        "sha256": result.tape_sha256,
+        "text": result.text,
     }
-    if folder:
+    if holds_verilog(options.model):
         values["altered"] = list(result.altered)
     if result.divergence is not None:
         values["divergence"] = result.divergence
@@ -105,11 +110,11 @@ def run(options: argparse.Namespace) -> Outcome:
         values["waveform_shows"] = recording.shows
     if result.profile is not None:
         values["profile"] = result.profile
-    return Outcome(values, _describe(result, text), result.bit_exact)
+    return Outcome(values, _describe(result), result.bit_exact)
 
 
-def _describe(result: CosimResult, text: str | None) -> str:
-    lines = [] if text is None else [text]
+def _describe(result: CosimResult) -> str:
+    lines = [] if result.text is None else [result.text]
     if result.altered:
         lines.append(f"altered since `mmfree verilog` wrote them: {', '.join(result.altered)}")
     compared = result.verdict.describe()
@@ -135,13 +140,12 @@ def _describe(result: CosimResult, text: str | None) -> str:
 
 
 def _describe_profile(profile: dict[str, dict[str, int]], tokens: int) -> list[str]:
-    """Cycles per token by segment and cause."""
+    """Cycles per token by segment and cause, and the sums over the segments."""
     causes = list(next(iter(profile.values())))
-    lines = [
-        "cycles per token  " + "".join(f"{cause.removeprefix('wait_'):>10}" for cause in causes)
-    ]
-    for name, cycles in profile.items():
-        lines.append(
-            f"{name:<18}" + "".join(f"{cycles[cause] / max(1, tokens):>10.1f}" for cause in causes)
-        )
+    sums = {cause: sum(cycles[cause] for cycles in profile.values()) for cause in causes}
+    heads = "".join(f"{cause.removeprefix('wait_'):>10}" for cause in causes)
+    lines = [f"{'cycles per token':<18}{heads}"]
+    for name, cycles in [*profile.items(), ("total", sums)]:
+        counts = "".join(f"{cycles[cause] / max(1, tokens):>10,.1f}" for cause in causes)
+        lines.append(f"{name:<18}{counts}")
     return lines

@@ -10,9 +10,18 @@ from typing import Any
 
 from mmfree.cli.options import add_lanes, add_model
 from mmfree.cli.outcome import Outcome
-from mmfree.errors import InputError
-from mmfree.inference.backends import BACKENDS, Backend, load_backend
-from mmfree.inference.choices import evaluate_choices, read_questions
+from mmfree.cli.values import whole
+from mmfree.errors import InputError, not_one_of
+from mmfree.inference.backends import (
+    BACKENDS,
+    Backend,
+    check_backend,
+    default_backend,
+    load_backend,
+    tokenizer_at,
+)
+from mmfree.inference.choices import Question, evaluate_choices, read_questions
+from mmfree.inference.places import find_model, training_of
 from mmfree.inference.ranges import (
     describe_ranges,
     measure_ranges,
@@ -23,13 +32,20 @@ from mmfree.inference.ranges import (
 from mmfree.inference.scoring import (
     TaskResult,
     TextResult,
+    check_task,
     evaluate_task,
     score_text,
 )
 from mmfree.tasks.catalog import TASKS, tasks_of
-from mmfree.text.sources import DEFAULT_FIELD
+from mmfree.text.corpus import Text, read_text
+from mmfree.text.sources import DEFAULT_FIELD, is_shards
+from mmfree.text.tokenizer import Tokenizer
 
-SUMMARY = "bits per byte of a text, accuracy on a task, or on multiple choice"
+EXAMPLES = (
+    "mmfree evaluate runs/text",
+    "mmfree evaluate runs/text --data stories.txt --backend fakequant,golden",
+    "mmfree evaluate model.tape --task addition --digits 200",
+)
 
 _LABELS = {
     "bits_per_byte": "bits per byte",
@@ -51,12 +67,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="PATH",
         help=(
-            "UTF-8 text, documents, or shards (what they hold out); None: what the checkpoint's own"
-            " training held out, or that of the built-in text"
+            "UTF-8 text, documents, or shards, of which the held-out part (default: what the"
+            " checkpoint's own training held out, or that of the built-in text)"
         ),
     )
     parser.add_argument(
-        "--field", metavar="NAME", help="of a record, that holds its text; None: text"
+        "--field", metavar="NAME", help="of a record, that holds its text (default: text)"
     )
     parser.add_argument(
         "--words",
@@ -71,13 +87,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--task", metavar="NAME", help=f"one of {', '.join(TASKS)}")
     parser.add_argument(
-        "--digits", type=int, metavar="N", help="columns of a sum (None: 100), or bits (None: 512)"
+        "--digits",
+        type=whole(1),
+        metavar="N",
+        help="columns of a sum (default: 100), or bits (default: 512)",
     )
     parser.add_argument(
         "--examples",
-        type=int,
+        type=whole(1),
         metavar="K",
-        help="examples; None: 1000, all held-out pairs, or all questions",
+        help="examples (default: 1000, all held-out pairs, or all questions)",
     )
     parser.add_argument(
         "--ranges",
@@ -89,8 +108,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_backends,
         metavar="NAME[,NAME...]",
         help=(
-            f"what plays the model, of {', '.join(BACKENDS)}, several for one table; None:"
-            " fakequant for a checkpoint, float for a published one, golden for a tape"
+            f"what plays the model, of {', '.join(BACKENDS)}, several for one table (default:"
+            " fakequant for a checkpoint, float for a published one, golden for a tape)"
         ),
     )
     add_lanes(parser)
@@ -105,15 +124,19 @@ def run(options: argparse.Namespace) -> Outcome:
         raise InputError(f"give {' or '.join(asked)}, not both")
     if options.field is not None and options.data is None:
         raise InputError("--field is of the records of --data: give both, or neither")
-    backends = [
-        load_backend(options.model, name, options.lanes) for name in options.backend or [None]
-    ]
+    found = find_model(options.model)
+    names = options.backend or [default_backend(found)]
+    for name in names:
+        check_backend(found, name)
+    if options.ranges and "golden" not in names:
+        raise InputError(f"--ranges: backend {names[0]} does not show them; use golden")
+    questions = _check(options, tokenizer_at(options.model))
+    # Not before all is checked that can be without torch or a simulator.
+    backends = [load_backend(options.model, name, options.lanes) for name in names]
     ranged = [ranged_tape(backend) if options.ranges else None for backend in backends]
-    if options.ranges and not any(ranged):
-        raise InputError(f"--ranges: backend {backends[0].name} does not show them; use golden")
     results, lines = [], []
     for backend in backends:
-        values, line = _evaluate(options, backend)
+        values, line = _evaluate(options, backend, questions)
         results.append(values)
         lines.append(line)
     differences = [_difference(results[0], values) for values in results[1:]]
@@ -163,17 +186,40 @@ def _table(results: list[dict[str, Any]], differences: list[dict[str, Any]]) -> 
     return lines
 
 
-def _evaluate(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], str]:
-    kind = backend.tokenizer.kind
-    own = tasks_of(backend.tokenizer)
+def _check(options: argparse.Namespace, tokenizer: Tokenizer) -> list[Question]:
+    """The questions of --choices; InputError if a model of this tokenizer cannot be asked so."""
+    own = tasks_of(tokenizer)
     if own and (options.data is not None or options.choices is not None or options.words):
-        raise InputError(f"{options.model}: a model for {kind}: use --task")
+        raise InputError(f"{options.model}: a model for {tokenizer.kind}: use --task")
     if options.choices is not None:
-        return _answer(options, backend)
+        if options.digits is not None or options.words:
+            raise InputError("--digits and --words do not belong to --choices")
+        return read_questions(options.choices, options.examples)
     if options.task is None and not own and (options.digits, options.examples) != (None, None):
         raise InputError(
             f"{options.model}: a model for text: --digits and --examples belong to --task"
         )
+    if options.task is not None or own:
+        check_task(
+            tokenizer,
+            options.task if options.task is not None else own[0],
+            digits=options.digits,
+            examples=options.examples,
+            seed=options.seed,
+        )
+    elif options.data is not None and not is_shards(options.data):
+        text = Text.of([options.data])
+        if text.is_one and not options.data.is_dir():
+            read_text(*text.files)
+    return []
+
+
+def _evaluate(
+    options: argparse.Namespace, backend: Backend, questions: list[Question]
+) -> tuple[dict[str, Any], str]:
+    own = tasks_of(backend.tokenizer)
+    if questions:
+        return _answer(options.choices, backend, questions)
     if options.task is not None or own:
         name = options.task if options.task is not None else own[0]
         result = evaluate_task(
@@ -191,16 +237,13 @@ def _reading(options: argparse.Namespace) -> dict[str, Any]:
 
     A tape does not know what it was trained on.
     """
-    run = options.model if options.model.is_dir() else None
-    return {"field": options.field or DEFAULT_FIELD, "run": run}
+    return {"field": options.field or DEFAULT_FIELD, "run": training_of(options.model)}
 
 
-def _answer(options: argparse.Namespace, backend: Backend) -> tuple[dict[str, Any], str]:
-    if options.digits is not None or options.words:
-        raise InputError("--digits and --words do not belong to --choices")
-    result = evaluate_choices(backend, read_questions(options.choices, options.examples))
+def _answer(file: Path, backend: Backend, questions: list[Question]) -> tuple[dict[str, Any], str]:
+    result = evaluate_choices(backend, questions)
     line = (
-        f"{options.choices.name}: {result.examples:,} questions, {100 * result.accuracy:.1f} +-"
+        f"{file.name}: {result.examples:,} questions, {100 * result.accuracy:.1f} +-"
         f" {100 * result.accuracy_error:.1f} % right, {100 * result.accuracy_by_byte:.1f} +-"
         f" {100 * result.accuracy_by_byte_error:.1f} % by likelihood per byte,"
         f" {100 * result.chance:.1f} % by chance"
@@ -234,7 +277,7 @@ def _backends(text: str) -> tuple[str, ...]:
     """The argument of ``evaluate --backend``."""
     names = tuple(text.split(","))
     if unknown := [name for name in names if name not in BACKENDS]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(BACKENDS)}")
+        raise argparse.ArgumentTypeError(str(not_one_of("each", unknown[0], BACKENDS)))
     if len(set(names)) != len(names):
         raise argparse.ArgumentTypeError(f"{text!r} names one twice")
     return names

@@ -12,6 +12,7 @@ from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
 from mmfree.files.folders import new_folder
 from mmfree.inference.backends import load_tape_or_export
+from mmfree.inference.places import checkpoint_of
 from mmfree.inference.ranges import (
     describe_ranges,
     ranges_to_dicts,
@@ -20,7 +21,11 @@ from mmfree.interchange.bitnet import BITNET_FOLDER, write_bitnet
 from mmfree.tape.reading import AnyTape
 from mmfree.training.recipe import TRAINING_NAME
 
-SUMMARY = "write a checkpoint as a tape, or for others"
+EXAMPLES = (
+    "mmfree export runs/text --out text.tape",
+    "mmfree export runs/text --format hf --out huggingface",
+    "mmfree export huggingface --format checkpoint --out runs/again",
+)
 
 
 FORMATS = ("tape", "hf", "bitnet", "checkpoint")
@@ -34,17 +39,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "checkpoint",
         type=Path,
         metavar="CHECKPOINT",
-        help="folder: of a training run, or published with model_type hgrn_bit",
+        help=("folder of a training run, or of a demo; or published with model_type hgrn_bit"),
     )
     parser.add_argument(
         "--data",
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="text to watch ranges on, as of train; None: what training held out",
+        help="text to watch ranges on, as of train (default: what training held out)",
     )
     parser.add_argument(
-        "--field", metavar="NAME", help="of a record, that holds its text; None: text"
+        "--field", metavar="NAME", help="of a record, that holds its text (default: text)"
     )
     parser.add_argument(
         "--allow-saturation",
@@ -105,11 +110,10 @@ def _written(tape: AnyTape, out: Path) -> Outcome:
 
 def _export_for_others(options: argparse.Namespace) -> Outcome:
     """``mmfree export`` in any format but "tape"."""
-    if not options.checkpoint.is_dir():
-        raise InputError(f"{options.checkpoint}: not a checkpoint folder")
+    source = checkpoint_of(options.checkpoint)
     if options.data is not None or options.field is not None or options.allow_saturation:
         raise InputError("--data, --field and --allow-saturation belong to --format tape")
-    if options.out.resolve() == options.checkpoint.resolve():
+    if options.out.resolve() == source.resolve():
         raise InputError(f"{options.out}: the folder that is read; give another --out")
     if (options.out / TRAINING_NAME).exists():
         raise InputError(
@@ -120,7 +124,7 @@ def _export_for_others(options: argparse.Namespace) -> Outcome:
         "bitnet": _export_bitnet,
         "checkpoint": _export_checkpoint,
     }[options.format]
-    return write(options.checkpoint, options.out, options.force)
+    return write(source, options.out, options.force)
 
 
 def _export_hugging_face(source: Path, out: Path, force: bool) -> Outcome:

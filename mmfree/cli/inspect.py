@@ -1,4 +1,4 @@
-"""``mmfree inspect``: what is on a tape, or in a folder of token shards."""
+"""``mmfree inspect``: what is on a model's tape, or in a folder of token shards."""
 
 from __future__ import annotations
 
@@ -8,31 +8,40 @@ from pathlib import Path
 from typing import Any
 
 from mmfree.cli.outcome import Outcome
+from mmfree.cli.progress import stage
 from mmfree.cli.tokenize import describe_shards
+from mmfree.inference.backends import load_tape_or_export
+from mmfree.inference.places import find_model
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import AnyTape, open_tape
 from mmfree.text.shards import open_shards, read_tokenizer
 from mmfree.text.sources import is_shards
 
-SUMMARY = "print what is on a tape, segment by segment, or in token shards"
+EXAMPLES = (
+    "mmfree inspect text.tape",
+    "mmfree inspect shards --json",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument(
-        "tape",
+        "model",
         type=Path,
-        metavar="TAPE|SHARDS",
-        help="file, or folder of token shards, which is verified",
+        metavar="MODEL|SHARDS",
+        help=(
+            "a tape, a checkpoint folder, which is exported first, or a run folder with either; or"
+            " a folder of token shards, which is verified"
+        ),
     )
 
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
-    if is_shards(options.tape):
-        return _inspect_shards(options.tape)
-    tape = open_tape(options.tape)
+    if is_shards(options.model):
+        return _inspect_shards(options.model)
+    tape = _tape(options.model)
     config = tape.config
     values = {
         "sha256": tape.sha256,
@@ -51,6 +60,15 @@ def run(options: argparse.Namespace) -> Outcome:
     if isinstance(tape, Tape):
         values["operations"] = asdict(count_operations(tape))
     return Outcome(values, _describe(values))
+
+
+def _tape(path: Path) -> AnyTape:
+    """The tape of a model, or the one that its checkpoint becomes."""
+    found = find_model(path)
+    if found.tape is not None:
+        return open_tape(found.tape)
+    with stage(f"exporting {found.checkpoint} to a tape"):
+        return load_tape_or_export(path)
 
 
 def _embedding(tape: AnyTape) -> dict[str, int]:

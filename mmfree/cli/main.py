@@ -18,39 +18,27 @@ from contextlib import contextmanager
 from types import FrameType
 
 from mmfree.cli.outcome import Outcome
-from mmfree.cli.parser import build_parser
+from mmfree.cli.parser import build_parser, parse
 from mmfree.cli.streams import set_up_streams
 from mmfree.errors import CheckFailed, InputError, Stopped, ToolMissing
+from mmfree.extras import EXTRAS, how_to_install
+from mmfree.threads import prepare_waiting
 
 FAILED, UNUSABLE, BUG, INTERRUPTED, NOBODY_READS = 1, 2, 3, 130, 141
 """Exit codes beside 0."""
 
-EXTRAS = {
-    "torch": "train",
-    "safetensors": "train",
-    "accelerate": "train",
-    "tokenizers": "text",
-    "sentencepiece": "text",
-    "amaranth": "hdl",
-    "cocotb": "sim",
-    "cocotb_tools": "sim",
-    "matplotlib": "plots",
-    "squarify": "plots",
-    "amaranth_boards": "boards",
-    "datasets": "text",
-    "pyarrow": "text",
-    "transformers": "hf",
-    "lm_eval": "hf",
-}
-"""Module that may be missing -> extra that installs it."""
-
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a verb; returns the exit code."""
+    """Run a verb; returns the exit code. Without a word: the help on stderr, and exit code 2."""
     set_up_streams()
-    options = build_parser().parse_args(arguments)
+    prepare_waiting()
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words:
+        build_parser([]).print_help(sys.stderr)
+        return UNUSABLE
     try:
         with _termination_raises():
+            options = parse(words)
             outcome: Outcome = options.command(options)
             _print(outcome, as_json=options.json)
     except KeyboardInterrupt:
@@ -63,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             return _show_traceback()
-        install = f"`pip install 'mmfree[{EXTRAS[package]}]'` does that"
+        install = f"`{how_to_install(EXTRAS[package])}` does that"
         return _fail(f"{package} is not installed; {install}", UNUSABLE, own=True)
     except InputError as error:
         return _fail(str(error), UNUSABLE)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmfree.chip.sizing import DEFAULT_CODE, DEFAULT_LANES
+from mmfree.chip.sizing import DEFAULT_CODE, DEFAULT_LANES, check_lanes
 from mmfree.chip.weight_codes import WEIGHT_CODES
+from mmfree.cli.values import whole, whole_number
+from mmfree.errors import InputError
+from mmfree.golden.sampling import SEED_MAX
 from mmfree.inference.backends import BACKENDS
 
 TOKENIZERS = (
@@ -25,28 +28,47 @@ def add_out(parser: argparse.ArgumentParser, meaning: str) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
 
 
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """The seed of everything random."""
+    parser.add_argument(
+        "--seed",
+        type=whole(0, SEED_MAX, "2^64-1"),
+        default=0,
+        help="seed of everything random",
+    )
+
+
+def number_of_lanes(word: str) -> int:
+    """The type of ``--lanes``."""
+    value = whole_number(word)
+    try:
+        check_lanes(value)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("lanes ")) from None
+    return value
+
+
 def add_lanes(parser: argparse.ArgumentParser) -> None:
     """Size of the array."""
-    parser.add_argument("--lanes", type=int, default=DEFAULT_LANES, metavar="N", help=_LANES)
-
-
-def add_design(parser: argparse.ArgumentParser) -> None:
-    """Size of the array, and how weights are stored."""
-    add_lanes(parser)
-    parser.add_argument("--bits", choices=tuple(WEIGHT_CODES), default=DEFAULT_CODE, help=_BITS)
+    parser.add_argument(
+        "--lanes", type=number_of_lanes, default=DEFAULT_LANES, metavar="N", help=_LANES
+    )
 
 
 def add_design_or_own(parser: argparse.ArgumentParser) -> None:
-    """As ``add_design``, where a folder or a file may have its own design: nothing is asked for
-    unless given.
-
-    Nothing stands for 64 lanes and 2 bits.
+    """Size of the array, and how weights are stored: nothing is asked for unless given, for a demo
+    or a file may have its own design.
     """
     parser.add_argument(
-        "--lanes", type=int, metavar="N", help=f"{_LANES}; None: 64, or those of the design given"
+        "--lanes",
+        type=number_of_lanes,
+        metavar="N",
+        help=f"{_LANES} (default: those of the design given, else {DEFAULT_LANES})",
     )
     parser.add_argument(
-        "--bits", choices=tuple(WEIGHT_CODES), help=f"{_BITS}; None: 2, or that of the design given"
+        "--bits",
+        choices=tuple(WEIGHT_CODES),
+        help=f"{_BITS} (default: that of the design given, else {DEFAULT_CODE})",
     )
 
 
@@ -56,27 +78,41 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
         "--backend",
         choices=BACKENDS,
         help=(
-            "what plays the model; None: fakequant for a checkpoint, float for a published one,"
-            " golden for a tape"
+            "what plays the model (default: fakequant for a checkpoint, float for a published one,"
+            " golden for a tape)"
         ),
     )
     add_lanes(parser)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """A checkpoint or a tape."""
-    parser.add_argument("model", type=Path, metavar="CHECKPOINT|TAPE", help="folder or file")
+    """What a model is played from."""
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="a tape, a checkpoint folder (trained here or published), or a run folder with either",
+    )
 
 
-def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """How the next token is chosen."""
+def add_chip_model(parser: argparse.ArgumentParser) -> None:
+    """What an accelerator is made for."""
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="a tape, a checkpoint folder, which is exported first, or a run folder with either",
+    )
+
+
+def add_temperature(
+    parser: argparse.ArgumentParser, default: float | None, unless_given: str = ""
+) -> None:
+    """How far the choice of the next token is left to chance."""
     parser.add_argument(
         "--temperature",
         type=float,
-        default=0.0,
+        default=default,
         metavar="T",
-        help="0: always the most likely token; at most 3.98",
-    )
-    parser.add_argument(
-        "--stop", type=int, metavar="ID", help="token that ends the text; None: no such"
+        help=f"0: always the most likely token; at most 3.98{unless_given}",
     )

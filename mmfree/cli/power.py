@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmfree import api
 from mmfree.chip.design import Design
-from mmfree.chip.sizing import design_for, refuse_another_design
+from mmfree.chip.sizing import refuse_another_design
 from mmfree.cli.options import add_design_or_own
 from mmfree.cli.outcome import Outcome
+from mmfree.cli.progress import Stages
+from mmfree.cli.values import above_zero
 from mmfree.errors import InputError
+from mmfree.files.atomic import read_json
+from mmfree.files.claim import claimed
 from mmfree.files.folders import FolderKind, new_folder, refuse_to_replace_folder
-from mmfree.report.record import RUN_NAME, read_record
+from mmfree.report.numbers import megahertz, plain, span, with_unit
 from mmfree.tape.pow2 import Tape
-from mmfree.tape.reading import open_chip_tape
 from mmfree.text.tokenizers import tokenizer_from_dict
 
 if TYPE_CHECKING:
@@ -29,7 +33,11 @@ if TYPE_CHECKING:
     from sim.power.coefficients import Part
     from sim.power.estimate import Interval, Power
 
-SUMMARY = "estimate watts and joules per token of a tape's accelerator on a part"
+EXAMPLES = (
+    "mmfree power text.tape --part ecp5-85",
+    "mmfree power text.tape --build built --out power",
+    "mmfree power --validate",
+)
 
 DEFAULT_PART = "ecp5-85"
 
@@ -47,28 +55,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "model",
         type=Path,
         nargs="?",
-        metavar="TAPE|RUN",
-        help="file, or folder of a demo; None: with --validate",
+        metavar="MODEL",
+        help=(
+            "a tape, a checkpoint folder, which is exported first, or a run folder with either; not"
+            " with --validate"
+        ),
     )
     parser.add_argument(
         "--part",
         metavar="NAME",
         help=(
             "ecp5-25, -45, -85, xc7a35t, xc7a100t, xc7z020, zu5ev, zu7ev, ku5p, vu13p, vu37p,"
-            " ice40up5k; None: ecp5-85"
+            " ice40up5k (default: ecp5-85)"
         ),
     )
     parser.add_argument(
         "--technology",
         type=Path,
         metavar="FILE",
-        help="parts of your own (docs/power.md); None: those that are known",
+        help="parts of your own (docs/power.md; default: those that are known)",
     )
     parser.add_argument(
         "--clock",
-        type=float,
+        type=above_zero("MHz"),
         metavar="MHZ",
-        help="None: that of the build, else what was reached on the part, else 100",
+        help="clock (default: that of the build, else what was reached on the part, else 100)",
     )
     parser.add_argument(
         "--build",
@@ -80,10 +91,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--activity",
         type=Path,
         metavar="FILE",
-        help="activity.json of an earlier run; None: simulate",
+        help="activity.json of an earlier run (default: simulate)",
     )
     parser.add_argument(
-        "--prompt", metavar="TEXT", help="text to measure activity on; None: 32 tokens of real data"
+        "--prompt",
+        metavar="TEXT",
+        help="text to measure activity on (default: 32 tokens of real data)",
     )
     parser.add_argument(
         "--validate", action="store_true", help="predict published systems, and compare"
@@ -93,7 +106,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="PATH",
-        help="folder for power.json, activity.json and a page; None: print only",
+        help="folder for power.json, activity.json and a page (default: print only)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
 
@@ -104,26 +117,36 @@ def run(options: argparse.Namespace) -> Outcome:
         _refuse_beside_validate(options)
         return _validate()
     if options.model is None:
-        raise InputError("give a tape or the folder of a demo, or --validate")
+        raise InputError("give a tape, a checkpoint folder or a run folder, or --validate")
     from hdl.toolchain.built import read_built
-    from sim.power.basis import clock_of
     from sim.power.coefficients import load_part
 
     _check(options)
     built = read_built(options.build) if options.build is not None else None
     part = load_part(options.part or DEFAULT_PART, options.technology)
-    tape, design = _model(options, built)
     if built is not None and built.device != part.device:
         raise InputError(
             f"{options.build}: built for {built.device}; --part {part.name} is {part.device}"
         )
-    clock = clock_of(part, design, None if options.clock is None else options.clock * 1e6, built)
-    chosen = _Chosen(part, tape, design, clock, built)
-    if options.out is None:
-        return _estimate(options, chosen, None)
-    # From here on nobody else writes there; it takes minutes.
-    with new_folder(options.out, KIND, force=options.force) as folder:
-        return _estimate(options, chosen, folder)
+    with Stages() as say, ExitStack() as stack:
+        if options.out is not None:
+            stack.enter_context(claimed(options.out))
+        tape, design = _model(options, built, say)
+        if options.prompt is not None:
+            _prompt(options, tape)
+        # Not before all is checked that can be without Amaranth.
+        from sim.power.basis import clock_of, refuse_small_part
+
+        if built is None:
+            refuse_small_part(part, design)
+        asked_hz = None if options.clock is None else options.clock * 1e6
+        clock = clock_of(part, design, asked_hz, built)
+        chosen = _Chosen(part, tape, design, clock, built)
+        if options.out is None:
+            return _estimate(options, chosen, None, say)
+        # From here on nobody else writes there; it takes minutes.
+        with new_folder(options.out, KIND, force=options.force) as folder:
+            return _estimate(options, chosen, folder, say)
 
 
 @dataclass(frozen=True)
@@ -137,7 +160,12 @@ class _Chosen:
     built: Built | None
 
 
-def _estimate(options: argparse.Namespace, chosen: _Chosen, folder: Path | None) -> Outcome:
+def _estimate(
+    options: argparse.Namespace,
+    chosen: _Chosen,
+    folder: Path | None,
+    say: Callable[[str], None],
+) -> Outcome:
     """Simulate, synthesize, estimate, and write to ``folder`` what will be in ``--out``."""
     from hdl.toolchain.cost import segment_cycles
     from hdl.toolchain.counts import counts_to_dict
@@ -146,8 +174,8 @@ def _estimate(options: argparse.Namespace, chosen: _Chosen, folder: Path | None)
     from sim.power.estimate import Load, estimate
 
     part, tape, design = chosen.part, chosen.tape, chosen.design
-    activity = _activity(options, tape, design)
-    print(f"synthesizing {design.lanes} lanes for {part.device} ...", file=sys.stderr)
+    activity = _activity(options, tape, design, say)
+    say(f"synthesizing {design.lanes:,} lanes for {part.device}")
     segments = segment_cycles(tape.config, design)
     taken = cells_of(part, design, chosen.built, options.build)
     host = "" if chosen.built else ", and without the host's link"
@@ -215,38 +243,31 @@ def _check(options: argparse.Namespace) -> None:
     """Refuse, before anything takes time, what contradicts itself or would overwrite."""
     if options.prompt is not None and options.activity is not None:
         raise InputError("--prompt: the activity of --activity is given; leave one of the two")
-    if options.clock is not None and not (math.isfinite(options.clock) and options.clock > 0):
-        raise InputError(f"--clock: the clock must be positive, got {options.clock} MHz")
+    if options.activity is not None:
+        read_json(options.activity)
     if options.out is not None:
         refuse_to_replace_folder(options.out, options.force)
 
 
-def _model(options: argparse.Namespace, built: Built | None) -> tuple[Tape, Design]:
-    """The tape, and the design that plays it: of a build, of a demo, or of the lanes asked for.
+def _model(
+    options: argparse.Namespace, built: Built | None, say: Callable[[str], None]
+) -> tuple[Tape, Design]:
+    """The tape, and the design that plays it: that of a build, else as ``api.chip_for`` says.
 
-    InputError if a build or a demo has another design than was asked for.
+    InputError if a build is of another tape, or has another design than was asked for.
     """
-    path: Path = options.model
-    if path.is_dir():
-        if not (path / "model.tape").is_file():
-            raise InputError(f"{path}: no model.tape in it; give a tape or the folder of a demo")
-        tape = open_chip_tape(path / "model.tape")
-    else:
-        tape = open_chip_tape(path)
-    if built is not None:
-        if built.tape_sha256 != tape.sha256:
-            raise InputError(f"{options.build}: built with another tape than {path}")
-        design, folder = built.design, options.build
-    elif (path / RUN_NAME).is_file():
-        record = read_record(path / RUN_NAME, ["design"])
-        design, folder = Design.from_dict(record["design"], str(path / RUN_NAME)), path
-    else:
-        return tape, design_for(tape, options.lanes, options.bits)
-    refuse_another_design(design, options.lanes, options.bits, folder)
-    return tape, design
+    if built is None:
+        return api.chip_for(options.model, options.lanes, options.bits, progress=say)
+    tape, _ = api.chip_for(options.model, progress=say)
+    if built.tape_sha256 != tape.sha256:
+        raise InputError(f"{options.build}: built with another tape than {options.model}")
+    refuse_another_design(built.design, options.lanes, options.bits, options.build)
+    return tape, built.design
 
 
-def _activity(options: argparse.Namespace, tape: Tape, design: Design) -> Activity:
+def _activity(
+    options: argparse.Namespace, tape: Tape, design: Design, say: Callable[[str], None]
+) -> Activity:
     """Activity from a file, or measured on the prompt or on real data."""
     from sim.power.activity import measure_activity, read_activity
 
@@ -255,7 +276,7 @@ def _activity(options: argparse.Namespace, tape: Tape, design: Design) -> Activi
         activity.check(tape, design, str(options.activity))
         return activity
     prompt, text = _prompt(options, tape)
-    print(f"simulating {len(prompt)} tokens, every net watched ...", file=sys.stderr)
+    say(f"generating, compiling and simulating {len(prompt)} tokens, every net watched")
     return measure_activity(tape, design, prompt, text=text)
 
 
@@ -278,12 +299,12 @@ def _describe(values: dict[str, Any], found: Power, tape: Tape, cells: list[Cell
     per_weight = joules.best / tape.num_ternary_weights
     lines = [
         (
-            f"{found.device}, {values['lanes']} lanes at {found.clock_hz / 1e6:g} MHz"
+            f"{found.device}, {values['lanes']:,} lanes at {megahertz(found.clock_hz)}"
             f" ({found.clock_label})"
         ),
         (
-            f"energy per token  {_span(joules, 'J')}  ({found.label}; {1e12 * per_weight:.3g} pJ"
-            " per ternary weight)"
+            f"energy per token  {_span(joules, 'J')}  ({found.label};"
+            f" {with_unit(per_weight, 'J')} per ternary weight)"
         ),
         (
             f"power             {_span(watts, 'W')}  at {found.tokens_per_second:,.0f} tokens/s"
@@ -295,11 +316,11 @@ def _describe(values: dict[str, Any], found: Power, tape: Tape, cells: list[Cell
     for kind, share in found.by_kind.items():
         if share.high:
             lines.append(
-                f"  {kind:<12}{_span(share, 'J')}  {100 * share.best / joules.best:5.1f} %"
+                f"  {kind:<12}{_span(share, 'J', 8)}  {100 * share.best / joules.best:5.1f} %"
             )
     lines += ["", "largest blocks"]
     blocks = sorted(found.by_block.items(), key=lambda item: -item[1].best)
-    lines += [f"  {name:<14}{_span(share, 'J')}" for name, share in blocks[:8]]
+    lines += [f"  {name:<14}{_span(share, 'J', 8)}" for name, share in blocks[:8]]
     lines += ["", describe_counts(values["counts"])]
     lines += [
         "",
@@ -309,22 +330,17 @@ def _describe(values: dict[str, Any], found: Power, tape: Tape, cells: list[Cell
         ),
     ]
     lines += [
-        f"  {c.node + ', ' + c.weights_are:<16}{_span(c.arithmetic, 'J')};"
-        f" {_span(c.weight_memory, 'J')}"
+        f"  {c.node + ', ' + c.weights_are:<16}{_span(c.arithmetic, 'J', 8)};"
+        f" {_span(c.weight_memory, 'J', 8)}"
         for c in cells
     ]
     lines += ["", *(f"- {line}" for line in found.assumptions)]
     return "\n".join(lines)
 
 
-def _span(found: Interval, unit: str) -> str:
-    """An interval in a readable scale."""
-    scales = (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9), ("p", 1e-12))
-    prefix, scale = next((entry for entry in scales if found.best >= entry[1]), scales[-1])
-    return (
-        f"{found.best / scale:8.3g} {prefix}{unit} ({found.low / scale:.3g} to"
-        f" {found.high / scale:.3g})"
-    )
+def _span(found: Interval, unit: str, width: int = 0) -> str:
+    """An interval in a readable size of its unit, the estimate right-aligned in ``width``."""
+    return span(found.low, found.best, found.high, unit, width)
 
 
 def _validate() -> Outcome:
@@ -339,8 +355,8 @@ def _validate() -> Outcome:
         verdict = "inside" if p.inside else "OUTSIDE"
         role = "held out" if p.held_out else "seen"
         lines.append(
-            f"{p.name:<40}{p.watts.low:>8.3g}{p.watts.best:>8.3g}{p.watts.high:>8.3g}"
-            f"{p.published:>11.4g}"
+            f"{p.name:<40}{plain(p.watts.low):>8}{plain(p.watts.best):>8}{plain(p.watts.high):>8}"
+            f"{plain(p.published, 4):>11}"
             f"  {verdict}, {role}, {p.kind}: {p.what}"
         )
     lines += ["", f"held out: {inside} of {len(held)} inside (estimated against published)"]

@@ -7,17 +7,21 @@ from pathlib import Path
 
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
+from mmfree.inference.places import WANTED
 
-SUMMARY = "one self-contained HTML page about a run"
+EXAMPLES = (
+    "mmfree report runs/text",
+    "mmfree report runs/addition --out page.html",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument(
-        "run", type=Path, metavar="RUN", help="folder of a demo, or of a checkpoint"
+        "run", type=Path, metavar="RUN", help="a run folder, a checkpoint folder, or a tape"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the page; None: report.html in the folder"
+        "--out", type=Path, metavar="FILE", help="the page (default: report.html in the folder)"
     )
 
 
@@ -25,8 +29,8 @@ def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
     from mmfree.report.run import write_report
 
-    if not options.run.is_dir():
-        raise InputError(f"{options.run}: not a folder")
+    if not options.run.exists():
+        raise InputError(f"{options.run}: no such file or folder; give {WANTED}")
     path, sections = write_report(options.run, options.out)
     values = {"report": str(path), "bytes": path.stat().st_size, "sections": sections}
     return Outcome(values, f"{path}: {', '.join(sections)}")

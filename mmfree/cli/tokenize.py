@@ -14,7 +14,11 @@ from mmfree.text.shard_writing import check_output, write_shards
 from mmfree.text.shards import Manifest
 from mmfree.text.tokenizers import find_tokenizer
 
-SUMMARY = "write text as token shards, to train on without reading it whole"
+EXAMPLES = (
+    "mmfree tokenize stories.txt --out shards",
+    "mmfree tokenize corpus --tokenizer bpe:4096 --out shards",
+    "mmfree tokenize hf:roneneldan/TinyStories --out shards",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from mmfree import api
-from mmfree.chip.design import Design
 from mmfree.chip.sizing import describe_padding
 from mmfree.cli.options import add_design_or_own, add_out
 from mmfree.cli.outcome import Outcome
+from mmfree.cli.progress import Stages
 
-SUMMARY = "generate the accelerator: Verilog, memory files, the tape, design.json"
+EXAMPLES = (
+    "mmfree verilog text.tape --out chip",
+    "mmfree verilog text.tape --lanes 256 --bits 1.6 --out chip",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +22,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         type=Path,
-        metavar="TAPE|LIMITS.json",
-        help="a tape, or the sizes of a design (docs/accelerator.md)",
+        metavar="MODEL|LIMITS.json",
+        help=(
+            "a tape, a checkpoint folder, which is exported first, or a run folder with either; or"
+            " the sizes of a design (docs/accelerator.md)"
+        ),
     )
     add_design_or_own(parser)
     add_out(parser, "folder")
@@ -29,24 +34,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
-    description = api.verilog(
-        options.source,
-        options.out,
-        lanes=options.lanes,
-        bits=options.bits,
-        force=options.force,
-        progress=lambda line: print(line, file=sys.stderr),
-    )
-    design = Design.from_dict(description["design"])
-    products = description["shift_and_add_products_per_token"]
-    line = (
-        f"{options.out}: {design.lanes} lanes ({design.rows} rows x {design.columns} columns), 0"
-        f" multipliers, {sum(unit['count'] for unit in description['shift_and_add_units'])}"
-        f" shift-and-add units of {description['shift_and_add_luts']:,} LUT4-equivalents (ECP5,"
-        " Yosys estimate)"
-    )
-    if products is not None:
-        line += (
-            f", {products:,} products per token; {describe_padding(description['padding_share'])}"
+    with Stages() as say:
+        made = api.verilog(
+            options.source,
+            options.out,
+            lanes=options.lanes,
+            bits=options.bits,
+            force=options.force,
+            progress=say,
         )
-    return Outcome(description, line)
+    design = made.design
+    line = (
+        f"{options.out}: {made.lanes:,} lanes ({design.rows} rows x {design.columns} columns),"
+        f" {made.multipliers} multipliers, {sum(unit.count for unit in made.units):,} shift-and-add"
+        f" units of {made.unit_luts:,} LUT4-equivalents (ECP5, Yosys estimate)"
+    )
+    if made.products_per_token is not None and made.padding_share is not None:
+        line += (
+            f", {made.products_per_token:,} products per token;"
+            f" {describe_padding(made.padding_share)}"
+        )
+    return Outcome(made.to_dict(), line)

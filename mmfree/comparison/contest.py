@@ -33,8 +33,9 @@ from mmfree.training.checkpoint import (
     load_training_state,
     load_weights,
 )
+from mmfree.training.folder import MAX_SEED
 from mmfree.training.recipe import ARCHITECTURES, CONFIG_NAME, TRAINING_NAME, RunConfig
-from mmfree.training.train import MAX_SEED, train
+from mmfree.training.train import train
 
 RATES = {"matmul-free": (2e-3, 4e-3, 8e-3, 1.6e-2), "transformer": (3e-4, 6e-4, 1.2e-3, 2.4e-3)}
 """Learning rates that are tried, by architecture: ternary weights want about ten times a

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from mmfree.contract.absmax import ROLES_BY_KIND
 from mmfree.contract.pow2 import GATES, MAX_FAN_IN
-from mmfree.errors import InputError
+from mmfree.errors import InputError, not_one_of
 from mmfree.files.objects import checked_fields
 
 
@@ -62,7 +62,7 @@ class ModelConfig:
         }
         check_sizes(self, limits)
         if self.gate not in GATES:
-            raise InputError(f"config: gate must be one of {', '.join(GATES)}, got {self.gate!r}")
+            raise not_one_of("config: gate", self.gate, GATES)
 
     @classmethod
     def from_dict(cls, data: object, source: str = "config") -> ModelConfig:

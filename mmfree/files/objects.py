@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from mmfree.errors import InputError
+from mmfree.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -25,7 +25,9 @@ def checked_fields(data: object, kind: type[DataclassInstance], source: str) -> 
         raise InputError(f"{source}: expected a JSON object, got {type(data).__name__}")
     known = {item.name for item in fields(kind)}
     if unknown := sorted(set(data) - known):
-        raise InputError(f"{source}: unknown field {unknown[0]!r}; known: {sorted(known)}")
+        near = did_you_mean(unknown[0], known)
+        message = f"{source}: unknown field {unknown[0]!r}; known: {sorted(known)}{near}"
+        raise InputError(message)
     needed = {
         item.name
         for item in fields(kind)

@@ -6,32 +6,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from hdl.boards.clock import pll_for
-from hdl.toolchain.build import refuse_more_memory
+from hdl.boards.pll import pll_for
 from hdl.toolchain.built import read_built
 from hdl.toolchain.families import Area, with_totals
 from hdl.toolchain.place_and_route import ResourceError, read_fit
-from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
 from tests.hdl.toolchain.test_built import changed
 from tests.support.boundaries import Boundary
-from tests.support.sim.shapes import ODD
 
 Action = Callable[[Path], object]
-DESIGN = ODD.design()
 
 
 def _pll(input_hz: float, asked_hz: float) -> Action:
     return lambda _: pll_for(input_hz, asked_hz)
-
-
-def _bits() -> int:
-    """Of all memories that an image fills."""
-    shapes = [loaded_shape(DESIGN, name) for name in LOADED_MEMORIES]
-    return sum(shape.depth * shape.parts * shape.part_bits for shape in shapes)
-
-
-def _memory(blocks: int) -> Action:
-    return lambda _: refuse_more_memory(DESIGN, blocks)
 
 
 def _built(path: str, value: object) -> Action:
@@ -53,8 +39,7 @@ def _fit(used: int) -> Action:
     return lambda _: read_fit(f"Info: \t              DP16KD:      {used}/     56    99%\n")
 
 
-CLOCK, BUILT = "hdl/boards/clock.py", "hdl/toolchain/built.py"
-BLOCKS = -(-_bits() // 18_432)
+CLOCK, BUILT = "hdl/boards/pll.py", "hdl/toolchain/built.py"
 
 ROWS = [
     *(
@@ -84,14 +69,6 @@ ROWS = [
         allowed=_pll(8e6, 274.747e6),
         refused=_pll(8e6, 274.748e6),
         says=r"no PLL setting makes 274\.748 MHz, or up to 1 % less, from 8 MHz",
-    ),
-    Boundary(
-        file="hdl/toolchain/build.py",
-        compares="bits > available * _BLOCK_RAM_BITS",
-        allowed=_memory(BLOCKS),
-        refused=_memory(BLOCKS - 1),
-        says=f"the design needs {BLOCKS} DP16KD, and the device has {BLOCKS - 1}",
-        raises=ResourceError,
     ),
     *(
         Boundary(

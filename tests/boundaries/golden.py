@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmfree.golden.sampling import seed_registers, temperature_code
+from mmfree.golden.sampling import seed_registers, temperature_code, top_p_code
 from mmfree.inference.ranges import (
     Range,
     SaturationError,
@@ -67,6 +67,16 @@ ROWS: list[Boundary] = [
             says=r"--temperature must lie in 0\.\.3\.98, got ",
         )
         for end, towards in ((0.0, -1.0), (255 / 64, 4.0))
+    ),
+    *(
+        Boundary(
+            file=SAMPLING,
+            compares="0 < top_p <= 1",
+            allowed=lambda _, end=end: top_p_code(end),
+            refused=lambda _, beyond=beyond: top_p_code(beyond),
+            says=r"--top-p must lie above 0 and be at most 1, got ",
+        )
+        for end, beyond in ((math.nextafter(0.0, 1.0), 0.0), (1.0, math.nextafter(1.0, 2.0)))
     ),
     *both_ends(
         SAMPLING,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from mmfree import api
-from mmfree.cli.parser import build_parser
+from mmfree.cli.parser import _help_as_option, build_parser
+from mmfree.cli.values import above_zero, whole
 from mmfree.golden.sampling import SEED_MAX
 from mmfree.inference.backends import GoldenBackend
 from mmfree.inference.choices import read_questions
@@ -50,8 +52,9 @@ def verb(*words: object, work: str) -> None:
 
 def cosim(tokens: int) -> None:
     with (
-        mock.patch("mmfree.tape.reading.open_chip_tape", return_value=TAPE),
+        mock.patch("mmfree.api.chip_for", return_value=(TAPE, mock.Mock(lanes=64))),
         mock.patch("sim.cosim.run.cosim"),
+        mock.patch("mmfree.api.replace"),
     ):
         api.cosim("a.tape", tokens=tokens)
 
@@ -59,16 +62,12 @@ def cosim(tokens: int) -> None:
 def build(folder: Path, seed: int) -> None:
     verb(
         *("build", "a.tape", "--board", "ulx3s-85f", "--out", folder / "out", "--seed", seed),
-        work="mmfree.cli.build.open_chip_tape",
+        work="mmfree.api.chip_for",
     )
 
 
 def evaluate(*words: str) -> None:
-    verb("evaluate", "m", *words, work="mmfree.cli.evaluate.load_backend")
-
-
-def power(clock: str) -> None:
-    verb("power", "a.tape", "--clock", clock, work="mmfree.cli.power.open_chip_tape")
+    verb("evaluate", "m", *words, work="mmfree.cli.evaluate.find_model")
 
 
 def config(**values: Any) -> None:
@@ -129,8 +128,8 @@ class Mute:
         return np.zeros((*ids.shape, self.tokenizer.head_size), dtype=np.float32), None
 
 
-def write(tokens: int = 1, stop: int | None = None) -> None:
-    list(generate(Mute(ByteTokenizer()), "a", tokens, stop=stop))
+def write(tokens: int = 1, top_k: int | None = None) -> None:
+    list(generate(Mute(ByteTokenizer()), "a", tokens, top_k=top_k))
 
 
 def score(digits: int = 1, examples: int = 1, seed: int = 0) -> None:
@@ -220,9 +219,8 @@ ROWS: list[Boundary] = [
     ),
     *both(
         f"{CLI}/build.py",
-        "0 <= options.seed < 1 << 31",
+        "options.seed >= 1 << 31",
         build,
-        (0, -1),
         ((1 << 31) - 1, 1 << 31),
         says=r"--seed must lie in 0\.\.2\^31-1 for placement, got VALUE$",
         folder=True,
@@ -234,12 +232,36 @@ ROWS: list[Boundary] = [
         refused=lambda _: evaluate("--task", "parity", "--data", "x"),
         says="^give --data or --task, not both$",
     ),
-    *both(
-        f"{CLI}/power.py",
-        "options.clock > 0",
-        power,
-        ("5e-324", "0.0"),
-        says="--clock: the clock must be positive, got VALUE MHz$",
+    Boundary(
+        file=f"{CLI}/parser.py",
+        compares="len(words) > 2",
+        allowed=lambda _: _help_as_option(["help", "train"]),
+        refused=lambda _: _help_as_option(["help", "train", "text"]),
+        says="^'text' is not expected here: help takes one verb$",
+    ),
+    Boundary(
+        file=f"{CLI}/values.py",
+        compares="value < low",
+        allowed=lambda _: whole(3)("3"),
+        refused=lambda _: whole(3)("2"),
+        says="^must be at least 3, got 2$",
+        raises=ArgumentTypeError,
+    ),
+    Boundary(
+        file=f"{CLI}/values.py",
+        compares="value > high",
+        allowed=lambda _: whole(0, 1 << 64, "2^64")(str(1 << 64)),
+        refused=lambda _: whole(0, 1 << 64, "2^64")(str((1 << 64) + 1)),
+        says=r"^must lie in 0\.\.2\^64, got 18446744073709551617$",
+        raises=ArgumentTypeError,
+    ),
+    Boundary(
+        file=f"{CLI}/values.py",
+        compares="value <= 0",
+        allowed=lambda _: above_zero("MHz")("5e-324"),
+        refused=lambda _: above_zero("MHz")("0.0"),
+        says="^must be above 0, got 0 MHz$",
+        raises=ArgumentTypeError,
     ),
     *both(
         f"{HF}/config.py",
@@ -284,6 +306,13 @@ ROWS: list[Boundary] = [
         lambda tokens: options_of(max_gen_toks=tokens),
         (1, 0),
         says="max_gen_toks must be an integer of at least 1, got VALUE$",
+    ),
+    *both(
+        f"{HF}/generation_options.py",
+        "top_k < 1",
+        lambda top_k: options_of(temperature=1, top_k=top_k),
+        (1, -2),
+        says="top_k must be an integer of at least 1, got VALUE$",
     ),
     *both(
         f"{HF}/generation_options.py",
@@ -340,11 +369,10 @@ ROWS: list[Boundary] = [
     ),
     *both(
         f"{INFERENCE}/generate.py",
-        "0 <= stop < tokenizer.head_size",
-        lambda stop: write(stop=stop),
-        (0, -1),
-        (255, 256),
-        says="--stop VALUE is not in the vocabulary of 256$",
+        "top_k < 1",
+        lambda top_k: write(top_k=top_k),
+        (1, 0),
+        says="--top-k must be at least 1, got VALUE$",
     ),
     *both(
         f"{INFERENCE}/scoring.py",

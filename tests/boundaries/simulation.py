@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from hdl.toolchain.cost import clock_hz
-from hdl.toolchain.emit import DESCRIPTION_NAME, TAPE_NAME, VERILOG_NAME, sources
 from hdl.toolchain.families import Area
+from mmfree.chip.folder import DESCRIPTION_NAME, TAPE_NAME, VERILOG_NAME, sources
 from mmfree.chip.layout import layout
 from sim.cosim.chip_folder import read_chip_folder
 from sim.cosim.driver import Driver
@@ -254,6 +254,6 @@ ROWS = [
         compares="count > part.capacity[name]",
         allowed=_estimate(Area(luts=24_000, lut_rams=288)),
         refused=_estimate(Area(luts=24_000, lut_rams=289)),
-        says="the design needs 24,289 luts, and the part has 24,288",
+        says="the design needs 24,289 LUTs, and the part has 24,288",
     ),
 ]

@@ -27,8 +27,8 @@ from mmfree.training.train import train
 from tests.support.boundaries import Boundary
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT
 
-RECIPE, TRAIN, CHECKPOINT = (
-    f"mmfree/training/{name}.py" for name in ("recipe", "train", "checkpoint")
+RECIPE, FOLDER, CHECKPOINT = (
+    f"mmfree/training/{name}.py" for name in ("recipe", "folder", "checkpoint")
 )
 COMPARISON = "mmfree/comparison/contest.py"
 LARGEST_SEED = 9223372036854775807
@@ -203,7 +203,7 @@ ROWS: list[Boundary] = [
         for name in ("clip", "weight_decay")
     ),
     row(
-        TRAIN,
+        FOLDER,
         "minutes > 0",
         asked,
         {"minutes": 5e-324},
@@ -212,7 +212,7 @@ ROWS: list[Boundary] = [
     ),
     *(
         row(
-            TRAIN,
+            FOLDER,
             "resume + extend + force > 1",
             asked,
             {first: True},
@@ -221,9 +221,9 @@ ROWS: list[Boundary] = [
         )
         for first, second in (("resume", "extend"), ("extend", "force"), ("force", "resume"))
     ),
-    row(TRAIN, SEED, asked, {"seed": 0}, {"seed": -1}, "--seed must be in 0.*, got -1"),
+    row(FOLDER, SEED, asked, {"seed": 0}, {"seed": -1}, "--seed must be in 0.*, got -1"),
     row(
-        TRAIN,
+        FOLDER,
         SEED,
         asked,
         {"seed": LARGEST_SEED},
@@ -231,7 +231,7 @@ ROWS: list[Boundary] = [
         rf"--seed must be in 0\.\.{LARGEST_SEED}, got {LARGEST_SEED + 1}",
     ),
     row(
-        TRAIN,
+        FOLDER,
         "(parts := (processes * recipe.accumulate)) > recipe.batch_size",
         in_parts,
         {"accumulate": 3},

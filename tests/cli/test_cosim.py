@@ -156,11 +156,11 @@ def told(
         COSIM.below
         | {
             "sim.cosim.run:cosim": result,
-            "mmfree.tape.reading:open_chip_tape": tape,
-            "mmfree.cli.cosim:open_chip_tape": tape,
+            "mmfree.inference.backends:load_tape_or_export": tape,
         }
     )
-    code = main(["cosim", "a.tape", *words])
+    # Any file: what is on the tape is given.
+    code = main(["cosim", __file__, *words])
     return code, capsys.readouterr().out.splitlines(), below
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from mmfree.cli.main import main
 from mmfree.inference.backends import load_backend
+from mmfree.inference.places import Place
 from mmfree.inference.scoring import TaskResult, TextResult
 from mmfree.text.corpus import python_documentation
 from mmfree.text.task_tokenizers import AdditionTokenizer
@@ -190,6 +191,8 @@ def side_by_side(
     below = Below(monkeypatch)
     below.replace(
         {
+            "mmfree.cli.evaluate:find_model": Place(path=Path("m"), checkpoint=Path("m")),
+            "mmfree.cli.evaluate:tokenizer_at": tokenizer,
             "mmfree.cli.evaluate:load_backend": Each(2 * backends),
             f"mmfree.cli.evaluate:{work}": Each(2 * results),
         }
@@ -272,8 +275,12 @@ def test_what_one_of_two_scores_infinitely_has_no_difference(
 def test_a_model_for_a_task_reads_no_text(
     option: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    backend = SimpleNamespace(name="golden", tokenizer=AdditionTokenizer())
-    Below(monkeypatch).replace({"mmfree.cli.evaluate:load_backend": backend})
+    Below(monkeypatch).replace(
+        {
+            "mmfree.cli.evaluate:find_model": Place(path=Path("m"), tape=Path("m")),
+            "mmfree.cli.evaluate:tokenizer_at": AdditionTokenizer(),
+        }
+    )
     error = error_of(capsys, "evaluate", "m", *option)
     assert error == "mmfree: error: m: a model for addition: use --task"
 

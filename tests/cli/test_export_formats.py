@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from mmfree.cli.main import main
+from mmfree.extras import how_to_install
 from mmfree.interchange.bitnet import unpack_trits
 from tests.support.models import SMALL_TEXT, forget_module, tape_of, trained
 
@@ -111,7 +112,7 @@ def test_the_missing_extra_is_named(
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert main(["export", str(run), "--format", "hf", "--out", str(tmp_path / "out")]) == 2
     assert (
-        "transformers is not installed; `pip install 'mmfree[hf]'` does that"
+        f"transformers is not installed; `{how_to_install('hf')}` does that"
         in capsys.readouterr().err
     )
     export(capsys, run, "--format", "bitnet", "--out", tmp_path / "bitnet")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
+import subprocess
+import sys
 import threading
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +16,13 @@ import pytest
 
 import mmfree
 import mmfree.cli.inspect
-from mmfree.cli.main import EXTRAS, main
+from mmfree.cli.main import main
 from mmfree.cli.outcome import Outcome
-from mmfree.cli.parser import VERBS
+from mmfree.cli.parser import VERBS, parse
 from mmfree.errors import InputError, Stopped
 from tests.support.command_line import error_of
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
-BROUGHT = {"pyarrow": "datasets"}
-"""Distribution -> the one that brings it."""
-
-
-def test_the_extra_that_is_named_installs_what_is_missing() -> None:
-    extras = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
-    distributions = packages_distributions()
-    for module, extra in EXTRAS.items():
-        if module not in distributions:
-            continue  # pytest says elsewhere what is not installed
-        (name,) = set(distributions[module])
-        asked = BROUGHT.get(name, name).replace("_", "-")
-        assert any(line.startswith((f"{asked}>", f"{asked}=")) for line in extras[extra]), module
 
 
 def test_terminated_while_it_works_and_as_before_afterwards(
@@ -152,16 +142,65 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    places = [shown.index(f" {name} {verb.SUMMARY}") for name, verb in VERBS.items()]
+    places = [shown.index(f" {name} {summary}") for name, summary in VERBS.items()]
     assert places == sorted(places), "in the order of the work"
 
 
 def test_options_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
     """A script's abbreviation would mean something else once an option is added."""
-    with pytest.raises(SystemExit) as ended:
-        main(["inspect", "a", "--jso"])
-    assert ended.value.code == 2
-    assert "unrecognized arguments: --jso" in capsys.readouterr().err
+    message = "mmfree: error: --jso: no such option; did you mean --json?"
+    assert error_of(capsys, "inspect", "a", "--jso") == message
+
+
+def test_without_a_word_the_help_is_shown_and_nothing_was_done(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On stderr, and exit code 2: a script whose variable is empty must not go on."""
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert shown.err == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_is_a_verb_too(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = []
+    for words in (["help", verb], [verb, "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert f"usage: mmfree {verb} " in shown[0]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_examples_of_a_verb_can_be_parsed(verb: str) -> None:
+    """Two to four, of which the first is what a message about missing words shows."""
+    examples = import_module(f"mmfree.cli.{verb}").EXAMPLES
+    assert 2 <= len(examples) <= 4
+    for line in examples:
+        program, *words = shlex.split(line.partition(" > ")[0])
+        assert (program, parse(words).verb) == ("mmfree", verb)
+
+
+def test_the_help_imports_nothing_that_takes_time() -> None:
+    """Neither NumPy nor a verb: it is there in a tenth of a second."""
+    code = """
+import sys
+from mmfree.cli.main import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+names = {name.partition(".")[0] for name in sys.modules} | set(sys.modules)
+heavy = {"numpy", "tqdm", "torch", "importlib.metadata", "mmfree.cli.train"}
+print(sorted(names & heavy), file=sys.stderr)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stderr == "[]\n"
 
 
 def test_the_package_gives_its_functions_when_asked() -> None:

@@ -37,6 +37,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
     for name in ("run", "run2", "chip", "b", "made", "trained/checkpoint"):
         (folder / name).mkdir(parents=True)
     write_tape(FILES["text.tape"], folder / "chip" / "model.tape")
+    (folder / "chip" / "design.json").touch()
+    for name in ("run", "run2"):
+        (folder / name / "config.json").touch()
     (folder / "trained" / "checkpoint" / "config.json").touch()
     (folder / PAGE).write_text("ten bytes.")
     return folder

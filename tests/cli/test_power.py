@@ -15,7 +15,7 @@ from mmfree.cli.main import main
 from mmfree.tape.pow2 import Tape, write_tape
 from sim.power.activity import Activity, BlockActivity
 from tests.support.claims import another_process
-from tests.support.sim.shapes import ODD
+from tests.support.sim.shapes import ADDITION, ODD
 
 TAPE: Tape = ODD.tape(1, wild=False)
 AREAS = {
@@ -141,8 +141,8 @@ def test_another_part_has_its_own_clock_and_label(
     [
         (("--part", "ecp5-12"), "got 'ecp5-12'"),
         (("--clock", "400"), "--clock: 400 MHz is above what was reached"),
-        (("--clock", "0"), "the clock must be positive"),
-        (("--clock", "nan"), "the clock must be positive"),
+        (("--clock", "0"), "--clock must be above 0, got 0 MHz"),
+        (("--clock", "nan"), "--clock must be a number, got 'nan'"),
         (("--part", "zu5ev", "--clock", "5000"), "goes beyond 1,000 MHz"),
         (("--prompt", "1+1"), "--prompt: the activity of --activity is given"),
         (("--build", "nowhere"), "nowhere: no such folder; give that of a build"),
@@ -241,7 +241,7 @@ def test_every_count_is_named_for_people_and_on_the_page(
     for line in ("by block        1,337", "synthesized     1,400", "routed          1,500"):
         assert line in text
     page = (out / "power.html").read_text()
-    assert "<td>routed</td><td class=n>1,500</td>" in page
+    assert '<td>routed</td><td class="n">1,500</td>' in page
     assert "placed and routed by nextpnr" in page
 
 
@@ -265,15 +265,44 @@ def test_a_demos_folder_will_do(files: Path, capsys: pytest.CaptureFixture[str])
     assert main(["power", str(files), *power(files)[2:], "--json"]) == 0
     assert values_of(capsys)["tape_sha256"] == TAPE.sha256
     (files / "demo.json").write_text(json.dumps({"design": design_for(TAPE, 16).to_dict()}))
-    assert main(["power", str(files), "--activity", str(files / "activity.json"), "--json"]) == 0
+    activity = ["--activity", str(files / "activity.json")]
+    assert main(["power", str(files), *activity, "--json"]) == 0
     assert values_of(capsys)["lanes"] == 16, "the demo's own, not the default"
-    assert main(["power", str(files), "--lanes", "64"]) == 2
-    assert (
-        f"--lanes 64: the design in {files} has 16; leave the option out" in capsys.readouterr().err
-    )
+    assert main(["power", str(files), *activity, "--lanes", "32"]) == 2
+    assert "activity of another design" in capsys.readouterr().err, "the lanes asked for"
     (files / "model.tape").unlink()
     assert main(["power", str(files)]) == 2
-    assert "no model.tape in it" in capsys.readouterr().err
+    assert f"{files}: no model in this folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--part", "ice40up5k"),
+            (
+                "--part ice40up5k: 64 lanes need at least 52 block RAMs (estimated), and the part"
+                " has 30; take fewer --lanes (less padding), --bits 1.6, a smaller model, or"
+                " another part; ecp5-25, ecp5-45, ecp5-85 may have room"
+            ),
+        ),
+        (
+            ("--part", "ecp5-25", "--lanes", "512"),
+            (
+                "--part ecp5-25: 512 lanes need at least 36,909 LUTs (estimated), and the part has"
+                " 24,288; take fewer --lanes, or another part; ecp5-85, xc7a100t, xc7z020 may have"
+                " room"
+            ),
+        ),
+    ],
+)
+def test_a_part_that_is_too_small_is_refused_before_anything_is_simulated(
+    options: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With parts that have room, those of its family first."""
+    write_tape(ADDITION.tape(1, wild=False), tmp_path / "a.tape")
+    assert main(["power", str(tmp_path / "a.tape"), *options]) == 2
+    assert capsys.readouterr().err == f"mmfree: error: {message}\n"
 
 
 def test_a_demo_of_an_impossible_design_is_named(

@@ -94,7 +94,7 @@ def test_no_bar_is_shown_where_nobody_sees_it(
 def test_generate_and_evaluate(
     tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    values = run_json(capsys, "generate", tape, "--prompt", "ab", "--tokens", 5)
+    values = run_json(capsys, "generate", tape, "--prompt", "ab", "--tokens", 5, "--temperature", 0)
     golden = AbsmaxGolden(AbsmaxTape(tape))
     ids = [0, *b"ab"]
     for row in values["ids"]:
@@ -216,6 +216,8 @@ def test_multiple_choice_and_generation_from_a_folder(
             "the old",
             "--tokens",
             4,
+            "--temperature",
+            0,
             "--backend",
             backend,
         )
@@ -326,9 +328,7 @@ def test_what_needs_an_accelerator_is_refused(
     assert "backend float needs the checkpoint folder" in error_of(
         capsys, "evaluate", tape, "--backend", "float"
     )
-    assert "ranges are for models trained here" in error_of(
-        capsys, "evaluate", tape, "--ranges", "--data", __file__
-    )
+    assert "ranges are for models trained here" in error_of(capsys, "evaluate", tape, "--ranges")
     assert not (tmp_path / "out").exists()
 
 
@@ -367,8 +367,8 @@ def test_weights_too_large_for_float_are_one_line(
     write_text_checkpoint(tmp_path)
     write_checkpoint(tmp_path, TEXT_SHAPE, tensors)
     (tmp_path / "model.safetensors.index.json").unlink(missing_ok=True)
-    message = error_of(capsys, "generate", tmp_path, "--prompt", "a")
-    assert "backend float: logits are not finite" in message
+    assert main(["generate", str(tmp_path), "--prompt", "a"]) == 2
+    assert "backend float: logits are not finite" in capsys.readouterr().err
     message = error_of(capsys, "export", tmp_path, "--out", tmp_path / "a.tape")
     assert f"{tmp_path}: model.norm.weight: gains must stay below" in message
 

@@ -17,6 +17,7 @@ import mmfree.cli.inspect
 from mmfree.cli.main import main
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError, Stopped, ToolMissing
+from mmfree.text.tokenizer import ByteTokenizer
 from tests.support.command_line import error_of
 
 TEXT = "Zürich: 東京 🙂"
@@ -38,6 +39,7 @@ class Stream(io.TextIOWrapper):
 @pytest.fixture(autouse=True)
 def says(monkeypatch: pytest.MonkeyPatch) -> None:
     """``generate`` says TEXT, in two pieces, and ``inspect`` WORDS."""
+    monkeypatch.setattr(mmfree.cli.generate, "tokenizer_at", lambda _: ByteTokenizer())
     monkeypatch.setattr(
         mmfree.cli.generate, "load_backend", lambda *_: SimpleNamespace(name="golden")
     )
@@ -59,10 +61,12 @@ def written(
 
 
 GENERATE, INSPECT = ["generate", "a", "--prompt", "x"], ["inspect", "a"]
+WHOLE = f"x{TEXT}"
+"""What ``generate`` writes: a text begins with its prompt."""
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
-@pytest.mark.parametrize(("arguments", "text"), [(GENERATE, TEXT), (INSPECT, WORDS)])
+@pytest.mark.parametrize(("arguments", "text"), [(GENERATE, WHOLE), (INSPECT, WORDS)])
 def test_a_pipe_gets_utf_8(
     encoding: str, arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +91,7 @@ def test_an_encoding_that_was_asked_for_is_kept_or_refused(
     monkeypatch.setattr(
         mmfree.cli.generate, "generate", lambda *_, **__: iter([("Zur", [1]), ("ich", [2])])
     )
-    assert written(monkeypatch, GENERATE, encoding) == (0, b"Zurich\n")
+    assert written(monkeypatch, GENERATE, encoding) == (0, b"xZurich\n")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8", "utf-16"])
@@ -106,7 +110,7 @@ def test_json_is_exact_in_every_encoding(
 
 def test_a_terminal_shows_escapes_as_the_text_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     code, output = written(monkeypatch, GENERATE, "latin-1", terminal=True)
-    assert (code, output) == (0, f"{TEXT}\n".encode("latin-1", errors="backslashreplace"))
+    assert (code, output) == (0, f"{WHOLE}\n".encode("latin-1", errors="backslashreplace"))
 
 
 def test_a_real_pipe_in_a_locale_without_umlauts() -> None:

@@ -20,6 +20,17 @@ def run_json(
     return values
 
 
+def last_error_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 2) -> str:
+    """The last line on stderr, after those that name what was begun before."""
+    assert main([*map(str, arguments)]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    *stages, last = captured.err.splitlines()
+    assert all(stage.endswith(" ...") for stage in stages), captured.err
+    assert last.startswith("mmfree: error: ")
+    return last
+
+
 def error_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 2) -> str:
     """The one line on stderr (progress bars are quiet: it is no terminal)."""
     assert main([*map(str, arguments)]) == code

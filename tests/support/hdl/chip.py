@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hdl.accelerator import Accelerator
 from hdl.control.counters import SETTLE_CYCLES
-from hdl.payloads import COUNTERS
 from mmfree.chip.design import Design
+from mmfree.chip.exchange import COUNTERS
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOADED_MEMORIES

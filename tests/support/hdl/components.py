@@ -20,7 +20,8 @@ from hdl.arithmetic.square import Square
 from hdl.array.decoder import Decoder
 from hdl.array.row_blocks import RowBlocks
 from hdl.array.ternary_array import TernaryArray
-from hdl.boards.clock import ECP5Clock, pll_for
+from hdl.boards.clock import ECP5Clock
+from hdl.boards.pll import pll_for
 from hdl.boards.system import System
 from hdl.control.counters import Counters
 from hdl.control.faults import Faults

@@ -17,8 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 import sim.cosim.run
-from hdl.payloads import COUNTERS
 from mmfree.chip.design import Design
+from mmfree.chip.exchange import COUNTERS
 from mmfree.chip.image import Image
 from mmfree.chip.layout import gate_words, layout
 from mmfree.contract.pow2 import SATURATION_SITES

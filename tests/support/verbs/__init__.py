@@ -21,10 +21,11 @@ from tests.support.verbs.models import (
     INSPECT,
 )
 from tests.support.verbs.power import POWER, VALIDATION
-from tests.support.verbs.training import COMPARE, TOKENIZE, TRAIN
+from tests.support.verbs.training import COMPARE, CONFIG, TOKENIZE, TRAIN
 
 CASES = {
     "tokenize": TOKENIZE,
+    "config": CONFIG,
     "train": TRAIN,
     "compare": COMPARE,
     "evaluate text": EVALUATE_TEXT,

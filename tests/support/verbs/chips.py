@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from unittest.mock import ANY
 
 from hdl.boards import BOARDS
 from hdl.toolchain.build import Request
+from hdl.toolchain.products import ProductUnit
 from mmfree.chip.sizing import design_for
 from sim.cosim.chip_folder import ChipFolder
 from sim.cosim.run import CosimResult, Recording
@@ -27,24 +28,42 @@ DESCRIPTION = {
     "design": DESIGN.to_dict(),
     "multipliers": 0,
     "shift_and_add_products_per_token": 1777,
-    "shift_and_add_units": [{"count": 3}, {"count": 4}],
+    "shift_and_add_units": [
+        asdict(
+            ProductUnit(
+                use=use,
+                operands="a * b",
+                a_bits=8,
+                b_bits=9,
+                count=count,
+                luts_each=335,
+                uses_per_token=0,
+            )
+        )
+        for use, count in (("square", 3), ("scale", 4))
+    ],
     "shift_and_add_luts": 2345,
+    "tape_sha256": TEXT_TAPE.sha256,
     "padding_share": 0.125,
+    "files": {"mmfree.v": "0"},
 }
 
 VERILOG = Case(
     words="verilog text.tape --out out",
     below={
-        "mmfree.tape.reading:open_chip_tape": TEXT_TAPE,
+        "mmfree.inference.backends:load_tape_or_export": TEXT_TAPE,
         "mmfree.chip.sizing:design_for": REAL,
+        "mmfree.files.folders:refuse_to_replace_folder": None,
         "mmfree.files.folders:new_folder": nullcontext(MADE),
         "hdl.toolchain.emit:write_verilog": DESCRIPTION,
     },
     asked={
-        "open_chip_tape(path)": Path("text.tape"),
+        "load_tape_or_export(path)": Path("text.tape"),
         "design_for(tape)": TEXT_TAPE,
         "design_for(lanes)": None,
         "design_for(weight_code)": None,
+        "refuse_to_replace_folder(path)": OUT,
+        "refuse_to_replace_folder(force)": False,
         "new_folder(path)": OUT,
         "new_folder(kind)": ANY,
         "new_folder(force)": False,
@@ -62,10 +81,18 @@ VERILOG = Case(
     | {
         "source": Row(
             instead={"text.tape": "sums.tape"},
-            changes={"open_chip_tape(path)": Path("sums.tape")},
+            changes={"load_tape_or_export(path)": Path("sums.tape")},
         ),
-        "out": Row(words="--out other", changes={"new_folder(path)": Path("other")}),
-        "force": Row(words="--force", changes={"new_folder(force)": True}),
+        "out": Row(
+            words="--out other",
+            changes=dict.fromkeys(
+                ("refuse_to_replace_folder(path)", "new_folder(path)"), Path("other")
+            ),
+        ),
+        "force": Row(
+            words="--force",
+            changes=dict.fromkeys(("refuse_to_replace_folder(force)", "new_folder(force)"), True),
+        ),
         "seed": NOT_DRAWN,
     },
 )
@@ -103,14 +130,14 @@ BUILD = Case(
     below={
         "hdl.boards:find_board": REAL,
         "mmfree.cli.build:refuse_to_replace_folder": None,
-        "mmfree.cli.build:open_chip_tape": TEXT_TAPE,
+        "mmfree.inference.backends:load_tape_or_export": TEXT_TAPE,
         "hdl.toolchain.build:build": BUILT,
     },
     asked={
         "find_board(name)": "ulx3s-85f",
         "refuse_to_replace_folder(path)": OUT,
         "refuse_to_replace_folder(force)": False,
-        "open_chip_tape(path)": Path("text.tape"),
+        "load_tape_or_export(path)": Path("text.tape"),
         "build(request)": REQUEST,
         "build(out)": OUT,
         "build(progress)": ANY,
@@ -127,8 +154,9 @@ BUILD = Case(
     },
     said="""\
 bitstream      out/mmfree.bit
-clock          131.2 MHz routed, runs at 139.5 MHz (asked for 140): TOO SLOW, kept by --allow-slow
-faster         131.2 MHz reached, 140 asked: --clock 160.5 would be legal, and the PLL makes it
+clock          131.2 MHz routed, runs at 139.5 MHz (asked for 140 MHz): TOO SLOW, kept by\
+ --allow-slow
+faster         131.2 MHz reached, 140 MHz asked: --clock 160.5 would be legal, and the PLL makes it
 lanes          1,024; 12.5 % of the lanes' work is padding
 LUTs           9,000 of 83,640
 registers      8,000 of 83,641
@@ -138,9 +166,9 @@ DSP blocks     3
 cells            LUTs  flip-flops  block RAMs
 routed          9,001       8,001           7  all of it""",
     rows={
-        "tape": Row(
+        "model": Row(
             instead={"text.tape": "sums.tape"},
-            changes={"open_chip_tape(path)": Path("sums.tape")},
+            changes={"load_tape_or_export(path)": Path("sums.tape")},
         ),
         "board": Row(
             words="--board ulx3s-85f", why="there is one; that others are refused is tested"
@@ -249,13 +277,13 @@ COSIM_ROWS = {
 COSIM = Case(
     words="cosim text.tape --prompt ab --tokens 3",
     below={
-        "mmfree.tape.reading:open_chip_tape": TEXT_TAPE,
+        "mmfree.inference.backends:load_tape_or_export": TEXT_TAPE,
         "mmfree.chip.sizing:design_for": REAL,
         "mmfree.files.atomic:reserved": nullcontext(),
         "sim.cosim.run:cosim": RESULT,
     },
     asked={
-        "open_chip_tape(path)": Path("text.tape"),
+        "load_tape_or_export(path)": Path("text.tape"),
         "design_for(tape)": TEXT_TAPE,
         "design_for(lanes)": None,
         "design_for(weight_code)": None,
@@ -276,9 +304,9 @@ COSIM = Case(
     rows=COSIM_ROWS
     | DESIGN_ROWS
     | {
-        "tape": Row(
+        "model": Row(
             instead={"text.tape": "copy.tape"},
-            changes={"open_chip_tape(path)": Path("copy.tape")},
+            changes={"load_tape_or_export(path)": Path("copy.tape")},
         )
     },
 )
@@ -320,7 +348,8 @@ waveform: w.vcd, 1,250.0 MB, all 5 tokens
 
 cycles per token       beats      room
 head                    20.0       1.0
-layer 0 glu              5.0       0.0""",
+layer 0 glu              5.0       0.0
+total                   25.0       1.0""",
     rows={
         name: replace(
             row,

@@ -134,13 +134,15 @@ POWER = Case(
     below={
         "hdl.toolchain.built:read_built": BUILT_CHIP,
         "sim.power.coefficients:load_part": PART,
-        "mmfree.cli.power:open_chip_tape": TEXT_TAPE,
+        "mmfree.inference.backends:load_tape_or_export": TEXT_TAPE,
         "mmfree.cli.power:refuse_to_replace_folder": None,
         "mmfree.cli.power:new_folder": nullcontext(MADE),
-        "mmfree.cli.power:design_for": REAL,
+        "mmfree.chip.sizing:design_for": REAL,
+        "sim.power.basis:refuse_small_part": None,
         "sim.power.basis:clock_of": Clock(hz=62.5e6, label="as asked", limit_hz=80e6),
         "mmfree.inference.ranges:real_data": REAL_DATA,
         "sim.power.activity:measure_activity": ACTIVITY,
+        "mmfree.cli.power:read_json": {},
         "sim.power.activity:read_activity": ACTIVITY,
         "sim.power.basis:cells_of": CELLS,
         "sim.power.estimate:estimate": POWER_FOUND,
@@ -150,10 +152,12 @@ POWER = Case(
     asked={
         "load_part(name)": "ecp5-85",
         "load_part(technology)": None,
-        "open_chip_tape(path)": Path("text.tape"),
+        "load_tape_or_export(path)": Path("text.tape"),
         "design_for(tape)": TEXT_TAPE,
         "design_for(lanes)": None,
         "design_for(weight_code)": None,
+        "refuse_small_part(part)": PART,
+        "refuse_small_part(design)": DESIGN,
         "clock_of(part)": PART,
         "clock_of(design)": DESIGN,
         "clock_of(asked_hz)": None,
@@ -188,13 +192,13 @@ POWER = Case(
     values=POWER_VALUES,
     said="""\
 LFE5U-85F, 64 lanes at 62.5 MHz (as asked)
-energy per token         2 uJ (1 to 4)  (estimated; 319 pJ per ternary weight)
-power                  250 mW (12.5 to 1.5e+03)  at 124,900 tokens/s (500 cycles per token,\
+energy per token  2 uJ (1 to 4)  (estimated; 319 pJ per ternary weight)
+power             250 mW (12.5 to 1,500)  at 124,900 tokens/s (500 cycles per token,\
  simulated)
 
 where it goes, per token: low, best, high
   logic            1.5 uJ (0.5 to 3)   75.0 %
-  clock            500 pJ (0 to 1e+03)    0.0 %
+  clock            500 pJ (0 to 1,000)    0.0 %
 
 largest blocks
   block 10            10 nJ (0 to 20)
@@ -219,7 +223,7 @@ the matrices alone in bare cells of an ASIC (no wires, registers, clock or contr
     rows={
         "model": Row(
             instead={"text.tape": "sums.tape"},
-            changes={"open_chip_tape(path)": Path("sums.tape")},
+            changes={"load_tape_or_export(path)": Path("sums.tape")},
         ),
         "part": Row(words="--part xc7a35t", changes={"load_part(name)": "xc7a35t"}),
         "technology": Row(
@@ -231,9 +235,8 @@ the matrices alone in bare cells of an ASIC (no wires, registers, clock or contr
             words="--build b",
             changes={
                 "read_built(folder)": Path("b"),
-                "design_for(tape)": GONE,
-                "design_for(lanes)": GONE,
-                "design_for(weight_code)": GONE,
+                "refuse_small_part(part)": GONE,
+                "refuse_small_part(design)": GONE,
                 "clock_of(design)": BUILT_CHIP.design,
                 "clock_of(built)": BUILT_CHIP,
                 "measure_activity(design)": BUILT_CHIP.design,
@@ -253,7 +256,7 @@ the matrices alone in bare cells of an ASIC (no wires, registers, clock or contr
                 ),
                 GONE,
             )
-            | {"read_activity(path)": Path("a.json")},
+            | dict.fromkeys(("read_json(path)", "read_activity(path)"), Path("a.json")),
         ),
         "prompt": Row(
             words="--prompt ab",
@@ -271,7 +274,13 @@ the matrices alone in bare cells of an ASIC (no wires, registers, clock or contr
             | dict.fromkeys(
                 (
                     f"{name}(design)"
-                    for name in ("clock_of", "measure_activity", "cells_of", "cell_energies")
+                    for name in (
+                        "refuse_small_part",
+                        "clock_of",
+                        "measure_activity",
+                        "cells_of",
+                        "cell_energies",
+                    )
                 ),
                 design_for(TEXT_TAPE, 16),
             ),
@@ -282,7 +291,13 @@ the matrices alone in bare cells of an ASIC (no wires, registers, clock or contr
             | dict.fromkeys(
                 (
                     f"{name}(design)"
-                    for name in ("clock_of", "measure_activity", "cells_of", "cell_energies")
+                    for name in (
+                        "refuse_small_part",
+                        "clock_of",
+                        "measure_activity",
+                        "cells_of",
+                        "cell_energies",
+                    )
                 ),
                 design_for(TEXT_TAPE, 64, "1.6"),
             ),

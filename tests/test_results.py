@@ -1,0 +1,216 @@
+"""The figures of README and of docs/results.md: each equal to the data that it comes from.
+
+Figures of power and of built hardware have their tests beside their code (tests/sim/power,
+tests/hdl/toolchain).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.documents import numbers_in, table_rows, text_of
+
+ROOT = Path(__file__).parents[1]
+FIGURES = ROOT / "docs" / "figures"
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+RESULTS, TRAINING = text_of("results.md"), text_of("training.md")
+
+MOST_FIGURES, MOST_LINES = 8, 100
+
+
+def data_of(name: str) -> Any:
+    return json.loads((FIGURES / name).read_text(encoding="utf-8"))
+
+
+DEMO = data_of("demo_addition.json")
+ECP5 = data_of("addition_on_ecp5.json")
+COMPARED = {name: data_of(f"compare_{name}.json") for name in ("tinystories", "wikitext2")}
+SUMS = json.loads(
+    (ROOT / "mmfree/report/reference/accuracy_against_digits.json").read_text(encoding="utf-8")
+)
+
+
+def test_the_readme_is_short() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MOST_LINES
+    figures = text.partition("## Figures")[2].partition("\n\n[")[0]
+    assert 0 < len(re.findall(r"^- ", figures, re.M)) <= MOST_FIGURES
+
+
+def exact(gate: str, kind: str, digits: int) -> list[tuple[int, int]]:
+    """(exact sums, sums asked) of each seed."""
+    return [
+        (row["exact"], row["examples"])
+        for row in SUMS
+        if (row["gate"], row["kind"], row["digits"]) == (gate, kind, digits)
+    ]
+
+
+def test_sums_of_every_seed() -> None:
+    assert numbers_in(
+        README, r"each of (\d+) seeds adds ([\d,]+) of ([\d,]+) full-carry pairs of (\d+) "
+    ) == [3, 1000, 1000, 100]
+    for kind in ("random", "chains"):
+        assert exact("hard", kind, 100) == [(1000, 1000)] * 3
+        assert exact("hard", kind, 10_000) == [(10, 10)] * 3
+    assert numbers_in(
+        RESULTS,
+        r"hard gate, (\d) of 3 seeds, sums exact: ([\d,]+) of ([\d,]+) random and full-carry at"
+        r" (\d+) digits, (\d+) of (\d+) at ([\d,]+)",
+    ) == [3, 1000, 1000, 100, 10, 10, 10_000]
+
+
+def test_the_demo() -> None:
+    """Its chip equals the golden model wherever they were compared, in cycles that were counted."""
+    checks = {check["name"]: check for check in DEMO["checks"]}
+    equal = checks["chip equals golden model"]
+    assert all(check["passed"] for check in DEMO["checks"])
+    assert numbers_in(
+        README, r"demo: ([\d,]+) of ([\d,]+) logits and state words equal"
+    ) == numbers_in(equal["detail"], r"^([\d,]+) of ([\d,]+) logits")
+    shown = [
+        DEMO["lanes"],
+        round(DEMO["cycles_per_token"]),
+        round(100 * DEMO["lane_utilization"], 1),
+    ]
+    pattern = r"(\d+) lanes: ([\d,]+) cycles per token, ([\d.]+) % of all lanes"
+    assert numbers_in(README, pattern) == shown
+    pattern = r"design, (\d+) lanes, batch 1: ([\d,]+) cycles per token, lane utilization ([\d.]+)"
+    assert numbers_in(RESULTS, pattern) == shown
+    assert DEMO["multipliers"] == 0
+    assert numbers_in(README, r"a model of ([\d,]+) parameters that adds") == [DEMO["parameters"]]
+
+
+def test_the_design_as_built() -> None:
+    routed = ECP5["utilisation"]
+    assert numbers_in(README, r"LFE5U-85F: ([\d,]+) LUTs, (\d+) DSP blocks, (\d+) MHz routed") == [
+        routed["luts"][0],
+        routed["dsp"][0],
+        round(ECP5["clock_limit_hz"] / 1e6),
+    ]
+
+
+def test_energy_per_token() -> None:
+    found = ECP5["estimates"]["projected"]
+    joules, watts = found["joules_per_token"], found["watts"]
+    clock = round(found["clock_hz"] / 1e6)
+    best, low, high = (1e6 * joules[name] for name in ("best", "low", "high"))
+    energy = [round(best, 1), round(low, 1), round(high)]
+    pattern = r"([\d.]+) uJ per token there at (\d+) MHz \(([\d.]+) to ([\d.]+);"
+    assert numbers_in(README, pattern) == [energy[0], clock, *energy[1:]]
+    pattern = (
+        r"(\d+) MHz \(projected\): ([\d.]+) uJ per token \(([\d.]+) to ([\d.]+)\), ([\d.]+) W"
+        r" \(([\d.]+) to ([\d.]+)\)"
+    )
+    power = [round(watts[name], 2) for name in ("best", "low", "high")]
+    assert numbers_in(RESULTS, pattern) == [clock, *energy, *power]
+
+
+def test_the_row_beside_published_systems() -> None:
+    """Of the design for addition, as the energy per token above."""
+    found = ECP5["estimates"]["projected"]
+    pattern = (
+        r"([\d,]+) \(projected\) \| ([\d.]+) W, ([\d.]+) to ([\d.]+) \(chip, estimated\) \|"
+        r" ([\d.]+) uJ, ([\d.]+) to ([\d.]+)"
+    )
+    watts, joules = found["watts"], found["joules_per_token"]
+    spans = [round(watts[name], 2) for name in ("best", "low", "high")]
+    spans += [round(1e6 * joules[name], 1) for name in ("best", "low", "high")]
+    rate = round(found["tokens_per_second"], -2)
+    assert numbers_in(text_of("alternatives.md"), pattern) == [rate, *spans]
+
+
+def lead(name: str) -> float:
+    best = COMPARED[name]["best"]
+    return float(best["transformer"]["bits_per_byte"] - best["matmul-free"]["bits_per_byte"])
+
+
+def test_beside_a_transformer() -> None:
+    pattern = (
+        r"with ([\d.]+) M parameters and ([\d.]+) M tokens in windows of (\d+) bytes: ([\d.]+) to"
+        r" ([\d.]+) bits per byte better"
+    )
+    recipe = json.loads((ROOT / "docs/recipes/text-1m.json").read_text(encoding="utf-8"))["recipe"]
+    tokens = recipe["steps"] * recipe["batch_size"] * recipe["length"]
+    parameters = {
+        round(side["parameters"] / 1e6, 2)
+        for data in COMPARED.values()
+        for side in data["best"].values()
+    }
+    assert parameters == {0.87}
+    assert numbers_in(README, pattern) == [
+        0.87,
+        round(tokens / 1e6, 1),
+        recipe["length"],
+        *sorted(round(lead(name), 3) for name in COMPARED),
+    ]
+
+
+@pytest.mark.parametrize(("column", "name"), list(enumerate(COMPARED, 1)))
+def test_the_table_beside_a_transformer(column: int, name: str) -> None:
+    data = COMPARED[name]
+    rows = {row[0]: row[column] for row in table_rows(TRAINING, "| | TinyStories")}
+
+    def bits(architecture: str) -> list[float]:
+        return [
+            round(run["bits_per_byte"], 3)
+            for run in data["runs"]
+            if run["architecture"] == architecture and run["seed"] == 0
+        ]
+
+    def seeds(architecture: str) -> list[float]:
+        best = data["best"][architecture]
+        return [round(best[key], 3) for key in ("bits_per_byte", "lowest", "highest")]
+
+    shown = {row: [float(n) for n in re.findall(r"\d+\.\d+", text)] for row, text in rows.items()}
+    for row, values in shown.items():
+        if row.startswith("MatMul-free at"):
+            assert values == bits("matmul-free")
+        elif row.startswith("Transformer++ at"):
+            assert values == bits("transformer")
+        elif row.startswith("MatMul-free, 3 seeds"):
+            assert values == seeds("matmul-free")
+        elif row.startswith("Transformer++, likewise"):
+            assert values == seeds("transformer")
+        elif row == "difference":
+            assert values == [round(lead(name), 3)]
+    assert numbers_in(rows["training tokens/s, steps in turns"], r"([\d,]+) against ([\d,]+)") == [
+        round(data["best"][side]["tokens_per_second"]) for side in ("matmul-free", "transformer")
+    ]
+    assert len(rows) == 6
+
+
+def test_learning_a_rule() -> None:
+    with_decay, without = data_of("grokking.json")
+    assert (with_decay["weight_decay"], without["weight_decay"]) == (1.0, 0.0)
+    found, due = with_decay["exact_pairs"]["held_out"]
+    other, _ = without["exact_pairs"]["held_out"]
+    pattern = r"weight decay ([\d,]+) of ([\d,]+), without (\d+) \(([\d.]+) %\)"
+    assert numbers_in(RESULTS, pattern) == [found, due, other, round(100 * other / due, 1)]
+
+
+def test_listed_mistakes_are_counted() -> None:
+    """Of tests and of proofs."""
+    listed = tomllib.loads((ROOT / "tests/mutants.toml").read_text(encoding="utf-8"))["mutant"]
+    proofs = sum("proofs" in mutant for mutant in listed)
+    assert numbers_in(RESULTS, r"mistakes: (\d+) listed.*?and (\d+) in blocks") == [
+        len(listed) - proofs,
+        proofs,
+    ]
+    pattern = r"mistakes listed, each caught by a test or a proof: (\d+)"
+    assert numbers_in(README, pattern) == [len(listed)]
+
+
+def test_every_data_file_of_a_figure_has_a_test() -> None:
+    """Named in one of the tests that compare documents with data."""
+    places = ("test_results.py", "hdl/toolchain/test_docs.py", "sim/power/test_docs.py")
+    tests = "".join((ROOT / "tests" / name).read_text(encoding="utf-8") for name in places)
+    named = set(re.findall(r"[\w-]+\.json", tests)) | {f"compare_{name}.json" for name in COMPARED}
+    named |= {f"multiplying_{part}.json" for part in ("ecp5-85", "zu5ev")}
+    assert {path.name for path in FIGURES.glob("*.json")} - named == set()
