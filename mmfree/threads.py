@@ -72,9 +72,10 @@ def as_many_threads(number: int) -> Iterator[None]:
 class Waiting:
     """Chooses, by the time that steps take, whether threads wait briefly or spin for long.
 
-    A context: afterwards they wait as they did. A look at the other way is one step; the faster of
-    the two stays. Looks come every TRIAL_SECONDS, or as much more rarely as they take TRIAL_SHARE
-    of the time; at once if a step that spins takes far longer than a brief one did.
+    A context: afterwards they spin, as they did. A run begins briefly. A look at the other way is
+    one step; the faster of the two stays. Looks come every TRIAL_SECONDS, or as much more rarely as
+    they take TRIAL_SHARE of the time; at once if a step that spins takes far longer than a brief
+    one did. A look at spinning ends within the step, once that has taken as long as a brief one.
 
     Parameters
     ----------
@@ -88,14 +89,18 @@ class Waiting:
         self.chooses = device == "cpu" and torch.get_num_threads() > 1 and not _is_said()
         self.brief = False
         self._known: dict[bool, float] = {}
-        self._looks, self._next, self._warm = False, 0.0, False
+        self._looks, self._looked_at, self._next, self._warm = False, False, 0.0, False
         self._end = threading.Event()
         self._crowd: threading.Thread | None = None
+        self._timer: threading.Timer | None = None
 
     def __enter__(self) -> Self:
+        if self.chooses:
+            self._switch(brief=True)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop_timer()
         self._switch(brief=False)
 
     def step_took(self, seconds: float, now: float) -> None:
@@ -105,19 +110,32 @@ class Waiting:
         if not self._warm:  # the first step of all is slow for reasons of its own
             self._warm = True
             return
-        before, other = self._known.get(self.brief), self._known.get(not self.brief)
         if self._looks:
-            assert other is not None
-            self._known[self.brief], self._looks = seconds, False
+            self._stop_timer()
+            self._known[self._looked_at], self._looks = seconds, False
             self._next = now + max(TRIAL_SECONDS, seconds / TRIAL_SHARE)
-            if other < seconds:
-                self._switch(brief=not self.brief)
+            other = self._known[not self._looked_at]
+            self._switch(brief=self._looked_at if seconds <= other else not self._looked_at)
             return
+        before, of_other = self._known.get(self.brief), self._known.get(not self.brief)
         self._known[self.brief] = seconds if before is None else 0.7 * before + 0.3 * seconds
-        lost = not self.brief and other is not None and seconds > _MUCH_SLOWER * other
-        if other is None or lost or now >= self._next:
-            self._looks = True
-            self._switch(brief=not self.brief)
+        lost = not self.brief and of_other is not None and seconds > _MUCH_SLOWER * of_other
+        if of_other is None or lost or now >= self._next:
+            self._looks, self._looked_at = True, not self.brief
+            if self.brief:
+                self._timer = threading.Timer(
+                    self._known[True], self._switch, kwargs={"brief": True}
+                )
+                self._timer.daemon = True
+            self._switch(brief=self._looked_at)
+            if self._timer is not None:
+                self._timer.start()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
+            self._timer = None
 
     def _switch(self, *, brief: bool) -> None:
         if brief and self._crowd is None:

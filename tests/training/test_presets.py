@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -111,8 +112,9 @@ def test_numbers_of_a_preset_and_of_a_file_change(tmp_path: Path) -> None:
         assert (recipe.steps, recipe.learning_rate, recipe.batch_size) == (7, 4e-3, 3)
         assert (recipe.length, model.num_layers) == (11, 5)
         assert (model.hidden_size, model.intermediate_size) == (192, 384)
-        for option in options:
-            assert run_config(name, **{option: options[option]}) != run_config(name)  # type: ignore[arg-type]
+        for option, value in options.items():
+            one: dict[str, Any] = {option: value}
+            assert run_config(name, **one) != run_config(name)
     assert run_config("text", layers=3).model.intermediate_size == 256
     assert run_config("text", width=1).model.intermediate_size == 2
     narrow = replace(run_config("text").model, intermediate_size=32)
