@@ -13,11 +13,12 @@ import pytest
 
 from mmfree.contract.pow2 import GATES
 from mmfree.errors import InputError
+from mmfree.text.corpus import python_documentation
 from mmfree.text.subword import train_bpe
 from mmfree.text.tokenizer import ByteTokenizer
 from mmfree.training.presets import PRESETS, load_run_config
 from mmfree.training.recipe import SCHEDULES, RunConfig
-from tests.support.subwords import TEXT, bpe, pieces
+from tests.support.subwords import bpe, pieces
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -242,7 +243,11 @@ def test_configs_of_the_docs_can_be_trained(path: Path) -> None:
     """Those of subwords with a vocabulary learned for them, as --tokenizer bpe:SIZE learns it."""
     written = json.loads(path.read_text())
     size = written["model"]["vocab_size"]
-    learned = None if size == ByteTokenizer.vocab_size else train_bpe([TEXT], size)
+    learned = (
+        None
+        if size == ByteTokenizer.vocab_size
+        else train_bpe([python_documentation()[:60_000].decode()], size)
+    )
     config = load_run_config(str(path), tokenizer=learned)
     assert config.recipe.task == "text"
     read = asdict(config.model), asdict(config.recipe)
