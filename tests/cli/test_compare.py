@@ -237,10 +237,10 @@ def test_only_text_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for extra, message in (
         ((), "a comparison is made on text; task addition is none"),
         (("--seeds", "0"), "--seeds must be at least 1, got 0"),
-        (("--rates", "-1"), "learning_rate must be a positive number, got -1"),
+        (("--rates", "-1"), "--rates must be above 0, got -1"),
         (("--rates", "1e-2", "0.010000000001"), "a rate of matmul-free is given twice: 0.01 0.01"),
         (("--baseline-rates", "1e-2", "2e-2", "1e-2"), "a rate of transformer is given twice"),
-        (("--seed", "-3"), "--seed must be in 0..9223372036854775804, got -3"),
+        (("--seed", "-3"), "--seed must lie in 0..2^64-1, got -3"),
     ):
         config = "text" if extra else str(tmp_path / "config.json")
         assert main(["compare", config, "--out", str(tmp_path / "out"), *extra]) == 2

@@ -1,9 +1,10 @@
 """The chain from text to chip in one picture, with what a demo found in it.
 
-    mmfree demo && python -m tools.figures.chain
+    python -m tools.figures.chain
 
-Reads runs/addition/demo.json, keeps it as docs/figures/demo_addition.json, and writes
-docs/figures/chain_light.svg and chain_dark.svg. Every number in them is the record's.
+Reads runs/addition/demo.json, which `mmfree demo` left, keeps it as
+docs/figures/demo_addition.json, and writes docs/figures/chain_light.svg and chain_dark.svg. Every
+number in them is the record's.
 """
 
 from __future__ import annotations

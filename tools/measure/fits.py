@@ -39,7 +39,9 @@ def measure(preset: str, lanes: int, family: str) -> dict[str, object]:
 
 def main() -> None:
     """Measure all, or one family again."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", choices=tuple(FAMILIES))
     only = parser.parse_args().only
     rows = [row for row in json.loads(PATH.read_text()) if row["family"] != only] if only else []
