@@ -142,6 +142,7 @@ def test_text(tmp_path: Path) -> None:
     held_out = mmfree.evaluate(tmp_path / "run")
     assert isinstance(held_out, TextResult)
     assert held_out.bytes == score.bytes // 10 == 310
+    assert mmfree.evaluate(mmfree.load(tmp_path / "run")) == held_out, "what is loaded knows it too"
     (tmp_path / "data.txt").write_text("another text, again and again. " * 100)
     with pytest.raises(InputError, match="no longer the text that the model was trained on"):
         mmfree.evaluate(tmp_path / "run")

@@ -17,12 +17,14 @@ from mmfree.chip.design import Design
 from mmfree.chip.sizing import design_for
 from mmfree.cli.options import add_lanes
 from mmfree.cli.outcome import Outcome
+from mmfree.errors import InputError, Stopped
 from mmfree.files.atomic import write_atomically
 from mmfree.files.claim import claimed
 from mmfree.files.folders import new_folder, refuse_to_replace_folder
 from mmfree.golden.sampling import temperature_code
 from mmfree.inference.backends import GoldenBackend, load_tape_or_export
 from mmfree.inference.generate import generate_rows
+from mmfree.inference.places import training_of
 from mmfree.inference.scoring import evaluate_task, evaluate_text
 from mmfree.report.record import REPORT_NAME, RUN_NAME, Check
 from mmfree.tape.operations import count_operations
@@ -93,9 +95,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
     folder = options.out or Path("runs") / options.preset
+    if training_of(folder) == folder:
+        raise InputError(
+            f"{folder}: a checkpoint; a demo has one within its own folder: another --out"
+        )
     with claimed(folder):
         refuse_to_replace_folder(folder, True)
-        return _demo(options, folder)
+        try:
+            return _demo(options, folder)
+        except Stopped as stopped:
+            # What training says of going on is about its own options.
+            raise Stopped(
+                "stopped; the same command goes on, without --force", stopped.signal
+            ) from None
 
 
 def _demo(options: argparse.Namespace, folder: Path) -> Outcome:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from mmfree.cli.evaluate import describe_task
 from mmfree.cli.options import TOKENIZERS, add_out
 from mmfree.cli.outcome import Outcome
 from mmfree.cli.values import above_zero
+from mmfree.errors import InputError, Stopped
 from mmfree.files.atomic import write_atomically
 from mmfree.inference.backends import load_backend
 from mmfree.inference.scoring import evaluate_task, evaluate_tokens
@@ -98,8 +102,9 @@ def run(options: argparse.Namespace) -> Outcome:
     )
     if not result.main:
         return Outcome({}, "")
-    _draw_loss(options.out)
-    score, text = _score(options.out, result.corpus)
+    with _saved(options.out):
+        _draw_loss(options.out)
+        score, text = _score(options.out, result.corpus)
     values = {
         "checkpoint": str(options.out),
         **score,
@@ -108,12 +113,35 @@ def run(options: argparse.Namespace) -> Outcome:
         "loss": result.loss,
         "held_bytes": result.held_bytes,
         "best_step": result.best_step,
+        "replaced_best": result.replaced_best,
     }
     speed = f"{result.tokens_per_second:,.0f} tokens/s"
     kept = ""
     if result.best_step not in (None, result.step):
         kept = f", the model after step {result.best_step:,} is the best and kept"
+    if result.replaced_best is not None:
+        kept += (
+            f", the earlier best (step {result.replaced_best:,}) was replaced: losses on another"
+            " text or window length do not compare"
+        )
     return Outcome(values, f"{options.out}: {result.step:,} steps, {speed}{kept}; {text}")
+
+
+@contextmanager
+def _saved(folder: Path) -> Iterator[None]:
+    """Whatever ends the block says that the checkpoint is there: nobody has to train again."""
+    interrupted = (
+        f"trained and saved: {folder}; interrupted while it was scored: `mmfree evaluate {folder}`"
+        " does that"
+    )
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(interrupted, signal.SIGINT) from None
+    except Stopped as stopped:
+        raise Stopped(interrupted, stopped.signal) from None
+    except InputError as error:
+        raise InputError(f"trained and saved: {folder}; not scored: {error}") from None
 
 
 def _draw_loss(folder: Path) -> None:

@@ -31,7 +31,10 @@ from mmfree.training.folder import config_sha256 as config_sha256
 from mmfree.training.folder import load_config as load_config
 from mmfree.training.recipe import CONFIG_NAME, TOKENIZER_NAME, TRAINING_NAME, RunConfig
 
-_NUMBERS = ("step", "steps", "began", "seed", "processes", "sharded", "threads")
+_NUMBERS = (
+    *("step", "steps", "began", "since", "replaced"),
+    *("seed", "processes", "sharded", "threads"),
+)
 """Fields of TrainingState that are in the file's metadata as decimal numbers."""
 
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
@@ -55,6 +58,10 @@ class TrainingState:
     ----------
     step, steps, began
         Steps done, and planned; step at which the plan began (not 0 after --continue).
+    since, replaced
+        Held-out losses of later steps compare, and the best of their models is kept: ``began``, or
+        less if earlier plans were validated on the same text. Where theirs do not compare, the step
+        of the best model that this plan replaces; 0: none.
     seed
         Of weights and batches.
     processes, sharded
@@ -74,6 +81,8 @@ class TrainingState:
     step: int
     steps: int
     began: int
+    since: int
+    replaced: int
     seed: int
     processes: int
     sharded: bool
@@ -97,13 +106,18 @@ def build_model(config: RunConfig) -> nn.Module:
             return Transformer(config.model)
         return MatMulFreeLM(config.model)
     except RuntimeError as error:
-        # How torch reports memory that it does not get.
-        if "allocate" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise InputError(
             f"config: a model of {config.model.num_parameters:,} parameters needs more memory than"
             " this machine has; choose smaller sizes"
         ) from None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch or NumPy did not get memory: on a CPU torch says it in words alone."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or (isinstance(error, RuntimeError) and "allocate" in str(error))
 
 
 def describe_checkpoint(folder: Path, config: RunConfig) -> None:
@@ -184,7 +198,11 @@ def load_training_state(folder: Path) -> TrainingState:
         # Checkpoints that name neither were made by one process, which shared nothing.
         earlier = {"processes": "1", "sharded": "0", "began": "0", "config": "", "threads": "0"}
         metadata = earlier | (file.metadata() or {})
-    step, steps, began, seed, processes, sharded, threads = _read_numbers(path, metadata)
+    # Each plan of theirs had a best model of its own.
+    metadata = {"since": metadata["began"], "replaced": "0"} | metadata
+    step, steps, began, since, replaced, seed, processes, sharded, threads = _read_numbers(
+        path, metadata
+    )
     weights: dict[str, Tensor] = {}
     moments: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -198,6 +216,8 @@ def load_training_state(folder: Path) -> TrainingState:
         step=step,
         steps=steps,
         began=began,
+        since=since,
+        replaced=replaced,
         seed=seed,
         processes=processes,
         sharded=bool(sharded),
@@ -219,11 +239,16 @@ def _read_numbers(path: Path, metadata: dict[str, str]) -> list[int]:
             found = repr(metadata[name][:24])
             raise CheckpointError(f"{path}: damaged: {name} is {found} in its metadata")
     numbers = [int(metadata[name]) for name in _NUMBERS]
-    step, steps, began, _, processes, sharded, _ = numbers
+    step, steps, began, since, replaced, _, processes, sharded, _ = numbers
     if not began <= step <= steps or processes < 1 or sharded > 1:
         raise CheckpointError(
             f"{path}: damaged: its metadata say step {step} of {steps}, begun at {began},"
             f" {processes} processes, sharded {sharded}"
+        )
+    if not replaced <= since <= began:
+        raise CheckpointError(
+            f"{path}: damaged: its metadata say that losses compare since step {since}, replaced"
+            f" {replaced}, of a plan begun at {began}"
         )
     return numbers
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -92,9 +93,16 @@ def _check_scale(name: str, weight: Tensor, fraction_bits: int) -> None:
     high = 2.0 ** (9 - fraction_bits - SHIFT_BASE_MIN)
     if scale != 0 and not low <= scale < high:
         raise InputError(
-            f"{name}: mean absolute weight * sqrt(fan-in) must be 0 or in [{low:g}, {high:g}), "
-            f"got {scale:.3g}: rescale the matrix, or train again with a lower learning rate"
+            f"{name}: mean absolute weight * sqrt(fan-in) must be 0 or in [{_plain(low)}, "
+            f"{_plain(high)}), got {_plain(scale)}: the model cannot be exported, its weights are "
+            f"too {'large' if scale >= high else 'small'}; where training diverged, train again "
+            "with a lower learning rate, else rescale the matrix"
         )
+
+
+def _plain(value: float) -> str:
+    """With six digits that count, and no exponent."""
+    return f"{Decimal(f'{value:.6g}'):,f}"
 
 
 def _finite(name: str, tensor: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ from mmfree.training.metrics import (
     VALIDATION_HEADER,
     VALIDATION_NAME,
     Sample,
+    best_step,
     read_rows,
     read_samples,
     write_rows,
@@ -92,6 +93,9 @@ class TrainingResult:
     best_step
         Steps after which the model did best on held-out text, which is the one that is kept; None
         without a validation.
+    replaced_best
+        Step of the best model before this plan (--continue), which was replaced without comparing
+        them: held-out text or window length was another. None if there is no such.
     """
 
     step: int
@@ -102,6 +106,7 @@ class TrainingResult:
     main: bool = True
     corpus: Corpus | None = None
     best_step: int | None = None
+    replaced_best: int | None = None
 
 
 class Run:
@@ -163,7 +168,7 @@ class Run:
         ):
             if self.step and self.step == self.best_step and (main or self.sharded):
                 # A kill may have come between the state, which is this step's, and its model.
-                self._save()
+                self._save_best()
             while self.step < self.steps:
                 batch = self._batch()
                 plans = self._is_time_to_plan(time.monotonic() - started)
@@ -221,13 +226,13 @@ class Run:
             main,
             self.corpus,
             self.best_step,
+            self.state.replaced or None,
         )
 
     @property
     def best_step(self) -> int | None:
-        """Steps after which this plan's model did best on held-out text; None if none is known."""
-        rows = [row for row in self.validations if row[0] > self.state.began]
-        return min(rows, key=lambda row: row[1])[0] if rows else None
+        """Steps after which the model did best on this held-out text; None if none is known."""
+        return best_step(self.validations, self.state.since)
 
     def _validate(self, bar: tqdm[NoReturn], events: SummaryWriter | None) -> bool:
         """Look at held-out text, if it is time to; whether no earlier model did as well."""
@@ -375,6 +380,13 @@ class Run:
             self.replaces = False
         else:
             self._write(self.folder, state)
+
+    def _save_best(self) -> None:
+        """Save the present model as the best, and nothing else; who calls it: as ``_save``."""
+        writes = self.accelerator.is_main_process
+        weights, _ = gather(self.own_model, self.own_optimizer, keep=writes)
+        if writes:
+            save_model(self.folder, replace(self.state, weights=weights))
 
     def _write(self, folder: Path, state: TrainingState) -> None:
         # The tables first: a resumed run drops rows that its state does not reach, but could not

@@ -56,6 +56,14 @@ def write_rows(path: Path, header: str, rows: list[Row]) -> None:
     write_atomically(path, text.encode())
 
 
+def best_step(rows: list[Row], since: int) -> int | None:
+    """Steps after which the loss of VALIDATION_NAME was least, the first of equals; None without a
+    row of a step after ``since``.
+    """
+    comparable = [row for row in rows if row[0] > since]
+    return min(comparable, key=lambda row: row[1])[0] if comparable else None
+
+
 @dataclass(frozen=True)
 class Sample:
     """A text that a model wrote after ``step`` steps."""

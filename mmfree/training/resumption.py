@@ -10,10 +10,12 @@ from mmfree.training.checkpoint import TrainingState, load_tensors, load_trainin
 from mmfree.training.folder import (
     MODEL_NAME,
     CheckpointError,
+    config_sha256,
     load_config,
     refuse_another_config,
     refuse_another_model,
 )
+from mmfree.training.metrics import VALIDATION_NAME, best_step, read_rows
 from mmfree.training.provenance import Provenance, read_provenance
 from mmfree.training.recipe import TRAINING_NAME, RunConfig
 
@@ -65,19 +67,39 @@ def state_to_extend(folder: Path, config: RunConfig, asked: TrainingState) -> Tr
         If there is no checkpoint, or its model, task or tokenizer is another.
     """
     refuse_another_model(folder, config)
+    since = replaced = 0
     if (folder / TRAINING_NAME).exists():
         found = load_training_state(folder)
         step, weights, moments = found.step, found.weights, found.moments
+        if _compares(folder, found, config, asked):
+            since = found.since
+        else:
+            since = step
+            best = best_step(read_rows(folder / VALIDATION_NAME, step + 1), found.since)
+            replaced = best or 0
     else:
         step, weights, moments = 0, load_tensors(folder / MODEL_NAME), {}
     return replace(
         asked,
         step=step,
         began=step,
+        since=since,
+        replaced=replaced,
         steps=step + config.recipe.steps,
         weights=weights,
         moments=moments,
     )
+
+
+def _compares(folder: Path, found: TrainingState, config: RunConfig, asked: TrainingState) -> bool:
+    """Whether the best model so far stays until one of the new plan has a smaller loss: it is
+    there, and losses are of the same held-out text, in windows of the same length.
+    """
+    before = load_config(folder)
+    # A kill may have left the config of the plan before beside the state.
+    known = found.config in ("", config_sha256(before))
+    same = found.corpus == asked.corpus and before.recipe.length == config.recipe.length
+    return known and same and (folder / MODEL_NAME).exists()
 
 
 def earlier_plans(folder: Path, state: TrainingState) -> tuple[Any, ...]:

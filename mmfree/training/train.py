@@ -28,6 +28,7 @@ from mmfree.training.checkpoint import (
     build_model,
     check_moments,
     config_sha256,
+    is_out_of_memory,
     load_weights,
 )
 from mmfree.training.folder import (
@@ -41,7 +42,7 @@ from mmfree.training.folder import (
 )
 from mmfree.training.loop import Run, TrainingResult
 from mmfree.training.provenance import Provenance
-from mmfree.training.recipe import TRAINING_NAME, RunConfig
+from mmfree.training.recipe import TRAINING_NAME, Recipe, RunConfig
 from mmfree.training.resumption import earlier_plans, state_to_extend, state_to_resume
 from mmfree.training.sharding import join_processes, restore_moments, shard_model
 
@@ -94,7 +95,8 @@ def train(
         Go on from the checkpoint; the result equals that of a run that was never stopped.
     extend
         Train the checkpoint further: the recipe's steps come on top of those that are done, and the
-        rate rises and falls anew. Recipe and text may be others.
+        rate rises and falls anew. Recipe and text may be others; on the same text, in windows of
+        the same length, the best model so far is kept until one is better.
     force
         Replace an existing checkpoint.
     stop_at
@@ -114,7 +116,7 @@ def train(
         one that was sharded if this run is not.
     InputError
         If an option is out of range, the data cannot be used, another process trains into the
-        folder, or training diverges.
+        folder, a step does not fit into memory, or training diverges.
     Stopped
         If Ctrl-C or SIGTERM came: after the step that was under way, and a save.
     ToolMissing
@@ -138,6 +140,8 @@ def train(
             step=0,
             steps=config.recipe.steps,
             began=0,
+            since=0,
+            replaced=0,
             seed=seed,
             processes=accelerator.num_processes,
             sharded=shard,
@@ -186,7 +190,9 @@ def train(
         writes_events = tensorboard and accelerator.is_main_process
         try:
             return run.go(stop_at, _events(folder) if writes_events else None)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise _too_large(config.recipe) from None
             # How torch reports a process that is gone; a bug of ours has another name.
             if accelerator.num_processes == 1 or not _LOST.search(str(error)):
                 raise
@@ -194,6 +200,15 @@ def train(
                 "another process of this run has ended: what it says is the reason; --resume goes"
                 " on from the last save"
             ) from None
+
+
+def _too_large(recipe: Recipe) -> InputError:
+    """The error for a step that does not fit into memory."""
+    return InputError(
+        f"not enough memory for a step of {recipe.batch_size:,} x {recipe.length:,} tokens (--batch"
+        f" x --length) in {recipe.accumulate:,} part(s): lower --batch or --length, or raise"
+        " accumulate in the config, which cuts a batch into more parts"
+    )
 
 
 def _threads_of(folder: Path, state: TrainingState, asked: TrainingState) -> int:

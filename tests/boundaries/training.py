@@ -143,6 +143,7 @@ COUNTS = {
 }
 NUMBER = "low <= value <= sys.float_info.max"
 SEED, PLAN = "0 <= seed <= MAX_SEED", "began <= step <= steps"
+BEST = "replaced <= since <= began"
 
 
 def held_out(folder: Path, token: int) -> None:
@@ -249,6 +250,8 @@ ROWS: list[Boundary] = [
         row(CHECKPOINT, compares, state, allowed, refused, says, raises=CheckpointError)
         for compares, allowed, refused, says in (
             (PLAN, {"began": 3}, {"began": 4}, "say step 3 of 5, begun at 4, 1 processes"),
+            (BEST, {"since": 1}, {"since": 2}, "since step 2, replaced 0, of a plan begun at 1"),
+            (BEST, {"replaced": 1}, {"replaced": 2}, "step 1, replaced 2, of a plan begun at 1"),
             (PLAN, {"steps": 3}, {"steps": 2}, "say step 3 of 2, begun at 1, 1 processes"),
             ("processes < 1", {"processes": 1}, {"processes": 0}, "begun at 1, 0 processes"),
             ("sharded > 1", {"sharded": 1}, {"sharded": 2}, "1 processes, sharded 2"),
@@ -285,8 +288,8 @@ ROWS: list[Boundary] = [
         # Nine fraction bits, four, and six of the hard gate; a scale is 4 times the weight, for 4
         # is the root of the fan-in.
         for name, low, high, limits in (
-            ("mixer.o", 2.0**-14, 32.0, "6.10352e-05, 32"),
-            ("glu.up", 2.0**-9, 1024.0, "0.00195312, 1024"),
+            ("mixer.o", 2.0**-14, 32.0, "0.0000610352, 32"),
+            ("glu.up", 2.0**-9, 1024.0, "0.00195312, 1,024"),
             ("mixer.f", 2.0**-11, 256.0, "0.000488281, 256"),
         )
         for allowed, refused in (

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mmfree.errors
 from mmfree.cli import demo
 from mmfree.cli.main import main
 from mmfree.inference.scoring import TaskResult, TextResult
@@ -215,6 +216,19 @@ def test_a_demo_that_stops_does_not_leave_what_an_older_one_said(
     else:
         assert not record.exists()
     assert demo_again({}) == whole
+
+
+@pytest.mark.usefixtures("place")
+def test_a_demo_that_is_asked_to_stop_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training would name options that a demo does not have."""
+    asked = mmfree.errors.Stopped("stopped and saved: --resume goes on", 2)
+    (train,) = (place for place in STAGES if place.endswith(":train"))
+    Below(monkeypatch).replace(DEMO.below | {train: asked})
+    assert main(["demo", "--out", "out"]) == 130
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == "mmfree: stopped; the same command goes on, without --force"
 
 
 @pytest.mark.usefixtures("place")

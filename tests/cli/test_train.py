@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from mmfree.cli.main import main
+from mmfree.errors import InputError, Stopped
 from mmfree.inference.scoring import TaskResult, TextResult
 from mmfree.text.corpus import Corpus
 from mmfree.text.task_tokenizers import AdditionTokenizer, ModularTokenizer
@@ -45,7 +47,10 @@ def train(
     Path("out").mkdir()
     Path("out/validation.csv").write_text("step,loss,bits_per_byte\n2,2.25,3.25\n")
     Path("out/metrics.csv").write_text("step,loss,learning_rate\n0,2.5,0.1\n1,2.0,0.1\n")
-    assert main(["train", "addition", "--out", "out", "--force", "--json"]) == 0
+    if "load" in below:
+        monkeypatch.setattr("mmfree.cli.train.load_backend", below["load"])
+    options = below.get("options", ["--json"])
+    assert main(["train", "addition", "--out", "out", "--force", *options]) == below.get("code", 0)
     return {name: value for name, value in found.asked.items() if not name.startswith("train(")}
 
 
@@ -101,7 +106,53 @@ def test_text_is_scored_on_what_was_held_out(
         "loss": 1.0,
         "held_bytes": 5,
         "best_step": None,
+        "replaced_best": None,
     }
+
+
+def raising(error: BaseException) -> Any:
+    def load(*_: object) -> None:
+        raise error
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (Stopped("terminated", signal.SIGTERM), 143)]
+)
+def test_who_interrupts_the_score_hears_that_all_is_saved(
+    error: BaseException,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train(monkeypatch, SMALL_TEXT, ByteTokenizer(), load=raising(error), code=code)
+    assert capsys.readouterr().err == (
+        "mmfree: trained and saved: out; interrupted while it was scored: `mmfree evaluate out`"
+        " does that\n"
+    )
+
+
+def test_a_model_that_cannot_be_exported_is_saved_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = InputError("a.weight: too large")
+    train(monkeypatch, SMALL_TEXT, ByteTokenizer(), load=raising(error), code=2)
+    said = "mmfree: error: trained and saved: out; not scored: a.weight: too large\n"
+    assert capsys.readouterr().err == said
+
+
+def test_an_earlier_best_that_was_replaced_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = replace(ENDED, replaced_best=1200)
+    result = TextResult(
+        backend="golden", bits_per_byte=1.75, bytes=25, tokens=10, token_perplexity=3.0
+    )
+    train(monkeypatch, SMALL_TEXT, ByteTokenizer(), ended=ended, text=result, options=[])
+    assert "; the earlier" not in (said := capsys.readouterr().out)
+    assert ", the earlier best (step 1,200) was replaced: losses on another text" in said
+    assert said.count("\n") == 1
 
 
 def test_the_baseline_is_not_played(

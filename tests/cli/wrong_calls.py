@@ -179,6 +179,7 @@ FILES = {
     "report full": "full: neither a demo's folder",
     "demo --out text.txt": "text.txt",
     "demo --out text.txt/new": "Not a directory",
+    "demo --out run --force": "run: a checkpoint; a demo has one within its own folder",
 }
 
 WRONG = VERBS_AND_WORDS | VALUES | FILES

@@ -44,6 +44,7 @@ def test_worked_vectors() -> None:
 @pytest.mark.parametrize("seed", [0, 1, 12345, SEED_MAX])
 def test_words_are_those_of_the_shift_registers(seed: int) -> None:
     sampler = Sampler(seed)
+    assert seed_registers(np.uint64(seed)) == seed_registers(seed)  # type: ignore[arg-type]
     assert [*sampler.words(7).tolist(), *sampler.words(30).tolist()] == bit_by_bit(seed, 37)
 
 

@@ -4,6 +4,8 @@ by name.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -118,9 +120,14 @@ def test_scales_that_a_tape_cannot_hold_are_refused(scale: float) -> None:
     model = _model()
     with torch.no_grad():
         model.get_parameter("layers.1.glu.down.weight").fill_(scale)
-    match = r"layers\.1\.glu\.down\.weight: mean absolute weight .* must be 0 or in \[6.1\S+, 32\)"
-    with pytest.raises(InputError, match=match):
+    name = r"layers\.1\.glu\.down\.weight"
+    match = rf"{name}: mean absolute weight .* must be 0 or in \[0\.0000610352, 32\)"
+    with pytest.raises(InputError, match=match) as caught:
         export_tape(model, TOKENIZER)
+    size = "large" if scale > 1 else "small"
+    said = str(caught.value)
+    assert f"the model cannot be exported, its weights are too {size}; where training" in said
+    assert re.search(r"got [0-9,.]+: ", said), "no exponents"
 
 
 @pytest.mark.parametrize(("scale", "exponent"), [(2.0**-14, -13), (31.99, 5), (0.0, 0)])

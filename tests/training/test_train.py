@@ -86,6 +86,23 @@ def test_seeds_give_different_models_and_the_same_seed_the_same(tmp_path: Path) 
     assert not same(tmp_path / "a", tmp_path / "c")
 
 
+@pytest.mark.parametrize("error", ["cpu", "cuda", "numpy"])
+def test_a_step_that_does_not_fit_into_memory_says_what_to_lower(
+    error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        if error == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        if error == "numpy":
+            np.empty(1 << 62, np.uint8)
+        torch.empty(1 << 60)
+
+    monkeypatch.setattr(mmfree.training.loop.Run, "_part_loss", full)
+    large = replace(TINY, recipe=replace(TINY.recipe, batch_size=1000))
+    with pytest.raises(InputError, match=r"memory for a step of 1,000 x 5 tokens .* lower --batch"):
+        train(large, tmp_path)
+
+
 def test_training_learns(tmp_path: Path) -> None:
     """On single columns, without a carry, the loss falls well below guessing (2.30 nats)."""
     easy = replace(TINY, recipe=replace(TINY.recipe, steps=250, batch_size=32, length=1))

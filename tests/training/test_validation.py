@@ -157,22 +157,69 @@ def test_before_a_validation_the_model_is_the_last(tmp_path: Path) -> None:
     assert_model(tmp_path / "run", weights_after(3, tmp_path / "run"))
 
 
-def test_a_further_plan_has_a_best_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("other", ["text", "length"])
+def test_where_losses_do_not_compare_a_further_plan_has_a_best_of_its_own(
+    other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its text may be another, whose losses do not compare."""
-    folder = tmp_path / "run"
-    lossy(monkeypatch, dict.fromkeys((4, 8, 12), 1.0))
-    train(TINY_TEXT, folder)
+    folder, data, config = tmp_path / "run", None, TINY_TEXT
+    if other == "text":
+        (tmp_path / "text").write_bytes(bytes(range(97, 123)) * 60)
+        data = [tmp_path / "text"]
+    else:
+        config = replace(config, recipe=replace(config.recipe, length=15))
+    lossy(monkeypatch, {4: 1.0, 8: 0.5, 12: 1.0})
+    assert train(TINY_TEXT, folder).replaced_best is None
     lossy(monkeypatch, {16: 5.0, 20: 4.0, 24: 4.5})
-    result = train(TINY_TEXT, folder, extend=True)
-    assert (result.step, result.best_step) == (24, 20)
+    train(config, folder, extend=True, data=data, stop_at=17)
+    result = train(config, folder, resume=True)
+    assert (result.step, result.best_step, result.replaced_best) == (24, 20, 8)
     rows = read_rows(folder / VALIDATION_NAME)
     assert [row[0] for row in rows] == [4, 8, 12, 16, 20, 24]
     assert not torch.equal(
         load_tensors(folder / MODEL_NAME)["head.weight"],
         load_training_state(folder).weights["head.weight"],
     )
+
+
+@pytest.mark.parametrize("stop_at", [None, 13, 16, 17])
+def test_on_the_same_text_the_best_so_far_stays_until_a_better_one(
+    stop_at: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    lossy(monkeypatch, {4: 3.0, 8: 1.0, 12: 2.0})
+    train(TINY_TEXT, folder)
+    best = load_tensors(folder / MODEL_NAME)
+    lossy(monkeypatch, {16: 1.5, 20: 1.0, 24: 1.25})
+    result = train(TINY_TEXT, folder, extend=True, stop_at=stop_at)
+    assert_model(folder, best)
+    if stop_at is not None:
+        result = train(TINY_TEXT, folder, resume=True)
+    assert (result.step, result.best_step, result.replaced_best) == (24, 8, None)
+    assert_model(folder, best)
+    lossy(monkeypatch, {28: 0.5, 32: 1.5, 36: 1.5})
+    assert train(TINY_TEXT, folder, extend=True).best_step == 28
+    assert not torch.equal(load_tensors(folder / MODEL_NAME)["head.weight"], best["head.weight"])
+
+
+def test_a_best_model_that_is_not_there_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lossy(monkeypatch, {4: 3.0, 8: 1.0, 12: 2.0})
+    train(TINY_TEXT, tmp_path)
+    (tmp_path / MODEL_NAME).unlink()
+    lossy(monkeypatch, {16: 5.0, 20: 4.0, 24: 4.5})
+    assert train(TINY_TEXT, tmp_path, extend=True).best_step == 20
+
+
+def test_a_kill_before_the_best_model_is_written_loses_nothing_when_trained_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lossy(monkeypatch, {4: 3.0, 8: 2.0, 12: 1.0})
+    train(TINY_TEXT, tmp_path)
+    best = load_tensors(tmp_path / MODEL_NAME)
+    (tmp_path / MODEL_NAME).write_bytes(b"of an earlier step")
+    train(TINY_TEXT, tmp_path, extend=True, stop_at=13)
+    assert_model(tmp_path, best)
 
 
 @pytest.mark.parametrize("stop_at", [3, 4, 5, 8, 11])

@@ -121,6 +121,7 @@ TRAIN = Case(
             tokens_per_second=12345.6,
             held_bytes=321,
             best_step=1000,
+            replaced_best=900,
         ),
         "mmfree.cli.train:_draw_loss": None,
         "mmfree.cli.train:_score": ({"bits_per_byte": 2.5}, "2.5 bits per byte"),
@@ -180,10 +181,12 @@ TRAIN = Case(
         "loss": 1.5,
         "held_bytes": 321,
         "best_step": 1000,
+        "replaced_best": 900,
     },
     said=(
-        "out: 1,007 steps, 12,346 tokens/s, the model after step 1,000 is the best and kept;"
-        " 2.5 bits per byte"
+        "out: 1,007 steps, 12,346 tokens/s, the model after step 1,000 is the best and kept,"
+        " the earlier best (step 900) was replaced: losses on another text or window length do not"
+        " compare; 2.5 bits per byte"
     ),
     rows={
         "config": Row(instead={"text": "addition"}, changes={"run_config(name)": "addition"}),
