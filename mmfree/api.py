@@ -21,6 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmfree.argument_types import checked
+
 if TYPE_CHECKING:
     from hdl.toolchain.products import ProductUnit
     from mmfree.chip.design import Design
@@ -42,7 +44,8 @@ RANDOM_PROMPT_TOKENS = 16
 """Tokens that a co-simulation plays if it is given no prompt."""
 
 
-def load(model: AnyPath, backend: str | None = None, *, lanes: int = 64) -> Backend:
+@checked
+def load(model: AnyPath, backend: str | None = None, *, lanes: int | None = None) -> Backend:
     """A model, ready to run.
 
     Parameters
@@ -54,20 +57,21 @@ def load(model: AnyPath, backend: str | None = None, *, lanes: int = 64) -> Back
         "float", "fakequant", "golden" or "rtl"; None: golden for a tape, also that of a run folder,
         fakequant for a checkpoint, float for a published one.
     lanes
-        Of the simulated chip ("rtl").
+        Of the simulated chip ("rtl"); None: 64.
     """
     from mmfree.inference.backends import load_backend
 
     return load_backend(Path(model), backend, lanes)
 
 
+@checked
 def train(
     config: AnyPath,
     out: AnyPath,
     *,
     gate: str | None = None,
     data: AnyPath | Iterable[AnyPath] | None = None,
-    tokenizer: str | None = None,
+    tokenizer: AnyPath | None = None,
     seed: int = 0,
     field: str | None = None,
     minutes: float | None = None,
@@ -106,7 +110,7 @@ def train(
     asked = run_config(
         str(config),
         gate=gate,
-        tokenizer=tokenizer,
+        tokenizer=None if tokenizer is None else str(tokenizer),
         data=known,
         field=known_field,
         steps=steps,
@@ -157,6 +161,7 @@ class Exported:
     source: str = ""
 
 
+@checked
 def export(
     checkpoint: AnyPath,
     out: AnyPath,
@@ -206,6 +211,7 @@ def export(
         return Exported(tape, ranges, real.source)
 
 
+@checked
 def evaluate(
     model: AnyPath | Backend,
     *,
@@ -217,11 +223,11 @@ def evaluate(
     examples: int | None = None,
     seed: int = 0,
 ) -> TextResult | TaskResult:
-    """Score a model on a text (``data``; None: what a checkpoint's own training held out, or that
-    of the built-in text), or on a checkable task, which a model for a task is asked by default.
+    """Score a model on a text (``data``; None: what its own training held out, if that lies at the
+    model or at the path that it was loaded from, or else that of the built-in text), or on a
+    checkable task, which a model for a task is asked by default.
     """
     from mmfree.errors import InputError
-    from mmfree.inference.places import training_of
     from mmfree.inference.scoring import evaluate_task, score_text
     from mmfree.tasks.catalog import tasks_of
     from mmfree.text.sources import DEFAULT_FIELD
@@ -233,10 +239,13 @@ def evaluate(
             raise InputError("field is of the records of data: give both, or neither")
         if (digits, examples) != (None, None):
             raise InputError("digits and examples are for tasks: the model is for text")
-        run = None
-        if isinstance(model, str | os.PathLike):
-            run = training_of(Path(model))
-        return score_text(backend, _path(data), words=words, field=field or DEFAULT_FIELD, run=run)
+        return score_text(
+            backend,
+            _path(data),
+            words=words,
+            field=field or DEFAULT_FIELD,
+            run=backend.training,
+        )
     if data is not None or field is not None or words:
         raise InputError(
             "data, field and words are for models of text: a task makes its own examples"
@@ -245,10 +254,11 @@ def evaluate(
     return evaluate_task(backend, name, digits=digits, examples=examples, seed=seed)
 
 
+@checked
 def generate(
     model: AnyPath | Backend,
     prompt: str,
-    tokens: int = 200,
+    tokens: int | None = None,
     *,
     temperature: float | None = None,
     seed: int = 0,
@@ -261,7 +271,7 @@ def generate(
     Parameters
     ----------
     tokens
-        How many at most.
+        How many at most; None: 200. A model for a task takes none.
     temperature
         0: always the most likely token; None: 0.5 for text. Another ``seed`` draws others.
     top_k, top_p
@@ -330,6 +340,7 @@ class Generated:
         return dict(self.description)
 
 
+@checked
 def verilog(
     source: AnyPath,
     out: AnyPath,
@@ -438,6 +449,7 @@ def chip_for(
     return tape, design_for(tape, lanes, bits)
 
 
+@checked
 def cosim(
     source: AnyPath,
     *,

@@ -174,7 +174,7 @@ def test_what_is_not_there_is_no_attribute() -> None:
         mmfree.fly  # noqa: B018
 
 
-LOADED = {"load_backend(path)": Path("m"), "load_backend(name)": None, "load_backend(lanes)": 64}
+LOADED = {"load_backend(path)": Path("m"), "load_backend(name)": None, "load_backend(lanes)": None}
 SCORE = {"data": None, "words": False, "field": "text", "run": None}
 TASK = {"name": "addition", "digits": None, "examples": None, "seed": 0}
 
@@ -233,11 +233,10 @@ def test_every_option_of_evaluate_takes_effect(
 
 
 def test_the_run_that_is_scored_is_told(ask: Any) -> None:
-    asked = ask("evaluate", Path("run"), data="d.jsonl", field="body")
+    backend = SimpleNamespace(**vars(TEXT_BACKEND) | {"training": Path("run")})
+    asked = ask("evaluate", backend, data="d.jsonl", field="body")
     changes = {"data": Path("d.jsonl"), "field": "body", "run": Path("run")}
-    assert asked == LOADED | {"load_backend(path)": Path("run")} | calls(
-        "score_text", {"backend": TEXT_BACKEND, **SCORE, **changes}
-    )
+    assert asked == calls("score_text", {"backend": backend, **SCORE, **changes})
 
 
 @pytest.mark.parametrize(
@@ -274,7 +273,7 @@ def test_every_option_of_generate_takes_effect(
     option: str, value: Any, parameter: str, ask: Any
 ) -> None:
     limits = dict.fromkeys(("temperature", "top_k", "top_p", "stop"))
-    base = {"prompt": "hi", "tokens": 200, "seed": 0, **limits}
+    base = {"prompt": "hi", "tokens": None, "seed": 0, **limits}
     asked = ask("generate", **{"model": "m", "prompt": "hi", option: value})
     assert asked == LOADED | calls("generate", {"backend": TEXT_BACKEND, **base, parameter: value})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,12 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "cosim": ("m",),
 }
 """What each function must be given."""
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not refused may write where it is."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +112,8 @@ def test_paths_come_in_any_form(monkeypatch: pytest.MonkeyPatch) -> None:
             "mmfree.inference.scoring:score_text": "scored",
         }
     )
-    like = SimpleNamespace(path="d")
-    kind = type("Like", (), {"__fspath__": lambda _: like.path})
-    mmfree.evaluate(Path("m"), data=kind())
+    like = type("Like", (), {"__fspath__": lambda _: "d"})
+    mmfree.evaluate(Path("m"), data=like())
     assert below.asked["load_backend(path)"] == Path("m")
     assert below.asked["score_text(data)"] == Path("d")
     with pytest.raises(InputError, match=r"none\.txt"):

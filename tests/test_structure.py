@@ -21,7 +21,7 @@ PACKAGES = ("mmfree", "hdl", "sim")
 
 TABLE = {
     "mmfree": [
-        "errors extras threads files contract",
+        "errors extras threads files contract argument_types",
         "tape text models",
         "golden chip tasks published interchange",
         "host",

@@ -8,14 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mmfree.cli.options import add_lanes, add_model
+from mmfree.cli.options import add_lanes_of_backend, add_model
 from mmfree.cli.outcome import Outcome
 from mmfree.cli.values import whole
 from mmfree.errors import InputError, not_one_of
 from mmfree.inference.backends import (
     BACKENDS,
+    PLAYERS,
     Backend,
     check_backend,
+    check_lanes_of,
     default_backend,
     load_backend,
     tokenizer_at,
@@ -112,7 +114,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             " fakequant for a checkpoint, float for a published one, golden for a tape)"
         ),
     )
-    add_lanes(parser)
+    add_lanes_of_backend(parser)
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -128,11 +130,13 @@ def run(options: argparse.Namespace) -> Outcome:
     names = options.backend or [default_backend(found)]
     for name in names:
         check_backend(found, name)
+    check_lanes_of(names, options.lanes)
     if options.ranges and "golden" not in names:
         raise InputError(f"--ranges: backend {names[0]} does not show them; use golden")
     questions = _check(options, tokenizer_at(options.model))
     # Not before all is checked that can be without torch or a simulator.
-    backends = [load_backend(options.model, name, options.lanes) for name in names]
+    lanes = {name: options.lanes for name in names if name in PLAYERS}
+    backends = [load_backend(options.model, name, lanes.get(name)) for name in names]
     ranged = [ranged_tape(backend) if options.ranges else None for backend in backends]
     results, lines = [], []
     for backend in backends:

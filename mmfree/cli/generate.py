@@ -13,6 +13,7 @@ from mmfree.inference.backends import load_backend, tokenizer_at
 from mmfree.inference.generate import (
     HARDWARE,
     TEXT_TEMPERATURE,
+    TEXT_TOKENS,
     generate,
     temperature_of,
     wanted,
@@ -31,7 +32,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="text to go on from")
     parser.add_argument(
-        "--tokens", type=whole(1), default=200, metavar="N", help="tokens to generate"
+        "--tokens",
+        type=whole(1),
+        metavar="N",
+        help=f"tokens to generate (default: {TEXT_TOKENS}; not for a task's answer)",
     )
     add_temperature(parser, None, f" (default: {TEXT_TEMPERATURE} for text, else 0)")
     parser.add_argument(
@@ -95,5 +99,9 @@ def run(options: argparse.Namespace) -> Outcome:
         "text": whole,
         "ids": rows,
         "temperature": temperature,
+        "seed": options.seed,
+        "top_k": options.top_k,
+        "top_p": options.top_p,
+        "stop": options.stop,
     }
     return Outcome(values, "")

@@ -82,7 +82,17 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
             " golden for a tape)"
         ),
     )
-    add_lanes(parser)
+    add_lanes_of_backend(parser)
+
+
+def add_lanes_of_backend(parser: argparse.ArgumentParser) -> None:
+    """Size of the array, where it may be that no chip plays."""
+    parser.add_argument(
+        "--lanes",
+        type=number_of_lanes,
+        metavar="N",
+        help=f"of the chip that --backend rtl simulates: {_LANES} (default: {DEFAULT_LANES})",
+    )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ shift registers.
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,7 @@ def likeliest_rows(
 
 def seed_registers(seed: int) -> tuple[int, int]:
     """The two shift registers (64 and 63 bits, neither 0) of a seed in 0..2^64-1 (SplitMix64)."""
+    seed = operator.index(seed)  # NumPy's integers have no room for the products
     if not 0 <= seed <= SEED_MAX:
         raise InputError(f"--seed must lie in 0..2^64-1 to sample, got {seed}")
     first, second = (_splitmix(seed + step) for step in (1, 2))

@@ -104,7 +104,7 @@ class MatMulFreeEvalLM(TemplateLM):
         What the harness passes. Backends run on the CPU, in batches of the given size:
         ``UNASKED_DEVICE`` has no effect, others are refused.
     lanes
-        Of the simulated chip, for backend "rtl".
+        Of the simulated chip, for backend "rtl" only; None: 64.
     others
         What else ``--model_args`` names: refused.
 
@@ -122,7 +122,7 @@ class MatMulFreeEvalLM(TemplateLM):
         batch_size: int | str = 16,
         device: str | None = None,
         max_batch_size: int | None = None,
-        lanes: int = 64,
+        lanes: int | None = None,
         **others: Any,
     ) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class MatMulFreeEvalLM(TemplateLM):
             raise InputError("max_batch_size belongs to batch_size auto; give batch_size alone")
         if device not in (None, "cpu", UNASKED_DEVICE):
             raise InputError(f"device must be cpu, where every backend runs, got {device!r}")
-        if type(lanes) is not int:
+        if lanes is not None and type(lanes) is not int:
             raise InputError(f"lanes must be an integer, got {lanes!r}")
         self.batch_size = int(batch_size)
         self.model = load_backend(Path(path), backend, lanes)

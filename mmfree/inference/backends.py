@@ -7,7 +7,7 @@ a player beside the golden model registers in ``PLAYERS`` by its name.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from mmfree.chip.sizing import DEFAULT_LANES
 from mmfree.errors import InputError, not_one_of
 from mmfree.files.atomic import read_json
 from mmfree.golden.absmax import AbsmaxGolden
 from mmfree.golden.pow2 import Golden
 from mmfree.golden.rounding import PlaysTokens
-from mmfree.inference.places import Place, find_model
+from mmfree.inference.places import Place, find_model, training_of
 from mmfree.published.export import export_published, read_tokenizer
 from mmfree.published.hgrn_bit import CONFIG_NAME, MODEL_TYPE, model_type, read_config
 from mmfree.tape.pow2 import Tape
@@ -79,6 +80,9 @@ class Backend(Protocol):
     choosable: NDArray[np.bool_] | None
     """Rows of the head that can be chosen, [rows]; None: all. The others are padding of the
     vocabulary: they have logits, and no token."""
+    training: Path | None
+    """The folder of the checkpoint that lies where it was loaded from: it knows what its training
+    held out."""
 
     def state(self, batch: int) -> Any:
         """State at the start of a sequence, in whatever form the backend keeps it."""
@@ -124,6 +128,7 @@ class GoldenBackend:
     """
 
     name = "golden"
+    training: Path | None = None
 
     def __init__(self, tape: AnyTape) -> None:
         self.tape = tape
@@ -197,6 +202,8 @@ def choosable_rows(
 
 class TorchBackend:
     """A model under torch: ``name`` is its mode, "float" or "fakequant"."""
+
+    training: Path | None = None
 
     def __init__(
         self,
@@ -343,8 +350,8 @@ def tokenizer_at(path: Path) -> Tokenizer:
         raise InputError(f"{place}: {error}") from None
 
 
-def play_tape(tape: AnyTape, name: str, lanes: int) -> Backend:
-    """A player of a tape: "golden", or one of ``PLAYERS``.
+def play_tape(tape: AnyTape, name: str, lanes: int | None) -> Backend:
+    """A player of a tape: "golden", or one of ``PLAYERS``, of ``lanes`` (None: 64).
 
     Raises
     ------
@@ -360,11 +367,11 @@ def play_tape(tape: AnyTape, name: str, lanes: int) -> Backend:
     if name == "golden":
         return GoldenBackend(tape)
     module, _, function = PLAYERS[name].partition(":")
-    backend: Backend = getattr(import_module(module), function)(tape, lanes)
+    backend: Backend = getattr(import_module(module), function)(tape, lanes or DEFAULT_LANES)
     return backend
 
 
-def load_backend(path: Path, name: str | None = None, lanes: int = 64) -> Backend:
+def load_backend(path: Path, name: str | None = None, lanes: int | None = None) -> Backend:
     """The backend ``name`` for a tape, a checkpoint folder or a run folder.
 
     Parameters
@@ -376,19 +383,26 @@ def load_backend(path: Path, name: str | None = None, lanes: int = 64) -> Backen
         Of BACKENDS; None: golden for a tape, also that of a run folder, fakequant for a checkpoint,
         float for a published one.
     lanes
-        Of the simulated chip, for "rtl".
+        Of the simulated chip, for "rtl" only; None: 64.
 
     Raises
     ------
     InputError
-        If there is no model at ``path``, torch is asked to play a tape, the name is unknown, or
-        nothing of this name plays that arithmetic.
+        If there is no model at ``path``, torch is asked to play a tape, the name is unknown,
+        nothing of this name plays that arithmetic, or it has no lanes.
     """
     if name is not None and name not in BACKENDS:
         raise not_one_of("--backend", name, BACKENDS)
     found = find_model(path)
     name = name or default_backend(found)
     check_backend(found, name)
+    check_lanes_of([name], lanes)
+    backend = _load(found, name, lanes)
+    backend.training = training_of(path)
+    return backend
+
+
+def _load(found: Place, name: str, lanes: int | None) -> Backend:
     if found.checkpoint is not None and (found.tape is None or name in TORCH_BACKENDS):
         return _load_checkpoint(found.checkpoint, name, lanes)
     assert found.tape is not None
@@ -396,7 +410,16 @@ def load_backend(path: Path, name: str | None = None, lanes: int = 64) -> Backen
     try:
         return play_tape(tape, name, lanes)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{found.path}: {error}") from None
+
+
+def check_lanes_of(names: Iterable[str], lanes: int | None) -> None:
+    """InputError if lanes are asked for, and none of the backends is a chip that has some."""
+    if lanes is not None and not PLAYERS.keys() & names:
+        raise InputError(
+            f"--lanes {lanes}: only the simulated chip has lanes; give --backend rtl, or leave"
+            " --lanes out"
+        )
 
 
 def check_backend(found: Place, name: str) -> None:
@@ -434,7 +457,7 @@ def default_backend(found: Place) -> str:
     return "float" if is_published(found.checkpoint) else "fakequant"
 
 
-def _load_checkpoint(folder: Path, name: str, lanes: int) -> Backend:
+def _load_checkpoint(folder: Path, name: str, lanes: int | None) -> Backend:
     """The backend ``name`` for a checkpoint, trained here or published."""
     if is_published(folder):
         return _load_published(folder, name)

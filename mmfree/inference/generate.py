@@ -24,6 +24,9 @@ TEXT_TEMPERATURE = 0.5
 """Of text, where nobody asks for another: greedy text of small models runs in circles, and at 0.7
 they lose the thread."""
 
+TEXT_TOKENS = 200
+"""Of text, where nobody asks for another number."""
+
 HARDWARE = ("rtl",)
 """Backends that choose themselves (``ChoosesItself``), by name."""
 
@@ -70,7 +73,7 @@ def temperature_of(tokenizer: Tokenizer, asked: float | None) -> float:
 def wanted(
     tokenizer: Tokenizer,
     prompt: str,
-    tokens: int,
+    tokens: int | None = None,
     *,
     temperature: float | None = None,
     seed: int = 0,
@@ -83,7 +86,7 @@ def wanted(
 
     ``in_hardware``: whether the backend chooses itself.
     """
-    if tokens < 1:
+    if tokens is not None and tokens < 1:
         raise InputError(f"--tokens must be at least 1, got {tokens}")
     code = temperature_code(temperature_of(tokenizer, temperature))
     seed_registers(seed)
@@ -93,9 +96,10 @@ def wanted(
     if stop is not None and not utf8_bytes(stop):
         raise InputError("--stop must be a text of at least one character, got an empty one")
     limited = top_k is not None or share is not None
-    if not tokenizer.feeds_back and (code or limited or stop is not None):
+    given = [tokens, stop, top_k, top_p]
+    if not tokenizer.feeds_back and (code or given != [None] * len(given)):
         raise InputError(
-            "--temperature, --top-k, --top-p and --stop are for text: a model for"
+            "--tokens, --temperature, --top-k, --top-p and --stop are for text: a model for"
             f" {tokenizer.kind} reads out its answer"
         )
     if limited and in_hardware:
@@ -110,7 +114,7 @@ def wanted(
         )
     return Wanted(
         ids=tokenizer.encode(prompt),
-        tokens=tokens,
+        tokens=TEXT_TOKENS if tokens is None else tokens,
         temperature=code,
         seed=seed,
         top_k=top_k,
@@ -181,7 +185,7 @@ def _last_position(backend: Backend, prompt: list[int]) -> tuple[NDArray[Any], A
 def generate(
     backend: Backend,
     prompt: str,
-    tokens: int,
+    tokens: int | None = None,
     *,
     temperature: float | None = None,
     seed: int = 0,
@@ -196,6 +200,8 @@ def generate(
 
     Parameters
     ----------
+    tokens
+        How many at most; None: ``TEXT_TOKENS``. A model for a task takes none.
     temperature
         Rows are drawn from softmax(logits / temperature) (docs/arithmetic.md, 14): the same ones
         from the same seed, whatever the backend, as long as the logits are equal. 0: always the

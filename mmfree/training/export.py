@@ -92,11 +92,11 @@ def _check_scale(name: str, weight: Tensor, fraction_bits: int) -> None:
     low = 2.0 ** (9 - fraction_bits - SHIFT_BASE_MAX - 1)
     high = 2.0 ** (9 - fraction_bits - SHIFT_BASE_MIN)
     if scale != 0 and not low <= scale < high:
+        reason = "training diverged (weights too large)" if scale >= high else "weights too small"
         raise InputError(
             f"{name}: mean absolute weight * sqrt(fan-in) must be 0 or in [{_plain(low)}, "
-            f"{_plain(high)}), got {_plain(scale)}: the model cannot be exported, its weights are "
-            f"too {'large' if scale >= high else 'small'}; where training diverged, train again "
-            "with a lower learning rate, else rescale the matrix"
+            f"{_plain(high)}), got {_plain(scale)}: {reason}, so the model cannot be exported; "
+            "train again with a lower learning rate, or rescale the matrix"
         )
 
 

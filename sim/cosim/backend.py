@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Ids
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ class RtlBackend:
 
     name = "rtl"
     choosable = None
+    training: Path | None = None
 
     def __init__(self, tape: Tape, lanes: int = 64) -> None:
         self.tape, self.design = tape, design_for(tape, lanes)

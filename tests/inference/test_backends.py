@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,18 +97,28 @@ def test_the_chip_is_asked_for_with_its_lanes(
 ) -> None:
     """Of a tape, and of the tape that a checkpoint becomes."""
     write_tape(SUM_TAPE, tmp_path / "a.tape")
+    chip = SimpleNamespace(name="rtl")
     (tmp_path / "config.json").write_text("{}")
     for path, given in ((tmp_path / "a.tape", {}), (tmp_path, {"load_tape_or_export": SUM_TAPE})):
         below = Below(monkeypatch)
         below.replace(
-            {"sim.cosim.backend:load": "the chip"}
+            {"sim.cosim.backend:load": chip}
             | {f"mmfree.inference.backends:{name}": tape for name, tape in given.items()}
         )
-        assert load_backend(path, "rtl", 16) == "the chip"
+        assert load_backend(path, "rtl", 16) is chip
+        assert chip.training == (path if path == tmp_path else None)
         assert below.asked["load(tape)"].sha256 == SUM_TAPE.sha256
         assert below.asked["load(lanes)"] == 16
     assert below.asked["load_tape_or_export(path)"] == tmp_path
     load_backend(tmp_path / "a.tape", "rtl")
+    assert below.asked["load 2(lanes)"] == 64
+
+
+def test_lanes_are_of_the_chip_alone(tmp_path: Path) -> None:
+    write_tape(SUM_TAPE, tmp_path / "a.tape")
+    for name in (None, "golden"):
+        with pytest.raises(InputError, match="--lanes 16: only the simulated chip has lanes; give"):
+            load_backend(tmp_path / "a.tape", name, 16)
 
 
 class Watched:

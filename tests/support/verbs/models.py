@@ -19,14 +19,14 @@ from tests.support.models import SMALL_TEXT
 from tests.support.verbs.case import GONE, MADE, OUT, SUM_TAPE, TEXT_TAPE, Case, Row
 from tests.support.verbs.training import NOT_DRAWN
 
-TEXT_BACKEND = SimpleNamespace(name="golden", tokenizer=ByteTokenizer())
-SUM_BACKEND = SimpleNamespace(name="golden", tokenizer=AdditionTokenizer())
+TEXT_BACKEND = SimpleNamespace(name="golden", tokenizer=ByteTokenizer(), training=None)
+SUM_BACKEND = SimpleNamespace(name="golden", tokenizer=AdditionTokenizer(), training=None)
 LOADED = {
     "find_model(path)": Path("m"),
     "tokenizer_at(path)": Path("m"),
     "load_backend(path)": Path("m"),
     "load_backend(name)": "golden",
-    "load_backend(lanes)": 64,
+    "load_backend(lanes)": None,
 }
 A_TAPE = Place(path=Path("m"), tape=Path("m"))
 REAL_DATA = RealData(np.arange(100)[None], "numbers")
@@ -40,7 +40,10 @@ BACKEND_ROWS = {
         ),
     ),
     "backend": Row(words="--backend rtl", changes={"load_backend(name)": "rtl"}),
-    "lanes": Row(words="--lanes 16", changes={"load_backend(lanes)": 16}),
+    "lanes": Row(
+        words="--backend rtl --lanes 16",
+        changes={"load_backend(name)": "rtl", "load_backend(lanes)": 16},
+    ),
 }
 
 EVALUATE_TEXT = Case(
@@ -419,10 +422,10 @@ GENERATE = Case(
         "tokenizer_at(path)": Path("m"),
         "load_backend(path)": Path("m"),
         "load_backend(name)": None,
-        "load_backend(lanes)": 64,
+        "load_backend(lanes)": None,
         "generate(backend)": TEXT_BACKEND,
         "generate(prompt)": "hi",
-        "generate(tokens)": 200,
+        "generate(tokens)": None,
         "generate(temperature)": 0.5,
         "generate(seed)": 0,
         "generate(top_k)": None,
@@ -435,6 +438,10 @@ GENERATE = Case(
         "text": "Hello",
         "ids": [72, 101, 108, 200, 9],
         "temperature": 0.5,
+        "seed": 0,
+        "top_k": None,
+        "top_p": None,
+        "stop": None,
     },
     said="hiHello",
     rows={
