@@ -1,9 +1,9 @@
 """Threads of torch's operations on a CPU: how they wait, and how many there are.
 
 The result of a training step depends on the number of threads, in its last bits: sums are cut among
-them. So a run has one number from its first step to its last, and its checkpoint says which. What
-is chosen by measuring, at the start and again and again, is how threads wait for each other at the
-end of an operation, which changes no bit: spinning for long is the fastest on an idle machine, and
+them. So a run has one number from its first step to its last, chosen by measuring before it begins,
+and its checkpoint says which. Chosen again and again is how threads wait for each other at the end
+of an operation, which changes no bit: spinning for long is the fastest on an idle machine, and
 many times slower on a busy one, where it burns the time slices of the thread that is waited for.
 
 OpenMP (GNU's, torch's on Linux) reads how long threads spin once, but spins briefly while it has
@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
@@ -31,6 +32,11 @@ TRIAL_SECONDS, TRIAL_SHARE = 5.0, 0.03
 
 _MUCH_SLOWER = 1.3
 """A step that takes so many times what one of the other way took asks for a look at once."""
+
+LOOKS, LOOK_SECONDS, NEARLY = 3, 5.0, 1.1
+"""Steps with each number of threads before a run begins, or fewer if they take longer than this; of
+those that take nearly as long as the fastest the fewest threads are taken.
+"""
 
 _PARALLEL = 1 << 18
 """Elements of a tensor that torch certainly cuts among threads."""
@@ -67,6 +73,30 @@ def as_many_threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def fastest_number(step: Callable[[], object]) -> int:
+    """Threads with which ``step`` is fastest now: torch's number, half of it, or one.
+
+    One beside other work that keeps the processors busy. What the environment asks for stays.
+    """
+    import torch
+
+    most = torch.get_num_threads()
+    if threads_asked_for() or most == 1:
+        return most
+    step()  # the first one is slow for reasons of its own
+    began = time.monotonic()
+    taken = dict.fromkeys(sorted({1, max(1, most // 2), most}), 0.0)
+    for _ in range(LOOKS):
+        for number in taken:
+            with as_many_threads(number):
+                before = time.monotonic()
+                step()
+                taken[number] += time.monotonic() - before
+        if time.monotonic() - began > LOOK_SECONDS:
+            break
+    return next(number for number in taken if taken[number] <= NEARLY * min(taken.values()))
 
 
 class Waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 import mmfree.training.train
 from mmfree import api
 from mmfree.cli.main import main
-from mmfree.threads import Waiting, as_many_threads, prepare_waiting
+from mmfree.threads import Waiting, as_many_threads, fastest_number, prepare_waiting
 from mmfree.training.checkpoint import CheckpointError, load_training_state, save_state
 from mmfree.training.train import train
 from tests.training.test_train import TINY
@@ -162,12 +162,27 @@ def test_the_number_of_threads_is_restored() -> None:
 
 @pytest.fixture
 def of_three(tmp_path: Path) -> Path:
-    """A run that was begun with three threads."""
-    folder = tmp_path / "run"
-    with as_many_threads(3):
+    """A run that was begun with three threads, as was chosen by trying its step."""
+    folder, before = tmp_path / "run", torch.get_num_threads()
+
+    def choose(step: Callable[[], object]) -> int:
+        step()
+        return 3
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmfree.training.loop.fastest_number", choose)
         train(TINY, folder, stop_at=1)
-    assert load_training_state(folder).threads == 3
+    assert (load_training_state(folder).threads, torch.get_num_threads()) == (3, before)
     return folder
+
+
+def test_trying_steps_changes_no_bit(of_three: Path, tmp_path: Path) -> None:
+    fixed = tmp_path / "fixed"
+    with as_many_threads(3), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmfree.training.loop.fastest_number", lambda step: 3)
+        train(TINY, fixed, stop_at=1)
+    model = "model.safetensors"
+    assert (of_three / model).read_bytes() == (fixed / model).read_bytes()
 
 
 def test_a_resumed_run_has_as_many_threads_as_it_had(
@@ -202,3 +217,31 @@ def test_checkpoints_of_earlier_versions_have_the_present_number(of_three: Path)
     save_state(of_three, replace(load_training_state(of_three), threads=0))
     train(TINY, of_three, resume=True, stop_at=2)
     assert load_training_state(of_three).step == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [
+        ({1: 4.0, 2: 3.0, 4: 2.0}, 4),
+        ({1: 2.1, 2: 3.0, 4: 2.0}, 1),
+        ({1: 2.3, 2: 2.1, 4: 2.0}, 2),
+        ({1: 1.0, 2: 9.0, 4: 99.0}, 1),
+    ],
+)
+def test_the_fewest_of_the_fastest_threads_are_taken(
+    seconds: dict[int, float], chosen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By steps of which the first, slow for reasons of its own, does not count."""
+    now, steps = [0.0], [0]
+
+    def step() -> None:
+        now[0] += seconds[torch.get_num_threads()] if steps[0] else 1000.0
+        steps[0] += 1
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("mmfree.threads.time.monotonic", lambda: now[0])
+    with as_many_threads(4):
+        assert fastest_number(step) == chosen
+        assert torch.get_num_threads() == 4
+        monkeypatch.setenv("OMP_NUM_THREADS", "4")
+        assert fastest_number(step) == 4, "what the environment asks for stays"

@@ -29,7 +29,7 @@ from mmfree.text.batch import Batch
 from mmfree.text.corpus import Corpus
 from mmfree.text.tokenizer import text_tokenizer
 from mmfree.text.windows import training_windows
-from mmfree.threads import Waiting
+from mmfree.threads import Waiting, fastest_number
 from mmfree.training.checkpoint import (
     CHECKPOINT_FOLDER,
     TrainingState,
@@ -146,6 +146,18 @@ class Run:
         self.samples = read_samples(folder / SAMPLES_NAME, self.step + 1)
         # Seconds and steps of the last plan for ``minutes``.
         self.planned = (0.0, self.step)
+
+    def choose_threads(self) -> int:
+        """Threads with which this run's steps are fastest now, which its state remembers."""
+
+        def step() -> None:
+            batch = self._batch()
+            self.accelerator.backward(self._part_loss(batch, self._own_parts(batch)[0]))
+            self.optimizer.zero_grad(set_to_none=True)
+
+        number = fastest_number(step)
+        self.state = replace(self.state, threads=number)
+        return number
 
     def go(self, stop_at: int | None, events: SummaryWriter | None = None) -> TrainingResult:
         """Train until the planned steps are done, or step ``stop_at``, and save.

@@ -188,7 +188,11 @@ def train(
         # Nobody writes before all have looked.
         accelerator.wait_for_everyone()
         writes_events = tensorboard and accelerator.is_main_process
+        on_cpu = accelerator.device.type == "cpu"
         try:
+            # What is compiled is compiled for a number of threads.
+            if on_cpu and accelerator.num_processes == 1 and not (resume or config.recipe.compile):
+                stack.enter_context(as_many_threads(run.choose_threads()))
             return run.go(stop_at, _events(folder) if writes_events else None)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
