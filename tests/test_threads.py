@@ -220,16 +220,17 @@ def test_checkpoints_of_earlier_versions_have_the_present_number(of_three: Path)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "chosen"),
+    ("seconds", "chosen", "tried"),
     [
-        ({1: 4.0, 2: 3.0, 4: 2.0}, 4),
-        ({1: 2.1, 2: 3.0, 4: 2.0}, 1),
-        ({1: 2.3, 2: 2.1, 4: 2.0}, 2),
-        ({1: 1.0, 2: 9.0, 4: 99.0}, 1),
+        ({1: 0.4, 2: 0.3, 4: 0.2}, 4, 9),
+        ({1: 0.21, 2: 0.3, 4: 0.2}, 1, 9),
+        ({1: 0.23, 2: 0.21, 4: 0.2}, 2, 9),
+        ({1: 1.2, 2: 0.95, 4: 0.9}, 2, 6),
+        ({1: 1.0, 2: 9.0, 4: 99.0}, 1, 3),
     ],
 )
 def test_the_fewest_of_the_fastest_threads_are_taken(
-    seconds: dict[int, float], chosen: int, monkeypatch: pytest.MonkeyPatch
+    seconds: dict[int, float], chosen: int, tried: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By steps of which the first, slow for reasons of its own, does not count."""
     now, steps = [0.0], [0]
@@ -241,7 +242,7 @@ def test_the_fewest_of_the_fastest_threads_are_taken(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("mmfree.threads.time.monotonic", lambda: now[0])
     with as_many_threads(4):
-        assert fastest_number(step) == chosen
+        assert (fastest_number(step), steps[0] - 1) == (chosen, tried)
         assert torch.get_num_threads() == 4
         monkeypatch.setenv("OMP_NUM_THREADS", "4")
         assert fastest_number(step) == 4, "what the environment asks for stays"

@@ -58,9 +58,9 @@ def write_rows(path: Path, header: str, rows: list[Row]) -> None:
 
 def best_step(rows: list[Row], since: int) -> int | None:
     """Steps after which the loss of VALIDATION_NAME was least, the first of equals; None without a
-    row of a step after ``since``.
+    row of a step after ``since`` that has a loss: held-out text without a token has none, NaN.
     """
-    comparable = [row for row in rows if row[0] > since]
+    comparable = [row for row in rows if row[0] > since and not math.isnan(row[1])]
     return min(comparable, key=lambda row: row[1])[0] if comparable else None
 
 
