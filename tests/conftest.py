@@ -14,7 +14,16 @@ from collections.abc import Generator
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from importlib import import_module
+
 import pytest
+
+from mmfree.cli.parser import VERBS
+
+# A verb's module is imported when the verb is asked for: first within a test, it would keep what
+# that test has put in the place of a function.
+for verb in VERBS:
+    import_module(f"mmfree.cli.{verb}")
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
