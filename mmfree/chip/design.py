@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from mmfree.chip.external_memory import BLOCK, ExternalMemory, find_memory
 from mmfree.chip.weight_codes import find_code
 from mmfree.contract.pow2 import MAX_FAN_IN, VALUE_BITS, Formats
 from mmfree.errors import InputError
@@ -51,9 +52,13 @@ class Design:
     embedding_width
         Largest hidden size, in elements.
     bias_words, state_words
-        Words of P values: gate biases of all layers, and one bank of the state.
+        Words of P values: gate biases of all layers (with an external memory: of one), and one bank
+        of the state.
     weight_code
         How weights are stored: "2", "1.67" or "1.6" bits each (mmfree/chip/weight_codes.py).
+    memory
+        Where weights, embedding and biases are: "block" RAM, or an external memory (axi128x4 and
+        the like), whose ports decide rows, columns and code.
     formats
         Number formats; only the default ones can be built yet.
     value_bits
@@ -78,13 +83,14 @@ class Design:
     bias_words: int
     state_words: int
     weight_code: str = "2"
+    memory: str = BLOCK
     formats: Formats = field(default_factory=Formats)
     value_bits: int = VALUE_BITS
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name not in ("formats", "weight_code") and (
+            if item.name not in ("formats", "weight_code", "memory") and (
                 type(value) is not int or value < 1
             ):
                 raise InputError(f"design: {item.name} must be a positive integer, got {value!r}")
@@ -112,12 +118,35 @@ class Design:
                 )
         try:
             find_code(self.weight_code)
+            external = find_memory(self.memory)
         except InputError as error:
             raise InputError(f"design: {error}") from None
+        if external is not None:
+            self._check_ports(external)
         if self.formats != Formats():
             raise InputError(
                 "design: only the default formats of docs/arithmetic.md can be built yet"
             )
+
+    def _check_ports(self, external: ExternalMemory) -> None:
+        """Each port of an external memory must feed one group of rows, all of its bits."""
+        for name, value in (
+            ("rows", external.rows),
+            ("columns", external.columns),
+            ("weight_code", "1.6"),
+        ):
+            if (got := getattr(self, name)) != value:
+                raise InputError(f"design: {name} must be {value} for {self.memory}, got {got}")
+        if 16 * self.post_width > external.port_bits:
+            raise InputError(
+                f"design: post_width must be at most {external.port_bits // 16} for {self.memory},"
+                f" got {self.post_width}"
+            )
+
+    @property
+    def external(self) -> ExternalMemory | None:
+        """The ports of an external memory, if the image is in one."""
+        return find_memory(self.memory)
 
     @property
     def lanes(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmfree.chip.design import Design
+from mmfree.chip.external_memory import ROW_BYTES
 from mmfree.chip.header import header_bits
 from mmfree.chip.weight_codes import find_code
 from mmfree.contract.pow2 import NOISE_INDEX_BITS, TABLE_ENTRIES
@@ -32,7 +33,18 @@ LOADED_MEMORIES = (
     "reciprocal_root",
     "gumbel",
 )
-"""Memories that the load port writes, in the order of their numbers."""
+"""Memories of an image, in the order of their numbers."""
+
+EXTERNAL_MEMORIES = ("weights", "embedding", "biases")
+"""Those of them that an external memory holds, if a design has one."""
+
+BUS_FAULTS = (
+    "weights_response",
+    "weights_timeout",
+    "embedding_response",
+    "embedding_timeout",
+)
+"""Faults of an external memory, numbered after LOADED_MEMORIES: an error for an answer, or none."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +88,21 @@ class LoadedShape:
         return word | (word.bit_count() & 1) << self.bits if self.parity else word
 
 
+def loaded_memories(design: Design) -> tuple[str, ...]:
+    """Those of LOADED_MEMORIES that the chip holds, and its load port writes."""
+    return tuple(
+        name for name in LOADED_MEMORIES if design.external is None or name not in EXTERNAL_MEMORIES
+    )
+
+
+def fault_memories(design: Design) -> tuple[str, ...]:
+    """What a fault may name, in the order of the numbers."""
+    return (*LOADED_MEMORIES, *(BUS_FAULTS if design.external is not None else ()))
+
+
 def loaded_shape(design: Design, memory: str) -> LoadedShape:
-    """Shape of one of LOADED_MEMORIES."""
+    """Shape of one of LOADED_MEMORIES, if the chip holds it (``loaded_memories``)."""
+    assert memory in loaded_memories(design), f"{memory} is in an external memory"
     shapes = {
         "weights": LoadedShape(
             word_bits(design), design.weight_words, parity=False, groups=design.num_groups
@@ -100,9 +125,13 @@ def group_shape(design: Design) -> LoadedShape:
 
 
 def group_bits(design: Design) -> int:
-    """Bits of a group's share of a word of weights: whole parts of the load port, into which a
+    """Bits of a group's share of a word of weights.
+
+    Those of a port of an external memory; in block RAM whole parts of the load port, into which a
     check word fits, too.
     """
+    if (external := design.external) is not None:
+        return external.port_bits
     code = find_code(design.weight_code)
     bits = max(CHECK_BITS, code.word_bits(design.group_rows * design.columns))
     parts = -(-bits // LOAD_BITS)
@@ -120,10 +149,31 @@ def page_words(design: Design) -> int:
 
 
 def weight_memories(design: Design) -> tuple[str, ...]:
-    """Names of the weight memories, one for each group of rows."""
+    """Names of the weight memories, one for each group of rows: of block RAM, or regions of an
+    external memory.
+    """
     return tuple(f"weights_{group}" for group in range(design.num_groups))
 
 
 def chip_memories(design: Design) -> tuple[str, ...]:
     """Names of all memories of the chip that an image fills."""
+    if design.external is not None:
+        return loaded_memories(design)
     return (*weight_memories(design), *LOADED_MEMORIES[1:])
+
+
+def parameter_words(design: Design) -> int:
+    """Words of an external memory's stream that hold the biases of one layer."""
+    return -(-16 * design.post_width * design.bias_words // word_bits(design))
+
+
+def row_beats(design: Design) -> int:
+    """Beats of a row of the embedding in an external memory: its tiles, and a check word."""
+    return design.embedding_tiles + 1
+
+
+def row_bytes(design: Design) -> int:
+    """Distance of the rows of the embedding in an external memory: whole pieces of ROW_BYTES."""
+    external = design.external
+    assert external is not None
+    return -(-row_beats(design) * external.port_bytes // ROW_BYTES) * ROW_BYTES

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mmfree.chip.design import MAX_SIDE, Design
+from mmfree.chip.external_memory import BLOCK, ExternalMemory
+from mmfree.chip.memory_map import parameter_words
 from mmfree.contract.pow2 import SEGMENT_ROLES
 from mmfree.contract.shape import ModelConfig
 from mmfree.errors import InputError
@@ -64,25 +68,49 @@ def design_for_model(config: ModelConfig, lanes: int, weight_code: str = DEFAULT
 
 
 def design_of_array(
-    config: ModelConfig, rows: int, columns: int, post_width: int, weight_code: str = "2"
+    config: ModelConfig,
+    rows: int,
+    columns: int,
+    post_width: int,
+    weight_code: str = "2",
+    memory: str = BLOCK,
 ) -> Design:
     """The smallest design with this array that plays every tape of a model's shape."""
     d = config.hidden_size
-    vector_words = -(-d // rows) * rows // post_width * config.num_layers
-    return Design(
+    layer_words = -(-d // rows) * rows // post_width
+    state_words = layer_words * config.num_layers
+    design = Design(
         rows=rows,
         columns=columns,
         post_width=post_width,
         max_width=max(d, config.intermediate_size),
         max_rows=max(d, config.intermediate_size, config.head_size),
-        weight_words=image_weight_words(config, rows, columns),
+        weight_words=1,
         header_words=1 + sum(1 for _ in segment_shapes(config)),
         embedding_rows=config.vocab_size,
         embedding_width=d,
-        bias_words=vector_words,
-        state_words=vector_words,
+        bias_words=state_words if memory == BLOCK else layer_words,
+        state_words=state_words,
         weight_code=weight_code,
+        memory=memory,
     )
+    return replace(design, weight_words=stream_words(config, design))
+
+
+def design_for_memory(config: ModelConfig, external: ExternalMemory) -> Design:
+    """The smallest design that plays every tape of a model's shape from an external memory.
+
+    Its ports decide rows and columns.
+    """
+    rows, columns = external.rows, external.columns
+    wanted = max(
+        POST_MARGIN * external.lanes / config.hidden_size, external.lanes / LANES_PER_OUTPUT
+    )
+    # Of powers of two that divide the rows, as many as there are ports.
+    post_width = 1
+    while post_width < min(external.ports, external.port_bits // 16) and post_width < wanted:
+        post_width *= 2
+    return design_of_array(config, rows, columns, post_width, "1.6", memory=external.name)
 
 
 def check_lanes(lanes: int) -> None:
@@ -123,6 +151,17 @@ def image_weight_words(config: ModelConfig, rows: int, columns: int) -> int:
         len(SEGMENT_ROLES[kind]) * -(-height // rows) * -(-fan_in // columns) + 1
         for kind, _, height, fan_in in segment_shapes(config)
     )
+
+
+def stream_words(config: ModelConfig, design: Design) -> int:
+    """Words that a design's source of weights gives for a token of a model.
+
+    From an external memory also the biases of each layer, and a check word for the first layer's.
+    """
+    words = image_weight_words(config, design.rows, design.columns)
+    if design.external is None:
+        return words
+    return words + config.num_layers * parameter_words(design) + 1
 
 
 def padding_share(config: ModelConfig, rows: int, columns: int) -> float:
