@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
 from hdl.array.decoder import Decoder
 from hdl.array.ternary_array import ArrayOf, TernaryArray
@@ -12,7 +12,7 @@ from hdl.blocks import Blocks
 from hdl.fabric.pipeline import delay
 from hdl.link.host_ports import HostInterface, HostPorts
 from hdl.memory.block_memory import BlockMemory, MemoryHolder
-from hdl.memory.sources.block import BlockSource
+from hdl.memory.sources.axi_read import AxiRead
 from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
 from hdl.memory.sources.interface import SourceOf
 from hdl.pow2.activations import LATENCY as ACTIVATIONS_LATENCY
@@ -58,6 +58,9 @@ class Accelerator(wiring.Component):
         counters    out  COUNTERS_LAYOUT           of the last token, SETTLE_CYCLES after its end
         segment     out  uintN                     entry of the segment table in progress
         playing     out  1                         a token is in progress
+        memory      in   MemorySettings            external memory: where the image is in it
+        axi         out  G x AxiRead               external memory: the ports that read weights
+        axi_rows    out  AxiRead                   external memory: the port that reads rows
         pause       in   1                         the source withholds weights
         tap_x       out  GroupWrite                every write of x
         tap_u       out  GroupWrite                every write of u
@@ -87,7 +90,7 @@ class Accelerator(wiring.Component):
         design: Design,
         image: Image | None = None,
         *,
-        source: SourceOf = BlockSource,
+        source: SourceOf | None = None,
         array: ArrayOf = TernaryArray,
     ) -> None:
         check_value_bits(design)
@@ -99,6 +102,7 @@ class Accelerator(wiring.Component):
         super().__init__(
             {
                 **self._host_ports.members,
+                **self._memory_ports(),
                 "pause": In(1),
                 "tap_x": Out(post.write_x.signature),
                 "tap_u": Out(post.write_u.signature),
@@ -106,6 +110,13 @@ class Accelerator(wiring.Component):
                 "tap_logits": Out(post.write_logits.signature),
             }
         )
+
+    def _memory_ports(self) -> dict[str, Member]:
+        """The ports to an external memory."""
+        if self.design.external is None:
+            return {}
+        port = AxiRead(self.design.external.port_bits)
+        return {"axi": Out(port).array(self.design.num_groups), "axi_rows": Out(port)}
 
     @property
     def memories(self) -> dict[str, tuple[BlockMemory, ...]]:
@@ -133,6 +144,8 @@ class Accelerator(wiring.Component):
         self._connect_state(m)
         self._connect_noise(m)
         self._connect_load(m)
+        if self.design.external is not None:
+            self._connect_memory(m)
         self._connect_faults(m)
         self._connect_counters(m)
         return m
@@ -196,6 +209,16 @@ class Accelerator(wiring.Component):
             check.restart.eq(sequencer.started),
             sequencer.checked.eq(check.done),
         ]
+        if self.design.external is not None:
+            biases = self.blocks.biases
+            m.d.comb += [
+                biases.words.eq(source.words.data),
+                biases.taken.eq(check.taken),
+                biases.parameter.eq(
+                    delay(m, sequencer.parameter, ORDER_CYCLES + SOURCE_LATENCY, reset=True)
+                ),
+                biases.restart.eq(sequencer.started),
+            ]
 
     def _connect_values(self, m: Module) -> None:
         """From tiles of activations to rows of results."""
@@ -208,8 +231,8 @@ class Accelerator(wiring.Component):
         wiring.connect(m, blocks.row_blocks.rows, blocks.post.rows)
         for table, read in zip(blocks.tables.read, blocks.post.table, strict=True):
             wiring.connect(m, table, read)
-        (biases,) = blocks.biases.read
-        wiring.connect(m, blocks.post.bias, biases)
+        biases = blocks.biases.read
+        wiring.connect(m, blocks.post.bias, biases if self.design.external else biases[0])
         m.d.comb += [
             activations.beat.eq(blocks.sequencer.beat),
             activations.tile.eq(blocks.sequencer.tile),
@@ -274,16 +297,48 @@ class Accelerator(wiring.Component):
         """A host's writes to the memories of the image."""
         blocks, port = self.blocks, self.blocks.load_port
         wiring.connect(m, wiring.flipped(self.load), port.host)
-        wiring.connect(m, port.writes.weights, blocks.source.load)
         wiring.connect(m, port.writes.headers, blocks.sequencer.load_header)
-        wiring.connect(m, port.writes.embedding, blocks.embedding.load)
-        wiring.connect(m, port.writes.biases, blocks.biases.load)
+        if self.design.external is None:
+            wiring.connect(m, port.writes.weights, blocks.source.load)
+            wiring.connect(m, port.writes.embedding, blocks.embedding.load)
+            wiring.connect(m, port.writes.biases, blocks.biases.load)
         wiring.connect(m, port.writes.tables, blocks.tables.load)
         wiring.connect(m, port.writes.reciprocal_root, blocks.rms_norm.load)
         wiring.connect(m, port.writes.gumbel, blocks.noise.load)
         # A token in the cycle of a write would play the old word.
         hold = port.settling | self.load.enable
         m.d.comb += [port.busy.eq(self.playing), blocks.sequencer.hold.eq(hold)]
+
+    def _connect_memory(self, m: Module) -> None:
+        """The readers of an external memory: what they are told, and the ports that they have."""
+        embedding, source = self.blocks.embedding, self.blocks.source
+        for reader in (source, embedding):
+            # No token must read with settings of which some are new.
+            m.d.comb += [
+                reader.settings.index.eq(self.memory.index),
+                reader.settings.value.eq(self.memory.value),
+                reader.settings.enable.eq(self.memory.enable & ~self.blocks.sequencer.playing),
+                reader.playing.eq(self.blocks.sequencer.playing),
+            ]
+        for outer, inner in zip(self.axi, source.axi, strict=True):
+            wiring.connect(m, wiring.flipped(outer), inner)
+        wiring.connect(m, wiring.flipped(self.axi_rows), embedding.axi)
+        m.d.comb += self.blocks.sequencer.row_checked.eq(embedding.checked)
+
+    def _connect_memory_faults(self, m: Module) -> None:
+        """What an external memory was found to have answered, or not."""
+        embedding, source = self.blocks.embedding, self.blocks.source
+        sequencer, faults = self.blocks.sequencer, self.blocks.faults
+        # From a word's beat to its last share.
+        delivery = ORDER_CYCLES + SOURCE_LATENCY + self.design.num_groups - 1
+        m.d.comb += [
+            faults.found.embedding.eq(embedding.fault),
+            faults.found.weights_response.eq(source.response),
+            faults.found.weights_timeout.eq(source.timeout),
+            faults.found.embedding_response.eq(embedding.response),
+            faults.found.embedding_timeout.eq(embedding.timeout),
+            faults.delivered.eq(delay(m, sequencer.number, delivery)),
+        ]
 
     def _connect_faults(self, m: Module) -> None:
         """What the checks find; each flag passes a register, for its memory may be far away.
@@ -299,7 +354,6 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             found.weights.eq(check.done & check.fault),
             found.headers.eq(delay(m, sequencer.parity_error, 1, reset=True)),
-            found.embedding.eq(blocks.embedding.parity_error),
             found.biases.eq(delay(m, blocks.post.bias_error, 1, reset=True)),
             found.tables.eq(delay(m, table_error, 1, reset=True)),
             found.reciprocal_root.eq(delay(m, blocks.rms_norm.parity_error, 1, reset=True)),
@@ -308,6 +362,10 @@ class Accelerator(wiring.Component):
             faults.checked.eq(check.done),
             faults.clear.eq(sequencer.started),
         ]
+        if self.design.external is None:
+            m.d.comb += found.embedding.eq(blocks.embedding.parity_error)
+        else:
+            self._connect_memory_faults(m)
 
     def _connect_counters(self, m: Module) -> None:
         """What a token's cycles and saturations are counted from."""

@@ -18,10 +18,14 @@ from hdl.control.requests import Requests
 from hdl.control.sequencer import Sequencer
 from hdl.memory.block_memory import BlockMemory
 from hdl.memory.embedding import Embedding
+from hdl.memory.layer_biases import LayerBiases
 from hdl.memory.load_port import LoadPort
 from hdl.memory.loaded_memory import LoadedMemory
+from hdl.memory.sources.axi import AxiSource
+from hdl.memory.sources.block import BlockSource
 from hdl.memory.sources.interface import SourceOf
 from hdl.memory.state_banks import StateBanks
+from hdl.memory.streamed_embedding import StreamedEmbedding
 from hdl.memory.vectors import GroupMemory, VectorMemory
 from hdl.memory.weight_check import WeightCheck
 from hdl.payloads import logit_words
@@ -38,11 +42,12 @@ class Blocks:
     """The blocks of an accelerator; their names are those of the Verilog modules' instances.
 
     ``source``: see ``source_ports``; ``array``: see ``array_ports``; ``residual``: a second copy of
-    x; ``size``: of the vector that is written.
+    x; ``size``: of the vector that is written. Embedding and biases are others with an external
+    memory.
     """
 
     sequencer: Sequencer
-    embedding: Embedding
+    embedding: Embedding | StreamedEmbedding
     activations: Activations
     rms_norm: RMSNorm
     source: Any
@@ -53,7 +58,7 @@ class Blocks:
     load_port: LoadPort
     faults: Faults
     tables: LoadedMemory
-    biases: LoadedMemory
+    biases: LoadedMemory | LayerBiases
     array: Any
     row_blocks: RowBlocks
     post: Post
@@ -70,11 +75,14 @@ class Blocks:
         cls,
         design: Design,
         contents: Mapping[str, Sequence[int]],
-        source: SourceOf,
+        source: SourceOf | None,
         array: ArrayOf,
     ) -> Blocks:
-        """The blocks of a design, with words from the start by memory."""
-        width = design.post_width
+        """The blocks of a design, with words from the start by memory.
+
+        ``source``: another one than that of the design's memory.
+        """
+        width, external = design.post_width, design.external is not None
 
         def loaded(name: str, reads: int = 1) -> LoadedMemory:
             words = contents.get(name, ())
@@ -83,10 +91,14 @@ class Blocks:
         sites = {"quantizer": design.columns, **dict.fromkeys(POST_SITES, width)}
         return cls(
             sequencer=Sequencer(design, contents.get("headers", ())),
-            embedding=Embedding(design, contents.get("embedding", ())),
+            embedding=(
+                StreamedEmbedding(design)
+                if external
+                else Embedding(design, contents.get("embedding", ()))
+            ),
             activations=Activations(design),
             rms_norm=RMSNorm(design),
-            source=source(design, contents),
+            source=(source or _source)(design, contents),
             decoder=Decoder(design),
             weight_check=WeightCheck(design),
             requests=Requests(design),
@@ -94,7 +106,7 @@ class Blocks:
             load_port=LoadPort(design),
             faults=Faults(design),
             tables=loaded("tables", reads=2 * width),
-            biases=loaded("biases"),
+            biases=LayerBiases(design) if external else loaded("biases"),
             array=array(design),
             row_blocks=RowBlocks(design),
             post=Post(design),
@@ -110,3 +122,8 @@ class Blocks:
     def by_name(self) -> dict[str, wiring.Component]:
         """Every block."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
+
+
+def _source(design: Design, contents: Mapping[str, Sequence[int]]) -> wiring.Component:
+    """The source of weights of a design's memory."""
+    return BlockSource(design, contents) if design.external is None else AxiSource(design)

@@ -23,8 +23,9 @@ from hdl.payloads import (
     values_layout,
 )
 from mmfree.chip.design import Design
+from mmfree.chip.external_memory import ADDRESS_BITS
 from mmfree.chip.header import MATRICES_PER_SEGMENT
-from mmfree.chip.memory_map import LOAD_BITS, LOADED_MEMORIES, loaded_shape
+from mmfree.chip.memory_map import LOAD_BITS, LOADED_MEMORIES, loaded_memories, loaded_shape
 
 
 class GroupWrite(wiring.Signature):
@@ -200,7 +201,7 @@ class LoadAccess(wiring.Signature):
     """
 
     def __init__(self, design: Design) -> None:
-        shapes = [loaded_shape(design, name) for name in LOADED_MEMORIES]
+        shapes = [loaded_shape(design, name) for name in loaded_memories(design)]
         super().__init__(
             {
                 "memory": Out(range(len(LOADED_MEMORIES))),
@@ -250,5 +251,30 @@ class LogitsAccess(wiring.Signature):
             {
                 "address": Out(range(logit_words(design))),
                 "data": In(values_layout(design, design.post_width)),
+            }
+        )
+
+
+class MemorySettings(wiring.Signature):
+    """Where an external memory holds the image, seen from the host that writes it.
+
+    Entry g of the first G: first byte of the region of weights_g; entry G: that of the embedding,
+    all multiples of PAGE_BYTES; entry G + 1: words of a pass, 1 to ``weight_words``. Nothing is
+    read before all are written. Another write stops what is read ahead, and begins anew; it is
+    without effect while a token is played.
+
+    Members::
+
+        index   out  range(G + 2)  of an entry
+        value   out  40            of the entry: bytes, or words
+        enable  out  1             write it
+    """
+
+    def __init__(self, design: Design) -> None:
+        super().__init__(
+            {
+                "index": Out(range(design.num_groups + 2)),
+                "value": Out(ADDRESS_BITS),
+                "enable": Out(1),
             }
         )

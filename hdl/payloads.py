@@ -27,7 +27,7 @@ from amaranth.lib import data
 from mmfree.chip.design import Design
 from mmfree.chip.exchange import COUNTERS, LIMIT_BITS
 from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT, header_fields
-from mmfree.chip.memory_map import LOADED_MEMORIES
+from mmfree.chip.memory_map import fault_memories
 from mmfree.contract.pow2 import TEMPERATURE_MAX
 
 GATES_KIND, GLU_KIND = KIND_CODES["gates"], KIND_CODES["glu"]
@@ -79,12 +79,17 @@ def result_layout(design: Design) -> data.StructLayout:
 def fault_layout(design: Design) -> data.StructLayout:
     """Where a fault was found, and when.
 
-    ``memory``: index in LOADED_MEMORIES. ``segment``: entry of the segment table that was in
+    ``memory``: index in ``fault_memories``. ``segment``: entry of the segment table that was in
     progress (0: embedding).
     """
     return data.StructLayout(
-        {"memory": range(len(LOADED_MEMORIES)), "segment": range(design.header_words + 1)}
+        {"memory": range(len(fault_memories(design))), "segment": range(design.header_words + 1)}
     )
+
+
+def found_layout(design: Design) -> data.StructLayout:
+    """A flag for each memory that is checked, of ``fault_memories``."""
+    return data.StructLayout(dict.fromkeys(fault_memories(design), 1))
 
 
 COUNTER_BITS = 32

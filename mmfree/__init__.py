@@ -1,7 +1,7 @@
 """Ternary language models without matrix multiplication, from text to an addition-only chip.
 
-``mmfree.load``, ``train``, ``export``, ``evaluate``, ``generate``, ``verilog`` and ``cosim`` are
-the functions of ``mmfree.api``, imported when one is asked for.
+``mmfree.load``, ``train``, ``export``, ``evaluate``, ``generate``, ``fit``, ``verilog`` and
+``cosim`` are the functions of ``mmfree.api``, imported when one is asked for.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmfree.api import cosim, evaluate, export, generate, load, train, verilog
+    from mmfree.api import cosim, evaluate, export, fit, generate, load, train, verilog
 
 __version__ = "0.1.0"
 
-__all__ = ["cosim", "evaluate", "export", "generate", "load", "train", "verilog"]
+__all__ = ["cosim", "evaluate", "export", "fit", "generate", "load", "train", "verilog"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,25 +17,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmfree.argument_types import checked
 
 if TYPE_CHECKING:
+    from hdl.planning.parts import Peer
+    from hdl.planning.projection import Projection
     from hdl.toolchain.products import ProductUnit
     from mmfree.chip.design import Design
     from mmfree.inference.backends import Backend
     from mmfree.inference.ranges import Range
     from mmfree.inference.scoring import TaskResult, TextResult
+    from mmfree.inference.shapes import Shape
     from mmfree.tape.pow2 import Tape
     from mmfree.tape.reading import AnyTape
     from mmfree.training.loop import TrainingResult
     from sim.cosim.run import CosimResult
     from sim.cosim.run_folder import Sequence
+    from sim.power.interval import Interval
 
-__all__ = ["cosim", "evaluate", "export", "generate", "load", "train", "verilog"]
+__all__ = ["cosim", "evaluate", "export", "fit", "generate", "load", "train", "verilog"]
 
 AnyPath = str | os.PathLike[str]
 """A path, in any form."""
@@ -403,6 +407,94 @@ def verilog(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnPart:
+    """A model on a part: the fastest design that fits, or the one that lacks least.
+
+    ``joules_per_token`` is a rough interval, of the part and of reading its memory; None for what
+    does not fit. ``peers``: what others publish for such a model on this part.
+    """
+
+    projection: Projection
+    joules_per_token: Interval | None
+    peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What of a model was planned, part by part: projected, nothing was built or measured."""
+
+    shape: Shape
+    parts: tuple[OnPart, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        config = self.shape.config
+        return {
+            "model": self.shape.name,
+            "config": config.to_dict(),
+            "ternary_weights": config.num_ternary_weights,
+            "published": self.shape.published,
+            "batch": 1,
+            "label": "projected",
+            "parts": [
+                entry.projection.to_dict()
+                | {
+                    "joules_per_token": asdict(entry.joules_per_token)
+                    if entry.joules_per_token is not None
+                    else None,
+                    "peers": [asdict(peer) for peer in entry.peers],
+                }
+                for entry in self.parts
+            ],
+        }
+
+
+@checked
+def fit(model: AnyPath, *, part: str = "all", memory: str | None = None) -> Fitted:
+    """Whether a model fits parts, and how fast it would run there, before anything is built.
+
+    Parameters
+    ----------
+    model
+        A shape by name ("370m", "1.3b", "2.7b", or a preset); a tape, a checkpoint or a run folder;
+        or a JSON file with a model's config. Of any only the shape is looked at.
+    part
+        A part or a board, by name (docs/fit.md); "all".
+    memory
+        "block" RAM, or the ports of an external memory ("axi128x4"); None: block RAM if all of it
+        fits there, else the fastest ports.
+    """
+    from hdl.planning.parts import find_part, known_parts, peers_of
+    from mmfree.chip.external_memory import BLOCK, find_memory
+    from mmfree.errors import InputError
+    from mmfree.inference.shapes import find_shape
+
+    try:
+        find_memory(BLOCK if memory is None else memory)
+    except InputError as error:
+        raise InputError(f"--memory: {error}") from None
+    parts = known_parts().values() if part == "all" else (find_part(part),)
+    shape = find_shape(Path(model))
+    # Not before all is checked that was asked for.
+    from hdl.planning.projection import project
+    from sim.power.projected import projected_joules
+
+    weights = shape.config.num_ternary_weights
+    projections = [project(shape.config, each, memory) for each in parts]
+    return Fitted(
+        shape=shape,
+        parts=tuple(
+            OnPart(
+                projection=projection,
+                joules_per_token=projected_joules(projection),
+                peers=tuple(peers_of(projection.part, shape.name, weights)),
+            )
+            for projection in projections
+        ),
+    )
+
+
 def chip_for(
     model: AnyPath,
     lanes: int | None = None,
@@ -489,7 +581,7 @@ def cosim(
     from mmfree.inference.places import holds_verilog
     from sim.cosim.chip_folder import read_chip_folder
     from sim.cosim.due import check_sequences
-    from sim.cosim.waveform import check_waveform
+    from sim.tracing.waveform import check_waveform
 
     path = Path(source)
     if holds_verilog(path):

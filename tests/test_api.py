@@ -92,7 +92,8 @@ def test_the_examples_of_the_documentation_run(
 def test_every_function_and_result_of_the_documentation_exists() -> None:
     rows = re.findall(r"^\| `(\w+)\(([\w, ]+)\)` \|.*\| (?:an? )?`(\w+)`(.*) \|$", PAGE, re.M)
     assert {row[0] for row in rows} == {*mmfree.__all__} - {"generate"}
-    results = [Backend, TrainingResult, api.Exported, TextResult, TaskResult, api.Generated]
+    results: list[type] = [Backend, TrainingResult, TextResult, TaskResult]
+    results += [api.Exported, api.Fitted, api.Generated]
     known = {result.__name__: result for result in [*results, CosimResult]}
     for function, parameters, result, rest in rows:
         signature = inspect.signature(getattr(mmfree, function)).parameters
@@ -288,7 +289,7 @@ NAMES = {"cosim": {"model": "source"}}
 """Of an option that has another name as a parameter."""
 
 
-@pytest.mark.parametrize("function", ["train", "export", "verilog", "cosim"])
+@pytest.mark.parametrize("function", ["train", "export", "fit", "verilog", "cosim"])
 def test_every_parameter_is_an_option_of_the_command_line(function: str) -> None:
     """Where each is tested (tests/cli/test_options.py). ``progress`` is for its own lines."""
     options = {
@@ -301,7 +302,7 @@ def test_every_parameter_is_an_option_of_the_command_line(function: str) -> None
 
 
 @pytest.mark.parametrize(
-    "function", ["load", "train", "export", "evaluate", "generate", "verilog", "cosim"]
+    "function", ["load", "train", "export", "evaluate", "generate", "fit", "verilog", "cosim"]
 )
 def test_what_is_not_given_is_as_on_the_command_line(function: str) -> None:
     verb = {"load": "generate"}.get(function, function)
@@ -311,7 +312,7 @@ def test_what_is_not_given_is_as_on_the_command_line(function: str) -> None:
     given = {one.name: one.default for one in parameters if one.default is not one.empty}
     shared = given.keys() & asked.keys()
     assert {name: given[name] for name in shared} == {name: asked[name] for name in shared}
-    assert len(shared) >= {"load": 2, "verilog": 3}.get(function, 4)
+    assert len(shared) >= {"load": 2, "fit": 2, "verilog": 3}.get(function, 4)
 
 
 def test_defaults_are_those_of_the_command_line(

@@ -20,6 +20,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "export": ("m", "out"),
     "evaluate": ("m",),
     "generate": ("m", "hi"),
+    "fit": ("370m",),
     "verilog": ("m", "out"),
     "cosim": ("m",),
 }
@@ -51,6 +52,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("train", "data", [5], f"{PATH} or several, got .5."),
         ("train", "tokenizer", 3, f"{PATH}, got 3"),
         ("train", "force", 1, "True or False, got 1"),
+        ("fit", "part", None, "a text, got None"),
+        ("fit", "memory", 128, "a text, got 128"),
         ("verilog", "lanes", "64", "a whole number, got '64'"),
         ("verilog", "bits", 1.6, "a text, got 1.6"),
         ("verilog", "progress", "loud", "a function of a line, got 'loud'"),

@@ -39,10 +39,11 @@ TABLE = {
         "pow2",
         "blocks",
         "accelerator",
+        "planning",
         "boards",
         "toolchain",
     ],
-    "sim": ["simulators", "cosim", "power"],
+    "sim": ["simulators", "memory tracing", "cosim", "power"],
 }
 """Package -> its rooms, from those that everybody may import to those that nobody may."""
 

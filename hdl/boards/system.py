@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.accelerator import Accelerator
-from hdl.link.host_ports import ACCESS, HostPorts
+from hdl.link.host_ports import HostPorts, accesses
 from hdl.link.register_map import register_map
 from hdl.link.register_port import RegisterPort
 from hdl.link.serial import Receiver, Transmitter
@@ -35,8 +35,9 @@ class System(wiring.Component):
         ports = HostPorts(design)
         self._divisor = divisor
         self.accelerator = Accelerator(design, image)
-        self.registers: RegisterMap = register_map(ports, ACCESS, design.to_dict())
-        self._port = RegisterPort(ports, ACCESS, self.registers)
+        reached = accesses(design)
+        self.registers: RegisterMap = register_map(ports, reached, design.to_dict())
+        self._port = RegisterPort(ports, reached, self.registers)
         super().__init__(
             {
                 "rx": In(1),

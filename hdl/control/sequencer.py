@@ -25,7 +25,7 @@ from hdl.payloads import (
 )
 from mmfree.chip.design import Design
 from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT
-from mmfree.chip.memory_map import loaded_shape
+from mmfree.chip.memory_map import loaded_shape, parameter_words
 from mmfree.contract.pow2 import SEGMENT_ROLES
 
 _FIRST_WORD = 5
@@ -57,6 +57,10 @@ class Sequencer(wiring.Component):
     block, there is room for the result. A segment's first word comes CHECK_DISTANCE cycles or more
     after the check word before it.
 
+    With an external memory the words of parameters of the next segment are taken after the last
+    tile, before the check word; the embedding has such words and a check word, too, and the check
+    of its row must have ended before the pass may.
+
     Ports::
 
         token         in   stream of token_layout   the next token; not taken during hold
@@ -72,11 +76,13 @@ class Sequencer(wiring.Component):
         beat          out  BEAT                     of a tile that was admitted in the cycle before
         tile          out  range(tiles)             its number, with beat
         take          out  TAKE                     from the source of weights, with beat
+        parameter     out  1                        with take.word: it holds parameters, no weights
         block_done    in   1                        a row block has left the queue
         vector_done   in   1                        the next vector is complete EARLY cycles later
         logits_done   in   1                        the row is chosen
         row           in   head_rows                it
         checked       in   1                        a check word was examined
+        row_checked   in   1                        a row was, from an external memory
         faults        in   FirstFault               what was found in this pass
         parity_error  out  1                        of the header that is loaded
         chosen        out  stream of chosen_layout  after a clean pass: the row
@@ -107,6 +113,7 @@ class Sequencer(wiring.Component):
         own_activations: Sequence[bool] = (True, False, False),
     ) -> None:
         self._design, self._own_activations = design, tuple(own_activations)
+        self._external = design.external is not None
         assert len(self._own_activations) == MATRICES_PER_SEGMENT
         assert self._own_activations[0], "the first matrix has none to take over"
         self.headers = LoadedMemory("headers", loaded_shape(design, "headers"), contents=headers)
@@ -126,11 +133,13 @@ class Sequencer(wiring.Component):
                 "beat": Out(BEAT),
                 "tile": Out(range(design.max_tiles)),
                 "take": Out(TAKE),
+                "parameter": Out(1),
                 "block_done": In(1),
                 "vector_done": In(1),
                 "logits_done": In(1),
                 "row": In(head_rows(design)),
                 "checked": In(1),
+                "row_checked": In(1),
                 "faults": In(FirstFault(design)),
                 "parity_error": Out(1),
                 "chosen": Out(stream.Signature(chosen_layout(design))),
@@ -168,10 +177,13 @@ class Sequencer(wiring.Component):
         all_checked, apart = self._count_checks(m), self._keep_apart(m)
 
         m.d.sync += [self.take.check.eq(0), self.embedding.start.eq(0), self.started.eq(0)]
+        m.d.sync += self.parameter.eq(0)
         with m.FSM():
             self._accept_token(m, ready)
             self._load_segment(m, walk, next_header)
             self._run_segment(m, walk, written, all_checked, apart)
+            if self._external:
+                self._take_parameters(m, walk)
             self._finish_pass(m, walk, ready, done & all_checked)
             self._fail_pass(m, ready, all_checked, next_header)
         return m
@@ -180,14 +192,15 @@ class Sequencer(wiring.Component):
         """Whether every check word that was taken has been examined.
 
         Of a slow source's check words, one may be examined when the next segment has begun: they
-        are counted, so that none counts as another segment's.
+        are counted, so that none counts as another segment's. So is a row from an external memory.
         """
         unchecked = Signal(range(16))
         all_checked = Signal(init=1)
-        m.d.sync += [
-            unchecked.eq(unchecked + self.take.check - self.checked),
-            all_checked.eq((unchecked == 0) & ~self.take.check),
-        ]
+        opened, closed = self.take.check, self.checked
+        count, new = unchecked + opened - closed, opened
+        if self._external:
+            count, new = count + self.embedding.start - self.row_checked, new | self.embedding.start
+        m.d.sync += [unchecked.eq(count), all_checked.eq((unchecked == 0) & ~new)]
         return all_checked
 
     def _keep_apart(self, m: Module) -> Signal:
@@ -243,7 +256,7 @@ class Sequencer(wiring.Component):
             m.next = "RUN"
             with m.If(header.kind == KIND_CODES["embedding"]):
                 m.d.sync += [self.embedding.start.eq(1), walk.running.eq(0)]
-                m.next = "WAIT"
+                m.next = "PARAMETERS" if self._external else "WAIT"
 
     def _run_segment(
         self, m: Module, walk: _Walk, written: Signal, all_checked: Signal, apart: Signal
@@ -252,6 +265,9 @@ class Sequencer(wiring.Component):
         with m.State("RUN"), m.If(walk.ended):
             m.d.comb += self.waits.drain.eq(1)
             m.next = "CHECK"
+            if self._external:
+                with m.If(self.segment.header.parameters):
+                    m.next = "PARAMETERS"
         with m.State("CHECK"):
             self._wait_for_values(m, walk)
             # The head's row may be chosen long before a slow source has this word.
@@ -265,6 +281,23 @@ class Sequencer(wiring.Component):
             self._wait_for_values(m, walk)
             with m.If((written | self.vector_done) & apart):
                 m.next = "LOAD"
+
+    def _take_parameters(self, m: Module, walk: _Walk) -> None:
+        """Words of parameters, which belong to the next segment; one may come in each cycle."""
+        words = parameter_words(self._design)
+        left = Signal(range(words), init=words - 1)
+        with m.State("PARAMETERS"):
+            self._wait_for_values(m, walk)
+            with m.If(self.available):
+                m.d.sync += [
+                    self.take.word.eq(1),
+                    self.parameter.eq(1),
+                    self.take.last.eq(left == 0),
+                    left.eq(left - 1),
+                ]
+                with m.If(left == 0):
+                    m.d.sync += left.eq(words - 1)
+                    m.next = "CHECK"
 
     def _finish_pass(self, m: Module, walk: _Walk, ready: Signal, complete: Value) -> None:
         """The row is chosen and everything is checked: the result, or a fault instead."""
@@ -363,6 +396,8 @@ class Sequencer(wiring.Component):
                     m.d.sync += [matrix.eq(0), block.eq(block + 1), last_matrix.eq(one_matrix)]
                     m.d.sync += [first_block.eq(0), last_block.eq(block == last_blocks)]
         at_end = last_tile & last_matrix & last_block
+        # Whether words of parameters follow before the check word.
+        followed = header.parameters if self._external else Const(0)
         m.d.sync += ended.eq(admit & at_end)
         with m.If(admit & at_end):
             m.d.sync += running.eq(0)
@@ -394,5 +429,5 @@ class Sequencer(wiring.Component):
             self.beat.matrix.eq(matrix),
             self.tile.eq(tile),
             self.take.word.eq(admit),
-            self.take.last.eq(admit & at_end),
+            self.take.last.eq(admit & at_end & ~followed),
         ]

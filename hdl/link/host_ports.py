@@ -7,7 +7,7 @@ from typing import Any
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.interface import LoadAccess, LogitsAccess, SeedAccess, StateAccess
+from hdl.interface import LoadAccess, LogitsAccess, MemorySettings, SeedAccess, StateAccess
 from hdl.payloads import COUNTERS_LAYOUT, fault_layout, request_layout, result_layout
 from mmfree.chip.design import Design
 from mmfree.chip.registers import Access
@@ -37,6 +37,18 @@ ACCESS = {
 }
 """Port of HostPorts -> what a host does with it."""
 
+MEMORY_ACCESS = {
+    "memory.index": Access.WRITE,
+    "memory.value": Access.WRITE,
+    "memory.enable": Access.STROBE,
+}
+"""Likewise, of a design with an external memory."""
+
+
+def accesses(design: Design) -> dict[str, Access]:
+    """Port of a design's HostPorts -> what a host does with it."""
+    return ACCESS | (MEMORY_ACCESS if design.external is not None else {})
+
 
 class HostPorts(wiring.Signature):
     """What an accelerator offers a host; its members are also the first ports of the accelerator.
@@ -54,6 +66,7 @@ class HostPorts(wiring.Signature):
         counters  out  COUNTERS_LAYOUT            of the last token
         segment   out  uintN                      entry of the segment table in progress
         playing   out  1                          a token is in progress
+        memory    in   MemorySettings             external memory: where the image is in it
     """
 
     def __init__(self, design: Design) -> None:
@@ -70,6 +83,7 @@ class HostPorts(wiring.Signature):
                 "counters": Out(COUNTERS_LAYOUT),
                 "segment": Out(range(design.header_words + 1)),
                 "playing": Out(1),
+                **({"memory": In(MemorySettings(design))} if design.external is not None else {}),
             }
         )
 
@@ -84,3 +98,5 @@ class HostInterface:
         self.state, self.logits = component.state, component.logits
         self.counters, self.segment = component.counters, component.segment
         self.playing = component.playing
+        if "memory" in signature.members:
+            self.memory = component.memory

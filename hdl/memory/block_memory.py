@@ -35,6 +35,9 @@ MAX_PART_BITS = 18
 BLOCK_REACH = 16
 """Block RAMs that one copy of an address drives."""
 
+CONTENTS = "mmfree_contents"
+"""Attribute of a memory that begins with the words it was given, whatever they are."""
+
 
 class ReadPort(wiring.Signature):
     """A read of a memory of ``depth`` words, seen from the reader.
@@ -92,7 +95,8 @@ class BlockMemory(wiring.Component):
     a write give anything on all of them (on the ECP5, even ones share their address with the
     writes): for a host that writes while nothing is read.
 
-    ``contents``: the words, for simulation: ``init``, then zeros. Elsewhere than on the ECP5, and
+    ``contents``: the words, for simulation: ``init``, then zeros; without ``init`` hardware begins
+    with anything. Elsewhere than on the ECP5, and
     there for up to DISTRIBUTED_DEPTH words, the body is one memory ``name``.
 
     Raises
@@ -134,7 +138,7 @@ class BlockMemory(wiring.Component):
         self.name = name
         self.memories = (self,)
         self._part_bits, self._parts, self._depth, self._reads = part_bits, parts, depth, reads
-        self._fabric_registers = fabric_registers
+        self._fabric_registers, self._given = fabric_registers, len(init) > 0
         self.latency = 2 + 3 * fabric_registers
         bits = parts * part_bits
         self.contents = memory.MemoryData(shape=unsigned(bits), depth=max(2, depth), init=init)
@@ -166,9 +170,10 @@ class BlockMemory(wiring.Component):
 
     def _plain_words(self, m: Module, *, distributed: bool) -> list[Value]:
         """What each port reads from one memory, before the last register."""
-        words = memory.Memory(
-            self.contents, attrs={"ram_style": "distributed"} if distributed else {}
-        )
+        attributes: dict[str, int | str] = {CONTENTS: 1} if self._given else {}
+        if distributed:
+            attributes["ram_style"] = "distributed"
+        words = memory.Memory(self.contents, attrs=attributes)
         setattr(m.submodules, self.name, words)
         write, way_in = words.write_port(granularity=self._part_bits), int(self._fabric_registers)
         m.d.comb += [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from amaranth.hdl import Array, Module, Signal, signed
+from amaranth.hdl import Array, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -99,22 +100,33 @@ class Embedding(wiring.Component):
         age = words.latency
         checked = delay(m, valid, age + 1, reset=True)
         m.d.sync += self.parity_error.eq(checked & words.read[0].parity_error)
-        arrived = delay(m, part, age)
-        word = words.read[0].data
-        choices = Array(word[n : n + 8 * width] for n in range(0, 8 * columns, 8 * width))
-        chosen = Signal(8 * width, reset_less=True)
-        shifted = delay(m, header.base[0][:4], 1)
-        m.d.sync += chosen.eq(choices[arrived])
-        for p in range(width):
-            element = chosen[8 * p : 8 * p + 8].as_signed()
-            coarse = Signal(signed(16), reset_less=True, name=f"coarse_{p}")
-            with m.Switch(shifted[2:]):
-                for fours in range(3):
-                    with m.Case(fours):
-                        m.d.sync += coarse.eq(element << 4 * fours)
-            fine = delay(m, shifted[:2], 1)
-            with m.Switch(fine):
-                for ones in range(4):
-                    with m.Case(ones):
-                        m.d.sync += write.data[p].eq(coarse << ones)
+        shift_up(m, write, words.read[0].data, delay(m, part, age), header.base[0])
         return m
+
+
+SHIFT_CYCLES = 3
+"""Cycles of ``shift_up``."""
+
+
+def shift_up(m: Module, write: Any, word: Value, part: Value, shift: Value) -> None:
+    """P elements of int8, those of number ``part`` of a word, become values, SHIFT_CYCLES later.
+
+    ``write``: a GroupWrite, of which this drives the data. ``shift``: 0..8.
+    """
+    width = len(write.data)
+    choices = Array(word[n : n + 8 * width] for n in range(0, len(word), 8 * width))
+    chosen = Signal(8 * width, reset_less=True)
+    shifted = delay(m, shift[:4], 1)
+    m.d.sync += chosen.eq(choices[part])
+    for p in range(width):
+        element = chosen[8 * p : 8 * p + 8].as_signed()
+        coarse = Signal(signed(16), reset_less=True, name=f"coarse_{p}")
+        with m.Switch(shifted[2:]):
+            for fours in range(3):
+                with m.Case(fours):
+                    m.d.sync += coarse.eq(element << 4 * fours)
+        fine = delay(m, shifted[:2], 1)
+        with m.Switch(fine):
+            for ones in range(4):
+                with m.Case(ones):
+                    m.d.sync += write.data[p].eq(coarse << ones)

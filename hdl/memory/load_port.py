@@ -11,14 +11,16 @@ from hdl.fabric.technology import technology_of
 from hdl.interface import LoadAccess
 from hdl.memory.loaded_memory import LoadWrite
 from mmfree.chip.design import Design
-from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
+from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_memories, loaded_shape
 
 SETTLE_CYCLES = 12
 """Cycles after which a word that was written is read; also by the last group, with its parity."""
 
 
 class LoadWrites(wiring.Signature):
-    """Writes to the memories LOADED_MEMORIES, at most one of them enabled; seen from the load port.
+    """Writes to the chip's memories, at most one of them enabled; seen from the load port.
+
+    With an external memory weights, embedding and biases are not among them.
 
     Members::
 
@@ -33,12 +35,12 @@ class LoadWrites(wiring.Signature):
 
     def __init__(self, design: Design) -> None:
         super().__init__(
-            {name: Out(LoadWrite(loaded_shape(design, name))) for name in LOADED_MEMORIES}
+            {name: Out(LoadWrite(loaded_shape(design, name))) for name in loaded_memories(design)}
         )
 
 
 class LoadPort(wiring.Component):
-    """Writes parts of words into the memories LOADED_MEMORIES, one per cycle.
+    """Writes parts of words into the chip's memories, one per cycle.
 
     Ports::
 
@@ -52,7 +54,7 @@ class LoadPort(wiring.Component):
     """
 
     def __init__(self, design: Design) -> None:
-        self._shapes = [loaded_shape(design, name) for name in LOADED_MEMORIES]
+        self._shapes = {name: loaded_shape(design, name) for name in loaded_memories(design)}
         super().__init__(
             {
                 "host": In(LoadAccess(design)),
@@ -81,15 +83,13 @@ class LoadPort(wiring.Component):
         # The weights' memories are all over the chip, far from the others: they have registers of
         # their own.
         near, far = copies(m, technology, Cat(word, part, values), 2)
-        writes = self.writes
-        in_order = [writes.weights, writes.headers, writes.embedding, writes.biases, writes.tables]
-        in_order += [writes.reciprocal_root, writes.gumbel]
-        for index, (write, shape) in enumerate(zip(in_order, self._shapes, strict=True)):
+        for name, shape in self._shapes.items():
+            write, index = getattr(self.writes, name), LOADED_MEMORIES.index(name)
             with m.If(memory == index):
                 beyond = values[shape.part_bits :].any()
                 m.d.comb += fits.eq((word < shape.depth) & (part < shape.parts) & ~beyond)
             m.d.sync += write.enable.eq(enable & (memory == index) & fits & ~busy)
-            own = far if write is writes.weights else near
+            own = far if name == "weights" else near
             m.d.comb += [
                 write.word.eq(own[: len(word)]),
                 write.part.eq(own[len(word) :][: len(part)]),

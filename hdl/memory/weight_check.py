@@ -1,4 +1,4 @@
-"""Check of the weights: every segment's words against the check word after them, in every pass."""
+"""Check of what is read in order: words against the check word after them, in every pass."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ def check_latency(groups: int) -> int:
     return groups + 3 + _CRC_CYCLES
 
 
-class WeightCheck(wiring.Component):
-    """CRC-32 over pages of 4,096 bits, each folded to 32 by XOR (docs/accelerator.md, Checks).
+class StreamCheck(wiring.Component):
+    """CRC-32 over pages of words, each folded to 32 bits by XOR (docs/accelerator.md, Checks).
+
+    A word has ``groups`` shares of ``bits`` bits, a page ``page`` words, at least PAGE_WORDS.
 
     Ports::
 
@@ -55,12 +57,13 @@ class WeightCheck(wiring.Component):
     comes CHECK_DISTANCE cycles later or more. After reset no segment is in progress.
     """
 
-    def __init__(self, design: Design) -> None:
-        self._design = design
-        self.latency = check_latency(design.num_groups)
+    def __init__(self, bits: int, groups: int, page: int) -> None:
+        assert page >= PAGE_WORDS
+        self._groups, self._page = groups, page
+        self.latency = check_latency(groups)
         super().__init__(
             {
-                "words": In(data.ArrayLayout(unsigned(group_bits(design)), design.num_groups)),
+                "words": In(data.ArrayLayout(unsigned(bits), groups)),
                 "taken": In(TAKE),
                 "restart": In(1),
                 "done": Out(1),
@@ -70,7 +73,7 @@ class WeightCheck(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        groups, size = self._design.num_groups, page_words(self._design)
+        groups, size = self._groups, self._page
         m.submodules.crc = crc = _CRC32(data_width=8).create()
         # Cycles g and g + 1: the share of group g becomes 32 bits, to which it adds the fold of the
         # groups before, which is a cycle old.
@@ -126,6 +129,13 @@ class WeightCheck(wiring.Component):
             m.d.sync += [page.eq(0), words.eq(0), left.eq(0), waits.eq(0)]
         m.d.sync += [self.fault.eq(differs.any()), self.done.eq(delay(m, checked, 1, reset=True))]
         return m
+
+
+class WeightCheck(StreamCheck):
+    """A StreamCheck of a design's words of weights, over pages of 4,096 bits, with its ports."""
+
+    def __init__(self, design: Design) -> None:
+        super().__init__(group_bits(design), design.num_groups, page_words(design))
 
 
 def _fold(m: Module, word: Value) -> Value:

@@ -10,7 +10,7 @@ from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.arithmetic.requantize import Z_BITS
 from hdl.fabric.pipeline import delay
 from hdl.memory.block_memory import next_word
-from hdl.memory.loaded_memory import LATENCY as BIAS_LATENCY
+from hdl.memory.layer_biases import bias_latency
 from hdl.memory.loaded_memory import CheckedRead
 from hdl.payloads import tag_history
 from hdl.pow2.forget_gate import (
@@ -52,7 +52,7 @@ class Gates(wiring.Component):
         tags           in   tag_history        tags[n]: of the P values that are in cycle n
         z              in   P x int16          them, requantized, cycle Z
         gate           in   2                  index in GATES, of the segment
-        restart        in   1                  a token begins: the biases from the first on
+        restart        in   1                  the biases from the first on
         bias           out  CheckedRead        words of P x int16, in order
         table          out  P x CheckedRead    entries, int16
         entry          out  P x int16          of i or gate, READY cycles after an operand's tag
@@ -90,8 +90,8 @@ class Gates(wiring.Component):
         m = Module()
         m.submodules.forget_gate = gate = self.forget_gate
         tags = self.tags
-        # Cycle Z - 1 - BIAS_LATENCY: a word of biases is asked for. Cycle Z - 1: it is there.
-        early, biased = tags[Z - 1 - BIAS_LATENCY], tags[Z - 1]
+        # Cycle Z - 1 - latency: a word of biases is asked for. Cycle Z - 1: it is there.
+        early, biased = tags[Z - 1 - bias_latency(self._design)], tags[Z - 1]
         bias = Signal.like(self.bias.data, reset_less=True)
         m.d.sync += bias.as_value().eq(Mux(biased.role.forget, self.bias.data.as_value(), 0))
         m.d.comb += self.bias.address.eq(

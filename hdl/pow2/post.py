@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, signed
+from amaranth.hdl import Const, Module, Mux, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -95,7 +95,7 @@ class Post(wiring.Component):
                 "table_errors": Out(2 * width),
             }
         )
-        self._width = width
+        self._width, self._external = width, design.external is not None
         self.requantize = Requantize(design.accumulator_bits, width)
         self.residual = Residual(design)
         self.gates = Gates(design)
@@ -117,6 +117,8 @@ class Post(wiring.Component):
             requantize.wide.eq(rows.wide),
         ]
         blocks = (residual, gates, products, logits)
+        # An external memory's biases are those of one layer.
+        biases_again = self.segment.load if self._external else Const(0)
         last = max(block.tags.shape().length for block in blocks) - 1
         tags = Timed(m, rows.tag, last=last, reset=True)
         for block in blocks:
@@ -125,7 +127,7 @@ class Post(wiring.Component):
                 m.d.comb += block.tags[cycle].eq(tags.at(cycle))
         m.d.comb += [
             gates.gate.eq(header.gate),
-            gates.restart.eq(self.restart),
+            gates.restart.eq(self.restart | biases_again),
             products.kind.eq(header.kind),
             products.begin.eq(self.begin),
             products.restart.eq(self.restart),

@@ -1,1 +1,1 @@
-"""From a design to files: Verilog, synthesis, place and route, audits, costs."""
+"""From a design to files: Verilog, synthesis, place and route, audits."""

@@ -18,10 +18,10 @@ from hdl.boards import BAUD, Board
 from hdl.boards.plan import Plan, plan
 from hdl.boards.pll import OUTPUT_HZ, pll_for
 from hdl.link.serial import divisor_for
+from hdl.planning.fit import find_shortage
 from hdl.toolchain.audit import ECP5_DSP_CELLS, forbidden_cells
 from hdl.toolchain.built import DESCRIPTION
 from hdl.toolchain.counts import counts_to_dict, estimated_count, routed_count, synthesized_count
-from hdl.toolchain.fit import find_shortage
 from hdl.toolchain.place_and_route import (
     REPORT,
     ResourceError,

@@ -48,7 +48,7 @@ class Count:
 
 def estimated_count(design: Design) -> Count:
     """By the cost model, for the ECP5."""
-    from hdl.toolchain.cost import resources
+    from hdl.planning.cost import resources
 
     size = resources(design)
     return Count(way=ESTIMATED, luts=size.luts, flip_flops=size.flip_flops, ram_blocks=size.blocks)

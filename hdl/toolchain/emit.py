@@ -10,21 +10,28 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from amaranth.back import rtlil
 
 from hdl.accelerator import Accelerator
 from hdl.fabric.technology import Technology
 from hdl.toolchain.audit import forbidden_cells
+from hdl.toolchain.netlist import component_rtlil
 from hdl.toolchain.products import ProductUnit, product_units
 from hdl.toolchain.yosys import run_yosys
 from mmfree.chip.design import Design
-from mmfree.chip.folder import DESCRIPTION_NAME, TAPE_NAME, VERILOG_NAME, sources
+from mmfree.chip.folder import (
+    DESCRIPTION_NAME,
+    IMAGE_NAME,
+    TAPE_NAME,
+    VERILOG_NAME,
+    sources,
+)
 from mmfree.chip.image import Image, constant_words
 from mmfree.chip.layout import check_value_bits, layout
+from mmfree.chip.memory_image import MemoryImage, write_memory_image
 from mmfree.chip.memory_map import chip_memories, loaded_shape
 from mmfree.chip.sizing import padding_share
 from mmfree.files.atomic import write_atomically
@@ -32,8 +39,11 @@ from mmfree.tape.pow2 import Tape
 
 TOP = "mmfree"
 
-_INITIAL = re.compile(r'^\s*initial \$readmemb\("[^"]*", (\S+)\s*\);\n', flags=re.MULTILINE)
+_INITIAL = re.compile(r'^\s*initial \$readmemb\("[^"]*", \S+\s*\);\n', flags=re.MULTILINE)
 """How Yosys initialises a memory, from a file that it has written."""
+
+_MEMORY = re.compile(r"^  reg (?:\[\d+:0\] )?(\S+) \[\d+:0\];\n", flags=re.MULTILINE)
+"""How Yosys declares a memory."""
 
 _MODULE = re.compile(
     r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;\n(.*?)^endmodule", re.MULTILINE | re.DOTALL
@@ -63,7 +73,7 @@ class VerilogFormatError(RuntimeError):
 
 def convert_rtlil(accelerator: Accelerator, technology: Technology = Technology.GENERIC) -> str:
     """RTLIL of an accelerator for a technology, top module TOP."""
-    return str(rtlil.convert(accelerator, name=TOP, emit_src=False, platform=technology))
+    return component_rtlil(accelerator, TOP, technology)
 
 
 def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
@@ -88,32 +98,34 @@ def convert_verilog(rtlil_text: str, memories: Collection[str]) -> str:
         ]
         run_yosys(commands, folder)
         verilog = (folder / "design.v").read_text(encoding="utf-8")
-    # Amaranth initialises every memory.
     verilog = initialise_memories(verilog, memories, rtlil_text.count("cell $meminit_v2 "))
     return trigger_processes(verilog)
 
 
-def initialise_memories(verilog: str, memories: Collection[str], num_memories: int) -> str:
+def initialise_memories(verilog: str, memories: Collection[str], num_initialised: int) -> str:
     """Verilog in which NAME.hex initialises each of ``memories``, and nothing the others.
 
-    ``num_memories``: how many there are in all.
+    ``num_initialised``: how many have initial values in the RTLIL. A file takes their place, or the
+    memory is written before it is read.
 
     Raises
     ------
     VerilogFormatError
-        If there are not that many ``$readmemb``, or not one for each of ``memories``.
+        If there are not that many ``$readmemb``, or not one declaration of each of ``memories``.
     """
+    verilog, num_found = _INITIAL.subn("", verilog)
+    if num_found != num_initialised:
+        raise VerilogFormatError(f"{num_initialised} memories with $readmemb", str(num_found))
     seen: list[str] = []
 
     def initial(match: re.Match[str]) -> str:
         memory = match.group(1)
+        if memory not in memories:
+            return match.group()
         seen.append(memory)
-        # The others are written before they are read.
-        return f'  initial $readmemh("{memory}.hex", {memory});\n' if memory in memories else ""
+        return f'{match.group()}  initial $readmemh("{memory}.hex", {memory});\n'
 
-    verilog = _INITIAL.sub(initial, verilog)
-    if len(seen) != num_memories:
-        raise VerilogFormatError(f"{num_memories} memories with $readmemb", str(len(seen)))
+    verilog = _MEMORY.sub(initial, verilog)
     for memory in memories:
         if seen.count(memory) != 1:
             raise VerilogFormatError(f"one memory {memory}", str(seen.count(memory)))
@@ -156,9 +168,10 @@ def trigger_processes(verilog: str) -> str:
 def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dict[str, Any]:
     """Write mmfree.v, memory files, the tape and design.json; returns what design.json holds.
 
-    Without a tape only the constant tables have memory files, and uses per token are null. The
-    Verilog's first line names its design, that of a memory file also its tape (``sources``), and
-    design.json has the sha256 of every other file.
+    With an external memory also memory.bin, the image that a host puts there. Without a tape only
+    the constant tables have memory files, and uses per token are null. The Verilog's first line
+    names its design, that of a memory file also its tape (``sources``), and design.json has the
+    sha256 of every other file.
 
     Raises
     ------
@@ -170,21 +183,50 @@ def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dic
     accelerator = Accelerator(design)
     rtlil_text = convert_rtlil(accelerator)
     description = describe(design, rtlil_text, product_units(accelerator, tape))
-    texts = {VERILOG_NAME: convert_verilog(rtlil_text, chip_memories(design))}
-    texts |= {f"{name}.hex": text for name, text in image.memory_files().items()}
-    of = sources(design, tape)
-    files = {name: f"// {of[name]}\n{text}".encode() for name, text in texts.items()}
+    verilog = convert_verilog(rtlil_text, chip_memories(design))
+    folder.mkdir(parents=True, exist_ok=True)
+    digests = {}
+    if design.external is not None:
+        description["memory"] = {"name": design.memory, **asdict(design.external)}
+        if tape is not None:
+            written = write_memory_image(tape, design, folder / IMAGE_NAME)
+            description["memory"] |= _describe_image(written)
+            with written.path.open("rb") as file:
+                digests[IMAGE_NAME] = hashlib.file_digest(file, "sha256").hexdigest()
+    for name, data in _files(design, tape, verilog, image):
+        digests[name] = hashlib.sha256(data).hexdigest()
+        write_atomically(folder / name, data)
     if tape is not None:
-        files[TAPE_NAME] = tape.data
         description["tape_sha256"] = tape.sha256
         description["padding_share"] = padding_share(tape.config, design.rows, design.columns)
-    description["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        write_atomically(folder / name, data)
+    description["files"] = digests
     # Last: it says that the others are there.
     write_atomically(folder / DESCRIPTION_NAME, (json.dumps(description, indent=1) + "\n").encode())
     return description
+
+
+def _files(
+    design: Design, tape: Tape | None, verilog: str, image: Image
+) -> Iterator[tuple[str, bytes]]:
+    """Names and contents, one after another: those of a large model do not fit all at once."""
+    of = sources(design, tape)
+    yield VERILOG_NAME, f"// {of[VERILOG_NAME]}\n{verilog}".encode()
+    for memory, words in image.memories().items():
+        name = f"{memory}.hex"
+        yield name, f"// {of[name]}\n{words.lines()}".encode()
+    if tape is not None:
+        yield TAPE_NAME, tape.data
+
+
+def _describe_image(image: MemoryImage) -> dict[str, Any]:
+    """What a host needs to know of the file: offsets and sizes in bytes."""
+    return {
+        "file": image.path.name,
+        "words": image.words,
+        "rows": image.rows,
+        "num_bytes": image.file_bytes,
+        "regions": [asdict(region) for region in image.regions],
+    }
 
 
 def constant_image(design: Design) -> Image:
@@ -199,8 +241,8 @@ def constant_image(design: Design) -> Image:
 
 def write_memory_files(image: Image, folder: Path) -> None:
     """Write NAME.hex of every initialised memory."""
-    for name, text in image.memory_files().items():
-        write_atomically(folder / f"{name}.hex", text.encode())
+    for name, words in image.memories().items():
+        write_atomically(folder / f"{name}.hex", words.lines().encode())
 
 
 def describe(design: Design, rtlil_text: str, units: list[ProductUnit]) -> dict[str, Any]:

@@ -27,14 +27,17 @@ class HeaderField:
 def header_fields(design: Design) -> tuple[HeaderField, ...]:
     """The fields of an entry, from the low bits up.
 
+    With an external memory ``parameters`` says that the segment's record holds those of the next.
     ``tail`` is the number of elements in the vector's last word, ``tail_rows`` the number of rows
     in the last row block; ``multiplier`` and ``base`` are those of each matrix (m and e of
     docs/arithmetic.md, 6 and 7), the first base of the embedding is its shift.
     """
+    external = (HeaderField("parameters", 1),) if design.external is not None else ()
     return (
         HeaderField("kind", 3),
         HeaderField("last", 1),
         HeaderField("gate", 2),
+        *external,
         HeaderField("tiles", design.max_tiles.bit_length()),
         HeaderField("tail", design.columns.bit_length()),
         HeaderField("blocks", design.max_blocks.bit_length()),
@@ -57,6 +60,7 @@ def pack_header(
     tail: int,
     last: int = 0,
     gate: int = 0,
+    parameters: int = 0,
     blocks: int = 0,
     tail_rows: int = 0,
     multiplier: Sequence[int] = (),
@@ -67,6 +71,7 @@ def pack_header(
         "kind": (kind,),
         "last": (last,),
         "gate": (gate,),
+        "parameters": (parameters,),
         "tiles": (tiles,),
         "tail": (tail,),
         "blocks": (blocks,),

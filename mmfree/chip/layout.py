@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.chip.design import Design
 from mmfree.chip.header import KIND_CODES, pack_header
-from mmfree.chip.image import Image, constant_words
+from mmfree.chip.image import Image, Words, constant_words
 from mmfree.chip.memory_map import (
     CHECK_BITS,
     LoadedShape,
     group_bits,
+    loaded_memories,
     loaded_shape,
     page_words,
-    word_bits,
 )
-from mmfree.chip.sizing import image_weight_words
+from mmfree.chip.sizing import stream_words
 from mmfree.chip.weight_codes import find_code
 from mmfree.contract.pow2 import GATES, ROLES, VALUE_BITS
 from mmfree.errors import InputError
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.pow2 import Matrix, Tape
+
+_PART_WEIGHTS = 1 << 20
+"""Weights, padding included, that are packed at a time: they stay in a core's cache."""
 
 
 class LayoutError(InputError):
@@ -39,28 +42,25 @@ def layout(tape: Tape, design: Design) -> Image:
         If the tape exceeds a limit of the design, or the design has other formats or value_bits;
         the message names the limit and both sizes.
     """
-    _check_fit(tape, design)
-    words = {
-        "weights": list(
-            arrange_weights(
-                [[matrix.trits for matrix in segment.matrices] for segment in tape.segments], design
-            )
-        ),
-        "headers": list(_headers(tape, design)),
-        "embedding": _row_words(_embedding(tape, design)),
-        "biases": _row_words(_biases(tape, design)),
-        "tables": _row_words(_tables(tape)[:, None]),
-        **constant_words(),
-    }
-    return Image(
-        design=design,
-        words={
-            name: _with_parity(values, loaded_shape(design, name)) for name, values in words.items()
-        },
-    )
+    check_fit(tape, design)
+    held = loaded_memories(design)
+    words: dict[str, Sequence[int]] = {}
+    if "weights" in held:
+        words["weights"] = arrange_weights(
+            [[matrix.trits for matrix in segment.matrices] for segment in tape.segments], design
+        )
+    words["headers"] = _with_parity(_headers(tape, design), loaded_shape(design, "headers"))
+    if "embedding" in held:
+        words["embedding"] = _row_words(_embedding(tape, design))
+    if "biases" in held:
+        words["biases"] = _row_words(_biases(tape, design))
+    words["tables"] = _row_words(_tables(tape)[:, None])
+    for name, values in constant_words().items():
+        words[name] = _with_parity(values, loaded_shape(design, name))
+    return Image(design=design, words=words)
 
 
-def _with_parity(words: list[int], shape: LoadedShape) -> list[int]:
+def _with_parity(words: Iterable[int], shape: LoadedShape) -> list[int]:
     return [shape.with_parity(word) for word in words]
 
 
@@ -79,7 +79,8 @@ def check_value_bits(design: Design) -> None:
         )
 
 
-def _check_fit(tape: Tape, design: Design) -> None:
+def check_fit(tape: Tape, design: Design) -> None:
+    """Refuse a tape that exceeds a limit of a design, as ``layout`` does."""
     check_value_bits(design)
     config = tape.config
     d, i = config.hidden_size, config.intermediate_size
@@ -90,11 +91,13 @@ def _check_fit(tape: Tape, design: Design) -> None:
     needed = {
         "max_width": max(d, i),
         "max_rows": max(d, i, config.head_size),
-        "weight_words": image_weight_words(config, design.rows, design.columns),
+        "weight_words": stream_words(config, design),
         "header_words": 1 + len(tape.segments),
         "embedding_rows": config.vocab_size,
         "embedding_width": d,
-        "bias_words": gate_words(tape, design),
+        "bias_words": (
+            gate_words(tape, design) // (1 if design.external is None else config.num_layers)
+        ),
         "state_words": gate_words(tape, design),
     }
     for name, need in needed.items():
@@ -111,50 +114,69 @@ def gate_words(tape: Tape, design: Design) -> int:
     return tape.config.num_layers * blocks * design.groups_per_block
 
 
-def arrange_weights(segments: Iterable[list[NDArray[np.int8]]], design: Design) -> Iterator[int]:
+def arrange_weights(segments: Iterable[list[NDArray[np.int8]]], design: Design) -> Words:
     """Words of the weight memory for the matrices [rows, fan-in] of every segment, each followed by
     the segment's check word.
     """
+    parts = []
     for matrices in segments:
-        words = _segment_weights(matrices, design)
-        yield from (int.from_bytes(word.tobytes(), "little") for word in words)
-        yield check_word(words, design)
+        words = list(weight_words(matrices, design))
+        parts += [*words, check_row(check_word(words, page_words(design)), design)]
+    return Words(np.concatenate(parts), group_bits(design))
 
 
-def _segment_weights(matrices: list[NDArray[np.int8]], design: Design) -> NDArray[np.uint8]:
-    """Words of a segment's weights, uint8 [words, word bytes], little-endian.
+def weight_words(matrices: list[NDArray[np.int8]], design: Design) -> Iterator[NDArray[np.uint8]]:
+    """Words of a segment's weights, in parts: uint8 [words, groups, bytes of a share].
 
     The matrices' row blocks take turns; within a block tile follows tile.
     """
     rows, columns = design.rows, design.columns
     height, fan_in = matrices[0].shape
     blocks, tiles = -(-height // rows), -(-fan_in // columns)
-    weights = np.zeros((len(matrices), blocks * rows, tiles * columns), dtype=np.int8)
-    for index, matrix in enumerate(matrices):
-        weights[index, :height, :fan_in] = matrix
-    # [matrix, block, row, tile, column] -> [block, matrix, tile, row, column]
-    words = weights.reshape(-1, blocks, rows, tiles, columns).transpose(1, 0, 3, 2, 4)
-    groups = words.reshape(-1, design.group_rows * columns)
-    bits = np.zeros((len(groups), group_bits(design)), dtype=np.uint8)
-    packed = find_code(design.weight_code).pack(groups)
-    bits[:, : packed.shape[1]] = packed
-    return np.packbits(bits.reshape(-1, word_bits(design)), axis=1, bitorder="little")
+    code, share_bytes = find_code(design.weight_code), -(-group_bits(design) // 8)
+    at_once = max(1, _PART_WEIGHTS // (len(matrices) * rows * tiles * columns))
+    for start in range(0, blocks, at_once):
+        count = min(at_once, blocks - start)
+        padded = np.zeros((len(matrices), count * rows, tiles * columns), dtype=np.int8)
+        for index, matrix in enumerate(matrices):
+            part = matrix[start * rows : (start + count) * rows]
+            padded[index, : len(part), :fan_in] = part
+        # [matrix, block, row, tile, column] -> [block, matrix, tile, row, column]
+        words = padded.reshape(-1, count, rows, tiles, columns).transpose(1, 0, 3, 2, 4)
+        packed = code.pack(words.reshape(-1, design.group_rows * columns))
+        shares = np.zeros((len(packed), share_bytes), dtype=np.uint8)
+        shares[:, : packed.shape[1]] = packed
+        yield shares.reshape(-1, design.num_groups, share_bytes)
 
 
-def check_word(words: NDArray[np.uint8], design: Design) -> int:
-    """The check word of a segment (docs/accelerator.md).
+def check_word(parts: Iterable[NDArray[np.uint8]], page: int) -> int:
+    """The check word of a sequence of words (docs/accelerator.md).
 
-    Its words [n, bytes] are folded to 32 bits and XORed to pages, over which CRC-32 is taken.
+    ``parts``: uint8 [words, shares, bytes of a share], one after another. The parts of 32 bits of
+    all shares are XORed to one, and ``page`` words to a page; CRC-32 is taken over the pages.
     """
-    bits = np.unpackbits(words, axis=1, count=word_bits(design), bitorder="little")
-    groups = bits.reshape(len(words), design.num_groups, group_bits(design))
-    padding = [(0, 0), (0, 0), (0, -group_bits(design) % CHECK_BITS)]
-    parts = np.pad(groups, padding).reshape(len(words), -1, CHECK_BITS)
-    folds = np.packbits(np.bitwise_xor.reduce(parts, axis=1), axis=1, bitorder="little").view(
-        "<u4"
-    )[:, 0]
-    starts = np.arange(0, len(folds), page_words(design))
-    return zlib.crc32(np.bitwise_xor.reduceat(folds, starts).astype("<u4").tobytes())
+    folds = np.concatenate([_fold(part) for part in parts])
+    starts = np.arange(0, len(folds), page)
+    return zlib.crc32(np.bitwise_xor.reduceat(folds, starts).tobytes())
+
+
+def _fold(shares: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """XOR of the parts of 32 bits of every word."""
+    words, size = len(shares), shares.shape[2]
+    if padding := -size % (CHECK_BITS // 8):
+        shares = np.pad(shares, [(0, 0), (0, 0), (0, padding)])
+    pieces = np.ascontiguousarray(shares).reshape(words, -1).view("<u4")
+    fold = pieces[:, 0].copy()
+    for number in range(1, pieces.shape[1]):
+        fold ^= pieces[:, number]
+    return fold
+
+
+def check_row(value: int, design: Design) -> NDArray[np.uint8]:
+    """A word that holds a check word, uint8 [1, groups, bytes of a share]."""
+    row = np.zeros((1, design.num_groups, -(-group_bits(design) // 8)), dtype=np.uint8)
+    row[0, 0, : CHECK_BITS // 8] = list(value.to_bytes(CHECK_BITS // 8, "little"))
+    return row
 
 
 def _headers(tape: Tape, design: Design) -> Iterator[int]:
@@ -166,7 +188,7 @@ def _headers(tape: Tape, design: Design) -> Iterator[int]:
         tail=tail,
         base=[tape.embedding_shift],
     )
-    for segment in tape.segments:
+    for segment, following in zip(tape.segments, [*tape.segments[1:], None], strict=True):
         height = segment.matrices[0].rows
         blocks = -(-height // design.rows)
         tiles, tail = _vector_words(segment.fan_in, design)
@@ -179,6 +201,7 @@ def _headers(tape: Tape, design: Design) -> Iterator[int]:
             kind=KIND_CODES[segment.kind],
             last=int(segment is tape.segments[-1]),
             gate=GATES.index(tape.config.gate),
+            parameters=int(following is not None and following.kind == "gates"),
             tiles=tiles,
             tail=tail,
             blocks=blocks,
@@ -205,15 +228,21 @@ def _embedding(tape: Tape, design: Design) -> NDArray[np.int8]:
 
 
 def _biases(tape: Tape, design: Design) -> NDArray[np.int16]:
-    height = -(-tape.config.hidden_size // design.rows) * design.rows
-    parts = []
-    for segment in tape.segments:
-        for matrix in segment.matrices:
-            if matrix.bias is not None:
-                padded = np.zeros(height, dtype=np.int16)
-                padded[: matrix.rows] = matrix.bias
-                parts.append(padded)
-    return np.concatenate(parts).reshape(-1, design.post_width)
+    layers = [
+        gate_biases(matrix, design)
+        for segment in tape.segments
+        for matrix in segment.matrices
+        if matrix.bias is not None
+    ]
+    return np.concatenate(layers).reshape(-1, design.post_width)
+
+
+def gate_biases(matrix: Matrix, design: Design) -> NDArray[np.int16]:
+    """The biases of a matrix, padded with zeros to whole row blocks."""
+    assert matrix.bias is not None
+    padded = np.zeros(-(-matrix.rows // design.rows) * design.rows, dtype=np.int16)
+    padded[: matrix.rows] = matrix.bias
+    return padded
 
 
 def _tables(tape: Tape) -> NDArray[np.int16]:
@@ -221,7 +250,11 @@ def _tables(tape: Tape) -> NDArray[np.int16]:
     return np.concatenate([np.roll(tape.sigmoid, -128), np.roll(tape.silu, -128)])
 
 
-def _row_words(rows: NDArray[np.generic]) -> list[int]:
-    """A word for each row: its elements, the first in the low bits."""
+def _row_words(rows: NDArray[np.generic]) -> Words:
+    """A word for each row: its elements, the first in the low bits, and the parity above them."""
     little = np.ascontiguousarray(rows.astype(rows.dtype.newbyteorder("<")))
-    return [int.from_bytes(row.tobytes(), "little") for row in little]
+    elements = little.view(np.uint8).reshape(len(rows), -1)
+    words = np.empty((len(rows), 1, elements.shape[1] + 1), dtype=np.uint8)
+    words[:, 0, :-1] = elements
+    words[:, 0, -1] = np.bitwise_count(np.bitwise_xor.reduce(elements, axis=1)) & 1
+    return Words(words, 8 * elements.shape[1] + 1)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.errors import not_one_of
+from mmfree.tape.trits import number_trits
 
 Trits = tuple[int, ...]
 
@@ -44,22 +45,41 @@ class WeightCode:
         return -(-lanes // self.group) * self.bits
 
     def pack(self, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
-        """Words [n, lanes] to their bits, uint8 [n, word_bits] of 0 and 1, lowest bit first."""
-        count, lanes = trits.shape
-        padded = np.zeros((count, -(-lanes // self.group) * self.group), dtype=np.int64)
-        padded[:, :lanes] = trits
-        digits = (padded.reshape(count, -1, self.group) + 1) * 3 ** np.arange(self.group)
-        codes = self._by_number[digits.sum(axis=-1)]
-        bits = codes[..., None] >> np.arange(self.bits) & 1
-        return bits.reshape(count, -1).astype(np.uint8)
+        """Words [n, lanes] to their bytes, uint8 [n, word_bits / 8 rounded up], lowest bit first.
+
+        The last group of a word may be padded with zeros, and so is its last byte.
+        """
+        codes = self._by_number[number_trits(_in_groups(trits, self.group * self._together))]
+        if 8 % self.bits == 0:
+            return codes
+        bits = codes[..., None] >> np.arange(self.bits, dtype=np.uint8) & 1
+        return np.packbits(bits.reshape(len(trits), -1), axis=1, bitorder="little")
+
+    @property
+    def _together(self) -> int:
+        """Codes that are looked up together: those of a byte, if they fill it."""
+        return 1 if 8 % self.bits else 8 // self.bits
 
     @cached_property
-    def _by_number(self) -> NDArray[np.int64]:
-        """Code of the trits whose base-3 number (digit t + 1, first trit lowest) is the index."""
-        table = np.zeros(3**self.group, dtype=np.int64)
-        for trits, code in self.codes.items():
-            table[sum((t + 1) * 3**place for place, t in enumerate(trits))] = code
+    def _by_number(self) -> NDArray[np.uint8]:
+        """The codes, the first in the low bits, of the trits of a number (``number_trits``)."""
+        table = np.zeros(3 ** (self.group * self._together), dtype=np.uint8)
+        for number in range(len(table)):
+            trits = [number // 3**n % 3 - 1 for n in range(self.group * self._together)]
+            for n in range(self._together):
+                code = self.codes[tuple(trits[n * self.group : (n + 1) * self.group])]
+                table[number] |= code << n * self.bits
         return table
+
+
+def _in_groups(trits: NDArray[np.int8], group: int) -> NDArray[np.int8]:
+    """Words [n, lanes] as [n, groups, group]; the last group may be padded with zeros."""
+    count, lanes = trits.shape
+    if lanes % group:
+        padded = np.zeros((count, -(-lanes // group) * group), dtype=np.int8)
+        padded[:, :lanes] = trits
+        trits = padded
+    return trits.reshape(count, -1, group)
 
 
 def _two_bit_codes() -> dict[Trits, int]:
@@ -125,9 +145,8 @@ class Int8Code(WeightCode):
     """Weights of eight bits, for which no array is built here."""
 
     def pack(self, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
-        """Words of any int8 [n, lanes] to their bits, two's complement."""
-        bits = trits.view(np.uint8)[..., None] >> np.arange(8) & 1
-        return bits.reshape(len(trits), -1).astype(np.uint8)
+        """Words of any int8 [n, lanes] to their bytes, two's complement."""
+        return trits.view(np.uint8)
 
 
 INT8 = Int8Code("int8", 1, 8, {(v,): v & 0xFF for v in range(-128, 128)}, 8, 7)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from sim.power.basis import Clock
     from sim.power.cells import CellEnergy
     from sim.power.coefficients import Part
-    from sim.power.estimate import Interval, Power
+    from sim.power.estimate import Power
+    from sim.power.interval import Interval
 
 EXAMPLES = (
     "mmfree power text.tape --part ecp5-85",
@@ -167,7 +168,7 @@ def _estimate(
     say: Callable[[str], None],
 ) -> Outcome:
     """Simulate, synthesize, estimate, and write to ``folder`` what will be in ``--out``."""
-    from hdl.toolchain.cost import segment_cycles
+    from hdl.planning.cost import segment_cycles
     from hdl.toolchain.counts import counts_to_dict
     from sim.power.basis import cells_of
     from sim.power.cells import cell_energies

@@ -25,6 +25,7 @@ from mmfree.contract.absmax import (
     SIGMOID_FB,
     SIGMOID_STEP_FB,
 )
+from mmfree.golden.product import TernaryProduct
 from mmfree.golden.rounding import Trace, ignore_trace, play_sequence, round_shift
 from mmfree.tape.absmax import AbsmaxSegment, AbsmaxTape, Gain
 
@@ -33,8 +34,6 @@ Wide = NDArray[np.int64]
 SATURATION_SITES = ("projection", "residual", "logit")
 
 _SQUARE_BITS, _PRODUCT_BITS, _FACTOR_BITS, _SCALAR_BITS = 18, 30, 24, 31
-_BLOCK_WEIGHTS = 1 << 18
-"""Weights that become floats at a time: they stay in a core's cache."""
 
 
 class Scalar(NamedTuple):
@@ -147,24 +146,13 @@ class _Matrix:
 
     def __init__(self, segment: AbsmaxSegment, index: int) -> None:
         matrix = segment.matrices[index]
-        assert 128 * matrix.fan_in < 1 << 24, "float32 would not be exact"
-        self.trits = matrix.trits()
+        self._product = TernaryProduct([matrix.trits()])
         self.gain, self.gain_fb = matrix.gain.values.astype(np.int64), matrix.gain.fraction_bits
         self.mantissa, self.exponent = matrix.mantissa, matrix.exponent
-        rows = max(1, min(len(self.trits), _BLOCK_WEIGHTS // matrix.fan_in))
-        self._block = np.empty((rows, matrix.fan_in), dtype=np.float32)
 
     def product(self, q: Wide) -> Wide:
-        """T q for q [B, n]: sums of integers, exact in float32 (below 2^24); [B, rows]."""
-        operand = q.astype(np.float32)
-        acc = np.empty((len(q), len(self.trits)), dtype=np.float32)
-        size = len(self._block)
-        for first in range(0, len(self.trits), size):
-            part = self.trits[first : first + size]
-            block = self._block[: len(part)]
-            block[...] = part
-            np.matmul(operand, block.T, out=acc[:, first : first + size])
-        return acc.astype(np.int64)
+        """T q for q [B, n]; [B, rows]."""
+        return self._product(q).astype(np.int64)
 
 
 class _Player:

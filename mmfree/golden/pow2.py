@@ -22,16 +22,11 @@ from mmfree.contract.pow2 import (
     Formats,
     reciprocal_root_table,
 )
+from mmfree.golden.product import TernaryProduct
 from mmfree.golden.rounding import Trace, ignore_trace, play_sequence, round_shift
 from mmfree.tape.pow2 import Segment, Tape
 
 Ints = NDArray[np.int32]
-
-_FLOAT32_EXACT = 1 << 24
-"""Integers below this are exact in float32, and so is every partial sum of a product that stays
-below it.
-"""
-
 
 _RECIPROCAL_ROOT = reciprocal_root_table().astype(np.int32)
 
@@ -96,13 +91,12 @@ def _bit_length(x: Ints) -> Ints:
 
 
 class _Player:
-    """A segment, prepared: one matrix of all rows, and the constants row by row."""
+    """A segment, prepared: the product of all its rows, and the constants row by row."""
 
     def __init__(self, segment: Segment, tape: Tape) -> None:
-        assert 128 * segment.fan_in < _FLOAT32_EXACT
         matrices = segment.matrices
         self.segment = segment
-        self.weights = np.concatenate([m.trits for m in matrices]).T.astype(np.float32)
+        self.product = TernaryProduct([m.trits for m in matrices])
         self.multipliers = np.concatenate([np.full(m.rows, m.multiplier) for m in matrices])
         self.multipliers = self.multipliers.astype(np.int32)
         gate = tape.config.gate
@@ -126,7 +120,6 @@ class Golden:
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        self._embedding = tape.embedding.astype(np.int32) << tape.embedding_shift
         self._sigmoid = tape.sigmoid.astype(np.int32)
         self._silu = tape.silu.astype(np.int32)
         self._players = [_Player(segment, tape) for segment in tape.segments]
@@ -168,7 +161,7 @@ class Golden:
         """
         note: Trace = trace if trace is not None else ignore_trace
         new_state = state.copy()
-        x = self._embedding[tokens]
+        x = self.tape.embedding[tokens].astype(np.int32) << self.tape.embedding_shift
         note("embedding", x)
         u = x
         for player in self._players:
@@ -219,7 +212,7 @@ class Golden:
         s = (q * q).sum(axis=-1, keepdims=True, dtype=np.int32)
         r, k = rms_norm(s)
         m = scale(r, player.multipliers)
-        acc = (q.astype(np.float32) @ player.weights).astype(np.int32)
+        acc = player.product(q).astype(np.int32)
         values = requantize(acc, m, player.bases + k)
         site = "logit" if player.segment.kind == "head" else "projection"
         outputs = self._saturate(site, values, player.low, player.high)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
+from mmfree.chip.memory_image import MemoryImage
 from mmfree.chip.registers import check_value
 from mmfree.contract.pow2 import TEMPERATURE_MAX
 from mmfree.errors import InputError
@@ -68,8 +69,8 @@ class Result:
 class Fault:
     """A check that failed: no row is chosen, the state is unchanged, and the request is over.
 
-    ``memory``: of ``LOADED_MEMORIES``. ``segment``: entry of the segment table that was in
-    progress, 0 for the embedding.
+    ``memory``: of ``mmfree.chip.memory_map.fault_memories``. ``segment``: entry of the segment table
+    that was in progress, 0 for the embedding.
     """
 
     memory: str
@@ -147,6 +148,18 @@ class Chip(Protocol):
         LoadRefusedError
             If the chip refuses a write: a token is being played, or there is no such word or part,
             or it has fewer bits.
+        """
+        ...
+
+    async def place_image(self, image: MemoryImage, base: int) -> None:
+        """Tell the chip that an image's file is in its external memory, from ``base`` on.
+
+        Raises
+        ------
+        InputError
+            If no image can be there: ``base`` is no multiple of PAGE_BYTES, or too high.
+        LoadRefusedError
+            If a token is being played.
         """
         ...
 

@@ -9,10 +9,8 @@ from mmfree.tape.container import TapeError
 
 TRITS_PER_BYTE = 5
 
-_POWERS_OF_3 = np.array([1, 3, 9, 27, 81], dtype=np.uint8)
-_ZEROS_OF_CODE = np.array(
-    [sum(code // 3**j % 3 == 1 for j in range(TRITS_PER_BYTE)) for code in range(256)]
-)
+_TRITS_OF_CODE = (np.arange(256)[:, None] // 3 ** np.arange(TRITS_PER_BYTE) % 3 - 1).astype(np.int8)
+_ZEROS_OF_CODE = (_TRITS_OF_CODE == 0).sum(axis=1)
 
 
 def num_trit_bytes(rows: int, fan_in: int) -> int:
@@ -25,17 +23,26 @@ def pack_trits(trits: NDArray[np.int8]) -> NDArray[np.uint8]:
     flat = trits.ravel()
     padded = np.zeros(-(-flat.size // TRITS_PER_BYTE) * TRITS_PER_BYTE, dtype=np.int8)
     padded[: flat.size] = flat
-    digits = (padded + 1).astype(np.uint8).reshape(-1, TRITS_PER_BYTE)
-    codes: NDArray[np.uint8] = (digits * _POWERS_OF_3).sum(axis=1, dtype=np.uint8)
-    return codes
+    return number_trits(padded.reshape(-1, TRITS_PER_BYTE))
+
+
+def number_trits(groups: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Numbers of groups [..., up to TRITS_PER_BYTE]: sum of (t_j + 1) * 3^j, uint8 [...]."""
+    places, count = groups.view(np.uint8), groups.shape[-1]
+    numbers = places[..., count - 1].copy()
+    # Modulo 2^8, to which the 1 of every digit is added at the end.
+    for place in reversed(range(count - 1)):
+        numbers *= 3
+        numbers += places[..., place]
+    numbers += (3**count - 1) // 2
+    return numbers
 
 
 def unpack_trits(codes: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.int8]:
     """Inverse of ``pack_trits``; TapeError for a byte that is no code, or padding that is not 0."""
     if codes.size and codes.max() > 242:
         raise TapeError(f"weights: byte {int(codes.max())} is no code of 5 trits (0..242)")
-    digits = codes[:, None] // _POWERS_OF_3 % 3
-    flat = digits.astype(np.int8).ravel() - np.int8(1)
+    flat = np.take(_TRITS_OF_CODE, codes, axis=0).ravel()
     count = shape[0] * shape[1]
     if flat[count:].any():
         raise TapeError("weights: the padding of a matrix must be zero trits")

@@ -14,9 +14,11 @@ from hdl.toolchain.emit import convert_rtlil, convert_verilog, write_memory_file
 from mmfree.chip.design import Design
 from mmfree.chip.folder import VERILOG_NAME
 from mmfree.chip.layout import layout
-from mmfree.chip.memory_map import LOADED_MEMORIES, chip_memories, loaded_shape, weight_memories
+from mmfree.chip.memory_image import write_memory_image
+from mmfree.chip.memory_map import chip_memories, loaded_memories, loaded_shape, weight_memories
 from mmfree.tape.pow2 import Tape
 from sim.cosim.run_folder import write_tapes
+from sim.memory.model import memory_name
 
 CELLS = Path(__file__).parents[1] / "simulators" / "ecp5_cells.v"
 """Models of the cells of the ECP5 that are placed by hand."""
@@ -33,7 +35,7 @@ def write_chip(
 ) -> None:
     """Write what a simulation needs into its folder: Verilog, memory files and tapes.
 
-    ``loaded``: the memories are empty.
+    ``loaded``: the chip's memories are empty.
     """
     # All of them, though only one is in the memories: a tape that does not fit is refused early.
     images = [layout(tape, design) for tape in tapes]
@@ -47,10 +49,11 @@ def write_chip(
         # Memories deep enough for block RAM hold their words as parameters of its cells.
         files = [
             name
-            for name in LOADED_MEMORIES[1:]
-            if loaded_shape(design, name).depth <= DISTRIBUTED_DEPTH
+            for name in loaded_memories(design)
+            if name != "weights" and loaded_shape(design, name).depth <= DISTRIBUTED_DEPTH
         ]
-        files += weight_memories(design) if design.weight_words <= DISTRIBUTED_DEPTH else ()
+        if design.external is None and design.weight_words <= DISTRIBUTED_DEPTH:
+            files += weight_memories(design)
         verilog = convert_verilog(
             convert_rtlil(Accelerator(design, image, array=array), technology), files
         )
@@ -60,4 +63,7 @@ def write_chip(
             convert_rtlil(Accelerator(design, array=array)), chip_memories(design)
         )
     (folder / VERILOG_NAME).write_text(verilog, encoding="utf-8")
+    if design.external is not None:
+        for model, tape in enumerate(tapes):
+            write_memory_image(tape, design, folder / memory_name(model))
     write_tapes(folder, tapes)

@@ -13,10 +13,11 @@ from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from numpy.typing import NDArray
 
 from hdl.control.counters import SETTLE_CYCLES
-from hdl.link.host_ports import ACCESS, HostPorts
+from hdl.link.host_ports import HostPorts, accesses
 from hdl.link.limits import largest_value, pack, pack_array
 from hdl.link.register_map import reached_ports
 from hdl.memory.load_port import SETTLE_CYCLES as SETTLE_LOAD_CYCLES
+from hdl.memory.sources.watchdog import TIMEOUT_CYCLES
 from hdl.payloads import (
     COUNTERS_LAYOUT,
     REGISTERS,
@@ -26,13 +27,17 @@ from hdl.payloads import (
     values_layout,
 )
 from mmfree.chip.exchange import COUNTERS
+from mmfree.chip.external_memory import ADDRESS_BITS, PAGE_BYTES
 from mmfree.chip.image import Image
-from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
+from mmfree.chip.memory_image import MemoryImage
+from mmfree.chip.memory_map import LOADED_MEMORIES, fault_memories, loaded_shape
 from mmfree.chip.registers import check_value
 from mmfree.errors import InputError
 from mmfree.golden.sampling import seed_registers
 from mmfree.host.interface import Chip, Fault, LoadRefusedError, Request, Result, check_image
 from sim.cosim.run_folder import Run
+from sim.memory.model import COUNTERS as PORT_COUNTERS
+from sim.memory.model import INPUTS, PortCounters
 
 CLOCK_NS = 10
 
@@ -51,13 +56,16 @@ class Driver:
         # A token takes about a cycle for each word of weights and some for each segment. Paused
         # weights make it slower, but not a hundred times: after that the chip hangs.
         self._patience = 100 * (design.weight_words + 100 * design.header_words)
+        if design.external is not None:
+            # A row that is never answered, then a word, are given up.
+            self._patience += 3 * TIMEOUT_CYCLES
         self._inputs = [
             "__".join(str(name) for name in path)
             for path, member in ports.members.flatten()
             if member.is_port and member.flow == In
         ]
         self._largest = {
-            port.name: largest_value(port.shape) for port in reached_ports(ports, ACCESS)
+            port.name: largest_value(port.shape) for port in reached_ports(ports, accesses(design))
         }
         self._depths = {
             "state": design.state_words,
@@ -67,15 +75,37 @@ class Driver:
         self._fault, self._values = fault_layout(design), values_layout(design, design.post_width)
 
     async def reset(self) -> None:
-        """Start the clock, and hold reset for two cycles."""
+        """Start the clocks, and hold reset for two cycles."""
         dut = self._dut
         for name in (*self._inputs, "pause"):
             getattr(dut, name).value = 0
         dut.rst.value = 1
         Clock(dut.clk, CLOCK_NS, unit="ns").start()
+        if self._design.external is not None:
+            await self._reset_memory()
         for _ in range(2):
             await FallingEdge(dut.clk)
         dut.rst.value = 0
+
+    async def _reset_memory(self) -> None:
+        """Let the memory behave as the run asks for, and reset it."""
+        dut, behaviour = self._dut, self._run.memory
+        pins = dict.fromkeys(INPUTS, 0) | behaviour.pins()
+        for name, value in pins.items():
+            getattr(dut, name).value = value
+        if behaviour.bus_ns is not None:
+            Clock(dut.bus_clk, behaviour.bus_ns, unit="ns").start()
+        await self.reset_bus()
+
+    async def reset_bus(self) -> None:
+        """Hold the memory, and the chip's side of its bus, in reset for two cycles of its clock."""
+        dut = self._dut
+        clock = dut.clk if self._run.memory.bus_ns is None else dut.bus_clk
+        dut.bus_rst.value = 1
+        for _ in range(2):
+            await FallingEdge(clock)
+        dut.bus_rst.value = 0
+        await FallingEdge(dut.clk)
 
     async def send(self, request: Request) -> None:
         """Send a request to an idle chip; ends at the falling edge after its acceptance."""
@@ -119,7 +149,7 @@ class Driver:
         assert self._answered(), f"the chip gave no answer within {self._patience:,} cycles"
         if int(dut.fault__valid.value):
             fault = self._fault.from_bits(int(dut.fault__payload.value))
-            return Fault(LOADED_MEMORIES[fault.memory], fault.segment)
+            return Fault(fault_memories(self._design)[fault.memory], fault.segment)
         result = self._result.from_bits(int(dut.result__payload.value))
         return Result(result.row, bool(result.last))
 
@@ -209,6 +239,44 @@ class Driver:
             dut.load__enable.value = 0
         await FallingEdge(dut.clk)
         await self._check_accepted(before)
+
+    async def place_image(self, image: MemoryImage, base: int) -> None:
+        """Tell the chip that an image's file is in its external memory, from ``base`` on.
+
+        Raises
+        ------
+        InputError
+            If no image can be there: ``base`` is no multiple of PAGE_BYTES, or too high.
+        LoadRefusedError
+            If a token is being played.
+        """
+        if base < 0 or base % PAGE_BYTES or base + image.file_bytes > 1 << ADDRESS_BITS:
+            raise InputError(
+                f"an image of {image.file_bytes:,} bytes must be at a multiple of {PAGE_BYTES} in a"
+                f" memory of 2^{ADDRESS_BITS} bytes, got {base:#x}"
+            )
+        if await self.playing():
+            raise LoadRefusedError("the chip takes no other image: a token is being played")
+        dut = self._dut
+        values = [*(base + region.offset for region in image.regions), image.words]
+        await FallingEdge(dut.clk)
+        for index, value in enumerate(values):
+            dut.memory__index.value = index
+            dut.memory__value.value = value
+            dut.memory__enable.value = 1
+            await FallingEdge(dut.clk)
+        dut.memory__enable.value = 0
+
+    async def port_counters(self) -> list[PortCounters]:
+        """What the external memory's ports have counted: the weights' in order, then the rows'."""
+        dut, counters = self._dut, []
+        assert self._design.external is not None
+        for port in range(self._design.external.ports + 1):
+            dut.memory_port.value = port
+            await FallingEdge(dut.clk)
+            counted = (int(getattr(dut, f"memory_{name}").value) for name in PORT_COUNTERS)
+            counters.append(PortCounters(*counted))
+        return counters
 
     async def _check_accepted(self, write: tuple[int, int] | None) -> None:
         if write is None or not int(self._dut.load__refused.value):

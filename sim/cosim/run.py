@@ -13,31 +13,34 @@ from numpy.typing import NDArray
 
 from hdl.array.ternary_array import ArrayOf, TernaryArray
 from hdl.fabric.technology import Technology
-from hdl.toolchain.emit import TOP
 from mmfree.chip.design import Design
-from mmfree.chip.folder import VERILOG_NAME
+from mmfree.chip.external_memory import BLOCK
+from mmfree.chip.folder import IMAGE_NAME, VERILOG_NAME
+from mmfree.chip.sizing import stream_words
 from mmfree.errors import InputError
 from mmfree.files.atomic import open_atomically
 from mmfree.tape.pow2 import Tape
 from sim.cosim.chip import write_chip
 from sim.cosim.chip_folder import ChipFolder
 from sim.cosim.due import check_sequences, expect
-from sim.cosim.progress import progress_bar
+from sim.cosim.job import Job, simulate_shares
 from sim.cosim.run_folder import (
     Place,
     Result,
     Run,
     Sequence,
     Traffic,
-    read_result,
-    write_run,
 )
 from sim.cosim.verdict import Played, Verdict, judge
-from sim.cosim.waveform import check_waveform
+from sim.memory.model import Behaviour, PortCounters, memory_name
 from sim.simulators.icarus import WAVEFORM_NAME
-from sim.simulators.runner import SimulationFailed, SimulatorError, build, run
+from sim.simulators.runner import SimulationFailed, SimulatorError
+from sim.tracing.waveform import check_waveform
 
 __all__ = ["CosimResult", "Recording", "Sequence", "Traffic", "cosim", "cosim_folder"]
+
+READ_VALUES = 16_384
+"""Most logits and state words of a position that are read through the ports."""
 
 WAVEFORM_BYTES = 1 << 30
 """A recording ends after the token at which its VCD has so many."""
@@ -79,6 +82,11 @@ class CosimResult:
         The waveform, if asked for.
     profile
         If asked for: segment -> cause -> cycles, summed over the positions.
+    memory
+        Where the chip has its weights: "block", or an external memory.
+    bandwidth_utilization
+        Of an external memory: words of the passes / (cycles x share of the cycles in which it was
+        not throttled, mean over the ports of weights), 0..1 but for what a ring held before.
     altered
         Of a folder: its files that are not as ``mmfree verilog`` wrote them.
     tape_sha256, text
@@ -99,6 +107,8 @@ class CosimResult:
     divergence: Place | None = None
     recording: Recording | None = None
     profile: dict[str, dict[str, int]] | None = None
+    memory: str = BLOCK
+    bandwidth_utilization: float | None = None
     altered: tuple[str, ...] = ()
     tape_sha256: str = ""
     text: str | None = None
@@ -137,6 +147,8 @@ def cosim(
     simulator: str = "verilator",
     technology: Technology = Technology.GENERIC,
     array: ArrayOf = TernaryArray,
+    memory: Behaviour | None = None,
+    processes: int | None = None,
 ) -> CosimResult:
     """Play sequences on chip and golden model and compare them bit for bit.
 
@@ -165,13 +177,19 @@ def cosim(
         (sim/simulators/ecp5_cells.v models them), its memories filled by their own initial values.
     array
         Makes the chip's array: another one than the ternary is for experiments.
+    memory
+        How the external memory behaves, if the design has one; Behaviour() by default.
+    processes
+        Simulators among which the positions are shared; by default as many as there are cores, if
+        the run is long.
 
     Raises
     ------
     LayoutError
         If a tape does not fit the design.
     InputError
-        If there is no sequence, one is empty, or a token id is not in the vocabulary.
+        If there is no sequence, one is empty, or a token id is not in the vocabulary; or if the
+        simulator has no model of an external memory.
     ToolMissing
         If the simulator or a compiler is not installed.
     SimulationFailed
@@ -179,6 +197,7 @@ def cosim(
     """
     check_sequences(sequences, tapes)
     check_waveform(waveform)
+    check_simulator(design, simulator)
     asked = Run(
         design=design,
         sequences=list(sequences),
@@ -186,11 +205,30 @@ def cosim(
         traffic=traffic or Traffic(),
         profile=profile,
         loaded=loaded,
+        memory=memory or Behaviour(),
+        recorded=_worth_recording(design, tapes, simulator),
     )
     with tempfile.TemporaryDirectory(prefix="mmfree-cosim-") as name:
         folder = Path(name)
         write_chip(folder, tapes, design, loaded=loaded, technology=technology, array=array)
-        return _play(_Job(folder, asked, expect(sequences, tapes), simulator), tapes, waveform)
+        job = Job(folder, asked, expect(sequences, tapes), simulator, processes)
+        return _play(job, tapes, waveform)
+
+
+def check_simulator(design: Design, simulator: str) -> None:
+    """InputError, before anything is built, if a simulator has no model of a design's memory."""
+    if design.external is not None and simulator != "verilator":
+        raise InputError(
+            f"{simulator} cannot simulate the external memory {design.memory}, whose model is in"
+            " C++: use verilator"
+        )
+
+
+def _worth_recording(design: Design, tapes: Items[Tape], simulator: str) -> bool:
+    """Whether logits and state are recorded as they are written, not read through the ports."""
+    values = max(tape.config.head_size + tape.config.num_state_words for tape in tapes)
+    large = design.external is not None or values > READ_VALUES
+    return large and simulator == "verilator"
 
 
 def cosim_folder(
@@ -201,6 +239,7 @@ def cosim_folder(
     profile: bool = False,
     waveform: Path | None = None,
     simulator: str = "verilator",
+    memory: Behaviour | None = None,
 ) -> CosimResult:
     """As ``cosim``, of the Verilog and the memory files in a folder, altered or not.
 
@@ -212,14 +251,22 @@ def cosim_folder(
     tapes = [chip.tape]
     check_sequences(sequences, tapes)
     check_waveform(waveform)
-    asked = Run(design=chip.design, sequences=list(sequences), seed=seed, profile=profile)
+    check_simulator(chip.design, simulator)
+    asked = Run(
+        design=chip.design,
+        sequences=list(sequences),
+        seed=seed,
+        profile=profile,
+        memory=memory or Behaviour(),
+        recorded=_worth_recording(chip.design, tapes, simulator),
+    )
     with tempfile.TemporaryDirectory(prefix="mmfree-cosim-") as name:
         folder = Path(name)
         chip.copy_to(folder)
+        if chip.design.external is not None:
+            (folder / IMAGE_NAME).rename(folder / memory_name(0))
         try:
-            result = _play(
-                _Job(folder, asked, expect(sequences, tapes), simulator), tapes, waveform
-            )
+            result = _play(Job(folder, asked, expect(sequences, tapes), simulator), tapes, waveform)
         except SimulatorError as error:
             if VERILOG_NAME not in chip.altered:
                 raise
@@ -229,37 +276,14 @@ def cosim_folder(
     return replace(result, altered=chip.altered)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A run, what must come out of it, and the folder with the chip that plays it."""
-
-    folder: Path
-    run: Run
-    due: list[Played]
-    simulator: str
-
-    def simulate(self, trace: str = "") -> tuple[Result, list[Played]]:
-        """Build (or find built) the simulation, and run it: what it reports, and what came out."""
-        folder = self.folder
-        write_run(folder, self.run, self.due)
-        model = build([folder / VERILOG_NAME], TOP, trace=trace, simulator=self.simulator)
-        with progress_bar(folder, sum(sequence.positions for sequence in self.due)):
-            try:
-                run(model, "sim.cosim.testbench", folder)
-            except SimulationFailed:
-                # A difference fails the test, after it has reported what it found.
-                if (reported := read_result(folder)) is None:
-                    raise
-                return reported
-        if (reported := read_result(folder)) is None:
-            raise SimulatorError("the simulation reported nothing")
-        return reported
-
-
-def _play(job: _Job, tapes: Items[Tape], waveform: Path | None) -> CosimResult:
+def _play(job: Job, tapes: Items[Tape], waveform: Path | None) -> CosimResult:
     """Simulate, judge what came out by what is due, and record if asked to."""
+    shares = job.cut() if waveform is None else []
     try:
-        result, played = job.simulate()
+        if len(shares) > 1:
+            job, result, played = simulate_shares(job, shares)
+        else:
+            result, played = job.simulate()
     except SimulationFailed as error:
         if waveform is None:
             raise
@@ -275,7 +299,7 @@ def _play(job: _Job, tapes: Items[Tape], waveform: Path | None) -> CosimResult:
     return replace(outcome, recording=recording)
 
 
-def _record_run(job: _Job, waveform: Path) -> Recording:
+def _record_run(job: Job, waveform: Path) -> Recording:
     """Play the run again and keep its waveform, until it has WAVEFORM_BYTES."""
     asked = replace(job.run, profile=False, waveform_bytes=WAVEFORM_BYTES)
     try:
@@ -290,7 +314,7 @@ def _record_run(job: _Job, waveform: Path) -> Recording:
     return _keep(job, waveform, shows)
 
 
-def _record(job: _Job, place: Place, tapes: Items[Tape], waveform: Path) -> Recording:
+def _record(job: Job, place: Place, tapes: Items[Tape], waveform: Path) -> Recording:
     """Play the token that differs again, alone, from the state before it; keep the waveform."""
     sequence = Sequence(
         prompt=[place["token"]],
@@ -306,13 +330,13 @@ def _record(job: _Job, place: Place, tapes: Items[Tape], waveform: Path) -> Reco
     return _keep(job, waveform, shows)
 
 
-def _keep(job: _Job, waveform: Path, shows: str) -> Recording:
+def _keep(job: Job, waveform: Path, shows: str) -> Recording:
     with (job.folder / WAVEFORM_NAME).open("rb") as recorded, open_atomically(waveform) as file:
         shutil.copyfileobj(recorded, file)
     return Recording(path=waveform, num_bytes=waveform.stat().st_size, shows=shows)
 
 
-def _outcome(job: _Job, tapes: Items[Tape], result: Result, played: list[Played]) -> CosimResult:
+def _outcome(job: Job, tapes: Items[Tape], result: Result, played: list[Played]) -> CosimResult:
     tokens = sum(sequence.positions for sequence in played)
     weights = sum(
         tapes[asked.model].num_ternary_weights * sequence.positions
@@ -337,4 +361,20 @@ def _outcome(job: _Job, tapes: Items[Tape], result: Result, played: list[Played]
         simulated_hz=result.simulated_cycles / result.seconds,
         divergence=divergence,
         profile=result.profile,
+        memory=job.run.design.memory,
+        bandwidth_utilization=_bandwidth_utilization(job.run, tapes, result, played),
     )
+
+
+def _bandwidth_utilization(
+    asked: Run, tapes: Items[Tape], result: Result, played: list[Played]
+) -> float | None:
+    """Words that were streamed, of those that an external memory could give."""
+    if result.ports is None or not result.cycles:
+        return None
+    words = sum(
+        stream_words(tapes[sequence.model].config, asked.design) * came.positions
+        for sequence, came in zip(asked.sequences, played, strict=False)
+    )
+    weights = [PortCounters(**port).open_share for port in result.ports[:-1]]
+    return words / (result.cycles * sum(weights) / len(weights))

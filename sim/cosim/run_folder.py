@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 
 from mmfree.chip.design import Design
 from mmfree.chip.exchange import COUNTERS
+from mmfree.chip.memory_image import MemoryImage, read_memory_image
+from mmfree.contract.shape import ModelConfig
 from mmfree.tape.pow2 import Tape, write_tape
 from mmfree.tape.reading import open_chip_tape
 from sim.cosim.verdict import KINDS, Played
+from sim.memory.model import Behaviour, memory_name
 
 _RUN_NAME, _DUE_NAME = "run.json", "due"
 _RESULT_NAME, _PLAYED_NAME, _ROWS_NAME = "result.json", "played", "rows.json"
-_PROGRESS_NAME = "progress"
+_PROGRESS_NAME, _SHAPES_NAME = "progress", "shapes.json"
 
 
 def tape_name(model: int) -> str:
@@ -74,6 +77,8 @@ class Run:
     ``seed``: of the random traffic. ``profile``: attribute cycles to segments and causes.
     ``loaded``: the memories hold no tape at first; every tape comes through the load port.
     ``waveform_bytes``: the run ends after the token at which its waveform has so many; 0: never.
+    ``memory``: how an external memory behaves. ``recorded``: logits and state of a token are taken
+    from the writes of the vectors, which the simulation records, and not read through the ports.
     """
 
     design: Design
@@ -83,6 +88,8 @@ class Run:
     profile: bool = False
     loaded: bool = False
     waveform_bytes: int = 0
+    memory: Behaviour = field(default_factory=Behaviour)
+    recorded: bool = False
 
 
 class Place(TypedDict, total=False):
@@ -90,7 +97,7 @@ class Place(TypedDict, total=False):
 
     Always there: ``sequence``, ``position``, the ``token`` that was played and how, ``segment``.
     ``fault`` (a memory) if the chip withheld the token, else the first value that differs
-    (``sim.cosim.divergence.Divergence``).
+    (``sim.tracing.divergence.Divergence``).
     """
 
     sequence: int
@@ -112,6 +119,7 @@ class Result:
     """What a run reports beside what was played; see ``sim.cosim.run.CosimResult``.
 
     ``divergence``: None says nothing about what was not compared: the verdict is the caller's.
+    ``ports``: what each port of an external memory has counted (``sim.memory.model.PortCounters``).
     """
 
     cycles: int = 0
@@ -120,6 +128,7 @@ class Result:
     simulated_cycles: int = 0
     divergence: Place | None = None
     profile: dict[str, dict[str, int]] | None = None
+    ports: list[dict[str, int]] | None = None
 
 
 def write_run(folder: Path, run: Run, due: Items[Played] = ()) -> None:
@@ -141,6 +150,7 @@ def read_run(folder: Path) -> Run:
         design=Design.from_dict(values.pop("design")),
         sequences=[_sequence(entry) for entry in values.pop("sequences")],
         traffic=Traffic(**values.pop("traffic")),
+        memory=_behaviour(values.pop("memory")),
         **values,
     )
 
@@ -148,6 +158,11 @@ def read_run(folder: Path) -> Run:
 def _sequence(entry: dict[str, Any]) -> Sequence:
     state = entry.pop("state")
     return Sequence(**entry, state=None if state is None else np.array(state, dtype=np.int16))
+
+
+def _behaviour(entry: dict[str, Any]) -> Behaviour:
+    low, high = entry.pop("latency")
+    return Behaviour(**entry, latency=(low, high))
 
 
 def read_due(folder: Path) -> list[Played]:
@@ -196,9 +211,10 @@ def read_rows(folder: Path) -> list[int]:
 
 
 def write_tapes(folder: Path, tapes: Items[Tape]) -> None:
-    """The run's tapes."""
+    """The run's tapes, and their shapes."""
     for model, tape in enumerate(tapes):
         write_tape(tape, folder / tape_name(model))
+    (folder / _SHAPES_NAME).write_text(json.dumps([tape.config.to_dict() for tape in tapes]))
 
 
 def read_tapes(folder: Path) -> list[Tape]:
@@ -207,6 +223,31 @@ def read_tapes(folder: Path) -> list[Tape]:
         open_chip_tape(folder / tape_name(model))
         for model in range(len(list(folder.glob("model*.tape"))))
     ]
+
+
+class Models:
+    """The models of a run: shapes of all, and each tape as often as it is asked for.
+
+    A simulator that keeps none takes no more memory than the chip does.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.configs = [
+            ModelConfig.from_dict(entry)
+            for entry in json.loads((folder / _SHAPES_NAME).read_text())
+        ]
+
+    def tape(self, model: int) -> Tape:
+        """Read a tape."""
+        return open_chip_tape(self._folder / tape_name(model))
+
+    def images(self, design: Design) -> list[MemoryImage]:
+        """What is in the external memory of a design."""
+        return [
+            read_memory_image(self._folder / memory_name(model), design)
+            for model in range(len(self.configs))
+        ]
 
 
 def note_position(folder: Path) -> None:

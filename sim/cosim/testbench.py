@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.chip.exchange import CYCLE_COUNTERS
-from mmfree.chip.layout import gate_words, layout
+from mmfree.chip.layout import layout
 from mmfree.contract.pow2 import SATURATION_SITES
+from mmfree.contract.shape import segment_name
 from mmfree.golden.pow2 import Golden
 from mmfree.host.interface import Fault, Request
-from mmfree.tape.pow2 import Tape
-from sim.cosim.divergence import Divergence, TapMonitor, first_divergence
+from mmfree.tape.pow2 import segment_shapes
 from sim.cosim.driver import CLOCK_NS, Driver
-from sim.cosim.profile import Profiler
 from sim.cosim.run_folder import (
+    Models,
     Place,
     Result,
     Run,
@@ -34,11 +34,14 @@ from sim.cosim.run_folder import (
     note_position,
     read_due,
     read_run,
-    read_tapes,
     write_result,
 )
 from sim.cosim.verdict import Difference, Played, first_difference, join
+from sim.memory.model import place_files
 from sim.simulators.icarus import WAVEFORM_NAME
+from sim.tracing.divergence import Divergence, TapMonitor, first_divergence
+from sim.tracing.profile import Profiler
+from sim.tracing.writes import RECORDS_NAME, Write, Writes, read_writes
 
 FOLDER = Path()
 """The run's folder: the simulator's working folder."""
@@ -74,53 +77,69 @@ class Testbench:
     ``due``: what must come out of each sequence; ``played``: what came out.
     """
 
-    def __init__(self, dut: Any, run: Run, tapes: list[Tape], due: list[Played]) -> None:
-        self.dut, self.run, self.tapes, self.design = dut, run, tapes, run.design
+    def __init__(self, dut: Any, run: Run, models: Models, due: list[Played]) -> None:
+        self.dut, self.run, self.models, self.design = dut, run, models, run.design
         self.due = due
         self.driver = Driver(dut, run)
         self.result = Result()
         self.profiler: Profiler | None = None
         self.played: list[Played] = []
+        external = self.design.external is not None
+        self._images = models.images(self.design) if external else []
         self._loaded = None if run.loaded else 0
+        self._placed: int | None = None
         self._use(0)
 
     def _use(self, model: int) -> None:
         """The chip plays this tape from now on."""
-        self.tape = self.tapes[model]
-        config = self.tape.config
+        self._model, self._config = model, self.models.configs[model]
+        config, width = self._config, self.design.post_width
+        self._segments = [
+            "embedding",
+            *(segment_name(kind, layer) for kind, layer, _, _ in segment_shapes(config)),
+        ]
         blocks = -(-config.hidden_size // self.design.rows)
         self._layer_channels = blocks * self.design.rows
-        self._logit_words = -(-config.head_size // self.design.post_width)
+        self._state_words = config.num_layers * self._layer_channels // width
+        self._logit_words = -(-config.head_size // width)
 
     async def play_all(self) -> None:
         """Play every sequence; stops at the first difference, or when the waveform is long."""
         started = time.perf_counter()
         await self.driver.reset()
         for sequence, due in zip(self.run.sequences, self.due, strict=True):
-            if sequence.model != self._loaded:
-                await self.driver.load_image(layout(self.tapes[sequence.model], self.design))
-                self._loaded = sequence.model
-                self._use(sequence.model)
+            await self._give(sequence.model)
             if self.run.profile and self.profiler is None:
-                names = ["embedding", *(segment.name for segment in self.tape.segments)]
-                self.profiler = Profiler(self.dut, names, self.driver.counters_now)
+                self.profiler = Profiler(self.dut, self._segments, self.driver.counters_now)
                 self.result.profile = self.profiler.cycles
                 cocotb.start_soon(self.profiler.watch())
-            parts = [Played.nothing(self.tape.config)]
+            parts = [Played.nothing(self._config)]
             ended = await self._play_sequence(sequence, due, parts)
             self.played.append(join(parts))
             if not ended:
                 break
+        if self._images:
+            self.result.ports = [asdict(port) for port in await self.driver.port_counters()]
         self.result.seconds = time.perf_counter() - started
         now = cocotb.utils.get_sim_time(unit="ns")
         self.result.simulated_cycles = int(now / CLOCK_NS)
+
+    async def _give(self, model: int) -> None:
+        """Give the chip a model, if it has another one."""
+        if model != self._loaded:
+            await self.driver.load_image(layout(self.models.tape(model), self.design))
+            self._loaded = model
+            self._use(model)
+        if self._images and model != self._placed:
+            bases = place_files(self.run.memory.base, [image.file_bytes for image in self._images])
+            await self.driver.place_image(self._images[model], bases[model])
+            self._placed = model
 
     async def _play_sequence(self, sequence: Sequence, due: Played, parts: list[Played]) -> bool:
         """Play the prompt token by token, the last one with the request to generate.
 
         Collects what comes out in ``parts``; returns whether it was played to its end.
         """
-        config = self.tape.config
         if sequence.state is not None:
             await self._start(sequence.state)
         if sequence.temperature:
@@ -132,10 +151,10 @@ class Testbench:
                 return False
             if self._recorded_enough():
                 return False
-        parts.append(Played.end(config, await self._state()))
-        difference = first_difference(Played.end(config, due.final[0]), parts[-1])
+        parts.append(Played.end(self._config, await self._state()))
+        difference = first_difference(Played.end(self._config, due.final[0]), parts[-1])
         if difference is not None:
-            self._note(token, Divergence.outside_vectors(difference))
+            self._note(token, _read_out(difference))
         return difference is None
 
     def _tokens(self, sequence: Sequence, due: Played) -> Iterator[_Token]:
@@ -143,7 +162,7 @@ class Testbench:
         final = len(sequence.prompt) - 1
         state = sequence.state
         if state is None:
-            config = self.tape.config
+            config = self._config
             state = np.zeros((config.num_layers, config.hidden_size), dtype=np.int16)
         for position, token in enumerate([*sequence.prompt, *due.rows[final:-1].tolist()]):
             begin = position == 0 and sequence.state is None
@@ -158,10 +177,9 @@ class Testbench:
             raise AssertionError(f"{token}: {error}") from None
         note_position(FOLDER)
         if isinstance(answer, Fault):
-            names = ["embedding", *(segment.name for segment in self.tape.segments)]
-            known = answer.segment < len(names)
+            known = answer.segment < len(self._segments)
             self.result.divergence = token.place() | {
-                "segment": names[answer.segment] if known else f"{answer.segment}",
+                "segment": self._segments[answer.segment] if known else f"{answer.segment}",
                 "fault": answer.memory,
             }
             await self.driver.take()
@@ -169,8 +187,14 @@ class Testbench:
         counters = await self.driver.counters()
         if self.profiler is not None:
             self.profiler.close(counters)
-        state, logits = await self._state(), await self._logits()
+        writes = self._recorded_writes()
+        vectors = await self._vectors(writes)
         await self.driver.take()
+        if vectors is None:
+            # There are no whole vectors to compare.
+            await self._locate(token, None, writes)
+            return False
+        state, logits = vectors
         parts.append(
             Played.position(
                 row=answer.row,
@@ -189,18 +213,39 @@ class Testbench:
         for name, count in counters.items():
             self.result.counters[name] += count
         if difference := first_difference(due, parts[-1]):
-            await self._locate(token, difference)
+            await self._locate(token, difference, writes)
         return difference is None
+
+    def _recorded_writes(self) -> Writes | None:
+        """The writes of the token in progress, if they are recorded."""
+        if not self.run.recorded:
+            return None
+        return read_writes(FOLDER / RECORDS_NAME, self.design.post_width)
+
+    async def _vectors(
+        self, writes: Writes | None
+    ) -> tuple[NDArray[np.int16], NDArray[np.int16]] | None:
+        """State [L, d] and logits [rows] after the token in progress: read, or as recorded.
+
+        None if what is recorded is not every element once.
+        """
+        config = self._config
+        if writes is None:
+            logits = await self.driver.read_logits(self._logit_words)
+            return await self._state(), logits[: config.head_size]
+        layers = np.arange(config.num_layers)[:, None] * self._layer_channels
+        places = (layers + np.arange(config.hidden_size)).reshape(-1)
+        state = writes.vector("state", places)
+        recorded = writes.vector("logits", np.arange(config.head_size))
+        if state is None or recorded is None:
+            return None
+        return state.reshape(config.num_layers, config.hidden_size), recorded
 
     async def _state(self) -> NDArray[np.int16]:
         """State of the chip, int16 [L, d]."""
-        config = self.tape.config
-        flat = await self.driver.read_state(gate_words(self.tape, self.design))
+        config = self._config
+        flat = await self.driver.read_state(self._state_words)
         return flat.reshape(config.num_layers, self._layer_channels)[:, : config.hidden_size]
-
-    async def _logits(self) -> NDArray[np.int16]:
-        flat = await self.driver.read_logits(self._logit_words)
-        return flat[: self.tape.config.head_size]
 
     async def _start(self, state: NDArray[np.int16]) -> None:
         """Give the chip a state, int16 [L, d]."""
@@ -214,16 +259,24 @@ class Testbench:
         limit = self.run.waveform_bytes
         return bool(limit) and (FOLDER / WAVEFORM_NAME).stat().st_size >= limit
 
-    async def _locate(self, token: _Token, difference: Difference) -> None:
-        """Note the first vector write that differs when the token is played again."""
+    async def _locate(
+        self, token: _Token, difference: Difference | None, writes: Writes | None
+    ) -> None:
+        """Note the first vector write that differs: of the recorded ones, or as the token is played
+        again.
+        """
         try:
-            found = await self._play_again(token)
+            each = writes.each() if writes is not None else await self._play_again(token)
         except AssertionError:
             # A chip that hangs now has differed before.
-            found = None
-        self._note(token, found or Divergence.outside_vectors(difference))
+            each = None
+        found = self._diverging(token, each) if each is not None else None
+        if found is None:
+            assert difference is not None, "vectors are not whole, and no write is missing"
+            found = _read_out(difference)
+        self._note(token, found)
 
-    async def _play_again(self, token: _Token) -> Divergence | None:
+    async def _play_again(self, token: _Token) -> list[Write]:
         """Play a token from the state before it, watching every vector write."""
         dut = self.dut
         # A request that generates text would go on, for a token more at most.
@@ -237,17 +290,34 @@ class Testbench:
         watching = cocotb.start_soon(monitor.watch())
         await self.driver.play(Request(token=token.token, begin=token.begin))
         watching.cancel()
+        return monitor.writes
+
+    def _diverging(self, token: _Token, writes: list[Write]) -> Divergence | None:
+        """The first of a token's writes that the golden model does not make."""
+        tape = self.models.tape(self._model)
         trace: dict[str, NDArray[Any]] = {}
-        Golden(self.tape).step(
+        Golden(tape).step(
             np.array([token.token]),
             token.before[:, None],
             trace=lambda name, values: trace.update({name: values[0]}),
         )
-        return first_divergence(monitor.writes, trace, self.tape, self.design)
+        return first_divergence(writes, trace, tape, self.design)
 
     def _note(self, token: _Token, found: Divergence) -> None:
         """The first difference of the run."""
         self.result.divergence = token.place() | cast(Place, asdict(found))
+
+
+def _read_out(difference: Difference) -> Divergence:
+    """Every vector write agrees: what differs is read out only, such as a counter."""
+    return Divergence(
+        segment="none",
+        vector=difference.name,
+        index=difference.index,
+        expected=difference.expected,
+        got=difference.got,
+        cycle=None,
+    )
 
 
 def _request(sequence: Sequence, position: int) -> Request:
@@ -269,7 +339,7 @@ def _request(sequence: Sequence, position: int) -> Request:
 async def play(dut: Any) -> None:
     """Play what the run's folder asks for and report there; fails if chip and model differ."""
     run = read_run(FOLDER)
-    testbench = Testbench(dut, run, read_tapes(FOLDER), read_due(FOLDER))
+    testbench = Testbench(dut, run, Models(FOLDER), read_due(FOLDER))
     await testbench.play_all()
     result = testbench.result
     write_result(FOLDER, result, testbench.played)

@@ -226,7 +226,7 @@ def count_toggles(
     """
     write_run(folder, Run(design=design, sequences=[sequence]))
     model = build([folder / VERILOG_NAME], TOP, trace="saif")
-    with progress_bar(folder, sequence.positions, "simulation"):
+    with progress_bar([folder], sequence.positions, "simulation"):
         run(model, "sim.power.activity_bench", folder)
     rows = read_rows(folder)
     if len(rows) != len(due):

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hdl.planning.cost import clock_hz
+from hdl.planning.fit import find_shortage
 from hdl.toolchain import families
 from hdl.toolchain.built import Built
-from hdl.toolchain.cost import clock_hz
 from hdl.toolchain.counts import Count, block_count, estimated_count
-from hdl.toolchain.fit import find_shortage
 from mmfree.chip.design import Design
 from mmfree.errors import InputError
 from sim.power.coefficients import KINDS_OF_CELLS, Part, known_parts

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import group_bits
 from sim.power.coefficients import load_quantities
-from sim.power.estimate import Interval, Values, interval
+from sim.power.interval import Interval, Values, interval
 
 NODES = ("45 nm", "7 nm")
 _INT8_BITS = 7

@@ -4,9 +4,7 @@ From cells of a synthesis, simulated activity and published coefficients:
 
     E(block) = cells of the block x how often they switch x energy of a switching
 
-Every coefficient (sim/power/technology) has a low and a high value. Each is moved alone to both,
-and the deviations add as the root of the sum of their squares, on each side by itself: so a
-coefficient is the same in every block, and different coefficients are independent.
+Every coefficient (sim/power/technology) has a low and a high value: see sim/power/interval.py.
 """
 
 from __future__ import annotations
@@ -15,11 +13,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
-from hdl.toolchain.cost import SegmentCycles
+from hdl.planning.cost import SegmentCycles
 from hdl.toolchain.families import Area
 from mmfree.errors import InputError
 from sim.power.activity import Activity, BlockActivity
 from sim.power.coefficients import KINDS_OF_CELLS, Part, Quantity, load_quantities
+from sim.power.interval import Interval, Values, interval
 
 KINDS = ("static", "clock", "logic", "routing", "memory", "dsp", "external")
 """What energy goes into, in this order.
@@ -39,21 +38,6 @@ STREAMING = ("array", "activations", "decoder", "source", "weight_check")
 
 Their energy is shared among segments by tiles, that of all others by cycles.
 """
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A best estimate and its interval."""
-
-    low: float
-    best: float
-    high: float
-
-    def __mul__(self, factor: float) -> Interval:
-        return Interval(self.low * factor, self.best * factor, self.high * factor)
-
-
-Values = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +147,7 @@ def estimate(
     Parameters
     ----------
     segments
-        Cycles of every segment (``hdl.toolchain.cost.segment_cycles``), by which energy is shared
+        Cycles of every segment (``hdl.planning.cost.segment_cycles``), by which energy is shared
         among them.
     external
         Energy per bit of the external memory, if the load reads one.
@@ -230,21 +214,6 @@ def estimate(
         utilisation=utilisation,
         assumptions=assumptions,
     )
-
-
-def interval(function: Callable[[Values], float], quantities: Mapping[str, Quantity]) -> Interval:
-    """A function of coefficients at their best values, with its interval.
-
-    Each side is the root of the sum of squares of what each coefficient alone can add or take.
-    """
-    best_values = {name: quantity.value for name, quantity in quantities.items()}
-    best = function(best_values)
-    up = down = 0.0
-    for name, quantity in quantities.items():
-        ends = [function(best_values | {name: end}) - best for end in (quantity.low, quantity.high)]
-        up += max(0.0, *ends) ** 2
-        down += min(0.0, *ends) ** 2
-    return Interval(max(0.0, best - math.sqrt(down)), best, best + math.sqrt(up))
 
 
 def _utilisation(part: Part, load: Load) -> dict[str, tuple[float, int]]:

@@ -11,13 +11,13 @@ import squarify
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
 
-from hdl.toolchain.cost import (
+from hdl.planning.cost import (
     clock_hz,
     cycles_per_token,
-    disabled_memory_blocks,
     lane_utilization,
     resources,
 )
+from hdl.planning.memories import disabled_memory_blocks
 from hdl.toolchain.counts import WAYS, Count
 from hdl.toolchain.families import Area
 from mmfree.chip.design import Design
@@ -37,7 +37,8 @@ from mmfree.tape.pow2 import Tape
 from sim.power.activity import Activity, BlockActivity
 from sim.power.cells import CellEnergy
 from sim.power.coefficients import TECHNOLOGY, Part, load_quantities
-from sim.power.estimate import KINDS, REPORT_RATE, Interval, Load, Power, estimate
+from sim.power.estimate import KINDS, REPORT_RATE, Load, Power, estimate
+from sim.power.interval import Interval
 
 KIND_COLORS = {
     "static": GREY,

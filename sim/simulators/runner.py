@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -51,6 +52,9 @@ class SimulationFailed(CheckFailed):
 
 _LAYOUT = 2
 """Of what is kept: raised when a program is built or started in another way."""
+
+_FATAL = re.compile(r"^\[\d+\] %Fatal: [^:]+:\d+: Assertion failed in [^:]+: (.*)$", re.MULTILINE)
+"""What Verilator says of a ``$fatal``: when, where, and its words."""
 
 KEPT_BUILDS = 64
 """Builds that the cache keeps; the least recently used go first."""
@@ -172,16 +176,20 @@ def _forget_old_builds(parent: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def run(model: Model, test_module: str, folder: Path) -> None:
+def run(
+    model: Model, test_module: str, folder: Path, *, random_memories: int | None = None
+) -> None:
     """Run the cocotb tests of ``test_module`` with ``folder`` as working folder.
 
     What the simulation prints goes to LOG_NAME in ``folder``; a model built with a ``trace`` leaves
-    its file there.
+    its file there. ``random_memories``: a seed, from 1 on, of what memories and registers without
+    initial values hold at first, with Verilator; None: zeros.
 
     Raises
     ------
     SimulationFailed
-        If an assertion of a test fails: the chip hangs, or differs from what it is compared with.
+        If an assertion of a test fails: the chip hangs, or differs from what it is compared with;
+        or if a ``$fatal`` of the design ends the simulation.
     SimulatorError
         If the simulation ends without a verdict, or a test itself raises something else. Either
         message ends with the reason.
@@ -201,6 +209,7 @@ def run(model: Model, test_module: str, folder: Path) -> None:
             results_xml=str(results.resolve()),
             waves=bool(model.trace),
             log_file=log,
+            plusargs=_random_start(random_memories),
         )
     except (RuntimeError, SystemExit) as error:
         # cocotb exits if the simulator does with a code other than 0; under pytest also if a test
@@ -210,10 +219,18 @@ def run(model: Model, test_module: str, folder: Path) -> None:
         raise SimulatorError(f"the simulation failed: {last_error(log) or stopped}") from None
     tests, failures = _verdicts(results)
     if failures:
+        if (fatal := _FATAL.search(log.read_text(encoding="utf-8", errors="replace"))) is not None:
+            raise SimulationFailed(f"the simulation failed: {fatal[1]}") from None
         kind = SimulationFailed if set(failures) == {"AssertionError"} else SimulatorError
         raise kind(f"the simulation failed: {last_error(log) or failures[0]}") from None
     if stopped is not None or not tests:
         raise SimulatorError(f"the simulation ran {tests} tests: {last_error(log)}") from None
+
+
+def _random_start(seed: int | None) -> list[str]:
+    if seed is None:
+        return []
+    return ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"]
 
 
 def _verdicts(results: Path) -> tuple[int, list[str]]:

@@ -14,6 +14,9 @@ from mmfree.errors import ToolMissing
 LOG_NAME = "build.log"
 """What the tools said, in the folder of a build."""
 
+_OTHER_LANGUAGES = (".sv", ".cpp")
+"""Names of sources that are not Verilog end so: tools go by it."""
+
 
 class SimulatorError(RuntimeError):
     """A simulation could not be built, or ended without a verdict."""
@@ -23,7 +26,8 @@ def link_sources(folder: Path, sources: Sequence[Path]) -> list[str]:
     """Names, as seen from a folder in ``folder``, by which every tool takes the sources."""
     names = []
     for number, source in enumerate(sources):
-        name = f"source{number}.v"
+        suffix = source.suffix if source.suffix in _OTHER_LANGUAGES else ".v"
+        name = f"source{number}{suffix}"
         (folder / name).symlink_to(source.resolve())
         names.append(f"../{name}")
     return names

@@ -15,6 +15,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cocotb_tools.config
@@ -62,16 +63,36 @@ def find_verilator() -> tuple[Path, Path | None]:
     )
 
 
-def publish_ports(verilog: str, toplevel: str) -> str:
-    """Text of a control file that makes only the ports of ``toplevel`` visible to a testbench."""
+@dataclass(frozen=True)
+class Port:
+    """A port of a module: "input" or "output", its range as it is written, or none, its name."""
+
+    direction: str
+    range: str
+    name: str
+
+
+def find_ports(verilog: str, toplevel: str) -> list[Port]:
+    """The ports of a module, as Yosys declares them: one a line, in the module's body.
+
+    Raises
+    ------
+    SimulatorError
+        If there is no such module.
+    """
     module = re.search(rf"^module {re.escape(toplevel)}\b.*?^endmodule", verilog, re.M | re.S)
     if module is None:
         raise SimulatorError(f"the Verilog holds no module {toplevel}")
-    ports = re.findall(r"^\s*(input|output)\s+(?:\[[^\]]*\]\s+)?(\w+)\s*;", module.group(), re.M)
+    found = re.findall(r"^\s*(input|output)\s+(?:(\[[^\]]*\])\s+)?(\w+)\s*;", module.group(), re.M)
+    return [Port(*parts) for parts in found]
+
+
+def publish_ports(verilog: str, toplevel: str) -> str:
+    """Text of a control file that makes only the ports of ``toplevel`` visible to a testbench."""
     lines = ["`verilator_config"]
-    for direction, name in ports:
-        access = "rw" if direction == "input" else "rd"
-        lines.append(f'public_flat_{access} -module "{toplevel}" -var "{name}"')
+    for port in find_ports(verilog, toplevel):
+        access = "rw" if port.direction == "input" else "rd"
+        lines.append(f'public_flat_{access} -module "{toplevel}" -var "{port.name}"')
     return "\n".join(lines) + "\n"
 
 
@@ -138,7 +159,9 @@ def compile_for_verilator(
     if kept is not None and (compiler := shutil.which("g++")) is not None:
         programs = [root / "bin" / "verilator_bin" if root is not None else found, Path(compiler)]
         flags = [os.environ.get(name, "") for name in ("CPPFLAGS", "CXXFLAGS")]
-        decides = [*options, *MAKE_ARGS, str(traced), *flags]
+        # With sources in C++ the library has more parts.
+        kinds = sorted({source.suffix for source in sources if source.suffix == ".cpp"})
+        decides = [*options, *MAKE_ARGS, str(traced), *flags, *kinds]
         library = library_folder(kept, programs, decides)
         make += lend(library, build)
     run_tools([verilate, make], folder, environment, of="Verilator", source=sources[0])

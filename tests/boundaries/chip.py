@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmfree.chip.design import Design
+from mmfree.chip.external_memory import find_memory
 from mmfree.chip.layout import layout
 from mmfree.chip.registers import Access, Register
 from mmfree.chip.sizing import array_shape, design_for
@@ -56,7 +57,36 @@ def tight(**changes: int) -> Design:
     return replace(design_for(TAPE, 16), **changes)
 
 
+def external(**changes: Any) -> Design:
+    """A design with an external memory of 16 ports of 64 bits."""
+    sizes = {"rows": 80, "columns": 8, "weight_code": "1.6", "memory": "axi64x16"}
+    return design(**{**sizes, **changes})
+
+
+MEMORY_FILE = "mmfree/chip/external_memory.py"
+
 ROWS: list[Boundary] = [
+    Boundary(
+        file=FILE,
+        compares="16 * self.post_width > external.port_bits",
+        allowed=lambda _: external(post_width=4),
+        refused=lambda _: external(post_width=8),
+        says="post_width must be at most 4 for axi64x16, got 8$",
+    ),
+    Boundary(
+        file=MEMORY_FILE,
+        compares="1 <= ports <= MAX_PORTS",
+        allowed=lambda _: find_memory("axi64x1"),
+        refused=lambda _: find_memory("axi64x0"),
+        says="must be a power of two in 1..32, got 0$",
+    ),
+    Boundary(
+        file=MEMORY_FILE,
+        compares="1 <= ports <= MAX_PORTS",
+        allowed=lambda _: find_memory("axi64x32"),
+        refused=lambda _: find_memory("axi64x33"),
+        says="must be a power of two in 1..32, got 33$",
+    ),
     *(
         boundary(FILE, "value < 1", design, name, (1, 0), f"{name} must be a positive integer")
         for name in (

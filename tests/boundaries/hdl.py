@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from hdl.link.limits import pack_array
 from hdl.link.register_map import register_map
 from hdl.link.serial import divisor_for
 from hdl.memory.block_memory import BlockMemory
+from hdl.planning.memories import MOST_MEMORY_BITS, memories, memory_bits
 from mmfree.chip.registers import Access
 from tests.support.boundaries import Boundary
+from tests.support.sim.shapes import ADDITION
 
 Run = Callable[[Path], object]
 
@@ -46,6 +49,13 @@ def _rate(clock_hz: float, baud: float) -> Run:
     return lambda _: divisor_for(clock_hz, baud)
 
 
+def _weights(bits: int) -> Run:
+    """A design whose memories hold so many bits, rounded up to whole words of weights of 128."""
+    design = ADDITION.design()
+    words = design.weight_words + -(-(bits - memory_bits(design)) // 128)
+    return lambda _: memories(replace(design, weight_words=words))
+
+
 def _packed(value: int) -> Run:
     return lambda _: pack_array(data.ArrayLayout(signed(4), 2), "words", [0, value])
 
@@ -53,6 +63,13 @@ def _packed(value: int) -> Run:
 BLOCK_MEMORY, SERIAL = "hdl/memory/block_memory.py", "hdl/link/serial.py"
 
 ROWS = [
+    Boundary(
+        file="hdl/planning/memories.py",
+        compares="bits > MOST_MEMORY_BITS",
+        allowed=_weights(MOST_MEMORY_BITS - 127),
+        refused=_weights(MOST_MEMORY_BITS + 1),
+        says="its memories hold 132 Mbit, and the largest part here has 99 Mbit of block RAM",
+    ),
     Boundary(
         file="hdl/arithmetic/carry8.py",
         compares="num_inputs > _MOST_INPUTS",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hdl.toolchain.cost import clock_hz
+from hdl.planning.cost import clock_hz
 from hdl.toolchain.families import Area
 from mmfree.chip.folder import DESCRIPTION_NAME, TAPE_NAME, VERILOG_NAME, sources
 from mmfree.chip.layout import layout

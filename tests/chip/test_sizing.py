@@ -154,6 +154,7 @@ def test_limits_are_those_of_the_largest_matrix(
         "bias_words": 3 * d_words * 2,
         "state_words": 3 * d_words * 2,
         "weight_code": "1.6",
+        "memory": "block",
         "formats": asdict(DEFAULT_FORMATS),
         "value_bits": 16,
     }

@@ -26,11 +26,12 @@ def test_every_group_has_a_code_of_its_own(name: str) -> None:
 def test_words_are_packed_group_after_group(name: str, lanes: int) -> None:
     code = WEIGHT_CODES[name]
     trits = np.random.default_rng(0).integers(-1, 2, (7, lanes)).astype(np.int8)
-    bits = code.pack(trits)
-    assert bits.shape == (7, code.word_bits(lanes))
-    for row, packed in zip(trits.tolist(), bits.tolist(), strict=True):
+    packed = code.pack(trits)
+    assert packed.shape == (7, -(-code.word_bits(lanes) // 8))
+    for row, data in zip(trits.tolist(), packed, strict=True):
         row += [0] * (-lanes % code.group)
-        word = sum(bit << place for place, bit in enumerate(packed))
+        word = int.from_bytes(data.tobytes(), "little")
+        assert word < 1 << code.word_bits(lanes)
         for index in range(0, len(row), code.group):
             number = word >> index // code.group * code.bits & ((1 << code.bits) - 1)
             assert number == code.codes[tuple(row[index : index + code.group])]
@@ -55,8 +56,8 @@ def test_int8_is_for_experiments() -> None:
     assert (INT8.bits_per_weight, INT8.lane_bits, INT8.product_bits) == (8, 8, 7)
     assert {(code.lane_bits, code.product_bits) for code in WEIGHT_CODES.values()} == {(2, 0)}
     assert INT8.word_bits(5) == 40
-    bits = INT8.pack(np.array([[1, -128], [-1, 127]], dtype=np.int8))
-    assert bits.tolist() == [[1, *[0] * 14, 1], [*[1] * 8, *[1] * 7, 0]]
+    packed = INT8.pack(np.array([[1, -128], [-1, 127]], dtype=np.int8))
+    assert packed.tolist() == [[1, 0x80], [0xFF, 0x7F]]
     assert find_code("1.6") is WEIGHT_CODES["1.6"]
     with pytest.raises(InputError, match=r"weight_code must be one of 2, 1\.67, 1\.6, got 'int4'"):
         find_code("int4")

@@ -13,7 +13,7 @@ import pytest
 
 from mmfree.contract.absmax import AbsmaxFormats
 from mmfree.contract.shape import AbsmaxConfig
-from mmfree.golden import absmax
+from mmfree.golden import product
 from mmfree.golden.absmax import AbsmaxGolden
 from mmfree.tape.absmax import AbsmaxTape, tape_fields
 from mmfree.tape.trits import pack_trits
@@ -262,7 +262,8 @@ def test_golden_equals_the_text_taken_literally(
 ) -> None:
     """Every intermediate of its trace, the state, the logits and the saturations."""
     # Two rows of five weights at a time, of matrices with an odd number of rows.
-    monkeypatch.setattr(absmax, "_BLOCK_WEIGHTS", 11)
+    monkeypatch.setattr(product, "_KEPT_WEIGHTS", 0)
+    monkeypatch.setattr(product, "_BLOCK_WEIGHTS", 11)
     rng = np.random.default_rng(5)
     config = AbsmaxConfig(
         vocab_size=6, hidden_size=5, intermediate_size=7, num_layers=2, norm_eps=norm_eps

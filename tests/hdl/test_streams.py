@@ -18,6 +18,7 @@ from hdl.link.host_ports import ACCESS, HostPorts
 from hdl.link.register_map import register_map
 from hdl.link.register_port import RegisterPort
 from hdl.link.serial import FRAME_BITS, Receiver, Transmitter
+from hdl.memory.sources.rows import RowSource
 from hdl.payloads import fault_layout, result_layout
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOADED_MEMORIES
@@ -27,6 +28,7 @@ from mmfree.golden.pow2 import Golden
 from tests.hdl.control.test_requests import answer_requests, payload
 from tests.hdl.control.test_sequencer import answer_tokens
 from tests.hdl.link.test_serial import levels
+from tests.hdl.memory.sources.test_row_source import play_rows
 from tests.support.hdl.bench import play_streams
 from tests.support.hdl.components import COMPONENTS, instance
 from tests.support.hdl.streams import PACES, Carried, Pace, get, put, streams_of
@@ -175,6 +177,7 @@ SCENES: dict[type[wiring.Component], Callable[[Pace], Carried]] = {
     Receiver: receive_bytes,
     RegisterPort: exchange_frames,
     Requests: answer_requests,
+    RowSource: play_rows,
     Sequencer: answer_tokens,
     Transmitter: send_bytes,
 }

@@ -13,7 +13,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import flipped
 
 import sim.cosim.chip
-import sim.cosim.run
+import sim.cosim.job
 from hdl.accelerator import Accelerator
 from mmfree.chip.sizing import design_for
 from mmfree.contract.pow2 import SATURATION_SITES
@@ -90,7 +90,7 @@ class Planted(wiring.Component):
 def planted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Which error the next run has."""
     chosen = {"number": NONE}
-    convert, run = sim.cosim.chip.convert_rtlil, sim.cosim.run.run
+    convert, run = sim.cosim.chip.convert_rtlil, sim.cosim.job.run
 
     def play(model: Any, module: str, folder: Path) -> None:
         assert module == "sim.cosim.testbench"
@@ -98,7 +98,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         run(model, "tests.support.sim.cocotb_planted", folder)
 
     monkeypatch.setattr(sim.cosim.chip, "convert_rtlil", lambda chip: convert(Planted(chip)))
-    monkeypatch.setattr(sim.cosim.run, "run", play)
+    monkeypatch.setattr(sim.cosim.job, "run", play)
     return chosen
 
 

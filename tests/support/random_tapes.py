@@ -97,3 +97,42 @@ def _random_matrix(
 
 def _random_table(rng: np.random.Generator, low: int, high: int) -> NDArray[np.int16]:
     return rng.integers(low, high + 1, TABLE_ENTRIES).astype(np.int16)
+
+
+_EXPONENTS = {"o": -1, "down": -1, "head": 2}
+"""Of a realistic tape, by role; 1 for the others, whose outputs have eight bits."""
+
+
+def realistic_tape(seed: int, config: ModelConfig) -> Tape:
+    """A tape whose values stay in range however large the model is; made in seconds.
+
+    A third of the weights is 0. An output of eight bits is rarely beyond half of its range, every
+    layer changes the residual by some tenths of the embedding, and logits are a few nats apart.
+    """
+    rng = np.random.default_rng(seed)
+    segments = tuple(
+        Segment(
+            kind=kind,
+            layer=layer,
+            matrices=tuple(
+                Matrix(
+                    role=role,
+                    trits=rng.integers(-1, 2, (rows, fan_in), dtype=np.int8),
+                    multiplier=int(rng.integers(128, 257)),
+                    exponent=_EXPONENTS.get(role, 1),
+                    bias=rng.integers(-64, 65, rows, dtype=np.int16) if role == "f" else None,
+                )
+                for role in SEGMENT_ROLES[kind]
+            ),
+        )
+        for kind, layer, rows, fan_in in segment_shapes(config)
+    )
+    return Tape(
+        config=config,
+        tokenizer={"kind": "none"},
+        segments=segments,
+        embedding=rng.integers(-128, 128, (config.vocab_size, config.hidden_size), dtype=np.int8),
+        embedding_shift=3,
+        sigmoid=sigmoid_table(),
+        silu=silu_table(),
+    )

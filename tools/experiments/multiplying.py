@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdl.array.ternary_array import ArrayOf, TernaryArray
-from hdl.toolchain.cost import segment_cycles
+from hdl.planning.cost import segment_cycles
 from hdl.toolchain.families import area_by_block
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
@@ -35,7 +35,8 @@ from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import open_chip_tape
 from sim.power.activity import Activity, measure_activity
 from sim.power.coefficients import load_part
-from sim.power.estimate import Interval, Load, estimate
+from sim.power.estimate import Load, estimate
+from sim.power.interval import Interval
 from tools.experiments.multiplying_array import MultiplyingArray, Unit
 
 SIGMA_BITS = 5

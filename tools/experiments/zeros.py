@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hdl.toolchain.cost import segment_cycles
+from hdl.planning.cost import segment_cycles
 from hdl.toolchain.families import Area, area_by_block
 from mmfree.chip.design import Design
 from mmfree.chip.sizing import design_for

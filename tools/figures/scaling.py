@@ -2,7 +2,7 @@
 
     python -m tools.figures.scaling
 
-Writes docs/figures/scaling.json and scaling.svg. Cycles are exact (hdl/toolchain/cost.py equals the
+Writes docs/figures/scaling.json and scaling.svg. Cycles are exact (hdl/planning/cost.py equals the
 chip's counters); LUTs are estimates by regression over syntheses, without memories for weights and
 embedding; clocks are post-route results where there are any.
 """
@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from hdl.toolchain.cost import clock_hz, lane_utilization, resources, routed_rows
+from hdl.planning.cost import clock_hz, lane_utilization, resources, routed_rows
 from mmfree.chip.sizing import design_for_model
 from mmfree.contract.shape import ModelConfig
 from mmfree.report.figures import WIDE, add_legend, make_logarithmic, svg_of

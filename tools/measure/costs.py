@@ -2,7 +2,7 @@
 
     python -m tools.measure.costs [--only TEXT] [--missing]
 
-Synthesizes each, and writes hdl/toolchain/measured/ecp5.json, which hdl/toolchain/cost.py reads.
+Synthesizes each, and writes hdl/planning/measured/ecp5.json, which hdl/planning/cost.py reads.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from amaranth.back import rtlil
 
 from hdl.accelerator import Accelerator
 from hdl.fabric.technology import Technology
+from hdl.planning.cost import MEASURED
 from hdl.toolchain.audit import ecp5_cells, ram_blocks
-from hdl.toolchain.cost import MEASURED
 from hdl.toolchain.emit import TOP
 from mmfree.chip.design import Design
 from mmfree.chip.sizing import design_for_model

@@ -1,8 +1,8 @@
-"""Cells of a few accelerators on every family of FPGAs, below which hdl/toolchain/fit.py must stay.
+"""Cells of a few accelerators on every family of FPGAs, below which hdl/planning/fit.py must stay.
 
     python -m tools.measure.fits [--only FAMILY]
 
-Synthesizes each by block, as `mmfree power` does, and writes hdl/toolchain/measured/fits.json; some
+Synthesizes each by block, as `mmfree power` does, and writes hdl/planning/measured/fits.json; some
 minutes for each.
 """
 
@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 
-from hdl.toolchain.cost import MEASURED
+from hdl.planning.cost import MEASURED
 from hdl.toolchain.families import FAMILIES, area_by_block
 from mmfree.chip.sizing import design_for_model
 from mmfree.training.presets import PRESETS

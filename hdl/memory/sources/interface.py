@@ -31,15 +31,18 @@ LATENCY = 5
 The accelerator orders weights so that they meet their activations in the array.
 """
 
+TAKE_CYCLES = 3
+"""Most cycles from ``available`` to the ``take`` that it allows."""
+
 
 class WeightSource(wiring.Signature):
     """Interface of a source, seen from the reader.
 
     Members::
 
-        available  in   1           the next word may be taken in this cycle
-        take       out  1           take it; only while it is available
-        restart    out  1           the next word is the image's first again; not with take
+        available  in   1           a word may be ordered in this cycle
+        take       out  1           take it: for each order one, up to TAKE_CYCLES later
+        restart    out  1           the next word is the image's first again; no order is under way
         data       in   G x shares  group g's share of a word, LATENCY + g cycles after its take
 
     A source may withhold words at any time; the reader waits. A share stays for one cycle, and the

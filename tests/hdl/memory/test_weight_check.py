@@ -9,6 +9,7 @@ import pytest
 
 from hdl.memory.weight_check import WeightCheck
 from mmfree.chip.design import Design
+from mmfree.chip.image import Words
 from mmfree.chip.layout import check_word
 from mmfree.chip.memory_map import group_bits, page_words, word_bits
 from tests.support.hdl.bench import simulate, with_idle
@@ -64,10 +65,9 @@ def segment(design: Design, count: int, rng: np.random.Generator) -> list[int]:
     size = -(-word_bits(design) // 8)
     words = rng.integers(0, 256, (count, size)).astype(np.uint8)
     words[:, -1] &= 0xFF >> (-word_bits(design) % 8)
-    return [
-        *(int.from_bytes(word.tobytes(), "little") for word in words),
-        check_word(words, design),
-    ]
+    values = [int.from_bytes(word.tobytes(), "little") for word in words]
+    packed = Words.of(values, group_bits(design), design.num_groups)
+    return [*values, check_word([packed.shares], page_words(design))]
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda d: f"{d.num_groups} of {group_bits(d)} bits")

@@ -20,6 +20,8 @@ import hdl.toolchain.build
 from hdl.boards import BOARDS, find_board
 from hdl.boards.plan import Plan, plan
 from hdl.boards.pll import pll_for
+from hdl.planning.cost import resources
+from hdl.planning.fit import least_cells
 from hdl.toolchain.audit import ECP5_DSP_CELLS
 from hdl.toolchain.build import (
     BUILD_FOLDER,
@@ -36,8 +38,6 @@ from hdl.toolchain.build import (
     refuse_too_large,
 )
 from hdl.toolchain.built import read_built
-from hdl.toolchain.cost import resources
-from hdl.toolchain.fit import least_cells
 from hdl.toolchain.place_and_route import Hop, ResourceError, Routed, find_tool
 from mmfree.chip.design import Design
 from mmfree.chip.layout import layout

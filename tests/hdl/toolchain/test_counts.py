@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import hdl.toolchain.families
 from hdl.fabric.technology import Technology
-from hdl.toolchain.cost import resources
+from hdl.planning.cost import resources
 from hdl.toolchain.counts import (
     WAYS,
     block_count,

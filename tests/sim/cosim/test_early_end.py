@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sim.cosim.job
 import sim.cosim.run
 from mmfree.errors import InputError
 from sim.cosim.backend import DivergenceError, RtlBackend
@@ -36,9 +37,9 @@ def report(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
         def run(model: object, module: str, folder: Path) -> None:
             write_result(folder, Result(cycles=9, seconds=1.0), change(read_due(folder)))
 
-        monkeypatch.setattr(sim.cosim.run, "run", run)
+        monkeypatch.setattr(sim.cosim.job, "run", run)
 
-    monkeypatch.setattr(sim.cosim.run, "build", lambda *arguments, **named: None)
+    monkeypatch.setattr(sim.cosim.job, "build", lambda *arguments, **named: None)
     monkeypatch.setattr(sim.cosim.run, "write_chip", lambda *arguments, **named: None)
     return install
 
@@ -102,7 +103,7 @@ def test_a_simulation_that_reports_nothing_is_an_error(
     report: Callable[[Change], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report(lambda due: due)
-    monkeypatch.setattr(sim.cosim.run, "run", lambda *arguments: None)
+    monkeypatch.setattr(sim.cosim.job, "run", lambda *arguments: None)
     with pytest.raises(SimulatorError, match="reported nothing"):
         play()
 

@@ -30,6 +30,7 @@ from sim.cosim.run_folder import (
     write_tapes,
 )
 from sim.cosim.verdict import Played, judge
+from sim.memory.model import Behaviour
 from tests.support.sim.shapes import ODD
 
 DESIGN = ODD.design()
@@ -46,6 +47,15 @@ RUN = Run(
     profile=True,
     loaded=True,
     waveform_bytes=12,
+    memory=Behaviour(
+        base=4096,
+        latency=(5, 6),
+        withheld=1.5,
+        address_withheld=2.5,
+        seed=3,
+        bus_ns=7.5,
+    ),
+    recorded=True,
 )
 
 
@@ -59,6 +69,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     differs_in_all(replace(RUN, sequences=[]), Run(design=DESIGN, sequences=[SEQUENCE]))
     differs_in_all(replace(SEQUENCE, state=1), Sequence(prompt=[]))
     differs_in_all(RUN.traffic, Traffic())
+    differs_in_all(RUN.memory, Behaviour())
     write_run(tmp_path, RUN)
     found = read_run(tmp_path)
     state = found.sequences[0].state
@@ -93,6 +104,7 @@ def test_what_is_due_and_what_was_played_are_read_as_written(tmp_path: Path) -> 
         simulated_cycles=9,
         divergence=place,
         profile={"head": {"cycles": 3}},
+        ports=[{"beats": 4}],
     )
     differs_in_all(result, Result())
     part = [due[0], Played.nothing(TAPES[0].config)]

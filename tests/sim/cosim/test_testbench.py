@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import sim.cosim.profile
+import sim.cosim.job
 import sim.cosim.run
+import sim.tracing.profile
 from mmfree.chip.exchange import COUNTERS, CYCLE_COUNTERS
 from mmfree.chip.sizing import design_for
 from mmfree.contract.pow2 import SATURATION_SITES
@@ -27,11 +28,11 @@ from mmfree.errors import InputError
 from mmfree.host.interface import Fault, Request, Result
 from sim.cosim.chip_folder import ChipFolder
 from sim.cosim.due import expect
-from sim.cosim.profile import Profiler
 from sim.cosim.progress import progress_bar
 from sim.cosim.run import CosimResult, Sequence, Traffic, cosim, cosim_folder
 from sim.cosim.run_folder import note_position
 from sim.simulators.runner import SimulationFailed, SimulatorError
+from sim.tracing.profile import Profiler
 from tests.support.random_tapes import random_tape
 from tests.support.sim.golden_chip import CYCLES, GoldenChip, Plant, install
 from tests.support.sim.pins import Pins, until_the_end
@@ -479,7 +480,7 @@ def test_only_verilog_that_was_altered_is_to_blame(monkeypatch: pytest.MonkeyPat
     def fail(*arguments: object, **options: object) -> None:
         raise SimulatorError("no such port")
 
-    monkeypatch.setattr(sim.cosim.run, "run", fail)
+    monkeypatch.setattr(sim.cosim.job, "run", fail)
     for altered in ((), ("tables.hex",)):
         with pytest.raises(SimulatorError, match=r"^no such port$"):
             cosim_folder(replace(CHIP, altered=altered), [Sequence(prompt=[3])])
@@ -528,7 +529,7 @@ def test_cycles_go_to_the_segment_in_which_they_were_counted(
             name: getattr(pins, name).value for name in ("cycles", "beats")
         }
 
-    monkeypatch.setattr(sim.cosim.profile, "FallingEdge", pins.edge)
+    monkeypatch.setattr(sim.tracing.profile, "FallingEdge", pins.edge)
     profiler = Profiler(pins, ["embedding", "gates", "head"], read)
     # The testbench closes a token when its result is there: before the next one begins.
     pins.before[5] = lambda: profiler.close(read() | {"cycles": 70, "beats": 50})
@@ -553,7 +554,7 @@ def test_progress_is_shown_until_all_is_played(
 
     shown = Terminal()
     monkeypatch.setattr(sys, "stderr", shown)
-    with progress_bar(tmp_path, 3):
+    with progress_bar([tmp_path], 3):
         note_position(tmp_path)
         deadline = time.monotonic() + 10
         while "1/3" not in shown.getvalue() and time.monotonic() < deadline:
@@ -572,7 +573,7 @@ def test_a_simulation_that_fails_ends_the_bar(
 ) -> None:
     shown = io.StringIO()
     monkeypatch.setattr(sys, "stderr", shown)
-    with pytest.raises(ZeroDivisionError), progress_bar(tmp_path, 3):
+    with pytest.raises(ZeroDivisionError), progress_bar([tmp_path], 3):
         raise ZeroDivisionError
     assert shown.getvalue() == ""
     assert not [t for t in threading.enumerate() if "follow" in t.name]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hdl.planning.cost import clock_hz
 from hdl.toolchain import families
 from hdl.toolchain.built import Built
-from hdl.toolchain.cost import clock_hz
 from hdl.toolchain.counts import ROUTED, Count
 from hdl.toolchain.families import Area
 from mmfree.chip.design import Design

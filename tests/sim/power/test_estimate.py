@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from hdl.toolchain.cost import SegmentCycles
+from hdl.planning.cost import SegmentCycles
 from hdl.toolchain.families import Area
 from mmfree.errors import InputError
 from sim.power.activity import Activity, BlockActivity
 from sim.power.coefficients import Part, Quantity, load_part, load_quantities
-from sim.power.estimate import KINDS, Interval, Load, Power, estimate, interval
+from sim.power.estimate import KINDS, Load, Power, estimate
+from sim.power.interval import Interval, interval
 
 
 def exactly(value: float, unit: str = "pJ") -> Quantity:

@@ -12,13 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import sim.power.page
-from hdl.toolchain.cost import clock_hz, cycles_per_token, lane_utilization, resources
+from hdl.planning.cost import clock_hz, cycles_per_token, lane_utilization, resources
 from hdl.toolchain.counts import BY_BLOCK, ROUTED, WAYS, Count
 from mmfree.chip.sizing import design_for
 from sim.power.activity import Activity, BlockActivity
 from sim.power.cells import CellEnergy
 from sim.power.coefficients import TECHNOLOGY, Quantity, load_part, load_quantities
-from sim.power.estimate import REPORT_RATE, Interval, Power
+from sim.power.estimate import REPORT_RATE, Power
+from sim.power.interval import Interval
 from sim.power.page import CLOCKS, LANES, lanes_study, peers, power_page
 from tests.sim.power.test_estimate import PART
 from tests.support.sim.shapes import ODD

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sim.power.coefficients import load_part, part_names
-from sim.power.estimate import Interval
+from sim.power.interval import Interval
 from sim.power.validation import Prediction, predictions
 
 FOUND = predictions()

@@ -94,12 +94,15 @@ def simulate(
 ) -> Carried:
     """Run testbenches on a clocked block until they end; ``background``: until these have.
 
+    If it has a clock "bus", too, that one has the same frequency.
+
     Every stream of the block is held to its contract (``tests.support.hdl.streams``), and those of
     the ``inner`` components, which are parts of it. Returned is what passed those of the block.
     Without ``watched`` none is, which takes a third of the time of a whole chip.
     """
     simulator = Simulator(block)
     simulator.add_clock(1e-6)
+    simulator.add_clock(1e-6, domain="bus", if_exists=True)
     if recordings is not None:
         recording = Recording(block)
         recordings.append(recording)

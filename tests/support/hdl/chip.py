@@ -14,7 +14,8 @@ from mmfree.chip.design import Design
 from mmfree.chip.exchange import COUNTERS
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
-from mmfree.chip.memory_map import LOADED_MEMORIES
+from mmfree.chip.memory_image import MemoryImage
+from mmfree.chip.memory_map import fault_memories
 from mmfree.golden.pow2 import Golden
 from mmfree.host.interface import Fault, Request, Result
 from mmfree.tape.pow2 import Tape
@@ -60,8 +61,19 @@ class ChipHost:
         await ctx.tick()
         ctx.set(answered.ready, 0)
         if failed:
-            return Fault(LOADED_MEMORIES[fault.memory], int(fault.segment))
+            return Fault(fault_memories(chip.design)[fault.memory], int(fault.segment))
         return Result(int(result.row), bool(result.last))
+
+    async def place(self, image: MemoryImage, base: int) -> None:
+        """Tell the chip where its image is: at ``base`` in the external memory."""
+        ctx, memory = self._ctx, self._chip.memory
+        settings = [*(base + region.offset for region in image.regions), image.words]
+        ctx.set(memory.enable, 1)
+        for index, value in enumerate(settings):
+            ctx.set(memory.index, index)
+            ctx.set(memory.value, value)
+            await ctx.tick()
+        ctx.set(memory.enable, 0)
 
     async def load(self, image: Image, name: str, word: int, value: int) -> None:
         """Write a word of a memory."""

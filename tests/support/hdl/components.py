@@ -35,6 +35,7 @@ from hdl.interface import (
     GroupWrite,
     LoadAccess,
     LogitsAccess,
+    MemorySettings,
     NormScale,
     ScaledRows,
     SeedAccess,
@@ -50,8 +51,16 @@ from hdl.memory.block_memory import BlockMemory, PartWrite, ReadPort
 from hdl.memory.embedding import Embedding
 from hdl.memory.load_port import LoadPort, LoadWrites
 from hdl.memory.loaded_memory import CheckedRead, LoadedMemory, LoadWrite
+from hdl.memory.sources.axi import AxiSource
+from hdl.memory.sources.axi_read import AxiRead
 from hdl.memory.sources.block import BlockSource
+from hdl.memory.sources.burst_reader import BurstReader
+from hdl.memory.sources.handshake import Handshake
 from hdl.memory.sources.interface import WeightSource
+from hdl.memory.sources.ring import Ring
+from hdl.memory.sources.rows import RowSource
+from hdl.memory.sources.settings import Settings
+from hdl.memory.sources.watchdog import Watchdog
 from hdl.memory.state_banks import StateBanks
 from hdl.memory.vectors import GroupMemory, VectorMemory
 from hdl.memory.weight_check import WeightCheck
@@ -69,9 +78,11 @@ from hdl.pow2.update_state import UpdateState
 from hdl.pow2.vector_size import VectorSize
 from mmfree.chip.memory_map import loaded_shape
 from mmfree.contract.pow2 import SATURATION_SITES
+from tests.support.hdl.values import small_design
 from tests.support.sim.shapes import ODD
 
 DESIGN = ODD.design()
+EXTERNAL = small_design(10, 8, 8, weight_code="1.6", memory="axi64x2")
 WIDTH, COLUMNS = DESIGN.post_width, DESIGN.columns
 PLL = pll_for(25e6, 50e6)
 
@@ -80,8 +91,10 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     Accelerator: lambda: Accelerator(DESIGN),
     Activations: lambda: Activations(DESIGN),
     Argmax: lambda: Argmax(WIDTH, 4),
+    AxiSource: lambda: AxiSource(EXTERNAL),
     BlockMemory: lambda: BlockMemory("words", part_bits=9, parts=2, depth=16),
     BlockSource: lambda: BlockSource(DESIGN),
+    BurstReader: lambda: BurstReader(64, 8, depth=32, burst=4, repeats=True),
     Counters: lambda: Counters(dict.fromkeys(SATURATION_SITES, WIDTH), 100),
     Decoder: lambda: Decoder(DESIGN),
     ECP5Clock: lambda: ECP5Clock(PLL),
@@ -91,6 +104,7 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     GatedProduct: lambda: GatedProduct(WIDTH),
     Gates: lambda: Gates(DESIGN),
     GroupMemory: lambda: GroupMemory(DESIGN, 4),
+    Handshake: lambda: Handshake(2),
     LoadPort: lambda: LoadPort(DESIGN),
     Logits: lambda: Logits(DESIGN),
     LoadedMemory: lambda: LoadedMemory("words", loaded_shape(DESIGN, "tables")),
@@ -107,8 +121,11 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     Requantize: lambda: Requantize(DESIGN.accumulator_bits, WIDTH),
     Requests: lambda: Requests(DESIGN),
     Residual: lambda: Residual(DESIGN),
+    Ring: lambda: Ring(8, 16, 4),
     RowBlocks: lambda: RowBlocks(DESIGN),
+    RowSource: lambda: RowSource(EXTERNAL),
     Sequencer: lambda: Sequencer(DESIGN),
+    Settings: lambda: Settings(EXTERNAL),
     Square: Square,
     StateBanks: lambda: StateBanks(DESIGN),
     System: lambda: System(DESIGN, None, 4),
@@ -117,12 +134,14 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     UpdateState: lambda: UpdateState(WIDTH),
     VectorMemory: lambda: VectorMemory(DESIGN, 4),
     VectorSize: lambda: VectorSize(DESIGN),
+    Watchdog: lambda: Watchdog(9),
     WeightCheck: lambda: WeightCheck(DESIGN),
 }
 """Component -> how to make a small one."""
 
 
 SIGNATURES: dict[type[wiring.Signature], Callable[[], wiring.Signature]] = {
+    AxiRead: lambda: AxiRead(64),
     BlockSums: lambda: BlockSums(DESIGN),
     CheckedRead: lambda: CheckedRead(8, 16),
     CurrentSegment: lambda: CurrentSegment(DESIGN),
@@ -134,6 +153,7 @@ SIGNATURES: dict[type[wiring.Signature], Callable[[], wiring.Signature]] = {
     LoadWrite: lambda: LoadWrite(loaded_shape(DESIGN, "tables")),
     LoadWrites: lambda: LoadWrites(DESIGN),
     LogitsAccess: lambda: LogitsAccess(DESIGN),
+    MemorySettings: lambda: MemorySettings(EXTERNAL),
     NormScale: NormScale,
     PartWrite: lambda: PartWrite(8, 2, 18),
     ReadPort: lambda: ReadPort(8, 16),

@@ -27,11 +27,11 @@ from mmfree.golden.pow2 import Golden
 from mmfree.golden.sampling import Sampler
 from mmfree.host.interface import Fault, LoadRefusedError, Request, Result
 from mmfree.tape.pow2 import Tape
-from sim.cosim.divergence import TapMonitor, first_divergence
 from sim.cosim.driver import Driver
 from sim.cosim.due import Model
 from sim.cosim.run_folder import read_run, read_tapes
 from sim.cosim.testbench import FOLDER
+from sim.tracing.divergence import TapMonitor, first_divergence
 from tests.support.hdl.chip import words_read
 from tests.support.hdl.streams import ContractError
 from tests.support.sim.streams import ChipStreams

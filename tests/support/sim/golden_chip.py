@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import sim.cosim.job
 import sim.cosim.run
 from mmfree.chip.design import Design
 from mmfree.chip.exchange import COUNTERS
@@ -27,10 +28,10 @@ from mmfree.golden.sampling import Sampler
 from mmfree.host.interface import Fault, Request, Result
 from mmfree.tape.pow2 import Tape
 from sim.cosim import testbench
-from sim.cosim.divergence import Write
 from sim.cosim.run_folder import Run, read_run, read_tapes
 from sim.simulators.icarus import WAVEFORM_NAME
 from sim.simulators.runner import SimulationFailed
+from sim.tracing.writes import Write
 
 CYCLES = {
     "cycles": 100,
@@ -247,8 +248,8 @@ def install(monkeypatch: pytest.MonkeyPatch, plant: Plant = nothing_wrong) -> li
         task.close()
         return SimpleNamespace(cancel=lambda: None)
 
-    monkeypatch.setattr(sim.cosim.run, "run", simulate)
-    monkeypatch.setattr(sim.cosim.run, "build", build)
+    monkeypatch.setattr(sim.cosim.job, "run", simulate)
+    monkeypatch.setattr(sim.cosim.job, "build", build)
     monkeypatch.setattr(sim.cosim.run, "write_chip", write_chip)
     monkeypatch.setattr(testbench, "TapMonitor", Monitor)
     clock = SimpleNamespace(get_sim_time=lambda unit: {"ns": 12_340}[unit])

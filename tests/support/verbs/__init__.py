@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tests.support.verbs.chips import BUILD, COSIM, COSIM_FOLDER, VERILOG
 from tests.support.verbs.demo import DEMO, DEMO_AGAIN, REPORT
+from tests.support.verbs.fit import FIT
 from tests.support.verbs.models import (
     EVALUATE_CHOICES,
     EVALUATE_RUN,
@@ -39,6 +40,7 @@ CASES = {
     "export back": EXPORT_CHECKPOINT,
     "inspect": INSPECT,
     "generate": GENERATE,
+    "fit": FIT,
     "verilog": VERILOG,
     "build": BUILD,
     "cosim": COSIM,

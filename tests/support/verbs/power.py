@@ -15,7 +15,8 @@ from sim.power.activity import Activity, BlockActivity
 from sim.power.basis import Cells, Clock
 from sim.power.cells import CellEnergy
 from sim.power.coefficients import load_part
-from sim.power.estimate import Interval, Power
+from sim.power.estimate import Power
+from sim.power.interval import Interval
 from sim.power.validation import Prediction
 from tests.support.below import REAL
 from tests.support.verbs.case import GONE, MADE, OUT, TEXT_TAPE, Case, Row

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,23 @@ from numpy.typing import NDArray
 from hdl.accelerator import ORDER_CYCLES
 from hdl.array.row_blocks import LATENCY as QUEUE_LATENCY
 from hdl.array.ternary_array import array_latency
-from hdl.fabric.ecp5_ram import count_blocks, disabled_blocks, plan_banks
+from hdl.fabric.ecp5_ram import plan_banks
 from hdl.memory.embedding import LATENCY as EMBEDDING_LATENCY
 from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
-from hdl.memory.vectors import MAX_DISTRIBUTED_WORDS, ValueParts
-from hdl.memory.weight_check import check_latency
+from hdl.memory.streamed_embedding import FIRST_WRITE, order_cycles
+from hdl.memory.vectors import MAX_DISTRIBUTED_WORDS
+from hdl.memory.weight_check import CHECK_DISTANCE, check_latency
 from hdl.payloads import EARLY, RESULT_BLOCKS
+from hdl.planning.memories import memories, memory_blocks
 from hdl.pow2.activations import LATENCY as ACTIVATIONS_LATENCY
 from hdl.pow2.logits import chosen_cycle
 from hdl.pow2.products import GATES_WRITTEN, GLU_WRITTEN
 from hdl.pow2.residual import WRITTEN as RESIDUAL_WRITTEN
 from hdl.pow2.rms_norm import norm_latency, take_up_parts
 from mmfree.chip.design import Design
-from mmfree.chip.memory_map import LOADED_MEMORIES, group_shape, loaded_shape
+from mmfree.chip.memory_map import group_bits, parameter_words
 from mmfree.contract.pow2 import SEGMENT_ROLES
-from mmfree.contract.shape import ModelConfig
+from mmfree.contract.shape import ModelConfig, segment_name
 from mmfree.tape.pow2 import segment_shapes
 
 MEASURED = Path(__file__).parent / "measured" / "ecp5.json"
@@ -40,6 +42,9 @@ MEASURED = Path(__file__).parent / "measured" / "ecp5.json"
 
 ROUTED = Path(__file__).parent / "measured" / "routed.json"
 """Clocks after routing, by ``tools/measure/route.py``."""
+
+PORT_CELLS = {"luts": 100, "flip_flops": 60}
+"""What reads a port of an external memory takes besides its ring (measured on a prototype)."""
 
 _FIRST_ADMISSION = 2
 """Cycles from a header's load to the first tile."""
@@ -91,17 +96,28 @@ class _Latencies:
         )
 
 
-def segment_cycles(config: ModelConfig, design: Design) -> list[SegmentCycles]:
+MEMORY_LATENCY = 100
+"""Cycles from a burst's acceptance by an external memory to its first beat, where none is given."""
+
+
+def segment_cycles(
+    config: ModelConfig, design: Design, *, memory_latency: int = MEMORY_LATENCY
+) -> list[SegmentCycles]:
     """Cycles of the embedding and of every segment of a token, with weights always available.
 
-    Equal to the chip's own counters.
+    Equal to the chip's own counters. ``memory_latency`` counts for the row of the embedding in an
+    external memory: cycles from a burst's acceptance to its first beat, by a bus with the chip's
+    clock that takes every burst and has every later beat in time.
     """
     latencies = _Latencies.of(design)
     tiles = -(-config.hidden_size // design.columns)
     groups = tiles * design.columns // design.post_width
+    row = EMBEDDING_LATENCY
+    if design.external is not None:
+        row = order_cycles(design) + memory_latency + FIRST_WRITE
     # LOAD, PREPARE, the start; the row; its vector counts as ready EARLY cycles before its last
     # write.
-    cycles = 2 + EMBEDDING_LATENCY + (groups - 1) - EARLY + 2
+    cycles = 2 + row + (groups - 1) - EARLY + 2
     found = [
         SegmentCycles(
             name="embedding",
@@ -112,15 +128,26 @@ def segment_cycles(config: ModelConfig, design: Design) -> list[SegmentCycles]:
             wait_vector=cycles - 2,
         )
     ]
+    # All layers are alike.
+    known: dict[tuple[str, int, int, int], SegmentCycles] = {}
     for kind, layer, rows, fan_in in segment_shapes(config):
-        name = kind if layer is None else f"layer {layer} {kind}"
-        found.append(_segment(name, kind, rows, fan_in, design, latencies))
+        # After the last tile of a layer come the biases of the next.
+        parameters = 0
+        if design.external is not None and kind == "down" and layer != config.num_layers - 1:
+            parameters = parameter_words(design)
+        name, shape = segment_name(kind, layer), (kind, rows, fan_in, parameters)
+        if shape not in known:
+            known[shape] = _segment(name, *shape, design, latencies)
+        found.append(replace(known[shape], name=name))
     return found
 
 
-def cycles_per_token(config: ModelConfig, design: Design) -> int:
-    """Cycles from a token's acceptance until its result is valid."""
-    return sum(segment.cycles for segment in segment_cycles(config, design))
+def cycles_per_token(
+    config: ModelConfig, design: Design, *, memory_latency: int = MEMORY_LATENCY
+) -> int:
+    """Cycles from a token's acceptance until its result is valid; see ``segment_cycles``."""
+    segments = segment_cycles(config, design, memory_latency=memory_latency)
+    return sum(segment.cycles for segment in segments)
 
 
 def lane_utilization(config: ModelConfig, design: Design) -> float:
@@ -144,8 +171,15 @@ def _count_until(cycles: list[int], last: int) -> int:
 
 
 def _segment(
-    name: str, kind: str, rows: int, fan_in: int, design: Design, latencies: _Latencies
+    name: str,
+    kind: str,
+    rows: int,
+    fan_in: int,
+    parameters: int,
+    design: Design,
+    latencies: _Latencies,
 ) -> SegmentCycles:
+    """``parameters``: words that are taken after the last tile."""
     tiles, blocks = -(-fan_in // design.columns), len(SEGMENT_ROLES[kind]) * -(-rows // design.rows)
     slots = design.groups_per_block
     # Cycles from a tile's admission until its words reach the norm, and until the sums of a row
@@ -177,7 +211,9 @@ def _segment(
         check = ends[-1] + 2 + ORDER_CYCLES + SOURCE_LATENCY + latencies.check + 2
         cycles = max(last_tag + latencies.head + 1, check) + 1
     else:
-        cycles = last_tag + latencies.write[kind] - EARLY + 1
+        # Only words of parameters can be so many that the check word comes late.
+        check = ends[-1] + 2 + parameters + CHECK_DISTANCE - 2
+        cycles = max(last_tag + latencies.write[kind] - EARLY + 1, check)
     beats, drain = tiles * blocks, takes[-1] + 1 - ends[-1]
     return SegmentCycles(
         name=name,
@@ -224,37 +260,22 @@ class Resources:
 def resources(design: Design) -> Resources:
     """Estimate for a design: LUTs and flip-flops by regression over the measured syntheses.
 
-    Block RAMs are counted from the same plan that places them.
+    Block RAMs are counted from the same plan that places them. What reads an external memory was
+    in none of these designs, and is added (``PORT_CELLS``, without the memory's controller).
+
+    Raises
+    ------
+    TooMuchMemoryError
+        If the design has more block RAM than any part: see MOST_MEMORY_BITS.
     """
     coefficients = _coefficients()
     row = features(design)
-    return Resources(
-        luts=round(float(row @ coefficients["luts"])),
-        flip_flops=round(float(row @ coefficients["flip_flops"])),
-        blocks=memory_blocks(design),
-    )
-
-
-def memory_blocks(design: Design) -> int:
-    """Block RAMs of a design."""
-    return sum(
-        count * count_blocks(depth, part_bits, parts, reads)
-        for count, depth, part_bits, parts, reads in _memories(design)
-    )
-
-
-def memory_bits(design: Design) -> int:
-    """Bits of the memories that are loaded: what a part must have room for, however it does so."""
-    shapes = [loaded_shape(design, name) for name in LOADED_MEMORIES]
-    return sum(shape.depth * shape.parts * shape.part_bits for shape in shapes)
-
-
-def disabled_memory_blocks(design: Design) -> float:
-    """How many of these are disabled on average while all memories are read, one bank of each."""
-    return sum(
-        count * disabled_blocks(depth, part_bits, parts, reads)
-        for count, depth, part_bits, parts, reads in _memories(design)
-    )
+    luts, flip_flops = (float(row @ coefficients[name]) for name in ("luts", "flip_flops"))
+    if (external := design.external) is not None:
+        # A port for each group of rows, and one for rows of the embedding.
+        luts += PORT_CELLS["luts"] * (external.ports + 1) + _bias_multiplexers(design)
+        flip_flops += PORT_CELLS["flip_flops"] * (external.ports + 1)
+    return Resources(luts=round(luts), flip_flops=round(flip_flops), blocks=memory_blocks(design))
 
 
 def measured_rows() -> list[tuple[Design, dict[str, int]]]:
@@ -291,49 +312,19 @@ def _coefficients() -> dict[str, NDArray[np.float64]]:
     return fit(measured_rows())
 
 
-def _memories(design: Design) -> list[tuple[int, int, int, int, int]]:
-    """(how many, depth, part bits, parts, read ports) of the memories that may be block RAM."""
-    width = design.post_width
-    found = [
-        (
-            design.num_groups,
-            design.weight_words,
-            group_shape(design).part_bits,
-            group_shape(design).parts,
-            1,
-        )
-    ]
-    reads = {"tables": 2 * width, "gumbel": width}
-    for name in LOADED_MEMORIES[1:]:
-        shape = loaded_shape(design, name)
-        found.append((1, shape.depth, shape.part_bits, shape.parts, reads.get(name, 1)))
-    logit_words = max(2, design.max_blocks * design.groups_per_block)
-    x_words = max(2, design.embedding_tiles) * design.columns // width
-    found.append((1, logit_words, 16, width, 1))
-    value = ValueParts.of(design.value_bits)
-    found += [
-        (1, depth, value.bits, value.count * width, 1)
-        for depth in (2 * max(2, design.state_words), x_words)
-    ]
-    # The words of vectors, x and u in parts of P elements: Yosys takes 36 bits of a block.
-    parts = design.columns // width
-    for count, bits, depth in (
-        (parts, design.value_bits * width, design.embedding_tiles),
-        (parts, design.value_bits * width, design.max_tiles),
-        (2, 8 * design.columns, design.max_tiles),
-    ):
-        if depth > MAX_DISTRIBUTED_WORDS:
-            found.append((count * -(-bits // 36), depth, 18, 2, 1))
-    return found
+def _bias_multiplexers(design: Design) -> float:
+    """LUTs that choose P biases out of a word of all ports: two inputs each."""
+    choices = design.num_groups * group_bits(design) // (16 * design.post_width)
+    return 17 * design.post_width * (choices - 1) / 2
 
 
 def features(design: Design) -> NDArray[np.float64]:
-    """What LUTs and flip-flops grow with."""
+    """What LUTs and flip-flops grow with; TooMuchMemoryError as of ``resources``."""
     lanes, columns, width = design.lanes, design.columns, design.post_width
-    banked = sum(
-        count * part_bits * parts * max(0, len(plan_banks(depth, part_bits, parts, reads)) - 1)
-        for count, depth, part_bits, parts, reads in _memories(design)
-    )
+    banked = 0
+    for memory in memories(design):
+        banks = plan_banks(memory.depth, memory.part_bits, memory.parts, memory.reads)
+        banked += memory.count * memory.part_bits * memory.parts * max(0, len(banks) - 1)
     distributed = sum(
         size * columns * (-(-depth // 16) - 1)
         for size, depth in (

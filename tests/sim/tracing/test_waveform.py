@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import sim.cosim.chip
+import sim.cosim.job
 import sim.cosim.run
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
@@ -110,9 +111,9 @@ def test_a_run_that_fails_is_recorded_until_then(
         (folder / WAVEFORM_NAME).write_text("$date")
         raise SimulationFailed("the chip gave no answer")
 
-    monkeypatch.setattr(sim.cosim.run, "build", lambda *arguments, **named: None)
+    monkeypatch.setattr(sim.cosim.job, "build", lambda *arguments, **named: None)
     monkeypatch.setattr(sim.cosim.run, "write_chip", lambda *arguments, **named: None)
-    monkeypatch.setattr(sim.cosim.run, "run", hang)
+    monkeypatch.setattr(sim.cosim.job, "run", hang)
     path = tmp_path / "wave.vcd"
     with pytest.raises(SimulationFailed, match=r"no answer; .*wave\.vcd shows the run until it"):
         cosim([TAPE], DESIGN, ASKED, waveform=path)

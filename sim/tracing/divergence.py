@@ -13,28 +13,17 @@ from numpy.typing import NDArray
 from hdl.payloads import START_CYCLES
 from mmfree.chip.design import Design
 from mmfree.tape.pow2 import Segment, Tape
-from sim.cosim.verdict import Difference
+from sim.tracing.writes import TAPS, Write
 
-TAPS = ("x", "u", "state", "logits")
 _TRACE_NAMES = {"x": "x", "u": "u", "state": "h", "logits": "logits"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Write:
-    """One element written: when, in which entry of the segment table, where, and what."""
-
-    cycle: int
-    segment: int
-    vector: str
-    index: int
-    value: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Divergence:
     """First element that differs.
 
-    ``expected`` is None if there is no such element, ``got`` and ``cycle`` if it was never written.
+    ``expected`` is None if there is no such element, or it was written already; ``got`` and
+    ``cycle`` if it was never written.
     """
 
     segment: str
@@ -43,18 +32,6 @@ class Divergence:
     expected: int | None
     got: int | None
     cycle: int | None
-
-    @classmethod
-    def outside_vectors(cls, difference: Difference) -> Divergence:
-        """Every vector write agrees: what differs is read out only, such as a counter."""
-        return cls(
-            segment="none",
-            vector=difference.name,
-            index=difference.index,
-            expected=difference.expected,
-            got=difference.got,
-            cycle=None,
-        )
 
 
 class TapMonitor:
@@ -119,8 +96,9 @@ def first_divergence(
             write.vector == "x" and write.segment == 0 and index >= len(expected)
         ):
             continue  # padding of the embedding's last word
-        if not 0 <= index < len(expected) or int(expected[index]) != write.value:
-            wanted = int(expected[index]) if 0 <= index < len(expected) else None
+        due = 0 <= index < len(expected) and index in missing.get(key, ())
+        wanted = int(expected[index]) if due else None
+        if wanted != write.value:
             return Divergence(
                 segment=name,
                 vector=write.vector,

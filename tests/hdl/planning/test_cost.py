@@ -14,19 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hdl.toolchain.cost import (
+from hdl.planning.cost import (
     clock_hz,
     cycles_per_token,
-    disabled_memory_blocks,
     features,
     fit,
     lane_utilization,
     measured_rows,
-    memory_blocks,
     resources,
     routed_rows,
     segment_cycles,
 )
+from hdl.planning.memories import disabled_memory_blocks, memory_blocks
 from mmfree.chip.sizing import design_for_model, design_of_array
 from tests.support.sim.shapes import ADDITION, ODD, shape_of
 

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import sim.cosim.divergence
+import sim.tracing.divergence
 from hdl.payloads import START_CYCLES
 from mmfree.chip.sizing import design_for
 from mmfree.contract.shape import ModelConfig
 from mmfree.golden.pow2 import Golden
-from sim.cosim.divergence import Divergence, TapMonitor, Write, first_divergence
+from sim.tracing.divergence import Divergence, TapMonitor, first_divergence
+from sim.tracing.writes import Write
 from tests.support.hdl.values import small_design
 from tests.support.random_tapes import random_tape
 from tests.support.sim.pins import Pins, until_the_end
@@ -151,7 +152,7 @@ def test_every_write_is_recorded_with_the_segment_it_belongs_to(
         {"segment": 3} | tap("state", 5, 0b11, 0x8000_7FFF),
     ]
     pins = Pins.scripted(cycles)
-    monkeypatch.setattr(sim.cosim.divergence, "FallingEdge", pins.edge)
+    monkeypatch.setattr(sim.tracing.divergence, "FallingEdge", pins.edge)
     monitor = TapMonitor(pins, TAPPED)
     until_the_end(monitor.watch())
     cycle = START_CYCLES + 1

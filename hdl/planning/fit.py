@@ -1,7 +1,7 @@
 """Whether a design can fit a part, told before anything is synthesized.
 
-What is refused here would be refused minutes later, by the tools. What passes may still be too
-large: the cost model gives lower bounds only.
+What ``find_shortage`` refuses would be refused minutes later, by the tools: it takes lower bounds,
+so what passes may still be too large. ``usual_cells`` are what tools usually take, to plan with.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hdl.toolchain.cost import memory_bits, resources
+from hdl.fabric.ecp5_ram import DISTRIBUTED_DEPTH, num_copies
+from hdl.planning.cost import resources
+from hdl.planning.memories import memories, memory_bits
 from mmfree.chip.design import Design
 
 
@@ -36,6 +38,15 @@ _LEAST = {
 """By family. Below what syntheses by block took (``tools/measure/fits.py``): the cost model errs by
 3 %, and a LUT of six inputs holds more than one of four."""
 
+_USUAL = {"ecp5": (1.45, 1.06), "xcup": (0.92, 0.9)}
+"""LUTs and flip-flops that a whole board takes, by those of the cost model: on the ECP5 as routed,
+with LUTs that are memory, a host's link and the ends of carry chains (docs/power.md, which count is
+which), on UltraScale+ as Yosys synthesizes (measured/fits.json).
+"""
+
+_SHAPES_36 = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+"""Words and bits of half a block RAM of 36 Kbit; the first one with a single read port."""
+
 _COUNTED, _PACKED = 0.99, 0.95
 """Shares of the block RAMs: of the ECP5's, which the plan counts that places them; and of those
 that the bits alone would fill, since small memories may be made of LUTs.
@@ -44,14 +55,20 @@ that the bits alone would fill, since small memories may be made of LUTs.
 
 @dataclass(frozen=True, kw_only=True)
 class Shortage:
-    """A kind of cell of which a design needs at least ``needed``, and a part has ``available``.
+    """Something of which a design needs ``needed``, and a part has ``available``.
 
-    ``kind``: "luts", "flip_flops" or "ram_blocks".
+    ``kind``: "luts", "flip_flops" or "ram_blocks"; of a plan (hdl/planning/projection.py) also
+    "ram_bits" (of block RAM), "memory_bytes" (of an external memory), "ports" and "port_bits".
     """
 
     kind: str
     needed: int
     available: int
+
+    @property
+    def missing(self) -> int:
+        """How much more it would take."""
+        return self.needed - self.available
 
 
 def least_cells(design: Design, family: str) -> dict[str, int]:
@@ -65,6 +82,32 @@ def least_cells(design: Design, family: str) -> dict[str, int]:
         "flip_flops": math.floor(least.flip_flops * size.flip_flops),
         "ram_blocks": blocks,
     }
+
+
+def usual_cells(design: Design, family: str) -> dict[str, int]:
+    """The cells by kind that a design may be expected to take of a family, ECP5 or UltraScale+.
+
+    TooMuchMemoryError as of ``resources``.
+    """
+    size = resources(design)
+    luts, flip_flops = _USUAL[family]
+    return {
+        "luts": math.ceil(luts * size.luts),
+        "flip_flops": math.ceil(flip_flops * size.flip_flops),
+        "ram_blocks": size.blocks if family == "ecp5" else _blocks_36(design),
+    }
+
+
+def _blocks_36(design: Design) -> int:
+    """Block RAMs of 36 Kbit, in halves, each memory in the shape that takes the fewest."""
+    halves = 0
+    for memory in memories(design):
+        if memory.depth > DISTRIBUTED_DEPTH:
+            bits = memory.part_bits * memory.parts
+            shapes = _SHAPES_36[memory.reads > 1 :]
+            least = min(-(-memory.depth // words) * -(-bits // width) for words, width in shapes)
+            halves += memory.count * num_copies(memory.reads) * least
+    return math.ceil(halves / 2)
 
 
 def find_shortage(design: Design, family: str, capacity: Mapping[str, int]) -> Shortage | None:

@@ -1,0 +1,1 @@
+"""What a design costs and where it fits, before anything is built."""

@@ -1,0 +1,117 @@
+"""Shapes of models, by name or from what a person has of a model: all that a plan needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mmfree.contract.shape import AbsmaxConfig, ModelConfig
+from mmfree.errors import InputError, did_you_mean
+from mmfree.files.atomic import read_json
+from mmfree.inference.places import CONFIG_NAME, find_model
+from mmfree.published.hgrn_bit import MODEL_TYPE, model_type, read_config
+from mmfree.tape.reading import open_tape
+from mmfree.training.folder import load_config
+from mmfree.training.presets import PRESETS
+
+
+def _published(hidden_size: int, num_layers: int, intermediate_size: int) -> ModelConfig:
+    """A published model's shape, in the arithmetic that the accelerator has."""
+    return ModelConfig(
+        vocab_size=32000,
+        head_size=32000,
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        num_layers=num_layers,
+        gate="sigmoid",
+    )
+
+
+SHAPES = {
+    "370m": _published(1024, 24, 2816),
+    "1.3b": _published(2048, 24, 5632),
+    "2.7b": _published(2560, 32, 6912),
+}
+"""The published MMfreeLM models (ridger/MMfreeLM-370M, -1.3B and -2.7B)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A model's shape, and what it is called: one of SHAPES if it has these sizes.
+
+    ``published``: of a model whose own arithmetic the accelerator does not have.
+    """
+
+    name: str
+    config: ModelConfig
+    published: bool
+
+
+def find_shape(model: Path) -> Shape:
+    """The shape of a model: by name, or of what lies at a path.
+
+    What exists comes first: a tape, a checkpoint (trained here or published), a run folder with
+    either, or a JSON file with a model's config, alone or as ``mmfree config`` prints it. Else one
+    of SHAPES or a preset.
+
+    Raises
+    ------
+    InputError
+        If there is none; the message names the nearest name.
+    """
+    word = str(model).casefold()
+    if not model.exists():
+        if word in SHAPES:
+            return Shape(name=word, config=SHAPES[word], published=True)
+        if word in PRESETS:
+            return Shape(name=word, config=PRESETS[word]().model, published=False)
+        near = did_you_mean(word, _NAMES) or f"; shapes by name: {', '.join(_NAMES)}"
+        raise InputError(f"{model}: no such file or folder{near}")
+    config = _of_json(model) if model.suffix == ".json" else _of_place(model)
+    published = isinstance(config, AbsmaxConfig)
+    if isinstance(config, AbsmaxConfig):
+        config = ModelConfig(
+            vocab_size=config.vocab_size,
+            head_size=config.head_size,
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_layers=config.num_layers,
+            gate="sigmoid",
+        )
+    sizes = {name: replace(shape, gate=config.gate) for name, shape in SHAPES.items()}
+    name = next((name for name, shape in sizes.items() if shape == config), str(model))
+    return Shape(name=name, config=config, published=published)
+
+
+_NAMES = (*SHAPES, *PRESETS)
+
+
+def _of_place(path: Path) -> ModelConfig | AbsmaxConfig:
+    """The config of a tape, of a checkpoint, or of what a run folder holds; nothing is exported."""
+    found = find_model(path)
+    if found.tape is not None:
+        return open_tape(found.tape).config
+    assert found.checkpoint is not None
+    if model_type(found.checkpoint) == MODEL_TYPE:
+        return read_config(found.checkpoint)
+    run = load_config(found.checkpoint)
+    _refuse_transformer(run.architecture, found.checkpoint)
+    return run.model
+
+
+def _of_json(path: Path) -> ModelConfig | AbsmaxConfig:
+    """The config in a file: a model's own, the "model" of a run, or of a published checkpoint."""
+    data = read_json(path)
+    if isinstance(data, dict) and "model_type" in data:
+        if path.name != CONFIG_NAME:
+            raise InputError(f"{path}: the config of a published checkpoint: give its folder")
+        return read_config(path.parent)
+    if isinstance(data, dict) and "model" in data:
+        _refuse_transformer(data.get("architecture"), path)
+        return ModelConfig.from_dict(data["model"], f"{path}: model")
+    return ModelConfig.from_dict(data, str(path))
+
+
+def _refuse_transformer(architecture: object, path: Path) -> None:
+    if architecture == "transformer":
+        raise InputError(f"{path}: a transformer, which no accelerator plays")

@@ -1,0 +1,1 @@
+"""External memories of a simulated chip: a model of each port, and how it behaves."""

@@ -1,0 +1,141 @@
+"""Small chips whose weights, biases and embedding are in a memory beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hdl.accelerator import Accelerator
+from hdl.memory.sources.axi import AxiSource
+from hdl.planning.cost import segment_cycles
+from mmfree.chip.design import Design
+from mmfree.chip.external_memory import find_memory
+from mmfree.chip.layout import layout
+from mmfree.chip.memory_image import MemoryImage, write_memory_image
+from mmfree.chip.sizing import design_for_memory
+from mmfree.contract.shape import ModelConfig
+from mmfree.golden.pow2 import Golden
+from mmfree.host.interface import Request, Result
+from mmfree.tape.pow2 import Tape
+from tests.support.hdl.axi_memory import AxiMemory, Pace, TwoClocks
+from tests.support.hdl.chip import ChipHost
+from tests.support.random_tapes import random_tape
+
+BASE = 0x12_3456_7000
+"""Where the image is in memory: beyond 32 bits."""
+
+SMALL = ModelConfig(
+    vocab_size=7, head_size=5, hidden_size=9, intermediate_size=20, num_layers=2, gate="sigmoid"
+)
+
+
+@dataclass
+class Board:
+    """A chip, a memory for each of its ports with one image, and what is played on them."""
+
+    tape: Tape
+    design: Design
+    image: MemoryImage
+    chip: Accelerator
+    memories: list[AxiMemory]
+    golden: Golden
+
+    @classmethod
+    def of(
+        cls, config: ModelConfig, memory: str, folder: Path, pace: Pace, ring_words: int = 512
+    ) -> Board:
+        external = find_memory(memory)
+        assert external is not None
+        tape = random_tape(np.random.default_rng(1), **config.to_dict())
+        design = design_for_memory(config, external)
+        image = write_memory_image(tape, design, folder / "memory.bin")
+        chip = Accelerator(
+            design, layout(tape, design), source=lambda of, _: AxiSource(of, ring_words=ring_words)
+        )
+        data = image.path.read_bytes()
+        memories = [
+            AxiMemory(port, data, BASE, pace, seed=number)
+            for number, port in enumerate((*chip.axi, chip.axi_rows))
+        ]
+        return cls(tape, design, image, chip, memories, Golden(tape))
+
+    async def play(self, host: ChipHost, token: int, state: np.ndarray, begin: bool) -> np.ndarray:
+        """Play a token; whatever the chip leaves must be the golden model's. The state after it."""
+        answer = await host.play(Request(token=token, begin=begin))
+        logits, state = self.golden.step(np.array([token]), state)
+        assert answer == Result(int(logits[0].argmax()), True)
+        config, width = self.tape.config, self.design.post_width
+        found = await host.logits(-(-config.head_size // width))
+        assert found[: config.head_size] == logits[0].tolist()
+        channels = -(-config.hidden_size // self.design.rows) * self.design.rows
+        words = await host.state(config.num_layers * channels // width)
+        states = np.array(words).reshape(config.num_layers, channels)[:, : config.hidden_size]
+        assert (states == state[:, 0]).all()
+        return state
+
+    def run(self, bench: Any, ratio: float = 1.0) -> None:
+        TwoClocks(self.chip, ratio).run(bench, self.memories)
+
+
+@pytest.mark.parametrize(
+    ("memory", "sizes"),
+    [
+        ("axi64", {}),
+        pytest.param("axi128x4", {"hidden_size": 33, "gate": "hard"}, marks=pytest.mark.slow),
+        # More words of biases than fit between a layer's last tile and the next one's first.
+        pytest.param(
+            "axi64", {"hidden_size": 150, "intermediate_size": 60}, marks=pytest.mark.slow
+        ),
+        pytest.param("axi512x2", {"hidden_size": 66, "gate": "signed"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_tokens_are_exact_in_the_cycles_of_the_cost_model(
+    memory: str, sizes: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of every segment, behind a memory that answers after the same time, with the chip's clock."""
+    latency = 21
+    config = replace(SMALL, **sizes)
+    board = Board.of(config, memory, tmp_path, Pace(latency=(latency, latency)))
+    chip, found = board.chip, dict[int, int]()
+
+    async def count(ctx: Any) -> None:
+        while True:
+            _, _, segment, playing = await ctx.tick().sample(chip.segment, chip.playing)
+            if playing:
+                found[segment] = found.get(segment, 0) + 1
+
+    async def bench(ctx: Any) -> None:
+        host, state = ChipHost(ctx, chip), board.golden.state()
+        await host.place(board.image, BASE)
+        for number, token in enumerate((3, 0, 6)):
+            # The first token waits for the first words, too.
+            found.clear()
+            state = await board.play(host, token, state, begin=number == 0)
+        due = segment_cycles(config, board.design, memory_latency=latency)
+        assert [found[number] for number in sorted(found)] == [entry.cycles for entry in due]
+
+    TwoClocks(chip, phase=0.5).run(bench, board.memories, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ratio", [0.4, 1.5])
+def test_a_memory_may_answer_as_late_as_it_likes(ratio: float, tmp_path: Path) -> None:
+    """Clocks without relation, random latency, and beats that are withheld for a while."""
+    pace = Pace(latency=(3, 90), busy=0.4, withheld=0.93)
+    # A ring for a part of the pass: the chip waits for words.
+    board = Board.of(SMALL, "axi64x2", tmp_path, pace, ring_words=64)
+
+    async def bench(ctx: Any) -> None:
+        host, state = ChipHost(ctx, board.chip), board.golden.state()
+        await host.place(board.image, BASE)
+        for number, token in enumerate((3, 0, 6, 6)):
+            state = await board.play(host, token, state, begin=number == 0)
+        counters = await host.counters()
+        assert counters["wait_weights"] > 0
+
+    board.run(bench, ratio)
