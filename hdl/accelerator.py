@@ -38,7 +38,7 @@ class Accelerator(wiring.Component):
                     |                                  ^                          |       biases,
                     +--> BlockSource --+--> Decoder ---+                          v       state,
                     |                  |                            x, u, state, logits   Noise
-                    +--> Embedding     +--> WeightCheck --+
+                    +--> Embedding     +--> StreamCheck --+
                               |                           v
                               v      parity errors --> Faults --> fault
                               x

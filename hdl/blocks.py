@@ -27,7 +27,7 @@ from hdl.memory.sources.interface import SourceOf
 from hdl.memory.state_banks import StateBanks
 from hdl.memory.streamed_embedding import StreamedEmbedding
 from hdl.memory.vectors import GroupMemory, VectorMemory
-from hdl.memory.weight_check import WeightCheck
+from hdl.memory.weight_check import StreamCheck
 from hdl.payloads import logit_words
 from hdl.pow2.activations import Activations
 from hdl.pow2.post import POST_SITES, Post
@@ -52,7 +52,7 @@ class Blocks:
     rms_norm: RMSNorm
     source: Any
     decoder: Decoder
-    weight_check: WeightCheck
+    weight_check: StreamCheck
     requests: Requests
     noise: Noise
     load_port: LoadPort
@@ -100,7 +100,7 @@ class Blocks:
             rms_norm=RMSNorm(design),
             source=(source or _source)(design, contents),
             decoder=Decoder(design),
-            weight_check=WeightCheck(design),
+            weight_check=StreamCheck.of_weights(design),
             requests=Requests(design),
             noise=Noise(width),
             load_port=LoadPort(design),

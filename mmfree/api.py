@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hdl.planning.projection import Projection
     from hdl.toolchain.products import ProductUnit
     from mmfree.chip.design import Design
+    from mmfree.chip.external_memory import ExternalMemory
     from mmfree.inference.backends import Backend
     from mmfree.inference.ranges import Range
     from mmfree.inference.scoring import TaskResult, TextResult
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from mmfree.training.loop import TrainingResult
     from sim.cosim.run import CosimResult
     from sim.cosim.run_folder import Sequence
+    from sim.memory.model import Behaviour
     from sim.power.interval import Interval
 
 __all__ = ["cosim", "evaluate", "export", "fit", "generate", "load", "train", "verilog"]
@@ -500,6 +502,7 @@ def chip_for(
     lanes: int | None = None,
     bits: str | None = None,
     *,
+    memory: ExternalMemory | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> tuple[Tape, Design]:
     """A model's tape, and the design that plays it.
@@ -510,16 +513,18 @@ def chip_for(
         A tape; a checkpoint trained here, which is exported; or a run folder with one of them.
     lanes, bits
         None: 64 and "2", of a demo its own.
+    memory
+        An external memory for the weights, whose ports decide lanes and bits.
     progress
         Is told what takes time.
 
     Raises
     ------
     InputError
-        If there is no model, or one that no accelerator plays; or if it is a folder of Verilog,
-        which may have been altered.
+        If there is no model, or one that no accelerator plays; if it is a folder of Verilog,
+        which may have been altered; or if other lanes or bits are asked for than a memory's.
     """
-    from mmfree.chip.sizing import design_for
+    from mmfree.chip.sizing import design_for, design_for_memory
     from mmfree.errors import InputError
     from mmfree.inference.backends import load_tape_or_export
     from mmfree.inference.places import TAPE_NAME, find_model, holds_verilog
@@ -531,10 +536,19 @@ def chip_for(
             f"{path}: a folder that `mmfree verilog` wrote, which `mmfree cosim` alone takes as it"
             f" lies there; give the tape in it, {path / TAPE_NAME}"
         )
+    if memory is not None:
+        for option, asked, given in (("--lanes", lanes, memory.lanes), ("--bits", bits, "1.6")):
+            if asked not in (None, given):
+                raise InputError(
+                    f"{option} {asked}: the ports of {memory.name} feed {memory.lanes} lanes, of"
+                    " 1.6 bits each; leave the option out"
+                )
     found = find_model(path)
     if found.tape is None:
         progress(f"exporting {found.checkpoint} to a tape")
     tape = load_tape_or_export(path)
+    if memory is not None:
+        return tape, design_for_memory(tape.config, memory)
     if found.run and (own := design_of_demo(path)) is not None:
         lanes = own.lanes if lanes is None else lanes
         bits = own.weight_code if bits is None else bits
@@ -552,6 +566,9 @@ def cosim(
     seed: int = 0,
     lanes: int | None = None,
     bits: str | None = None,
+    memory: str | None = None,
+    latency: str | None = None,
+    withheld: float | None = None,
     profile: bool = False,
     waveform: AnyPath | None = None,
     simulator: str = "verilator",
@@ -569,28 +586,45 @@ def cosim(
         None: random tokens, from ``seed``. ``tokens`` are generated after it.
     lanes, bits
         None: 64 and "2", of a demo or a folder of Verilog its own; others than those of a folder of
-        Verilog are refused.
+        Verilog, or of an external memory, are refused.
+    memory
+        Where the weights are: "block" RAM, or an external memory and perhaps its size, in bytes or
+        with K, M or G ("axi128x4:64M"). None: block, of a folder of Verilog its own.
+    latency, withheld
+        Of the model of an external memory: least and most cycles from an address to its data
+        ("60:200"; None: these), and percent of the cycles in which it gives nothing (None: 0).
     waveform
         File for a VCD of the run, or of the first token that differs. With ``force`` one that is
         there is replaced.
     progress
         Is told what takes time.
     """
+    from mmfree.chip.memory_image import check_capacity, plan_memory_image
     from mmfree.chip.sizing import refuse_another_design
+    from mmfree.errors import InputError
     from mmfree.files.atomic import reserved
     from mmfree.inference.places import holds_verilog
     from sim.cosim.chip_folder import read_chip_folder
     from sim.cosim.due import check_sequences
+    from sim.memory.model import check_simulator
     from sim.tracing.waveform import check_waveform
 
     path = Path(source)
+    external, capacity = _memory(memory)
     if holds_verilog(path):
         chip = read_chip_folder(path)
         tape, design = chip.tape, chip.design
         refuse_another_design(design, lanes, bits, path)
+        if memory is not None and external != design.external:
+            raise InputError(
+                f"--memory {memory}: the design in {path} has {design.memory}; leave the option out"
+            )
     else:
         chip = None
-        tape, design = chip_for(path, lanes, bits, progress=progress)
+        tape, design = chip_for(path, lanes, bits, memory=external, progress=progress)
+    check_simulator(design, simulator)
+    if capacity is not None:
+        check_capacity(plan_memory_image(tape, design, path), capacity)
     sequence = _sequence(tape, prompt, tokens, temperature, stop, seed)
     check_sequences([sequence], [tape])
     file = _path(waveform)
@@ -599,6 +633,7 @@ def cosim(
         "profile": profile,
         "waveform": file,
         "simulator": simulator,
+        "behaviour": _behaviour(design, latency, withheld, seed),
     }
     with ExitStack() as stack:
         if file is not None and not file.is_dir():
@@ -615,6 +650,42 @@ def cosim(
             result = cosim_folder(chip, [sequence], **asked)
     text = _written(tape, sequence, result) if prompt is not None else None
     return replace(result, tape_sha256=tape.sha256, text=text)
+
+
+def _memory(name: str | None) -> tuple[ExternalMemory | None, int | None]:
+    """The external memory of a name, if it is one, and its size in bytes, if that is given."""
+    from mmfree.chip.external_memory import find_memory, split_capacity
+    from mmfree.errors import InputError
+
+    if name is None:
+        return None, None
+    try:
+        kind, capacity = split_capacity(name)
+        return find_memory(kind), capacity
+    except InputError as error:
+        raise InputError(f"--memory: {error}") from None
+
+
+def _behaviour(
+    design: Design, latency: str | None, withheld: float | None, seed: int
+) -> Behaviour | None:
+    """How the external memory of a design behaves; None if it has none."""
+    from mmfree.errors import InputError
+    from sim.memory.model import Behaviour, read_latency
+
+    if design.external is None:
+        if latency is not None or withheld is not None:
+            raise InputError(
+                "--latency and --withheld are of an external memory: give --memory, too, such as"
+                " axi128x4"
+            )
+        return None
+    asked: dict[str, Any] = {}
+    if latency is not None:
+        asked["latency"] = read_latency(latency)
+    if withheld is not None:
+        asked["withheld"] = withheld
+    return Behaviour(**asked, seed=seed)
 
 
 def _written(tape: Tape, sequence: Sequence, result: CosimResult) -> str | None:

@@ -71,6 +71,11 @@ class StreamCheck(wiring.Component):
             }
         )
 
+    @classmethod
+    def of_weights(cls, design: Design) -> StreamCheck:
+        """That of a design's words of weights, over pages of 4,096 bits."""
+        return cls(group_bits(design), design.num_groups, page_words(design))
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         groups, size = self._groups, self._page
@@ -129,13 +134,6 @@ class StreamCheck(wiring.Component):
             m.d.sync += [page.eq(0), words.eq(0), left.eq(0), waits.eq(0)]
         m.d.sync += [self.fault.eq(differs.any()), self.done.eq(delay(m, checked, 1, reset=True))]
         return m
-
-
-class WeightCheck(StreamCheck):
-    """A StreamCheck of a design's words of weights, over pages of 4,096 bits, with its ports."""
-
-    def __init__(self, design: Design) -> None:
-        super().__init__(group_bits(design), design.num_groups, page_words(design))
 
 
 def _fold(m: Module, word: Value) -> Value:

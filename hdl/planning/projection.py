@@ -244,14 +244,15 @@ def _fastest_ports(
         rate = memory.available(external.ports, memory.rates[0])
         return 1 / max(seconds, _token_bytes(config, design) / rate)
 
-    best: Projection | None = None
+    plans: list[Projection] = []
+    reached = 0.0
     for external in sorted(externals, key=lambda item: (-most(item), item.lanes)):
-        if best is not None and best.fits and _GAIN * most(external) < best.tokens_per_second():
+        if _GAIN * most(external) < reached:
             break
-        plan = _planned(config, part, _external_design(config, external), memory)
-        best = plan if best is None else _fastest((best, plan))
-    assert best is not None
-    return best
+        plans.append(_planned(config, part, _external_design(config, external), memory))
+        if plans[-1].fits:
+            reached = max(reached, plans[-1].tokens_per_second())
+    return _fastest(plans)
 
 
 def _fastest(plans: Iterable[Projection]) -> Projection:

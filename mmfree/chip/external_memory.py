@@ -30,6 +30,8 @@ GROUP_ROWS = 5
 """Rows of the array that a port feeds."""
 
 _NAME = re.compile(r"axi([0-9]{1,9})(?:x([0-9]{1,9}))?")
+_SIZE = re.compile(r"([0-9]{1,12})([KMG]?)")
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,3 +99,25 @@ def find_memory(name: object) -> ExternalMemory | None:
             f" {ports}"
         )
     return ExternalMemory(port_bits=port_bits, ports=ports)
+
+
+def split_capacity(name: str) -> tuple[str, int | None]:
+    """The name of a memory, and its size in bytes if one follows (axi128x4:64M): else None.
+
+    Raises
+    ------
+    InputError
+        If what follows is no size, or is that of block RAM.
+    """
+    name, colon, size = name.partition(":")
+    if not colon:
+        return name, None
+    match = _SIZE.fullmatch(size)
+    if match is None or not int(match[1]):
+        raise InputError(
+            f"memory {name}:{size}: a size is a number of bytes, above 0, or one with K, M or G"
+            " (10^3, 10^6, 10^9): axi128x4:64M"
+        )
+    if name == BLOCK:
+        raise InputError(f"memory {name}:{size}: block RAM has the image's size; leave it out")
+    return name, int(match[1]) * _UNITS[match[2]]

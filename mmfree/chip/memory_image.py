@@ -113,6 +113,28 @@ def image_regions(design: Design, words: int, rows: int) -> tuple[tuple[Region, 
     return tuple(regions), offset
 
 
+def plan_memory_image(tape: Tape, design: Design, path: Path) -> MemoryImage:
+    """The image that ``write_memory_image`` would write.
+
+    Raises
+    ------
+    LayoutError
+        If the tape does not fit the design, as ``layout`` says.
+    """
+    check_fit(tape, design)
+    words, rows = stream_words(tape.config, design), tape.config.vocab_size
+    regions, file_bytes = image_regions(design, words, rows)
+    return MemoryImage(
+        path=path,
+        design_sha256=design_sha256(design),
+        tape_sha256=tape.sha256,
+        words=words,
+        rows=rows,
+        regions=regions,
+        file_bytes=file_bytes,
+    )
+
+
 def write_memory_image(tape: Tape, design: Design, path: Path) -> MemoryImage:
     """Write the image of a tape, part by part: the file is the whole image, or as it was before.
 
@@ -123,34 +145,23 @@ def write_memory_image(tape: Tape, design: Design, path: Path) -> MemoryImage:
     InputError
         If another process is writing the file.
     """
-    check_fit(tape, design)
-    words, rows = stream_words(tape.config, design), tape.config.vocab_size
-    regions, file_bytes = image_regions(design, words, rows)
-    image = MemoryImage(
-        path=path,
-        design_sha256=design_sha256(design),
-        tape_sha256=tape.sha256,
-        words=words,
-        rows=rows,
-        regions=regions,
-        file_bytes=file_bytes,
-    )
+    image = plan_memory_image(tape, design, path)
     with open_atomically(path) as file:
         table = _table(image, design)
         assert _PREFIX.size + len(table) <= PAGE_BYTES
         file.write(_PREFIX.pack(MAGIC, VERSION, len(table)) + table)
         word = 0
         for part in _stream(tape, design):
-            for group, region in enumerate(regions[:-1]):
+            for group, region in enumerate(image.regions[:-1]):
                 file.seek(region.offset + word * part.shape[2])
-                file.write(np.ascontiguousarray(part[:, group]))
+                file.write(part[:, group].tobytes())
             word += len(part)
         assert word == image.words, f"{word} words instead of {image.words}"
-        file.seek(regions[-1].offset)
-        for rows in _embedding_rows(tape, design):
-            file.write(rows)
+        file.seek(image.regions[-1].offset)
+        for part in _embedding_rows(tape, design):
+            file.write(part.data)
         # What was skipped is zeros.
-        file.truncate(file_bytes)
+        file.truncate(image.file_bytes)
     return image
 
 
@@ -254,9 +265,9 @@ def _table(image: MemoryImage, design: Design) -> bytes:
 
 def _read_table(file: BinaryIO, path: Path) -> _Table:
     prefix = file.read(_PREFIX.size)
-    if len(prefix) < _PREFIX.size or prefix[: len(MAGIC)] != MAGIC:
+    if not prefix.startswith(MAGIC):
         raise InputError(f"{path}: not an image: it does not begin with {MAGIC.decode()}: {_AGAIN}")
-    _, version, table_bytes = _PREFIX.unpack(prefix)
+    _, version, table_bytes = _PREFIX.unpack(prefix.ljust(_PREFIX.size, b"\0"))
     if version != VERSION:
         raise InputError(
             f"{path}: an image of version {version}, but this mmfree reads {VERSION}: {_AGAIN}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmfree import api
-from mmfree.cli.options import add_design_or_own, add_temperature
+from mmfree.cli.options import add_design_or_own, add_memory, add_temperature
 from mmfree.cli.outcome import Outcome
 from mmfree.cli.progress import Stages
 from mmfree.cli.values import whole
@@ -20,6 +20,7 @@ EXAMPLES = (
     "mmfree cosim model.tape --prompt 123+456",
     "mmfree cosim text.tape --prompt 'The ' --tokens 20 --profile",
     "mmfree cosim chip --waveform chip.vcd",
+    "mmfree cosim model.tape --memory axi128x4 --withheld 10 --tokens 16",
 )
 
 
@@ -64,6 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="icarus is about 50 times slower",
     )
     add_design_or_own(parser)
+    add_memory(parser)
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -78,6 +80,9 @@ def run(options: argparse.Namespace) -> Outcome:
             seed=options.seed,
             lanes=options.lanes,
             bits=options.bits,
+            memory=options.memory,
+            latency=options.latency,
+            withheld=options.withheld,
             profile=options.profile,
             waveform=options.waveform,
             simulator=options.simulator,
@@ -97,11 +102,14 @@ def run(options: argparse.Namespace) -> Outcome:
         "lane_utilization": result.lane_utilization,
         "simulated_hz": result.simulated_hz,
         "counters": result.counters,
+        "memory": result.memory,
         "sha256": result.tape_sha256,
         "text": result.text,
     }
     if holds_verilog(options.model):
         values["altered"] = list(result.altered)
+    if result.bandwidth_utilization is not None:
+        values["bandwidth_utilization"] = result.bandwidth_utilization
     if result.divergence is not None:
         values["divergence"] = result.divergence
     if (recording := result.recording) is not None:
@@ -134,6 +142,11 @@ def _describe(result: CosimResult) -> str:
         f" utilization {100 * result.lane_utilization:.1f} % (simulated);"
         f" {result.simulated_hz:,.0f} cycles simulated per second"
     )
+    if result.bandwidth_utilization is not None:
+        lines.append(
+            f"memory {result.memory}: {100 * result.bandwidth_utilization:.1f} % of the words that"
+            " it could give"
+        )
     if result.profile is not None:
         lines += ["", *_describe_profile(result.profile, result.tokens)]
     return "\n".join(lines)

@@ -115,12 +115,12 @@ def _describe_all(found: api.Fitted) -> str:
         clock = f"{plan.clock.value / 1e6:,.0f} MHz{'*' if plan.clock.label == 'A' else ' '}"
         lines.append(
             f"{plan.part.name:<11}{plan.design.memory:<10}{plan.design.lanes:>7,}{clock:>10}"
-            f"{plan.cycles:>14,}{plain(plan.tokens_per_second()):>10}  {plan.limited_by:<8}"
+            f"{plan.cycles:>14,}{_rate(plan):>10}  {plan.limited_by:<8}"
             f"{_bandwidth(plan):>16}{with_unit(joules.best, '', 2):>9}"
         )
     lines += wrap(
-        "* assumed: nothing of ours was routed there. J/token: rough; --part NAME has the interval,"
-        " cells and sources",
+        "~ projected. * assumed: nothing of ours was routed there. J/token: rough; --part NAME has"
+        " the interval, cells and sources",
         WIDTH,
     )
     return "\n".join([*lines, *_describe_peers(found.parts)])
@@ -145,7 +145,7 @@ def _describe_one(shape: Shape, entry: api.OnPart) -> str:
         other = "" if allowed is None else f"; the memory allows {plain(allowed)}"
         lines += _hanging(
             _KEY.format("speed"),
-            f"{plain(plan.tokens_per_second())} tokens/s, limited by {_LIMITS[plan.limited_by]};"
+            f"{_rate(plan)} tokens/s, projected, limited by {_LIMITS[plan.limited_by]};"
             f" the array alone would reach {plain(1 / plan.array_seconds)}{other}",
         )
     lines += _hanging(
@@ -181,7 +181,7 @@ def _describe_memory(plan: Projection) -> list[str]:
         f" {with_unit(plan.needed_bytes_per_second, 'B/s')}",
     )
     for rate in memory.rates:
-        speed = f": {plain(plan.tokens_per_second(rate))} tokens/s" if plan.fits else ""
+        speed = f": {_rate(plan, rate)} tokens/s" if plan.fits else ""
         given = with_unit(plan.available_bytes_per_second(rate), "B/s")
         lines += _hanging(_KEY.format("at"), f"{given}{speed}; {_describe_source(rate)}")
     for name, source in memory.sources.items():
@@ -199,10 +199,11 @@ def _describe_peers(parts: tuple[api.OnPart, ...]) -> list[str]:
         (f"{'published':<26}{'part':<6}{'streams':>8}{'tokens/s':>10}{'here':>8}  theirs excludes"),
     ]
     for peer, plan in rows:
-        here = plain(plan.tokens_per_second()) if plan.fits else "-"
+        theirs = plain(peer.tokens_per_second)
+        here = _rate(plan) if plan.fits else "-"
         lines.append(
-            f"{peer.full_name:<26}{peer.part:<6}{peer.streams:>8}{plain(peer.tokens_per_second):>10}"
-            f"{here:>8}  {peer.excludes}"
+            f"{peer.full_name:<26}{peer.part:<6}{peer.streams:>8}{theirs:>10}{here:>8}"
+            f"  {peer.excludes}"
         )
     return lines
 
@@ -227,6 +228,11 @@ def _describe_source(fact: Fact) -> str:
     from hdl.planning.parts import LABELS
 
     return f"{LABELS[fact.label]}: {fact.source}"
+
+
+def _rate(plan: Projection, rate: Fact | None = None) -> str:
+    """Tokens per second, marked as projected."""
+    return f"~{plain(plan.tokens_per_second(rate))}"
 
 
 def _bandwidth(plan: Projection) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmfree.chip.sizing import DEFAULT_CODE, DEFAULT_LANES, check_lanes
 from mmfree.chip.weight_codes import WEIGHT_CODES
-from mmfree.cli.values import whole, whole_number
+from mmfree.cli.values import number, whole, whole_number
 from mmfree.errors import InputError
 from mmfree.golden.sampling import SEED_MAX
 from mmfree.inference.backends import BACKENDS
@@ -69,6 +69,30 @@ def add_design_or_own(parser: argparse.ArgumentParser) -> None:
         "--bits",
         choices=tuple(WEIGHT_CODES),
         help=f"{_BITS} (default: that of the design given, else {DEFAULT_CODE})",
+    )
+
+
+def add_memory(parser: argparse.ArgumentParser) -> None:
+    """Where the weights are, and how an external memory behaves."""
+    parser.add_argument(
+        "--memory",
+        metavar="NAME[:SIZE]",
+        help=(
+            "where weights are: block (RAM), or ports of an external memory, which decide lanes and"
+            " bits, and perhaps its size in bytes: axi64, axi128x4:64M (default: that of the design"
+            " given, else block)"
+        ),
+    )
+    parser.add_argument(
+        "--latency",
+        metavar="LOW:HIGH",
+        help="cycles from an address to the memory's first beat, random (default: 60:200)",
+    )
+    parser.add_argument(
+        "--withheld",
+        type=number,
+        metavar="PERCENT",
+        help="cycles in which the memory gives no beat, random, 0..90 (default: 0)",
     )
 
 

@@ -69,8 +69,8 @@ class Result:
 class Fault:
     """A check that failed: no row is chosen, the state is unchanged, and the request is over.
 
-    ``memory``: of ``mmfree.chip.memory_map.fault_memories``. ``segment``: entry of the segment table
-    that was in progress, 0 for the embedding.
+    ``memory``: of ``fault_memories`` (mmfree/chip/memory_map.py). ``segment``: entry of the segment
+    table that was in progress, 0 for the embedding.
     """
 
     memory: str

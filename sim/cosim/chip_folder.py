@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmfree.chip.design import Design
-from mmfree.chip.folder import DESCRIPTION_NAME, MARK, TAPE_NAME, VERILOG_NAME, sources
+from mmfree.chip.folder import (
+    DESCRIPTION_NAME,
+    IMAGE_NAME,
+    MARK,
+    TAPE_NAME,
+    VERILOG_NAME,
+    sources,
+)
 from mmfree.chip.layout import LayoutError, layout
+from mmfree.chip.memory_image import read_memory_image
 from mmfree.chip.memory_map import chip_memories, group_shape, loaded_shape, weight_memories
+from mmfree.chip.sizing import stream_words
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json
 from mmfree.tape.pow2 import Tape
@@ -25,7 +35,7 @@ class ChipFolder:
     """A chip's folder, whose files fit each other.
 
     ``files``: the Verilog and the memory files, as they were read. ``altered``: names of those that
-    are not as they were written.
+    are not as they were written; with an external memory its image may be among them.
     """
 
     path: Path
@@ -42,6 +52,8 @@ class ChipFolder:
             if name == VERILOG_NAME and name not in self.altered:
                 data = data.partition(b"\n")[2]
             (folder / name).write_bytes(data)
+        if self.design.external is not None:
+            shutil.copyfile(self.path / IMAGE_NAME, folder / IMAGE_NAME)
         write_tapes(folder, [self.tape])
 
 
@@ -52,7 +64,8 @@ def read_chip_folder(path: Path) -> ChipFolder:
     ------
     InputError
         If a file is missing or unreadable, or of another design or another tape, or a memory file
-        has not as many words, and as wide ones, as the memory; the message names the file.
+        has not as many words, and as wide ones, as the memory, or the image of an external memory
+        is not whole; the message names the file.
     """
     description = _read_description(path)
     design = Design.from_dict(description["design"], f"{path / DESCRIPTION_NAME}: design")
@@ -80,6 +93,12 @@ def read_chip_folder(path: Path) -> ChipFolder:
     for name in chip_memories(design):
         words = _words(path / f"{name}.hex", files[f"{name}.hex"])
         _check_words(path / f"{name}.hex", words, expected[name].count("\n"), _bits(design, name))
+    if design.external is not None:
+        _check_image(path / IMAGE_NAME, design, tape)
+        with (path / IMAGE_NAME).open("rb") as image:
+            digest = hashlib.file_digest(image, "sha256").hexdigest()
+        if digest != description["files"].get(IMAGE_NAME):
+            altered.append(IMAGE_NAME)
     return ChipFolder(path=path, design=design, tape=tape, files=files, altered=tuple(altered))
 
 
@@ -123,6 +142,19 @@ def _check_source(path: Path, data: bytes, source: str) -> None:
             f"{path}: of another design or tape than {DESCRIPTION_NAME}: `{first}`, required"
             f" `{source}`: {_AGAIN}"
         )
+
+
+def _check_image(path: Path, design: Design, tape: Tape) -> None:
+    """InputError if an image is not the tape's, or has not as many words and rows as it needs."""
+    image = read_memory_image(path, design, tape.sha256)
+    for what, got, required in (
+        ("words", image.words, stream_words(tape.config, design)),
+        ("rows of the embedding", image.rows, tape.config.vocab_size),
+    ):
+        if got != required:
+            raise InputError(
+                f"{path}: {got:,} {what}, but this design and tape need {required:,}: {_AGAIN}"
+            )
 
 
 def _words(path: Path, data: bytes) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,11 @@ class Driver:
             await FallingEdge(clock)
         dut.bus_rst.value = 0
         await FallingEdge(dut.clk)
+
+    async def idle(self, cycles: float) -> None:
+        """Let so many cycles pass, rounded up."""
+        await Timer(math.ceil(cycles) * CLOCK_NS, unit="ns")
+        await FallingEdge(self._dut.clk)
 
     async def send(self, request: Request) -> None:
         """Send a request to an idle chip; ends at the falling edge after its acceptance."""

@@ -32,7 +32,7 @@ from sim.cosim.run_folder import (
     Traffic,
 )
 from sim.cosim.verdict import Played, Verdict, judge
-from sim.memory.model import Behaviour, PortCounters, memory_name
+from sim.memory.model import Behaviour, PortCounters, check_simulator, memory_name
 from sim.simulators.icarus import WAVEFORM_NAME
 from sim.simulators.runner import SimulationFailed, SimulatorError
 from sim.tracing.waveform import check_waveform
@@ -147,7 +147,7 @@ def cosim(
     simulator: str = "verilator",
     technology: Technology = Technology.GENERIC,
     array: ArrayOf = TernaryArray,
-    memory: Behaviour | None = None,
+    behaviour: Behaviour | None = None,
     processes: int | None = None,
 ) -> CosimResult:
     """Play sequences on chip and golden model and compare them bit for bit.
@@ -177,8 +177,8 @@ def cosim(
         (sim/simulators/ecp5_cells.v models them), its memories filled by their own initial values.
     array
         Makes the chip's array: another one than the ternary is for experiments.
-    memory
-        How the external memory behaves, if the design has one; Behaviour() by default.
+    behaviour
+        Of the external memory, if the design has one; Behaviour() by default.
     processes
         Simulators among which the positions are shared; by default as many as there are cores, if
         the run is long.
@@ -205,7 +205,7 @@ def cosim(
         traffic=traffic or Traffic(),
         profile=profile,
         loaded=loaded,
-        memory=memory or Behaviour(),
+        memory=behaviour or Behaviour(),
         recorded=_worth_recording(design, tapes, simulator),
     )
     with tempfile.TemporaryDirectory(prefix="mmfree-cosim-") as name:
@@ -213,15 +213,6 @@ def cosim(
         write_chip(folder, tapes, design, loaded=loaded, technology=technology, array=array)
         job = Job(folder, asked, expect(sequences, tapes), simulator, processes)
         return _play(job, tapes, waveform)
-
-
-def check_simulator(design: Design, simulator: str) -> None:
-    """InputError, before anything is built, if a simulator has no model of a design's memory."""
-    if design.external is not None and simulator != "verilator":
-        raise InputError(
-            f"{simulator} cannot simulate the external memory {design.memory}, whose model is in"
-            " C++: use verilator"
-        )
 
 
 def _worth_recording(design: Design, tapes: Items[Tape], simulator: str) -> bool:
@@ -239,7 +230,7 @@ def cosim_folder(
     profile: bool = False,
     waveform: Path | None = None,
     simulator: str = "verilator",
-    memory: Behaviour | None = None,
+    behaviour: Behaviour | None = None,
 ) -> CosimResult:
     """As ``cosim``, of the Verilog and the memory files in a folder, altered or not.
 
@@ -257,7 +248,7 @@ def cosim_folder(
         sequences=list(sequences),
         seed=seed,
         profile=profile,
-        memory=memory or Behaviour(),
+        memory=behaviour or Behaviour(),
         recorded=_worth_recording(chip.design, tapes, simulator),
     )
     with tempfile.TemporaryDirectory(prefix="mmfree-cosim-") as name:

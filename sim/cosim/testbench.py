@@ -17,6 +17,7 @@ import cocotb
 import numpy as np
 from numpy.typing import NDArray
 
+from hdl.memory.sources.axi import RING_WORDS
 from mmfree.chip.exchange import CYCLE_COUNTERS
 from mmfree.chip.layout import layout
 from mmfree.contract.pow2 import SATURATION_SITES
@@ -134,6 +135,10 @@ class Testbench:
             bases = place_files(self.run.memory.base, [image.file_bytes for image in self._images])
             await self.driver.place_image(self._images[model], bases[model])
             self._placed = model
+            # The first token finds its first words read, as every other does: it takes as long.
+            behaviour = self.run.memory
+            cycles = 2 * behaviour.latency[1] + 2 * RING_WORDS / (1 - behaviour.withheld / 100)
+            await self.driver.idle(cycles * max(1, (behaviour.bus_ns or CLOCK_NS) / CLOCK_NS))
 
     async def _play_sequence(self, sequence: Sequence, due: Played, parts: list[Played]) -> bool:
         """Play the prompt token by token, the last one with the request to generate.

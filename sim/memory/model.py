@@ -7,10 +7,12 @@ beside it, and one set of pins for all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmfree.chip.design import Design
 from mmfree.chip.external_memory import ADDRESS_BITS, PAGE_BYTES
 from mmfree.errors import InputError
 
@@ -46,8 +48,10 @@ COUNTERS = ("beats", "bursts", "cycles", "throttled")
 PARTS = 1 << 16
 """Probabilities are whole numbers of 1 / PARTS."""
 
-LATENCY_MIN, LATENCY_MAX = 2, 60_000
+LATENCY_MIN, LATENCY_MAX = 2, 10_000
 """Cycles from an address to the first beat that the model can be asked for."""
+
+_LATENCY = re.compile(r"([0-9]{1,9}):([0-9]{1,9})")
 
 WITHHELD_MAX = 90
 """Most percent of the cycles in which the model may be asked to withhold beats."""
@@ -56,6 +60,29 @@ WITHHELD_MAX = 90
 def memory_name(model: int) -> str:
     """File of a run's memory, by number of the model whose image it is."""
     return f"memory{model}.bin"
+
+
+def read_latency(text: str) -> tuple[int, int]:
+    """Least and most cycles, of a text such as 60:200.
+
+    Raises
+    ------
+    InputError
+        If it is not two numbers.
+    """
+    match = _LATENCY.fullmatch(text)
+    if match is None:
+        raise InputError(f"a memory's latency must be LOW:HIGH cycles, such as 60:200, got {text}")
+    return int(match[1]), int(match[2])
+
+
+def check_simulator(design: Design, simulator: str) -> None:
+    """InputError, before anything is built, if a simulator has no model of a design's memory."""
+    if design.external is not None and simulator != "verilator":
+        raise InputError(
+            f"{simulator} cannot simulate the external memory {design.memory}, whose model is in"
+            " C++: use verilator"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +122,7 @@ class Behaviour:
         for name in ("withheld", "address_withheld"):
             if not 0 <= (percent := getattr(self, name)) <= WITHHELD_MAX:
                 raise InputError(
-                    f"a memory may be {name} in 0..{WITHHELD_MAX} percent of the cycles, got"
+                    f"a memory's {name} must lie in 0..{WITHHELD_MAX} percent of the cycles, got"
                     f" {percent:g}"
                 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from mmfree.chip.design import Design
 from mmfree.chip.external_memory import find_memory
 from mmfree.chip.layout import layout
+from mmfree.chip.memory_image import MemoryImage, check_capacity
 from mmfree.chip.registers import Access, Register
 from mmfree.chip.sizing import array_shape, design_for
 from mmfree.contract.shape import ModelConfig
@@ -22,6 +24,15 @@ CONFIG = ModelConfig(
     vocab_size=6, head_size=4, hidden_size=9, intermediate_size=13, num_layers=2, gate="hard"
 )
 TAPE = random_tape(np.random.default_rng(0), **CONFIG.to_dict())
+IMAGE = MemoryImage(
+    path=Path("memory.bin"),
+    design_sha256="",
+    tape_sha256="",
+    words=4,
+    rows=6,
+    regions=(),
+    file_bytes=8192,
+)
 FIELDS = (
     *("rows", "columns", "max_width", "max_rows", "weight_words", "header_words"),
     *("embedding_rows", "embedding_width", "bias_words", "state_words", "value_bits"),
@@ -142,6 +153,13 @@ ROWS: list[Boundary] = [
         allowed=lambda _: layout(TAPE, tight(max_width=13)),
         refused=lambda _: layout(TAPE, tight(max_width=12)),
         says="the tape needs max_width of 13, but the design has 12: generate a larger design",
+    ),
+    Boundary(
+        file="mmfree/chip/memory_image.py",
+        compares="image.file_bytes > capacity_bytes",
+        allowed=lambda _: check_capacity(IMAGE, 8192),
+        refused=lambda _: check_capacity(IMAGE, 8191),
+        says=r"has 0\.009 MB, the memory 0\.009 MB: 0\.001 MB too small",
     ),
     *both_ends(
         "mmfree/chip/registers.py",

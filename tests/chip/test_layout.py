@@ -10,20 +10,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import mmfree.chip.layout
 from mmfree.chip.design import Design
+from mmfree.chip.external_memory import find_memory
 from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT, header_fields
-from mmfree.chip.image import Image
+from mmfree.chip.image import Image, Words
 from mmfree.chip.layout import LayoutError, gate_words, layout
 from mmfree.chip.memory_map import (
     LOAD_BITS,
     LOADED_MEMORIES,
     chip_memories,
     group_bits,
+    loaded_memories,
     loaded_shape,
     weight_memories,
     word_bits,
 )
-from mmfree.chip.sizing import design_for, design_of_array
+from mmfree.chip.sizing import design_for, design_for_memory, design_of_array
 from mmfree.chip.weight_codes import WEIGHT_CODES
 from mmfree.contract.pow2 import GATES, ROLES, Formats, gumbel_table, reciprocal_root_table
 from mmfree.contract.shape import ModelConfig
@@ -110,16 +113,18 @@ def check_of(words: list[int], design: Design) -> int:
 
 
 def play_segment(
-    words: Iterator[int], segment: Segment, q: NDArray[np.int32], design: Design
+    words: Iterator[int], segment: Segment, q: NDArray[np.int32], design: Design, seen: list[int]
 ) -> list[NDArray[np.int32]]:
-    """Accumulators of a segment, as an array of this design would sum them up."""
+    """Accumulators of a segment, as an array of this design would sum them up.
+
+    The words of its weights are put on to ``seen``.
+    """
     rows, columns = design.rows, design.columns
     height = segment.matrices[0].rows
     blocks, tiles = -(-height // rows), -(-segment.fan_in // columns)
     padded = np.zeros(tiles * columns, dtype=np.int32)
     padded[: segment.fan_in] = q
     sums = np.zeros((len(segment.matrices), blocks * rows), dtype=np.int32)
-    seen = []
     for block in range(blocks):
         for matrix in range(len(segment.matrices)):
             for tile in range(tiles):
@@ -127,15 +132,20 @@ def play_segment(
                 seen.append(next(words))
                 weights = lane_weights(seen[-1], design)
                 sums[matrix, block * rows : (block + 1) * rows] += weights @ part
-    assert next(words) == check_of(seen, design)
     assert not sums[:, height:].any(), "rows of padding hold no weights"
     return list(sums[:, :height])
 
 
+@pytest.mark.parametrize("at_once", [1, 1 << 20])
 @pytest.mark.parametrize("code", CODES)
 @of_designs
-def test_image_holds_the_weights_in_the_order_of_use(design: Design, code: str) -> None:
-    """One tape in several arrays and in every code: the same sums."""
+def test_image_holds_the_weights_in_the_order_of_use(
+    design: Design, code: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One tape in several arrays and in every code: the same sums; packed a row block at a time, or
+    all.
+    """
+    monkeypatch.setattr(mmfree.chip.layout, "_PART_WEIGHTS", at_once)
     design = replace(design, weight_code=code)
     weights = layout(TAPE, design).words["weights"]
     assert len(weights) == design.weight_words
@@ -144,9 +154,10 @@ def test_image_holds_the_weights_in_the_order_of_use(design: Design, code: str) 
     rng = np.random.default_rng(design.lanes)
     for segment in TAPE.segments:
         q = rng.integers(-128, 128, segment.fan_in).astype(np.int32)
-        for matrix, sums in zip(
-            segment.matrices, play_segment(words, segment, q, design), strict=True
-        ):
+        seen: list[int] = []
+        found = play_segment(words, segment, q, design, seen)
+        assert next(words) == check_of(seen, design)
+        for matrix, sums in zip(segment.matrices, found, strict=True):
             assert np.array_equal(sums, ternary_product(matrix.trits, q))
     assert next(words, None) is None
 
@@ -301,6 +312,65 @@ def test_writes_of_the_load_port_put_every_word_together(design: Design) -> None
         assert value < 1 << shape.part_bits <= 1 << LOAD_BITS
         found[name][word] |= value << part * shape.part_bits
     assert found == image.words
+
+
+@pytest.mark.parametrize("lines", [3, 1 << 16])
+def test_packed_words_are_a_list_of_integers(lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in their text, which has no leading zeros, some words at a time."""
+    monkeypatch.setattr(mmfree.chip.image, "_LINES", lines)
+    values = [0, 1, 0x1234_5678_9ABC_DEF0, (1 << 66) - 1, 1 << 33, 15, 16]
+    words = Words.of(values, 33, shares=2)
+    assert words == values == list(words)
+    assert words[2] == values[2]
+    assert words[-1] == 16
+    assert words[1:3] == values[1:3]
+    with pytest.raises(IndexError):
+        words[7]
+    assert words.share(1) == [value >> 33 for value in values]
+    low = words.share(0)
+    assert low.lines() == "".join(f"{value & (1 << 33) - 1:x}\n" for value in values)
+    words[-2] ^= 1 << 65
+    assert words[5] == 15 | 1 << 65
+    assert words != values
+    assert words == [*values[:5], 15 | 1 << 65, 16]
+    assert words != values[:6]
+    assert words != Words.of(list(words), 66)[:-1]
+    assert Words.of(values, 66) == Words.of(values, 33, shares=2)
+    assert Words.of([], 4).lines() == ""
+    assert words != 3
+
+
+def test_a_list_in_the_place_of_packed_words_gives_the_same_files() -> None:
+    """Experiments and tests put one there."""
+    image = layout(TAPE, DESIGNS[5])
+    lists = replace(image, words={name: list(words) for name, words in image.words.items()})
+    assert lists == image
+    assert lists.memory_files() == image.memory_files()
+    assert list(lists.writes()) == list(image.writes())
+    assert [w for w in image.writes() if w[:2] == (0, 3)] == list(
+        image.word_writes("weights", 3, image.words["weights"][3])
+    )
+
+
+@pytest.mark.parametrize("name", ["axi64", "axi128x4"])
+def test_with_an_external_memory_the_chip_holds_the_rest(name: str) -> None:
+    """Headers and tables; the words of its tables are those of block RAM."""
+    external = find_memory(name)
+    assert external is not None
+    design = design_for_memory(CONFIG, external)
+    image, block = layout(TAPE, design), layout(TAPE, DESIGNS[0])
+    assert tuple(image.words) == loaded_memories(design)
+    for table in ("tables", "reciprocal_root", "gumbel"):
+        assert image.words[table] == block.words[table]
+    entries = [unpack_header(word, design) for word in without_parity(image, "headers")]
+    assert [entry.pop("parameters") for entry in entries] == [
+        [int(after)] for after in (0, 0, 0, 0, 1, 0, 0, 0, 0, 0)
+    ]
+    same = replace(DESIGNS[0], rows=design.rows, columns=design.columns)
+    assert entries == [
+        unpack_header(word, same) for word in without_parity(layout(TAPE, same), "headers")
+    ]
+    assert set(image.memory_files()) == set(chip_memories(design))
 
 
 def test_layout_is_a_pure_function() -> None:

@@ -17,9 +17,12 @@ import pytest
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
+from hdl.accelerator import Accelerator
+from hdl.link.host_ports import HostPorts
 from tests.support.hdl.components import (
     COMPONENTS,
     DESIGN,
+    EXTERNAL,
     SIGNATURES,
     classes_of,
     directions,
@@ -30,6 +33,9 @@ SIZES = {"P": DESIGN.post_width, "C": DESIGN.columns, "R": DESIGN.rows, "G": DES
 """Letters that a docstring's shapes may use."""
 
 ELEMENT = re.compile(r"(?:(?P<count>2?[PCRG23]) x )?(?P<kind>u?int|signed\()?(?P<bits>\d+)\)?")
+
+
+EXTERNAL_ONLY = "external memory: "
 
 
 class Port(NamedTuple):
@@ -65,8 +71,15 @@ def documented_bits(shape: str) -> int | None:
 
 
 def check(kind: type, heading: str, signature: wiring.Signature) -> None:
-    """The table says what the signature has: names, order, directions, widths."""
-    ports = documented(kind, heading)
+    """The table says what the signature has: names, order, directions, widths.
+
+    What begins with EXTERNAL_ONLY is not there without an external memory.
+    """
+    ports = [
+        port
+        for port in documented(kind, heading)
+        if not (port.meaning.startswith(EXTERNAL_ONLY) and port.name not in signature.members)
+    ]
     assert [(port.name, port.direction) for port in ports] == list(directions(signature).items())
     for port in ports:
         member: Any = signature.members[port.name]
@@ -87,6 +100,17 @@ def test_every_component_and_signature_is_looked_at() -> None:
 @pytest.mark.parametrize("kind", COMPONENTS, ids=lambda kind: kind.__name__)
 def test_a_components_docstring_names_every_port(kind: type[wiring.Component]) -> None:
     check(kind, "Ports", instance(kind).signature)
+
+
+def test_with_an_external_memory_there_are_ports_for_it() -> None:
+    for kind, heading, signature in (
+        (Accelerator, "Ports", Accelerator(EXTERNAL).signature),
+        (HostPorts, "Members", HostPorts(EXTERNAL)),
+    ):
+        check(kind, heading, signature)
+        told = [port for port in documented(kind, heading) if EXTERNAL_ONLY in port.meaning]
+        assert told
+        assert not {port.name for port in told} - set(signature.members)
 
 
 @pytest.mark.parametrize("kind", SIGNATURES, ids=lambda kind: kind.__name__)

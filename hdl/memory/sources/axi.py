@@ -97,7 +97,8 @@ class AxiSource(wiring.Component):
         m.submodules.settings = settings = Settings(self._design)
         wiring.connect(m, wiring.flipped(self.settings), settings.write)
         m.submodules.watchdog = watchdog = Watchdog(self._timeout)
-        poisoned, again = watchdog.gave_up, Signal()
+        poisoned = watchdog.gave_up
+        again = Signal()
         step = self.words.take & ~poisoned
         ready = self._connect_readers(m, handshake, settings, step)
         begun = self._count(m, step, settings.last_word, handshake.clear)
@@ -153,7 +154,9 @@ class AxiSource(wiring.Component):
 
     def _count(self, m: Module, step: Value, last_word: Value, clear: Value) -> Signal:
         """Whether some words of the pass were taken, and not all."""
-        left, ends, begun = Signal.like(last_word), Signal(), Signal()
+        left = Signal.like(last_word)
+        ends = Signal()
+        begun = Signal()
         with m.If(clear | (step & ends)):
             m.d.sync += [left.eq(last_word), ends.eq(last_word == 0), begun.eq(0)]
         with m.Elif(step):

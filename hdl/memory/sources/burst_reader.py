@@ -78,11 +78,14 @@ class BurstReader(wiring.Component):
             ring.clear.eq(self.clear),
             self.beat.eq(ring.o),
         ]
-        stop, stopped = Signal(), Signal(init=1)
+        stop = Signal()
+        stopped = Signal(init=1)
         m.submodules.stop = FFSynchronizer(self.stop, stop, o_domain="bus")
         m.submodules.stopped = FFSynchronizer(stopped, self.stopped, o_domain="sync")
 
-        load, rewind, step = Signal(), Signal(), Signal()
+        load = Signal()
+        rewind = Signal()
+        step = Signal()
         size, ended = self._walk(m, load, rewind, step)
         with m.FSM(domain="bus"):
             with m.State("RESET"), m.If(stop):
@@ -121,15 +124,18 @@ class BurstReader(wiring.Component):
         """
         address_bits = (self._burst * self._bytes).bit_length() - 1
         size_bits = self._burst.bit_length() - 1
-        start, last = Signal.like(self.start[address_bits:]), Signal.like(self.last)
+        region = Signal.like(self.start[address_bits:])
+        last_beat = Signal.like(self.last)
         with m.If(load):
-            m.d.bus += [start.eq(self.start[address_bits:]), last.eq(self.last)]
+            m.d.bus += [region.eq(self.start[address_bits:]), last_beat.eq(self.last)]
         # Bursts after this one; the region's last one has `tail` beats and one more.
-        last_burst, tail = last[size_bits:], last[:size_bits]
-        address, left = Signal.like(start), Signal.like(last_burst)
-        final, ended = Signal(), Signal()
+        last_burst, tail = last_beat[size_bits:], last_beat[:size_bits]
+        address = Signal.like(region)
+        left = Signal.like(last_burst)
+        final = Signal()
+        ended = Signal()
         with m.If(rewind | (step & final)):
-            m.d.bus += [address.eq(start), left.eq(last_burst), final.eq(last_burst == 0)]
+            m.d.bus += [address.eq(region), left.eq(last_burst), final.eq(last_burst == 0)]
         with m.Elif(step):
             m.d.bus += [address.eq(address + 1), left.eq(left - 1), final.eq(left == 1)]
         if not self._repeats:

@@ -79,7 +79,8 @@ class RowSource(wiring.Component):
         address, found = self._find_row(m, region)
         m.submodules.watchdog = watchdog = Watchdog(self._timeout)
         # Beats of the row that have not been given.
-        left, busy = Signal(range(row_beats(self._design) + 1)), Signal()
+        left = Signal(range(row_beats(self._design) + 1))
+        busy = Signal()
         ends = self._offer(m, handshake.running, busy, left == 1, watchdog.gave_up)
         with m.If(self.row.start):
             m.d.sync += [left.eq(row_beats(self._design)), busy.eq(1)]
@@ -106,7 +107,8 @@ class RowSource(wiring.Component):
         low = (ROW_BYTES - 1).bit_length()
         address = Signal.like(region)
         # The number, shifted by one more bit in each cycle, for the bits that are left.
-        term, bits = Signal(len(address) - low), Signal(range(pieces + 1))
+        term = Signal(len(address) - low)
+        bits = Signal(range(pieces + 1))
         with m.If(self.row.start):
             m.d.sync += [address.eq(region), term.eq(self.row.id), bits.eq(pieces)]
         with m.Else():

@@ -35,7 +35,7 @@ class Watchdog(wiring.Component):
         waited = Signal(range(self._timeout))
         late = self.waiting & (waited == self._timeout - 1)
         m.d.sync += [
-            waited.eq(Mux(self.waiting, waited + 1, 0)),
+            waited.eq(Mux(self.waiting & ~self.gave_up & ~self.again, waited + 1, 0)),
             self.gave_up.eq((self.gave_up | self.timeout) & ~self.again),
         ]
         m.d.comb += self.timeout.eq((late | self.lost) & ~self.gave_up)

@@ -14,7 +14,7 @@ from hdl.control.sequencer import Sequencer
 from hdl.memory.weight_check import CHECK_DISTANCE
 from hdl.payloads import RESULT_BLOCKS, WAITS
 from mmfree.chip.header import KIND_CODES, pack_header
-from mmfree.chip.memory_map import loaded_shape
+from mmfree.chip.memory_map import loaded_shape, parameter_words
 from mmfree.contract.pow2 import SEGMENT_ROLES
 from tests.support.hdl.values import small_design
 from tests.support.proofs.bench import Bench, Proof, inputs_of
@@ -25,6 +25,41 @@ SHAPE = loaded_shape(DESIGN, "headers")
 
 SEGMENTS = (("embedding", 0), ("gates", 6), ("head", 1))
 """Kind and row blocks of each entry of the segment table."""
+
+
+EXTERNAL = small_design(
+    5,
+    8,
+    8,
+    header_words=5,
+    embedding_rows=7,
+    bias_words=12,
+    weight_code="1.6",
+    memory="axi64",
+)
+"""With an external memory: three words hold the biases of a layer."""
+
+EXTERNAL_SEGMENTS = (("embedding", 0), ("gates", 1), ("down", 1), ("gates", 1), ("head", 1))
+
+
+def external_table() -> list[int]:
+    """The segment table of such a design: the second layer's biases come after ``down``."""
+    shape = loaded_shape(EXTERNAL, "headers")
+    return [
+        shape.with_parity(
+            pack_header(
+                EXTERNAL,
+                kind=KIND_CODES[kind],
+                tiles=1,
+                tail=8,
+                blocks=blocks,
+                tail_rows=5,
+                parameters=int(kind == "down"),
+                last=kind == "head",
+            )
+        )
+        for kind, blocks in EXTERNAL_SEGMENTS
+    ]
 
 
 def segment_table(*, short: bool = False) -> list[int]:
@@ -105,13 +140,13 @@ class Surroundings(Bench):
         self.assume(
             "each check word has one verdict",
             ~block.checked | (self.unchecked != 0),
-            by="WeightCheck",
+            by="StreamCheck",
             proof="weight_check_order",
         )
         self.assume(
             f"at most {MAX_UNCHECKED} check words have none yet",
             self.unchecked + take.check <= MAX_UNCHECKED,
-            by="WeightCheck, whose verdict takes about as long as a segment's vector",
+            by="StreamCheck, whose verdict takes about as long as a segment's vector",
         )
         fault = Value.cast(block.faults.first)
         self.assume(
@@ -499,7 +534,75 @@ def progress() -> Bench:
     return bench
 
 
+def records() -> Bench:
+    """What is taken from an external memory: the words of each record, and its check word."""
+    bench = Bench(Sequencer(EXTERNAL, external_table()), driven=False)
+    block, m, take = bench.block, bench.m, bench.block.take
+    bench.choose(
+        *(
+            port
+            for name, port in inputs_of(block).items()
+            if not name.startswith(("load_header", "faults", "hold"))
+        )
+    )
+    parameters = parameter_words(EXTERNAL)
+    words, number = Signal(4), Signal(3)
+    beats, verdicts, rows = Signal(3), Signal(4), Signal(2)
+    with m.If(take.word):
+        m.d.sync += [words.eq(words + 1), beats.eq(beats + block.beat.valid)]
+    with m.If(take.check):
+        m.d.sync += [words.eq(0), beats.eq(0), number.eq(number + 1)]
+    with m.If(block.started):
+        m.d.sync += [words.eq(0), beats.eq(0), number.eq(0)]
+    m.d.sync += [
+        verdicts.eq(verdicts + take.check - block.checked),
+        rows.eq(rows + block.embedding.start - block.row_checked),
+    ]
+    bench.assume(
+        "each check word and each row has one verdict",
+        (~block.checked | (verdicts != 0)) & (~block.row_checked | (rows != 0)),
+        by="StreamCheck",
+        proof="weight_check_order",
+    )
+    bench.assume(
+        "a row block has begun before it leaves the queue", ~block.block_done, by="RowBlocks"
+    )
+    # Weights and parameters of each record.
+    weights = Array(
+        [len(SEGMENT_ROLES[kind]) if kind in SEGMENT_ROLES else 0 for kind, _ in EXTERNAL_SEGMENTS]
+    )[number]
+    follow = Array([kind in ("embedding", "down") for kind, _ in EXTERNAL_SEGMENTS])[number]
+    due = weights + Mux(follow, parameters, 0)
+    bench.prove("the record of the segment in progress", ~take.word | (number == block.number))
+    bench.prove(
+        "a word with a tile holds weights, and no other",
+        take.word == (block.beat.valid | block.parameter),
+    )
+    bench.prove("not both", ~(block.beat.valid & block.parameter))
+    bench.prove("weights first", ~block.parameter | (beats == weights))
+    bench.prove("none too many", ~take.word | (words < due))
+    bench.prove("the last is told of", ~take.word | (take.last == (words == due - 1)))
+    bench.prove("the check word after all of them", ~take.check | (words == due))
+    bench.prove("never both at once", ~(take.word & take.check))
+    bench.prove("only what is there", ~(take.word | take.check) | bench.past(block.available))
+    ended = block.pass_done | (block.failed.valid & (number != 0))
+    bench.prove(
+        "a pass ends when all is checked, the row, too", ~ended | ((verdicts == 0) & (rows == 0))
+    )
+    bench.cover("the second layer's biases", block.parameter & (number == 2))
+    bench.cover("the end of a pass", block.pass_done)
+    return bench
+
+
 PROOFS = [
+    Proof(
+        "sequencer_records",
+        records,
+        depth=36,
+        induction=False,
+        because="what state machine and walk know of each other is said for other designs only",
+        reach=50,
+    ),
     Proof("sequencer_admission", admission, depth=5, reach=26, quick=True),
     Proof("sequencer_checks", checks, depth=CHECK_DISTANCE + 3, reach=20),
     Proof("sequencer_answers", answers, depth=5, reach=40),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from unittest.mock import patch
 
 from amaranth.hdl import Const, Mux, Signal
 
 from hdl.memory import weight_check
-from hdl.memory.weight_check import CHECK_DISTANCE, WeightCheck, check_latency
+from hdl.memory.weight_check import CHECK_DISTANCE, StreamCheck, check_latency
 from mmfree.chip.memory_map import PAGE_WORDS, group_bits
 from tests.support.hdl.values import small_design
 from tests.support.proofs.bench import Bench, Inside, Proof
@@ -20,10 +19,9 @@ GROUPS, SHARE_BITS = DESIGN.num_groups, group_bits(DESIGN)
 WORD_BITS = GROUPS * SHARE_BITS
 
 
-def shortest_pages(block: WeightCheck) -> Inside:
-    """Elaborate a check whose pages have the fewest words: those of designs of many lanes."""
-    with patch.object(weight_check, "page_words", return_value=PAGE_WORDS):
-        return Bench.inside(block)
+def shortest_pages() -> StreamCheck:
+    """A check whose pages have the fewest words: those of designs of many lanes."""
+    return StreamCheck(SHARE_BITS, GROUPS, PAGE_WORDS)
 
 
 def keep_order(bench: Bench) -> None:
@@ -74,9 +72,9 @@ def only_last_pages_wait(bench: Bench, inner: Inside) -> None:
 
 
 def order() -> Bench:
-    bench = Bench(WeightCheck(DESIGN))
+    bench = Bench(shortest_pages())
     block = bench.block
-    inner = shortest_pages(block)
+    inner = Bench.inside(block)
     keep_order(bench)
     bench.prove(
         "a verdict after each check word, and only then",
@@ -95,9 +93,9 @@ def order() -> Bench:
 
 def pages() -> Bench:
     """When a verdict is made, the CRC holds the pages of its segment, and nothing of another."""
-    bench = Bench(WeightCheck(DESIGN))
+    bench = Bench(shortest_pages())
     block = bench.block
-    inner = shortest_pages(block)
+    inner = Bench.inside(block)
     keep_order(bench)
     crc, arrived, left, waits = inner.part("crc"), inner["arrived"], inner["left"], inner["waits"]
     compared = bench.past(block.taken.check, block.latency - 2)
@@ -122,11 +120,9 @@ def one_bit(words: int) -> Bench:
 
     All is XOR, so the words themselves do not matter: here all are 0, but for the check word.
     """
-    bench = Bench(WeightCheck(DESIGN), driven=False)
-    block, other = bench.block, WeightCheck(DESIGN)
+    bench = Bench(shortest_pages(), driven=False)
+    block, other = bench.block, shortest_pages()
     bench.m.submodules.other = other
-    for check in (block, other):
-        shortest_pages(check)
     now = Signal(range(words + 3))
     bench.m.d.sync += now.eq(Mux(now == words + 2, now, now + 1))
     word, bit = bench.some(range(words + 1), "word"), bench.some(range(WORD_BITS), "bit")

@@ -33,7 +33,7 @@ def design_of(memory: str, post_width: int) -> Design:
     ("memory", "post_width"), [("axi64", 1), ("axi128x2", 1), ("axi128x4", 4), ("axi512x2", 2)]
 )
 def test_biases_are_read_in_order(memory: str, post_width: int, idle: float) -> None:
-    """Two records, one after the other; the second replaces the first. Garbage between the words."""
+    """Two records, the second replaces the first. Garbage between the words."""
     design, rng = design_of(memory, post_width), np.random.default_rng(1)
     block, words = LayerBiases(design), parameter_words(design)
     groups, bits = design.num_groups, group_bits(design)

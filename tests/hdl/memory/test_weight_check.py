@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hdl.memory.weight_check import WeightCheck
+from hdl.memory.weight_check import StreamCheck
 from mmfree.chip.design import Design
 from mmfree.chip.image import Words
 from mmfree.chip.layout import check_word
@@ -30,7 +30,7 @@ DESIGNS = [
 
 async def check(
     ctx: Any,
-    block: WeightCheck,
+    block: StreamCheck,
     design: Design,
     words: list[int],
     idle: float,
@@ -74,7 +74,7 @@ def segment(design: Design, count: int, rng: np.random.Generator) -> list[int]:
 def test_clean_segments_pass_and_flipped_bits_are_found(design: Design) -> None:
     """Segments shorter and longer than a page follow each other, with faults in any word."""
     rng = np.random.default_rng(1)
-    block = WeightCheck(design)
+    block = StreamCheck.of_weights(design)
     page = page_words(design)
     counts = [1, max(1, page - 1), page, page + 1, 2 * page + 3]
 
@@ -96,7 +96,7 @@ def test_clean_segments_pass_and_flipped_bits_are_found(design: Design) -> None:
 @pytest.mark.parametrize("design", [DESIGNS[4], DESIGNS[6]], ids=lambda d: f"{d.rows} rows")
 def test_segments_of_many_pages_are_checked_page_by_page(design: Design) -> None:
     """Their order counts, and each of them; of any length, and each after another."""
-    rng, block = np.random.default_rng(3), WeightCheck(design)
+    rng, block = np.random.default_rng(3), StreamCheck.of_weights(design)
     page = page_words(design)
     pages = 5 if page > 8 else 40
 
@@ -117,7 +117,7 @@ def test_segments_of_many_pages_are_checked_page_by_page(design: Design) -> None
 def test_a_restart_drops_the_segment_in_progress() -> None:
     rng = np.random.default_rng(2)
     design = DESIGNS[1]
-    block = WeightCheck(design)
+    block = StreamCheck.of_weights(design)
     words = segment(design, 5, rng)
 
     async def bench(ctx: Any) -> None:

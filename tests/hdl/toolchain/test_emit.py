@@ -25,11 +25,21 @@ from hdl.toolchain.emit import (
 )
 from hdl.toolchain.products import ProductUnit
 from mmfree.chip.design import Design
-from mmfree.chip.folder import DESCRIPTION_NAME, TAPE_NAME, VERILOG_FOLDER, VERILOG_NAME, sources
+from mmfree.chip.external_memory import find_memory
+from mmfree.chip.folder import (
+    DESCRIPTION_NAME,
+    IMAGE_NAME,
+    TAPE_NAME,
+    VERILOG_FOLDER,
+    VERILOG_NAME,
+    sources,
+)
 from mmfree.chip.image import constant_words
 from mmfree.chip.layout import LayoutError, layout
+from mmfree.chip.memory_image import read_memory_image
 from mmfree.chip.memory_map import chip_memories
-from mmfree.chip.sizing import padding_share
+from mmfree.chip.sizing import design_for_memory, padding_share
+from mmfree.errors import InputError
 from mmfree.tape.operations import count_operations
 from tests.support.sim.shapes import ODD
 
@@ -174,8 +184,14 @@ def test_every_file_says_what_it_was_made_of(tmp_path: Path) -> None:
     }
 
 
-MEMORIES = """  initial $readmemb("design-1.mem", tables );
+MEMORIES = """  wire c;
+  reg [17:0] tables [511:0];
+  initial $readmemb("design-1.mem", tables );
+  always @(posedge clk) begin
+  reg queue_0 [3:0];
   initial $readmemb("design-2.mem", queue_0 );
+  reg [3:0] headers [3:0];
+  reg [3:0] counter;
 """
 TRIGGER = r"\$auto$verilog_backend.cc:2505:dump_module$3 "
 PROCESSES = f"""module top(a, b);
@@ -195,25 +211,37 @@ endmodule
 
 
 def test_memories_are_initialised_from_their_files_or_not_at_all() -> None:
+    """Whether or not they have initial values."""
     assert (
-        initialise_memories(MEMORIES, ["tables"], 2)
-        == '  initial $readmemh("tables.hex", tables);\n'
+        initialise_memories(MEMORIES, ["tables", "headers"], 2)
+        == """  wire c;
+  reg [17:0] tables [511:0];
+  initial $readmemh("tables.hex", tables);
+  always @(posedge clk) begin
+  reg queue_0 [3:0];
+  reg [3:0] headers [3:0];
+  initial $readmemh("headers.hex", headers);
+  reg [3:0] counter;
+"""
     )
+    assert initialise_memories(MEMORIES, ["queue_0"], 2).count("$readmem") == 1
 
 
 @pytest.mark.parametrize(
     ("verilog", "memories", "message"),
     [
         (
-            MEMORIES.replace("design-2.mem", "x").replace('$readmemb("x"', '$readmemb( "x"'),
+            MEMORIES.replace('$readmemb("design-2', '$readmemb( "design-2'),
             ["tables"],
             "2 memories with $readmemb, got 1",
         ),
         (MEMORIES.replace("readmemb", "readmemh"), [], "2 memories with $readmemb, got 0"),
         (MEMORIES, ["tables", "biases"], "one memory biases, got 0"),
+        (MEMORIES, ["counter"], "one memory counter, got 0"),
         (MEMORIES.replace("queue_0", "tables"), ["tables"], "one memory tables, got 2"),
+        (MEMORIES.replace("tables [", "tables["), ["tables"], "one memory tables, got 0"),
     ],
-    ids=["one of two", "none", "missing", "twice"],
+    ids=["one of two", "none", "missing", "register", "twice", "declaration"],
 )
 def test_memories_of_another_form_are_an_error(
     verilog: str, memories: list[str], message: str
@@ -289,6 +317,58 @@ def test_a_fresh_folder_is_finished_by_its_description(
     assert description["padding_share"] == shares
     assert (description["lanes"], description["multipliers"]) == (16, 0)
     assert description["shift_and_add_products_per_token"] == 0
+
+
+def test_a_folder_with_an_external_memory_holds_its_image(tmp_path: Path) -> None:
+    """memory.bin, of which design.json says all that a host needs; the chip's memories less."""
+    external, tape = find_memory("axi64x2"), ODD.tape(1, wild=False)
+    assert external is not None
+    design = design_for_memory(ODD.config, external)
+    description = write_verilog(design, tmp_path / "tape", tape)
+    image = read_memory_image(tmp_path / "tape" / IMAGE_NAME, design, tape.sha256)
+    assert description["memory"] == {
+        "name": "axi64x2",
+        "port_bits": 64,
+        "ports": 2,
+        "file": "memory.bin",
+        "words": image.words,
+        "rows": 7,
+        "num_bytes": image.file_bytes,
+        "regions": [vars(region) for region in image.regions],
+    }
+    data = (tmp_path / "tape" / IMAGE_NAME).read_bytes()
+    assert description["files"][IMAGE_NAME] == hashlib.sha256(data).hexdigest()
+    names = {IMAGE_NAME, *NAMES} - {"weights_0.hex", "embedding.hex", "biases.hex"}
+    assert {path.name for path in (tmp_path / "tape").iterdir()} == names
+    assert set(description["files"]) == names - {DESCRIPTION_NAME}
+    assert VERILOG_FOLDER.own.fullmatch(IMAGE_NAME)
+    limits = write_verilog(design, tmp_path / "limits")
+    assert limits["memory"] == {"name": "axi64x2", "port_bits": 64, "ports": 2}
+    assert IMAGE_NAME not in limits["files"]
+    assert not (tmp_path / "limits" / IMAGE_NAME).exists()
+    verilog = (tmp_path / "tape" / VERILOG_NAME).read_text()
+    assert verilog == (tmp_path / "limits" / VERILOG_NAME).read_text()
+    assert verilog.count("$readmem") == len(chip_memories(design)) == 4
+
+
+def test_an_image_is_written_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no other file of a folder stands beside an old one, should it not be written."""
+    external = find_memory("axi64")
+    assert external is not None
+    design = design_for_memory(ODD.config, external)
+
+    def write(tape: object, design: object, path: Path) -> None:
+        assert not list(path.parent.iterdir())
+        raise InputError(f"{path}: being written by another process")
+
+    monkeypatch.setattr(hdl.toolchain.emit, "write_memory_image", write)
+    monkeypatch.setattr(hdl.toolchain.emit, "convert_verilog", lambda text, memories: "verilog")
+    monkeypatch.setattr(hdl.toolchain.emit, "product_units", lambda accelerator, tape: [])
+    monkeypatch.setattr(hdl.toolchain.emit, "Accelerator", lambda design: None)
+    monkeypatch.setattr(hdl.toolchain.emit, "convert_rtlil", lambda accelerator: "  cell $add $1")
+    with pytest.raises(InputError, match="being written by another process"):
+        write_verilog(design, tmp_path / "a", ODD.tape(1, wild=False))
+    assert not list((tmp_path / "a").iterdir())
 
 
 def test_a_chip_that_multiplies_says_so() -> None:

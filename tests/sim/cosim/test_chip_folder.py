@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import sim.cosim.chip_folder
 from hdl.toolchain.emit import write_verilog
+from mmfree.chip.external_memory import ExternalMemory
 from mmfree.chip.layout import layout
-from mmfree.chip.sizing import design_for
+from mmfree.chip.memory_image import read_memory_image, write_memory_image
+from mmfree.chip.sizing import design_for, design_for_memory
 from mmfree.errors import InputError
 from mmfree.tape.pow2 import write_tape
 from sim.cosim.chip_folder import read_chip_folder
@@ -243,3 +246,84 @@ def test_a_tape_beside_its_own_description_is_refused(folder: Path) -> None:
     (folder / "design.json").write_text(json.dumps(description))
     with pytest.raises(InputError, match=r"weights_0\.hex: of another design or tape"):
         read_chip_folder(folder)
+
+
+EXTERNAL = design_for_memory(ODD.config, ExternalMemory(port_bits=64, ports=1))
+
+
+@pytest.fixture(scope="module")
+def with_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose design has an external memory."""
+    path = tmp_path_factory.mktemp("with_image")
+    write_verilog(EXTERNAL, path / "own", TAPE)
+    return path / "own"
+
+
+@pytest.fixture
+def beside_image(with_image: Path, tmp_path: Path) -> Path:
+    """A copy to alter."""
+    shutil.copytree(with_image, tmp_path / "chip")
+    return tmp_path / "chip"
+
+
+def test_an_image_is_copied_as_it_lies_there(beside_image: Path, tmp_path: Path) -> None:
+    """Altered or not: a pass checks its words."""
+    path, copy = beside_image / "memory.bin", tmp_path / "copy"
+    copy.mkdir()
+    chip = read_chip_folder(beside_image)
+    assert chip.altered == ()
+    chip.copy_to(copy)
+    assert (copy / "memory.bin").read_bytes() == path.read_bytes()
+    data = bytearray(path.read_bytes())
+    data[4096] ^= 1
+    path.write_bytes(data)
+    chip = read_chip_folder(beside_image)
+    assert chip.altered == ("memory.bin",)
+    chip.copy_to(copy)
+    assert (copy / "memory.bin").read_bytes() == data
+
+
+def test_a_truncated_or_missing_image_is_refused(beside_image: Path) -> None:
+    path = beside_image / "memory.bin"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    with pytest.raises(InputError, match=r"memory\.bin: truncated: 12,287 bytes, required 12,288"):
+        read_chip_folder(beside_image)
+    path.write_bytes(b"mmfree")
+    with pytest.raises(InputError, match=r"memory\.bin: not an image: it does not begin with"):
+        read_chip_folder(beside_image)
+    path.unlink()
+    with pytest.raises(InputError, match=r"memory\.bin: no such file"):
+        read_chip_folder(beside_image)
+
+
+def test_an_image_of_another_design_or_tape_is_refused(beside_image: Path) -> None:
+    path = beside_image / "memory.bin"
+    write_memory_image(OTHER_TAPE, EXTERNAL, path)
+    with pytest.raises(InputError, match=r"memory\.bin: an image of another tape: "):
+        read_chip_folder(beside_image)
+    wider = replace(EXTERNAL, embedding_rows=EXTERNAL.embedding_rows + 1)
+    write_memory_image(TAPE, wider, path)
+    with pytest.raises(InputError, match=r"memory\.bin: an image of another design: "):
+        read_chip_folder(beside_image)
+
+
+@pytest.mark.parametrize(
+    ("words", "rows", "message"),
+    [
+        (-1, 0, "129 words, but this design and tape need 130: write the folder again"),
+        (0, -1, "6 rows of the embedding, but this design and tape need 7: write the folder"),
+    ],
+)
+def test_an_image_that_is_shorter_than_the_tape_is_refused(
+    words: int, rows: int, message: str, beside_image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it says so itself, and names this design and tape."""
+    image = read_memory_image(beside_image / "memory.bin", EXTERNAL)
+    assert (image.words, image.rows) == (130, 7)
+    shorter = replace(image, words=image.words + words, rows=image.rows + rows)
+    monkeypatch.setattr(
+        sim.cosim.chip_folder, "read_memory_image", lambda path, design, tape: shorter
+    )
+    with pytest.raises(InputError, match=rf"memory\.bin: {message}"):
+        read_chip_folder(beside_image)

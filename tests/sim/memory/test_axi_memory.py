@@ -98,8 +98,7 @@ def test_latency_is_within_its_bounds(low: int, high: int, tmp_path: Path) -> No
     behaviour = Behaviour(base=BASE, latency=(low, high), address_withheld=0)
     given = play(tmp_path, asked, behaviour, cycles=60 * 80)["0"]
     waits = [
-        beat[0] - accepted
-        for beat, accepted in zip(given["beats"], given["accepted"], strict=True)
+        beat[0] - accepted for beat, accepted in zip(given["beats"], given["accepted"], strict=True)
     ]
     assert min(waits) == low if low == high else low <= min(waits) < low + 5
     assert max(waits) == high if low == high else high - 5 < max(waits) <= high

@@ -49,6 +49,7 @@ from hdl.link.register_port import RegisterPort
 from hdl.link.serial import Receiver, Transmitter
 from hdl.memory.block_memory import BlockMemory, PartWrite, ReadPort
 from hdl.memory.embedding import Embedding
+from hdl.memory.layer_biases import LayerBiases
 from hdl.memory.load_port import LoadPort, LoadWrites
 from hdl.memory.loaded_memory import CheckedRead, LoadedMemory, LoadWrite
 from hdl.memory.sources.axi import AxiSource
@@ -62,8 +63,9 @@ from hdl.memory.sources.rows import RowSource
 from hdl.memory.sources.settings import Settings
 from hdl.memory.sources.watchdog import Watchdog
 from hdl.memory.state_banks import StateBanks
+from hdl.memory.streamed_embedding import StreamedEmbedding
 from hdl.memory.vectors import GroupMemory, VectorMemory
-from hdl.memory.weight_check import WeightCheck
+from hdl.memory.weight_check import StreamCheck
 from hdl.pow2.activations import Activations
 from hdl.pow2.forget_gate import ForgetGate
 from hdl.pow2.gated_product import GatedProduct
@@ -105,6 +107,7 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     Gates: lambda: Gates(DESIGN),
     GroupMemory: lambda: GroupMemory(DESIGN, 4),
     Handshake: lambda: Handshake(2),
+    LayerBiases: lambda: LayerBiases(EXTERNAL),
     LoadPort: lambda: LoadPort(DESIGN),
     Logits: lambda: Logits(DESIGN),
     LoadedMemory: lambda: LoadedMemory("words", loaded_shape(DESIGN, "tables")),
@@ -128,6 +131,8 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     Settings: lambda: Settings(EXTERNAL),
     Square: Square,
     StateBanks: lambda: StateBanks(DESIGN),
+    StreamCheck: lambda: StreamCheck.of_weights(DESIGN),
+    StreamedEmbedding: lambda: StreamedEmbedding(EXTERNAL),
     System: lambda: System(DESIGN, None, 4),
     TernaryArray: lambda: TernaryArray(DESIGN),
     Transmitter: lambda: Transmitter(4),
@@ -135,7 +140,6 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     VectorMemory: lambda: VectorMemory(DESIGN, 4),
     VectorSize: lambda: VectorSize(DESIGN),
     Watchdog: lambda: Watchdog(9),
-    WeightCheck: lambda: WeightCheck(DESIGN),
 }
 """Component -> how to make a small one."""
 

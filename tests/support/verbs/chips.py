@@ -10,13 +10,15 @@ from unittest.mock import ANY
 from hdl.boards import BOARDS
 from hdl.toolchain.build import Request
 from hdl.toolchain.products import ProductUnit
-from mmfree.chip.sizing import design_for
+from mmfree.chip.external_memory import ExternalMemory
+from mmfree.chip.sizing import design_for, design_for_memory
 from sim.cosim.chip_folder import ChipFolder
 from sim.cosim.run import CosimResult, Recording
 from sim.cosim.run_folder import Sequence
 from sim.cosim.verdict import KINDS, Verdict
+from sim.memory.model import Behaviour
 from tests.support.below import REAL
-from tests.support.verbs.case import MADE, OUT, TEXT_TAPE, Case, Row
+from tests.support.verbs.case import GONE, MADE, OUT, TEXT_TAPE, Case, Row
 from tests.support.verbs.training import NOT_DRAWN
 
 DESIGN = design_for(TEXT_TAPE, 64)
@@ -233,6 +235,7 @@ COSIM_VALUES = {
     "lane_utilization": 0.0794,
     "simulated_hz": 54321.0,
     "counters": {"tokens": 5},
+    "memory": "block",
     "sha256": TEXT_TAPE.sha256,
     "text": "Hi!",
 }
@@ -274,6 +277,27 @@ COSIM_ROWS = {
     "simulator": Row(words="--simulator icarus", changes={"cosim(simulator)": "icarus"}),
 }
 
+AXI = {
+    "cosim(design)": design_for_memory(TEXT_TAPE.config, ExternalMemory(port_bits=64, ports=2)),
+    "cosim(behaviour)": Behaviour(),
+} | dict.fromkeys(("design_for(tape)", "design_for(lanes)", "design_for(weight_code)"), GONE)
+MEMORY_ROWS = {
+    "memory": Row(words="--memory axi64x2:64K", changes=AXI),
+    "latency": Row(
+        words="--memory axi64x2 --latency 5:9",
+        changes=AXI | {"cosim(behaviour)": Behaviour(latency=(5, 9))},
+    ),
+    "withheld": Row(
+        words="--memory axi64x2 --withheld 12.5 --seed 3",
+        changes=AXI
+        | {
+            "cosim(behaviour)": Behaviour(withheld=12.5, seed=3),
+            "cosim(seed)": 3,
+            "cosim(sequences)": [replace(SEQUENCE, seed=3)],
+        },
+    ),
+}
+
 COSIM = Case(
     words="cosim text.tape --prompt ab --tokens 3",
     below={
@@ -298,11 +322,14 @@ COSIM = Case(
         "cosim(simulator)": "verilator",
         "cosim(technology)": ANY,
         "cosim(array)": ANY,
+        "cosim(behaviour)": None,
+        "cosim(processes)": None,
     },
     values=COSIM_VALUES,
     said=COSIM_SAID,
     rows=COSIM_ROWS
     | DESIGN_ROWS
+    | MEMORY_ROWS
     | {
         "model": Row(
             instead={"text.tape": "copy.tape"},
@@ -318,7 +345,12 @@ COSIM_FOLDER = Case(
         "sim.cosim.chip_folder:read_chip_folder": CHIP,
         "mmfree.files.atomic:reserved": nullcontext(),
         "sim.cosim.run:cosim_folder": replace(
-            RESULT, altered=("a.hex", "b.hex"), recording=RECORDING, profile=PROFILE
+            RESULT,
+            altered=("a.hex", "b.hex"),
+            recording=RECORDING,
+            profile=PROFILE,
+            memory="axi64",
+            bandwidth_utilization=0.9876,
         ),
     },
     asked={
@@ -329,10 +361,13 @@ COSIM_FOLDER = Case(
         "cosim_folder(profile)": False,
         "cosim_folder(waveform)": None,
         "cosim_folder(simulator)": "verilator",
+        "cosim_folder(behaviour)": None,
     },
     values=COSIM_VALUES
     | {
         "altered": ["a.hex", "b.hex"],
+        "memory": "axi64",
+        "bandwidth_utilization": 0.9876,
         "waveform": "w.vcd",
         "waveform_bytes": 1_250_000_000,
         "waveform_shows": "all 5 tokens",
@@ -345,6 +380,7 @@ bit-exact: 5 tokens, 1,360 of 1,360 logits and state words compared
 waveform: w.vcd, 1,250.0 MB, all 5 tokens
 1,234 cycles per token at 64 lanes, lane utilization 7.9 % (simulated); 54,321 cycles simulated per\
  second
+memory axi64: 98.8 % of the words that it could give
 
 cycles per token       beats      room
 head                    20.0       1.0
@@ -359,5 +395,6 @@ total                   25.0       1.0""",
             },
         )
         for name, row in COSIM_ROWS.items()
-    },
+    }
+    | {"memory": Row(words="--memory block", why="the folder's own; another one is refused")},
 )

@@ -84,6 +84,8 @@ DEMO = Case(
         "cosim(simulator)": "verilator",
         "cosim(technology)": ANY,
         "cosim(array)": ANY,
+        "cosim(behaviour)": None,
+        "cosim(processes)": None,
         "write_report(run)": OUT,
         "write_report(out)": None,
     },

@@ -133,13 +133,13 @@ part          kv260: A board, A device
 fits          yes
 design        axi64x2: 80 lanes (10 rows x 8 columns), post-processing of 1 per cycle, 1.6 bits a
               weight; 1,255,000 cycles per token
-speed         80 tokens/s, limited by the memory; the array alone would reach 100; the memory allows
-              80
+speed         ~80 tokens/s, projected, limited by the memory; the array alone would reach 100; the
+              memory allows 80
 clock         125.5 MHz, assumed: nothing was routed
 memory        a memory, 10 GB/s peak: the image takes 1 GB of 2 GB; a token reads 100 MB, for which
               the array needs 10 GB/s
-at            8 GB/s: 80 tokens/s; assumed: four fifths
-at            5 GB/s: 50 tokens/s; quoted by another source: somebody
+at            8 GB/s: ~80 tokens/s; assumed: four fifths
+at            5 GB/s: ~50 tokens/s; quoted by another source: somebody
 ports         a drawing (V)
 controller    a guess (K)
 LUTs          700 of 800 (1,000 there; fuller parts hardly route)
@@ -151,7 +151,7 @@ energy        2 mJ (1 to 4) per token, rough: cells by the cost model, activity 
 capacity      a table (V)
 
 published                 part   streams  tokens/s    here  theirs excludes
-matmulfree_KRIA           kv260        1      30.6      80  nothing; the host does all but matrices\
+matmulfree_KRIA           kv260        1      30.6     ~80  nothing; the host does all but matrices\
 """,
     rows={
         "model": Row(instead={"370m": "2.7b"}, changes={"find_shape(model)": Path("2.7b")}),
