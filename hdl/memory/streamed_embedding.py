@@ -11,6 +11,7 @@ from hdl.interface import CurrentSegment, EmbeddingRow, GroupWrite, MemorySettin
 from hdl.memory.embedding import SHIFT_CYCLES, shift_up
 from hdl.memory.sources.axi_read import AxiRead
 from hdl.memory.sources.rows import RowSource
+from hdl.memory.sources.watchdog import TIMEOUT_CYCLES
 from hdl.memory.weight_check import StreamCheck
 from hdl.payloads import EARLY, vector_groups
 from mmfree.chip.design import Design
@@ -59,9 +60,9 @@ class StreamedEmbedding(wiring.Component):
     ENDING = EARLY - 1
     """The residual's writer, which passes the values on, takes a cycle more."""
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: Design, timeout: int = TIMEOUT_CYCLES) -> None:
         self._design = design
-        self.source = RowSource(design)
+        self.source = RowSource(design, timeout)
         self.check = StreamCheck(group_bits(design), 1, PAGE_WORDS)
         super().__init__(
             {
@@ -91,7 +92,8 @@ class StreamedEmbedding(wiring.Component):
         beats, last_beat = source.beats, row_beats(self._design) - 1
         beat = Signal(range(last_beat + 1))
         tiles = Signal.like(header.tiles)
-        holding, word = Signal(), Signal(len(beats.payload.data), reset_less=True)
+        holding = Signal()
+        word = Signal(len(beats.payload.data), reset_less=True)
         group = Signal.like(write.group)
         parts = self._design.columns // self._design.post_width
         part = group[: (parts - 1).bit_length()]

@@ -106,7 +106,8 @@ class Driver:
         for _ in range(2):
             await FallingEdge(clock)
         dut.bus_rst.value = 0
-        await FallingEdge(dut.clk)
+        # The chip sees it some cycles later: a token must not begin before.
+        await self.idle(8)
 
     async def idle(self, cycles: float) -> None:
         """Let so many cycles pass, rounded up."""

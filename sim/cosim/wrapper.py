@@ -118,8 +118,12 @@ def _memories(memory: ExternalMemory) -> Iterator[str]:
         yield f"    {', '.join(connections)});"
     yield '  import "DPI-C" function void mmfree_memory_flip(input longint unsigned offset,'
     yield "    input int bit_number);"
-    yield "  always @(posedge bus_clk) if (memory_flip)"
-    yield "    mmfree_memory_flip(64'(memory_flip_offset), 32'(memory_flip_bit));"
+    yield "  reg flipped = 0;"
+    yield "  always @(posedge bus_clk) begin"
+    yield "    flipped <= memory_flip;"
+    yield "    if (memory_flip && !flipped)"
+    yield "      mmfree_memory_flip(64'(memory_flip_offset), 32'(memory_flip_bit));"
+    yield "  end"
 
 
 def _recorders(width: int) -> Iterator[str]:

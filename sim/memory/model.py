@@ -36,10 +36,10 @@ INPUTS = {
     "memory_flip_bit": 3,
     "memory_port": 8,
 }
-"""Pins of the model, and their bits: ``axi_memory.sv`` says what they do. In a cycle of
-``memory_flip`` a bit of the byte at an offset from the base is inverted. ``memory_port`` chooses
-the port that the counters are shown of, ``memory_mute_port`` the one that ``memory_mute`` silences;
-the last is that of the embedding's rows.
+"""Pins of the model, and their bits: ``axi_memory.sv`` says what they do. When ``memory_flip``
+rises, a bit of the byte at an offset from the base is inverted. ``memory_port`` is the port whose
+counters are shown, ``memory_mute_port`` the one that ``memory_mute`` silences; the last port is
+that of the embedding's rows.
 """
 
 COUNTERS = ("beats", "bursts", "cycles", "throttled")

@@ -26,7 +26,10 @@ from hdl.planning.cost import (
     segment_cycles,
 )
 from hdl.planning.memories import disabled_memory_blocks, memory_blocks
-from mmfree.chip.sizing import design_for_model, design_of_array
+from mmfree.chip.design import Design
+from mmfree.chip.external_memory import find_memory
+from mmfree.chip.sizing import design_for_memory, design_for_model, design_of_array
+from mmfree.contract.shape import ModelConfig
 from tests.support.sim.shapes import ADDITION, ODD, shape_of
 
 BASELINE = json.loads((Path(__file__).parents[2] / "baseline.json").read_text(encoding="utf-8"))
@@ -216,3 +219,29 @@ def test_utilization_is_weights_by_lanes_and_cycles() -> None:
     weights = 4 * 400 + 3 * 740 + 100
     share = lane_utilization(ODD.config, ODD.design())
     assert share == pytest.approx(weights / (16 * (29 + 125 + 65 + 140 + 80 + 64)))
+
+
+def of_memory(d: int, i: int) -> tuple[ModelConfig, Design]:
+    """A model of two layers, and its design with a port of 64 bits."""
+    external = find_memory("axi64")
+    assert external is not None
+    config = replace(shape_of(d, i, 2, 7), gate="sigmoid")
+    return config, design_for_memory(config, external)
+
+
+def test_biases_from_memory_cost_cycles_only_where_they_are_many() -> None:
+    """tests/hdl/test_external_memory.py plays the second model."""
+    for i, late in ((40, 0), (60, 16)):
+        config, design = of_memory(150, i)
+        cycles = {segment.name: segment.cycles for segment in segment_cycles(config, design)}
+        # Behind the last layer there are none.
+        assert cycles["layer 0 down"] - cycles["layer 1 down"] == late
+        assert cycles["layer 0 gates"] == cycles["layer 1 gates"]
+
+
+def test_a_token_waits_for_its_row_as_long_as_the_memory_takes() -> None:
+    config, design = of_memory(20, 37)
+    fast, slow = (cycles_per_token(config, design, memory_latency=n) for n in (20, 200))
+    assert slow - fast == 180
+    embedding, *_ = segment_cycles(config, design, memory_latency=21)
+    assert embedding.cycles == 64
