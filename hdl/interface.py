@@ -260,8 +260,9 @@ class MemorySettings(wiring.Signature):
 
     Entry g of the first G: first byte of the region of weights_g; entry G: that of the embedding,
     all multiples of PAGE_BYTES; entry G + 1: words of a pass, 1 to ``weight_words``. Nothing is
-    read before all are written. Another write stops what is read ahead, and begins anew; it is
-    without effect while a token is played.
+    read before all are written. Another write stops what is read ahead, and begins anew; a burst of
+    addresses of neither setting may be asked for in between, and is dropped. A write is without
+    effect while a token is played.
 
     Members::
 

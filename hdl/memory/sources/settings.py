@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -24,7 +24,8 @@ class Settings(wiring.Component):
         last_word  out  range(words)     words of a pass, minus 1
         complete   out  1                all entries are written, each with a value that may be
 
-    A write per cycle, never refused. After reset nothing is written.
+    A write per cycle, never refused. After reset nothing counts as written; the values stay as they
+    are, because a reader, which that reset does not reach, may be taking them over.
     """
 
     def __init__(self, design: Design) -> None:
@@ -41,18 +42,22 @@ class Settings(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        index, value = self.write.index, self.write.value
-        regions = self._design.num_groups + 1
-        written = Signal(regions + 1)
-        m.d.comb += self.complete.eq(written.all())
-        with m.If(self.write.enable):
-            for region in range(regions):
-                with m.If(index == region):
+        write, num_regions = self.write, self._design.num_groups + 1
+        pages = data.ArrayLayout(ADDRESS_BITS - PAGE_ADDRESS_BITS, num_regions)
+        page = Signal(pages, reset_less=True)
+        last_word = Signal.like(self.last_word, reset_less=True)
+        written = Signal(num_regions + 1)
+        with m.If(write.enable):
+            for region in range(num_regions):
+                with m.If(write.index == region):
                     m.d.sync += [
-                        self.regions[region][PAGE_ADDRESS_BITS:].eq(value[PAGE_ADDRESS_BITS:]),
+                        page[region].eq(write.value[PAGE_ADDRESS_BITS:]),
                         written[region].eq(1),
                     ]
-            with m.If(index == regions):
-                possible = (value != 0) & (value <= self._design.weight_words)
-                m.d.sync += [self.last_word.eq(value - 1), written[regions].eq(possible)]
+            with m.If(write.index == num_regions):
+                possible = (write.value != 0) & (write.value <= self._design.weight_words)
+                m.d.sync += [last_word.eq(write.value - 1), written[num_regions].eq(possible)]
+        m.d.comb += [self.complete.eq(written.all()), self.last_word.eq(last_word)]
+        for region in range(num_regions):
+            m.d.comb += self.regions[region].eq(Cat(Const(0, PAGE_ADDRESS_BITS), page[region]))
         return m

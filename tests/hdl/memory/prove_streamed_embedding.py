@@ -61,7 +61,7 @@ def rows() -> Bench:
         "a row has as many beats as the memory holds of it, and no more come",
         ~source.beats.valid | (open_row & ~block.row.start),
         by="RowSource",
-        proof="ROWPROOF",
+        proof="row_source",
     )
     bench.assume(
         "a row is ordered when the last one has been taken, and is no longer than the memory's",

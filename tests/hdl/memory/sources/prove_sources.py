@@ -162,7 +162,7 @@ def passes(bench: Bench, inner: Inside, step: Value) -> None:
 def rows() -> Bench:
     """Beats of a row for each order, from its address on, whenever they come."""
     design = small_design(
-        5, 8, 8, weight_code="1.6", memory="axi64", embedding_rows=12, embedding_width=72
+        5, 32, 32, weight_code="1.6", memory="axi256", embedding_rows=12, embedding_width=288
     )
     beats = row_beats(design)
     block = RowSource(design, TIMEOUT)
@@ -208,7 +208,8 @@ def rows() -> Bench:
     bench.lemma(~busy | ((inner["left"] == beats - given) & (given < beats)))
     fetched, valid, idle = inner["fetched"], block.beats.valid, ~steps.state("RUN")
     bench.lemma(~(steps.state("READY") | steps.state("START")) | (reader.number == 0))
-    bench.lemma(busy | ~(fetched | valid))
+    bench.lemma(busy | ~(fetched | valid | steps.state("START") | steps.state("RUN")))
+    bench.lemma(controls.stop == ~(steps.state("START") | steps.state("RUN")))
     exact = busy & ~gave_up
     bench.lemma(~(exact & idle) | ((given == 0) & ~fetched & ~valid))
     bench.lemma(~exact | idle | (reader.number == (given + fetched + valid)[:4]))
@@ -221,5 +222,5 @@ def rows() -> Bench:
 PROOFS = [
     Proof("axi_source_levels", lambda: source(1), depth=14, reach=50, quick=True),
     Proof("axi_source_2_groups", lambda: source(2), depth=16, reach=50),
-    Proof("row_source", rows, depth=4, reach=60, quick=True),
+    Proof("row_source", rows, depth=5, reach=60, quick=True),
 ]

@@ -113,7 +113,7 @@ class Rig:
         """Take so many words, then let them come; returned: the cycles until the last was taken."""
         begin, left = self.cycle, words
         while left:
-            assert self.cycle - begin < 4 * TIMEOUT + 40 * words, f"{left} words do not come"
+            assert self.cycle - begin < 4 * TIMEOUT + 9 * words, f"{left} words do not come"
             ctx.set(self.source.pause, self.rng.random() < paused)
             if ctx.get(self.source.words.available) and self.rng.random() < eager:
                 self.order()
@@ -177,7 +177,7 @@ class Rig:
 @pytest.mark.parametrize("ratio", [1.0, 1.5, 1 / 3, 4.0, 0.25])
 @pytest.mark.parametrize(
     ("memory", "words"),
-    [("axi64", 37), ("axi64x4", 16), ("axi128x2", 1), ("axi256", 67), ("axi512x2", 95)],
+    [("axi64", 37), ("axi64x4", 16), ("axi128x2", 1), ("axi256", 67), ("axi512x2", 47)],
 )
 def test_each_word_comes_once_in_order_pass_after_pass(
     memory: str, words: int, ratio: float
@@ -234,8 +234,7 @@ def test_a_word_per_cycle_through_long_latencies(ratio: float) -> None:
     rig.run(bench)
 
 
-@pytest.mark.parametrize("ratio", [1.0, 4.0, 0.25])
-@pytest.mark.parametrize("words", [1, 20, 36])
+@pytest.mark.parametrize(("words", "ratio"), [(1, 1.0), (20, 4.0), (36, 0.25), (36, 1.0)])
 def test_a_restart_in_the_middle_begins_anew(words: int, ratio: float) -> None:
     """The words taken before it still come; those under way are awaited first, and dropped."""
     rig = Rig("axi64x2", 37, ratio=ratio, pace=SLOW)
@@ -259,8 +258,12 @@ def test_a_restart_in_the_middle_begins_anew(words: int, ratio: float) -> None:
     rig.run(bench)
 
 
-@pytest.mark.parametrize("moment", [0, 1, 2, 3, 5, 8, 140, 141, 145, 150, 170, 200, 333])
-@pytest.mark.parametrize("ratio", [1.0, 4.0, 0.25])
+@pytest.mark.parametrize(
+    ("ratio", "moment"),
+    [(1.0, n) for n in (0, 1, 5, 140, 141, 145, 150, 170, 333)]
+    + [(4.0, n) for n in (2, 141, 150)]
+    + [(0.25, n) for n in (3, 150, 170, 200)],
+)
 def test_a_reset_of_the_chip_leaves_no_beat_behind(ratio: float, moment: int) -> None:
     """At any time: the reader's first burst afterwards finds none under way."""
     rig = Rig("axi64x2", 37, ratio=ratio, pace=SLOW)

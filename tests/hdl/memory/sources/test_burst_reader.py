@@ -13,6 +13,9 @@ from mmfree.chip.external_memory import PAGE_BYTES
 from tests.support.hdl.axi_memory import AxiMemory, Pace, TwoClocks
 
 DEPTH = 64
+PATIENCE = 300
+"""Cycles in which a beat comes."""
+
 BASE = (1 << 40) - 4 * PAGE_BYTES
 
 
@@ -42,6 +45,9 @@ class Rig:
         reader = self.reader
         ctx.set(reader.stop, 1)
         await ctx.tick().repeat(8)
+        for _ in range(PATIENCE):
+            if not ctx.get(reader.stopped):
+                await ctx.tick()
         assert ctx.get(reader.stopped)
         ctx.set(reader.clear, 1)
         ctx.set(reader.start, self.memory.base)
@@ -57,14 +63,15 @@ class Rig:
 
     async def take(self, ctx: Any, beats: int) -> list[int]:
         reader, seen = self.reader, []
-        for _ in range(40 * beats):
-            take = len(seen) < beats and ctx.get(reader.level) > 0
+        waited = 0
+        while len(seen) < beats and waited < PATIENCE:
+            take = ctx.get(reader.level) > 0
+            waited = 0 if take else waited + 1
             ctx.set(reader.take, take)
             await ctx.tick()
             if take:
                 seen.append(ctx.get(reader.beat.data))
         ctx.set(reader.take, 0)
-        assert len(seen) == beats
         return seen
 
     def expected(self, beats: int) -> list[int]:
@@ -86,6 +93,7 @@ def test_as_many_bursts_are_under_way_as_the_ring_has_room_for() -> None:
         await ctx.tick().repeat(200)
         assert ctx.get(rig.reader.level) == DEPTH
         await rig.take(ctx, 15)
+        await ctx.tick().repeat(20)
         assert len(rig.memory.bursts) == 4
         ctx.set(rig.reader.take, 1)
         await ctx.tick()
@@ -121,7 +129,7 @@ def test_a_region_is_read_once_or_again_and_again(
             await rig.start(ctx)
             assert await rig.take(ctx, count) == rig.expected(count)
             if not repeats:
-                assert ctx.get(rig.reader.level) == 0
+                assert await rig.take(ctx, 1) == []
 
     rig.run(bench)
     sizes = [burst] * (beats // burst) + ([beats % burst] if beats % burst else [])

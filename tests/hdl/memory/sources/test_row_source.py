@@ -219,8 +219,10 @@ def test_a_reset_of_the_bus_gives_the_row_up_and_the_next_is_exact(ratio: float)
     assert rig.timeouts == 1
 
 
-@pytest.mark.parametrize("moment", [1, 5, 140, 155, 170])
-@pytest.mark.parametrize("ratio", [1.0, 4.0, 0.25])
+@pytest.mark.parametrize(
+    ("ratio", "moment"),
+    [(1.0, 1), (1.0, 140), (1.0, 155), (4.0, 5), (4.0, 155), (0.25, 140), (0.25, 170)],
+)
 def test_a_reset_of_the_chip_leaves_no_beat_behind(ratio: float, moment: int) -> None:
     rig = Rig("axi64", 20, ratio=ratio, pace=SLOW)
 
