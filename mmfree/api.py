@@ -353,6 +353,7 @@ def verilog(
     *,
     lanes: int | None = None,
     bits: str | None = None,
+    memory: str | None = None,
     force: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Generated:
@@ -365,6 +366,10 @@ def verilog(
         A tape, a checkpoint folder or a run folder; or the sizes of a design in a JSON file.
     lanes, bits
         None: 64 and "2", of a demo or a JSON file its own; others than a file's are refused.
+    memory
+        Where the weights are: "block" RAM, or an external memory and perhaps its size, in bytes or
+        with K, M or G ("axi128x4:64M"); its ports decide lanes and bits. None: block, of a JSON
+        file its own.
     force
         Replace what an earlier call wrote there.
     progress
@@ -372,20 +377,28 @@ def verilog(
     """
     from mmfree.chip.design import Design
     from mmfree.chip.folder import VERILOG_FOLDER
+    from mmfree.chip.memory_image import check_capacity, plan_memory_image
     from mmfree.chip.sizing import refuse_another_design
     from mmfree.chip.weight_codes import WEIGHT_CODES
-    from mmfree.errors import not_one_of
+    from mmfree.errors import InputError, not_one_of
     from mmfree.files.atomic import read_json
     from mmfree.files.folders import new_folder, refuse_to_replace_folder
 
     path, folder = Path(source), Path(out)
     tape = None
+    external, capacity = _memory(memory)
     refuse_to_replace_folder(folder, force)
     if path.suffix == ".json":
         design = Design.from_dict(read_json(path), str(path))
         refuse_another_design(design, lanes, bits, path)
+        if memory is not None and external != design.external:
+            raise InputError(
+                f"--memory {memory}: the design in {path} has {design.memory}; leave the option out"
+            )
     else:
-        tape, design = chip_for(path, lanes, bits, progress=progress)
+        tape, design = chip_for(path, lanes, bits, memory=external, progress=progress)
+    if capacity is not None and tape is not None:
+        check_capacity(plan_memory_image(tape, design, path), capacity)
     if design.weight_code not in WEIGHT_CODES:
         raise not_one_of(f"{path}: weight_code", design.weight_code, WEIGHT_CODES)
     with new_folder(folder, VERILOG_FOLDER, force=force) as made:

@@ -26,7 +26,7 @@ from mmfree.errors import InputError
 from mmfree.tape.pow2 import Matrix, Tape
 
 _PART_WEIGHTS = 1 << 20
-"""Weights, padding included, that are packed at a time: they stay in a core's cache."""
+"""Weights, padding included, that are packed at a time: more take no less time, and more memory."""
 
 
 class LayoutError(InputError):

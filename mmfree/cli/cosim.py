@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmfree import api
-from mmfree.cli.options import add_design_or_own, add_memory, add_temperature
+from mmfree.cli.options import (
+    add_design_or_own,
+    add_memory,
+    add_memory_behaviour,
+    add_temperature,
+)
 from mmfree.cli.outcome import Outcome
 from mmfree.cli.progress import Stages
 from mmfree.cli.values import whole
@@ -66,6 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_design_or_own(parser)
     add_memory(parser)
+    add_memory_behaviour(parser)
 
 
 def run(options: argparse.Namespace) -> Outcome:

@@ -73,7 +73,7 @@ def add_design_or_own(parser: argparse.ArgumentParser) -> None:
 
 
 def add_memory(parser: argparse.ArgumentParser) -> None:
-    """Where the weights are, and how an external memory behaves."""
+    """Where the weights are."""
     parser.add_argument(
         "--memory",
         metavar="NAME[:SIZE]",
@@ -83,6 +83,10 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
             " given, else block)"
         ),
     )
+
+
+def add_memory_behaviour(parser: argparse.ArgumentParser) -> None:
+    """How the model of an external memory behaves."""
     parser.add_argument(
         "--latency",
         metavar="LOW:HIGH",

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from mmfree import api
 from mmfree.chip.sizing import describe_padding
-from mmfree.cli.options import add_design_or_own, add_out
+from mmfree.cli.options import add_design_or_own, add_memory, add_out
 from mmfree.cli.outcome import Outcome
 from mmfree.cli.progress import Stages
 
 EXAMPLES = (
     "mmfree verilog text.tape --out chip",
     "mmfree verilog text.tape --lanes 256 --bits 1.6 --out chip",
+    "mmfree verilog large.tape --memory axi128x4:512M --out chip",
 )
 
 
@@ -29,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ),
     )
     add_design_or_own(parser)
+    add_memory(parser)
     add_out(parser, "folder")
 
 
@@ -40,10 +42,11 @@ def run(options: argparse.Namespace) -> Outcome:
             options.out,
             lanes=options.lanes,
             bits=options.bits,
+            memory=options.memory,
             force=options.force,
             progress=say,
         )
-    design = made.design
+    design, image = made.design, made.description.get("memory", {})
     line = (
         f"{options.out}: {made.lanes:,} lanes ({design.rows} rows x {design.columns} columns),"
         f" {made.multipliers} multipliers, {sum(unit.count for unit in made.units):,} shift-and-add"
@@ -53,5 +56,10 @@ def run(options: argparse.Namespace) -> Outcome:
         line += (
             f", {made.products_per_token:,} products per token;"
             f" {describe_padding(made.padding_share)}"
+        )
+    if "file" in image:
+        line += (
+            f"; {image['file']} ({image['num_bytes'] / 1e6:,.1f} MB) goes into the memory that"
+            f" {image['name']} reads"
         )
     return Outcome(made.to_dict(), line)

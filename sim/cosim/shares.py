@@ -76,7 +76,7 @@ def cut_run(run: Run, due: Items[Played], number: int) -> list[Share]:
     A sequence of which tokens are drawn stays whole: where its noise is, no host can say.
     """
     total = sum(each.positions for each in due)
-    bounds = [total * share // number for share in range(number)]
+    bounds = sorted({total * share // number for share in range(number)})
     shares: list[list[Piece]] = [[] for _ in bounds]
     start = 0
     for count, (sequence, each) in enumerate(zip(run.sequences, due, strict=True)):

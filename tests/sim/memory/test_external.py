@@ -85,19 +85,19 @@ def test_bandwidth_is_worked_by_hand() -> None:
     words = stream_words(ODD.config, DESIGN)
     open_memory = check(cosim([TAPES[0]], DESIGN, ASKED, behaviour=STEADY))
     assert open_memory.bandwidth_utilization == words / open_memory.cycles_per_token
-    throttled = check(cosim([TAPES[0]], DESIGN, ASKED, behaviour=replace(STEADY, withheld=75)))
+    throttled = check(cosim([TAPES[0]], DESIGN, ASKED, behaviour=replace(STEADY, withheld=50)))
     share = words / throttled.cycles_per_token
-    assert throttled.bandwidth_utilization == pytest.approx(4 * share, rel=0.1)
-    assert throttled.counters["wait_weights"] > 0
+    assert throttled.bandwidth_utilization == pytest.approx(2 * share, rel=0.1)
 
 
 def test_a_slow_memory_takes_its_time() -> None:
-    """A word of eight: the chip waits for weights, and is exact."""
+    """A word of eight: the chip waits for weights, takes each as it comes, and is exact."""
     behaviour = Behaviour(withheld=87.5, latency=(200, 300), address_withheld=80)
-    result = check(cosim([TAPES[1]], DESIGN, ASKED, behaviour=behaviour))
-    assert result.bandwidth_utilization is not None
-    # A ring holds two passes of so small a model.
-    assert 0.8 < result.bandwidth_utilization < 1.2
+    asked = [Sequence(prompt=[1, 2, 3, 4] * 15)]
+    result = check(cosim([TAPES[1]], DESIGN, asked, behaviour=behaviour))
+    assert result.counters["wait_weights"] > 0.2 * result.counters["cycles"]
+    # The ring held four of the 60 passes before the first.
+    assert result.bandwidth_utilization == pytest.approx(1.06, abs=0.05)
 
 
 def test_memories_and_registers_may_hold_anything_at_first(
@@ -125,7 +125,7 @@ def test_shares_of_a_run_are_joined_to_the_whole() -> None:
     """The same verdict, values and counters; a sequence is cut where a share begins."""
     asked = [*ASKED, Sequence(prompt=[3, 1], generate=6), Sequence(prompt=[2, 6, 0])]
     runs = [
-        check(cosim([TAPES[2]], DESIGN, asked, processes=n, behaviour=STEADY)) for n in (1, 3, 50)
+        check(cosim([TAPES[2]], DESIGN, asked, processes=n, behaviour=STEADY)) for n in (1, 2, 5)
     ]
     one = runs[0]
     for result in runs[1:]:

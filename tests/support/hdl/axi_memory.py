@@ -17,6 +17,9 @@ from tests.support.hdl.bench import Bench
 SYNC_PERIOD = 1e-6
 """Of the chip's clock, in the simulator's seconds."""
 
+PATIENCE = 100_000
+"""Of the chip's cycles: a bench that takes more hangs."""
+
 SLVERR = 2
 """A value of RRESP: an error of the slave."""
 
@@ -146,7 +149,7 @@ class TwoClocks:
         period, phase = SYNC_PERIOD / self._ratio, self._phase * SYNC_PERIOD
         simulator.add_clock(period, phase=phase, domain="bus")
         simulator.add_testbench(bench)
-        for background in (*(memory.serve for memory in memories), *watching):
+        for background in (*(memory.serve for memory in memories), *watching, _give_up):
             simulator.add_testbench(background, background=True)
         simulator.run()
 
@@ -156,3 +159,8 @@ class TwoClocks:
         for _ in range(cycles):
             await ctx.tick(domain.name)
         ctx.set(domain.rst, 0)
+
+
+async def _give_up(ctx: Any) -> None:
+    await ctx.delay(PATIENCE * SYNC_PERIOD)
+    raise AssertionError(f"no end after {PATIENCE} cycles")

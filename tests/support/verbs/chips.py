@@ -26,6 +26,12 @@ DESIGN_ROWS = {
     "lanes": Row(words="--lanes 16", changes={"design_for(lanes)": 16}),
     "bits": Row(words="--bits 1.6", changes={"design_for(weight_code)": "1.6"}),
 }
+EXTERNAL = design_for_memory(TEXT_TAPE.config, ExternalMemory(port_bits=64, ports=2))
+OF_MEMORY = dict.fromkeys(
+    ("design_for(tape)", "design_for(lanes)", "design_for(weight_code)"), GONE
+)
+"""Ports of an external memory decide lanes and bits."""
+
 DESCRIPTION = {
     "design": DESIGN.to_dict(),
     "multipliers": 0,
@@ -94,6 +100,9 @@ VERILOG = Case(
         "force": Row(
             words="--force",
             changes=dict.fromkeys(("refuse_to_replace_folder(force)", "new_folder(force)"), True),
+        ),
+        "memory": Row(
+            words="--memory axi64x2:64K", changes=OF_MEMORY | {"write_verilog(design)": EXTERNAL}
         ),
         "seed": NOT_DRAWN,
     },
@@ -277,10 +286,7 @@ COSIM_ROWS = {
     "simulator": Row(words="--simulator icarus", changes={"cosim(simulator)": "icarus"}),
 }
 
-AXI = {
-    "cosim(design)": design_for_memory(TEXT_TAPE.config, ExternalMemory(port_bits=64, ports=2)),
-    "cosim(behaviour)": Behaviour(),
-} | dict.fromkeys(("design_for(tape)", "design_for(lanes)", "design_for(weight_code)"), GONE)
+AXI = OF_MEMORY | {"cosim(design)": EXTERNAL, "cosim(behaviour)": Behaviour()}
 MEMORY_ROWS = {
     "memory": Row(words="--memory axi64x2:64K", changes=AXI),
     "latency": Row(
