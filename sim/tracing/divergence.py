@@ -16,6 +16,7 @@ from mmfree.tape.pow2 import Segment, Tape
 from sim.tracing.writes import TAPS, Write
 
 _TRACE_NAMES = {"x": "x", "u": "u", "state": "h", "logits": "logits"}
+_VECTORS = {name: vector for vector, name in _TRACE_NAMES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,11 +111,11 @@ def first_divergence(
         missing.get(key, set()).discard(index)
     for key, indices in missing.items():
         if indices:
-            segment_name, _, vector = key.partition("/")
+            segment_name, _, name = key.partition("/")
             index = min(indices)
             return Divergence(
                 segment=segment_name,
-                vector=vector or "x",
+                vector=_VECTORS.get(name, "x"),
                 index=index,
                 expected=int(trace[key][index]),
                 got=None,

@@ -74,9 +74,9 @@ class Writes:
 def read_writes(path: Path, width: int) -> Writes:
     """The writes of the last token from the file of a recorder of groups of ``width`` values."""
     records = np.fromfile(path, dtype=_record(width))
-    kept = np.unpackbits(
-        records["keep"].view(np.uint8).reshape(len(records), -1), axis=1, bitorder="little"
-    )[:, :width].astype(bool)
+    flags = np.ascontiguousarray(records["keep"]).view(np.uint8)
+    flags = flags.reshape(len(records), -(-width // 32) * 4)
+    kept = np.unpackbits(flags, axis=1, count=width, bitorder="little")
     group, lane = np.nonzero(kept)
     of = records[group]
     return Writes(

@@ -75,9 +75,7 @@ def test_only_one_simulator_has_the_model() -> None:
     design = design_for_memory(ODD.config, external)
     check_simulator(design, "verilator")
     check_simulator(ODD.design(), "icarus")
-    with pytest.raises(
-        InputError, match="^icarus cannot simulate the external memory axi64, whose"
-    ):
+    with pytest.raises(InputError, match="icarus cannot simulate the external memory axi64"):
         check_simulator(design, "icarus")
 
 

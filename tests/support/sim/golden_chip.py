@@ -7,6 +7,7 @@ simulator and in milliseconds.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +32,7 @@ from sim.cosim import testbench
 from sim.cosim.run_folder import Run, read_run, read_tapes
 from sim.simulators.icarus import WAVEFORM_NAME
 from sim.simulators.runner import SimulationFailed
-from sim.tracing.writes import Write
+from sim.tracing.writes import RECORDS_NAME, TAPS, Write
 
 CYCLES = {
     "cycles": 100,
@@ -132,6 +133,8 @@ class GoldenChip:
         self.counted = CYCLES | counted
         self.writes = list(self._written(trace))
         self.plant(self)
+        if self.run.recorded:
+            write_records(testbench.FOLDER / RECORDS_NAME, self.writes, self.design.post_width)
 
     def _written(self, trace: dict[str, NDArray[Any]]) -> Iterable[Write]:
         """What the taps show of a token, in order; the embedding's last word with padding."""
@@ -200,6 +203,20 @@ class GoldenChip:
         return dict(self.counted)
 
 
+def write_records(path: Path, writes: list[Write], width: int) -> None:
+    """The file of a recorder of groups of ``width`` values; each write is a group by itself."""
+    records = []
+    for write in writes:
+        group, lane = divmod(write.index, width)
+        numbers = (write.cycle, TAPS.index(write.vector), write.segment, group)
+        keep = (1 << lane).to_bytes(-(-width // 32) * 4, "little")
+        data = lane * b"\7\7" + write.value.to_bytes(2, "little", signed=True)
+        records.append(
+            struct.pack("<Qiii", *numbers) + keep + data.ljust(-(-width // 2) * 4, b"\7")
+        )
+    path.write_bytes(b"".join(records))
+
+
 class Monitor:
     """Stands for the monitor of the taps."""
 
@@ -251,6 +268,7 @@ def install(monkeypatch: pytest.MonkeyPatch, plant: Plant = nothing_wrong) -> li
     monkeypatch.setattr(sim.cosim.job, "run", simulate)
     monkeypatch.setattr(sim.cosim.job, "build", build)
     monkeypatch.setattr(sim.cosim.run, "write_chip", write_chip)
+    monkeypatch.setattr(sim.cosim.job, "write_bench", lambda folder, design, **options: [])
     monkeypatch.setattr(testbench, "TapMonitor", Monitor)
     clock = SimpleNamespace(get_sim_time=lambda unit: {"ns": 12_340}[unit])
     monkeypatch.setattr(testbench, "cocotb", SimpleNamespace(start_soon=start_soon, utils=clock))
