@@ -32,7 +32,6 @@ from sim.cosim.run_folder import Sequence
 from sim.memory.model import Behaviour
 from tests.support.random_tapes import realistic_tape
 
-
 ADDRESS_CYCLES = 20
 """Cycles that an address may be withheld."""
 

@@ -221,6 +221,6 @@ def rows() -> Bench:
 
 PROOFS = [
     Proof("axi_source_levels", lambda: source(1), depth=14, reach=50, quick=True),
-    Proof("axi_source_2_groups", lambda: source(2), depth=16, reach=50),
+    Proof("axi_source_2_groups", lambda: source(2), depth=16, reach=50, quick=True),
     Proof("row_source", rows, depth=5, reach=60, quick=True),
 ]
