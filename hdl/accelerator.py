@@ -14,7 +14,7 @@ from hdl.link.host_ports import HostInterface, HostPorts
 from hdl.memory.block_memory import BlockMemory, MemoryHolder
 from hdl.memory.sources.axi_read import AxiRead
 from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
-from hdl.memory.sources.interface import SourceOf
+from hdl.memory.sources.interface import TAKE_CYCLES, SourceOf
 from hdl.pow2.activations import LATENCY as ACTIVATIONS_LATENCY
 from hdl.pow2.post import POST_SITES
 from mmfree.chip.design import Design
@@ -23,6 +23,8 @@ from mmfree.chip.layout import check_value_bits
 
 ORDER_CYCLES = ACTIVATIONS_LATENCY - SOURCE_LATENCY - Decoder.LATENCY
 """Cycles by which weights are ordered later than activations, to reach the array together."""
+
+assert ORDER_CYCLES + 1 <= TAKE_CYCLES
 
 
 class Accelerator(wiring.Component):

@@ -23,9 +23,9 @@ from hdl.memory.load_port import LoadPort
 from hdl.memory.loaded_memory import LoadedMemory
 from hdl.memory.sources.axi import AxiSource
 from hdl.memory.sources.block import BlockSource
+from hdl.memory.sources.embedding import StreamedEmbedding
 from hdl.memory.sources.interface import SourceOf
 from hdl.memory.state_banks import StateBanks
-from hdl.memory.streamed_embedding import StreamedEmbedding
 from hdl.memory.vectors import GroupMemory, VectorMemory
 from hdl.memory.weight_check import StreamCheck
 from hdl.payloads import logit_words

@@ -20,8 +20,8 @@ from hdl.array.row_blocks import LATENCY as QUEUE_LATENCY
 from hdl.array.ternary_array import array_latency
 from hdl.fabric.ecp5_ram import plan_banks
 from hdl.memory.embedding import LATENCY as EMBEDDING_LATENCY
+from hdl.memory.sources.embedding import FIRST_WRITE, order_cycles
 from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
-from hdl.memory.streamed_embedding import FIRST_WRITE, order_cycles
 from hdl.memory.vectors import MAX_DISTRIBUTED_WORDS
 from hdl.memory.weight_check import CHECK_DISTANCE, check_latency
 from hdl.payloads import EARLY, RESULT_BLOCKS

@@ -72,7 +72,7 @@ def read_latency(text: str) -> tuple[int, int]:
     """
     match = _LATENCY.fullmatch(text)
     if match is None:
-        raise InputError(f"a memory's latency must be LOW:HIGH cycles, such as 60:200, got {text}")
+        raise InputError(f"--latency must be LOW:HIGH cycles, such as 60:200, got {text}")
     return int(match[1]), int(match[2])
 
 
@@ -116,14 +116,16 @@ class Behaviour:
         low, high = self.latency
         if not LATENCY_MIN <= low <= high <= LATENCY_MAX:
             raise InputError(
-                f"a memory's latency must be LOW:HIGH cycles, in {LATENCY_MIN}..{LATENCY_MAX}, got"
+                f"--latency must be LOW:HIGH cycles in {LATENCY_MIN}..{LATENCY_MAX}, got"
                 f" {low}:{high}"
             )
-        for name in ("withheld", "address_withheld"):
-            if not 0 <= (percent := getattr(self, name)) <= WITHHELD_MAX:
+        for name, percent in (
+            ("--withheld", self.withheld),
+            ("address_withheld", self.address_withheld),
+        ):
+            if not 0 <= percent <= WITHHELD_MAX:
                 raise InputError(
-                    f"a memory's {name} must lie in 0..{WITHHELD_MAX} percent of the cycles, got"
-                    f" {percent:g}"
+                    f"{name} must lie in 0..{WITHHELD_MAX} percent of the cycles, got {percent:g}"
                 )
 
     def pins(self) -> dict[str, int]:

@@ -219,12 +219,20 @@ def run(
         raise SimulatorError(f"the simulation failed: {last_error(log) or stopped}") from None
     tests, failures = _verdicts(results)
     if failures:
-        if (fatal := _FATAL.search(log.read_text(encoding="utf-8", errors="replace"))) is not None:
-            raise SimulationFailed(f"the simulation failed: {fatal[1]}") from None
+        if (fatal := _fatal(log)) is not None:
+            raise SimulationFailed(f"the simulation failed: {fatal}") from None
         kind = SimulationFailed if set(failures) == {"AssertionError"} else SimulatorError
         raise kind(f"the simulation failed: {last_error(log) or failures[0]}") from None
     if stopped is not None or not tests:
         raise SimulatorError(f"the simulation ran {tests} tests: {last_error(log)}") from None
+
+
+def _fatal(log: Path) -> str | None:
+    """The words of a ``$fatal`` that ended the simulation, if one did."""
+    if not log.is_file():
+        return None
+    found = _FATAL.search(log.read_text(encoding="utf-8", errors="replace"))
+    return None if found is None else found[1]
 
 
 def _random_start(seed: int | None) -> list[str]:

@@ -13,12 +13,16 @@ import numpy as np
 
 from hdl.planning.cost import clock_hz
 from hdl.toolchain.families import Area
+from mmfree.chip.external_memory import ExternalMemory
 from mmfree.chip.folder import DESCRIPTION_NAME, TAPE_NAME, VERILOG_NAME, sources
 from mmfree.chip.layout import layout
+from mmfree.chip.memory_image import plan_memory_image
+from mmfree.chip.sizing import design_for_memory
 from sim.cosim.chip_folder import read_chip_folder
 from sim.cosim.driver import Driver
 from sim.cosim.due import check_sequences
 from sim.cosim.run_folder import Run, Sequence
+from sim.memory.model import Behaviour
 from sim.power.activity import SCHEMA, read_activity
 from sim.power.basis import clock_of
 from sim.power.coefficients import TECHNOLOGY, Quantity, load_part, load_parts
@@ -53,6 +57,23 @@ def _state(words: int) -> Action:
             driver.write_state(np.zeros((words, DESIGN.post_width), dtype=np.int16)).send(None)
 
     return write
+
+
+def _place(base: int) -> Action:
+    """Place an image of three pages in a chip without pins."""
+    design = design_for_memory(ODD.config, ExternalMemory(port_bits=64, ports=1))
+    image = plan_memory_image(TAPE, design, Path("memory.bin"))
+
+    def place(_: Path) -> None:
+        driver = Driver(object(), Run(design=design, sequences=[]))
+        with suppress(AttributeError):
+            driver.place_image(image, base).send(None)
+
+    return place
+
+
+def _behaviour(**values: Any) -> Action:
+    return lambda _: Behaviour(**values)
 
 
 def _folder(word: str) -> Action:
@@ -119,6 +140,12 @@ def _estimate(area: Area, hz: float = 1e6) -> Action:
 REACHED_HZ = clock_hz(DESIGN.lanes)
 DUE, ACTIVITY, BASIS = "sim/cosim/due.py", "sim/power/activity.py", "sim/power/basis.py"
 COEFFICIENTS, ESTIMATE = "sim/power/coefficients.py", "sim/power/estimate.py"
+BASE = "0 <= self.base < 1 << ADDRESS_BITS"
+LATENCY = "LATENCY_MIN <= low <= high <= LATENCY_MAX"
+WITHHELD = "0 <= percent <= WITHHELD_MAX"
+IMAGE_BYTES = 3 * 4096
+"""Of ODD in an external memory."""
+
 TEMPERATURE = "0 <= sequence.temperature <= TEMPERATURE_MAX"
 QUANTITY = "0 <= self.low <= self.value <= self.high"
 
@@ -170,6 +197,38 @@ ROWS = [
         allowed=_state(DESIGN.state_words),
         refused=_state(DESIGN.state_words + 1),
         says=r"at most 20 words of 1 values, got \(21, 1\)",
+    ),
+    Boundary(
+        file="sim/cosim/driver.py",
+        compares="base < 0",
+        allowed=_place(0),
+        refused=_place(-4096),
+        says="bytes must be at a multiple of 4096 in a memory of",
+    ),
+    Boundary(
+        file="sim/cosim/driver.py",
+        compares="base + image.file_bytes > 1 << ADDRESS_BITS",
+        allowed=_place((1 << 40) - IMAGE_BYTES),
+        refused=_place((1 << 40) - IMAGE_BYTES + 4096),
+        says=r"bytes must be at a multiple of 4096 in a memory of 2\^40 bytes",
+    ),
+    *(
+        Boundary(
+            file="sim/memory/model.py",
+            compares=compares,
+            allowed=_behaviour(**{field: allowed}),
+            refused=_behaviour(**{field: refused}),
+            says=says,
+        )
+        for compares, field, allowed, refused, says in (
+            (BASE, "base", 0, -4096, r"multiple of 4096 below 2\^40, got -0x1000"),
+            (BASE, "base", (1 << 40) - 4096, 1 << 40, r"below 2\^40, got 0x10000000000"),
+            (LATENCY, "latency", (2, 2), (1, 2), r"cycles in 2\.\.10000, got 1:2"),
+            (LATENCY, "latency", (3, 3), (4, 3), "got 4:3"),
+            (LATENCY, "latency", (2, 10_000), (2, 10_001), "got 2:10001"),
+            (WITHHELD, "withheld", 0, -0.5, r"--withheld must lie in 0\.\.90 percent .*-0\.5"),
+            (WITHHELD, "address_withheld", 90, 90.5, r"address_withheld must lie .*got 90\.5"),
+        )
     ),
     # Biases are 16 bits and a parity bit.
     Boundary(

@@ -13,6 +13,7 @@ from mmfree.chip.external_memory import (
     ROW_BYTES,
     ExternalMemory,
     find_memory,
+    split_capacity,
 )
 from mmfree.chip.memory_map import (
     BUS_FAULTS,
@@ -164,3 +165,29 @@ def test_rows_of_the_embedding() -> None:
         assert (row_beats(design), row_bytes(design)) == (beats, size)
         assert row_bytes(design) % ROW_BYTES == 0
     assert row_bytes(design_for_memory(SMALL, memory("axi128"))) == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "size"),
+    [
+        ("axi64", "axi64", None),
+        ("axi128x4:64M", "axi128x4", 64_000_000),
+        ("axi64:1", "axi64", 1),
+        ("axi64:3K", "axi64", 3_000),
+        ("axi64:2G", "axi64", 2_000_000_000),
+        ("block", "block", None),
+    ],
+)
+def test_a_size_may_follow_a_memory(text: str, name: str, size: int | None) -> None:
+    assert split_capacity(text) == (name, size)
+
+
+@pytest.mark.parametrize("size", ["", "0", "0M", "64m", "64MB", "1.5G", "-1", "M", "1:2"])
+def test_what_follows_and_is_no_size_is_refused(size: str) -> None:
+    with pytest.raises(InputError, match=f"^memory axi64:{size}: a size is a number of"):
+        split_capacity(f"axi64:{size}")
+
+
+def test_block_ram_has_no_size_of_its_own() -> None:
+    with pytest.raises(InputError, match="memory block:64M: block RAM has the image's size"):
+        split_capacity("block:64M")

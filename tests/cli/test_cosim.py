@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from mmfree import api
+from mmfree.chip.external_memory import ExternalMemory
+from mmfree.chip.memory_image import read_memory_image
 from mmfree.cli.main import main
 from mmfree.tape.pow2 import Tape, write_tape
 from sim.cosim.run import WAVEFORM_BYTES, CosimResult
@@ -19,6 +21,7 @@ from tests.support.sim.shapes import ODD
 from tests.support.verbs.case import SUM_TAPE, TEXT_TAPE
 from tests.support.verbs.chips import COSIM, RESULT
 
+AXI64 = ExternalMemory(port_bits=64, ports=1)
 ICARUS = ["--simulator", "icarus", "--prompt", "01"]
 
 
@@ -95,6 +98,47 @@ def test_a_profile_of_no_token_names_the_fault_all_the_same(
     printed = capsys.readouterr()
     assert "fault weights" in printed.out
     assert re.search(r"0 of \d+ tokens", printed.out)
+
+
+BEHAVIOUR = ["--latency", "5:90", "--withheld", "20", "--prompt", "01"]
+
+
+def test_a_model_is_played_from_an_external_memory(
+    tape: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = run_json(capsys, "cosim", tape, "--memory", "axi64:1M", *BEHAVIOUR)
+    assert values["bit_exact"] is True
+    assert values["memory"] == "axi64"
+    assert values["lanes"] == 40
+    assert values["tokens"] == values["tokens_due"] > 2
+    assert 0 < values["bandwidth_utilization"] < 1
+    usual = run_json(capsys, "cosim", tape, "--memory", "axi64", "--prompt", "01")
+    assert usual["text"] == values["text"]
+    assert usual["cycles_per_token"] != values["cycles_per_token"]
+
+
+def test_a_folder_with_an_image_is_played_as_it_lies_there(
+    tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own memory; a bit of the image is altered, and the fault says where."""
+    folder = tmp_path / "chip"
+    api.verilog(tape, folder, memory="axi64")
+    values = run_json(capsys, "cosim", folder, *BEHAVIOUR)
+    assert (values["bit_exact"], values["memory"], values["altered"]) == (True, "axi64", [])
+    image = read_memory_image(folder / "memory.bin", api.chip_for(tape, memory=AXI64)[1])
+    with image.path.open("r+b") as file:
+        # The last word: the check word of the head.
+        place = file.seek(image.region("weights_0").offset + 8 * image.words - 8)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+    values = run_json(capsys, "cosim", folder, *BEHAVIOUR, code=1)
+    assert values["altered"] == ["memory.bin"]
+    assert (values["divergence"]["fault"], values["divergence"]["segment"]) == ("weights", "head")
+    message = error_of(capsys, "cosim", folder, "--memory", "axi128")
+    assert message.endswith(
+        f"--memory axi128: the design in {folder} has axi64; leave the option out"
+    )
 
 
 def test_options_that_contradict_a_folder_are_refused(

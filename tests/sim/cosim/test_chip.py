@@ -19,13 +19,14 @@ from hdl.array.ternary_array import TernaryArray
 from hdl.fabric.technology import Technology
 from hdl.toolchain.emit import TOP
 from mmfree.chip.design import Design
+from mmfree.chip.external_memory import ExternalMemory
 from mmfree.chip.folder import VERILOG_NAME
 from mmfree.chip.image import Image
 from mmfree.chip.layout import LayoutError, layout
 from mmfree.chip.memory_map import chip_memories
-from mmfree.chip.sizing import design_for
+from mmfree.chip.sizing import design_for, design_for_memory
 from sim.cosim.chip import write_chip
-from sim.cosim.run_folder import Run, Traffic, read_tapes, write_run
+from sim.cosim.run_folder import Models, Run, Traffic, read_tapes, write_run
 from sim.simulators.runner import build, run
 from tests.support.hdl.streams import PACES, Pace
 from tests.support.sim.shapes import ADDITION, ODD, SLOW_SHAPES, TINY, Shape
@@ -119,6 +120,23 @@ def test_a_chip_is_its_verilog_its_memories_and_the_tapes(
     assert {n: t.count("\n") for n, t in empty.items()} == {
         n: t.count("\n") for n, t in before.items()
     }
+
+
+def test_images_of_an_external_memory_lie_beside_the_chip(
+    converted: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """One for each tape; what the chip itself holds is in its memory files."""
+    tapes = [ODD.tape(seed, wild=False) for seed in (1, 2)]
+    design = design_for_memory(ODD.config, ExternalMemory(port_bits=64, ports=1))
+    write_chip(tmp_path, tapes, design)
+    images = Models(tmp_path).images(design)
+    assert [image.path.name for image in images] == ["memory0.bin", "memory1.bin"]
+    assert [image.tape_sha256 for image in images] == [tape.sha256 for tape in tapes]
+    assert memory_files(tmp_path) == layout(tapes[0], design).memory_files()
+    assert "weights_0" not in memory_files(tmp_path)
+    assert converted[-1]["memories"] == chip_memories(design)
+    write_chip(tmp_path, tapes, design, technology=Technology.ECP5)
+    assert set(converted[-1]["memories"]) <= set(chip_memories(design))
 
 
 @pytest.mark.parametrize(

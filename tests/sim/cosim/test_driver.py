@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 import sim.cosim.driver
 from hdl.control.counters import SETTLE_CYCLES
-from hdl.link.host_ports import ACCESS
+from hdl.link.host_ports import accesses
 from hdl.link.limits import pack, pack_array
 from hdl.payloads import (
     COUNTERS_LAYOUT,
@@ -27,16 +28,33 @@ from hdl.payloads import (
     values_layout,
 )
 from mmfree.chip.exchange import COUNTERS
+from mmfree.chip.external_memory import ExternalMemory
 from mmfree.chip.layout import layout
+from mmfree.chip.memory_image import MemoryImage, Region
+from mmfree.chip.sizing import design_for_memory
 from mmfree.errors import InputError
 from mmfree.golden.sampling import seed_registers
 from mmfree.host.interface import Chip, Fault, LoadRefusedError, Request, Result
 from sim.cosim.driver import Driver
 from sim.cosim.run_folder import Run, Traffic
+from sim.memory.model import COUNTERS as PORT_COUNTERS
+from sim.memory.model import INPUTS, Behaviour, PortCounters
 from tests.support.sim.pins import Pins
 from tests.support.sim.shapes import ODD
 
 DESIGN = ODD.design()
+EXTERNAL = design_for_memory(ODD.config, ExternalMemory(port_bits=64, ports=2))
+IMAGE = MemoryImage(
+    path=Path("memory.bin"),
+    design_sha256="",
+    tape_sha256="",
+    words=77,
+    rows=7,
+    regions=tuple(
+        Region(name=f"{number}", offset=4096 * (number + 1), num_bytes=8) for number in range(3)
+    ),
+    file_bytes=4 * 4096,
+)
 STATE = np.zeros((2, DESIGN.post_width), dtype=np.int16)
 
 
@@ -73,8 +91,9 @@ def test_the_interface_reaches_every_port() -> None:
         "counters": "counters",
         "segment": "segment",
         "playing": "playing",
+        "memory": "place_image",
     }
-    assert {name.partition(".")[0] for name in ACCESS} == set(reached)
+    assert {name.partition(".")[0] for name in accesses(EXTERNAL)} == set(reached)
     assert set(reached.values()) <= set(methods(Chip))
 
 
@@ -363,3 +382,68 @@ def test_counters_are_read_when_they_hold_all_of_a_token(pins: Pins) -> None:
     pins.segment.value, pins.playing.value = 5, 1
     assert run(driver_of(pins).segment()) == 5
     assert run(driver_of(pins).playing()) is True
+
+
+def external_driver(pins: Pins, **behaviour: Any) -> Driver:
+    return Driver(pins, Run(design=EXTERNAL, sequences=[], memory=Behaviour(**behaviour)))
+
+
+def test_an_image_is_placed_entry_by_entry(pins: Pins) -> None:
+    """The regions of the weights in order, that of the embedding, and the words of a pass."""
+    run(external_driver(pins).place_image(IMAGE, 0x5000))
+    assert pins.column("memory__enable") == [0, 1, 1, 1, 1]
+    assert pins.column("memory__index")[1:] == [0, 1, 2, 3]
+    assert pins.column("memory__value")[1:] == [0x6000, 0x7000, 0x8000, 77]
+    assert pins.memory__enable.value == 0
+    pins.playing.value = 1
+    with pytest.raises(LoadRefusedError, match="takes no other image: a token is being played"):
+        run(external_driver(pins).place_image(IMAGE, 0x5000))
+    assert len(pins.seen) == 5
+
+
+@pytest.mark.parametrize("base", [-4096, 0x5001, (1 << 40) - 3 * 4096])
+def test_an_image_that_no_memory_holds_is_not_placed(base: int, pins: Pins) -> None:
+    with pytest.raises(InputError, match=r"16,384 bytes must be at a multiple of 4096 in .* 2\^40"):
+        run(external_driver(pins).place_image(IMAGE, base))
+    assert pins.seen == []
+
+
+@pytest.mark.parametrize("bus_ns", [None, 7.5])
+def test_a_memory_is_reset_with_the_chip(
+    bus_ns: float | None, pins: Pins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pins say how it behaves, the chip's side of the bus is reset, and the clocks run."""
+    clocks: list[tuple[Any, float]] = []
+    clock = SimpleNamespace(start=lambda: None)
+    monkeypatch.setattr(
+        sim.cosim.driver, "Clock", lambda pin, n, unit: clocks.append((pin, n)) or clock
+    )
+    monkeypatch.setattr(sim.cosim.driver, "Timer", lambda n, unit: pins.edge())
+    driver = external_driver(pins, latency=(5, 9), withheld=25, bus_ns=bus_ns)
+    run(driver.reset())
+    assert pins.column("bus_rst")[:2] == [1, 1]
+    assert pins.bus_rst.value == pins.rst.value == 0
+    assert pins.column("rst") == [1] * len(pins.seen)
+    pin_values = {name: getattr(pins, name).value for name in INPUTS}
+    expected = Behaviour(latency=(5, 9), withheld=25).pins()
+    assert pin_values == dict.fromkeys(INPUTS, 0) | expected
+    periods = [(pins.clk, 10)] + ([(pins.bus_clk, 7.5)] if bus_ns else [])
+    assert clocks == periods
+
+
+def test_counters_of_every_port_are_read(pins: Pins) -> None:
+    for number in range(3):
+        shown = {f"memory_{name}": 10 * number + n for n, name in enumerate(PORT_COUNTERS)}
+        pins.answers[number + 1] = shown
+    counters = run(external_driver(pins).port_counters())
+    assert pins.column("memory_port") == [0, 1, 2]
+    assert counters == [PortCounters(*range(10 * n, 10 * n + 4)) for n in range(3)]
+
+
+def test_faults_of_a_bus_have_names(pins: Pins) -> None:
+    pins.fault__valid.value = 1
+    fault = fault_layout(EXTERNAL).const({"memory": 8, "segment": 4})
+    pins.fault__payload.value = fault.as_bits()
+    assert run(external_driver(pins).wait()) == Fault("weights_timeout", 4)
+    # A row, and then a word, may be given up before there is an answer.
+    assert external_driver(pins)._patience > 2 * 65_536

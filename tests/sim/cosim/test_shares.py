@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import sim.cosim.job
 import sim.cosim.shares
 from mmfree.chip.sizing import design_for
 from mmfree.contract.shape import ModelConfig
 from sim.cosim.due import expect
-from sim.cosim.run_folder import Place, Result, Run, Sequence
+from sim.cosim.job import Job, simulate_shares
+from sim.cosim.run_folder import (
+    Place,
+    Result,
+    Run,
+    Sequence,
+    note_position,
+    read_due,
+    read_run,
+    write_result,
+)
 from sim.cosim.shares import (
     LONG_CYCLES,
     Share,
@@ -23,6 +35,7 @@ from sim.cosim.shares import (
     number_of_shares,
 )
 from sim.cosim.verdict import Played, judge
+from sim.simulators.runner import SimulationFailed
 from tests.support.random_tapes import random_tape
 
 CONFIG = ModelConfig(vocab_size=9, head_size=9, hidden_size=10, intermediate_size=14, num_layers=2)
@@ -143,6 +156,44 @@ def test_a_difference_ends_the_run_and_keeps_its_place() -> None:
     assert not verdict.bit_exact
     positions = sum(share.positions for share in shares[:number]) + found.due.positions
     assert verdict.compared["rows"] == positions
+
+
+def test_shares_run_in_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all files of the run; each asks for its own part, and one that fails says of which."""
+    asked: list[Run] = []
+    failing: list[str] = []
+
+    def play(model: Any, module: str, folder: Path) -> None:
+        if folder.name in failing:
+            raise SimulationFailed("the chip hangs at sequence 0, position 0")
+        assert (folder / "weights.hex").read_text() == "1"
+        run, due = read_run(folder), read_due(folder)
+        asked.append(run)
+        note_position(folder)
+        write_result(folder, Result(cycles=10, seconds=1.0, simulated_cycles=20), due)
+
+    monkeypatch.setattr(sim.cosim.job, "build", lambda *arguments, **options: "built")
+    monkeypatch.setattr(sim.cosim.job, "run", play)
+
+    def job(name: str) -> Job:
+        folder = tmp_path / name
+        (folder / "inner").mkdir(parents=True)
+        (folder / "weights.hex").write_text("1")
+        return Job(folder, RUN, DUE, "verilator", processes=3)
+
+    whole = job("a")
+    played_job, result, played = simulate_shares(whole, whole.cut())
+    assert judge(played_job.due, played).bit_exact
+    assert result.cycles == 30
+    prompts = [[sequence.prompt for sequence in run.sequences] for run in asked]
+    expected = [[piece.sequence.prompt for piece in share.pieces] for share in whole.cut()]
+    assert sorted(prompts) == sorted(expected)
+    failing.append("share1")
+    place = whole.cut()[1].place
+    with pytest.raises(SimulationFailed, match=rf"hangs at .* \(counted from {place} on\)$"):
+        simulate_shares(job("b"), whole.cut())
 
 
 def test_only_long_runs_are_worth_several_simulators(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,9 +52,12 @@ def test_the_default_memory_is_not_where_addresses_begin() -> None:
     ("values", "says"),
     [
         ({"base": 4097}, "multiple of 4096 below 2.40, got 0x1001"),
-        ({"latency": (9, 4)}, r"LOW:HIGH cycles, in 2..10000, got 9:4"),
-        ({"withheld": 90.5}, r"a memory's withheld must lie in 0..90 percent .* got 90.5"),
-        ({"address_withheld": -1}, r"a memory's address_withheld must lie in 0..90 .* got -1"),
+        ({"latency": (9, 4)}, r"^--latency must be LOW:HIGH cycles in 2..10000, got 9:4$"),
+        ({"withheld": 90.5}, r"^--withheld must lie in 0..90 percent of the cycles, got 90.5$"),
+        (
+            {"address_withheld": -1},
+            r"^address_withheld must lie in 0..90 .*, got -1$",
+        ),
     ],
 )
 def test_a_memory_that_cannot_be_is_refused(values: dict[str, object], says: str) -> None:

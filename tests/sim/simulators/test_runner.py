@@ -343,6 +343,53 @@ def test_a_run_has_a_verdict_of_its_own(
     assert given["log_file"] == tmp_path / "simulation.log"
 
 
+def test_what_a_design_itself_refuses_is_a_failed_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a $fatal, whose words are the reason."""
+
+    class Runner:
+        def test(self, **options: Any) -> None:
+            Path(options["log_file"]).write_text(
+                "[30000] %Fatal: source2.sv:144: Assertion failed in top.memory_1: port 1: why\n"
+                "%Error: ../source2.sv:144: Verilog $stop\nSimFailure: it ended\n"
+            )
+            Path(options["results_xml"]).write_text(xml("failure:SimFailure"))
+
+    monkeypatch.setattr(sim.simulators.runner, "VerilatorRunner", Runner)
+    with pytest.raises(SimulationFailed, match=r"^the simulation failed: port 1: why$"):
+        run(Model(tmp_path, "top"), "a.module", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("seed", "told"), [(None, []), (7, ["+verilator+rand+reset+2", "+verilator+seed+7"])]
+)
+def test_a_start_may_be_random(
+    seed: int | None, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    class Runner:
+        def test(self, **options: Any) -> None:
+            given.update(options)
+            Path(options["results_xml"]).write_text(xml(""))
+
+    monkeypatch.setattr(sim.simulators.runner, "VerilatorRunner", Runner)
+    run(Model(tmp_path, "top"), "a.module", tmp_path, random_memories=seed)
+    assert given["plusargs"] == told
+
+
+def test_a_random_start_fills_what_nothing_initialises(tmp_path: Path, cache: Path) -> None:
+    """A memory that is added to the count: 0, or anything."""
+    text = COUNTER.replace("count <=", "number <=").replace("count +", "number +")
+    declared = "reg [7:0] number = 0, words [0:3];"
+    text = text.replace("reg [7:0] count;", f"{declared}\n  assign count = number + words[2];")
+    model = build(source(tmp_path, text), "counter")
+    run(model, "tests.support.sim.cocotb_counter", tmp_path)
+    with pytest.raises(SimulationFailed, match="assert"):
+        run(model, "tests.support.sim.cocotb_counter", tmp_path, random_memories=1)
+
+
 def test_saif_is_verilators(tmp_path: Path, compiled: list[dict[str, Any]]) -> None:
     with pytest.raises(InputError, match="icarus records no SAIF: use verilator"):
         build(source(tmp_path), "counter", trace="saif", simulator="icarus")

@@ -94,3 +94,10 @@ def test_sources_have_plain_names(tmp_path: Path) -> None:
     assert names == ["../source0.v", "../source1.v"]
     (folder / "obj").mkdir()
     assert [(folder / "obj" / name).read_text() for name in names] == ["one", "two"]
+
+
+def test_sources_in_other_languages_keep_their_endings(tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    folder.mkdir()
+    names = link_sources(folder, [tmp_path / name for name in ("a b.sv", "c.v", "d.cpp", "e.vh")])
+    assert names == ["../source0.sv", "../source1.v", "../source2.cpp", "../source3.v"]

@@ -14,7 +14,13 @@ from cocotb_tools.runner import Verilator
 import sim.simulators.verilator
 from mmfree.errors import ToolMissing
 from sim.simulators.tools import SimulatorError
-from sim.simulators.verilator import VerilatorRunner, find_verilator, publish_ports
+from sim.simulators.verilator import (
+    Port,
+    VerilatorRunner,
+    find_ports,
+    find_verilator,
+    publish_ports,
+)
 
 VERILOG = """
 module inner(x, y);
@@ -39,6 +45,14 @@ def test_only_the_ports_of_the_top_module_are_published() -> None:
         'public_flat_rw -module "top" -var "clk"',
         'public_flat_rw -module "top" -var "a"',
         'public_flat_rd -module "top" -var "o"',
+    ]
+
+
+def test_ports_are_found_with_their_ranges() -> None:
+    assert find_ports(VERILOG, "top") == [
+        Port("input", "", "clk"),
+        Port("input", "[7:0]", "a"),
+        Port("output", "[7:0]", "o"),
     ]
 
 

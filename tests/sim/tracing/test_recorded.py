@@ -145,8 +145,7 @@ ODD_WRITES: dict[str, tuple[Change, tuple[str, str, int, bool, bool]]] = {
     ),
     "a channel that is none": (
         lambda writes: (
-            [w for w in writes for _ in (0, 1) if _ == 0]
-            + [replace(w, index=11) for w in writes if place_of(w) == (1, "state", 0)]
+            writes + [replace(w, index=11) for w in writes if place_of(w) == (1, "state", 0)]
         ),
         ("layer 0 gates", "state", 11, False, True),
     ),

@@ -56,6 +56,7 @@ from hdl.memory.sources.axi import AxiSource
 from hdl.memory.sources.axi_read import AxiRead
 from hdl.memory.sources.block import BlockSource
 from hdl.memory.sources.burst_reader import BurstReader
+from hdl.memory.sources.embedding import StreamedEmbedding
 from hdl.memory.sources.handshake import Handshake
 from hdl.memory.sources.interface import WeightSource
 from hdl.memory.sources.ring import Ring
@@ -63,7 +64,6 @@ from hdl.memory.sources.rows import RowSource
 from hdl.memory.sources.settings import Settings
 from hdl.memory.sources.watchdog import Watchdog
 from hdl.memory.state_banks import StateBanks
-from hdl.memory.streamed_embedding import StreamedEmbedding
 from hdl.memory.vectors import GroupMemory, VectorMemory
 from hdl.memory.weight_check import StreamCheck
 from hdl.pow2.activations import Activations

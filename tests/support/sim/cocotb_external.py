@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
 import cocotb
+import numpy as np
 import pytest
 from cocotb.triggers import FallingEdge
+from numpy.typing import NDArray
 
 from mmfree.chip.memory_image import EMBEDDING, MemoryImage
 from mmfree.chip.memory_map import parameter_words, row_beats, row_bytes, weight_memories
@@ -23,6 +26,8 @@ from mmfree.tape.pow2 import segment_shapes
 from sim.cosim.due import Model
 from sim.cosim.run_folder import Models, read_run
 from sim.cosim.testbench import FOLDER
+from sim.tracing.divergence import TapMonitor, first_divergence
+from sim.tracing.writes import RECORDS_NAME, read_writes
 from tests.support.sim.cocotb_chip import Chip
 
 BURST_WORDS = 16
@@ -146,6 +151,37 @@ async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(chip: Extern
         await chip.place()
         await chip.check_exact(token, begin)
     (FOLDER / "found.json").write_text("true")
+
+
+@external_test
+async def every_write_is_recorded_as_the_taps_show_it(chip: ExternalChip) -> None:
+    """Cycle by cycle, with the segment that it belongs to: so no divergence is found in them."""
+    monitor = TapMonitor(chip.dut, chip.design)
+    watching = cocotb.start_soon(monitor.watch())
+    await chip.play(3, True)
+    watching.cancel()
+    recorded = read_writes(FOLDER / RECORDS_NAME, chip.design.post_width).each()
+    late = recorded[0].cycle - monitor.writes[0].cycle
+    seen = [replace(write, cycle=write.cycle + late) for write in monitor.writes]
+    # In a cycle several vectors may be written.
+    assert set(recorded) == set(seen)
+    assert len(recorded) == len(seen) > 100
+    trace: dict[str, NDArray[Any]] = {}
+    chip.model.golden.step(
+        np.array([3]),
+        chip.model.golden.state(1),
+        trace=lambda name, values: trace.update({name: values[0]}),
+    )
+    assert first_divergence(recorded, trace, chip.tape, chip.design) is None
+    # A token that is given up leaves nothing for the next.
+    await chip.driver.send(Request(token=1, begin=True))
+    await chip.idle(300)
+    await chip.driver.reset_bus()
+    assert isinstance(await chip.driver.wait(), Fault)
+    await chip.driver.take()
+    await chip.play(3, True)
+    again = read_writes(FOLDER / RECORDS_NAME, chip.design.post_width)
+    assert len(again.values) == len(recorded)
 
 
 @external_test

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hdl.memory.streamed_embedding import FIRST_WRITE, StreamedEmbedding, order_cycles
+from hdl.memory.sources.embedding import FIRST_WRITE, StreamedEmbedding, order_cycles
 from mmfree.chip.design import Design
 from mmfree.chip.external_memory import find_memory
 from mmfree.chip.memory_image import EMBEDDING, MemoryImage, write_memory_image

@@ -9,8 +9,8 @@ from typing import Any
 from amaranth.hdl import Fragment, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
+from hdl.memory.sources.embedding import FIRST_WRITE, StreamedEmbedding
 from hdl.memory.sources.rows import RowSource
-from hdl.memory.streamed_embedding import FIRST_WRITE, StreamedEmbedding
 from mmfree.chip.memory_map import row_beats
 from tests.support.hdl.values import small_design
 from tests.support.proofs.bench import Bench, Inside, Proof
