@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> Outcome:
         )
     if "file" in image:
         line += (
-            f"; {image['file']} ({image['num_bytes'] / 1e6:,.1f} MB) goes into the memory that"
+            f"; {image['file']} ({image['num_bytes']:,} bytes) goes into the memory that"
             f" {image['name']} reads"
         )
     return Outcome(made.to_dict(), line)

@@ -46,7 +46,9 @@ def test_cycles_are_those_of_the_cost_model(name: str) -> None:
 def test_four_ports_of_a_kv260_by_hand() -> None:
     plan = project(LARGE, find_part("kv260"))
     assert plan.fits
-    assert plan.design == design_for_memory(LARGE, find_memory("axi128x4"))  # type: ignore[arg-type]
+    external = find_memory("axi128x4")
+    assert external is not None
+    assert plan.design == design_for_memory(LARGE, external)
     # A word has 16 bytes of each port; a row of the embedding 64 beats and a check word.
     words = stream_words(LARGE, plan.design)
     assert plan.token_bytes == 16 * (4 * words + 65)

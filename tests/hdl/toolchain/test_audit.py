@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -27,7 +28,10 @@ from hdl.toolchain.audit import (
 )
 from hdl.toolchain.emit import TOP, convert_rtlil, write_verilog
 from hdl.toolchain.families import FAMILIES
+from mmfree.chip.external_memory import find_memory
 from mmfree.chip.folder import VERILOG_NAME
+from mmfree.chip.memory_map import row_bytes
+from mmfree.chip.sizing import design_for_memory
 from tests.support.sim.shapes import ADDITION, FAST_SHAPES, ODD, SLOW_SHAPES, Shape
 
 
@@ -68,6 +72,19 @@ def test_accelerator_holds_no_multiplying_cell(shape: Shape) -> None:
     text = rtlil_of(shape)
     assert forbidden_cells(text) == []
     assert text.count("cell $add ") > shape.lanes, "the audit sees the cells"
+
+
+@pytest.mark.parametrize("memory", ["axi64", pytest.param("axi128x4", marks=pytest.mark.slow)])
+def test_nor_does_one_with_an_external_memory(memory: str) -> None:
+    """Rows of 1,088 bytes: a row's address is its number times a constant, by additions."""
+    external = find_memory(memory)
+    assert external is not None
+    config = replace(ODD.config, hidden_size=1024)
+    design = design_for_memory(config, external)
+    assert row_bytes(design) == 1088
+    text = convert_rtlil(Accelerator(design))
+    assert forbidden_cells(text) == []
+    assert text.count("cell $add ") > design.lanes
 
 
 def test_a_multiplier_is_noticed_in_rtlil() -> None:

@@ -105,7 +105,7 @@ def test_memories_and_registers_may_hold_anything_at_first(
 ) -> None:
     """Those that nothing initialises: rings, vectors, state."""
     run = sim.cosim.job.run
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         monkeypatch.setattr(sim.cosim.job, "run", partial(run, random_memories=seed))
         check(cosim([TAPES[0]], DESIGN, ASKED))
 
@@ -124,9 +124,7 @@ def test_models_lie_one_after_another_in_the_memory() -> None:
 def test_shares_of_a_run_are_joined_to_the_whole() -> None:
     """The same verdict, values and counters; a sequence is cut where a share begins."""
     asked = [*ASKED, Sequence(prompt=[3, 1], generate=6), Sequence(prompt=[2, 6, 0])]
-    runs = [
-        check(cosim([TAPES[2]], DESIGN, asked, processes=n, behaviour=STEADY)) for n in (1, 2, 5)
-    ]
+    runs = [check(cosim([TAPES[2]], DESIGN, asked, processes=n, behaviour=STEADY)) for n in (1, 3)]
     one = runs[0]
     for result in runs[1:]:
         assert result.verdict == one.verdict
@@ -148,8 +146,8 @@ def test_what_is_recorded_is_what_is_read(monkeypatch: pytest.MonkeyPatch) -> No
     assert np.array_equal(recorded.logits, read.logits)
     assert np.array_equal(recorded.states, read.states)
     # Icarus has no recorder: what is large is read there as well.
-    monkeypatch.setattr(sim.cosim.run, "write_bench", None, raising=False)
-    assert check(cosim([tape], design, ASKED, simulator="icarus")).verdict == read.verdict
+    monkeypatch.setattr(sim.cosim.job, "write_bench", None)
+    check(cosim([tape], design, [Sequence(prompt=[1])], simulator="icarus"))
 
 
 def test_icarus_has_no_model_of_a_memory() -> None:
