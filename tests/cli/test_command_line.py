@@ -50,11 +50,11 @@ SURFACE = {
     "inspect": "model",
     "generate": "model --prompt --tokens --temperature --top-k --top-p --stop --backend --lanes",
     "fit": "model --part --memory",
-    "verilog": "source --lanes --bits --out --force",
+    "verilog": "source --lanes --bits --memory --out --force",
     "build": "model --board --clock --allow-slow --lanes --bits --out --force",
     "cosim": (
         "model --prompt --tokens --temperature --stop --profile --waveform --force --simulator"
-        " --lanes --bits"
+        " --lanes --bits --memory --latency --withheld"
     ),
     "power": (
         "model --part --technology --clock --build --activity --prompt --validate --lanes --bits"

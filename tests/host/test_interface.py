@@ -51,8 +51,8 @@ def test_an_image_is_for_one_design() -> None:
     check_image(image, replace(DESIGN))
     others: dict[str, Any] = {"columns": 8, "rows": 8, "post_width": 2, "weight_code": "1.6"}
     for field in fields(DESIGN):
-        if field.name == "formats":
-            continue
+        if field.name in ("formats", "memory"):
+            continue  # another memory has other rows, columns or code, too
         mine = getattr(DESIGN, field.name)
         other = others.get(field.name, mine + 1 if isinstance(mine, int) else None)
         assert other != mine

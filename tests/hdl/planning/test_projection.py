@@ -184,7 +184,9 @@ def test_pauses_limit_a_small_model_on_many_lanes() -> None:
 
 def test_cells_that_are_missing_are_counted_to_the_unit() -> None:
     part = find_part("kv260")
-    needed = usual_cells(design_for_memory(LARGE, find_memory("axi128x4")), "xcup")  # type: ignore[arg-type]
+    external = find_memory("axi128x4")
+    assert external is not None
+    needed = usual_cells(design_for_memory(LARGE, external), "xcup")
     enough = {
         "luts": -(-10 * needed["luts"] // 8),
         "flip_flops": -(-10 * needed["flip_flops"] // 8),
