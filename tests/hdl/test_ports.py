@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -102,9 +103,15 @@ def test_a_components_docstring_names_every_port(kind: type[wiring.Component]) -
     check(kind, "Ports", instance(kind).signature)
 
 
+@cache
+def external_chip() -> Accelerator:
+    """One to look at, kept: as ``instance``."""
+    return Accelerator(EXTERNAL)
+
+
 def test_with_an_external_memory_there_are_ports_for_it() -> None:
     for kind, heading, signature in (
-        (Accelerator, "Ports", Accelerator(EXTERNAL).signature),
+        (Accelerator, "Ports", external_chip().signature),
         (HostPorts, "Members", HostPorts(EXTERNAL)),
     ):
         check(kind, heading, signature)
