@@ -16,10 +16,11 @@ from mmfree.chip.design import Design
 from mmfree.chip.external_memory import find_memory
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_image import MemoryImage, write_memory_image
+from mmfree.chip.memory_map import parameter_words
 from mmfree.chip.sizing import design_for_memory
 from mmfree.contract.shape import ModelConfig
 from mmfree.golden.pow2 import Golden
-from mmfree.host.interface import Request, Result
+from mmfree.host.interface import Fault, Request, Result
 from mmfree.tape.pow2 import Tape
 from tests.support.hdl.axi_memory import AxiMemory, Pace, TwoClocks
 from tests.support.hdl.chip import ChipHost
@@ -140,3 +141,70 @@ def test_a_memory_may_answer_as_late_as_it_likes(ratio: float, tmp_path: Path) -
         assert counters["wait_weights"] > 0
 
     board.run(bench, ratio)
+
+
+def check_words(board: Board) -> list[int]:
+    """Number of each record's check word in the stream, record 0 first."""
+    design, segments = board.design, board.tape.segments
+    ends = [parameter_words(design)]
+    for segment, following in zip(segments, [*segments[1:], None], strict=True):
+        tiles = -(-segment.fan_in // design.columns)
+        blocks = -(-segment.matrices[0].rows // design.rows)
+        words = len(segment.matrices) * tiles * blocks
+        if following is not None and following.kind == "gates":
+            words += parameter_words(design)
+        ends.append(ends[-1] + words + 1)
+    assert ends[-1] + 1 == board.image.words
+    return ends
+
+
+def test_an_error_is_of_its_words_segment_though_the_next_one_has_begun(tmp_path: Path) -> None:
+    """A check word that comes late, with an error: the next segment waits for nothing else."""
+    board = Board.of(SMALL, "axi64x4", tmp_path, Pace())
+    chip, record = board.chip, 2
+    region = board.image.region("weights_3")
+    board.memories[3].errors = {
+        BASE + region.offset + check_words(board)[record] * board.design.columns
+    }
+    take = chip.blocks.sequencer.take
+
+    async def withhold(ctx: Any) -> None:
+        """Every check word comes when the vector after it is complete."""
+        left = 0
+        while True:
+            left = 60 if ctx.get(take.last) else max(0, left - 1)
+            ctx.set(chip.pause, left > 0)
+            await ctx.tick()
+
+    async def bench(ctx: Any) -> None:
+        host = ChipHost(ctx, chip)
+        await host.place(board.image, BASE)
+        answer = await host.play(Request(token=3, begin=True))
+        assert answer == Fault("weights_response", record)
+
+    TwoClocks(chip).run(bench, board.memories, withhold)
+
+
+def test_settings_that_are_written_while_a_token_is_played_are_ignored(tmp_path: Path) -> None:
+    board = Board.of(SMALL, "axi64", tmp_path, Pace())
+    chip = board.chip
+
+    async def write(ctx: Any) -> None:
+        """Another place for every region, in each cycle of a token."""
+        written = 0
+        while True:
+            playing = ctx.get(chip.playing)
+            if playing or written:
+                ctx.set(chip.memory.index, written % 3)
+                ctx.set(chip.memory.value, 1)
+                ctx.set(chip.memory.enable, playing)
+                written = written + 1 if playing else 0
+            await ctx.tick()
+
+    async def bench(ctx: Any) -> None:
+        host, state = ChipHost(ctx, chip), board.golden.state()
+        await host.place(board.image, BASE)
+        for number, token in enumerate((3, 6)):
+            state = await board.play(host, token, state, begin=number == 0)
+
+    TwoClocks(chip).run(bench, board.memories, write)
