@@ -6,19 +6,19 @@ these, and words of weights have their own interface (``hdl.memory.sources.inter
 
 from __future__ import annotations
 
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import ShapeLike, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.payloads import (
     BEAT,
     EXPONENT_BITS,
-    MULTIPLIER_BITS,
     REGISTERS,
-    SHIFT_BITS,
     fault_layout,
     header_layout,
     logit_words,
+    multiplier_bits,
+    shift_bits,
     tag_layout,
     values_layout,
 )
@@ -31,6 +31,8 @@ from mmfree.chip.memory_map import LOAD_BITS, LOADED_MEMORIES, loaded_memories, 
 class GroupWrite(wiring.Signature):
     """A write of a group of P values of a vector, seen from the writer.
 
+    ``shape``: of a value; that of the design's values, unless given.
+
     Members::
 
         group   out  range(groups)      its number: elements group * P and up
@@ -39,8 +41,8 @@ class GroupWrite(wiring.Signature):
         data    out  P x signed(value)  the values
     """
 
-    def __init__(self, design: Design, groups: int) -> None:
-        values = values_layout(design, design.post_width)
+    def __init__(self, design: Design, groups: int, shape: ShapeLike | None = None) -> None:
+        values = values_layout(design, design.post_width, shape)
         super().__init__(
             {
                 "group": Out(range(max(2, groups))),
@@ -52,7 +54,7 @@ class GroupWrite(wiring.Signature):
 
 
 class VectorRead(wiring.Signature):
-    """A read of ``length`` values of a vector, seen from the reader.
+    """A read of ``length`` values of a vector, seen from the reader; ``shape`` as of a write.
 
     Members::
 
@@ -60,10 +62,11 @@ class VectorRead(wiring.Signature):
         data     in   length x signed(value)  its values, the memory's LATENCY later
     """
 
-    def __init__(self, design: Design, depth: int, length: int) -> None:
-        super().__init__(
-            {"address": Out(range(max(2, depth))), "data": In(values_layout(design, length))}
-        )
+    def __init__(
+        self, design: Design, depth: int, length: int, shape: ShapeLike | None = None
+    ) -> None:
+        values = values_layout(design, length, shape)
+        super().__init__({"address": Out(range(max(2, depth))), "data": In(values)})
 
 
 class CurrentSegment(wiring.Signature):
@@ -119,20 +122,24 @@ class Tiles(wiring.Signature):
 
 
 class NormScale(wiring.Signature):
-    """What the norm makes of a vector, seen from the norm (docs/arithmetic.md, 6).
+    """What the norm makes of a vector, seen from the norm.
+
+    docs/arithmetic.md, 6; docs/arithmetic_absmax.md, 8.
 
     Members::
 
-        done         out  1       the other members hold, until the next segment begins
-        multipliers  out  3 x 9   M of each matrix of the segment
-        exponent     out  4       k, 6..15
+        done         out  1          the other members hold, until the next segment begins
+        multipliers  out  3 x 9, 24  M, or in absmax F, of each matrix of the segment
+        exponent     out  4          pow2: k, 6..15
+        shifts       out  3 x 6      absmax: of each matrix; 0: whatever is not 0 saturates
     """
 
-    def __init__(self) -> None:
-        multipliers = data.ArrayLayout(unsigned(MULTIPLIER_BITS), MATRICES_PER_SEGMENT)
-        super().__init__(
-            {"done": Out(1), "multipliers": Out(multipliers), "exponent": Out(EXPONENT_BITS)}
-        )
+    def __init__(self, design: Design) -> None:
+        multipliers = data.ArrayLayout(unsigned(multiplier_bits(design)), MATRICES_PER_SEGMENT)
+        shifts = data.ArrayLayout(unsigned(shift_bits(design)), MATRICES_PER_SEGMENT)
+        absmax = design.arithmetic == "absmax"
+        own = {"shifts": Out(shifts)} if absmax else {"exponent": Out(EXPONENT_BITS)}
+        super().__init__({"done": Out(1), "multipliers": Out(multipliers), **own})
 
 
 class BlockSums(wiring.Signature):
@@ -156,9 +163,9 @@ class ScaledRows(wiring.Signature):
 
         tag         out  tag_layout       what they are
         acc         out  P x accumulator  the sums
-        multiplier  out  9                M of their matrix
-        shift       out  5                e + k, a cycle before the others
-        wide        out  1                they become int16, not int8
+        multiplier  out  9, 24            M of their matrix, or F
+        shift       out  5, 6             e + k, or that of F; a cycle before the others
+        wide        out  1                pow2: they become int16, not int8
     """
 
     def __init__(self, design: Design) -> None:
@@ -167,9 +174,9 @@ class ScaledRows(wiring.Signature):
             {
                 "tag": Out(tag_layout(design)),
                 "acc": Out(acc),
-                "multiplier": Out(MULTIPLIER_BITS),
-                "shift": Out(SHIFT_BITS),
-                "wide": Out(1),
+                "multiplier": Out(multiplier_bits(design)),
+                "shift": Out(shift_bits(design)),
+                **({} if design.arithmetic == "absmax" else {"wide": Out(1)}),
             }
         )
 

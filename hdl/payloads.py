@@ -28,6 +28,7 @@ from mmfree.chip.design import Design
 from mmfree.chip.exchange import COUNTERS, LIMIT_BITS
 from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT, header_fields
 from mmfree.chip.memory_map import fault_memories
+from mmfree.contract.absmax import CUT_BITS, CUT_EXPONENT_BITS
 from mmfree.contract.pow2 import TEMPERATURE_MAX
 
 GATES_KIND, GLU_KIND = KIND_CODES["gates"], KIND_CODES["glu"]
@@ -101,8 +102,35 @@ COUNTERS_LAYOUT = data.StructLayout(dict.fromkeys(COUNTERS, COUNTER_BITS))
 
 
 MULTIPLIER_BITS, SHIFT_BITS, EXPONENT_BITS = 9, 5, 4
-"""Bits of the multiplier M of a matrix, of the shift e + k that goes with it (1..28), and of the
-norm's k (docs/arithmetic.md, 6 and 7).
+"""pow2: bits of the multiplier M of a matrix, of the shift e + k that goes with it (1..28), and of
+the norm's k (docs/arithmetic.md, 6 and 7).
+"""
+
+FACTOR_BITS, FACTOR_SHIFT_BITS = 24, 6
+"""absmax: bits of the factor F of a matrix, and of its shift, 0..62 (docs/arithmetic_absmax.md,
+8).
+"""
+
+
+def multiplier_bits(design: Design) -> int:
+    """Bits of what accumulators are multiplied by."""
+    return FACTOR_BITS if design.arithmetic == "absmax" else MULTIPLIER_BITS
+
+
+def shift_bits(design: Design) -> int:
+    """Bits of the shift of such a product."""
+    return FACTOR_SHIFT_BITS if design.arithmetic == "absmax" else SHIFT_BITS
+
+
+CUT = data.StructLayout({"mantissa": CUT_BITS, "exponent": CUT_EXPONENT_BITS, "negative": 1})
+"""absmax: an element cut to its highest bits: +-mantissa * 2^(exponent - CUT_EXPONENT_BIAS).
+
+The highest bit of the mantissa is set, unless all is 0 (docs/arithmetic_absmax.md, 3).
+"""
+
+PARAMETER = data.StructLayout({"bound": 1, "gain": 1, "own": 1})
+"""absmax: what a word of parameters holds, with the word: lower bounds; or gains, for the segment
+after the current one or (``own``) for the current one.
 """
 
 
@@ -111,9 +139,11 @@ def vector_groups(design: Design, words: int) -> int:
     return max(2, words) * design.columns // design.post_width
 
 
-def values_layout(design: Design, length: int) -> data.ArrayLayout:
-    """``length`` values of a vector, or of the state."""
-    return data.ArrayLayout(signed(design.value_bits), length)
+def values_layout(
+    design: Design, length: int, shape: ShapeLike | None = None
+) -> data.ArrayLayout:
+    """``length`` values of a vector, or of the state; of another ``shape`` than the design's."""
+    return data.ArrayLayout(signed(design.value_bits) if shape is None else shape, length)
 
 
 RESULT_BLOCKS = 16

@@ -48,7 +48,7 @@ class RowBlocks(wiring.Component):
             {
                 "sums": In(BlockSums(design)),
                 "segment": In(CurrentSegment(design)),
-                "scale": In(NormScale()),
+                "scale": In(NormScale(design)),
                 "rows": Out(ScaledRows(design)),
                 "block_done": Out(1),
             }

@@ -78,7 +78,7 @@ class RMSNorm(wiring.Component):
             {
                 "tiles": In(Tiles(design)),
                 "segment": In(CurrentSegment(design)),
-                "scale": Out(NormScale()),
+                "scale": Out(NormScale(design)),
                 "load": In(LoadWrite(_ROOT)),
                 "parity_error": Out(1),
             }

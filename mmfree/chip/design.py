@@ -20,8 +20,14 @@ Activations and addresses pass from each group of rows to the next, a cycle late
 MIN_VALUE_BITS, MAX_VALUE_BITS = 16, 32
 """Least and most bits of a value of a vector."""
 
+ARITHMETICS = {"pow2": VALUE_BITS, "absmax": 32}
+"""Arithmetic of a design (docs/arithmetic.md, docs/arithmetic_absmax.md) -> its ``value_bits``."""
+
 MAX_SIDE = 1024
 """Most rows, and most columns, of an array."""
+
+_NO_SIZES = ("formats", "weight_code", "memory", "arithmetic", "stores_logits")
+"""Fields of a design that are no sizes."""
 
 MAX_WORDS = 1 << 28
 """Most words of a memory: the weights of the 370M shape at 4 lanes are a third of it."""
@@ -62,8 +68,12 @@ class Design:
     formats
         Number formats; only the default ones can be built yet.
     value_bits
-        Width of a value of the vectors x and u, and of the state. docs/arithmetic.md has
-        VALUE_BITS: for another width there are blocks, but no tapes yet (``layout`` refuses it).
+        Width of a value of the vector x and of the state (in pow2 also of u). Tapes have that of
+        ARITHMETICS: for another width there are blocks of pow2 alone (``layout`` refuses it).
+    arithmetic
+        Of the tapes that it plays: of ARITHMETICS.
+    stores_logits
+        Whether a host can read the logits of the last token, for which they take a memory.
 
     Raises
     ------
@@ -86,15 +96,17 @@ class Design:
     memory: str = BLOCK
     formats: Formats = field(default_factory=Formats)
     value_bits: int = VALUE_BITS
+    arithmetic: str = "pow2"
+    stores_logits: bool = True
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name not in ("formats", "weight_code", "memory") and (
-                type(value) is not int or value < 1
-            ):
+            if item.name in _NO_SIZES:
+                continue
+            if type(value) is not int or value < 1:
                 raise InputError(f"design: {item.name} must be a positive integer, got {value!r}")
-            if isinstance(value, int) and value > MAX_WORDS:
+            if value > MAX_WORDS:
                 raise InputError(f"design: {item.name} must be at most {MAX_WORDS}, got {value}")
         for name, low, high in (
             ("rows", 1, MAX_SIDE),
@@ -123,6 +135,7 @@ class Design:
             raise InputError(f"design: {error}") from None
         if external is not None:
             self._check_ports(external)
+        self._check_arithmetic()
         if self.formats != Formats():
             raise InputError(
                 "design: only the default formats of docs/arithmetic.md can be built yet"
@@ -141,6 +154,22 @@ class Design:
             raise InputError(
                 f"design: post_width must be at most {external.port_bits // 16} for {self.memory},"
                 f" got {self.post_width}"
+            )
+
+    def _check_arithmetic(self) -> None:
+        if type(self.stores_logits) is not bool:
+            raise InputError(
+                f"design: stores_logits must be true or false, got {self.stores_logits!r}"
+            )
+        if self.arithmetic not in ARITHMETICS:
+            raise InputError(
+                f"design: arithmetic must be one of {', '.join(ARITHMETICS)}, got"
+                f" {self.arithmetic!r}"
+            )
+        if self.arithmetic != "pow2" and self.value_bits != ARITHMETICS[self.arithmetic]:
+            raise InputError(
+                f"design: value_bits must be {ARITHMETICS[self.arithmetic]} for"
+                f" {self.arithmetic}, got {self.value_bits}"
             )
 
     @property

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmfree.chip.design import Design
+from mmfree.contract.absmax import CONSTANT_BITS
 from mmfree.contract.pow2 import SEGMENT_ROLES
 
 KIND_CODES = {"embedding": 0, "gates": 1, "output": 2, "down": 2, "glu": 3, "head": 4}
 """Kind field of a header. o and down are one operation: project, add to the residual."""
 
 MATRICES_PER_SEGMENT = max(len(roles) for roles in SEGMENT_ROLES.values())
+
+
+EXPONENT_BITS = 10
+"""Signed bits of the exponents of two of absmax."""
 
 
 @dataclass(frozen=True)
@@ -27,23 +32,53 @@ class HeaderField:
 def header_fields(design: Design) -> tuple[HeaderField, ...]:
     """The fields of an entry, from the low bits up.
 
-    With an external memory ``parameters`` says that the segment's record holds those of the next.
     ``tail`` is the number of elements in the vector's last word, ``tail_rows`` the number of rows
-    in the last row block; ``multiplier`` and ``base`` are those of each matrix (m and e of
-    docs/arithmetic.md, 6 and 7), the first base of the embedding is its shift.
+    in the last row block.
+
+    pow2: with an external memory ``parameters`` says that the segment's record holds those of the
+    next. ``multiplier`` and ``base`` are those of each matrix (m and e of docs/arithmetic.md, 6 and
+    7), the first base of the embedding is its shift.
+
+    absmax: ``turns`` is log2 of the products with gains that each element needs which the segment
+    writes. ``bounds`` and ``gains`` are the words of lower bounds and gains after its tiles, for
+    the segment after it; ``own_gains`` those for what it writes itself (the embedding alone).
+    ``multiplier`` is c of each matrix, ``base`` what its shift is counted from; the first of the
+    embedding is the shift to the residual's format. ``offset`` * 2^``offset_exponent`` is added to
+    the sum under the root, and ``square_exponent`` is that of the squares of gained elements
+    (docs/arithmetic_absmax.md, 5, 6 and 8).
     """
-    external = (HeaderField("parameters", 1),) if design.external is not None else ()
+    absmax = design.arithmetic == "absmax"
+    before: tuple[HeaderField, ...] = (HeaderField("gate", 2),)
+    after: tuple[HeaderField, ...] = (
+        HeaderField("multiplier", 9, MATRICES_PER_SEGMENT),
+        HeaderField("base", 5, MATRICES_PER_SEGMENT, signed=True),
+    )
+    if design.external is not None:
+        before += (HeaderField("parameters", 1),)
+    if absmax:
+        words = design.weight_words.bit_length()
+        before = (
+            HeaderField("turns", 2),
+            HeaderField("own_gains", words),
+            HeaderField("bounds", words),
+            HeaderField("gains", words),
+        )
+        after = (
+            HeaderField("multiplier", CONSTANT_BITS, MATRICES_PER_SEGMENT),
+            HeaderField("base", EXPONENT_BITS, MATRICES_PER_SEGMENT, signed=True),
+            HeaderField("offset", CONSTANT_BITS),
+            HeaderField("offset_exponent", EXPONENT_BITS, signed=True),
+            HeaderField("square_exponent", EXPONENT_BITS, signed=True),
+        )
     return (
         HeaderField("kind", 3),
         HeaderField("last", 1),
-        HeaderField("gate", 2),
-        *external,
+        *before,
         HeaderField("tiles", design.max_tiles.bit_length()),
         HeaderField("tail", design.columns.bit_length()),
         HeaderField("blocks", design.max_blocks.bit_length()),
         HeaderField("tail_rows", design.rows.bit_length()),
-        HeaderField("multiplier", 9, MATRICES_PER_SEGMENT),
-        HeaderField("base", 5, MATRICES_PER_SEGMENT, signed=True),
+        *after,
     )
 
 
@@ -52,39 +87,18 @@ def header_bits(design: Design) -> int:
     return sum(field.bits * field.count for field in header_fields(design))
 
 
-def pack_header(
-    design: Design,
-    *,
-    kind: int,
-    tiles: int,
-    tail: int,
-    last: int = 0,
-    gate: int = 0,
-    parameters: int = 0,
-    blocks: int = 0,
-    tail_rows: int = 0,
-    multiplier: Sequence[int] = (),
-    base: Sequence[int] = (),
-) -> int:
-    """The word of an entry with these fields; numbers of matrices that it has not got are 0."""
-    values: dict[str, Sequence[int]] = {
-        "kind": (kind,),
-        "last": (last,),
-        "gate": (gate,),
-        "parameters": (parameters,),
-        "tiles": (tiles,),
-        "tail": (tail,),
-        "blocks": (blocks,),
-        "tail_rows": (tail_rows,),
-        "multiplier": multiplier,
-        "base": base,
-    }
+def pack_header(design: Design, **values: int | Sequence[int]) -> int:
+    """The word of an entry with these fields, of which a design need not have all.
+
+    Fields and numbers of matrices that are left out are 0.
+    """
     word, offset = 0, 0
     for field in header_fields(design):
+        value = values.get(field.name, 0)
         lowest = -(1 << field.bits - 1) if field.signed else 0
-        for place, value in enumerate(values[field.name]):
+        for place, number in enumerate([value] if isinstance(value, int) else value):
             assert place < field.count, f"{field.name} has {field.count} numbers"
-            assert lowest <= value < lowest + (1 << field.bits), f"{field.name} cannot be {value}"
-            word |= (value & ((1 << field.bits) - 1)) << offset + place * field.bits
+            assert lowest <= number < lowest + (1 << field.bits), f"{field.name} cannot be {number}"
+            word |= (number & ((1 << field.bits) - 1)) << offset + place * field.bits
         offset += field.count * field.bits
     return word

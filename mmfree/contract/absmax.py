@@ -30,6 +30,18 @@ SIGMOID_ENTRIES = (16 << SIGMOID_STEP_FB) + 1
 CONSTANT_BITS = 24
 """Bits of the mantissa of a matrix's constant."""
 
+CUT_BITS = 28
+"""Highest bits of an element that its product with a gain takes, and of that product again."""
+
+CUT_EXPONENT_BITS, CUT_EXPONENT_BIAS = 7, 28
+"""How the exponent of a cut element is stored: plus the bias, 1..87; 0 with a mantissa of 0."""
+
+SQUARE_BITS = 18
+"""Bits to which an element is rounded before it is squared."""
+
+SCALAR_BITS = 31
+"""Bits of a scalar's mantissa."""
+
 NORM_GAIN_BITS, GAIN_BITS = 16, 24
 """Bits of the gains that only a sum of squares reads, and of those that the quantizer reads.
 

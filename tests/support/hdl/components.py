@@ -158,7 +158,7 @@ SIGNATURES: dict[type[wiring.Signature], Callable[[], wiring.Signature]] = {
     LoadWrites: lambda: LoadWrites(DESIGN),
     LogitsAccess: lambda: LogitsAccess(DESIGN),
     MemorySettings: lambda: MemorySettings(EXTERNAL),
-    NormScale: NormScale,
+    NormScale: lambda: NormScale(DESIGN),
     PartWrite: lambda: PartWrite(8, 2, 18),
     ReadPort: lambda: ReadPort(8, 16),
     ScaledRows: lambda: ScaledRows(DESIGN),
