@@ -6,25 +6,20 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Member, Out
 
-from hdl.array.decoder import Decoder
+from hdl.absmax.parts import AbsmaxParts
 from hdl.array.ternary_array import ArrayOf, TernaryArray
-from hdl.blocks import Blocks
+from hdl.blocks import Blocks, Parts, named
 from hdl.fabric.pipeline import delay
 from hdl.link.host_ports import HostInterface, HostPorts
 from hdl.memory.block_memory import BlockMemory, MemoryHolder
 from hdl.memory.sources.axi_read import AxiRead
 from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
-from hdl.memory.sources.interface import TAKE_CYCLES, SourceOf
-from hdl.pow2.activations import LATENCY as ACTIVATIONS_LATENCY
-from hdl.pow2.post import POST_SITES
+from hdl.memory.sources.interface import SourceOf
+from hdl.memory.vectors import as_stored, from_stored
+from hdl.pow2.parts import Pow2Parts
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import check_value_bits
-
-ORDER_CYCLES = ACTIVATIONS_LATENCY - SOURCE_LATENCY - Decoder.LATENCY
-"""Cycles by which weights are ordered later than activations, to reach the array together."""
-
-assert ORDER_CYCLES + 1 <= TAKE_CYCLES
 
 
 class Accelerator(wiring.Component):
@@ -34,18 +29,21 @@ class Accelerator(wiring.Component):
 
         request --> Requests <----------------------- chosen row -----------------+
         result  <--    |                                                          |
-            +----------+               +----------> RMSNorm -----------+          |
+            +----------+               +-----------> norm -------------+          |
             v                          |                               v          |
-        Sequencer --+--> x, u --> Activations --> TernaryArray --> RowBlocks --> Post <-> tables,
-                    |                                  ^                          |       biases,
+        Sequencer --+--> vectors -> Activations --> TernaryArray --> RowBlocks --> Post <-> tables,
+                    |                                  ^                          |    parameters,
                     +--> BlockSource --+--> Decoder ---+                          v       state,
-                    |                  |                            x, u, state, logits   Noise
+                    |                  |                         vectors, state, logits   Noise
                     +--> Embedding     +--> StreamCheck --+
                               |                           v
                               v      parity errors --> Faults --> fault
                               x
 
         load --> LoadPort --> memories of the image
+
+    Vectors, norm, Activations, Post and parameters are those of the design's arithmetic
+    (``hdl.pow2.parts``, ``hdl.absmax.parts``).
 
     Ports::
 
@@ -56,7 +54,7 @@ class Accelerator(wiring.Component):
         seed        in   SeedAccess                seed of the noise
         load        in   LoadAccess                writes of the image's memories
         state       in   StateAccess               current bank of the state
-        logits      in   LogitsAccess              logits of the last token
+        logits      in   LogitsAccess              logits of the last token, if they are stored
         counters    out  COUNTERS_LAYOUT           of the last token, SETTLE_CYCLES after its end
         segment     out  uintN                     entry of the segment table in progress
         playing     out  1                         a token is in progress
@@ -65,7 +63,7 @@ class Accelerator(wiring.Component):
         axi_rows    out  AxiRead                   external memory: the port that reads rows
         pause       in   1                         the source withholds weights
         tap_x       out  GroupWrite                every write of x
-        tap_u       out  GroupWrite                every write of u
+        tap_u       out  GroupWrite                every write of u; in absmax W, as P x CUT
         tap_state   out  GroupWrite                every write of the state
         tap_logits  out  GroupWrite                every write of the logits
 
@@ -97,17 +95,21 @@ class Accelerator(wiring.Component):
     ) -> None:
         check_value_bits(design)
         self.design, self._host_ports = design, HostPorts(design)
-        self.blocks = Blocks.of(
-            design, image.memories() if image is not None else {}, source, array
+        contents = image.memories() if image is not None else {}
+        self.parts: Parts = (
+            AbsmaxParts.of(design)
+            if design.arithmetic == "absmax"
+            else Pow2Parts.of(design, contents)
         )
-        post = self.blocks.post
+        self.blocks = Blocks.of(design, self.parts, contents, source, array)
+        post = self.parts.post
         super().__init__(
             {
                 **self._host_ports.members,
                 **self._memory_ports(),
                 "pause": In(1),
                 "tap_x": Out(post.write_x.signature),
-                "tap_u": Out(post.write_u.signature),
+                "tap_u": Out(self.parts.tap_u.signature),
                 "tap_state": Out(post.write_state.signature),
                 "tap_logits": Out(post.write_logits.signature),
             }
@@ -125,9 +127,13 @@ class Accelerator(wiring.Component):
         """The block memories of each block that holds some, by the block's name."""
         return {
             name: block.memories
-            for name, block in self.blocks.by_name().items()
+            for name, block in self._named_blocks().items()
             if isinstance(block, MemoryHolder)
         }
+
+    def _named_blocks(self) -> dict[str, wiring.Component]:
+        """Every block."""
+        return named(self.blocks) | named(self.parts)
 
     @property
     def host(self) -> HostInterface:
@@ -136,7 +142,7 @@ class Accelerator(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for name, block in self.blocks.by_name().items():
+        for name, block in self._named_blocks().items():
             m.submodules[name] = block
         self._connect_requests(m)
         self._connect_segment(m)
@@ -169,23 +175,16 @@ class Accelerator(wiring.Component):
 
     def _connect_segment(self, m: Module) -> None:
         """The header of the segment in progress, and when the next may begin."""
-        blocks = self.blocks
-        sequencer, post, embedding = blocks.sequencer, blocks.post, blocks.embedding
+        blocks, post = self.blocks, self.parts.post
+        sequencer, embedding = blocks.sequencer, blocks.embedding
         wiring.connect(
-            m,
-            sequencer.segment,
-            embedding.segment,
-            blocks.activations.segment,
-            blocks.rms_norm.segment,
-            blocks.row_blocks.segment,
-            post.segment,
+            m, sequencer.segment, embedding.segment, blocks.row_blocks.segment, post.segment
         )
         wiring.connect(m, sequencer.embedding, embedding.row)
         m.d.comb += [
             self.segment.eq(sequencer.number),
-            blocks.size.load.eq(sequencer.segment.load),
             sequencer.block_done.eq(blocks.row_blocks.block_done),
-            sequencer.vector_done.eq(post.vector_done | embedding.vector_done),
+            sequencer.vector_done.eq(self.parts.connect(m, blocks)),
             sequencer.logits_done.eq(post.logits_done),
             sequencer.row.eq(post.row),
             post.restart.eq(sequencer.started),
@@ -199,42 +198,28 @@ class Accelerator(wiring.Component):
             self.blocks.source,
             self.blocks.weight_check,
         )
-        take = sequencer.take.word | sequencer.take.check
+        take, cycles = sequencer.take.word | sequencer.take.check, self.parts.order_cycles
         m.d.comb += [
             source.pause.eq(self.pause),
-            source.words.take.eq(delay(m, take, ORDER_CYCLES, reset=True)),
+            source.words.take.eq(delay(m, take, cycles, reset=True)),
             source.words.restart.eq(sequencer.started),
             sequencer.available.eq(source.words.available),
             self.blocks.decoder.words.eq(source.words.data),
             check.words.eq(source.words.data),
-            check.taken.eq(delay(m, sequencer.take, ORDER_CYCLES + SOURCE_LATENCY, reset=True)),
+            check.taken.eq(delay(m, sequencer.take, cycles + SOURCE_LATENCY, reset=True)),
             check.restart.eq(sequencer.started),
             sequencer.checked.eq(check.done),
         ]
-        if self.design.external is not None:
-            biases = self.blocks.biases
-            m.d.comb += [
-                biases.words.eq(source.words.data),
-                biases.taken.eq(check.taken),
-                biases.parameter.eq(
-                    delay(m, sequencer.parameter, ORDER_CYCLES + SOURCE_LATENCY, reset=True)
-                ),
-                biases.restart.eq(sequencer.started),
-            ]
 
     def _connect_values(self, m: Module) -> None:
         """From tiles of activations to rows of results."""
-        blocks = self.blocks
-        activations, array = blocks.activations, blocks.array
+        blocks, post = self.blocks, self.parts.post
+        activations, array = self.parts.activations, blocks.array
         wiring.connect(m, activations.tiles, array.tiles)
-        wiring.connect(m, activations.fresh, blocks.rms_norm.tiles)
         wiring.connect(m, array.sums, blocks.row_blocks.sums)
-        wiring.connect(m, blocks.rms_norm.scale, blocks.row_blocks.scale)
-        wiring.connect(m, blocks.row_blocks.rows, blocks.post.rows)
-        for table, read in zip(blocks.tables.read, blocks.post.table, strict=True):
+        wiring.connect(m, blocks.row_blocks.rows, post.rows)
+        for table, read in zip(blocks.tables.read, post.table, strict=True):
             wiring.connect(m, table, read)
-        biases = blocks.biases.read
-        wiring.connect(m, blocks.post.bias, biases if self.design.external else biases[0])
         m.d.comb += [
             activations.beat.eq(blocks.sequencer.beat),
             activations.tile.eq(blocks.sequencer.tile),
@@ -242,26 +227,16 @@ class Accelerator(wiring.Component):
         ]
 
     def _connect_vectors(self, m: Module) -> None:
-        """x and u: embedding and post-processing write them, the activations read them.
-
-        The residual addition reads x too, from a second copy.
-        """
-        blocks = self.blocks
-        post, size = blocks.post, blocks.size
-        tap_x, tap_u = wiring.flipped(self.tap_x), wiring.flipped(self.tap_u)
-        wiring.connect(m, blocks.embedding.write, post.embedding)
-        wiring.connect(m, post.write_x, blocks.x.write, blocks.residual.write, size.x, tap_x)
-        wiring.connect(m, post.write_u, blocks.u.write, size.u, tap_u)
-        wiring.connect(m, blocks.activations.x, blocks.x.read)
-        wiring.connect(m, blocks.activations.u, blocks.u.read)
-        wiring.connect(m, post.x, blocks.residual.read)
-        m.d.comb += blocks.activations.shift.eq(size.shift)
+        """The residual's second copy, which the residual addition reads; and the taps."""
+        post, residual = self.parts.post, self.blocks.residual
+        wiring.connect(m, post.write_x, residual.write, wiring.flipped(self.tap_x))
+        wiring.connect(m, self.parts.tap_u, wiring.flipped(self.tap_u))
+        wiring.connect(m, post.x, residual.read)
 
     def _connect_state(self, m: Module) -> None:
         """State and logits: written by the post-processing, read by a host in between."""
-        blocks = self.blocks
-        post, state, logits = blocks.post, blocks.state, blocks.logits
-        write, (read,) = post.write_logits, logits.read
+        blocks, post = self.blocks, self.parts.post
+        state, logits, write = blocks.state, blocks.logits, post.write_logits
         wiring.connect(m, post.state, state.read)
         wiring.connect(m, post.write_state, state.write, wiring.flipped(self.tap_state))
         wiring.connect(m, wiring.flipped(self.state), state.host)
@@ -269,17 +244,21 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             state.playing.eq(blocks.sequencer.playing),
             state.swap.eq(blocks.sequencer.pass_done),
-            logits.write.address.eq(write.group),
-            logits.write.data.eq(write.data.as_value()),
-            logits.write.enable.eq(write.enable.replicate(len(logits.write.enable))),
-            read.address.eq(self.logits.address),
-            read.enable.eq(~self.playing),
-            self.logits.data.as_value().eq(read.data),
         ]
+        if logits is not None:
+            (read,) = logits.read
+            m.d.comb += [
+                logits.write.address.eq(write.group),
+                logits.write.data.eq(as_stored(self.design, write.data)),
+                logits.write.enable.eq(write.enable.replicate(len(logits.write.enable))),
+                read.address.eq(self.logits.address),
+                read.enable.eq(~self.playing),
+                self.logits.data.as_value().eq(from_stored(self.design, read.data)),
+            ]
 
     def _connect_noise(self, m: Module) -> None:
         """Each row of the head draws its noise, by the temperature of the request."""
-        sequencer, post, noise = self.blocks.sequencer, self.blocks.post, self.blocks.noise
+        sequencer, post, noise = self.blocks.sequencer, self.parts.post, self.blocks.noise
         tag, temperature = self.blocks.row_blocks.rows.tag, self.blocks.requests.temperature
         # A register, because the enable reaches more than a hundred registers of the noise.
         seed_enable = delay(m, self.seed.enable & ~sequencer.playing, 1, reset=True)
@@ -303,9 +282,7 @@ class Accelerator(wiring.Component):
         if self.design.external is None:
             wiring.connect(m, port.writes.weights, blocks.source.load)
             wiring.connect(m, port.writes.embedding, blocks.embedding.load)
-            wiring.connect(m, port.writes.biases, blocks.biases.load)
         wiring.connect(m, port.writes.tables, blocks.tables.load)
-        wiring.connect(m, port.writes.reciprocal_root, blocks.rms_norm.load)
         wiring.connect(m, port.writes.gumbel, blocks.noise.load)
         # A token in the cycle of a write would play the old word.
         hold = port.settling | self.load.enable
@@ -332,7 +309,7 @@ class Accelerator(wiring.Component):
         embedding, source = self.blocks.embedding, self.blocks.source
         sequencer, faults = self.blocks.sequencer, self.blocks.faults
         # From a word's beat to its last share.
-        delivery = ORDER_CYCLES + SOURCE_LATENCY + self.design.num_groups - 1
+        delivery = self.parts.order_cycles + SOURCE_LATENCY + self.design.num_groups - 1
         m.d.comb += [
             faults.found.embedding.eq(embedding.fault),
             faults.found.weights_response.eq(source.response),
@@ -351,15 +328,17 @@ class Accelerator(wiring.Component):
         blocks = self.blocks
         sequencer, faults, check = blocks.sequencer, blocks.faults, blocks.weight_check
         found = faults.found
-        table_error = delay(m, blocks.post.table_errors, 1, reset=True).any()
+        table_error = delay(m, self.parts.post.table_errors, 1, reset=True).any()
         wiring.connect(m, faults.faults, sequencer.faults)
         m.d.comb += [
             found.weights.eq(check.done & check.fault),
             found.headers.eq(delay(m, sequencer.parity_error, 1, reset=True)),
-            found.biases.eq(delay(m, blocks.post.bias_error, 1, reset=True)),
             found.tables.eq(delay(m, table_error, 1, reset=True)),
-            found.reciprocal_root.eq(delay(m, blocks.rms_norm.parity_error, 1, reset=True)),
             found.gumbel.eq(delay(m, blocks.noise.parity_error, 1, reset=True)),
+            *(
+                found[name].eq(delay(m, flag, 1, reset=True))
+                for name, flag in self.parts.found().items()
+            ),
             faults.segment.eq(sequencer.number),
             faults.checked.eq(check.done),
             faults.clear.eq(sequencer.started),
@@ -372,13 +351,12 @@ class Accelerator(wiring.Component):
     def _connect_counters(self, m: Module) -> None:
         """What a token's cycles and saturations are counted from."""
         sequencer, counters = self.blocks.sequencer, self.blocks.counters
-        saturations = self.blocks.post.saturations
+        saturations = self.parts.saturations()
         m.d.comb += [
             counters.clear.eq(sequencer.started),
             counters.busy.eq(sequencer.playing),
             counters.admitted.eq(sequencer.admitted),
             counters.waits.eq(sequencer.waits),
-            counters.saturated.quantizer.eq(self.blocks.activations.saturated),
-            *(counters.saturated[site].eq(saturations[site]) for site in POST_SITES),
+            *(counters.saturated[site].eq(flags) for site, flags in saturations.items()),
             self.counters.eq(counters.counters),
         ]

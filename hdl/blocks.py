@@ -1,11 +1,13 @@
-"""The blocks of an accelerator, each with its sizes and its contents from the start."""
+"""The blocks of an accelerator: those of every arithmetic, and what an arithmetic brings."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from amaranth.hdl import Module, Value
 from amaranth.lib import wiring
 
 from hdl.arithmetic.noise import Noise
@@ -17,39 +19,106 @@ from hdl.control.faults import Faults
 from hdl.control.requests import Requests
 from hdl.control.sequencer import Sequencer
 from hdl.memory.block_memory import BlockMemory
-from hdl.memory.embedding import Embedding
-from hdl.memory.layer_biases import LayerBiases
+from hdl.memory.embedding import Embedding, Expand
 from hdl.memory.load_port import LoadPort
 from hdl.memory.loaded_memory import LoadedMemory
 from hdl.memory.sources.axi import AxiSource
 from hdl.memory.sources.block import BlockSource
 from hdl.memory.sources.embedding import StreamedEmbedding
-from hdl.memory.sources.interface import SourceOf
+from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
+from hdl.memory.sources.interface import SourceOf, take_cycles
 from hdl.memory.state_banks import StateBanks
-from hdl.memory.vectors import GroupMemory, VectorMemory
+from hdl.memory.vectors import GroupMemory, value_memory
 from hdl.memory.weight_check import StreamCheck
 from hdl.payloads import logit_words
-from hdl.pow2.activations import Activations
-from hdl.pow2.post import POST_SITES, Post
-from hdl.pow2.rms_norm import RMSNorm
-from hdl.pow2.vector_size import VectorSize
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import loaded_shape
 
 
+def order_cycles(design: Design, activations: int) -> int:
+    """Cycles by which weights are ordered later than activations, to reach the array together.
+
+    ``activations``: their latency, from a beat to its tile.
+    """
+    cycles = activations - SOURCE_LATENCY - Decoder.LATENCY
+    assert 0 <= cycles < take_cycles(design)
+    return cycles
+
+
+def named(blocks: Any) -> dict[str, wiring.Component]:
+    """The blocks that the fields of a dataclass hold; those that a design does not have are None.
+
+    Their names are those of the Verilog modules' instances.
+    """
+    found = {item.name: getattr(blocks, item.name) for item in fields(blocks)}
+    return {name: block for name, block in found.items() if isinstance(block, wiring.Component)}
+
+
+class Parts(ABC):
+    """What an arithmetic brings to an accelerator: its blocks, and how they are connected.
+
+    A dataclass, whose fields are the blocks (``named``).
+    """
+
+    activations: wiring.Component
+    """Makes tiles of the vector that a segment reads: ports ``beat``, ``tile``, ``segment``,
+    ``tiles``.
+    """
+
+    post: wiring.Component
+    """Makes vectors, state and logits of the array's results."""
+
+    @property
+    @abstractmethod
+    def order_cycles(self) -> int:
+        """Cycles by which weights are ordered later than activations."""
+
+    @property
+    @abstractmethod
+    def own_activations(self) -> tuple[bool, ...]:
+        """See Sequencer."""
+
+    @property
+    @abstractmethod
+    def sites(self) -> dict[str, int]:
+        """Flags of saturations by site, in the order of SATURATION_SITES."""
+
+    @property
+    @abstractmethod
+    def expand(self) -> Expand:
+        """Makes values of elements of the embedding."""
+
+    @property
+    @abstractmethod
+    def tap_u(self) -> Any:
+        """Every write of what output and down read."""
+
+    @abstractmethod
+    def connect(self, m: Module, blocks: Blocks) -> Value:
+        """Connect these blocks with each other and with the others, but for what all arithmetics
+        have; returned: the next vector is complete EARLY cycles later.
+        """
+
+    @abstractmethod
+    def found(self) -> dict[str, Value]:
+        """Flags by memory: a word that was used has a parity error; of those of an arithmetic."""
+
+    @abstractmethod
+    def saturations(self) -> dict[str, Value]:
+        """Flags by site: values that were clamped."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """The blocks of an accelerator; their names are those of the Verilog modules' instances.
+    """The blocks of every arithmetic.
 
     ``source``: see ``source_ports``; ``array``: see ``array_ports``; ``residual``: a second copy of
-    x; ``size``: of the vector that is written. Embedding and biases are others with an external
-    memory.
+    x; ``logits``: None if the design does not store them. The embedding is another one with an
+    external memory.
     """
 
     sequencer: Sequencer
     embedding: Embedding | StreamedEmbedding
-    activations: Activations
-    rms_norm: RMSNorm
     source: Any
     decoder: Decoder
     weight_check: StreamCheck
@@ -58,22 +127,18 @@ class Blocks:
     load_port: LoadPort
     faults: Faults
     tables: LoadedMemory
-    biases: LoadedMemory | LayerBiases
     array: Any
     row_blocks: RowBlocks
-    post: Post
     counters: Counters
-    x: VectorMemory
-    u: VectorMemory
     residual: GroupMemory
-    size: VectorSize
     state: StateBanks
-    logits: BlockMemory
+    logits: BlockMemory | None
 
     @classmethod
     def of(
         cls,
         design: Design,
+        parts: Parts,
         contents: Mapping[str, Sequence[int]],
         source: SourceOf | None,
         array: ArrayOf,
@@ -82,46 +147,43 @@ class Blocks:
 
         ``source``: another one than that of the design's memory.
         """
-        width, external = design.post_width, design.external is not None
-
-        def loaded(name: str, reads: int = 1) -> LoadedMemory:
-            words = contents.get(name, ())
-            return LoadedMemory(name, loaded_shape(design, name), reads=reads, contents=words)
-
-        sites = {"quantizer": design.columns, **dict.fromkeys(POST_SITES, width)}
+        tables = LoadedMemory(
+            "tables",
+            loaded_shape(design, "tables"),
+            reads=2 * design.post_width,
+            contents=contents.get("tables", ()),
+        )
         return cls(
-            sequencer=Sequencer(design, contents.get("headers", ())),
-            embedding=(
-                StreamedEmbedding(design)
-                if external
-                else Embedding(design, contents.get("embedding", ()))
+            sequencer=Sequencer(
+                design,
+                contents.get("headers", ()),
+                own_activations=parts.own_activations,
+                delivery_cycles=parts.order_cycles + SOURCE_LATENCY,
             ),
-            activations=Activations(design),
-            rms_norm=RMSNorm(design),
+            embedding=(
+                Embedding(design, contents.get("embedding", ()), expand=parts.expand)
+                if design.external is None
+                else StreamedEmbedding(design, expand=parts.expand)
+            ),
             source=(source or _source)(design, contents),
             decoder=Decoder(design),
             weight_check=StreamCheck.of_weights(design),
             requests=Requests(design),
-            noise=Noise(width),
+            noise=Noise(design.post_width),
             load_port=LoadPort(design),
             faults=Faults(design),
-            tables=loaded("tables", reads=2 * width),
-            biases=LayerBiases(design) if external else loaded("biases"),
+            tables=tables,
             array=array(design),
             row_blocks=RowBlocks(design),
-            post=Post(design),
-            counters=Counters(sites, design.max_site_values),
-            x=VectorMemory(design, design.embedding_tiles),
-            u=VectorMemory(design, design.max_tiles),
+            counters=Counters(parts.sites, design.max_site_values),
             residual=GroupMemory(design, design.embedding_tiles),
-            size=VectorSize(design),
             state=StateBanks(design),
-            logits=BlockMemory("logits", part_bits=16, parts=width, depth=logit_words(design)),
+            logits=(
+                value_memory("logits", design, logit_words(design))
+                if design.stores_logits
+                else None
+            ),
         )
-
-    def by_name(self) -> dict[str, wiring.Component]:
-        """Every block."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 def _source(design: Design, contents: Mapping[str, Sequence[int]]) -> wiring.Component:

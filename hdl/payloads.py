@@ -128,9 +128,9 @@ CUT = data.StructLayout({"mantissa": CUT_BITS, "exponent": CUT_EXPONENT_BITS, "n
 The highest bit of the mantissa is set, unless all is 0 (docs/arithmetic_absmax.md, 3).
 """
 
-PARAMETER = data.StructLayout({"bound": 1, "gain": 1, "own": 1})
-"""absmax: what a word of parameters holds, with the word: lower bounds; or gains, for the segment
-after the current one or (``own``) for the current one.
+PARAMETER = data.StructLayout({"bound": 1, "gain": 1, "bank": 1})
+"""absmax: what a word of parameters holds, with the word: lower bounds; or gains, of a ``bank``,
+the lowest bit of the number of the segment that they are for.
 """
 
 

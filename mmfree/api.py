@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from mmfree.inference.ranges import Range
     from mmfree.inference.scoring import TaskResult, TextResult
     from mmfree.inference.shapes import Shape
-    from mmfree.tape.pow2 import Tape
     from mmfree.tape.reading import AnyTape
     from mmfree.training.loop import TrainingResult
     from sim.cosim.run import CosimResult
@@ -185,7 +184,7 @@ def export(
     """
     from mmfree.errors import InputError
     from mmfree.files.atomic import reserved
-    from mmfree.inference.backends import is_published, load_tape_or_export, tokenizer_at
+    from mmfree.inference.backends import is_published, load_trained_tape, tokenizer_at
     from mmfree.inference.places import checkpoint_of
     from mmfree.inference.ranges import measure_ranges, real_data, refuse_saturation
     from mmfree.published.export import export_published
@@ -209,7 +208,7 @@ def export(
         # Before torch is loaded: what cannot be read is refused at once.
         tokenizer = tokenizer_at(folder)
         real = real_data(tokenizer, files, field=field or DEFAULT_FIELD, run=folder)
-        tape = load_tape_or_export(folder)
+        tape = load_trained_tape(folder)
         ranges = measure_ranges(tape, real.ids)
         if not allow_saturation:
             refuse_saturation(tape, ranges, real.source)
@@ -517,13 +516,14 @@ def chip_for(
     *,
     memory: ExternalMemory | None = None,
     progress: Callable[[str], None] = lambda line: None,
-) -> tuple[Tape, Design]:
+) -> tuple[AnyTape, Design]:
     """A model's tape, and the design that plays it.
 
     Parameters
     ----------
     model
-        A tape; a checkpoint trained here, which is exported; or a run folder with one of them.
+        A tape; a checkpoint, trained here or published, which is exported; or a run folder with one
+        of them.
     lanes, bits
         None: 64 and "2", of a demo its own.
     memory
@@ -534,8 +534,8 @@ def chip_for(
     Raises
     ------
     InputError
-        If there is no model, or one that no accelerator plays; if it is a folder of Verilog,
-        which may have been altered; or if other lanes or bits are asked for than a memory's.
+        If there is no model; if it is a folder of Verilog, which may have been altered; or if other
+        lanes or bits are asked for than a memory's.
     """
     from mmfree.chip.sizing import design_for, design_for_memory
     from mmfree.errors import InputError
@@ -701,33 +701,35 @@ def _behaviour(
     return Behaviour(**asked, seed=seed)
 
 
-def _written(tape: Tape, sequence: Sequence, result: CosimResult) -> str | None:
+def _written(tape: AnyTape, sequence: Sequence, result: CosimResult) -> str | None:
     """What the chip wrote after a prompt, or read out of it; None if it did not come to the end."""
-    from mmfree.text.tokenizers import tokenizer_from_dict
+    from mmfree.inference.backends import tokenizer_of
 
     if result.tokens != result.verdict.due["rows"]:
         return None
-    tokenizer = tokenizer_from_dict(tape.tokenizer)
+    tokenizer = tokenizer_of(tape)
     played = len(sequence.prompt)
     rows = result.rows[0][played - 1 :] if tokenizer.feeds_back else result.rows[0]
     return tokenizer.decode(rows)
 
 
 def _sequence(
-    tape: Tape, prompt: str | None, tokens: int, temperature: float, stop: int | None, seed: int
+    tape: AnyTape, prompt: str | None, tokens: int, temperature: float, stop: int | None, seed: int
 ) -> Sequence:
     """What a co-simulation plays."""
     import numpy as np
 
     from mmfree.errors import InputError
     from mmfree.golden.sampling import seed_registers, temperature_code
-    from mmfree.text.tokenizers import tokenizer_from_dict
+    from mmfree.inference.backends import tokenizer_of
     from sim.cosim.run_folder import Sequence
 
-    tokenizer = tokenizer_from_dict(tape.tokenizer)
+    # A published checkpoint may be without one: its tokens are numbers then.
+    named = prompt is None and tape.tokenizer.get("kind") == "none"
+    tokenizer = None if named else tokenizer_of(tape)
     if tokens < 0:
         raise InputError(f"--tokens must be 0 or more, got {tokens}")
-    if tokens and not tokenizer.feeds_back:
+    if tokens and tokenizer is not None and not tokenizer.feeds_back:
         raise InputError(
             f"--tokens: a model for {tokenizer.kind} reads out its answer and generates nothing"
         )
@@ -735,7 +737,7 @@ def _sequence(
     seed_registers(seed)
     if (code or stop is not None) and not tokens:
         raise InputError("--temperature and --stop need --tokens: nothing is chosen without")
-    if prompt is not None:
+    if prompt is not None and tokenizer is not None:
         ids = tokenizer.encode(prompt)
     else:
         rng = np.random.default_rng(seed)

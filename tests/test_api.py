@@ -165,8 +165,11 @@ def test_a_published_checkpoint(tmp_path: Path) -> None:
     assert (exported.tape.arithmetic, exported.ranges) == ("absmax", [])
     text = mmfree.generate(tmp_path / "a.tape", "the old", 4)
     assert text == mmfree.generate(mmfree.load(folder, "golden"), "the old", 4)
-    with pytest.raises(InputError, match="the accelerator does not have"):
-        mmfree.cosim(tmp_path / "a.tape")
+    for model in (tmp_path / "a.tape", folder):
+        played = mmfree.cosim(model, prompt="the", tokens=2, lanes=16)
+        assert played.bit_exact
+        assert played.tape_sha256 == exported.tape.sha256
+        assert played.text is not None
 
 
 def test_what_is_not_there_is_no_attribute() -> None:

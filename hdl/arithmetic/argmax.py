@@ -8,9 +8,6 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.fabric.pipeline import delay
 
-KEY_BITS = 17
-"""Signed width of logit + noise."""
-
 
 def argmax_latency(width: int) -> int:
     """Cycles from a group of keys to the row."""
@@ -25,30 +22,30 @@ def _tree_latency(width: int) -> int:
 class Argmax(wiring.Component):
     """Row of the largest of the keys (logit + noise) seen since ``clear``.
 
-    The lowest row wins a tie (docs/arithmetic.md, 14).
+    The lowest row wins a tie (docs/arithmetic.md, 14). Keys have ``key_bits`` bits.
 
     Ports::
 
-        clear  in   1               flag: what was seen is forgotten; no keys are on their way
-        valid  in   1               flag: there are keys
-        keys   in   P x signed(17)  logit + noise of a group of P rows
-        keep   in   P               flags: which of the keys count
-        group  in   uintN           number of the group, of rows group * P and up; it rises
-        row    out  uintN           of the largest key, latency cycles after it
+        clear  in   1                flag: what was seen is forgotten; no keys are on their way
+        valid  in   1                flag: there are keys
+        keys   in   P x signed(key)  logit + noise of a group of P rows
+        keep   in   P                flags: which of the keys count
+        group  in   uintN            number of the group, of rows group * P and up; it rises
+        row    out  uintN            of the largest key, latency cycles after it
 
     The latency is max(1, 2 log2 P) + 2. A group per cycle; never stalls. After reset no key has
     been seen, and ``row`` is 0.
     """
 
-    def __init__(self, width: int, group_bits: int) -> None:
-        self._width = width
+    def __init__(self, width: int, group_bits: int, key_bits: int) -> None:
+        self._width, self._key_bits = width, key_bits
         self._lane_bits = (width - 1).bit_length()
         self.latency = argmax_latency(width)
         super().__init__(
             {
                 "clear": In(1),
                 "valid": In(1),
-                "keys": In(data.ArrayLayout(signed(KEY_BITS), width)),
+                "keys": In(data.ArrayLayout(signed(key_bits), width)),
                 "keep": In(width),
                 "group": In(group_bits),
                 "row": Out(group_bits + self._lane_bits),
@@ -67,7 +64,7 @@ class Argmax(wiring.Component):
         row = Cat(lane, delay(m, self.group, cycles))
         # Cycle ``cycles``: the best key so far; its row a cycle later, because comparing and
         # choosing in one cycle limited the clock (docs/log.md).
-        best = Signal(signed(KEY_BITS), reset_less=True)
+        best = Signal(signed(self._key_bits), reset_less=True)
         found = Signal()
         larger = Signal()
         m.d.comb += larger.eq(valid & (~found | (key > best)))

@@ -75,18 +75,25 @@ class Product(wiring.Component):
         if self._addend_bits:
             addend = (Value.cast(self.addend), 0)
             sums.append(addend if len(weights) % 2 == 0 else _add(sums.pop(), addend))
-        sums = _register(m, sums)
-        # Cycle 1 and on: a level of the tree in each.
-        while len(sums) > 1:
-            pairs = (sums[n : n + 2] for n in range(0, len(sums), 2))
-            sums = _register(m, [_add(*pair) if len(pair) == 2 else pair[0] for pair in pairs])
-        ((total, weight),) = sums
-        m.d.comb += self.o.eq(total << weight)
+        m.d.comb += self.o.eq(add_terms(m, sums))
         return m
 
 
 _Term = tuple[Value, int]
 """A summand and its weight, a power of two."""
+
+
+def add_terms(m: Module, terms: list[tuple[Value, int]]) -> Value:
+    """The sum of values, each shifted up by its weight.
+
+    They pass a register, and then a level of the tree of sums in each cycle.
+    """
+    sums = _register(m, terms)
+    while len(sums) > 1:
+        pairs = (sums[n : n + 2] for n in range(0, len(sums), 2))
+        sums = _register(m, [_add(*pair) if len(pair) == 2 else pair[0] for pair in pairs])
+    ((total, weight),) = sums
+    return total << weight
 
 
 def _add(one: _Term, other: _Term) -> _Term:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,6 +19,7 @@ from hdl.payloads import (
     RESULT_BLOCKS,
     ROLE,
     SHIFT_BITS,
+    multiplier_bits,
 )
 from mmfree.chip.design import Design
 from mmfree.chip.header import MATRICES_PER_SEGMENT
@@ -30,6 +31,9 @@ LATENCY = 4
 class RowBlocks(wiring.Component):
     """Queue of row blocks, emptied P values per cycle once the segment's scale is known.
 
+    In absmax those that elements of the next vector are made of, of g, up and residual, leave P
+    values in 2^``turns`` cycles: that many products with gains each of these elements takes.
+
     Ports::
 
         sums        in   BlockSums       of the array; at most RESULT_BLOCKS row blocks may wait
@@ -38,8 +42,8 @@ class RowBlocks(wiring.Component):
         rows        out  ScaledRows      registered, LATENCY = 4 cycles after the last group's sums
         block_done  out  1               a row block has left the queue
 
-    One row block per R / P cycles; the sequencer sees to it that there is room. After reset the
-    queue is empty and nothing leaves.
+    One row block per R / P cycles, or 2^``turns`` times as many; the sequencer sees to it that
+    there is room. After reset the queue is empty and nothing leaves.
     """
 
     def __init__(self, design: Design) -> None:
@@ -58,6 +62,7 @@ class RowBlocks(wiring.Component):
         m = Module()
         design, header, rows = self._design, self.segment.header, self.rows
         width, slots = design.post_width, design.groups_per_block
+        absmax = design.arithmetic == "absmax"
         # Cycle 0: the last group's sums arrive. Cycle 1: they are known to wait, and may be taken.
         waiting = Signal(range(RESULT_BLOCKS + 1))
         some = Signal()
@@ -65,8 +70,11 @@ class RowBlocks(wiring.Component):
         held = Signal()
         slot = Signal(range(max(2, slots)))
         last_slot = Signal(init=slots == 1)
+        turn = Signal(2)
+        last_turn = Signal(init=1) if absmax else Const(1)
+        ends = last_slot & last_turn if absmax else last_slot
         arrived = self.sums.valid[-1]
-        m.d.comb += take.eq(some & self.scale.done & (~held | last_slot))
+        m.d.comb += take.eq(some & self.scale.done & (~held | ends))
         m.d.sync += [
             waiting.eq(waiting + arrived - take),
             some.eq((waiting > 1) | arrived | ((waiting == 1) & ~take)),
@@ -76,23 +84,23 @@ class RowBlocks(wiring.Component):
         # to reach in the cycle in which it is decided.
         technology = technology_of(platform)
         held_block = self._queue(m, technology, take)
-        multiplier_now = Signal(9, reset_less=True)
 
         # What is taken next; from cycle 2 on, what is held.
         matrix = Signal(range(MATRICES_PER_SEGMENT))
         block = Signal(range(max(2, design.max_blocks)))
         last_blocks = Signal.like(header.blocks)
         tail = Signal(design.rows)
-        m.d.sync += last_blocks.eq(header.blocks - 1)
-        m.d.sync += [tail[r].eq(r < header.tail_rows) for r in range(design.rows)]
+        m.d.sync += [
+            last_blocks.eq(header.blocks - 1),
+            *(tail[r].eq(r < header.tail_rows) for r in range(design.rows)),
+        ]
         role = Signal(ROLE)
         _set_role(m, role, delay(m, header.kind, 1), matrix)
         last_matrix = _ends_row_block(role)
         held_role = Signal(ROLE)
         held_last = Signal()
-        held_multiplier = Signal(9)
+        held_multiplier = Signal(multiplier_bits(design))
         held_shift = Signal.like(rows.shift)
-        bases = Array(header.base[i] for i in range(MATRICES_PER_SEGMENT))
         scales = Array(self.scale.multipliers[i] for i in range(MATRICES_PER_SEGMENT))
         with m.If(take):
             m.d.sync += [
@@ -103,51 +111,87 @@ class RowBlocks(wiring.Component):
                 held_role.eq(role),
                 held_last.eq(block == last_blocks),
                 held_multiplier.eq(scales[matrix]),
-                held_shift.eq((bases[matrix] + self.scale.exponent)[:SHIFT_BITS]),
+                held_shift.eq(self._shift(matrix)),
             ]
             with m.If(last_matrix):
                 m.d.sync += block.eq(block + 1)
-        with m.Elif(held):
+        with m.Elif(held & last_turn if absmax else held):
             m.d.sync += [slot.eq(slot + 1), last_slot.eq(slot == slots - 2)]
             with m.If(last_slot):
                 m.d.sync += held.eq(0)
         with m.If(self.segment.load):
             m.d.sync += [matrix.eq(0), block.eq(0)]
-        group = self._group_number(m, take, take & last_matrix, slot, block)
+        group = self._group_number(m, take, take & last_matrix, last_turn, slot, block)
+        if absmax:
+            self._take_turns(m, take, role, held_role, turn, last_turn)
 
-        # Cycle 4: P sums of the block. An Array, not word_select: Amaranth makes the latter with a
-        # $mul cell.
-        for p, choice in enumerate(copies(m, technology, slot, width)):
-            values = Array(
-                held_block[(j * width + p) * design.accumulator_bits :][: design.accumulator_bits]
-                for j in range(slots)
-            )
-            m.d.sync += rows.acc[p].eq(values[choice].as_signed())
+        self._choose(m, technology, held_block, slot)
         # Cycles 3 and 4: the tag, and with it what belongs to its values.
-        keeps = Array(tail[j * width :][:width] for j in range(slots))
         tag = Signal.like(rows.tag)
+        keeps = Array(tail[j * width :][:width] for j in range(slots))
         m.d.sync += [
-            tag.valid.eq(held),
+            tag.valid.eq(held & (turn == 0) if absmax else held),
             tag.end.eq(last_slot & _ends_row_block(held_role) & held_last),
             tag.role.eq(held_role),
             tag.slot.eq(slot),
             tag.group.eq(group),
             tag.keep.eq(keeps[slot] | (~held_last).replicate(width)),
             rows.tag.eq(tag),
-            multiplier_now.eq(held_multiplier),
-            rows.multiplier.eq(multiplier_now),
+            rows.multiplier.eq(delay(m, held_multiplier, 1)),
             rows.shift.eq(held_shift),
-            rows.wide.eq(tag.role.forget | tag.role.residual | tag.role.logit),
         ]
+        if not absmax:
+            m.d.sync += rows.wide.eq(tag.role.forget | tag.role.residual | tag.role.logit)
         return m
 
+    def _choose(self, m: Module, technology: Technology, held_block: Signal, slot: Signal) -> None:
+        """Cycle 4: P sums of the block."""
+        design = self._design
+        width, bits = design.post_width, design.accumulator_bits
+        # An Array, not word_select: Amaranth makes the latter with a $mul cell.
+        for p, choice in enumerate(copies(m, technology, slot, width)):
+            values = Array(
+                held_block[(j * width + p) * bits :][:bits] for j in range(design.groups_per_block)
+            )
+            m.d.sync += self.rows.acc[p].eq(values[choice].as_signed())
+
+    def _shift(self, matrix: Value) -> Value:
+        """Of the products of a matrix."""
+        if self._design.arithmetic == "absmax":
+            return Array(self.scale.shifts[i] for i in range(MATRICES_PER_SEGMENT))[matrix]
+        bases = Array(self.segment.header.base[i] for i in range(MATRICES_PER_SEGMENT))
+        return (bases[matrix] + self.scale.exponent)[:SHIFT_BITS]
+
+    def _take_turns(
+        self, m: Module, take: Value, role: Any, held_role: Any, turn: Signal, last_turn: Signal
+    ) -> None:
+        """How long P values are at hand: the turns of the elements that are made of them, or 1."""
+        # 2^turns - 1.
+        turns = self.segment.header.turns
+        most = delay(m, Cat(turns != 0, turns == 2), 1)
+        of_next = Mux(role.operand | role.residual, most, 0)
+        of_held = Mux(held_role.operand | held_role.residual, most, 0)
+        with m.If(take):
+            m.d.sync += [turn.eq(0), last_turn.eq(of_next == 0)]
+        with m.Elif(last_turn):
+            m.d.sync += [turn.eq(0), last_turn.eq(of_held == 0)]
+        with m.Else():
+            m.d.sync += [turn.eq(turn + 1), last_turn.eq(turn + 1 == of_held)]
+
     def _group_number(
-        self, m: Module, take: Value, advance: Value, slot: Value, block: Value
+        self,
+        m: Module,
+        take: Value,
+        advance: Value,
+        last_turn: Value,
+        slot: Value,
+        block: Value,
     ) -> Value:
         """Number of the group of P rows at hand, block * slots + slot, from a block's ``take`` on.
 
-        ``advance``: with it the row block's last matrix is taken. If slots are a power of two the
-        number is a concatenation, whose low bits share the registers of the slot.
+        ``advance``: with it the row block's last matrix is taken; ``last_turn``: the next group is
+        at hand in the next cycle. If slots are a power of two the number is a concatenation, whose
+        low bits share the registers of the slot.
         """
         slots = self._design.groups_per_block
         if slots & (slots - 1) == 0:
@@ -156,7 +200,8 @@ class RowBlocks(wiring.Component):
                 m.d.sync += held.eq(block)
             return Cat(slot[: (slots - 1).bit_length()], held)
         first, number = (Signal.like(self.rows.tag.group, name=name) for name in ("first", "group"))
-        m.d.sync += number.eq(Mux(take, first, number + 1))
+        following = number + last_turn if self._design.arithmetic == "absmax" else number + 1
+        m.d.sync += number.eq(Mux(take, first, following))
         with m.If(self.segment.load):
             m.d.sync += first.eq(0)
         with m.Elif(advance):

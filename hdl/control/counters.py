@@ -28,13 +28,15 @@ class Counters(wiring.Component):
         saturated  in   flags by site    of values that were clamped
         counters   out  COUNTERS_LAYOUT  SETTLE_CYCLES late, saturations two cycles more
 
-    After reset all are 0. ``flag_bits``: flags of each of SATURATION_SITES. ``max_saturations``:
-    most values of one site that a token can clamp.
+    After reset all are 0. ``flag_bits``: flags of those of SATURATION_SITES, in their order, that
+    the arithmetic has; the counters of others stay 0. ``max_saturations``: most values of one site
+    that a token can clamp.
     """
 
     def __init__(self, flag_bits: dict[str, int], max_saturations: int) -> None:
         self._saturation_bits = min(COUNTER_BITS, max_saturations.bit_length())
-        assert tuple(flag_bits) == SATURATION_SITES
+        self._sites = tuple(flag_bits)
+        assert self._sites == tuple(site for site in SATURATION_SITES if site in flag_bits)
         super().__init__(
             {
                 "clear": In(1),
@@ -57,7 +59,7 @@ class Counters(wiring.Component):
             "wait_vector": self.waits.vector,
             "wait_control": self.waits.control,
         }
-        for site in SATURATION_SITES:
+        for site in self._sites:
             # The sum of many flags takes two cycles: in one it limited the clock.
             flags = delay(m, self.saturated[site], 1, reset=True)
             parts = [

@@ -48,9 +48,11 @@ class Faults(wiring.Component):
         m = Module()
         # Cycle 0: what was found. Cycle 1: which of it counts.
         found = delay(m, self.found, 1, reset=True)
-        # Check words come in the order of the segments; the embedding has one if its record does.
+        # Check words come in the order of the segments; the embedding has one if parameters come in
+        # records.
         external = self._design.external is not None
-        examined = Signal.like(self.segment, init=int(not external))
+        parameters = external or self._design.arithmetic == "absmax"
+        examined = Signal.like(self.segment, init=int(not parameters))
         with m.If(self.clear):
             m.d.sync += examined.eq(examined.init)
         with m.Elif(self.checked):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
@@ -15,6 +15,7 @@ from hdl.memory.loaded_memory import LoadedMemory, LoadWrite
 from hdl.memory.weight_check import CHECK_DISTANCE
 from hdl.payloads import (
     BEAT,
+    PARAMETER,
     RESULT_BLOCKS,
     TAKE,
     WAITS,
@@ -30,6 +31,14 @@ from mmfree.contract.pow2 import SEGMENT_ROLES
 
 _FIRST_WORD = 5
 """Cycles from the last one in which ``apart`` is 0 to the first word of the segment after it."""
+
+PARAMETER_CYCLES = 4
+"""Cycles from a share with parameters until they can be read (hdl/memory/parameters.py)."""
+
+
+def settling_cycles(design: Design, delivery_cycles: int) -> int:
+    """absmax: cycles from the last parameter's take until every group's can be read."""
+    return delivery_cycles + design.num_groups + PARAMETER_CYCLES
 
 
 class _Walk(NamedTuple):
@@ -57,9 +66,10 @@ class Sequencer(wiring.Component):
     block, there is room for the result. A segment's first word comes CHECK_DISTANCE cycles or more
     after the check word before it.
 
-    With an external memory the words of parameters of the next segment are taken after the last
-    tile, before the check word; the embedding has such words and a check word, too, and the check
-    of its row must have ended before the pass may.
+    With an external memory, and in absmax, the words of parameters of the next segment are taken
+    after the last tile, before the check word; the embedding has such words and a check word, too.
+    In absmax it begins with parameters of its own, and its row is wanted when they are there. The
+    check of a row from an external memory must have ended before the pass may.
 
     Ports::
 
@@ -76,7 +86,7 @@ class Sequencer(wiring.Component):
         beat          out  BEAT                     of a tile that was admitted in the cycle before
         tile          out  range(tiles)             its number, with beat
         take          out  TAKE                     from the source of weights, with beat
-        parameter     out  1                        with take.word: it holds parameters, no weights
+        parameter     out  1, PARAMETER             with take.word: it holds parameters, no weights
         block_done    in   1                        a row block has left the queue
         vector_done   in   1                        the next vector is complete EARLY cycles later
         logits_done   in   1                        the row is chosen
@@ -103,6 +113,8 @@ class Sequencer(wiring.Component):
         For each matrix of a segment, whether the vector is quantized for it (BEAT.fresh), or it
         takes the activations of the matrix before. With more than the first, the blocks that keep
         activations and sum their squares must do so for each: those of pow2 do not.
+    delivery_cycles
+        Cycles from ``take`` to the first group's share, for parameters of the embedding.
     """
 
     def __init__(
@@ -111,9 +123,11 @@ class Sequencer(wiring.Component):
         headers: Sequence[int] = (),
         *,
         own_activations: Sequence[bool] = (True, False, False),
+        delivery_cycles: int = 0,
     ) -> None:
         self._design, self._own_activations = design, tuple(own_activations)
-        self._external = design.external is not None
+        self._external, self._absmax = design.external is not None, design.arithmetic == "absmax"
+        self._settling = settling_cycles(design, delivery_cycles)
         assert len(self._own_activations) == MATRICES_PER_SEGMENT
         assert self._own_activations[0], "the first matrix has none to take over"
         self.headers = LoadedMemory("headers", loaded_shape(design, "headers"), contents=headers)
@@ -133,7 +147,7 @@ class Sequencer(wiring.Component):
                 "beat": Out(BEAT),
                 "tile": Out(range(design.max_tiles)),
                 "take": Out(TAKE),
-                "parameter": Out(1),
+                "parameter": Out(PARAMETER if self._absmax else 1),
                 "block_done": In(1),
                 "vector_done": In(1),
                 "logits_done": In(1),
@@ -177,12 +191,14 @@ class Sequencer(wiring.Component):
         all_checked, apart = self._count_checks(m), self._keep_apart(m)
 
         m.d.sync += [self.take.check.eq(0), self.embedding.start.eq(0), self.started.eq(0)]
-        m.d.sync += self.parameter.eq(0)
+        m.d.sync += (self.parameter.as_value() if self._absmax else self.parameter).eq(0)
         with m.FSM():
             self._accept_token(m, ready)
             self._load_segment(m, walk, next_header)
             self._run_segment(m, walk, written, all_checked, apart)
-            if self._external:
+            if self._absmax:
+                self._take_gains_and_bounds(m, walk)
+            elif self._external:
                 self._take_parameters(m, walk)
             self._finish_pass(m, walk, ready, done & all_checked)
             self._fail_pass(m, ready, all_checked, next_header)
@@ -255,8 +271,12 @@ class Sequencer(wiring.Component):
             m.d.sync += walk.running.eq(1)
             m.next = "RUN"
             with m.If(header.kind == KIND_CODES["embedding"]):
-                m.d.sync += [self.embedding.start.eq(1), walk.running.eq(0)]
-                m.next = "PARAMETERS" if self._external else "WAIT"
+                m.d.sync += walk.running.eq(0)
+                if self._absmax:
+                    m.next = "OWN_GAINS"
+                else:
+                    m.d.sync += self.embedding.start.eq(1)
+                    m.next = "PARAMETERS" if self._external else "WAIT"
 
     def _run_segment(
         self, m: Module, walk: _Walk, written: Signal, all_checked: Signal, apart: Signal
@@ -265,7 +285,9 @@ class Sequencer(wiring.Component):
         with m.State("RUN"), m.If(walk.ended):
             m.d.comb += self.waits.drain.eq(1)
             m.next = "CHECK"
-            if self._external:
+            if self._absmax:
+                m.next = "BOUNDS"
+            elif self._external:
                 with m.If(self.segment.header.parameters):
                     m.next = "PARAMETERS"
         with m.State("CHECK"):
@@ -298,6 +320,47 @@ class Sequencer(wiring.Component):
                 with m.If(left == 0):
                     m.d.sync += left.eq(words - 1)
                     m.next = "CHECK"
+
+    def _take_gains_and_bounds(self, m: Module, walk: _Walk) -> None:
+        """Words of parameters of absmax, as many of each kind as the header says; one may come in
+        each cycle, and a cycle passes after each kind.
+        """
+        header = self.segment.header
+        taken = Signal.like(header.gains)
+        last_gain = Signal.like(header.gains)
+        m.d.sync += last_gain.eq(header.gains - 1)
+        settled = Signal()
+        wanted = Signal()
+        kinds = [
+            ("OWN_GAINS", header.own_gains, "gain", self.number[0], "SETTLE"),
+            ("BOUNDS", header.bounds, "bound", Const(0), "GAINS"),
+            ("GAINS", header.gains, "gain", ~self.number[0], "CHECK"),
+        ]
+        for state, words, kind, bank, following in kinds:
+            with m.State(state):
+                self._wait_for_values(m, walk)
+                with m.If(taken == words):
+                    m.d.sync += taken.eq(0)
+                    m.next = following
+                with m.Elif(self.available):
+                    m.d.sync += [
+                        self.take.word.eq(1),
+                        self.take.last.eq((taken == last_gain) if state == "GAINS" else 0),
+                        self.parameter[kind].eq(1),
+                        self.parameter.bank.eq(bank),
+                        taken.eq(taken + 1),
+                    ]
+        # The order of the row follows its gains: a register for each cycle that they take.
+        m.d.comb += settled.eq(delay(m, wanted, self._settling, reset=True))
+        with m.State("SETTLE"):
+            self._wait_for_values(m, walk)
+            m.d.comb += wanted.eq(1)
+            m.next = "SETTLING"
+        with m.State("SETTLING"):
+            self._wait_for_values(m, walk)
+            with m.If(settled):
+                m.d.sync += self.embedding.start.eq(1)
+                m.next = "BOUNDS"
 
     def _finish_pass(self, m: Module, walk: _Walk, ready: Signal, complete: Value) -> None:
         """The row is chosen and everything is checked: the result, or a fault instead."""
@@ -335,6 +398,14 @@ class Sequencer(wiring.Component):
     def _wait_for_values(self, m: Module, walk: _Walk) -> None:
         """Why no tile is admitted after a segment's last."""
         m.d.comb += [self.waits.drain.eq(walk.draining), self.waits.vector.eq(~walk.draining)]
+
+    def _followed(self, m: Module) -> Value:
+        """Whether words of parameters follow a segment's tiles, before the check word."""
+        header = self.segment.header
+        if self._absmax:
+            # There are lower bounds only with gains.
+            return cast(Value, delay(m, header.gains != 0, 1))
+        return header.parameters if self._external else Const(0)
 
     def _walk(self, m: Module, walk: _Walk) -> None:
         """Admits tiles, matrices and row blocks in turn.
@@ -396,8 +467,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += [matrix.eq(0), block.eq(block + 1), last_matrix.eq(one_matrix)]
                     m.d.sync += [first_block.eq(0), last_block.eq(block == last_blocks)]
         at_end = last_tile & last_matrix & last_block
-        # Whether words of parameters follow before the check word.
-        followed = header.parameters if self._external else Const(0)
+        followed = self._followed(m)
         m.d.sync += ended.eq(admit & at_end)
         with m.If(admit & at_end):
             m.d.sync += running.eq(0)

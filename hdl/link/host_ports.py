@@ -44,10 +44,18 @@ MEMORY_ACCESS = {
 }
 """Likewise, of a design with an external memory."""
 
+LOGITS_ACCESS = ("logits.address", "logits.data")
+"""Those of ACCESS that a design has which stores logits."""
+
 
 def accesses(design: Design) -> dict[str, Access]:
     """Port of a design's HostPorts -> what a host does with it."""
-    return ACCESS | (MEMORY_ACCESS if design.external is not None else {})
+    stored = {
+        port: access
+        for port, access in ACCESS.items()
+        if design.stores_logits or port not in LOGITS_ACCESS
+    }
+    return stored | (MEMORY_ACCESS if design.external is not None else {})
 
 
 class HostPorts(wiring.Signature):
@@ -62,7 +70,7 @@ class HostPorts(wiring.Signature):
         seed      in   SeedAccess                 a seed of the noise
         load      in   LoadAccess                 writes of the image's memories
         state     in   StateAccess                the state after the last token
-        logits    in   LogitsAccess               the logits of the last token
+        logits    in   LogitsAccess               the logits of the last token, if they are stored
         counters  out  COUNTERS_LAYOUT            of the last token
         segment   out  uintN                      entry of the segment table in progress
         playing   out  1                          a token is in progress
@@ -79,7 +87,7 @@ class HostPorts(wiring.Signature):
                 "seed": In(SeedAccess()),
                 "load": In(LoadAccess(design)),
                 "state": In(StateAccess(design)),
-                "logits": In(LogitsAccess(design)),
+                **({"logits": In(LogitsAccess(design))} if design.stores_logits else {}),
                 "counters": Out(COUNTERS_LAYOUT),
                 "segment": Out(range(design.header_words + 1)),
                 "playing": Out(1),
@@ -95,8 +103,9 @@ class HostInterface:
         self.signature = signature
         self.request, self.result, self.fault = component.request, component.result, component.fault
         self.cancel, self.seed, self.load = component.cancel, component.seed, component.load
-        self.state, self.logits = component.state, component.logits
-        self.counters, self.segment = component.counters, component.segment
-        self.playing = component.playing
+        self.state, self.counters = component.state, component.counters
+        self.segment, self.playing = component.segment, component.playing
+        if "logits" in signature.members:
+            self.logits = component.logits
         if "memory" in signature.members:
             self.memory = component.memory

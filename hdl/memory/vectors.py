@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Shape, ShapeLike, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In
 
@@ -64,7 +64,7 @@ def from_stored(design: Design, word: Value) -> Value:
 
 
 class VectorMemory(wiring.Component):
-    """``words`` words of C elements; P divides C.
+    """``words`` words of C elements, of the design's values or of another ``shape``; P divides C.
 
     Ports::
 
@@ -76,13 +76,14 @@ class VectorMemory(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, design: Design, words: int) -> None:
+    def __init__(self, design: Design, words: int, shape: ShapeLike | None = None) -> None:
         self._columns, self._width = design.columns, design.post_width
-        self._words, self._value_bits = max(2, words), design.value_bits
+        self._words = max(2, words)
+        self._value_bits = design.value_bits if shape is None else Shape.cast(shape).width
         super().__init__(
             {
-                "write": In(GroupWrite(design, vector_groups(design, words))),
-                "read": In(VectorRead(design, self._words, self._columns)),
+                "write": In(GroupWrite(design, vector_groups(design, words), shape)),
+                "read": In(VectorRead(design, self._words, self._columns, shape)),
             }
         )
 

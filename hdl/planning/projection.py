@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from hdl.planning.cost import clock_hz, routed_rows, segment_cycles
+from hdl.planning.cost import clock_hz, routed_rows
+from hdl.planning.cycles import segment_cycles
 from hdl.planning.fit import Shortage, usual_cells
 from hdl.planning.memories import memory_bits
 from hdl.planning.parts import Fact, Memory, Part

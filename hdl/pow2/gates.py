@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, memory, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.requantize import LATENCY as Z
@@ -26,6 +26,7 @@ from hdl.pow2.forget_gate import (
     ForgetGate,
 )
 from hdl.pow2.forget_gate import LATENCY as FORGET_LATENCY
+from hdl.rows.buffers import keep_rows
 from mmfree.chip.design import Design
 
 INDEXED = Z + INDEX_LATENCY
@@ -120,9 +121,11 @@ class Gates(wiring.Component):
         forgets = Cat(gate.o[p][:FORGET_BITS] for p in range(self._design.post_width))
         m.d.comb += [
             self.entry.as_value().eq(
-                self._buffer(m, "entries", late, late.role.table, gate.o.as_value())
+                keep_rows(m, self._design, "entries", late, late.role.table, gate.o.as_value())
             ),
-            self.forget.as_value().eq(self._buffer(m, "forgets", late, late.role.forget, forgets)),
+            self.forget.as_value().eq(
+                keep_rows(m, self._design, "forgets", late, late.role.forget, forgets)
+            ),
         ]
         self._check(m, tags)
         return m
@@ -139,20 +142,3 @@ class Gates(wiring.Component):
             ),
             self.table_errors.eq(delay(m, used, 1, reset=True) & errors),
         ]
-
-    def _buffer(
-        self, m: Module, name: str, tag: data.View[data.StructLayout], write: Value, values: Value
-    ) -> Value:
-        """Values of a row block, kept until the row block of their operands comes."""
-        depth = max(2, self._design.groups_per_block)
-        m.submodules[name] = words = memory.Memory(
-            shape=unsigned(len(values)), depth=depth, init=[]
-        )
-        write_port, read_port = words.write_port(), words.read_port()
-        m.d.comb += [
-            write_port.addr.eq(tag.slot),
-            write_port.data.eq(values),
-            write_port.en.eq(tag.valid & write),
-            read_port.addr.eq(tag.slot),
-        ]
-        return read_port.data

@@ -8,20 +8,23 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arithmetic.noise import NOISE_BITS
 from hdl.arithmetic.requantize import LATENCY as Z
-from hdl.arithmetic.requantize import Requantize
+from hdl.arithmetic.requantize import Z_BITS, Requantize
 from hdl.fabric.pipeline import Timed
 from hdl.interface import CurrentSegment, GroupWrite, ScaledRows, VectorRead
 from hdl.memory.loaded_memory import CheckedRead
-from hdl.payloads import TEMPERATURE_BITS, head_rows, vector_groups
+from hdl.payloads import EARLY, TEMPERATURE_BITS, head_rows, vector_groups
 from hdl.pow2.forget_gate import ENTRY_BITS, TABLE_WORDS
 from hdl.pow2.gates import Gates
-from hdl.pow2.logits import Logits
-from hdl.pow2.products import Products
-from hdl.pow2.residual import Residual
+from hdl.pow2.products import NOISE_READY, Products
+from hdl.rows.logits import Logits
+from hdl.rows.residual import WRITTEN, Residual
 from mmfree.chip.design import Design
 from mmfree.contract.pow2 import SATURATION_SITES
 
 POST_SITES = tuple(site for site in SATURATION_SITES if site != "quantizer")
+
+RESIDUAL_WRITTEN = Z + WRITTEN
+"""Cycle, counted from the tag's: the write of x + y."""
 
 
 class Post(wiring.Component):
@@ -97,10 +100,16 @@ class Post(wiring.Component):
         )
         self._width, self._external = width, design.external is not None
         self.requantize = Requantize(design.accumulator_bits, width)
-        self.residual = Residual(design)
+        self.residual = Residual(design, z_bits=Z_BITS, ready=Z, early=EARLY)
         self.gates = Gates(design)
         self.products = Products(design)
-        self.logits = Logits(design)
+        self.logits = Logits(
+            design,
+            z_bits=Z_BITS,
+            noise_bits=design.value_bits,
+            ready=Z,
+            noise_ready=NOISE_READY,
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

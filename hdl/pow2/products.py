@@ -13,9 +13,7 @@ from hdl.arithmetic.requantize import Z_BITS, saturate
 from hdl.fabric.pipeline import Timed, copies, delay
 from hdl.fabric.technology import Technology, technology_of
 from hdl.interface import GroupWrite, VectorRead
-from hdl.memory.block_memory import next_word
 from hdl.memory.loaded_memory import CheckedRead
-from hdl.memory.state_banks import StateBanks
 from hdl.payloads import (
     EARLY,
     GATES_KIND,
@@ -38,6 +36,7 @@ from hdl.pow2.gated_product import OPERAND_BITS, GatedProduct
 from hdl.pow2.gates import READY
 from hdl.pow2.update_state import LATENCY as UPDATE_LATENCY
 from hdl.pow2.update_state import UpdateState
+from hdl.rows.channels import read_channels, write_channels
 from mmfree.chip.design import Design
 from mmfree.contract.pow2 import DEFAULT_FORMATS
 
@@ -50,8 +49,6 @@ GLU_WRITTEN = READY + 1 + PRODUCT_LATENCY
 GATES_WRITTEN = SQUASHED + 1 + PRODUCT_LATENCY
 NOISE_READY = NOISE_LATENCY + 1 + PRODUCT_LATENCY
 """Cycles, likewise: the write of up * SiLU(gate); of g * SiLU(h'); temperature * Gumbel entry."""
-
-assert NOISE_READY >= Z, "the noise is added to logits that are there"
 
 _INDEX_SHIFT = DEFAULT_FORMATS.state_fb - DEFAULT_FORMATS.index_fb
 
@@ -139,33 +136,28 @@ class Products(wiring.Component):
 
     def _update_state(self, m: Module, tags: data.View[data.ArrayLayout], gates: Value) -> None:
         update = self.update_state
-        # Cycle READY - 1 - LATENCY: a word of the state is asked for. Cycle READY - 1: it is there.
-        asking_cycle = READY - 1 - StateBanks.LATENCY
-        asking = tags[asking_cycle]
-        address = Timed(
+        h, address = read_channels(
             m,
-            next_word(
-                m,
-                asking.valid & asking.role.operand & gates,
-                self.restart,
-                words=self._design.state_words,
-            ),
-            first=asking_cycle,
-            last=UPDATED,
+            self._design,
+            tags,
+            gates,
+            begin=self.begin,
+            restart=self.restart,
+            state=self.state,
+            ready=READY,
+            updated=UPDATED,
         )
-        m.d.comb += self.state.address.eq(address.at(asking_cycle))
-        h = Signal.like(self.state.data, reset_less=True)
-        m.d.sync += h.as_value().eq(Mux(self.begin, 0, self.state.data.as_value()))
         # Cycle READY: c, f and h together.
         m.d.comb += [update.c.eq(self.entry), update.f.eq(self.forget), update.h.eq(h)]
-        # Cycle UPDATED: h' is written where h was read.
-        tag = tags[UPDATED]
-        m.d.comb += [
-            self.write_state.group.eq(address.at(UPDATED)),
-            self.write_state.data.eq(update.o),
-            self.write_state.keep.eq(tag.keep),
-            self.write_state.enable.eq(tag.valid & tag.role.operand & gates),
-        ]
+        # Cycle UPDATED: h'.
+        write_channels(
+            m,
+            tags[UPDATED],
+            gates,
+            address=address.at(UPDATED),
+            values=update.o,
+            write=self.write_state,
+        )
 
     def _look_up_state(self, m: Module, tags: data.View[data.ArrayLayout], gates: Value) -> None:
         """SiLU of h': the table's index is rounded, then clamped, a cycle each."""

@@ -38,7 +38,7 @@ from mmfree.chip.layout import layout
 from mmfree.chip.sizing import padding_share
 from mmfree.errors import CheckFailed, InputError
 from mmfree.files.folders import FolderKind, new_folder
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape
 
 BITSTREAM = "mmfree.bit"
 KEPT = (BITSTREAM, REPORT, "nextpnr.log", DESCRIPTION)
@@ -85,7 +85,7 @@ class Request:
     nextpnr-ecp5.
     """
 
-    tape: Tape
+    tape: AnyTape
     design: Design
     board: Board
     clock_hz: float

@@ -35,7 +35,7 @@ from mmfree.chip.memory_image import MemoryImage, write_memory_image
 from mmfree.chip.memory_map import chip_memories, loaded_shape
 from mmfree.chip.sizing import padding_share
 from mmfree.files.atomic import write_atomically
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape, copy_tape
 
 TOP = "mmfree"
 
@@ -165,7 +165,7 @@ def trigger_processes(verilog: str) -> str:
     return verilog
 
 
-def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dict[str, Any]:
+def write_verilog(design: Design, folder: Path, tape: AnyTape | None = None) -> dict[str, Any]:
     """Write mmfree.v, memory files, the tape and design.json; returns what design.json holds.
 
     With an external memory also memory.bin, the image that a host puts there. Without a tape only
@@ -197,7 +197,8 @@ def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dic
         digests[name] = hashlib.sha256(data).hexdigest()
         write_atomically(folder / name, data)
     if tape is not None:
-        description["tape_sha256"] = tape.sha256
+        copy_tape(tape, folder / TAPE_NAME)
+        digests[TAPE_NAME] = description["tape_sha256"] = tape.sha256
         description["padding_share"] = padding_share(tape.config, design.rows, design.columns)
     description["files"] = digests
     # Last: it says that the others are there.
@@ -206,16 +207,14 @@ def write_verilog(design: Design, folder: Path, tape: Tape | None = None) -> dic
 
 
 def _files(
-    design: Design, tape: Tape | None, verilog: str, image: Image
+    design: Design, tape: AnyTape | None, verilog: str, image: Image
 ) -> Iterator[tuple[str, bytes]]:
-    """Names and contents, one after another: those of a large model do not fit all at once."""
+    """Names and contents of what is text, one after another: all at once do not fit."""
     of = sources(design, tape)
     yield VERILOG_NAME, f"// {of[VERILOG_NAME]}\n{verilog}".encode()
     for memory, words in image.memories().items():
         name = f"{memory}.hex"
         yield name, f"// {of[name]}\n{words.lines()}".encode()
-    if tape is not None:
-        yield TAPE_NAME, tape.data
 
 
 def _describe_image(image: MemoryImage) -> dict[str, Any]:
@@ -231,7 +230,7 @@ def _describe_image(image: MemoryImage) -> dict[str, Any]:
 
 def constant_image(design: Design) -> Image:
     """The memories that are the same for every tape."""
-    words = constant_words()
+    words = constant_words(design)
     shapes = {name: loaded_shape(design, name) for name in words}
     return Image(
         design=design,

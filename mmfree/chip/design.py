@@ -58,8 +58,8 @@ class Design:
     embedding_width
         Largest hidden size, in elements.
     bias_words, state_words
-        Words of P values: gate biases of all layers (with an external memory: of one), and one bank
-        of the state.
+        Words of P values: gate biases of all layers (with an external memory: of one; in absmax
+        lower bounds of one), and one bank of the state.
     weight_code
         How weights are stored: "2", "1.67" or "1.6" bits each (mmfree/chip/weight_codes.py).
     memory
@@ -161,7 +161,7 @@ class Design:
             raise InputError(
                 f"design: stores_logits must be true or false, got {self.stores_logits!r}"
             )
-        if self.arithmetic not in ARITHMETICS:
+        if self.arithmetic not in list(ARITHMETICS):
             raise InputError(
                 f"design: arithmetic must be one of {', '.join(ARITHMETICS)}, got"
                 f" {self.arithmetic!r}"

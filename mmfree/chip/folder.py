@@ -10,7 +10,7 @@ from mmfree.chip.design import Design
 from mmfree.chip.image import constant_words
 from mmfree.chip.memory_map import LOADED_MEMORIES, chip_memories
 from mmfree.files.folders import FolderKind
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape
 
 VERILOG_NAME, TAPE_NAME, DESCRIPTION_NAME = "mmfree.v", "model.tape", "design.json"
 IMAGE_NAME = "memory.bin"
@@ -34,11 +34,11 @@ def design_sha256(design: Design) -> str:
     return hashlib.sha256(json.dumps(design.to_dict()).encode()).hexdigest()
 
 
-def sources(design: Design, tape: Tape | None) -> dict[str, str]:
+def sources(design: Design, tape: AnyTape | None) -> dict[str, str]:
     """What each text file of a design's folder says of itself: its name, of what it was made."""
     of_design = f"of design {design_sha256(design)}"
     tape_sha256 = "none" if tape is None else tape.sha256
-    constant = set(constant_words())
+    constant = set(constant_words(design))
     of = {VERILOG_NAME: f"{MARK} {VERILOG_NAME} {of_design}"}
     for name in chip_memories(design):
         made_of = (

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.chip.design import Design
-from mmfree.chip.memory_map import LOADED_MEMORIES, LoadedShape, loaded_shape, weight_memories
+from mmfree.chip.memory_map import (
+    LOADED_MEMORIES,
+    LoadedShape,
+    loaded_memories,
+    loaded_shape,
+    weight_memories,
+)
 from mmfree.contract.pow2 import gumbel_table, reciprocal_root_table
 
 _LINES = 1 << 16
@@ -101,7 +107,8 @@ class Image:
     ``words``: memory (of LOADED_MEMORIES) -> its words as integers, parity included; a list of
     them, or ``Words``. A word of weights is the words of the groups of rows, ``group_bits`` each;
     in a group, lane (r, c) is number r C + c. Element c of a vector's word is in bits 8 c or 16 c
-    and up; word t of embedding row v has the address t * embedding_rows + v (docs/decisions/0003).
+    and up; word t of embedding row v has the address t * embedding_rows + v (docs/decisions/0003);
+    in absmax its word 0 holds the row's scale.
     """
 
     design: Design
@@ -153,9 +160,13 @@ def _word_writes(
         yield number, word, part, value >> part * shape.part_bits & mask
 
 
-def constant_words() -> dict[str, list[int]]:
-    """The memories that are the same for every tape, without parity."""
-    return {
+def constant_words(design: Design | None = None) -> dict[str, list[int]]:
+    """The memories that are the same for every tape, without parity: those of a design's chip, or
+    all.
+    """
+    words = {
         "reciprocal_root": [int(value) for value in reciprocal_root_table()],
         "gumbel": [int(value) & 0x3FFF for value in gumbel_table()],
     }
+    held = LOADED_MEMORIES if design is None else loaded_memories(design)
+    return {name: words[name] for name in words if name in held}

@@ -8,86 +8,107 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfree.chip.design import Design
+from mmfree.chip.contents import absmax, pow2
+from mmfree.chip.contents.entries import Contents, Entry
+from mmfree.chip.design import ARITHMETICS, Design
 from mmfree.chip.header import KIND_CODES, pack_header
 from mmfree.chip.image import Image, Words, constant_words
 from mmfree.chip.memory_map import (
     CHECK_BITS,
-    LoadedShape,
+    SCALE_BITS,
     group_bits,
     loaded_memories,
     loaded_shape,
     page_words,
+    parameter_bits,
+    parameters_per_share,
+    parameters_per_word,
+    row_words,
 )
+from mmfree.chip.records import Record, records
 from mmfree.chip.sizing import stream_words
 from mmfree.chip.weight_codes import find_code
-from mmfree.contract.pow2 import GATES, ROLES, VALUE_BITS
+from mmfree.contract.absmax import DEFAULT_ABSMAX_FORMATS
 from mmfree.errors import InputError
-from mmfree.tape.pow2 import Matrix, Tape
+from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape
 
 _PART_WEIGHTS = 1 << 20
 """Weights, padding included, that are packed at a time: more take no less time, and more memory."""
+
+_SCALE_BYTES = SCALE_BITS // 8
 
 
 class LayoutError(InputError):
     """A tape that does not fit a design."""
 
 
-def layout(tape: Tape, design: Design) -> Image:
+def layout(tape: AnyTape, design: Design) -> Image:
     """The image of a tape in a design's memories.
 
     Raises
     ------
     LayoutError
-        If the tape exceeds a limit of the design, or the design has other formats or value_bits;
-        the message names the limit and both sizes.
+        If the tape is of the other arithmetic or exceeds a limit of the design, or the design has
+        other formats or value_bits; the message names the limit and both sizes.
     """
     check_fit(tape, design)
-    held = loaded_memories(design)
+    held, contents, table = loaded_memories(design), contents_of(tape), records(tape.config, design)
     words: dict[str, Sequence[int]] = {}
     if "weights" in held:
-        words["weights"] = arrange_weights(
-            [[matrix.trits for matrix in segment.matrices] for segment in tape.segments], design
-        )
-    words["headers"] = _with_parity(_headers(tape, design), loaded_shape(design, "headers"))
+        parts = list(stream(contents, table, design))
+        words["weights"] = Words(np.concatenate(parts), group_bits(design))
+    words["headers"] = _with_parity(_headers(contents, table, design), design, "headers")
     if "embedding" in held:
-        words["embedding"] = _row_words(_embedding(tape, design))
+        words["embedding"] = _row_words(_embedding(contents, design))
     if "biases" in held:
-        words["biases"] = _row_words(_biases(tape, design))
-    words["tables"] = _row_words(_tables(tape)[:, None])
-    for name, values in constant_words().items():
-        words[name] = _with_parity(values, loaded_shape(design, name))
+        words["biases"] = _row_words(_biases(contents, table, design))
+    words["tables"] = _with_parity(contents.tables, design, "tables")
+    for name, values in constant_words(design).items():
+        words[name] = _with_parity(values, design, name)
     return Image(design=design, words=words)
 
 
-def _with_parity(words: Iterable[int], shape: LoadedShape) -> list[int]:
+def _with_parity(words: Iterable[int], design: Design, memory: str) -> list[int]:
+    shape = loaded_shape(design, memory)
     return [shape.with_parity(word) for word in words]
 
 
+def contents_of(tape: AnyTape) -> Contents:
+    """What a tape puts into the memories of a chip of its arithmetic."""
+    return pow2.contents_of(tape) if isinstance(tape, Tape) else absmax.contents_of(tape)
+
+
 def check_value_bits(design: Design) -> None:
-    """Refuse a design whose values are not those of docs/arithmetic.md.
+    """Refuse a design whose values are not those of its arithmetic.
 
     Raises
     ------
     LayoutError
         If there is no tape for values of this width; the message names both widths.
     """
-    if design.value_bits != VALUE_BITS:
+    if design.value_bits != (bits := ARITHMETICS[design.arithmetic]):
         raise LayoutError(
             f"the design has value_bits of {design.value_bits}, but docs/arithmetic.md has"
-            f" {VALUE_BITS}: generate a design with value_bits of {VALUE_BITS}"
+            f" {bits}: generate a design with value_bits of {bits}"
         )
 
 
-def check_fit(tape: Tape, design: Design) -> None:
-    """Refuse a tape that exceeds a limit of a design, as ``layout`` does."""
+def check_fit(tape: AnyTape, design: Design) -> None:
+    """Refuse a tape that does not fit a design, as ``layout`` does."""
+    if tape.arithmetic != design.arithmetic:
+        raise LayoutError(
+            f"the tape's arithmetic is {tape.arithmetic}, but the design's is {design.arithmetic}:"
+            " generate a design for this tape"
+        )
     check_value_bits(design)
     config = tape.config
     d, i = config.hidden_size, config.intermediate_size
-    if tape.formats != design.formats:
+    if tape.formats not in (design.formats, DEFAULT_ABSMAX_FORMATS):
         raise LayoutError(
             "the tape's formats are not the design's: generate a design for this tape"
         )
+    a_layer = design.arithmetic == "absmax" or design.external is not None
     needed = {
         "max_width": max(d, i),
         "max_rows": max(d, i, config.head_size),
@@ -95,9 +116,7 @@ def check_fit(tape: Tape, design: Design) -> None:
         "header_words": 1 + len(tape.segments),
         "embedding_rows": config.vocab_size,
         "embedding_width": d,
-        "bias_words": (
-            gate_words(tape, design) // (1 if design.external is None else config.num_layers)
-        ),
+        "bias_words": gate_words(tape, design) // (config.num_layers if a_layer else 1),
         "state_words": gate_words(tape, design),
     }
     for name, need in needed.items():
@@ -108,20 +127,80 @@ def check_fit(tape: Tape, design: Design) -> None:
             )
 
 
-def gate_words(tape: Tape, design: Design) -> int:
-    """Words of P values that a tape's gate biases take, and its state: whole row blocks."""
+def gate_words(tape: AnyTape, design: Design) -> int:
+    """Words of P values that a tape's gate biases or lower bounds take, and its state: whole row
+    blocks.
+    """
     blocks = -(-tape.config.hidden_size // design.rows)
     return tape.config.num_layers * blocks * design.groups_per_block
 
 
-def arrange_weights(segments: Iterable[list[NDArray[np.int8]]], design: Design) -> Words:
-    """Words of the weight memory for the matrices [rows, fan-in] of every segment, each followed by
-    the segment's check word.
+def stream(contents: Contents, table: list[Record], design: Design) -> Iterator[NDArray[np.uint8]]:
+    """The words of a pass, record after record, in parts: uint8 [words, groups, bytes of a share].
+
+    ``table``: the records of the design (``records``).
     """
-    parts = []
+    entries = contents.entries
+    for number, (entry, record) in enumerate(zip(entries, table, strict=True)):
+        if not record.words:
+            continue
+        words = list(weight_words(entry.trits(), design))
+        if record.own_gains:
+            gains = _gains_of(entries[1], record.tiles * design.columns, design)
+            words.append(_parameter_words(gains, record.own_gains, design))
+        if record.bounds:
+            bounds = _bounds_of(entries[number + 1], table[number + 1], design)
+            words.append(_parameter_words(bounds, record.bounds, design))
+        if record.gains:
+            rows = table[number + 1].blocks * design.rows
+            gains = _gains_of(entries[number + 2], rows, design)
+            words.append(_parameter_words(gains, record.gains, design))
+        yield from checked(words, design)
+
+
+def checked(words: list[NDArray[np.uint8]], design: Design) -> Iterator[NDArray[np.uint8]]:
+    """Words in parts, and their check word."""
+    yield from words
+    yield check_row(check_word(words, page_words(design)), design)
+
+
+def _gains_of(entry: Entry, elements: int, design: Design) -> NDArray[np.int32]:
+    """The gains of a vector of so many ``elements``, padding included, in the order of use: group
+    by group of P, in each turn by turn.
+    """
+    assert entry.gains is not None
+    padded = np.zeros((elements, entry.gains.shape[1]), dtype=np.int32)
+    padded[: len(entry.gains)] = entry.gains
+    groups = padded.reshape(-1, design.post_width, padded.shape[1])
+    return groups.transpose(0, 2, 1).reshape(-1)
+
+
+def _bounds_of(entry: Entry, record: Record, design: Design) -> NDArray[np.int32]:
+    """The biases or lower bounds of a segment, padded with zeros to whole row blocks."""
+    assert entry.bounds is not None
+    padded = np.zeros(record.blocks * design.rows, dtype=np.int32)
+    padded[: len(entry.bounds)] = entry.bounds
+    return padded
+
+
+def _parameter_words(values: NDArray[np.int32], words: int, design: Design) -> NDArray[np.uint8]:
+    """Words of parameters, uint8 [words, groups, bytes of a share]; what is left is zeros."""
+    size, used = parameter_bits(design) // 8, parameters_per_share(design)
+    padded = np.zeros(words * parameters_per_word(design), dtype="<i4")
+    padded[: len(values)] = values
+    low_bytes = padded.view(np.uint8).reshape(-1, 4)[:, :size]
+    shares = np.zeros((words, design.num_groups, -(-group_bits(design) // 8)), dtype=np.uint8)
+    shares[:, :, : used * size] = low_bytes.reshape(words, design.num_groups, used * size)
+    return shares
+
+
+def arrange_weights(segments: Iterable[list[NDArray[np.int8]]], design: Design) -> Words:
+    """Words of a weight memory without parameters, for the matrices [rows, fan-in] of every
+    segment, each followed by the segment's check word.
+    """
+    parts: list[NDArray[np.uint8]] = []
     for matrices in segments:
-        words = list(weight_words(matrices, design))
-        parts += [*words, check_row(check_word(words, page_words(design)), design)]
+        parts += checked(list(weight_words(matrices, design)), design)
     return Words(np.concatenate(parts), group_bits(design))
 
 
@@ -130,6 +209,8 @@ def weight_words(matrices: list[NDArray[np.int8]], design: Design) -> Iterator[N
 
     The matrices' row blocks take turns; within a block tile follows tile.
     """
+    if not matrices:
+        return
     rows, columns = design.rows, design.columns
     height, fan_in = matrices[0].shape
     blocks, tiles = -(-height // rows), -(-fan_in // columns)
@@ -179,75 +260,55 @@ def check_row(value: int, design: Design) -> NDArray[np.uint8]:
     return row
 
 
-def _headers(tape: Tape, design: Design) -> Iterator[int]:
-    tiles, tail = _vector_words(tape.config.hidden_size, design)
-    yield pack_header(
-        design,
-        kind=KIND_CODES["embedding"],
-        tiles=tiles,
-        tail=tail,
-        base=[tape.embedding_shift],
-    )
-    for segment, following in zip(tape.segments, [*tape.segments[1:], None], strict=True):
-        height = segment.matrices[0].rows
-        blocks = -(-height // design.rows)
-        tiles, tail = _vector_words(segment.fan_in, design)
-        bases = [
-            ROLES[matrix.role].shift_base(matrix.exponent, tape.config.gate, tape.formats)
-            for matrix in segment.matrices
-        ]
+def _headers(contents: Contents, table: list[Record], design: Design) -> Iterator[int]:
+    for entry, record in zip(contents.entries, table, strict=True):
+        blocks, is_segment = record.blocks, entry.kind != "embedding"
         yield pack_header(
             design,
-            kind=KIND_CODES[segment.kind],
-            last=int(segment is tape.segments[-1]),
-            gate=GATES.index(tape.config.gate),
-            parameters=int(following is not None and following.kind == "gates"),
-            tiles=tiles,
-            tail=tail,
+            kind=KIND_CODES[entry.kind],
+            last=int(record is table[-1]),
+            parameters=int(is_segment and record.bounds > 0),
+            turns=max(1, record.turns).bit_length() - 1,
+            own_gains=record.own_gains,
+            bounds=record.bounds,
+            gains=record.gains,
+            tiles=record.tiles,
+            tail=record.width - (record.tiles - 1) * design.columns,
             blocks=blocks,
-            tail_rows=height - (blocks - 1) * design.rows,
-            multiplier=[matrix.multiplier for matrix in segment.matrices],
-            base=bases,
+            tail_rows=record.height - (blocks - 1) * design.rows if is_segment else 0,
+            **entry.fields,
         )
 
 
-def _vector_words(width: int, design: Design) -> tuple[int, int]:
-    """Words of a vector, and elements in the last one."""
-    tiles = -(-width // design.columns)
-    return tiles, width - (tiles - 1) * design.columns
+def embedding_rows(contents: Contents, design: Design, start: int, stop: int) -> NDArray[np.uint8]:
+    """Rows of the embedding, uint8 [rows, row_words, C]: the scale, if there are scales, then the
+    elements.
+    """
+    elements = contents.embedding[start:stop]
+    rows = np.zeros((len(elements), row_words(design) * design.columns), dtype=np.uint8)
+    first = 0
+    if contents.scales is not None:
+        scales = contents.scales[start:stop].astype("<u2").view(np.uint8)
+        rows[:, :_SCALE_BYTES] = scales.reshape(-1, _SCALE_BYTES)
+        first = design.columns
+    rows[:, first : first + elements.shape[1]] = elements.view(np.uint8)
+    return rows.reshape(len(rows), -1, design.columns)
 
 
-def _embedding(tape: Tape, design: Design) -> NDArray[np.int8]:
-    rows, d = tape.embedding.shape
-    padded = np.zeros(
-        (design.embedding_rows, design.embedding_tiles * design.columns), dtype=np.int8
-    )
-    padded[:rows, :d] = tape.embedding
-    tiles = padded.reshape(design.embedding_rows, design.embedding_tiles, design.columns)
-    return np.ascontiguousarray(tiles.transpose(1, 0, 2)).reshape(-1, design.columns)
+def _embedding(contents: Contents, design: Design) -> NDArray[np.uint8]:
+    rows = embedding_rows(contents, design, 0, len(contents.embedding))
+    words = np.zeros((rows.shape[1], design.embedding_rows, design.columns), dtype=np.uint8)
+    words[:, : len(rows)] = rows.transpose(1, 0, 2)
+    return words.reshape(-1, design.columns)
 
 
-def _biases(tape: Tape, design: Design) -> NDArray[np.int16]:
+def _biases(contents: Contents, table: list[Record], design: Design) -> NDArray[np.int16]:
     layers = [
-        gate_biases(matrix, design)
-        for segment in tape.segments
-        for matrix in segment.matrices
-        if matrix.bias is not None
+        _bounds_of(entry, record, design).astype(np.int16)
+        for entry, record in zip(contents.entries, table, strict=True)
+        if entry.bounds is not None
     ]
     return np.concatenate(layers).reshape(-1, design.post_width)
-
-
-def gate_biases(matrix: Matrix, design: Design) -> NDArray[np.int16]:
-    """The biases of a matrix, padded with zeros to whole row blocks."""
-    assert matrix.bias is not None
-    padded = np.zeros(-(-matrix.rows // design.rows) * design.rows, dtype=np.int16)
-    padded[: matrix.rows] = matrix.bias
-    return padded
-
-
-def _tables(tape: Tape) -> NDArray[np.int16]:
-    # Entry j of a tape's table is for index j - 128; the chip addresses it by the index's low bits.
-    return np.concatenate([np.roll(tape.sigmoid, -128), np.roll(tape.silu, -128)])
 
 
 def _row_words(rows: NDArray[np.generic]) -> Words:

@@ -4,17 +4,16 @@ A file begins with a page that says what it holds (a fixed prefix, then JSON), a
 regions, each at a multiple of PAGE_BYTES. A host copies the file as it is to an address B, a
 multiple of PAGE_BYTES, too: then a region is at B plus its offset.
 
-Region g of the weights holds share g of every word of the stream (docs/accelerator.md): the biases
-of the first layer, then segment after segment, and in each its weights, the biases of the layer
-that begins after it, and a check word. The last region holds the rows of the embedding, each with a
-check word of its own.
+Region g of the weights holds share g of every word of the stream (``mmfree.chip.records``,
+docs/accelerator.md). The last region holds the rows of the embedding, each with a check word of its
+own.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,23 +21,24 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.chip.contents.entries import Contents
 from mmfree.chip.design import Design
 from mmfree.chip.external_memory import PAGE_BYTES, ExternalMemory
 from mmfree.chip.folder import design_sha256
-from mmfree.chip.layout import check_fit, check_row, check_word, gate_biases, weight_words
+from mmfree.chip.layout import check_fit, check_word, contents_of, embedding_rows, stream
 from mmfree.chip.memory_map import (
     CHECK_BITS,
     PAGE_WORDS,
-    page_words,
-    parameter_words,
     row_bytes,
+    row_words,
     weight_memories,
 )
+from mmfree.chip.records import records
 from mmfree.chip.sizing import stream_words
 from mmfree.errors import InputError
 from mmfree.files.atomic import open_atomically, parse_json
 from mmfree.files.objects import checked_fields
-from mmfree.tape.pow2 import Matrix, Segment, Tape
+from mmfree.tape.reading import AnyTape
 
 MAGIC = b"MMFIMAGE"
 VERSION = 1
@@ -113,7 +113,7 @@ def image_regions(design: Design, words: int, rows: int) -> tuple[tuple[Region, 
     return tuple(regions), offset
 
 
-def plan_memory_image(tape: Tape, design: Design, path: Path) -> MemoryImage:
+def plan_memory_image(tape: AnyTape, design: Design, path: Path) -> MemoryImage:
     """The image that ``write_memory_image`` would write.
 
     Raises
@@ -135,7 +135,7 @@ def plan_memory_image(tape: Tape, design: Design, path: Path) -> MemoryImage:
     )
 
 
-def write_memory_image(tape: Tape, design: Design, path: Path) -> MemoryImage:
+def write_memory_image(tape: AnyTape, design: Design, path: Path) -> MemoryImage:
     """Write the image of a tape, part by part: the file is the whole image, or as it was before.
 
     Raises
@@ -145,20 +145,20 @@ def write_memory_image(tape: Tape, design: Design, path: Path) -> MemoryImage:
     InputError
         If another process is writing the file.
     """
-    image = plan_memory_image(tape, design, path)
+    image, contents = plan_memory_image(tape, design, path), contents_of(tape)
     with open_atomically(path) as file:
         table = _table(image, design)
         assert _PREFIX.size + len(table) <= PAGE_BYTES
         file.write(_PREFIX.pack(MAGIC, VERSION, len(table)) + table)
         word = 0
-        for part in _stream(tape, design):
+        for part in stream(contents, records(tape.config, design), design):
             for group, region in enumerate(image.regions[:-1]):
                 file.seek(region.offset + word * part.shape[2])
                 file.write(part[:, group].tobytes())
             word += len(part)
         assert word == image.words, f"{word} words instead of {image.words}"
         file.seek(image.regions[-1].offset)
-        for part in _embedding_rows(tape, design):
+        for part in _checked_rows(contents, design):
             file.write(part.data)
         # What was skipped is zeros.
         file.truncate(image.file_bytes)
@@ -282,45 +282,15 @@ def _read_table(file: BinaryIO, path: Path) -> _Table:
     return _Table(**data)
 
 
-def _stream(tape: Tape, design: Design) -> Iterator[NDArray[np.uint8]]:
-    """The words of a pass, in parts: uint8 [words, groups, bytes of a share]."""
-    yield from _record([], tape.segments[0], design)
-    for segment, following in zip(tape.segments, [*tape.segments[1:], None], strict=True):
-        matrices = [matrix.trits for matrix in segment.matrices]
-        yield from _record(weight_words(matrices, design), following, design)
-
-
-def _record(
-    words: Iterable[NDArray[np.uint8]], following: Segment | None, design: Design
-) -> Iterator[NDArray[np.uint8]]:
-    """Words, the parameters of the segment that begins after them, and their check word."""
-    parts = list(words)
-    for matrix in following.matrices if following is not None else ():
-        if matrix.bias is not None:
-            parts.append(_parameters(matrix, design))
-    yield from parts
-    yield check_row(check_word(parts, page_words(design)), design)
-
-
-def _parameters(matrix: Matrix, design: Design) -> NDArray[np.uint8]:
-    """The biases of a layer, uint8 [words, groups, bytes of a share]."""
-    shape = (parameter_words(design), design.num_groups, _ports(design).port_bytes)
-    words = np.zeros(shape, dtype=np.uint8)
-    values = gate_biases(matrix, design).astype("<i2").view(np.uint8)
-    words.reshape(-1)[: len(values)] = values
-    return words
-
-
-def _embedding_rows(tape: Tape, design: Design) -> Iterator[NDArray[np.uint8]]:
-    """The rows of the embedding, in parts: uint8 [rows, row_bytes]."""
-    port_bytes, tiles = _ports(design).port_bytes, design.embedding_tiles
-    for start in range(0, len(tape.embedding), _ROWS):
-        elements = tape.embedding[start : start + _ROWS]
-        rows = np.zeros((len(elements), row_bytes(design)), dtype=np.uint8)
-        rows[:, : elements.shape[1]] = elements.view(np.uint8)
-        end = tiles * port_bytes
+def _checked_rows(contents: Contents, design: Design) -> Iterator[NDArray[np.uint8]]:
+    """The rows of the embedding with their check words, in parts: uint8 [rows, row_bytes]."""
+    port_bytes, end = _ports(design).port_bytes, row_words(design) * _ports(design).port_bytes
+    for start in range(0, len(contents.embedding), _ROWS):
+        words = embedding_rows(contents, design, start, start + _ROWS)
+        rows = np.zeros((len(words), row_bytes(design)), dtype=np.uint8)
+        rows[:, :end] = words.reshape(len(words), end)
         for row in rows:
-            check = check_word([row[:end].reshape(tiles, 1, port_bytes)], PAGE_WORDS)
+            check = check_word([row[:end].reshape(-1, 1, port_bytes)], PAGE_WORDS)
             row[end : end + CHECK_BITS // 8] = list(check.to_bytes(CHECK_BITS // 8, "little"))
         yield rows
 

@@ -22,7 +22,7 @@ from mmfree.files.atomic import write_atomically
 from mmfree.files.claim import claimed
 from mmfree.files.folders import new_folder, refuse_to_replace_folder
 from mmfree.golden.sampling import temperature_code
-from mmfree.inference.backends import GoldenBackend, load_tape_or_export
+from mmfree.inference.backends import GoldenBackend, load_trained_tape
 from mmfree.inference.generate import generate_rows
 from mmfree.inference.places import training_of
 from mmfree.inference.scoring import evaluate_task, evaluate_text
@@ -118,7 +118,7 @@ def _demo(options: argparse.Namespace, folder: Path) -> Outcome:
     config, data = RUNS[options.preset](folder)
     _train(options.preset, config, data, folder, options.seed, options.force)
     with _stage("export: floats become one tape of integers"):
-        tape = load_tape_or_export(folder / "checkpoint")
+        tape = load_trained_tape(folder / "checkpoint")
         _withdraw(folder)
         write_tape(tape, folder / "model.tape")
         _say(f"{folder / 'model.tape'}: {len(tape.data):,} bytes, sha256 {tape.sha256}")

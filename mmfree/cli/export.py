@@ -11,7 +11,7 @@ from mmfree.cli.options import add_out
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
 from mmfree.files.folders import new_folder
-from mmfree.inference.backends import load_tape_or_export
+from mmfree.inference.backends import load_trained_tape
 from mmfree.inference.places import checkpoint_of
 from mmfree.inference.ranges import (
     describe_ranges,
@@ -141,7 +141,7 @@ def _export_hugging_face(source: Path, out: Path, force: bool) -> Outcome:
 
 
 def _export_bitnet(source: Path, out: Path, force: bool) -> Outcome:
-    tape = load_tape_or_export(source)
+    tape = load_trained_tape(source)
     with new_folder(out, BITNET_FOLDER, force=force) as folder:
         write_bitnet(tape, folder)
     values = {

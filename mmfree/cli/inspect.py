@@ -57,8 +57,7 @@ def run(options: argparse.Namespace) -> Outcome:
         "state_words": config.num_state_words,
         "segments": _segments(tape),
     }
-    if isinstance(tape, Tape):
-        values["operations"] = asdict(count_operations(tape))
+    values["operations"] = asdict(count_operations(tape))
     return Outcome(values, _describe(values))
 
 

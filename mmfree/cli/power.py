@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mmfree import api
 from mmfree.chip.design import Design
 from mmfree.chip.sizing import refuse_another_design
@@ -22,8 +24,7 @@ from mmfree.files.atomic import read_json
 from mmfree.files.claim import claimed
 from mmfree.files.folders import FolderKind, new_folder, refuse_to_replace_folder
 from mmfree.report.numbers import megahertz, plain, span, with_unit
-from mmfree.tape.pow2 import Tape
-from mmfree.text.tokenizers import tokenizer_from_dict
+from mmfree.tape.reading import AnyTape
 
 if TYPE_CHECKING:
     from hdl.toolchain.built import Built
@@ -155,7 +156,7 @@ class _Chosen:
     """What is estimated, checked before anything takes time."""
 
     part: Part
-    tape: Tape
+    tape: AnyTape
     design: Design
     clock: Clock
     built: Built | None
@@ -168,7 +169,7 @@ def _estimate(
     say: Callable[[str], None],
 ) -> Outcome:
     """Simulate, synthesize, estimate, and write to ``folder`` what will be in ``--out``."""
-    from hdl.planning.cost import segment_cycles
+    from hdl.planning.cycles import segment_cycles
     from hdl.toolchain.counts import counts_to_dict
     from sim.power.basis import cells_of
     from sim.power.cells import cell_energies
@@ -252,7 +253,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _model(
     options: argparse.Namespace, built: Built | None, say: Callable[[str], None]
-) -> tuple[Tape, Design]:
+) -> tuple[AnyTape, Design]:
     """The tape, and the design that plays it: that of a build, else as ``api.chip_for`` says.
 
     InputError if a build is of another tape, or has another design than was asked for.
@@ -267,7 +268,7 @@ def _model(
 
 
 def _activity(
-    options: argparse.Namespace, tape: Tape, design: Design, say: Callable[[str], None]
+    options: argparse.Namespace, tape: AnyTape, design: Design, say: Callable[[str], None]
 ) -> Activity:
     """Activity from a file, or measured on the prompt or on real data."""
     from sim.power.activity import measure_activity, read_activity
@@ -281,18 +282,22 @@ def _activity(
     return measure_activity(tape, design, prompt, text=text)
 
 
-def _prompt(options: argparse.Namespace, tape: Tape) -> tuple[list[int], str]:
+def _prompt(options: argparse.Namespace, tape: AnyTape) -> tuple[list[int], str]:
     """Tokens to play, and what they are."""
+    from mmfree.inference.backends import tokenizer_of
     from mmfree.inference.ranges import real_data
 
-    tokenizer = tokenizer_from_dict(tape.tokenizer)
+    if options.prompt is None and tape.tokenizer.get("kind") == "none":
+        ids = np.random.default_rng(options.seed).integers(0, tape.config.vocab_size, TOKENS)
+        return ids.tolist(), "random tokens: the tape has no tokenizer"
+    tokenizer = tokenizer_of(tape)
     if options.prompt is not None:
         return tokenizer.encode(options.prompt), "the prompt given"
     data = real_data(tokenizer, [])
     return [int(token) for token in data.ids.ravel()[:TOKENS]], data.source
 
 
-def _describe(values: dict[str, Any], found: Power, tape: Tape, cells: list[CellEnergy]) -> str:
+def _describe(values: dict[str, Any], found: Power, tape: AnyTape, cells: list[CellEnergy]) -> str:
     """For people: what, then where it goes."""
     from hdl.toolchain.counts import describe_counts
 

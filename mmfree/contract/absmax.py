@@ -24,11 +24,15 @@ SMALLEST_ABSMEAN = 1e-5
 
 SIGMOID_FB = 24
 SIGMOID_STEP_FB = 8
-SIGMOID_ENTRIES = (16 << SIGMOID_STEP_FB) + 1
-"""Sigmoid table: 0, 1/256, ..., 16; values with 24 fraction bits."""
+SIGMOID_ENTRIES = 16 << SIGMOID_STEP_FB
+"""Sigmoid table: 0, 1/256, ... below 16; values with 24 fraction bits."""
+
+SIGMOID_RISE_BITS = 15
+"""Bits of the rise from an entry of the sigmoid table to the next."""
 
 CONSTANT_BITS = 24
-"""Bits of the mantissa of a matrix's constant."""
+"""Bits of the mantissas on the tape: of a matrix's constant, and of what a segment adds under its
+root."""
 
 CUT_BITS = 28
 """Highest bits of an element that its product with a gain takes, and of that product again."""
@@ -42,11 +46,11 @@ SQUARE_BITS = 18
 SCALAR_BITS = 31
 """Bits of a scalar's mantissa."""
 
-NORM_GAIN_BITS, GAIN_BITS = 16, 24
-"""Bits of the gains that only a sum of squares reads, and of those that the quantizer reads.
+GAIN_BITS = 24
+"""Bits of a gain, of those that the quantizer reads and of those that only a root reads.
 
-With 16 bits for the latter an activation was rounded the other way in up to 15 % of the vectors,
-with 24 in none looked at (docs/decisions/0015).
+With 16 bits for the former an activation was rounded the other way in up to 15 % of the vectors,
+with 24 in none looked at (docs/decisions/0015); for the latter docs/decisions/0023.
 """
 
 ROLES_BY_KIND = {
@@ -110,10 +114,16 @@ class AbsmaxFormats:
 DEFAULT_ABSMAX_FORMATS = AbsmaxFormats()
 
 
-def sigmoid_values() -> NDArray[np.int32]:
-    """The sigmoid table: int32 [4097], floor(2^24 * sigmoid(j / 256) + 1/2)."""
+def sigmoid_table() -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
+    """The sigmoid table: values int32 and rises uint16, [4096] each.
+
+    With SIG[j] = floor(2^24 * sigmoid(j / 256) + 1/2) a value is SIG[j], its rise SIG[j + 1] -
+    SIG[j].
+    """
     step = 2.0**-SIGMOID_STEP_FB
-    values = [
-        math.floor(2**SIGMOID_FB / (1 + math.exp(-j * step)) + 0.5) for j in range(SIGMOID_ENTRIES)
+    points = [
+        math.floor(2**SIGMOID_FB / (1 + math.exp(-j * step)) + 0.5)
+        for j in range(SIGMOID_ENTRIES + 1)
     ]
-    return np.array(values, dtype=np.int32)
+    values = np.array(points, dtype=np.int32)
+    return values[:-1], np.diff(values).astype(np.uint16)

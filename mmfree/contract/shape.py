@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import TypeAlias
 
 from mmfree.contract.absmax import ROLES_BY_KIND
 from mmfree.contract.pow2 import GATES, MAX_FAN_IN
@@ -209,6 +210,10 @@ class AbsmaxConfig:
             for kind, (rows, fan_in) in shapes.items():
                 yield kind, layer, rows, fan_in
         yield "head", None, self.vocab_size, d
+
+
+AnyConfig: TypeAlias = ModelConfig | AbsmaxConfig
+"""The shape of a model of either arithmetic."""
 
 
 def segment_name(kind: str, layer: int | None) -> str:

@@ -10,135 +10,54 @@ Sections named here are those of docs/arithmetic_absmax.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.contract.absmax import (
-    CONSTANT_BITS,
     INT32_MAX,
     INT32_MIN,
     PROJECTION_EPS,
     SIGMOID_FB,
     SIGMOID_STEP_FB,
 )
+from mmfree.golden.cuts import Cut, Wide, apply_gain, cut, largest, quantize
 from mmfree.golden.product import TernaryProduct
 from mmfree.golden.rounding import Trace, ignore_trace, play_sequence, round_shift
-from mmfree.tape.absmax import AbsmaxSegment, AbsmaxTape, Gain
-
-Wide = NDArray[np.int64]
+from mmfree.golden.scalars import (
+    Scalar,
+    add,
+    factor,
+    multiply,
+    reciprocal_root,
+    scalar_of_constant,
+    scalar_of_float,
+    sum_of_squares,
+)
+from mmfree.tape.absmax import AbsmaxSegment, AbsmaxTape
 
 SATURATION_SITES = ("projection", "residual", "logit")
 
-_SQUARE_BITS, _PRODUCT_BITS, _FACTOR_BITS, _SCALAR_BITS = 18, 30, 24, 31
-
-
-class Scalar(NamedTuple):
-    """A positive number mantissa * 2^exponent with a mantissa of 31 bits (section 4).
-
-    Arrays of one shape. Mantissa 0: zero.
-    """
-
-    mantissa: Wide
-    exponent: Wide
-
-
-def bit_length(x: Wide) -> Wide:
-    """Bit length of integers 0 <= x < 2^63."""
-    high = x >> 31
-    part = np.where(high > 0, high, x)
-    return np.frexp(part.astype(np.float64))[1].astype(np.int64) + np.where(high > 0, 31, 0)
-
-
-def largest_magnitude(values: Wide) -> Wide:
-    """max |values| along the last axis, kept as an axis."""
-    return np.abs(values).max(axis=-1, keepdims=True)
-
-
-def fit(values: Wide, bits: int) -> tuple[Wide, Wide]:
-    """Section 3: (rnd(values, t), t), t >= 0 the smallest with max |values| < 2^bits."""
-    shift = np.maximum(bit_length(largest_magnitude(values)) - bits, 0)
-    return round_shift(values, shift), shift
-
-
-def scalar(value: Wide, exponent: Wide | int) -> Scalar:
-    """Section 4: value * 2^exponent, the mantissa cut to 31 bits."""
-    length = bit_length(value)
-    right, left = np.maximum(length - _SCALAR_BITS, 0), np.maximum(_SCALAR_BITS - length, 0)
-    mantissa = (value >> right) << np.where(value == 0, 0, left)
-    return Scalar(mantissa, np.where(value == 0, -(1 << 20), exponent + length - _SCALAR_BITS))
-
-
-def scalar_constant(value: float) -> Scalar:
-    """Section 4: a positive constant, the mantissa cut to 31 bits."""
-    mantissa, exponent = math.frexp(value)
-    whole = math.floor(mantissa * 2**_SCALAR_BITS)
-    return Scalar(
-        np.array(whole, dtype=np.int64), np.array(exponent - _SCALAR_BITS, dtype=np.int64)
-    )
-
-
-def add(a: Scalar, b: Scalar) -> Scalar:
-    """Section 4: the sum; the smaller one is cut to the larger one's last bit."""
-    exponent = np.maximum(a.exponent, b.exponent)
-    parts = [s.mantissa >> np.minimum(exponent - s.exponent, 62) for s in (a, b)]
-    return scalar(parts[0] + parts[1], exponent)
-
-
-def multiply(a: Scalar, b: Scalar) -> Scalar:
-    """Section 4: the product."""
-    return scalar(a.mantissa * b.mantissa, a.exponent + b.exponent)
-
-
-def sum_of_squares(values: Wide, fraction_bits: Wide | int) -> Scalar:
-    """Section 5: sum of squares of values * 2^-fraction_bits along the last axis."""
-    fitted, shift = fit(values, _SQUARE_BITS)
-    total = (fitted * fitted).sum(axis=-1, keepdims=True)
-    return scalar(total, 2 * (shift - fraction_bits))
-
-
-def reciprocal_root(s: Scalar) -> tuple[Wide, Wide]:
-    """Section 6: (R, e) with R * 2^e = 1 / sqrt(s); R in 2^23..2^24."""
-    drop = 1 + (s.exponent + 1) % 2
-    quotient = (1 << 62) // (s.mantissa >> drop)
-    # The radicand stays below 2^49, where a float64 root is exact when floored.
-    root = np.floor(np.sqrt((quotient << 14).astype(np.float64))).astype(np.int64)
-    return root, -38 - (s.exponent + drop) // 2
-
-
-def quantize(v: Wide) -> tuple[NDArray[np.int64], Wide]:
-    """Section 7: q = 127 v / m, halves away from zero, [..., n], and m = max |v|, [..., 1]."""
-    m = largest_magnitude(v)
-    magnitude = (254 * np.abs(v) + m) // np.maximum(2 * m, 1)
-    return np.where(v < 0, -magnitude, magnitude), m
-
-
-def factor(root: Wide, mantissa: int, m: Wide) -> tuple[Wide, Wide]:
-    """Section 8: (F, e): mantissa * root * m = F * 2^e with F in 2^23..2^24, or 0 where m is."""
-    m, m_shift = fit(m, CONSTANT_BITS)
-    product = round_shift(mantissa * root, CONSTANT_BITS - 1) * m
-    result, shift = fit(product, _FACTOR_BITS)
-    return result, shift + m_shift + CONSTANT_BITS - 1
+LARGEST_SHIFT = 62
+"""Of a requantization; a shift of 0 stands for all shifts to the left."""
 
 
 def requantize(acc: Wide, f: Wide, shift: Wide) -> Wide:
-    """Section 8: rnd(acc * F, shift), not yet saturated; a shift below -8 saturates as -8 does."""
-    shift = np.clip(shift, -8, 62)
-    return round_shift((acc * f) << np.maximum(-shift, 0), np.maximum(shift, 0))
+    """Section 8: rnd(acc * F, shift), not yet saturated; beyond int32 at a shift of 0 or less."""
+    product, shift = acc * f, np.clip(shift, 0, LARGEST_SHIFT)
+    return np.where(shift == 0, np.sign(product) << 32, round_shift(product, shift))
 
 
-def sigmoid(z: Wide, table: Wide, fraction_bits: int) -> Wide:
+def sigmoid(z: Wide, values: Wide, rises: Wide, fraction_bits: int) -> Wide:
     """Section 9: sigmoid, 24 fraction bits, of z with ``fraction_bits``: linear between entries."""
     step = fraction_bits - SIGMOID_STEP_FB
     magnitude = np.abs(z)
-    index = np.minimum(magnitude >> step, len(table) - 2)
-    rise = (table[index + 1] - table[index]) * (magnitude & ((1 << step) - 1))
-    value = table[index] + round_shift(rise, step)
-    value = np.where(magnitude >= (len(table) - 1) << step, 1 << SIGMOID_FB, value)
-    return np.where(z < 0, (1 << SIGMOID_FB) - value, value)
+    index = np.minimum(magnitude >> step, len(values) - 1)
+    y = values[index] + round_shift(rises[index] * (magnitude & ((1 << step) - 1)), step)
+    y = np.where(magnitude >= len(values) << step, 1 << SIGMOID_FB, y)
+    return np.where(z < 0, (1 << SIGMOID_FB) - y, y)
 
 
 class _Matrix:
@@ -148,7 +67,7 @@ class _Matrix:
         matrix = segment.matrices[index]
         self._product = TernaryProduct([matrix.trits()])
         self.gain, self.gain_fb = matrix.gain.values.astype(np.int64), matrix.gain.fraction_bits
-        self.mantissa, self.exponent = matrix.mantissa, matrix.exponent
+        self.constant = scalar_of_constant(matrix.mantissa, matrix.exponent)
 
     def product(self, q: Wide) -> Wide:
         """T q for q [B, n]; [B, rows]."""
@@ -159,7 +78,12 @@ class _Player:
     """A segment, prepared."""
 
     def __init__(self, segment: AbsmaxSegment) -> None:
-        self.name, self.norm = segment.name, segment.norm
+        self.name = segment.name
+        self.offset = scalar_of_constant(*segment.offset)
+        self.norm: Wide | None = None
+        if segment.norm is not None:
+            self.norm = segment.norm.values.astype(np.int64)
+            self.norm_fb = segment.norm.fraction_bits
         self.matrices = [_Matrix(segment, index) for index in range(len(segment.matrices))]
 
 
@@ -174,11 +98,13 @@ class AbsmaxGolden:
         self.tape = tape
         self._embedding: NDArray[np.int8] = tape.array("embedding/rows")
         self._embedding_scale = tape.array("embedding/scale").astype(np.int64)
-        self._sigmoid = tape.array("sigmoid").astype(np.int64)
+        self._sigmoid = (
+            tape.array("sigmoid/values").astype(np.int64),
+            tape.array("sigmoid/rises").astype(np.int64),
+        )
         self._lower_bounds = tape.array("lower_bounds").astype(np.int64)
         self._players = {(s.kind, s.layer): _Player(s) for s in tape.segments}
-        self._norm_eps = tape.config.norm_eps
-        self._projection_eps = scalar_constant(PROJECTION_EPS)
+        self._projection_eps = scalar_of_float(PROJECTION_EPS)
         self.saturations: dict[str, int] = {}
         self.reset_counters()
 
@@ -221,12 +147,13 @@ class AbsmaxGolden:
         note("embedding", x)
         for layer in range(self.tape.config.num_layers):
             i, z, g = self.gates(layer, x, note)
-            h, a = self.mix(layer, i, z, g, state[layer].astype(np.int64), note)
+            h, w = self.mix(layer, i, z, g, state[layer].astype(np.int64), note)
             new_state[layer] = h
-            x = self._add(x, self.output(layer, a, g, note), note, f"layer {layer} output")
-            u = self.glu(layer, x, note)
-            x = self._add(x, self.down(layer, u, note), note, f"layer {layer} down")
+            x = self._add(x, self.output(layer, w, g, note), note, f"layer {layer} output")
+            w = self.glu(layer, x, note)
+            x = self._add(x, self.down(layer, w, note), note, f"layer {layer} down")
         logits = self.head(x, note)
+        note("head/logits", logits)
         return logits.astype(np.int32), new_state
 
     def play(
@@ -248,49 +175,44 @@ class AbsmaxGolden:
 
     def mix(
         self, layer: int, i: Wide, z: Wide, g: Wide, h: Wide, note: Trace | None = None
-    ) -> tuple[Wide, Wide]:
-        """Sections 9 and 10: the new state, and a = g * SiLU(h') with twice ``activation_fb``."""
+    ) -> tuple[Wide, Cut]:
+        """Sections 9 and 10: the new state, and w = g * SiLU(h') with twice ``activation_fb``."""
         formats = self.tape.formats
         bound = self._lower_bounds[layer]
         one = 1 << formats.forget_fb
-        share = sigmoid(z, self._sigmoid, formats.activation_fb)
-        f = round_shift((bound << SIGMOID_FB) + (one - bound) * share, SIGMOID_FB)
+        share = sigmoid(z, *self._sigmoid, formats.activation_fb)
+        f = bound + round_shift((one - bound) * share, SIGMOID_FB)
         c = self._silu(i)
         h = h + round_shift((one - f) * (c - h), formats.forget_fb)
-        a = g * self._silu(h)
-        _note(note, f"layer {layer} gates", f=f, c=c, h=h, a=a)
-        return h, a
+        w = cut(g * self._silu(h))
+        _note(note, f"layer {layer} gates", f=f, c=c, h=h, u=w.packed())
+        return h, w
 
-    def output(self, layer: int, a: Wide, g: Wide, note: Trace | None = None) -> Wide:
+    def output(self, layer: int, w: Cut, g: Wide, note: Trace | None = None) -> Wide:
         """What the mixer adds to the residual, [B, d]."""
-        player = self._players["output", layer]
-        activation_fb = self.tape.formats.activation_fb
-        values, shift = fit(a, _PRODUCT_BITS)
-        fraction_bits = 2 * activation_fb - shift
-        root = self._root(player, values, fraction_bits, g, activation_fb)
-        (y,) = self._project(
-            player, values, fraction_bits, root, self.tape.formats.residual_fb, note
-        )
+        player, activation_fb = self._players["output", layer], self.tape.formats.activation_fb
+        root = self._root(player, w, 2 * activation_fb, cut(g), activation_fb, note)
+        residual_fb = self.tape.formats.residual_fb
+        (y,) = self._project(player, w, 2 * activation_fb, root, residual_fb, note)
         return y
 
-    def glu(self, layer: int, x: Wide, note: Trace | None = None) -> Wide:
-        """u = up * SiLU(gate) with twice ``activation_fb``, [B, I]."""
+    def glu(self, layer: int, x: Wide, note: Trace | None = None) -> Cut:
+        """w = up * SiLU(gate) with twice ``activation_fb``, [B, I]."""
         (both,) = self._read_residual(("glu", layer), x, self.tape.formats.activation_fb, note)
         gate, up = np.split(both, 2, axis=-1)
-        u = up * self._silu(gate)
-        _note(note, f"layer {layer} glu", gate=gate, up=up, u=u)
-        return u
+        w = cut(up * self._silu(gate))
+        _note(note, f"layer {layer} glu", gate=gate, up=up, u=w.packed())
+        return w
 
-    def down(self, layer: int, u: Wide, note: Trace | None = None) -> Wide:
+    def down(self, layer: int, w: Cut, note: Trace | None = None) -> Wide:
         """What the GLU adds to the residual, [B, d]."""
         player = self._players["down", layer]
-        values, shift = fit(u, _PRODUCT_BITS)
-        fraction_bits = 2 * self.tape.formats.activation_fb - shift
-        offset = scalar_constant(values.shape[-1] * PROJECTION_EPS)
-        root = reciprocal_root(add(sum_of_squares(values, fraction_bits), offset))
-        (y,) = self._project(
-            player, values, fraction_bits, root, self.tape.formats.residual_fb, note
-        )
+        fraction_bits = 2 * self.tape.formats.activation_fb
+        squares = sum_of_squares(w, fraction_bits)
+        root = reciprocal_root(add(squares, player.offset))
+        _note(note, player.name, w=w.packed(), squares=_joined(squares), root=_joined(root))
+        residual_fb = self.tape.formats.residual_fb
+        (y,) = self._project(player, w, fraction_bits, root, residual_fb, note)
         return y
 
     def head(self, x: Wide, note: Trace | None = None) -> Wide:
@@ -308,30 +230,43 @@ class AbsmaxGolden:
         note: Trace | None,
         site: str = "projection",
     ) -> list[Wide]:
-        player = self._players[segment]
+        player, w = self._players[segment], cut(x)
         fraction_bits = self.tape.formats.residual_fb
-        root = self._root(player, x, fraction_bits, x, fraction_bits)
-        return self._project(player, x, fraction_bits, root, output_fb, note, site)
+        root = self._root(player, w, fraction_bits, w, fraction_bits, note)
+        return self._project(player, w, fraction_bits, root, output_fb, note, site)
 
     def _root(
-        self, player: _Player, values: Wide, fraction_bits: Wide | int, base: Wide, base_fb: int
+        self,
+        player: _Player,
+        w: Cut,
+        fraction_bits: int,
+        base: Cut,
+        base_fb: int,
+        note: Trace | None,
     ) -> tuple[Wide, Wide]:
-        """Section 6: 1 / sqrt(sum (values * gain)^2 + eps * (sum base^2 + n * norm_eps))."""
-        norm: Gain | None = player.norm
-        assert norm is not None
-        gained = sum_of_squares(
-            values * norm.values.astype(np.int64), fraction_bits + norm.fraction_bits
+        """Section 6: 1 / sqrt(sum (w * gain)^2 + 1e-6 * sum base^2 + offset)."""
+        assert player.norm is not None
+        u = apply_gain(w, player.norm)
+        squares = sum_of_squares(u, fraction_bits + player.norm_fb)
+        base_squares = sum_of_squares(base, base_fb)
+        inner = add(squares, multiply(self._projection_eps, base_squares))
+        root = reciprocal_root(add(inner, player.offset))
+        _note(
+            note,
+            player.name,
+            w=w.packed(),
+            gained=u.packed(),
+            squares=_joined(squares),
+            base_squares=_joined(base_squares),
+            root=_joined(root),
         )
-        offset = scalar_constant(values.shape[-1] * self._norm_eps)
-        return reciprocal_root(
-            add(gained, multiply(self._projection_eps, add(sum_of_squares(base, base_fb), offset)))
-        )
+        return root
 
     def _project(
         self,
         player: _Player,
-        values: Wide,
-        fraction_bits: Wide | int,
+        w: Cut,
+        fraction_bits: int,
         root: tuple[Wide, Wide],
         output_fb: int,
         note: Trace | None,
@@ -340,20 +275,31 @@ class AbsmaxGolden:
         """Sections 7 and 8: the outputs of a segment's matrices, each [B, rows]."""
         outputs = []
         for index, matrix in enumerate(player.matrices):
-            q, m = quantize(values * matrix.gain)
+            v = apply_gain(w, matrix.gain)
+            m = largest(v)
+            q = quantize(v, m)
             acc = matrix.product(q)
-            f, exponent = factor(root[0], matrix.mantissa, m)
-            exponent = exponent + root[1] + matrix.exponent
-            shift = fraction_bits + matrix.gain_fb - output_fb - exponent
+            f, exponent = factor(matrix.constant, root, m)
+            shift = np.clip(fraction_bits + matrix.gain_fb - output_fb - exponent, 0, LARGEST_SHIFT)
             out = self._saturate(site, requantize(acc, f, shift))
-            _note(note, f"{player.name}/{index}", q=q, m=m, F=f, shift=shift, acc=acc, out=out)
+            _note(
+                note,
+                f"{player.name}/{index}",
+                v=v.packed(),
+                m=m.packed(),
+                q=q,
+                F=f,
+                shift=shift,
+                acc=acc,
+                out=out,
+            )
             outputs.append(out)
         return outputs
 
     def _silu(self, x: Wide) -> Wide:
         """Section 9: rnd(x * sigmoid(x), 24)."""
         return round_shift(
-            x * sigmoid(x, self._sigmoid, self.tape.formats.activation_fb), SIGMOID_FB
+            x * sigmoid(x, *self._sigmoid, self.tape.formats.activation_fb), SIGMOID_FB
         )
 
     def _add(self, x: Wide, y: Wide, note: Trace, name: str) -> Wide:
@@ -366,6 +312,11 @@ class AbsmaxGolden:
         clamped = np.clip(values, INT32_MIN, INT32_MAX)
         self.saturations[site] += int(np.count_nonzero(clamped != values))
         return clamped
+
+
+def _joined(pair: Scalar | tuple[Wide, Wide]) -> Wide:
+    """Mantissa and exponent beside each other."""
+    return np.concatenate(pair, axis=-1)
 
 
 def _note(note: Trace | None, name: str, **values: NDArray[Any]) -> None:

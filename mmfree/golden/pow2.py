@@ -1,6 +1,6 @@
 """The golden model: plays a tape in integers (docs/arithmetic.md is its specification; NumPy only).
 
-golden = Golden(open_chip_tape(path))
+golden = Golden(open_pow2_tape(path))
 logits = golden.play([30, 4, 17])           # int16 [T, head_size], 9 fraction bits
 """
 

@@ -17,6 +17,13 @@ _State = TypeVar("_State", bound=NDArray[np.signedinteger[Any]])
 class PlaysTokens(Protocol[_State]):
     """A golden model, for B independent sequences at a time."""
 
+    saturations: dict[str, int]
+    """Values that were clamped, by site, since ``reset_counters``."""
+
+    def reset_counters(self) -> None:
+        """Set every saturation counter to 0."""
+        ...
+
     @property
     def fraction_bits(self) -> int:
         """A logit v stands for v / 2^fraction_bits nats."""

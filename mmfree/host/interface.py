@@ -163,16 +163,22 @@ class Chip(Protocol):
         """
         ...
 
-    async def read_state(self, words: int) -> NDArray[np.int16]:
-        """The first ``words`` words of the state after the last token, int16 [words * P]."""
+    async def read_state(self, words: int) -> NDArray[np.int32]:
+        """The first ``words`` words of the state after the last token, int32 [words * P]."""
         ...
 
-    async def write_state(self, words: NDArray[np.int16]) -> None:
-        """Overwrite the first words of the state, int16 [words, P]."""
+    async def write_state(self, words: NDArray[np.int32]) -> None:
+        """Overwrite the first words of the state, int32 [words, P]."""
         ...
 
-    async def read_logits(self, words: int) -> NDArray[np.int16]:
-        """The first ``words`` words of the last token's logits, int16 [words * P]."""
+    async def read_logits(self, words: int) -> NDArray[np.int32]:
+        """The first ``words`` words of the last token's logits, int32 [words * P].
+
+        Raises
+        ------
+        InputError
+            Also if the design stores none.
+        """
         ...
 
     async def counters(self) -> dict[str, int]:

@@ -1,14 +1,14 @@
 """Backends: whatever turns token ids into logits. Torch is imported only for the two that need it.
 
-A tape names its arithmetic, and ``ARITHMETICS`` says which golden model and which players that has;
-a player beside the golden model registers in ``PLAYERS`` by its name.
+A player of tapes beside the golden model registers in ``PLAYERS`` by its name.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import weakref
+from collections.abc import Iterable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -21,17 +21,15 @@ from threadpoolctl import threadpool_limits
 from mmfree.chip.sizing import DEFAULT_LANES
 from mmfree.errors import InputError, not_one_of
 from mmfree.files.atomic import read_json
-from mmfree.golden.absmax import AbsmaxGolden
-from mmfree.golden.pow2 import Golden
-from mmfree.golden.rounding import PlaysTokens
+from mmfree.golden.opening import golden_of
 from mmfree.inference.places import Place, find_model, training_of
 from mmfree.published.export import export_published, read_tokenizer
 from mmfree.published.hgrn_bit import CONFIG_NAME, MODEL_TYPE, model_type, read_config
 from mmfree.tape.pow2 import Tape
-from mmfree.tape.reading import AnyTape, open_chip_tape, open_tape
+from mmfree.tape.reading import AnyTape, open_tape
 from mmfree.text.subword import JsonTokenizer, SentencePieceTokenizer
 from mmfree.text.tokenizer import Tokenizer, document_ends, text_tokenizer
-from mmfree.text.tokenizers import tokenizer_from_dict
+from mmfree.text.tokenizers import begin_with, tokenizer_from_dict
 from mmfree.training.recipe import TOKENIZER_NAME
 
 LOGITS = 1 << 24
@@ -43,24 +41,6 @@ PLAYERS = {"rtl": "sim.cosim.backend:load"}
 """Backend -> "module:function" that makes it of a tape and a number of lanes, loaded lazily."""
 
 BACKENDS = (*TORCH_BACKENDS, "golden", *PLAYERS)
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """What plays the tapes of an arithmetic."""
-
-    golden: Callable[[Any], PlaysTokens[Any]]
-    players: tuple[str, ...]
-    padded: bool
-    """Whether a vocabulary may have ids without a token (``Backend.choosable``): an accelerator
-    chooses among all rows."""
-
-
-ARITHMETICS = {
-    "pow2": Arithmetic(golden=Golden, players=("golden", "rtl"), padded=False),
-    "absmax": Arithmetic(golden=AbsmaxGolden, players=("golden",), padded=True),
-}
-"""By the name that a tape gives."""
 
 
 class Backend(Protocol):
@@ -132,16 +112,16 @@ class GoldenBackend:
 
     def __init__(self, tape: AnyTape) -> None:
         self.tape = tape
-        self.tokenizer = _tokenizer_of(tape)
-        arithmetic = ARITHMETICS[tape.arithmetic]
-        self.golden = arithmetic.golden(tape)
+        self.tokenizer = tokenizer_of(tape)
+        self.golden = golden_of(tape)
         self.fraction_bits = self.golden.fraction_bits
-        self.end_ids = document_ends(self.tokenizer) if isinstance(tape, Tape) else tape.end_ids
-        self.choosable = (
-            choosable_rows(self.tokenizer, tape.config.head_size, self.end_ids)
-            if arithmetic.padded
-            else None
-        )
+        self.choosable = None
+        if isinstance(tape, Tape):
+            self.end_ids = document_ends(self.tokenizer)
+        else:
+            self.end_ids = tape.end_ids
+            # Published vocabularies are padded.
+            self.choosable = choosable_rows(self.tokenizer, tape.config.head_size, self.end_ids)
         self._head_size = tape.config.head_size
 
     def state(self, batch: int) -> NDArray[np.signedinteger[Any]]:
@@ -161,7 +141,7 @@ class GoldenBackend:
         return logits, state
 
 
-def _tokenizer_of(tape: AnyTape) -> Tokenizer:
+def tokenizer_of(tape: AnyTape) -> Tokenizer:
     """The tokenizer on a tape; InputError if it has none, or another model's."""
     if tape.tokenizer.get("kind") == "none":
         raise InputError(
@@ -169,19 +149,13 @@ def _tokenizer_of(tape: AnyTape) -> Tokenizer:
             " checkpoint's folder and export it again"
         )
     tokenizer = tokenizer_from_dict(tape.tokenizer)
-    _begin_with(tokenizer, tape.start)
+    begin_with(tokenizer, tape.start)
     if tokenizer.vocab_size > tape.config.vocab_size:
         raise InputError(
             f"its tokenizer has ids up to {tokenizer.vocab_size - 1}, its model"
             f" {tape.config.vocab_size} words"
         )
     return tokenizer
-
-
-def _begin_with(tokenizer: Tokenizer, start: int | None) -> None:
-    """Let sequences begin with what a published checkpoint names."""
-    if isinstance(tokenizer, JsonTokenizer | SentencePieceTokenizer) and start is not None:
-        tokenizer.begin_with(start)
 
 
 def choosable_rows(
@@ -260,23 +234,20 @@ def load_checkpoint_backend(folder: Path, mode: str) -> TorchBackend:
     )
 
 
-def load_tape_or_export(path: Path) -> Tape:
-    """The tape at ``path``, else that of the checkpoint there, for the accelerator.
+def load_tape_or_export(path: Path) -> AnyTape:
+    """The tape at ``path``, else that of the checkpoint there, trained here or published.
 
     Raises
     ------
     InputError
-        If there is neither (``mmfree.inference.places``), or a published checkpoint.
+        If there is neither (``mmfree.inference.places``).
     """
     found = find_model(path)
     if found.tape is not None:
-        return open_chip_tape(found.tape)
+        return open_tape(found.tape)
     assert found.checkpoint is not None
     if is_published(found.checkpoint):
-        raise InputError(
-            f"{path}: a published checkpoint: `mmfree export` makes a tape of it, which only the"
-            " golden model plays"
-        )
+        return _passing_tape(found.checkpoint)
     from mmfree.training.checkpoint import load_checkpoint
     from mmfree.training.export import export_tape
 
@@ -284,34 +255,58 @@ def load_tape_or_export(path: Path) -> Tape:
     return export_tape(checkpoint.model, checkpoint.tokenizer.to_dict())
 
 
+def load_trained_tape(path: Path) -> Tape:
+    """As ``load_tape_or_export``, of a model trained here; InputError, too, if it was not."""
+    found = find_model(path)
+    if found.tape is None and found.checkpoint is not None and is_published(found.checkpoint):
+        raise InputError(f"{path}: a published checkpoint, and this is for models trained here")
+    tape = load_tape_or_export(path)
+    if not isinstance(tape, Tape):
+        raise InputError(
+            f"{path}: the tape of a published checkpoint, and this is for models trained here"
+        )
+    return tape
+
+
+def _passing_tape(folder: Path, tokenizer: dict[str, Any] | None = None) -> AnyTape:
+    """The tape of a published checkpoint, in a file that is deleted after it.
+
+    ``tokenizer``: its description; None: as ``export_published`` finds it.
+    """
+    place = tempfile.mkdtemp(prefix="mmfree-")
+    try:
+        export_published(folder, Path(place) / "model.tape", tokenizer=tokenizer)
+        tape = open_tape(Path(place) / "model.tape")
+    except BaseException:
+        shutil.rmtree(place)
+        raise
+    # Its arrays are read when they are asked for. At the latest the interpreter's end is its end.
+    weakref.finalize(tape, shutil.rmtree, place, ignore_errors=True)
+    return tape
+
+
 def is_published(folder: Path) -> bool:
     """Whether a folder is a checkpoint that was not trained here."""
     return (folder / CONFIG_NAME).is_file() and model_type(folder) is not None
 
 
-def _load_published(folder: Path, name: str) -> Backend:
-    """The backend ``name`` for a published checkpoint.
-
-    "golden" plays a tape that is deleted when this returns: nothing of it is read later.
-    """
+def _load_published(folder: Path, name: str, lanes: int | None) -> Backend:
+    """The backend ``name`` for a published checkpoint."""
     config = read_config(folder)
     tokenizer = _published_tokenizer(folder)
-    if name == "float":
-        from mmfree.published.model import load_published
+    if name != "float":
+        return play_tape(_passing_tape(folder, tokenizer), name, lanes)
+    from mmfree.published.model import load_published
 
-        described = tokenizer_from_dict(tokenizer)
-        _begin_with(described, config.bos_token_id)
-        return TorchBackend(
-            "float",
-            load_published(folder),
-            described,
-            end_ids=config.end_ids,
-            choosable=choosable_rows(described, config.head_size, config.end_ids),
-        )
-    with tempfile.TemporaryDirectory(prefix="mmfree-") as place:
-        path = Path(place) / "model.tape"
-        export_published(folder, path, tokenizer=tokenizer)
-        return GoldenBackend(open_tape(path))
+    described = tokenizer_from_dict(tokenizer)
+    begin_with(described, config.bos_token_id)
+    return TorchBackend(
+        "float",
+        load_published(folder),
+        described,
+        end_ids=config.end_ids,
+        choosable=choosable_rows(described, config.head_size, config.end_ids),
+    )
 
 
 def _published_tokenizer(folder: Path) -> dict[str, Any]:
@@ -337,7 +332,7 @@ def tokenizer_at(path: Path) -> Tokenizer:
     found = find_model(path)
     if found.tape is not None:
         tape, place = open_tape(found.tape), path
-        read = partial(_tokenizer_of, tape)
+        read = partial(tokenizer_of, tape)
     else:
         assert found.checkpoint is not None
         if is_published(found.checkpoint):
@@ -356,16 +351,11 @@ def play_tape(tape: AnyTape, name: str, lanes: int | None) -> Backend:
     Raises
     ------
     InputError
-        If the tape's arithmetic does not have that player.
+        If the tape has no tokenizer, or one that is not its model's.
     """
-    players = ARITHMETICS[tape.arithmetic].players
-    if name not in players:
-        raise InputError(
-            f"a tape of {tape.arithmetic} arithmetic is played by {' or '.join(players)}, not by"
-            f" {name}: the accelerator does not have that arithmetic yet"
-        )
     if name == "golden":
         return GoldenBackend(tape)
+    tokenizer_of(tape)
     module, _, function = PLAYERS[name].partition(":")
     backend: Backend = getattr(import_module(module), function)(tape, lanes or DEFAULT_LANES)
     return backend
@@ -389,7 +379,7 @@ def load_backend(path: Path, name: str | None = None, lanes: int | None = None) 
     ------
     InputError
         If there is no model at ``path``, torch is asked to play a tape, the name is unknown,
-        nothing of this name plays that arithmetic, or it has no lanes.
+        or it has no lanes.
     """
     if name is not None and name not in BACKENDS:
         raise not_one_of("--backend", name, BACKENDS)
@@ -430,20 +420,11 @@ def check_backend(found: Place, name: str) -> None:
                 f"{found.path}: backend {name} needs the checkpoint folder; a tape is played by"
                 " golden or rtl"
             )
-    elif (
-        name not in ("float", "golden")
-        and (found.tape is None or name in TORCH_BACKENDS)
-        and is_published(found.checkpoint)
-    ):
-        reason = (
-            "float has the released arithmetic, int8 activations and ternary weights; golden has"
-            " the integers of its tape"
-            if name == "fakequant"
-            else "the accelerator does not have the arithmetic of published checkpoints yet"
-        )
+    elif name == "fakequant" and is_published(found.checkpoint):
         raise InputError(
             f"{found.checkpoint}: a published checkpoint (model_type {MODEL_TYPE!r}) is run by"
-            f" float or golden, not by {name}: {reason}"
+            f" float, golden or rtl, not by {name}: float has the released arithmetic, int8"
+            " activations and ternary weights; golden and rtl have the integers of its tape"
         )
 
 
@@ -460,7 +441,7 @@ def default_backend(found: Place) -> str:
 def _load_checkpoint(folder: Path, name: str, lanes: int | None) -> Backend:
     """The backend ``name`` for a checkpoint, trained here or published."""
     if is_published(folder):
-        return _load_published(folder, name)
+        return _load_published(folder, name, lanes)
     if name in TORCH_BACKENDS:
         return load_checkpoint_backend(folder, name)
     return play_tape(load_tape_or_export(folder), name, lanes)

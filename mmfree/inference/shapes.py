@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from mmfree.contract.shape import AbsmaxConfig, ModelConfig
+from mmfree.contract.shape import AbsmaxConfig, AnyConfig, ModelConfig
 from mmfree.errors import InputError, did_you_mean
 from mmfree.files.atomic import read_json
 from mmfree.inference.places import CONFIG_NAME, find_model
@@ -15,35 +15,45 @@ from mmfree.training.folder import load_config
 from mmfree.training.presets import PRESETS
 
 
-def _published(hidden_size: int, num_layers: int, intermediate_size: int) -> ModelConfig:
-    """A published model's shape, in the arithmetic that the accelerator has."""
-    return ModelConfig(
+def _published(hidden_size: int, num_layers: int, intermediate_size: int) -> AbsmaxConfig:
+    return AbsmaxConfig(
         vocab_size=32000,
-        head_size=32000,
         hidden_size=hidden_size,
         intermediate_size=intermediate_size,
         num_layers=num_layers,
-        gate="sigmoid",
     )
 
 
-SHAPES = {
+PUBLISHED = {
     "370m": _published(1024, 24, 2816),
     "1.3b": _published(2048, 24, 5632),
     "2.7b": _published(2560, 32, 6912),
 }
 """The published MMfreeLM models (ridger/MMfreeLM-370M, -1.3B and -2.7B)."""
 
+SHAPES = {
+    name: ModelConfig(
+        vocab_size=config.vocab_size,
+        head_size=config.head_size,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_layers=config.num_layers,
+        gate="sigmoid",
+    )
+    for name, config in PUBLISHED.items()
+}
+"""Models of the same sizes, as they would be trained here."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """A model's shape, and what it is called: one of SHAPES if it has these sizes.
+    """A model's shape, and what it is called: one of PUBLISHED if it has these sizes.
 
-    ``published``: of a model whose own arithmetic the accelerator does not have.
+    ``published``: in the arithmetic of published checkpoints; its config is an AbsmaxConfig.
     """
 
     name: str
-    config: ModelConfig
+    config: AnyConfig
     published: bool
 
 
@@ -52,7 +62,7 @@ def find_shape(model: Path) -> Shape:
 
     What exists comes first: a tape, a checkpoint (trained here or published), a run folder with
     either, or a JSON file with a model's config, alone or as ``mmfree config`` prints it. Else one
-    of SHAPES or a preset.
+    of PUBLISHED or a preset.
 
     Raises
     ------
@@ -61,32 +71,32 @@ def find_shape(model: Path) -> Shape:
     """
     word = str(model).casefold()
     if not model.exists():
-        if word in SHAPES:
-            return Shape(name=word, config=SHAPES[word], published=True)
+        if word in PUBLISHED:
+            return Shape(name=word, config=PUBLISHED[word], published=True)
         if word in PRESETS:
             return Shape(name=word, config=PRESETS[word]().model, published=False)
         near = did_you_mean(word, _NAMES) or f"; shapes by name: {', '.join(_NAMES)}"
         raise InputError(f"{model}: no such file or folder{near}")
     config = _of_json(model) if model.suffix == ".json" else _of_place(model)
-    published = isinstance(config, AbsmaxConfig)
-    if isinstance(config, AbsmaxConfig):
-        config = ModelConfig(
-            vocab_size=config.vocab_size,
-            head_size=config.head_size,
-            hidden_size=config.hidden_size,
-            intermediate_size=config.intermediate_size,
-            num_layers=config.num_layers,
-            gate="sigmoid",
-        )
-    sizes = {name: replace(shape, gate=config.gate) for name, shape in SHAPES.items()}
-    name = next((name for name, shape in sizes.items() if shape == config), str(model))
-    return Shape(name=name, config=config, published=published)
+    names = (name for name, shape in PUBLISHED.items() if _sizes(shape) == _sizes(config))
+    name = next(names, str(model))
+    return Shape(name=name, config=config, published=isinstance(config, AbsmaxConfig))
 
 
-_NAMES = (*SHAPES, *PRESETS)
+def _sizes(config: AnyConfig) -> tuple[int, ...]:
+    return (
+        config.vocab_size,
+        config.head_size,
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_layers,
+    )
 
 
-def _of_place(path: Path) -> ModelConfig | AbsmaxConfig:
+_NAMES = (*PUBLISHED, *PRESETS)
+
+
+def _of_place(path: Path) -> AnyConfig:
     """The config of a tape, of a checkpoint, or of what a run folder holds; nothing is exported."""
     found = find_model(path)
     if found.tape is not None:
@@ -99,7 +109,7 @@ def _of_place(path: Path) -> ModelConfig | AbsmaxConfig:
     return run.model
 
 
-def _of_json(path: Path) -> ModelConfig | AbsmaxConfig:
+def _of_json(path: Path) -> AnyConfig:
     """The config in a file: a model's own, the "model" of a run, or of a published checkpoint."""
     data = read_json(path)
     if isinstance(data, dict) and "model_type" in data:

@@ -18,11 +18,11 @@ from mmfree.contract.absmax import (
     CONSTANT_BITS,
     DEFAULT_ABSMAX_FORMATS,
     GAIN_BITS,
-    NORM_GAIN_BITS,
+    PROJECTION_EPS,
     SMALLEST_ABSMEAN,
     WITHOUT_NORM,
     AbsmaxFormats,
-    sigmoid_values,
+    sigmoid_table,
 )
 from mmfree.contract.shape import AbsmaxConfig, segment_name
 from mmfree.published.hgrn_bit import (
@@ -113,11 +113,15 @@ def _export(
         largest = _largest_of_rows(tensors)
         embedding_fb = _embedding_fb(float(largest.max()))
         with write_absmax_tape(out, config, tokenizer, embedding_fb, formats) as writer:
-            writer.write("sigmoid", sigmoid_values())
+            values, rises = sigmoid_table()
+            writer.write("sigmoid/values", values)
+            writer.write("sigmoid/rises", rises)
             _write_embedding(tensors, writer, largest, embedding_fb)
             writer.write("lower_bounds", bounds)
             progress.update(1 + (LOWER_BOUNDS in tensors))
-            for kind, layer, _, _ in config.segments():
+            for kind, layer, _, fan_in in config.segments():
+                offset = offset_constant(kind, fan_in, config.norm_eps)
+                writer.write(f"{segment_name(kind, layer)}/offset", np.array(offset, np.int32))
                 _write_segment(tensors, writer, kind, layer, progress)
     return Exported(writer.sha256, writer.bytes, config)
 
@@ -166,13 +170,13 @@ def _write_segment(
     assert (norm_name is None) == (kind == WITHOUT_NORM)
     if norm_name is not None:
         before = tensors.read(f"{norm_name}.weight")
-        values, fraction_bits = quantize_gain(f"{norm_name}.weight", before, NORM_GAIN_BITS)
+        values, fraction_bits = quantize_gain(f"{norm_name}.weight", before)
         writer.write(f"{prefix}/norm_fb", np.array([fraction_bits], dtype=np.int32))
-        writer.write(f"{prefix}/norm", values.astype(np.int16))
+        writer.write(f"{prefix}/norm", values)
         progress.update()
     for role, name in names.items():
         gain = before * tensors.read(f"{name}.norm.weight")
-        values, fraction_bits = quantize_gain(f"{name}.norm.weight", gain, GAIN_BITS)
+        values, fraction_bits = quantize_gain(f"{name}.norm.weight", gain)
         trits, absmean = quantize_matrix(tensors, f"{name}.weight")
         mantissa, exponent = matrix_constant(absmean, trits.shape[1])
         writer.write(
@@ -184,8 +188,8 @@ def _write_segment(
         progress.update(2)
 
 
-def quantize_gain(name: str, gain: NDArray[np.float64], bits: int) -> tuple[NDArray[np.int32], int]:
-    """Section 1: gains as integers of ``bits`` bits, int32 [n], and their fraction bits.
+def quantize_gain(name: str, gain: NDArray[np.float64]) -> tuple[NDArray[np.int32], int]:
+    """Section 1: gains as integers of 24 bits, int32 [n], and their fraction bits.
 
     These are the most with which all gains fit.
 
@@ -197,10 +201,10 @@ def quantize_gain(name: str, gain: NDArray[np.float64], bits: int) -> tuple[NDAr
     low, high = GAIN_FB_RANGE
     largest = float(np.abs(gain).max())
     for fraction_bits in range(high, low - 1, -1):
-        if np.rint(largest * 2.0**fraction_bits) < 1 << (bits - 1):
+        if np.rint(largest * 2.0**fraction_bits) < 1 << (GAIN_BITS - 1):
             return np.rint(gain * 2.0**fraction_bits).astype(np.int32), fraction_bits
     raise PublishedError(
-        f"{name}: gains must stay below {2.0 ** (bits - 1 - low):g}, found {largest:g}"
+        f"{name}: gains must stay below {2.0 ** (GAIN_BITS - 1 - low):g}, found {largest:g}"
     )
 
 
@@ -230,7 +234,18 @@ def quantize_matrix(tensors: Tensors, name: str) -> tuple[NDArray[np.int8], floa
 
 def matrix_constant(absmean: float, fan_in: int) -> tuple[int, int]:
     """Section 1: mantissa (24 bits) and exponent of absmean * sqrt(fan_in) / 127."""
-    mantissa, exponent = math.frexp(absmean * math.sqrt(fan_in) / 127)
+    return _constant(absmean * math.sqrt(fan_in) / 127)
+
+
+def offset_constant(kind: str, fan_in: int, norm_eps: float) -> tuple[int, int]:
+    """Section 1: mantissa (24 bits) and exponent of what a segment adds under its root."""
+    own = PROJECTION_EPS * fan_in
+    return _constant(own if kind == WITHOUT_NORM else own * norm_eps)
+
+
+def _constant(value: float) -> tuple[int, int]:
+    """Mantissa (24 bits, rounded) and exponent of a positive number."""
+    mantissa, exponent = math.frexp(value)
     whole = math.floor(mantissa * 2**CONSTANT_BITS + 0.5)
     if whole == 1 << CONSTANT_BITS:
         return whole >> 1, exponent - CONSTANT_BITS + 1

@@ -27,7 +27,7 @@ from mmfree.report.picture import draw_accelerator
 from mmfree.report.record import REPORT_NAME, RUN_NAME, read_record
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape
-from mmfree.tape.reading import open_chip_tape
+from mmfree.tape.reading import open_pow2_tape
 from mmfree.text.tokenizers import tokenizer_from_dict
 from mmfree.training.metrics import (
     ACCURACY_NAME,
@@ -81,7 +81,7 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
     checkpoint = run / "checkpoint" if (run / "checkpoint").is_dir() else run
     values: dict[str, Any] = read_record(run / RUN_NAME) if (run / RUN_NAME).is_file() else {}
     lies = run if run.is_file() else run / "model.tape"
-    tape = open_chip_tape(lies) if lies.is_file() else None
+    tape = open_pow2_tape(lies) if lies.is_file() else None
     if values and tape is not None and values["sha256"] != tape.sha256:
         raise InputError(f"{run / RUN_NAME}: checked another tape than model.tape; run it again")
     adds = tape is not None and tape.tokenizer.get("kind") == "addition"

@@ -21,6 +21,7 @@ from mmfree.contract.absmax import (
     ROLES_BY_KIND,
     SIGMOID_ENTRIES,
     SIGMOID_FB,
+    SIGMOID_RISE_BITS,
     WITHOUT_NORM,
     AbsmaxFormats,
 )
@@ -42,8 +43,12 @@ from mmfree.tape.trits import count_zeros, num_trit_bytes, unpack_trits
 VERSION = 2
 """Version of the tapes of published checkpoints."""
 
+REVISION = 2
+"""Revision of the arithmetic: the integers of another one give other logits."""
+
 GAIN_FB_RANGE = (-14, 38)
 CONSTANT_EXPONENT_RANGE = (-64, 16)
+OFFSET_EXPONENT_RANGE = (-96, 0)
 EMBEDDING_FB_RANGE = (11, 40)
 
 
@@ -55,15 +60,17 @@ def tape_fields(config: AbsmaxConfig, tokenizer_bytes: int = 0) -> Iterator[Fiel
     d = config.hidden_size
     if tokenizer_bytes:
         yield Field("tokenizer", "u1", (tokenizer_bytes,))
-    yield Field("sigmoid", "<i4", (SIGMOID_ENTRIES,))
+    yield Field("sigmoid/values", "<i4", (SIGMOID_ENTRIES,))
+    yield Field("sigmoid/rises", "<u2", (SIGMOID_ENTRIES,))
     yield Field("embedding/scale", "<u2", (config.vocab_size,))
     yield Field("embedding/rows", "i1", (config.vocab_size, d))
     yield Field("lower_bounds", INT24, (config.num_layers, d))
     for kind, layer, rows, fan_in in config.segments():
         prefix = segment_name(kind, layer)
+        yield Field(f"{prefix}/offset", "<i4", (2,))
         if kind != WITHOUT_NORM:
             yield Field(f"{prefix}/norm_fb", "<i4", (1,))
-            yield Field(f"{prefix}/norm", "<i2", (fan_in,))
+            yield Field(f"{prefix}/norm", INT24, (fan_in,))
         for role in ROLES_BY_KIND[kind]:
             yield Field(f"{prefix}/{role}/constants", "<i4", (3,))
             yield Field(f"{prefix}/{role}/gain", INT24, (fan_in,))
@@ -100,6 +107,7 @@ def _manifest(
 ) -> dict[str, Any]:
     return {
         "arithmetic": AbsmaxTape.arithmetic,
+        "revision": REVISION,
         "config": config.to_dict(),
         "formats": asdict(formats),
         "tokenizer": tokenizer,
@@ -111,7 +119,7 @@ def _manifest(
 class Gain:
     """A vector of gains.
 
-    ``values`` int32 [n], of 16 or 24 bits, stand for values * 2^-fraction_bits.
+    ``values`` int32 [n], of 24 bits, stand for values * 2^-fraction_bits.
     """
 
     values: NDArray[np.int32]
@@ -166,11 +174,13 @@ class AbsmaxMatrix:
 class AbsmaxSegment:
     """The matrices that read one vector.
 
-    ``norm``: gains of the norm before their own norms, None for down.
+    ``norm``: gains of the norm before their own norms, None for down. ``offset``: mantissa and
+    exponent of what is added under the root, mantissa * 2^exponent.
     """
 
     kind: str
     layer: int | None
+    offset: tuple[int, int]
     norm: Gain | None
     matrices: tuple[AbsmaxMatrix, ...]
 
@@ -212,6 +222,11 @@ class AbsmaxTape:
         if manifest["arithmetic"] != self.arithmetic:
             found = manifest["arithmetic"]
             raise TapeError(f"manifest: arithmetic must be {self.arithmetic!r}, got {found!r}")
+        if (revision := manifest.get("revision", 1)) != REVISION:
+            raise TapeError(
+                f"revision {revision!r} of the arithmetic {self.arithmetic}, but this mmfree plays"
+                f" {REVISION}: export the model again"
+            )
         self.config = AbsmaxConfig(**manifest["config"])
         self.formats = AbsmaxFormats(**manifest["formats"])
         self._tokenizer_entry: dict[str, Any] = manifest["tokenizer"]
@@ -233,20 +248,17 @@ class AbsmaxTape:
         bounds = self.array("lower_bounds")
         for bound in (int(bounds.min()), int(bounds.max())):
             _check_range("lower_bounds:", bound, (0, 1 << self.formats.forget_fb))
-        sigmoid = self.array("sigmoid")
-        if sigmoid.min() < 0 or sigmoid.max() > 1 << SIGMOID_FB:
-            raise TapeError(f"sigmoid: entries must lie in 0..{1 << SIGMOID_FB}")
+        self._check_sigmoid()
         for segment in self.segments:
-            gains = [matrix.gain for matrix in segment.matrices]
-            for gain in gains if segment.norm is None else [segment.norm, *gains]:
-                _check_range(
-                    f"{segment.name}: fraction bits of a gain", gain.fraction_bits, GAIN_FB_RANGE
-                )
-            for matrix in segment.matrices:
-                name = f"{segment.name}, matrix {matrix.role}"
-                low = 1 << (CONSTANT_BITS - 1)
-                _check_range(f"{name}: mantissa", matrix.mantissa, (low, 2 * low - 1))
-                _check_range(f"{name}: exponent", matrix.exponent, CONSTANT_EXPONENT_RANGE)
+            _check_segment(segment)
+
+    def _check_sigmoid(self) -> None:
+        values, rises = self.array("sigmoid/values"), self.array("sigmoid/rises")
+        one = 1 << SIGMOID_FB
+        for value in (int(values.min()), int(values.max())):
+            _check_range("sigmoid: values", value, (0, one - 1))
+        _check_range("sigmoid: rises", int(rises.max()), (0, (1 << SIGMOID_RISE_BITS) - 1))
+        _check_range("sigmoid: a value and its rise", int((values + rises).max()), (0, one))
 
     def array(self, name: str) -> NDArray[Any]:
         """Read a field."""
@@ -262,10 +274,12 @@ class AbsmaxTape:
 
     def _segment(self, kind: str, layer: int | None, rows: int, fan_in: int) -> AbsmaxSegment:
         prefix = segment_name(kind, layer)
+        mantissa, exponent = (int(v) for v in self.array(f"{prefix}/offset"))
+        offset = (mantissa, exponent)
         norm = None
         if kind != WITHOUT_NORM:
             norm = Gain(
-                self.array(f"{prefix}/norm").astype(np.int32),
+                self.array(f"{prefix}/norm"),
                 int(self.array(f"{prefix}/norm_fb")[0]),
             )
         matrices = []
@@ -275,7 +289,7 @@ class AbsmaxTape:
             matrices.append(
                 AbsmaxMatrix(self, prefix, role, rows, fan_in, gain, mantissa, exponent)
             )
-        return AbsmaxSegment(kind, layer, norm, tuple(matrices))
+        return AbsmaxSegment(kind, layer, offset, norm, tuple(matrices))
 
     @property
     def num_ternary_weights(self) -> int:
@@ -300,6 +314,22 @@ class AbsmaxTape:
     def describe_tokenizer(self) -> dict[str, Any]:
         """The tokenizer for people: its kind, and the bytes of its section."""
         return {"kind": self.tokenizer.get("kind"), "bytes": self.tokenizer_bytes}
+
+
+def _check_segment(segment: AbsmaxSegment) -> None:
+    """TapeError if a number of a segment is out of its range."""
+    mantissas = (1 << (CONSTANT_BITS - 1), (1 << CONSTANT_BITS) - 1)
+    _check_range(f"{segment.name}: mantissa of the offset", segment.offset[0], mantissas)
+    _check_range(
+        f"{segment.name}: exponent of the offset", segment.offset[1], OFFSET_EXPONENT_RANGE
+    )
+    gains = [matrix.gain for matrix in segment.matrices]
+    for gain in gains if segment.norm is None else [segment.norm, *gains]:
+        _check_range(f"{segment.name}: fraction bits of a gain", gain.fraction_bits, GAIN_FB_RANGE)
+    for matrix in segment.matrices:
+        name = f"{segment.name}, matrix {matrix.role}"
+        _check_range(f"{name}: mantissa", matrix.mantissa, mantissas)
+        _check_range(f"{name}: exponent", matrix.exponent, CONSTANT_EXPONENT_RANGE)
 
 
 def _check_range(name: str, value: int, limits: tuple[int, int]) -> None:

@@ -54,6 +54,12 @@ def tokenizer_from_dict(data: Any) -> Tokenizer:
     return _BUILT_IN[kind]()
 
 
+def begin_with(tokenizer: Tokenizer, start: int | None) -> None:
+    """Let sequences begin with what a published checkpoint names; None: as the tokenizer says."""
+    if isinstance(tokenizer, JsonTokenizer | SentencePieceTokenizer) and start is not None:
+        tokenizer.begin_with(start)
+
+
 def find_tokenizer(name: str, text: Text) -> TextTokenizer:
     """The tokenizer that ``--tokenizer`` names: one to load, or one to learn from ``text``.
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from mmfree.chip.sizing import design_for
 from mmfree.errors import CheckFailed
-from mmfree.golden.pow2 import Golden
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.absmax import AbsmaxTape
+from mmfree.tape.reading import AnyTape
 from mmfree.text.tokenizer import document_ends
-from mmfree.text.tokenizers import tokenizer_from_dict
+from mmfree.text.tokenizers import begin_with, tokenizer_from_dict
 from sim.cosim.run import CosimResult, cosim
 from sim.cosim.run_folder import Sequence
 
@@ -33,19 +33,24 @@ class RtlBackend:
     choosable = None
     training: Path | None = None
 
-    def __init__(self, tape: Tape, lanes: int = 64) -> None:
+    def __init__(self, tape: AnyTape, lanes: int = 64) -> None:
         self.tape, self.design = tape, design_for(tape, lanes)
-        self.fraction_bits = tape.formats.residual_fb
         self.tokenizer = tokenizer_from_dict(tape.tokenizer)
-        self.end_ids = document_ends(self.tokenizer)
+        begin_with(self.tokenizer, tape.start)
+        if isinstance(tape, AbsmaxTape):
+            self.fraction_bits, self.end_ids = tape.formats.logit_fb, tape.end_ids
+        else:
+            self.fraction_bits = tape.formats.residual_fb
+            self.end_ids = document_ends(self.tokenizer)
 
-    def state(self, batch: int) -> NDArray[np.int16]:
-        """Zeros, int16 [L, B, d]."""
-        return Golden(self.tape).state(batch)
+    def state(self, batch: int) -> NDArray[np.int32]:
+        """Zeros, int32 [L, B, d]."""
+        config = self.tape.config
+        return np.zeros((config.num_layers, batch, config.hidden_size), dtype=np.int32)
 
     def run(
-        self, ids: NDArray[np.integer], state: NDArray[np.int16]
-    ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        self, ids: NDArray[np.integer], state: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Logits [B, T, rows] for ids [B, T], and the state [L, B, d] after them.
 
         One simulation plays all sequences, one after another.
@@ -80,6 +85,6 @@ class RtlBackend:
         return result
 
 
-def load(tape: Tape, lanes: int) -> RtlBackend:
+def load(tape: AnyTape, lanes: int) -> RtlBackend:
     """The backend "rtl" of the registry in ``mmfree.inference.backends``."""
     return RtlBackend(tape, lanes)

@@ -16,7 +16,7 @@ from mmfree.chip.folder import VERILOG_NAME
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_image import write_memory_image
 from mmfree.chip.memory_map import chip_memories, loaded_memories, loaded_shape, weight_memories
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape
 from sim.cosim.run_folder import write_tapes
 from sim.memory.model import memory_name
 
@@ -26,7 +26,7 @@ CELLS = Path(__file__).parents[1] / "simulators" / "ecp5_cells.v"
 
 def write_chip(
     folder: Path,
-    tapes: Items[Tape],
+    tapes: Items[AnyTape],
     design: Design,
     *,
     loaded: bool = False,

@@ -23,8 +23,7 @@ from mmfree.chip.memory_map import chip_memories, group_shape, loaded_shape, wei
 from mmfree.chip.sizing import stream_words
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json
-from mmfree.tape.pow2 import Tape
-from mmfree.tape.reading import open_chip_tape
+from mmfree.tape.reading import AnyTape, open_tape
 from sim.cosim.run_folder import write_tapes
 
 _AGAIN = "write the folder again with `mmfree verilog`"
@@ -40,7 +39,7 @@ class ChipFolder:
 
     path: Path
     design: Design
-    tape: Tape
+    tape: AnyTape
     files: dict[str, bytes]
     altered: tuple[str, ...]
 
@@ -69,7 +68,7 @@ def read_chip_folder(path: Path) -> ChipFolder:
     """
     description = _read_description(path)
     design = Design.from_dict(description["design"], f"{path / DESCRIPTION_NAME}: design")
-    tape = open_chip_tape(path / TAPE_NAME)
+    tape = open_tape(path / TAPE_NAME)
     if tape.sha256 != description["tape_sha256"]:
         raise InputError(
             f"{path / TAPE_NAME}: tape {tape.sha256[:12]}, but {DESCRIPTION_NAME} is of tape"
@@ -144,7 +143,7 @@ def _check_source(path: Path, data: bytes, source: str) -> None:
         )
 
 
-def _check_image(path: Path, design: Design, tape: Tape) -> None:
+def _check_image(path: Path, design: Design, tape: AnyTape) -> None:
     """InputError if an image is not the tape's, or has not as many words and rows as it needs."""
     image = read_memory_image(path, design, tape.sha256)
     for what, got, required in (

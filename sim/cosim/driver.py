@@ -296,17 +296,25 @@ class Driver:
             why = "a token is being played"
         raise LoadRefusedError(f"the chip refused to write word {word} of {name}: {why}")
 
-    async def read_state(self, words: int) -> NDArray[np.int16]:
-        """The first ``words`` words of the state after the last token, int16 [words * P]."""
+    async def read_state(self, words: int) -> NDArray[np.int32]:
+        """The first ``words`` words of the state after the last token, int32 [words * P]."""
         check_value("words of the state", words, self._words("state"))
         return await self._read(self._dut.state__address, self._dut.state__data, words)
 
-    async def read_logits(self, words: int) -> NDArray[np.int16]:
-        """The first ``words`` words of the last token's logits, int16 [words * P]."""
+    async def read_logits(self, words: int) -> NDArray[np.int32]:
+        """The first ``words`` words of the last token's logits, int32 [words * P].
+
+        Raises
+        ------
+        InputError
+            Also if the design stores none.
+        """
+        if not self._design.stores_logits:
+            raise InputError("the design of this chip does not store logits: its taps show them")
         check_value("words of the logits", words, self._words("logits"))
         return await self._read(self._dut.logits__address, self._dut.logits__data, words)
 
-    async def _read(self, address: Any, output: Any, words: int) -> NDArray[np.int16]:
+    async def _read(self, address: Any, output: Any, words: int) -> NDArray[np.int32]:
         """``words`` words of P values through a read port (handles of cocotb), [words * P]."""
         values: list[int] = []
         # A word comes two cycles after its address.
@@ -316,10 +324,10 @@ class Driver:
             if word:
                 read = self._values.from_bits(int(output.value))
                 values += [read[place] for place in range(self._design.post_width)]
-        return np.array(values, dtype=np.int16)
+        return np.array(values, dtype=np.int32)
 
-    async def write_state(self, words: NDArray[np.int16]) -> None:
-        """Overwrite the first words of the current bank of the state, int16 [words, P]."""
+    async def write_state(self, words: NDArray[np.int32]) -> None:
+        """Overwrite the first words of the current bank of the state, int32 [words, P]."""
         width = self._design.post_width
         if words.ndim != 2 or words.shape[1] != width or len(words) > self._words("state"):
             raise InputError(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.chip.exchange import LIMIT_BITS
-from mmfree.contract.pow2 import TEMPERATURE_MAX
+from mmfree.contract.pow2 import SATURATION_SITES, TEMPERATURE_MAX
 from mmfree.errors import InputError
-from mmfree.golden.pow2 import Golden
+from mmfree.golden.opening import golden_of
+from mmfree.golden.rounding import PlaysTokens
 from mmfree.golden.sampling import Sampler, seed_registers
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape
 from sim.cosim.run_folder import Sequence
 from sim.cosim.verdict import Played, join
 
@@ -20,25 +22,25 @@ from sim.cosim.verdict import Played, join
 class Model:
     """The golden model, token by token as a chip plays."""
 
-    def __init__(self, tape: Tape) -> None:
-        self.golden = Golden(tape)
-        self.fraction_bits = tape.formats.residual_fb
-        self.state = self.golden.state(1)
+    def __init__(self, tape: AnyTape) -> None:
+        self.config, self.golden = tape.config, cast(PlaysTokens[Any], golden_of(tape))
+        self.fraction_bits = self.golden.fraction_bits
+        self.state: NDArray[np.signedinteger[Any]] = self.golden.state(1)
         self.sampler = Sampler(0)
 
     def play(
         self, token: int, begin: bool, temperature: int = 0
-    ) -> tuple[NDArray[np.int16], int, dict[str, int]]:
-        """Logits, row and saturations of one token."""
+    ) -> tuple[NDArray[np.signedinteger[Any]], int, dict[str, int]]:
+        """Logits, row, and saturations of one token by site, 0 where the arithmetic has none."""
         if begin:
             self.state = self.golden.state(1)
         self.golden.reset_counters()
         logits, self.state = self.golden.step(np.array([token]), self.state)
         row = self.sampler.choose(logits[0], temperature, self.fraction_bits)
-        return logits[0], row, dict(self.golden.saturations)
+        return logits[0], row, dict.fromkeys(SATURATION_SITES, 0) | self.golden.saturations
 
 
-def expect(sequences: Items[Sequence], tapes: Items[Tape]) -> list[Played]:
+def expect(sequences: Items[Sequence], tapes: Items[AnyTape]) -> list[Played]:
     """All that a chip must give for sequences, as the golden model plays them.
 
     It says where a stop token ends a sequence.
@@ -85,10 +87,10 @@ def _play(model: Model, sequence: Sequence) -> Played:
         )
         if stopped:
             break
-    return join([*parts, Played.end(model.golden.tape.config, model.state[:, 0])])
+    return join([*parts, Played.end(model.config, model.state[:, 0])])
 
 
-def check_sequences(sequences: Items[Sequence], tapes: Items[Tape]) -> None:
+def check_sequences(sequences: Items[Sequence], tapes: Items[AnyTape]) -> None:
     """InputError for the first sequence that cannot be played, or if there is none."""
     if not sequences:
         raise InputError("there must be at least one sequence to play, got none")
@@ -96,7 +98,7 @@ def check_sequences(sequences: Items[Sequence], tapes: Items[Tape]) -> None:
         _check_sequence(sequence, tapes)
 
 
-def _check_sequence(sequence: Sequence, tapes: Items[Tape]) -> None:
+def _check_sequence(sequence: Sequence, tapes: Items[AnyTape]) -> None:
     if not sequence.prompt:
         raise InputError("a prompt must hold at least one token, got none")
     if not 0 <= sequence.model < len(tapes):

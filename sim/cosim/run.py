@@ -19,7 +19,7 @@ from mmfree.chip.folder import IMAGE_NAME, VERILOG_NAME
 from mmfree.chip.sizing import stream_words
 from mmfree.errors import InputError
 from mmfree.files.atomic import open_atomically
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape
 from sim.cosim.chip import write_chip
 from sim.cosim.chip_folder import ChipFolder
 from sim.cosim.due import check_sequences, expect
@@ -66,9 +66,9 @@ class CosimResult:
     rows
         For each sequence, the head's row that the chip chose at each position.
     logits
-        The chip's logits of every position, int16 [rows] each, 9 fraction bits.
+        The chip's logits of every position, int32 [rows] each; fraction bits as of its arithmetic.
     states
-        The chip's state after every sequence that ended, int16 [L, d] each.
+        The chip's state after every sequence that ended, int32 [L, d] each.
     cycles_per_token
         From a token's acceptance until its result is valid; mean over the positions (simulated).
     counters
@@ -96,8 +96,8 @@ class CosimResult:
 
     verdict: Verdict
     rows: list[list[int]]
-    logits: list[NDArray[np.int16]]
-    states: list[NDArray[np.int16]]
+    logits: list[NDArray[np.int32]]
+    states: list[NDArray[np.int32]]
     cycles_per_token: float
     weights_per_token: int
     lanes: int
@@ -135,7 +135,7 @@ class CosimResult:
 
 
 def cosim(
-    tapes: Items[Tape],
+    tapes: Items[AnyTape],
     design: Design,
     sequences: Items[Sequence],
     *,
@@ -215,10 +215,10 @@ def cosim(
         return _play(job, tapes, waveform)
 
 
-def _worth_recording(design: Design, tapes: Items[Tape], simulator: str) -> bool:
+def _worth_recording(design: Design, tapes: Items[AnyTape], simulator: str) -> bool:
     """Whether logits and state are recorded as they are written, not read through the ports."""
     values = max(tape.config.head_size + tape.config.num_state_words for tape in tapes)
-    large = design.external is not None or values > READ_VALUES
+    large = design.external is not None or not design.stores_logits or values > READ_VALUES
     return large and simulator == "verilator"
 
 
@@ -267,7 +267,7 @@ def cosim_folder(
     return replace(result, altered=chip.altered)
 
 
-def _play(job: Job, tapes: Items[Tape], waveform: Path | None) -> CosimResult:
+def _play(job: Job, tapes: Items[AnyTape], waveform: Path | None) -> CosimResult:
     """Simulate, judge what came out by what is due, and record if asked to."""
     shares = job.cut() if waveform is None else []
     try:
@@ -305,11 +305,11 @@ def _record_run(job: Job, waveform: Path) -> Recording:
     return _keep(job, waveform, shows)
 
 
-def _record(job: Job, place: Place, tapes: Items[Tape], waveform: Path) -> Recording:
+def _record(job: Job, place: Place, tapes: Items[AnyTape], waveform: Path) -> Recording:
     """Play the token that differs again, alone, from the state before it; keep the waveform."""
     sequence = Sequence(
         prompt=[place["token"]],
-        state=None if place["begin"] else np.array(place["state"], dtype=np.int16),
+        state=None if place["begin"] else np.array(place["state"], dtype=np.int32),
         model=job.run.sequences[place["sequence"]].model,
     )
     asked = replace(job.run, sequences=[sequence], profile=False)
@@ -327,7 +327,7 @@ def _keep(job: Job, waveform: Path, shows: str) -> Recording:
     return Recording(path=waveform, num_bytes=waveform.stat().st_size, shows=shows)
 
 
-def _outcome(job: Job, tapes: Items[Tape], result: Result, played: list[Played]) -> CosimResult:
+def _outcome(job: Job, tapes: Items[AnyTape], result: Result, played: list[Played]) -> CosimResult:
     tokens = sum(sequence.positions for sequence in played)
     weights = sum(
         tapes[asked.model].num_ternary_weights * sequence.positions
@@ -358,7 +358,7 @@ def _outcome(job: Job, tapes: Items[Tape], result: Result, played: list[Played])
 
 
 def _bandwidth_utilization(
-    asked: Run, tapes: Items[Tape], result: Result, played: list[Played]
+    asked: Run, tapes: Items[AnyTape], result: Result, played: list[Played]
 ) -> float | None:
     """Words that were streamed, of those that an external memory could give."""
     if result.ports is None or not result.cycles:

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from mmfree.chip.design import Design
 from mmfree.chip.exchange import COUNTERS
 from mmfree.chip.memory_image import MemoryImage, read_memory_image
-from mmfree.contract.shape import ModelConfig
-from mmfree.tape.pow2 import Tape, write_tape
-from mmfree.tape.reading import open_chip_tape
+from mmfree.contract.shape import AbsmaxConfig, AnyConfig, ModelConfig
+from mmfree.tape.reading import AnyTape, copy_tape, open_tape
 from sim.cosim.verdict import KINDS, Played
 from sim.memory.model import Behaviour, memory_name
 
@@ -39,7 +38,7 @@ class Sequence:
 
     ``generate`` tokens are chosen, the first by the prompt's last position, each but the last fed
     back: ``generate`` - 1 more positions. The most likely, or with ``temperature`` (in 64ths)
-    drawn, from ``seed``. ``stop`` ends the sequence when it is chosen. ``state`` (int16 [L, d])
+    drawn, from ``seed``. ``stop`` ends the sequence when it is chosen. ``state`` (int32 [L, d])
     instead of a fresh one is written into the chip. ``model``: number of the tape.
     """
 
@@ -48,7 +47,7 @@ class Sequence:
     temperature: int = 0
     seed: int = 0
     stop: int | None = None
-    state: NDArray[np.int16] | None = None
+    state: NDArray[np.int32] | None = None
     model: int = 0
 
     @property
@@ -157,7 +156,7 @@ def read_run(folder: Path) -> Run:
 
 def _sequence(entry: dict[str, Any]) -> Sequence:
     state = entry.pop("state")
-    return Sequence(**entry, state=None if state is None else np.array(state, dtype=np.int16))
+    return Sequence(**entry, state=None if state is None else np.array(state, dtype=np.int32))
 
 
 def _behaviour(entry: dict[str, Any]) -> Behaviour:
@@ -210,17 +209,18 @@ def read_rows(folder: Path) -> list[int]:
     return rows
 
 
-def write_tapes(folder: Path, tapes: Items[Tape]) -> None:
+def write_tapes(folder: Path, tapes: Items[AnyTape]) -> None:
     """The run's tapes, and their shapes."""
     for model, tape in enumerate(tapes):
-        write_tape(tape, folder / tape_name(model))
-    (folder / _SHAPES_NAME).write_text(json.dumps([tape.config.to_dict() for tape in tapes]))
+        copy_tape(tape, folder / tape_name(model))
+    shapes = [[tape.arithmetic, tape.config.to_dict()] for tape in tapes]
+    (folder / _SHAPES_NAME).write_text(json.dumps(shapes))
 
 
-def read_tapes(folder: Path) -> list[Tape]:
+def read_tapes(folder: Path) -> list[AnyTape]:
     """What ``write_tapes`` wrote."""
     return [
-        open_chip_tape(folder / tape_name(model))
+        open_tape(folder / tape_name(model))
         for model in range(len(list(folder.glob("model*.tape"))))
     ]
 
@@ -233,14 +233,14 @@ class Models:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.configs = [
-            ModelConfig.from_dict(entry)
-            for entry in json.loads((folder / _SHAPES_NAME).read_text())
+        self.configs: list[AnyConfig] = [
+            AbsmaxConfig(**config) if arithmetic == "absmax" else ModelConfig(**config)
+            for arithmetic, config in json.loads((folder / _SHAPES_NAME).read_text())
         ]
 
-    def tape(self, model: int) -> Tape:
+    def tape(self, model: int) -> AnyTape:
         """Read a tape."""
-        return open_chip_tape(self._folder / tape_name(model))
+        return open_tape(self._folder / tape_name(model))
 
     def images(self, design: Design) -> list[MemoryImage]:
         """What is in the external memory of a design."""

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from hdl.memory.sources.axi import RING_WORDS
 from mmfree.chip.exchange import CYCLE_COUNTERS
 from mmfree.chip.layout import layout
+from mmfree.chip.records import array_shapes
 from mmfree.contract.pow2 import SATURATION_SITES
 from mmfree.contract.shape import segment_name
-from mmfree.golden.pow2 import Golden
+from mmfree.golden.opening import golden_of
+from mmfree.golden.rounding import PlaysTokens
 from mmfree.host.interface import Fault, Request
-from mmfree.tape.pow2 import segment_shapes
 from sim.cosim.driver import CLOCK_NS, Driver
 from sim.cosim.run_folder import (
     Models,
@@ -42,7 +43,7 @@ from sim.memory.model import place_files
 from sim.simulators.icarus import WAVEFORM_NAME
 from sim.tracing.divergence import Divergence, TapMonitor, first_divergence
 from sim.tracing.profile import Profiler
-from sim.tracing.writes import RECORDS_NAME, Write, Writes, read_writes
+from sim.tracing.writes import RECORDS_NAME, Write, Writes, read_writes, stored_bits
 
 FOLDER = Path()
 """The run's folder: the simulator's working folder."""
@@ -56,7 +57,7 @@ class _Token:
     position: int
     token: int
     begin: bool
-    before: NDArray[np.int16]
+    before: NDArray[np.int32]
 
     def __str__(self) -> str:
         return f"sequence {self.sequence}, position {self.position}"
@@ -97,7 +98,7 @@ class Testbench:
         config, width = self._config, self.design.post_width
         self._segments = [
             "embedding",
-            *(segment_name(kind, layer) for kind, layer, _, _ in segment_shapes(config)),
+            *(segment_name(kind, layer) for kind, layer, _, _ in array_shapes(config)),
         ]
         blocks = -(-config.hidden_size // self.design.rows)
         self._layer_channels = blocks * self.design.rows
@@ -168,7 +169,7 @@ class Testbench:
         state = sequence.state
         if state is None:
             config = self._config
-            state = np.zeros((config.num_layers, config.hidden_size), dtype=np.int16)
+            state = np.zeros((config.num_layers, config.hidden_size), dtype=np.int32)
         for position, token in enumerate([*sequence.prompt, *due.rows[final:-1].tolist()]):
             begin = position == 0 and sequence.state is None
             yield _Token(len(self.played), position, token, begin, state)
@@ -225,11 +226,12 @@ class Testbench:
         """The writes of the token in progress, if they are recorded."""
         if not self.run.recorded:
             return None
-        return read_writes(FOLDER / RECORDS_NAME, self.design.post_width)
+        design = self.design
+        return read_writes(FOLDER / RECORDS_NAME, design.post_width, stored_bits(design))
 
     async def _vectors(
         self, writes: Writes | None
-    ) -> tuple[NDArray[np.int16], NDArray[np.int16]] | None:
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
         """State [L, d] and logits [rows] after the token in progress: read, or as recorded.
 
         None if what is recorded is not every element once.
@@ -244,18 +246,19 @@ class Testbench:
         recorded = writes.vector("logits", np.arange(config.head_size))
         if state is None or recorded is None:
             return None
-        return state.reshape(config.num_layers, config.hidden_size), recorded
+        words = state.reshape(config.num_layers, config.hidden_size)
+        return words.astype(np.int32), recorded.astype(np.int32)
 
-    async def _state(self) -> NDArray[np.int16]:
-        """State of the chip, int16 [L, d]."""
+    async def _state(self) -> NDArray[np.int32]:
+        """State of the chip, int32 [L, d]."""
         config = self._config
         flat = await self.driver.read_state(self._state_words)
         return flat.reshape(config.num_layers, self._layer_channels)[:, : config.hidden_size]
 
-    async def _start(self, state: NDArray[np.int16]) -> None:
-        """Give the chip a state, int16 [L, d]."""
+    async def _start(self, state: NDArray[np.int32]) -> None:
+        """Give the chip a state, int32 [L, d]."""
         layers, d = state.shape
-        padded = np.zeros((layers, self._layer_channels), dtype=np.int16)
+        padded = np.zeros((layers, self._layer_channels), dtype=np.int32)
         padded[:, :d] = state
         await self.driver.write_state(padded.reshape(-1, self.design.post_width))
 
@@ -301,7 +304,8 @@ class Testbench:
         """The first of a token's writes that the golden model does not make."""
         tape = self.models.tape(self._model)
         trace: dict[str, NDArray[Any]] = {}
-        Golden(tape).step(
+        golden = cast(PlaysTokens[Any], golden_of(tape))
+        golden.step(
             np.array([token.token]),
             token.before[:, None],
             trace=lambda name, values: trace.update({name: values[0]}),

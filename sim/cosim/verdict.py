@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.contract.pow2 import SATURATION_SITES
-from mmfree.contract.shape import ModelConfig
+from mmfree.contract.shape import AnyConfig
 
 KINDS = {
     "rows": "chosen rows",
@@ -27,29 +27,30 @@ KINDS = {
 class Played:
     """A sequence of T positions: what must come out of it, or what came out.
 
-    ``rows``: int64 [T], chosen; ``last``: bool [T], of a request; ``logits``: int16 [T, rows of the
-    head]; ``states``: int16 [T, L, d], after each position; ``saturations``: int64 [T, sites];
-    ``final``: int16 [1, L, d], the state after the sequence, [0, L, d] before it has ended.
+    ``rows``: int64 [T], chosen; ``last``: bool [T], of a request; ``logits``: int32 [T, rows of the
+    head]; ``states``: int32 [T, L, d], after each position; ``saturations``: int64 [T, sites], 0 at
+    those that an arithmetic does not have; ``final``: int32 [1, L, d], the state after the
+    sequence, [0, L, d] before it has ended.
     """
 
     rows: NDArray[np.int64]
     last: NDArray[np.bool_]
-    logits: NDArray[np.int16]
-    states: NDArray[np.int16]
+    logits: NDArray[np.int32]
+    states: NDArray[np.int32]
     saturations: NDArray[np.int64]
-    final: NDArray[np.int16]
+    final: NDArray[np.int32]
 
     @classmethod
-    def nothing(cls, config: ModelConfig) -> Played:
+    def nothing(cls, config: AnyConfig) -> Played:
         """No position."""
         state = (0, config.num_layers, config.hidden_size)
         return cls(
             rows=np.empty(0, dtype=np.int64),
             last=np.empty(0, dtype=np.bool_),
-            logits=np.empty((0, config.head_size), dtype=np.int16),
-            states=np.empty(state, dtype=np.int16),
+            logits=np.empty((0, config.head_size), dtype=np.int32),
+            states=np.empty(state, dtype=np.int32),
             saturations=np.empty((0, len(SATURATION_SITES)), dtype=np.int64),
-            final=np.empty(state, dtype=np.int16),
+            final=np.empty(state, dtype=np.int32),
         )
 
     @classmethod
@@ -58,24 +59,24 @@ class Played:
         *,
         row: int,
         last: bool,
-        logits: NDArray[np.int16],
-        state: NDArray[np.int16],
+        logits: NDArray[np.integer],
+        state: NDArray[np.integer],
         saturations: dict[str, int],
     ) -> Played:
         """One position: logits [rows], state [L, d], saturations by site, all of them."""
         return cls(
             rows=np.array([row], dtype=np.int64),
             last=np.array([last]),
-            logits=logits[None],
-            states=state[None],
+            logits=logits[None].astype(np.int32),
+            states=state[None].astype(np.int32),
             saturations=np.array([[saturations[site] for site in SATURATION_SITES]]),
-            final=np.empty((0, *state.shape), dtype=np.int16),
+            final=np.empty((0, *state.shape), dtype=np.int32),
         )
 
     @classmethod
-    def end(cls, config: ModelConfig, state: NDArray[np.int16]) -> Played:
+    def end(cls, config: AnyConfig, state: NDArray[np.integer]) -> Played:
         """No position, but the state [L, d] after the sequence."""
-        return cls(**cls.nothing(config).arrays() | {"final": state[None]})
+        return cls(**cls.nothing(config).arrays() | {"final": state[None].astype(np.int32)})
 
     @property
     def positions(self) -> int:

@@ -14,7 +14,7 @@ from sim.memory.model import COUNTERS, INPUTS
 from sim.memory.model import SOURCES as MEMORY_SOURCES
 from sim.simulators.verilator import Port, find_ports
 from sim.tracing.writes import SOURCES as RECORDER_SOURCES
-from sim.tracing.writes import TAPS
+from sim.tracing.writes import TAPS, stored_bits, tap_values
 
 WRAPPER = "mmfree_bench"
 """The module's name."""
@@ -36,14 +36,14 @@ def wrap(
     top: str,
     memory: ExternalMemory | None,
     *,
-    recorded_width: int | None = None,
+    recorded: Design | None = None,
     two_clocks: bool = False,
 ) -> str:
     """Verilog of WRAPPER, a module around the module ``top`` of ``verilog``.
 
     It has all ports of ``top`` but those of its external ``memory``; instead ``bus_rst``, and the
     pins of ``sim.memory.model``. The memory's clock is the chip's, or with ``two_clocks`` the input
-    ``bus_clk``. ``recorded_width``: P, if the taps, P values wide, are recorded.
+    ``bus_clk``. ``recorded``: the chip's design, if its taps are recorded.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def wrap(
     lines += [
         f"  {top} chip ({', '.join(f'.{port.name}({port.name})' for port in chip)});",
         *(_memories(memory) if memory is not None else ()),
-        *(_recorders(recorded_width) if recorded_width is not None else ()),
+        *(_recorders(recorded) if recorded is not None else ()),
         "endmodule",
     ]
     return "\n".join(lines) + "\n"
@@ -85,7 +85,7 @@ def write_bench(folder: Path, design: Design, *, recorded: bool, two_clocks: boo
         chip.read_text(encoding="utf-8"),
         TOP,
         design.external,
-        recorded_width=design.post_width if recorded else None,
+        recorded=design if recorded else None,
         two_clocks=two_clocks,
     )
     bench.write_text(text, encoding="utf-8")
@@ -126,7 +126,7 @@ def _memories(memory: ExternalMemory) -> Iterator[str]:
     yield "  end"
 
 
-def _recorders(width: int) -> Iterator[str]:
+def _recorders(design: Design) -> Iterator[str]:
     yield "  reg [63:0] cycle = 0;"
     yield "  reg answered = 0;"
     yield '  import "DPI-C" function void mmfree_taps_end();'
@@ -135,11 +135,14 @@ def _recorders(width: int) -> Iterator[str]:
     yield "    answered <= result__valid || fault__valid;"
     yield "    if (rst || ((result__valid || fault__valid) && !answered)) mmfree_taps_end();"
     yield "  end"
+    shown = tap_values(design)
     for number, vector in enumerate(TAPS):
         fields = ("enable", "group", "keep", "data")
         connections = [
             ".clk(clk), .cycle(cycle), .segment(segment)",
             *(f".{field}(tap_{vector}__{field})" for field in fields),
         ]
-        yield f"  tap_recorder #(.VECTOR({number}), .WIDTH({width}),"
+        bits, signed = shown[vector].bits, int(shown[vector].signed)
+        yield f"  tap_recorder #(.VECTOR({number}), .WIDTH({design.post_width}), .BITS({bits}),"
+        yield f"    .SIGNED({signed}), .STORED_BITS({stored_bits(design)}),"
         yield f"    .SEGMENT_CYCLES({START_CYCLES})) recorder_{vector} ({', '.join(connections)});"

@@ -77,11 +77,18 @@ def read_latency(text: str) -> tuple[int, int]:
 
 
 def check_simulator(design: Design, simulator: str) -> None:
-    """InputError, before anything is built, if a simulator has no model of a design's memory."""
+    """InputError, before anything is built, if a simulator has not what a design needs.
+
+    That is a model of its external memory, or what records the logits that it does not store.
+    """
     if design.external is not None and simulator != "verilator":
         raise InputError(
             f"{simulator} cannot simulate the external memory {design.memory}, whose model is in"
             " C++: use verilator"
+        )
+    if not design.stores_logits and simulator != "verilator":
+        raise InputError(
+            f"{simulator} cannot record the logits, which the design does not store: use verilator"
         )
 
 

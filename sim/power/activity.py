@@ -19,7 +19,7 @@ from mmfree.chip.folder import VERILOG_NAME
 from mmfree.chip.image import Image
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape
 from sim.cosim.chip import write_chip
 from sim.cosim.driver import CLOCK_NS
 from sim.cosim.due import check_sequences, expect
@@ -103,7 +103,7 @@ class Activity:
             path, (json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n").encode()
         )
 
-    def check(self, tape: Tape, design: Design, source: str) -> None:
+    def check(self, tape: AnyTape, design: Design, source: str) -> None:
         """InputError if the activity is of another tape or another design."""
         if self.tape_sha256 != tape.sha256:
             raise InputError(
@@ -172,7 +172,7 @@ def read_activity(path: Path) -> Activity:
 
 
 def measure_activity(
-    tape: Tape,
+    tape: AnyTape,
     design: Design,
     prompt: list[int],
     *,

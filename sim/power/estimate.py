@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
-from hdl.planning.cost import SegmentCycles
+from hdl.planning.cycles import SegmentCycles
 from hdl.toolchain.families import Area
 from mmfree.errors import InputError
 from sim.power.activity import Activity, BlockActivity

@@ -19,7 +19,7 @@ from hdl.toolchain.yosys import run_yosys, synthesis_commands
 from mmfree.chip.design import Design
 from mmfree.chip.folder import VERILOG_NAME
 from mmfree.chip.layout import layout
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape
 from sim.cosim.chip import CELLS, write_chip
 from sim.cosim.due import expect
 from sim.cosim.run_folder import Sequence
@@ -44,7 +44,7 @@ class NetlistBlock:
 
 
 def netlist_activity(
-    tape: Tape, design: Design, prompt: list[int]
+    tape: AnyTape, design: Design, prompt: list[int]
 ) -> tuple[int, dict[str, NetlistBlock]]:
     """Cycles and counts by block of the accelerator, synthesized for the ECP5, on a prompt.
 

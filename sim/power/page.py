@@ -11,12 +11,8 @@ import squarify
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
 
-from hdl.planning.cost import (
-    clock_hz,
-    cycles_per_token,
-    lane_utilization,
-    resources,
-)
+from hdl.planning.cost import clock_hz, resources
+from hdl.planning.cycles import cycles_per_token, lane_utilization
 from hdl.planning.memories import disabled_memory_blocks
 from hdl.toolchain.counts import WAYS, Count
 from hdl.toolchain.families import Area
@@ -33,7 +29,7 @@ from mmfree.report.figures import (
 from mmfree.report.numbers import plain
 from mmfree.report.page import figure, html_page, note, table
 from mmfree.report.palette import AMBER, GREEN, GREY, INK, MINT, PAPER, RED, SKY, VIOLET
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape
 from sim.power.activity import Activity, BlockActivity
 from sim.power.cells import CellEnergy
 from sim.power.coefficients import TECHNOLOGY, Part, load_quantities
@@ -96,7 +92,7 @@ def power_page(
     found: Power,
     part: Part,
     activity: Activity,
-    tape: Tape,
+    tape: AnyTape,
     design: Design,
     cells: list[CellEnergy],
     counts: Sequence[Count],
@@ -137,7 +133,7 @@ def power_page(
     return html_page(f"power on {found.device}", sections)
 
 
-def _summary(found: Power, tape: Tape) -> str:
+def _summary(found: Power, tape: AnyTape) -> str:
     weights = tape.num_ternary_weights
     per_weight = found.joules_per_token * (1e12 / weights)
     rows = [
@@ -253,7 +249,7 @@ def _segments(found: Power) -> str:
     return table(rows, ("segment", "low", "best", "high", "")) + note(remark)
 
 
-def _against(found: Power, tape: Tape, width: float) -> str:
+def _against(found: Power, tape: AnyTape, width: float) -> str:
     """Points, not bars: a logarithmic axis has no 0 from which a bar could start."""
     others = peers()
     figure = figure_of(width, (0.34 if is_wide(width) else 0.5) * (3 + len(others)))
@@ -326,7 +322,7 @@ def _in_cells(cells: list[CellEnergy]) -> str:
 
 
 def lanes_study(
-    part: Part, activity: Activity, tape: Tape, design: Design
+    part: Part, activity: Activity, tape: AnyTape, design: Design
 ) -> list[tuple[int, float, Power]]:
     """Estimates of designs of other sizes for the same tape, by the cost model.
 

@@ -6,14 +6,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from cocotb.triggers import FallingEdge
 from numpy.typing import NDArray
 
 from hdl.payloads import START_CYCLES
 from mmfree.chip.design import Design
-from mmfree.tape.pow2 import Segment, Tape
-from sim.tracing.writes import TAPS, Write
+from mmfree.tape.reading import AnySegment, AnyTape
+from sim.tracing.writes import TAPS, Write, tap_values
 
 _TRACE_NAMES = {"x": "x", "u": "u", "state": "h", "logits": "logits"}
 _VECTORS = {name: vector for vector, name in _TRACE_NAMES.items()}
@@ -45,7 +44,7 @@ class TapMonitor:
     async def watch(self) -> None:
         """Follow the taps; runs as a task until it is cancelled."""
         dut, cycle = self._dut, 0
-        width = self._design.post_width
+        width, shown = self._design.post_width, tap_values(self._design)
         # A vector's last values are written when the next segment has already begun.
         segments = deque([0] * (START_CYCLES + 1), maxlen=START_CYCLES + 1)
         while True:
@@ -57,8 +56,7 @@ class TapMonitor:
                     continue
                 keep = int(getattr(dut, f"tap_{vector}__keep").value)
                 base = int(getattr(dut, f"tap_{vector}__group").value) * width
-                data = int(getattr(dut, f"tap_{vector}__data").value).to_bytes(2 * width, "little")
-                values = np.frombuffer(data, dtype="<i2")
+                data = int(getattr(dut, f"tap_{vector}__data").value)
                 segment = segments[0]
                 self.writes += [
                     Write(
@@ -66,7 +64,7 @@ class TapMonitor:
                         segment=segment,
                         vector=vector,
                         index=base + lane,
-                        value=int(values[lane]),
+                        value=shown[vector].of(data, lane),
                     )
                     for lane in range(width)
                     if keep >> lane & 1
@@ -74,7 +72,7 @@ class TapMonitor:
 
 
 def first_divergence(
-    writes: list[Write], trace: dict[str, NDArray[Any]], tape: Tape, design: Design
+    writes: list[Write], trace: dict[str, NDArray[Any]], tape: AnyTape, design: Design
 ) -> Divergence | None:
     """Compare the writes of one token with the golden model's trace of it.
 
@@ -124,11 +122,11 @@ def first_divergence(
     return None
 
 
-def _key(segment: Segment, vector: str) -> str:
+def _key(segment: AnySegment, vector: str) -> str:
     return f"{segment.name}/{_TRACE_NAMES[vector]}"
 
 
-def _expected(trace: dict[str, NDArray[Any]], tape: Tape) -> dict[str, NDArray[Any]]:
+def _expected(trace: dict[str, NDArray[Any]], tape: AnyTape) -> dict[str, NDArray[Any]]:
     """The traced vectors that the chip writes to a memory, in order."""
     written = {
         "gates": ("h", "u"),

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.chip.design import Design
+from mmfree.contract.absmax import CUT_BITS, CUT_EXPONENT_BITS
+
 TAPS = ("x", "u", "state", "logits")
 """The vectors, by their ports' names; in records by their numbers."""
 
@@ -19,6 +22,36 @@ SOURCES = tuple(Path(__file__).with_name(f"tap_recorder.{kind}") for kind in ("s
 
 RECORDS_NAME = "taps.bin"
 """File of the working folder with the last token's writes, as soon as the token has its answer."""
+
+
+@dataclass(frozen=True)
+class TapValue:
+    """How a tap shows a value: in ``bits``, a number that may be negative if it is ``signed``."""
+
+    bits: int
+    signed: bool
+
+    def of(self, data: int, lane: int) -> int:
+        """The value in one of P lanes of a tap's data."""
+        value = data >> self.bits * lane & (1 << self.bits) - 1
+        return value - (1 << self.bits) if self.signed and value >> self.bits - 1 else value
+
+
+def tap_values(design: Design) -> dict[str, TapValue]:
+    """What each of TAPS shows.
+
+    In absmax u is cut when it is written: sign, exponent and mantissa as one number
+    (docs/arithmetic_absmax.md, 3).
+    """
+    values = dict.fromkeys(TAPS, TapValue(design.value_bits, signed=True))
+    if design.arithmetic == "absmax":
+        values["u"] = TapValue(CUT_BITS + CUT_EXPONENT_BITS + 1, signed=False)
+    return values
+
+
+def stored_bits(design: Design) -> int:
+    """Bits of a value in the records of a design: 16 or 64, the same for all of its taps."""
+    return 16 if max(value.bits for value in tap_values(design).values()) <= 16 else 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +76,7 @@ class Writes:
     segments: NDArray[np.int64]
     vectors: NDArray[np.int64]
     indices: NDArray[np.int64]
-    values: NDArray[np.int16]
+    values: NDArray[np.int64]
 
     def each(self) -> list[Write]:
         """One by one."""
@@ -55,8 +88,8 @@ class Writes:
             )
         ]
 
-    def vector(self, name: str, places: NDArray[np.int64]) -> NDArray[np.int16] | None:
-        """The elements of a vector by their indices, int16 [n] for ``places`` [n], all different.
+    def vector(self, name: str, places: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """The elements of a vector by their indices, int64 [n] for ``places`` [n], all different.
 
         None unless each was written once, and nothing besides.
         """
@@ -66,14 +99,17 @@ class Writes:
         due[places] = 1
         if not np.array_equal(np.bincount(indices, minlength=len(due)), due):
             return None
-        vector = np.zeros(len(due), dtype=np.int16)
+        vector = np.zeros(len(due), dtype=np.int64)
         vector[indices] = values
         return vector[places]
 
 
-def read_writes(path: Path, width: int) -> Writes:
-    """The writes of the last token from the file of a recorder of groups of ``width`` values."""
-    records = np.fromfile(path, dtype=_record(width))
+def read_writes(path: Path, width: int, bits: int) -> Writes:
+    """The writes of the last token from the file of a recorder.
+
+    It has groups of ``width`` values of ``bits`` bits each (``stored_bits``).
+    """
+    records = np.fromfile(path, dtype=_record(width, bits))
     flags = np.ascontiguousarray(records["keep"]).view(np.uint8)
     flags = flags.reshape(len(records), -(-width // 32) * 4)
     kept = np.unpackbits(flags, axis=1, count=width, bitorder="little")
@@ -84,11 +120,11 @@ def read_writes(path: Path, width: int) -> Writes:
         segments=of["segment"].astype(np.int64),
         vectors=of["vector"].astype(np.int64),
         indices=of["group"].astype(np.int64) * width + lane,
-        values=records["data"][group, lane],
+        values=records["data"][group, lane].astype(np.int64),
     )
 
 
-def _record(width: int) -> np.dtype[Any]:
+def _record(width: int, bits: int) -> np.dtype[Any]:
     """A group's record (``tap_recorder.cpp``): its bits and its values take whole 32-bit words."""
     return np.dtype(
         [
@@ -97,6 +133,6 @@ def _record(width: int) -> np.dtype[Any]:
             ("segment", "<i4"),
             ("group", "<i4"),
             ("keep", "<u4", (-(-width // 32),)),
-            ("data", "<i2", (-(-width // 2) * 2,)),
+            ("data", f"<i{bits // 8}", (-(-width * bits // 32) * 32 // bits,)),
         ]
     )

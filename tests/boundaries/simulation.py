@@ -54,7 +54,7 @@ def _state(words: int) -> Action:
     def write(_: Path) -> None:
         driver = Driver(object(), Run(design=DESIGN, sequences=[]))
         with suppress(AttributeError):
-            driver.write_state(np.zeros((words, DESIGN.post_width), dtype=np.int16)).send(None)
+            driver.write_state(np.zeros((words, DESIGN.post_width), dtype=np.int32)).send(None)
 
     return write
 

@@ -7,12 +7,13 @@ import struct
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
-from mmfree.contract.absmax import sigmoid_values
+from mmfree.contract.absmax import sigmoid_table
 from mmfree.errors import InputError
 from mmfree.files.compressed import pack_bytes
 from mmfree.tape import tokenizer_section as sections
@@ -73,13 +74,22 @@ def absmax_field(
     ]
 
 
-def one_sigmoid(place: int) -> Callable[[int], Any]:
+def one_value(place: int) -> Callable[[int], Any]:
+    """Values of the sigmoid table, one of them another."""
+
     def contents(value: int) -> Any:
-        table = sigmoid_values()
-        table[place] = value
-        return table
+        values, _ = sigmoid_table()
+        values[place] = value
+        return values
 
     return contents
+
+
+def with_sigmoid(folder: Path, value: int, rise: int) -> object:
+    """A tape whose table has this value and rise in one place."""
+    values, rises = sigmoid_table()
+    values[7], rises[7] = value, rise
+    return absmax_tape(folder, {"sigmoid/values": values, "sigmoid/rises": rises})
 
 
 def last_of(count: int) -> Callable[[int], list[int]]:
@@ -306,22 +316,40 @@ ROWS: list[Boundary] = [
         )
         for allowed, refused in ((11, 10), (40, 41))
     ),
+    *absmax_field(
+        "limits[0] <= value <= limits[1]",
+        "sigmoid/values",
+        one_value(4095),
+        (0, (1 << 24) - 1),
+        r"sigmoid: (values|a value and its rise) must lie in 0\.\.1677721[56], got",
+    ),
     *(
         Boundary(
             file=ABSMAX,
-            compares=compares,
-            allowed=lambda folder, place=place, value=allowed: absmax_tape(
-                folder, {"sigmoid": one_sigmoid(place)(value)}
-            ),
-            refused=lambda folder, place=place, value=refused: absmax_tape(
-                folder, {"sigmoid": one_sigmoid(place)(value)}
-            ),
-            says=r"sigmoid: entries must lie in 0\.\.16777216",
+            compares="limits[0] <= value <= limits[1]",
+            allowed=lambda folder, pair=allowed: with_sigmoid(folder, *pair),
+            refused=lambda folder, pair=refused: with_sigmoid(folder, *pair),
+            says=rf"sigmoid: {what} must lie in 0\.\.{limit}, got {limit + 1}$",
             raises=TapeError,
         )
-        for compares, place, allowed, refused in (
-            ("sigmoid.min() < 0", 4096, 0, -1),
-            ("sigmoid.max() > 1 << SIGMOID_FB", 0, 1 << 24, (1 << 24) + 1),
+        for what, allowed, refused, limit in (
+            ("rises", (0, 32767), (0, 32768), 32767),
+            ("a value and its rise", ((1 << 24) - 9, 9), ((1 << 24) - 9, 10), 1 << 24),
+        )
+    ),
+    *(
+        row
+        for segment in ("layer 0 gates", "layer 1 down", "head")
+        for what, place, limits in (
+            ("mantissa", 0, (1 << 23, (1 << 24) - 1)),
+            ("exponent", 1, (-96, 0)),
+        )
+        for row in absmax_field(
+            "limits[0] <= value <= limits[1]",
+            f"{segment}/offset",
+            lambda value, place=place: [value, -60] if place == 0 else [1 << 23, value],
+            limits,
+            rf"{segment}: {what} of the offset must lie in {limits[0]}\.\.{limits[1]}, got VALUE",
         )
     ),
     *both_ends(

@@ -109,6 +109,10 @@ def test_json_round_trip() -> None:
         ),
         ({"weight_code": "3"}, r"weight_code must be one of 2, 1\.67, 1\.6, got '3'"),
         ({"weight_code": ["2"]}, r"weight_code must be one of 2, 1\.67, 1\.6, got \['2'\]"),
+        ({"arithmetic": "pow3"}, "arithmetic must be one of pow2, absmax, got 'pow3'"),
+        ({"arithmetic": ["pow2"]}, r"arithmetic must be one of pow2, absmax, got \['pow2'\]"),
+        ({"arithmetic": "absmax"}, "value_bits must be 32 for absmax, got 16"),
+        ({"stores_logits": 1}, "stores_logits must be true or false, got 1"),
         ({"extra": 1}, "limits: unknown field 'extra'"),
     ],
 )
@@ -124,11 +128,18 @@ def test_sizes_at_their_limits_are_taken() -> None:
         assert change.items() <= design.to_dict().items()
 
 
-def test_limits_without_value_bits_are_those_of_16() -> None:
+def test_limits_that_say_nothing_else_are_those_of_models_trained_here() -> None:
     limits = DESIGN.to_dict()
-    del limits["value_bits"]
+    for name in ("value_bits", "arithmetic", "stores_logits"):
+        del limits[name]
     assert Design.from_dict(limits) == DESIGN
-    assert DESIGN.value_bits == 16
+    assert (DESIGN.value_bits, DESIGN.arithmetic, DESIGN.stores_logits) == (16, "pow2", True)
+
+
+def test_limits_of_a_published_checkpoint() -> None:
+    limits = {**DESIGN.to_dict(), "arithmetic": "absmax", "value_bits": 32, "stores_logits": False}
+    design = Design.from_dict(limits)
+    assert design.to_dict() == limits
 
 
 def test_limits_that_are_incomplete_or_no_object_are_refused() -> None:

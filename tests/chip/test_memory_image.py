@@ -208,7 +208,7 @@ def test_the_stream_is_never_in_memory_whole(tmp_path: Path) -> None:
     """A record at a time: ten times the layers take as much memory."""
     peaks = {}
     for layers in (2, 20):
-        config = replace(CONFIG, hidden_size=128, intermediate_size=256, num_layers=layers)
+        config = replace(CONFIG, hidden_size=256, intermediate_size=512, num_layers=layers)
         tape = random_tape(np.random.default_rng(0), **config.to_dict())
         design = design_of("axi64", config)
         assert tape.sha256

@@ -7,18 +7,22 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from mmfree.chip.external_memory import find_memory
+from mmfree.chip.records import records
 from mmfree.chip.sizing import (
     array_shape,
     describe_padding,
     design_for,
+    design_for_memory,
     design_for_model,
     design_of_array,
     image_weight_words,
     padding_share,
     refuse_another_design,
+    stream_words,
 )
 from mmfree.contract.pow2 import DEFAULT_FORMATS
-from mmfree.contract.shape import ModelConfig
+from mmfree.contract.shape import AbsmaxConfig, ModelConfig
 from mmfree.errors import InputError
 from mmfree.training.presets import addition_model
 from tests.support.random_tapes import random_tape
@@ -157,6 +161,8 @@ def test_limits_are_those_of_the_largest_matrix(
         "memory": "block",
         "formats": asdict(DEFAULT_FORMATS),
         "value_bits": 16,
+        "arithmetic": "pow2",
+        "stores_logits": True,
     }
 
 
@@ -194,3 +200,74 @@ def test_padding_of_every_kind_of_matrix() -> None:
     lanes = 4 * 8 * 8 + 2 * 12 * 8 + 8 * 12 + 8 * 8
     assert padding_share(model(6, 10, 5), 4, 4) == pytest.approx(1 - weights / lanes)
     assert describe_padding(0.0004) == "0.0 % of the lanes' work is padding"
+
+
+def published(d: int, i: int, layers: int = 1, vocabulary: int = 32000) -> AbsmaxConfig:
+    return AbsmaxConfig(
+        vocab_size=vocabulary, hidden_size=d, intermediate_size=i, num_layers=layers
+    )
+
+
+def test_a_design_for_a_published_checkpoint() -> None:
+    """Of 4 x 4 lanes: 20 rows are 5 blocks, 37 are 10; bounds are those of one layer."""
+    config = published(20, 37, 3, 11)
+    design = design_of_array(config, 4, 4, 2, weight_code="1.6")
+    layer_words = 4 * 5 * 5 + 2 * 10 * 5 + 5 * 10 + 4
+    parameters = sum(record.parameters for record in records(config, design))
+    assert design.to_dict() == {
+        "rows": 4,
+        "columns": 4,
+        "post_width": 2,
+        "max_width": 37,
+        "max_rows": 37,
+        "weight_words": 3 * layer_words + 3 * 5 + 1 + parameters + 1,
+        "header_words": 1 + 3 * 4 + 1,
+        "embedding_rows": 11,
+        "embedding_width": 20,
+        "bias_words": 5 * 2,
+        "state_words": 3 * 5 * 2,
+        "weight_code": "1.6",
+        "memory": "block",
+        "formats": asdict(DEFAULT_FORMATS),
+        "value_bits": 32,
+        "arithmetic": "absmax",
+        "stores_logits": True,
+    }
+    assert stream_words(config, design) == design.weight_words
+
+
+def test_a_published_checkpoint_from_memory_keeps_no_logits_on_the_chip() -> None:
+    external = find_memory("axi128x4")
+    assert external is not None
+    large = design_for_memory(published(1024, 2816, 24), external)
+    assert (large.arithmetic, large.value_bits, large.stores_logits) == ("absmax", 32, False)
+    assert (large.rows, large.columns, large.post_width) == (20, 16, 1)
+    assert (large.bias_words, large.state_words) == (1040, 24 * 1040)
+    own = design_for_memory(model(1024, 2816, 32000), external)
+    assert (own.arithmetic, own.value_bits, own.stores_logits) == ("pow2", 16, True)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "lanes", "width"),
+    [
+        # The published shapes; from 1,024 lanes on x for the gates takes longest: 4 turns of 16
+        # rows, in the 44 cycles of 2816 / 64.
+        *(
+            ((1024, 2816), lanes, width)
+            for lanes, width in ((64, 1), (256, 1), (512, 1), (1024, 2))
+        ),
+        *(((size, 0), 256, 1) for size in (2048, 2560)),
+        # Output: two turns of 16 rows, in d / 16 cycles.
+        *(((d, 4096), 256, width) for d, width in ((512, 1), (496, 2), (256, 2), (240, 4))),
+        # Down: four, in I / 16.
+        *(((1024, i), 256, width) for i, width in ((1024, 1), (1008, 2), (512, 2))),
+        # As wide as the array of 32 x 8 is.
+        ((8, 8), 256, 8),
+    ],
+)
+def test_the_gain_unit_is_as_wide_as_the_array_needs(
+    sizes: tuple[int, int], lanes: int, width: int
+) -> None:
+    """A row block's groups of P are taken in the cycles in which the array makes them."""
+    config = published(sizes[0], sizes[1] or sizes[0] * 3, layers=2)
+    assert design_for_model(config, lanes).post_width == width

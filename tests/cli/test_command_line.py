@@ -29,7 +29,7 @@ from mmfree.cli.parser import build_parser
 from mmfree.errors import CheckFailed, InputError, ToolMissing
 from mmfree.extras import how_to_install
 from mmfree.tape.pow2 import Tape, write_tape
-from mmfree.tape.reading import open_chip_tape
+from mmfree.tape.reading import open_pow2_tape
 from mmfree.training.presets import load_run_config
 from tests.support.command_line import error_of, last_error_of, run_json
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT, forget_module, tape_of, trained
@@ -173,8 +173,8 @@ def test_export_and_inspect(
     out = tmp_path / "a.tape"
     values = run_json(capsys, "export", addition, "--out", out)
     assert values["bytes"] == out.stat().st_size
-    assert values["sha256"] == open_chip_tape(out).sha256
-    assert values["weights"] == open_chip_tape(out).num_ternary_weights
+    assert values["sha256"] == open_pow2_tape(out).sha256
+    assert values["weights"] == open_pow2_tape(out).num_ternary_weights
     inspected = run_json(capsys, "inspect", out)
     assert inspected["sha256"] == values["sha256"]
     assert [s["name"] for s in inspected["segments"]][:2] == ["layer 0 gates", "layer 0 output"]
@@ -248,7 +248,7 @@ def test_verilog_of_a_tape_and_of_its_limits(
 ) -> None:
     values = run_json(capsys, "verilog", tape, "--out", tmp_path / "a", "--lanes", 16)
     assert values["multipliers"] == 0
-    assert values["tape_sha256"] == open_chip_tape(tape).sha256
+    assert values["tape_sha256"] == open_pow2_tape(tape).sha256
     limits = tmp_path / "limits.json"
     limits.write_text(json.dumps(values["design"]))
     run_json(capsys, "verilog", limits, "--out", tmp_path / "b")
@@ -313,7 +313,7 @@ def test_build(
     assert (request.design.lanes, request.design.weight_code, request.tape.sha256) == (
         16,
         "1.6",
-        open_chip_tape(tape).sha256,
+        open_pow2_tape(tape).sha256,
     )
     assert main([*map(str, arguments), "--out", str(tmp_path / "out")]) == 0
     output = capsys.readouterr().out
@@ -354,7 +354,7 @@ def test_cosim(tape: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert values["tokens_due"] == 7
     assert values["compared"] == values["due"] == 7 * (10 + 2 * 20)
     assert values["missing"] == {}
-    weights = open_chip_tape(tape).num_ternary_weights
+    weights = open_pow2_tape(tape).num_ternary_weights
     assert values["weights_per_token"] == weights
     assert values["lane_utilization"] == pytest.approx(weights / (16 * values["cycles_per_token"]))
     assert values["simulated_hz"] > 0
@@ -423,7 +423,7 @@ def test_bad_input_is_one_line(
     (tmp_path / "listed" / "demo.json").write_text("[1]")
     shutil.copy(tape, tmp_path / "listed" / "model.tape")
     build = {"device": {"device": "x"}, "tape_sha256": "", "clock_hz": "x"}
-    build["design"] = design_for(open_chip_tape(tape), 16).to_dict()
+    build["design"] = design_for(open_pow2_tape(tape), 16).to_dict()
     (tmp_path / "built" / "build.json").write_text(json.dumps(build))
     (tmp_path / "deep.toml").write_text("a=" + "[" * 100_000)
     before = sorted(tmp_path.rglob("*"))

@@ -16,7 +16,7 @@ from mmfree.cli import demo
 from mmfree.cli.main import main
 from mmfree.inference.scoring import TaskResult, TextResult
 from mmfree.tape.operations import count_operations
-from mmfree.tape.reading import open_chip_tape
+from mmfree.tape.reading import open_pow2_tape
 from mmfree.text.corpus import Corpus, python_prose
 from sim.cosim.run_folder import Sequence
 from tests.support.below import REAL, Below
@@ -52,7 +52,7 @@ def test_a_model_that_adds_wrongly_fails_though_the_chip_is_exact(
         "chip equals golden model": True,
         "chip, sums": False,
     }
-    tape = open_chip_tape(out / "model.tape")
+    tape = open_pow2_tape(out / "model.tape")
     operations = count_operations(tape)
     assert values["sha256"] == tape.sha256
     assert values["parameters"] == SMALL_ADDITION.model.num_parameters
@@ -209,7 +209,7 @@ def test_a_demo_that_stops_does_not_leave_what_an_older_one_said(
     with pytest.raises(Stopped):
         demo_again({stage: Stopped()})
     # Going on with a trained model changes nothing until its tape is written.
-    kept = way == "goes on" and stage.endswith((":train", ":load_tape_or_export"))
+    kept = way == "goes on" and stage.endswith((":train", ":load_trained_tape"))
     assert page.exists() is kept
     if kept or stage.endswith(":write_report"):
         assert json.loads(record.read_text()) | {"seconds": 0} == whole
@@ -262,7 +262,7 @@ def test_text_must_be_better_than_its_bytes_own_frequencies(
         monkeypatch,
         capsys,
         {
-            "mmfree.cli.demo:load_tape_or_export": TEXT_TAPE,
+            "mmfree.cli.demo:load_trained_tape": TEXT_TAPE,
             "mmfree.cli.demo:load_corpus": corpus,
             "mmfree.cli.demo:evaluate_text": scored,
             "mmfree.cli.demo:generate_rows": list(b" i\n"),
@@ -316,7 +316,7 @@ def test_a_chip_that_writes_something_else_fails(
         monkeypatch,
         capsys,
         {
-            "mmfree.cli.demo:load_tape_or_export": TEXT_TAPE,
+            "mmfree.cli.demo:load_trained_tape": TEXT_TAPE,
             "mmfree.cli.demo:evaluate_text": scored,
             "mmfree.cli.demo:generate_rows": list(b"Hi!"),
             "sim.cosim.run:cosim": replace(RESULT, rows=[[0, 0, 0, *written]], profile={}),

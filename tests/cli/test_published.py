@@ -19,7 +19,7 @@ from mmfree.inference.backends import (
     GoldenBackend,
     TorchBackend,
     load_backend,
-    load_tape_or_export,
+    load_trained_tape,
 )
 from mmfree.inference.scoring import evaluate_text
 from mmfree.published.export import export_published
@@ -311,20 +311,12 @@ def test_no_text_becomes_the_token_that_the_config_names(
     assert "'a cat sees a red bird'" in message
 
 
-def test_what_needs_an_accelerator_is_refused(
-    tape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_is_for_models_trained_here_is_refused(
+    tape: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = ["--out", tmp_path / "out"]
-    for arguments in (
-        ["verilog", tape, *out],
-        ["build", tape, "--board", "ulx3s-85f", *out],
-        ["cosim", tape],
-        ["power", tape],
-        ["generate", tape, "--prompt", "a", "--backend", "rtl"],
-    ):
-        message = error_of(capsys, *arguments)
-        assert "a tape of absmax arithmetic" in message
-        assert "accelerator does not have" in message
+    bitnet = ["--format", "bitnet", "--out", tmp_path / "out"]
+    message = error_of(capsys, "export", checkpoint, *bitnet)
+    assert f"{checkpoint}: a published checkpoint, and this is for models trained here" in message
     assert "backend float needs the checkpoint folder" in error_of(
         capsys, "evaluate", tape, "--backend", "float"
     )
@@ -335,28 +327,24 @@ def test_what_needs_an_accelerator_is_refused(
 def test_folders_and_tapes_that_cannot_be_played(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for backend in ("float", "golden"):
+    for backend in ("float", "golden", "rtl"):
         message = error_of(capsys, "evaluate", checkpoint, "--backend", backend)
         assert (
             f"{checkpoint}: no tokenizer: put tokenizer.json or tokenizer.model of the model into"
             " the folder" in message
         )
-    for backend, reason in (
-        ("rtl", "the accelerator does not have the arithmetic"),
-        ("fakequant", "float has the released arithmetic"),
-    ):
-        message = error_of(capsys, "evaluate", checkpoint, "--backend", backend)
-        assert f"is run by float or golden, not by {backend}: {reason}" in message
-    with pytest.raises(
-        InputError, match="a published checkpoint: `mmfree export` makes a tape of it"
-    ):
-        load_tape_or_export(checkpoint)
+    message = error_of(capsys, "evaluate", checkpoint, "--backend", "fakequant")
+    assert "is run by float, golden or rtl, not by fakequant: float has the released" in message
+    with pytest.raises(InputError, match="a published checkpoint, and this is for models trained"):
+        load_trained_tape(checkpoint)
     export_published(checkpoint, tmp_path / "a.tape")
-    message = error_of(capsys, "generate", tmp_path / "a.tape", "--prompt", "a")
-    assert (
-        "the tape has no tokenizer: put tokenizer.json or tokenizer.model into the checkpoint's"
-        " folder" in message
-    )
+    for backend in ("golden", "rtl"):
+        words = ["--prompt", "a", "--backend", backend]
+        message = error_of(capsys, "generate", tmp_path / "a.tape", *words)
+        assert (
+            "the tape has no tokenizer: put tokenizer.json or tokenizer.model into the"
+            " checkpoint's folder" in message
+        )
 
 
 def test_weights_too_large_for_float_are_one_line(

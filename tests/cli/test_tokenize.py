@@ -15,7 +15,7 @@ import pytest
 
 from mmfree.cli.main import main
 from mmfree.inference.backends import load_backend
-from mmfree.tape.reading import open_chip_tape
+from mmfree.tape.reading import open_pow2_tape
 from mmfree.text.corpus import Text
 from mmfree.text.loading import load_corpus
 from mmfree.text.subword import train_bpe
@@ -105,7 +105,7 @@ def test_the_tape_generates_and_shows_ranges(
 ) -> None:
     tape = folder / "model.tape"
     exported = run_json(capsys, "export", run, "--out", tape)
-    assert open_chip_tape(tape).tokenizer["kind"] == "tokenizers"
+    assert open_pow2_tape(tape).tokenizer["kind"] == "tokenizers"
     inspected = run_json(capsys, "inspect", tape)["tokenizer"]
     assert inspected["data"].endswith(" characters")
     values = run_json(capsys, "generate", tape, "--prompt", "The value", "--tokens", 12)

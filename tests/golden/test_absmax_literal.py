@@ -15,9 +15,8 @@ from mmfree.contract.absmax import AbsmaxFormats
 from mmfree.contract.shape import AbsmaxConfig
 from mmfree.golden import product
 from mmfree.golden.absmax import AbsmaxGolden
-from mmfree.tape.absmax import AbsmaxTape, tape_fields
-from mmfree.tape.trits import pack_trits
-from tests.support.integers.absmax_tapes import absmax_tape
+from mmfree.tape.absmax import AbsmaxTape
+from tests.support.integers.absmax_tapes import random_absmax_tape
 from tests.support.integers.literal import assert_steps_agree
 
 Scalar = tuple[int, int]
@@ -30,23 +29,38 @@ def rnd(p: int, n: int) -> int:
     return (p + (1 << (n - 1))) >> n
 
 
-def fit(u: list[int], bits: int) -> tuple[list[int], int]:
-    """Section 3."""
-    t = max(0, max(map(abs, u)).bit_length() - bits)
-    return [rnd(value, t) for value in u], t
+def top(m: int, e: int, bits: int) -> tuple[int, int]:
+    """m * 2^e with the highest ``bits`` bits of m, the rest dropped; 0 is (0, 0)."""
+    if not m:
+        return 0, 0
+    extra = m.bit_length() - bits
+    return (m >> extra if extra > 0 else m << -extra), e + extra
+
+
+Element = tuple[int, int]
+"""Sections 3: M * 2^e with a sign on M, M 0 or of 28 bits."""
+
+
+def cut28(m: int, e: int = 0) -> Element:
+    """Section 3, of m * 2^e."""
+    magnitude, exponent = top(abs(m), e, 28)
+    return (-magnitude if m < 0 else magnitude), exponent
+
+
+def gained(x: Element, gain: int) -> Element:
+    """Section 3: the product with a gain."""
+    return cut28(x[0] * gain, x[1])
+
+
+def packed(x: Element) -> int:
+    """As a trace has it: sign, bit length of the magnitude, mantissa."""
+    m, e = x
+    return (m < 0) << 35 | (e + 28 if m else 0) << 28 | abs(m)
 
 
 def cut(m: int, e: int) -> Scalar:
     """Section 4."""
-    if not m:
-        return 0, 0
-    extra = m.bit_length() - 31
-    return (m >> extra if extra > 0 else m << -extra), e + extra
-
-
-def constant(value: float) -> Scalar:
-    numerator, denominator = value.as_integer_ratio()
-    return cut(numerator, 1 - denominator.bit_length())
+    return top(m, e, 31)
 
 
 def plus(a: Scalar, b: Scalar) -> Scalar:
@@ -60,10 +74,11 @@ def times(a: Scalar, b: Scalar) -> Scalar:
     return cut(a[0] * b[0], a[1] + b[1])
 
 
-def squares(u: list[int], fb: int) -> Scalar:
-    """Section 5."""
-    fitted, t = fit(u, 18)
-    return cut(sum(value * value for value in fitted), 2 * (t - fb))
+def squares(u: list[Element], fb: int) -> Scalar:
+    """Section 5: the exact sum over a common exponent, then cut."""
+    low = min(e for _, e in u)
+    total = sum(((abs(m) + 512) >> 10) ** 2 << 2 * (e - low) for m, e in u)
+    return cut(total, 2 * (low + 10 - fb))
 
 
 def root(s: Scalar) -> tuple[int, int]:
@@ -74,12 +89,20 @@ def root(s: Scalar) -> tuple[int, int]:
     return math.isqrt(quotient << 14), -38 - (e + r) // 2
 
 
+def constant(value: float) -> Scalar:
+    numerator, denominator = value.as_integer_ratio()
+    return cut(numerator, 1 - denominator.bit_length())
+
+
+EPS = constant(1e-6)
+
+
 class Literal:
     """Plays a tape by loops over Python's unbounded integers; ``seen``: every intermediate."""
 
     def __init__(self, tape: AbsmaxTape) -> None:
-        self.tape, self.formats, self.eps = tape, tape.formats, tape.config.norm_eps
-        self.table = [int(v) for v in tape.array("sigmoid")]
+        self.tape, self.formats = tape, tape.formats
+        self.values, self.rises = self.vector("sigmoid/values"), self.vector("sigmoid/rises")
         d, layers = tape.config.hidden_size, tape.config.num_layers
         self.h = [[0] * d for _ in range(layers)]
         self.saturations = {"projection": 0, "residual": 0, "logit": 0}
@@ -103,46 +126,79 @@ class Literal:
         a = abs(z)
         y = 1 << 24
         if a < 16 << self.formats.activation_fb:
-            low, high = self.table[a >> step], self.table[(a >> step) + 1]
-            y = low + rnd((high - low) * (a % (1 << step)), step)
+            j = a >> step
+            y = self.values[j] + rnd(self.rises[j] * (a % (1 << step)), step)
         return (1 << 24) - y if z < 0 else y
 
     def silu(self, x: int) -> int:
         return rnd(x * self.sigmoid(x), 24)
 
-    def norm_root(self, segment: str, w: list[int], fb: int, b: list[int], b_fb: int) -> Any:
+    def offset(self, segment: str) -> Scalar:
+        """K of section 6."""
+        mantissa, exponent = self.vector(f"{segment}/offset")
+        return cut(mantissa, exponent)
+
+    def norm_root(
+        self, segment: str, w: list[Element], fb: int, b: list[Element], b_fb: int
+    ) -> Any:
         """Section 6, of all but down."""
-        gained = [a * g for a, g in zip(w, self.vector(f"{segment}/norm"), strict=True)]
-        first = squares(gained, fb + self.vector(f"{segment}/norm_fb")[0])
-        inner = plus(squares(b, b_fb), constant(len(w) * self.eps))
-        return root(plus(first, times(constant(1e-6), inner)))
+        u = [gained(*pair) for pair in zip(w, self.vector(f"{segment}/norm"), strict=True)]
+        first = squares(u, fb + self.vector(f"{segment}/norm_fb")[0])
+        second = squares(b, b_fb)
+        found = root(plus(plus(first, times(EPS, second)), self.offset(segment)))
+        self.note(
+            segment,
+            w=[packed(x) for x in w],
+            gained=[packed(x) for x in u],
+            squares=seen(first),
+            base_squares=seen(second),
+            root=list(found),
+        )
+        return found
 
     def project(
-        self, segment: str, role: str, index: int, w: list[int], fb: int, found: Any, out_fb: int
+        self,
+        segment: str,
+        role: str,
+        index: int,
+        w: list[Element],
+        fb: int,
+        found: Any,
+        out_fb: int,
     ) -> list[int]:
         """Sections 7 and 8."""
         gain_fb, c, e_c = self.vector(f"{segment}/{role}/constants")
-        v = [a * g for a, g in zip(w, self.vector(f"{segment}/{role}/gain"), strict=True)]
-        m = max(map(abs, v))
+        v = [gained(*pair) for pair in zip(w, self.vector(f"{segment}/{role}/gain"), strict=True)]
+        m, e_m = max(((e + 28, abs(m)) for m, e in v if m), default=(0, 0))[::-1]
         q = [
-            (1 if value > 0 else -1) * ((254 * abs(value) + m) // (2 * m)) if m else 0
-            for value in v
+            (1 if value > 0 else -1)
+            * ((254 * (abs(value) >> (e_m - 28 - e)) + m) // (2 * m) if value else 0)
+            for value, e in v
         ]
         rows = self.rows(segment)
         acc = [
             sum(t * value for t, value in zip(row, q, strict=True))
             for row in self.trits(f"{segment}/{role}/trits", rows, len(w))
         ]
-        r, e_r = found
-        (cut_m,), t = fit([m], 24)
-        (f,), u = fit([rnd(c * r, 23) * cut_m], 24)
-        shift = fb + gain_fb - out_fb - (e_c + e_r + u + t + 23)
+        first = times(cut(c, e_c), cut(*found))
+        a2, e_2 = times(first, cut(m, e_m - 28))
+        f, e_f = a2 >> 7, e_2 + 7
+        shift = max(0, min(62, fb + gain_fb - out_fb - e_f)) if f else 62
         site = "logit" if segment == "head" else "projection"
-        out = [self.sat(site, rnd(value * f, max(-8, min(62, shift)))) for value in acc]
-        for label, values in (
-            *(("q", q), ("m", [m]), ("F", [f]), ("shift", [shift]), ("acc", acc), ("out", out)),
-        ):
-            self.seen[f"{segment}/{index}/{label}"] = values
+        out = [
+            self.sat(site, rnd(value * f, shift) if shift else (value > 0) - (value < 0) << 40)
+            for value in acc
+        ]
+        self.note(
+            f"{segment}/{index}",
+            v=[packed(x) for x in v],
+            m=[e_m << 28 | m],
+            q=q,
+            F=[f],
+            shift=[shift],
+            acc=acc,
+            out=out,
+        )
         return out
 
     def rows(self, segment: str) -> int:
@@ -169,14 +225,15 @@ class Literal:
         self.seen = {"embedding": x}
         for layer in range(self.tape.config.num_layers):
             name = f"layer {layer} gates"
-            found = self.norm_root(name, x, res_fb, x, res_fb)
+            w = [cut28(value) for value in x]
+            found = self.norm_root(name, w, res_fb, w, res_fb)
             i, z, g = (
-                self.project(name, role, index, x, res_fb, found, act_fb)
+                self.project(name, role, index, w, res_fb, found, act_fb)
                 for index, role in enumerate("ifg")
             )
             bounds = self.vector("lower_bounds")[layer * d : (layer + 1) * d]
             f = [
-                rnd((lb << 24) + (one - lb) * self.sigmoid(value), 24)
+                lb + rnd((one - lb) * self.sigmoid(value), 24)
                 for lb, value in zip(bounds, z, strict=True)
             ]
             c = [self.silu(value) for value in i]
@@ -185,61 +242,36 @@ class Literal:
                 for forget, new, old in zip(f, c, self.h[layer], strict=True)
             ]
             self.h[layer] = h
-            a = [left * self.silu(right) for left, right in zip(g, h, strict=True)]
-            self.note(name, f=f, c=c, h=h, a=a)
+            w = [cut28(left * self.silu(right)) for left, right in zip(g, h, strict=True)]
+            self.note(name, f=f, c=c, h=h, u=[packed(x) for x in w])
 
             name = f"layer {layer} output"
-            w, t = fit(a, 30)
-            found = self.norm_root(name, w, 2 * act_fb - t, g, act_fb)
-            x = self.add(name, x, self.project(name, "o", 0, w, 2 * act_fb - t, found, res_fb))
+            found = self.norm_root(name, w, 2 * act_fb, [cut28(value) for value in g], act_fb)
+            x = self.add(name, x, self.project(name, "o", 0, w, 2 * act_fb, found, res_fb))
 
             name = f"layer {layer} glu"
-            found = self.norm_root(name, x, res_fb, x, res_fb)
-            both = self.project(name, "gate_up", 0, x, res_fb, found, act_fb)
+            w = [cut28(value) for value in x]
+            found = self.norm_root(name, w, res_fb, w, res_fb)
+            both = self.project(name, "gate_up", 0, w, res_fb, found, act_fb)
             gate, up = both[: len(both) // 2], both[len(both) // 2 :]
-            a = [left * self.silu(right) for left, right in zip(up, gate, strict=True)]
-            self.note(name, gate=gate, up=up, u=a)
+            w = [cut28(left * self.silu(right)) for left, right in zip(up, gate, strict=True)]
+            self.note(name, gate=gate, up=up, u=[packed(x) for x in w])
 
             name = f"layer {layer} down"
-            w, t = fit(a, 30)
-            own = plus(squares(w, 2 * act_fb - t), constant(len(w) * 1e-6))
-            y = self.project(name, "down", 0, w, 2 * act_fb - t, root(own), res_fb)
-            x = self.add(name, x, y)
-        found = self.norm_root("head", x, res_fb, x, res_fb)
-        return self.project("head", "head", 0, x, res_fb, found, fbs.logit_fb)
+            total = squares(w, 2 * act_fb)
+            found = root(plus(total, self.offset(name)))
+            self.note(name, w=[packed(x) for x in w], squares=seen(total), root=list(found))
+            x = self.add(name, x, self.project(name, "down", 0, w, 2 * act_fb, found, res_fb))
+        w = [cut28(value) for value in x]
+        found = self.norm_root("head", w, res_fb, w, res_fb)
+        logits = self.project("head", "head", 0, w, res_fb, found, fbs.logit_fb)
+        self.note("head", logits=logits)
+        return logits
 
 
-def random_fields(config: AbsmaxConfig, rng: np.random.Generator, wild: bool) -> dict[str, Any]:
-    """Contents of a tape with values as trained models have them; ``wild``: of any size."""
-    shapes = {name: field.shape for field in tape_fields(config) if (name := field.name)}
-    fields: dict[str, Any] = {
-        "embedding/scale": rng.integers(0 if wild else 1 << 14, 1 << 16, config.vocab_size),
-        "embedding/rows": rng.integers(-128, 128, shapes["embedding/rows"]),
-        "lower_bounds": rng.integers(0, (1 << 12) + 1, shapes["lower_bounds"]),
-    }
-    if wild:
-        fields["sigmoid"] = rng.integers(0, (1 << 24) + 1, shapes["sigmoid"])
-    for name, shape in shapes.items():
-        match name.rpartition("/")[2]:
-            case "norm_fb":
-                fields[name] = [int(rng.integers(-14, 39)) if wild else 14]
-            case "norm":
-                low = -(1 << 15) if wild else 1 << 13
-                fields[name] = rng.integers(low, 1 << 15, shape)
-            case "gain":
-                low = -(1 << 23) if wild else 1 << 21
-                fields[name] = rng.integers(low, 1 << 23, shape)
-            case "constants":
-                gain_fb = int(rng.integers(10, 30)) if wild else 22
-                exponent = int(rng.integers(-45, 17)) if wild else int(rng.integers(-33, -29))
-                fields[name] = [gain_fb, int(rng.integers(1 << 23, 1 << 24)), exponent]
-    for kind, layer, rows, fan_in in config.segments():
-        segment = kind if layer is None else f"layer {layer} {kind}"
-        for name in shapes:
-            if name.startswith(f"{segment}/") and name.endswith("/trits"):
-                trits = rng.integers(-1, 2, (rows, fan_in)).astype(np.int8)
-                fields[name] = pack_trits(trits)
-    return fields
+def seen(s: Scalar) -> list[int]:
+    """As a trace has it, where the exponent of 0 is below all others."""
+    return [s[0], s[1] if s[0] else -(1 << 20)]
 
 
 NARROW = AbsmaxFormats(residual_fb=12, activation_fb=14, forget_fb=13, logit_fb=10)
@@ -268,8 +300,9 @@ def test_golden_equals_the_text_taken_literally(
     config = AbsmaxConfig(
         vocab_size=6, hidden_size=5, intermediate_size=7, num_layers=2, norm_eps=norm_eps
     )
-    fields = random_fields(config, rng, wild)
-    tape = absmax_tape(tmp_path, fields, config=config, embedding_fb=embedding_fb, formats=formats)
+    tape = random_absmax_tape(
+        tmp_path, config, 5, wild=wild, embedding_fb=embedding_fb, formats=formats
+    )
     golden, literal = AbsmaxGolden(tape), Literal(tape)
     assert_steps_agree(golden, literal, rng.integers(0, 6, 12))
     if wild:

@@ -10,16 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from mmfree.contract.absmax import DEFAULT_ABSMAX_FORMATS, SIGMOID_ENTRIES, sigmoid_values
-from mmfree.golden.absmax import (
+from mmfree.contract.absmax import (
+    CUT_BITS,
+    DEFAULT_ABSMAX_FORMATS,
+    INT32_MAX,
+    INT32_MIN,
+    SCALAR_BITS,
+    SIGMOID_ENTRIES,
+    sigmoid_table,
+)
+from mmfree.golden.absmax import AbsmaxGolden, requantize, sigmoid
+from mmfree.golden.cuts import apply_gain, cut, largest, quantize
+from mmfree.golden.scalars import (
     Scalar,
-    fit,
-    quantize,
+    add,
+    factor,
     reciprocal_root,
-    requantize,
-    sigmoid,
+    scalar,
+    scalar_of_constant,
     sum_of_squares,
 )
+from tests.support.integers.absmax_tapes import absmax_tape
 
 TEXT = (Path(__file__).parents[2] / "docs" / "arithmetic_absmax.md").read_text(encoding="utf-8")
 BLOCK = re.search(r"```json\n(.*?)```", TEXT, re.S)
@@ -31,21 +42,45 @@ def row(values: list[int] | int) -> Any:
     return np.array([values if isinstance(values, list) else [values]], dtype=np.int64)
 
 
+def pair(s: Scalar) -> list[int]:
+    return [s.mantissa.item(), s.exponent.item()]
+
+
+def test_cuts_and_gains() -> None:
+    for value, negative, exponent, mantissa in VECTORS["cut"]:
+        assert [part.item() for part in cut(row(value))] == [mantissa, exponent, bool(negative)]
+    for value, gain, negative, exponent, mantissa in VECTORS["gain"]:
+        found = apply_gain(cut(row(value)), row(gain))
+        assert [part.item() for part in found] == [mantissa, exponent, bool(negative)]
+    for value, packed in VECTORS["packed"]:
+        assert cut(row(value)).packed().item() == packed
+
+
 def test_quantizer() -> None:
     for vector in VECTORS["quantizer"]:
-        q, m = quantize(row(vector["v"]))
-        assert (q[0].tolist(), m.item()) == (vector["q"], vector["m"])
+        v = cut(row(vector["elements"]))
+        m = largest(v)
+        assert quantize(v, m)[0].tolist() == vector["q"]
+        assert [m.exponent.item(), m.mantissa.item()] == vector["m"]
 
 
-def test_fit_and_sum_of_squares() -> None:
-    for vector in VECTORS["fit"]:
-        out, shift = fit(row(vector["u"]), vector["bits"])
-        assert (out[0].tolist(), shift.item()) == (vector["out"], vector["t"])
+def test_sums() -> None:
     for vector in VECTORS["sum_of_squares"]:
-        total = sum_of_squares(row(vector["u"]), vector["fb"])
-        assert (total.mantissa.item(), total.exponent.item()) == (vector["m"], vector["e"])
-        exact = sum(u * u for u in vector["u"]) / 4 ** vector["fb"]
-        assert vector["m"] * 2.0 ** vector["e"] == exact
+        found = pair(sum_of_squares(cut(row(vector["elements"])), vector["fb"]))
+        assert found == [vector["m"], vector.get("e", found[1])]
+    for vector in VECTORS["sum"]:
+        a, b = (scalar(row(m), e) for m, e in (vector["a"], vector["b"]))
+        assert pair(add(a, b)) == pair(add(b, a)) == vector["out"]
+        assert pair(add(a, scalar(row(0), 60))) == pair(a)
+
+
+def test_factor() -> None:
+    for vector in VECTORS["factor"]:
+        constant = scalar_of_constant(vector["c"], vector["e_C"])
+        root = row(vector["R"]), row(vector["e_R"])
+        f, exponent = factor(constant, root, largest(cut(row(vector["m"]))))
+        assert f.item() == vector["F"]
+        assert exponent.item() == vector.get("e", exponent.item())
 
 
 def test_root() -> None:
@@ -59,18 +94,33 @@ def test_root() -> None:
 
 
 def test_requantize_and_functions() -> None:
-    for acc, factor, shift, out in VECTORS["requantize"]:
-        assert requantize(row(acc), row(factor), row(shift)).item() == out
-    table = sigmoid_values().astype(np.int64)
+    for acc, f, shift, out in VECTORS["requantize"]:
+        found = requantize(row(acc), row(f), row(shift)).item()
+        assert max(INT32_MIN, min(INT32_MAX, found)) == out
+    table = [part.astype(np.int64) for part in sigmoid_table()]
     for z, out in VECTORS["sigmoid"]:
-        assert sigmoid(row(z), table, 20).item() == out
+        assert sigmoid(row(z), *table, 20).item() == out
+
+
+def test_functions_state_and_embedding_of_a_tape(tmp_path: Path) -> None:
+    """A golden model of three elements, of which the first is looked at."""
+    for x, out in VECTORS["silu"]:
+        assert AbsmaxGolden(absmax_tape(tmp_path, {}))._silu(row(x)).item() == out
+    for bound, z, out in VECTORS["forget"]:
+        golden, seen = AbsmaxGolden(absmax_tape(tmp_path, {"lower_bounds": bound})), {}
+        golden.mix(0, row(0), row(z), row(0), row(0), seen.__setitem__)
+        assert seen["layer 0 gates/f"].flatten()[0] == out
+    for rows, scale, fb, out in VECTORS["embedding"]:
+        fields = {"embedding/rows": rows, "embedding/scale": scale}
+        golden = AbsmaxGolden(absmax_tape(tmp_path, fields, embedding_fb=fb))
+        assert golden.embed(np.array([2]))[0].tolist() == [out] * 3
 
 
 def test_state() -> None:
-    vector = VECTORS["state"]
     one = 1 << DEFAULT_ABSMAX_FORMATS.forget_fb
-    step = ((one - vector["f"]) * (vector["c"] - vector["h"]) + one // 2) >> 20
-    assert vector["h"] + step == vector["out"]
+    for vector in VECTORS["state"]:
+        step = ((one - vector["f"]) * (vector["c"] - vector["h"]) + one // 2) >> 20
+        assert vector["h"] + step == vector["out"]
 
 
 def test_formats_are_those_of_the_text() -> None:
@@ -85,3 +135,5 @@ def test_formats_are_those_of_the_text() -> None:
         assert found is not None
         assert int(found.group(1)) == value
     assert f"{SIGMOID_ENTRIES:,} entries" in TEXT
+    assert f"its {CUT_BITS} highest bits" in TEXT
+    assert f"exactly {SCALAR_BITS} bits" in TEXT

@@ -16,7 +16,7 @@ from hdl.accelerator import Accelerator
 from hdl.array.ternary_array import TernaryArray
 from hdl.memory.sources.block import BlockSource
 from hdl.payloads import vector_groups
-from hdl.planning.cost import segment_cycles
+from hdl.planning.cycles import segment_cycles
 from mmfree.chip.design import Design
 from mmfree.chip.exchange import CYCLE_COUNTERS
 from mmfree.chip.image import Image

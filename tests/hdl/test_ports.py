@@ -19,8 +19,10 @@ from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
 from hdl.accelerator import Accelerator
+from hdl.interface import NormScale, ScaledRows
 from hdl.link.host_ports import HostPorts
 from tests.support.hdl.components import (
+    ABSMAX,
     COMPONENTS,
     DESIGN,
     EXTERNAL,
@@ -37,6 +39,8 @@ ELEMENT = re.compile(r"(?:(?P<count>2?[PCRG23]) x )?(?P<kind>u?int|signed\()?(?P
 
 
 EXTERNAL_ONLY = "external memory: "
+ONLY = (EXTERNAL_ONLY, "pow2: ", "absmax: ")
+"""How the meaning of a port begins that not every design has."""
 
 
 class Port(NamedTuple):
@@ -74,12 +78,12 @@ def documented_bits(shape: str) -> int | None:
 def check(kind: type, heading: str, signature: wiring.Signature) -> None:
     """The table says what the signature has: names, order, directions, widths.
 
-    What begins with EXTERNAL_ONLY is not there without an external memory.
+    What begins with one of ONLY need not be there.
     """
     ports = [
         port
         for port in documented(kind, heading)
-        if not (port.meaning.startswith(EXTERNAL_ONLY) and port.name not in signature.members)
+        if not (port.meaning.startswith(ONLY) and port.name not in signature.members)
     ]
     assert [(port.name, port.direction) for port in ports] == list(directions(signature).items())
     for port in ports:
@@ -118,6 +122,21 @@ def test_with_an_external_memory_there_are_ports_for_it() -> None:
         told = [port for port in documented(kind, heading) if EXTERNAL_ONLY in port.meaning]
         assert told
         assert not {port.name for port in told} - set(signature.members)
+
+
+def test_an_arithmetic_has_ports_of_its_own() -> None:
+    for kind in (NormScale, ScaledRows):
+        check(kind, "Members", kind(ABSMAX))
+        own = {
+            arithmetic: {
+                port.name
+                for port in documented(kind, "Members")
+                if port.meaning.startswith(f"{arithmetic}: ")
+            }
+            for arithmetic in ("pow2", "absmax")
+        }
+        assert own["pow2"] == set(kind(DESIGN).members) - set(kind(ABSMAX).members)
+        assert own["absmax"] == set(kind(ABSMAX).members) - set(kind(DESIGN).members)
 
 
 @pytest.mark.parametrize("kind", SIGNATURES, ids=lambda kind: kind.__name__)

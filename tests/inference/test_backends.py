@@ -177,7 +177,7 @@ def test_what_does_not_play_a_model_is_refused_by_what_lies_there(tmp_path: Path
     both = replace(published, tape=tape, run=True)
     for found, plays in (
         (Place(path=tape, tape=tape), {"golden", "rtl"}),
-        (published, {"float", "golden"}),
+        (published, {"float", "golden", "rtl"}),
         (both, {"float", "golden", "rtl"}),
     ):
         for name in BACKENDS:

@@ -5,34 +5,39 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from mmfree.cli.main import main
-from mmfree.contract.shape import ModelConfig
+from mmfree.contract.shape import AbsmaxConfig
 from mmfree.errors import InputError
-from mmfree.inference.shapes import SHAPES, find_shape
+from mmfree.inference.shapes import PUBLISHED, SHAPES, find_shape
 from mmfree.tape.pow2 import write_tape
 from mmfree.training.presets import PRESETS
+from tests.support.integers.absmax_tapes import absmax_tape
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT, trained
 from tests.support.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
 from tests.support.verbs.case import TEXT_TAPE
 
 
 def test_the_published_shapes() -> None:
-    """Ternary weights and state words as the checkpoints have them."""
+    """Ternary weights and state words as the checkpoints have them, in either arithmetic."""
     assert {
         name: (config.num_ternary_weights, config.num_state_words)
-        for name, config in SHAPES.items()
+        for name, config in PUBLISHED.items()
     } == {
         "370m": (341_049_344, 24_576),
         "1.3b": (1_298_661_376, 49_152),
         "2.7b": (2_619_473_920, 81_920),
     }
-    for name, config in SHAPES.items():
+    for name, config in PUBLISHED.items():
         found = find_shape(Path(name.upper()))
         assert (found.name, found.config, found.published) == (name, config, True)
         assert config.vocab_size == config.head_size == 32000
+        own = SHAPES[name]
+        assert own.num_ternary_weights == config.num_ternary_weights
+        assert own.num_state_words == config.num_state_words
 
 
 def test_a_preset_by_name() -> None:
@@ -61,7 +66,7 @@ def test_a_checkpoint_is_not_exported(tmp_path: Path) -> None:
     assert find_shape(run).config == SMALL_ADDITION.model
 
 
-def test_a_published_checkpoint_in_our_arithmetic(tmp_path: Path) -> None:
+def test_a_published_checkpoint_in_its_own_arithmetic(tmp_path: Path) -> None:
     shape = Shape(vocab_size=40, hidden_size=24, num_layers=2)
     folder = tmp_path / "published"
     write_checkpoint(folder, shape, checkpoint_tensors(shape))
@@ -69,8 +74,19 @@ def test_a_published_checkpoint_in_our_arithmetic(tmp_path: Path) -> None:
         found = find_shape(path)
         assert found.published
         config = found.config
-        assert (config.vocab_size, config.head_size, config.hidden_size) == (40, 40, 24)
-        assert (config.num_layers, config.gate) == (2, "sigmoid")
+        assert isinstance(config, AbsmaxConfig)
+        assert (config.vocab_size, config.hidden_size, config.num_layers) == (40, 24, 2)
+        assert found.name == str(path)
+
+
+def test_a_tape_of_a_published_checkpoint_has_its_name(tmp_path: Path) -> None:
+    """By its sizes; what else its config says is its own."""
+    small = replace(PUBLISHED["370m"], hidden_size=8, intermediate_size=8, vocab_size=9)
+    tape = absmax_tape(tmp_path, {}, config=replace(small, norm_eps=1e-5, eos_token_id=2))
+    assert find_shape(tape.path).name == str(tape.path)
+    with mock.patch.dict(PUBLISHED, {"370m": small}):
+        found = find_shape(tape.path)
+    assert (found.name, found.published, found.config) == ("370m", True, tape.config)
 
 
 def test_a_config_of_a_model_or_of_a_run(
@@ -128,4 +144,3 @@ def test_a_wrong_name_is_told_the_nearest() -> None:
         find_shape(Path("1.4b"))
     with pytest.raises(InputError, match=r"^9: no such .*; shapes by name: 370m, 1\.3b, 2\.7b, "):
         find_shape(Path("9"))
-    assert isinstance(SHAPES["370m"], ModelConfig)

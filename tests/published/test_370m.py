@@ -124,7 +124,7 @@ def measured(code: str, *arguments: Path) -> dict[str, float]:
 def test_the_370m_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The import takes at most 3 GB and 5 minutes, a token at most 1 s.
 
-    The tape, with a tokenizer of 32,000 pieces, is within 1 % of 1.6 bits per weight and an 8-bit
+    The tape, with a tokenizer of 32,000 pieces, is within 1.1 % of 1.6 bits per weight and an 8-bit
     embedding.
     """
     folder, tape = tmp_path / "370M", tmp_path / "370M.tape"
@@ -144,7 +144,7 @@ def test_the_370m_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     ideal = 1.6 * config.num_ternary_weights / 8 + config.vocab_size * config.hidden_size
     size = tape.stat().st_size
     assert tokenizer_bytes > LLAMA_2_BYTES, "no smaller than the real one"
-    assert ideal < size < 1.01 * ideal
+    assert ideal < size < 1.011 * ideal
 
     played = measured(PLAY, tape)
     assert played["finite"]
@@ -175,9 +175,8 @@ def test_the_370m_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     shares = shares_of_close_vectors(golden, reading, np.array([1, 450, 7483]))
     with capsys.disabled():
         print(f"vectors within {CLOSE} of float64, by stage: {shares}")
-    # 24 x 3 vectors of each stage; what is missing has an activation that rounds the other way.
-    assert min(shares.values()) >= 0.9
-    assert shares["h"] == shares["a"] == 1.0
+    # 24 x 3 vectors of each stage.
+    assert set(shares.values()) == {1.0}
 
     assert main(["inspect", str(tape), "--json"]) == 0
     segments = json.loads(capsys.readouterr().out.splitlines()[-1])["segments"]

@@ -23,12 +23,13 @@ from mmfree.inference.generate import generate
 from mmfree.published.export import (
     export_published,
     matrix_constant,
+    offset_constant,
     quantize_gain,
     quantize_matrix,
     read_tokenizer,
 )
 from mmfree.published.tensors import PublishedError, Tensors
-from mmfree.tape.absmax import AbsmaxTape
+from mmfree.tape.absmax import OFFSET_EXPONENT_RANGE, AbsmaxTape
 from tests.support.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
 
 SHAPE = Shape(vocab_size=40, hidden_size=24, num_layers=3)
@@ -172,12 +173,26 @@ def test_constants() -> None:
         mantissa, exponent = matrix_constant(absmean, fan_in)
         assert 2**23 <= mantissa < 2**24
         assert mantissa * 2.0**exponent == pytest.approx(absmean * fan_in**0.5 / 127, rel=2.0**-24)
-    values, fraction_bits = quantize_gain("x", np.array([1.0, -0.25]), 16)
-    assert (values.tolist(), fraction_bits) == ([16384, -4096], 14)
-    values, fraction_bits = quantize_gain("x", np.zeros(2), 24)
+    values, fraction_bits = quantize_gain("x", np.array([1.0, -0.25]))
+    assert (values.tolist(), fraction_bits) == ([1 << 22, -(1 << 20)], 22)
+    values, fraction_bits = quantize_gain("x", np.zeros(2))
     assert not values.any()
     with pytest.raises(PublishedError, match=r"x: gains must stay below .*, found 1e\+30"):
-        quantize_gain("x", np.array([1e30]), 16)
+        quantize_gain("x", np.array([1e30]))
+
+
+def test_what_is_added_under_a_root() -> None:
+    for kind, fan_in, eps, expected in (
+        ("gates", 1024, 1e-6, 1024e-12),
+        ("output", 5, 0.5, 2.5e-6),
+        ("head", 65535, 1.0, 65535e-6),
+        ("glu", 1, 1e-12, 1e-18),
+        ("down", 2816, 0.5, 2816e-6),  # whatever the config says
+    ):
+        mantissa, exponent = offset_constant(kind, fan_in, eps)
+        assert 2**23 <= mantissa < 2**24
+        assert mantissa * 2.0**exponent == pytest.approx(expected, rel=2.0**-24)
+        assert OFFSET_EXPONENT_RANGE[0] <= exponent <= OFFSET_EXPONENT_RANGE[1]
 
 
 def test_a_mantissa_that_rounds_up_to_the_next_power_of_two_carries() -> None:
@@ -191,12 +206,12 @@ def test_a_mantissa_that_rounds_up_to_the_next_power_of_two_carries() -> None:
 
 def test_a_gain_takes_the_most_fraction_bits_with_which_it_rounds_to_fit() -> None:
     for largest, fraction_bits, whole in (
-        (32767.25, 0, 32767),
-        (32767.5, -1, 16384),  # to even: 32,768, which 16 bits do not hold
-        (16383.625, 1, 32767),
-        (-16383.75, 0, -16384),  # magnitudes count: -32,768 would fit
+        (8388607.25, 0, 8388607),
+        (8388607.5, -1, 4194304),  # to even: 2^23, which 24 bits do not hold
+        (4194303.625, 1, 8388607),
+        (-4194303.75, 0, -4194304),  # magnitudes count: -2^23 would fit
     ):
-        values, found = quantize_gain("x", np.array([0.0, largest]), 16)
+        values, found = quantize_gain("x", np.array([0.0, largest]))
         assert (found, values.tolist()) == (fraction_bits, [0, whole])
 
 

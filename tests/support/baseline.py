@@ -20,7 +20,7 @@ from amaranth.back import rtlil
 
 from hdl.accelerator import Accelerator
 from hdl.fabric.technology import Technology
-from hdl.planning.cost import cycles_per_token
+from hdl.planning.cycles import cycles_per_token
 from hdl.toolchain.audit import ecp5_cells
 from hdl.toolchain.emit import TOP, convert_rtlil, convert_verilog
 from mmfree.chip.design import Design

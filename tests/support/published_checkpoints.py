@@ -113,6 +113,51 @@ def checkpoint_tensors(
     return {name: tensor.to(dtype) for name, tensor in tensors.items()}
 
 
+def language_model_tensors(
+    shape: Shape, seed: int = 0, dtype: torch.dtype = torch.bfloat16
+) -> dict[str, Tensor]:
+    """Random weights with the statistics of trained language models.
+
+    30 to 40 % of the ternary weights are 0 and gains are log-normal. A channel of the residual has
+    a thousand times the median: in the embedding of token 1, and for all tokens from layer 0 on,
+    whose GLU writes it by one weight from one large element. Norms have small gains there.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tensors = checkpoint_tensors(shape, seed, torch.float32)
+    for number, (name, tensor) in enumerate(tensors.items()):
+        if tensor.ndim == 1:
+            tensor.copy_(torch.exp(0.5 * torch.randn(tensor.shape, generator=generator)))
+        elif number % 2 and "proj" in name:  # Laplace: 39 % below half of the mean, not 31
+            uniform = (2 * torch.rand(tensor.shape, generator=generator) - 1).clamp(-0.999, 0.999)
+            scale = tensor.std() / 2**0.5
+            tensor.copy_(-scale * uniform.sign() * torch.log1p(-uniform.abs()))
+    _add_outlier(shape, tensors, int(torch.randint(shape.hidden_size, (1,), generator=generator)))
+    return {name: tensor.to(dtype) for name, tensor in tensors.items()}
+
+
+def _add_outlier(shape: Shape, tensors: dict[str, Tensor], channel: int) -> None:
+    """Let a channel of the residual have a thousand times the median of the others."""
+    embedding = tensors["model.embeddings.weight"]
+    median = float(embedding.abs().median())
+    embedding[:, channel] = 8 * median
+    embedding[1, channel] = 1000 * median
+    glu, down = "model.layers.0.mlp.gate_proj", "model.layers.0.mlp.down_proj"
+    # Of the vector that gate and up read this channel is the largest: their first rows are it.
+    tensors[f"{glu}.norm.weight"][channel] = 30
+    for row in (0, shape.intermediate_size):
+        tensors[f"{glu}.weight"][row, channel] = tensors[f"{glu}.weight"].abs().max()
+    weight = tensors[f"{down}.weight"]
+    weight[:, 0] = 0
+    weight[channel, 0] = weight.abs().max()
+    tensors[f"{down}.norm.weight"][0] = 5000
+    weight *= 8 * median / shape.intermediate_size**0.5 / float(weight.abs().mean())
+    for name, tensor in tensors.items():
+        if name.endswith(("attn_norm.weight", "mlp_norm.weight", "model.norm.weight")) and (
+            ".0." not in name
+        ):
+            tensor[channel] /= 250
+
+
 def write_checkpoint(
     folder: Path,
     shape: Shape,

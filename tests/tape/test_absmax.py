@@ -23,7 +23,7 @@ from mmfree.contract.shape import AbsmaxConfig
 from mmfree.published.export import export_published
 from mmfree.tape.absmax import AbsmaxTape, tape_fields, write_absmax_tape
 from mmfree.tape.container import TapeError, from_24_bits, to_24_bits
-from mmfree.tape.reading import open_chip_tape
+from mmfree.tape.reading import open_pow2_tape
 from mmfree.tape.tokenizer_section import tokenizer_section
 from mmfree.tape.trits import pack_trits
 from tests.support.integers.absmax_tapes import TINY, absmax_tape
@@ -91,11 +91,20 @@ def error_of(data: bytes, folder: Path) -> str:
     return str(error.value)
 
 
+def same_gains(data: bytes, offset: int, gains: np.ndarray[Any, Any]) -> int:
+    """Whether they are there, three bytes each; where they end."""
+    for value in gains:
+        assert int.from_bytes(data[offset : offset + 3], "little", signed=True) == value
+        offset += 3
+    return offset
+
+
 def test_format_on_disk_is_that_of_the_text(data: bytes, tmp_path: Path) -> None:
     """docs/tape.md, version 2: prefix, manifest, then every field in its order, digest."""
     assert data[:12] == b"MMFTAPE\0" + struct.pack("<I", 2)
     assert set(manifest_of(data)) == {
         "arithmetic",
+        "revision",
         "config",
         "formats",
         "tokenizer",
@@ -104,9 +113,11 @@ def test_format_on_disk_is_that_of_the_text(data: bytes, tmp_path: Path) -> None
     tape = opened(data, tmp_path)
     assert (tape.num_bytes, tape.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     offset = 16 + struct.unpack_from("<I", data, 12)[0]
-    sigmoid = np.frombuffer(data, "<i4", 4097, offset)
-    assert (sigmoid[0], sigmoid[-1]) == (1 << 23, (1 << 24) - 2)
-    offset += 4 * 4097
+    values = np.frombuffer(data, "<i4", 4096, offset)
+    rises = np.frombuffer(data, "<u2", 4096, offset + 4 * 4096)
+    assert (values[0], values[-1] + rises[-1]) == (1 << 23, (1 << 24) - 2)
+    assert np.array_equal(values[:-1] + rises[:-1], values[1:])
+    offset += 6 * 4096
     scale = np.frombuffer(data, "<u2", 6, offset)
     rows = np.frombuffer(data, "i1", 30, offset + 12).reshape(6, 5)
     assert (np.abs(rows).max(axis=1) >= 126).all()
@@ -120,18 +131,16 @@ def test_format_on_disk_is_that_of_the_text(data: bytes, tmp_path: Path) -> None
     assert tape.array("lower_bounds").ravel().tolist() == bounds
     offset += 30
     for segment in tape.segments:
+        assert struct.unpack_from("<2i", data, offset) == segment.offset
+        offset += 8
         if segment.norm is not None:
             assert struct.unpack_from("<i", data, offset) == (segment.norm.fraction_bits,)
-            values = np.frombuffer(data, "<i2", segment.fan_in, offset + 4)
-            assert np.array_equal(values, segment.norm.values)
-            offset += 4 + 2 * segment.fan_in
+            offset = same_gains(data, offset + 4, segment.norm.values)
         for matrix in segment.matrices:
             constants = struct.unpack_from("<3i", data, offset)
             assert constants == (matrix.gain.fraction_bits, matrix.mantissa, matrix.exponent)
             offset += 12
-            for value in matrix.gain.values:
-                assert int.from_bytes(data[offset : offset + 3], "little", signed=True) == value
-                offset += 3
+            offset = same_gains(data, offset, matrix.gain.values)
             packed = pack_trits(matrix.trits()).tobytes()
             assert data[offset : offset + len(packed)] == packed
             offset += len(packed)
@@ -175,6 +184,12 @@ def test_any_damage_is_an_error(data: bytes, tmp_path: Path) -> None:
     ("path", "value", "message"),
     [
         (("arithmetic",), "pow2", "arithmetic must be 'absmax', got 'pow2'"),
+        (
+            ("revision",),
+            1,
+            "revision 1 of the arithmetic absmax, but this mmfree plays 2: export the model again",
+        ),
+        (("revision",), "2", "revision '2' of the arithmetic absmax, but this mmfree plays 2"),
         (("config", "num_layers"), 3, r"the manifest asks for \d+ bytes, the file has \d+"),
         (("config", "hidden_size"), 5.0, r"hidden_size must be an integer in 1\.\.65535, got 5\.0"),
         (("config", "gate"), "hard", "manifest is malformed: TypeError"),
@@ -299,7 +314,21 @@ def test_a_manifest_of_anything_is_a_tape_error_or_a_canonical_tape(
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("sigmoid", struct.pack("<i", -1), r"sigmoid: entries must lie in 0\.\.16777216"),
+        (
+            "sigmoid/values",
+            struct.pack("<i", -1),
+            r"sigmoid: values must lie in 0\.\.16777215, got -1",
+        ),
+        (
+            "sigmoid/rises",
+            b"\x00\x80",
+            r"sigmoid: rises must lie in 0\.\.32767, got 32768",
+        ),
+        (
+            "layer 1 down/offset",
+            struct.pack("<2i", 1 << 22, -40),
+            r"layer 1 down: mantissa of the offset must lie in 8388608\.\.16777215, got 4194304",
+        ),
         ("lower_bounds", b"\x01\x00\x10", r"lower_bounds: must lie in 0\.\.1048576, got 1048577"),
         ("lower_bounds", b"\xff\xff\xff", r"lower_bounds: must lie in 0\.\.1048576, got -1"),
         (
@@ -379,11 +408,20 @@ def test_a_damaged_tokenizer_is_one_error(
     )
 
 
-def test_the_accelerator_does_not_read_them(data: bytes, tmp_path: Path) -> None:
+def test_a_tape_of_the_first_revision_is_refused_by_name(data: bytes, tmp_path: Path) -> None:
+    """Its manifest names none, and it has other fields."""
+    manifest = manifest_of(data)
+    del manifest["revision"]
+    assert error_of(forge(data, manifest, rest=b"other"), tmp_path).endswith(
+        "revision 1 of the arithmetic absmax, but this mmfree plays 2: export the model again"
+    )
+
+
+def test_what_is_for_models_trained_here_does_not_take_them(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "b.tape"
     path.write_bytes(data)
-    with pytest.raises(TapeError, match=r"b\.tape: a tape of absmax arithmetic .*does not have"):
-        open_chip_tape(path)
+    with pytest.raises(TapeError, match=r"b\.tape: a tape of absmax arithmetic .*trained here"):
+        open_pow2_tape(path)
 
 
 def test_a_tape_that_is_not_finished_never_appears(tmp_path: Path) -> None:
@@ -394,9 +432,9 @@ def test_a_tape_that_is_not_finished_never_appears(tmp_path: Path) -> None:
             tmp_path / "a.tape", config, {"kind": "none"}, 20, AbsmaxFormats()
         ) as writer,
     ):
-        writer.write("sigmoid", np.zeros(4097, dtype=np.int32))
+        writer.write("sigmoid/values", np.zeros(4096, dtype=np.int32))
     with (
-        pytest.raises(AssertionError, match="sigmoid is next, not lower_bounds"),
+        pytest.raises(AssertionError, match="sigmoid/values is next, not lower_bounds"),
         write_absmax_tape(tmp_path / "a.tape", config, {"kind": "none"}, 20) as writer,
     ):
         writer.write("lower_bounds", np.zeros((1, 5), dtype=np.int32))

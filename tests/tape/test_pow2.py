@@ -21,7 +21,7 @@ from mmfree.contract.pow2 import GATES, Formats
 from mmfree.files.compressed import pack_text
 from mmfree.tape.container import TapeError
 from mmfree.tape.pow2 import Matrix, Tape, decode_tape, write_tape
-from mmfree.tape.reading import open_chip_tape
+from mmfree.tape.reading import open_pow2_tape
 from mmfree.tape.trits import pack_trits, unpack_trits
 from tests.support.random_tapes import random_tape
 
@@ -61,7 +61,7 @@ def test_reading_gives_back_what_was_written(tmp_path: Path) -> None:
     for gate in GATES:
         tape = small_tape(1, gate)
         write_tape(tape, tmp_path / "a.tape")
-        again = open_chip_tape(tmp_path / "a.tape")
+        again = open_pow2_tape(tmp_path / "a.tape")
         assert again.config == tape.config
         assert again.data == tape.data
         assert again.sha256 == hashlib.sha256((tmp_path / "a.tape").read_bytes()).hexdigest()
@@ -291,15 +291,15 @@ def test_another_version_is_named() -> None:
 
 def test_files_that_are_no_tapes_are_named(tmp_path: Path) -> None:
     with pytest.raises(TapeError, match=r"none\.tape: no such file"):
-        open_chip_tape(tmp_path / "none.tape")
+        open_pow2_tape(tmp_path / "none.tape")
     with pytest.raises(TapeError, match="a folder, not a tape file"):
-        open_chip_tape(tmp_path)
+        open_pow2_tape(tmp_path)
     (tmp_path / "text").write_text("hello, this is no tape at all")
     with pytest.raises(TapeError, match="text: not a tape: it does not begin with MMFTAPE"):
-        open_chip_tape(tmp_path / "text")
+        open_pow2_tape(tmp_path / "text")
     (tmp_path / "cut").write_bytes(DATA[:-1])
     with pytest.raises(TapeError, match="cut: checksum mismatch: the tape is truncated or altered"):
-        open_chip_tape(tmp_path / "cut")
+        open_pow2_tape(tmp_path / "cut")
 
 
 @given(st.lists(st.integers(-1, 1), min_size=1, max_size=23))

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmfree.contract.shape import ModelConfig
+from mmfree.contract.shape import AbsmaxConfig, ModelConfig
 from mmfree.golden.pow2 import Golden
-from mmfree.tape.reading import open_chip_tape
+from mmfree.tape.reading import open_pow2_tape
 from tests.support.random_tapes import realistic_tape
 from tools.measure import large_model
 
@@ -75,11 +75,17 @@ def test_the_program_times_every_step(
     assert all(0 <= step["cpu_s"] < 60 > step["wall_s"] for step in result["steps"])
     assert all(0.01 < step["peak_gb"] < 4 for step in result["steps"])
     assert (result["shape"], result["tokens"]) == ("370m", 3)
-    assert open_chip_tape(path).sha256 == result["tape_sha256"] == realistic_tape(0, tiny).sha256
+    assert open_pow2_tape(path).sha256 == result["tape_sha256"] == realistic_tape(0, tiny).sha256
     monkeypatch.setattr(large_model, "emit", lambda steps, name, *rest: steps.take(name, list))
     monkeypatch.setattr(sys, "argv", ["large_model", "--tokens", "1"])
     large_model.main()
     heading, *lines, saturated = capsys.readouterr().out.splitlines()
+    published = AbsmaxConfig(vocab_size=9, hidden_size=12, intermediate_size=9, num_layers=1)
+    monkeypatch.setitem(large_model.PUBLISHED, "370m", published)
+    monkeypatch.setattr(sys, "argv", ["large_model", "--tokens", "1", "--published", "--json"])
+    large_model.main()
+    of_published = json.loads(capsys.readouterr().out)
+    assert list(of_published["saturations"]) == ["projection", "residual", "logit"]
     assert heading.split() == ["step", "CPU", "s", "wall", "s", "peak", "GB"]
     assert [line.split()[0] for line in lines] == [*["tape"] * 3, "golden", "256", "axi128x4"]
     assert saturated.startswith("saturated in 1 tokens: quantizer ")

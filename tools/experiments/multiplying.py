@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdl.array.ternary_array import ArrayOf, TernaryArray
-from hdl.planning.cost import segment_cycles
+from hdl.planning.cycles import segment_cycles
 from hdl.toolchain.families import area_by_block
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
@@ -32,7 +32,7 @@ from mmfree.chip.layout import arrange_weights, layout
 from mmfree.chip.sizing import design_for
 from mmfree.chip.weight_codes import INT8
 from mmfree.tape.pow2 import Tape
-from mmfree.tape.reading import open_chip_tape
+from mmfree.tape.reading import open_pow2_tape
 from sim.power.activity import Activity, measure_activity
 from sim.power.coefficients import load_part
 from sim.power.estimate import Load, estimate
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--clock", type=float, default=100, metavar="MHZ")
     parser.add_argument("--tokens", type=int, default=20, metavar="N", help="random ones")
     options = parser.parse_args()
-    tape = open_chip_tape(options.tape)
+    tape = open_pow2_tape(options.tape)
     result = {
         "label": "estimated",
         "part": options.part,

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hdl.planning.cost import segment_cycles
+from hdl.planning.cycles import segment_cycles
 from hdl.toolchain.families import Area, area_by_block
 from mmfree.chip.design import Design
 from mmfree.chip.sizing import design_for
 from mmfree.tape.pow2 import Tape
-from mmfree.tape.reading import open_chip_tape
+from mmfree.tape.reading import open_pow2_tape
 from sim.power.activity import measure_activity
 from sim.power.coefficients import Part, load_part
 from sim.power.estimate import Load, estimate
@@ -87,7 +87,7 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=int, default=20, metavar="N", help="random ones")
     options = parser.parse_args()
-    tape = open_chip_tape(options.tape)
+    tape = open_pow2_tape(options.tape)
     design, part = design_for(tape, options.lanes), load_part(options.part)
     areas = area_by_block(design, part.family)
     rows = [

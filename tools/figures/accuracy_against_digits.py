@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import TypedDict
 
-from mmfree.inference.backends import GoldenBackend, load_tape_or_export
+from mmfree.inference.backends import GoldenBackend, load_trained_tape
 from mmfree.inference.scoring import evaluate_task
 from mmfree.report.figures import (
     GATE_COLORS,
@@ -61,7 +61,7 @@ def measure(folder: Path, seeds: int) -> list[Row]:
             checkpoint = folder / f"{gate}{seed}"
             if not (checkpoint / MODEL_NAME).exists():
                 train(addition(gate), checkpoint, seed=seed)
-            tape = load_tape_or_export(checkpoint)
+            tape = load_trained_tape(checkpoint)
             backend = GoldenBackend(tape)
             for kind in SUM_KINDS:
                 for digits, examples in DIGITS.items():

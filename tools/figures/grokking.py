@@ -17,7 +17,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from mmfree.inference.backends import GoldenBackend, load_tape_or_export
+from mmfree.inference.backends import GoldenBackend, load_trained_tape
 from mmfree.report.figures import WIDE, add_legend, figure_of, svg_of
 from mmfree.report.palette import GREEN, GREY
 from mmfree.tasks.modular import examined_pairs, split_pairs
@@ -49,7 +49,7 @@ def measure(folder: Path, weight_decay: float) -> Outcome:
         train(config, folder)
     with (folder / ACCURACY_NAME).open(newline="") as file:
         curve = [[float(value) for value in row] for row in list(csv.reader(file))[1:]]
-    backend = GoldenBackend(load_tape_or_export(folder))
+    backend = GoldenBackend(load_trained_tape(folder))
     exact = {}
     for name, pairs in zip(("training", "held_out"), split_pairs(), strict=True):
         batch = examined_pairs(pairs)

@@ -23,7 +23,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from hdl.planning.cost import clock_hz, lane_utilization, resources, routed_rows
+from hdl.planning.cost import clock_hz, resources, routed_rows
+from hdl.planning.cycles import lane_utilization
 from mmfree.chip.sizing import design_for_model
 from mmfree.contract.shape import ModelConfig
 from mmfree.report.figures import WIDE, add_legend, make_logarithmic, svg_of

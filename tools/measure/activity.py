@@ -17,7 +17,7 @@ import numpy as np
 
 from mmfree.chip.sizing import design_for
 from mmfree.chip.weight_codes import WEIGHT_CODES
-from mmfree.tape.reading import open_chip_tape
+from mmfree.tape.reading import open_pow2_tape
 from sim.power.activity import measure_activity
 from sim.power.netlist import NetlistBlock, netlist_activity, predicted_toggles
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--bits", choices=tuple(WEIGHT_CODES), default="2")
     parser.add_argument("--tokens", type=int, default=20, metavar="N", help="random ones")
     options = parser.parse_args()
-    tape = open_chip_tape(options.tape)
+    tape = open_pow2_tape(options.tape)
     design = design_for(tape, options.lanes, options.bits)
     prompt = np.random.default_rng(0).integers(0, tape.config.vocab_size, options.tokens).tolist()
     activity = measure_activity(tape, design, prompt, text="random tokens")

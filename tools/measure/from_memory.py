@@ -2,8 +2,10 @@
 
     python -m tools.measure.from_memory --memory axi128x4 --tokens 16 --withheld 0 10 25
     python -m tools.measure.from_memory --lanes 256 --tokens 2 --json
+    python -m tools.measure.from_memory --published
 
-A random tape with values as trained models have them, and random tokens. Each run compares every
+A random tape with values as trained models have them, with ``--published`` in the arithmetic of
+published checkpoints, and random tokens. Each run compares every
 logit and every state word with the golden model; its cycles are compared with the cost model, of
 which only the wait for a row of the embedding is random: it lies between those of the memory's
 least and most latency. With ``--lanes`` the weights are in block RAM. Seconds are those of the
@@ -16,21 +18,23 @@ import argparse
 import json
 import resource
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hdl.planning.cost import cycles_per_token
+from hdl.planning.cycles import cycles_per_token
 from mmfree.chip.external_memory import find_memory
 from mmfree.chip.sizing import design_for_memory, design_for_model
-from mmfree.inference.shapes import SHAPES
-from mmfree.tape.pow2 import Tape
+from mmfree.inference.shapes import PUBLISHED, SHAPES
+from mmfree.tape.reading import AnyTape
 from sim.cosim.run import cosim
 from sim.cosim.run_folder import Sequence
 from sim.memory.model import Behaviour
-from tests.support.random_tapes import realistic_tape
+from tools.measure.large_model import random_tape
 
 ADDRESS_CYCLES = 20
 """Cycles that an address may be withheld."""
@@ -60,7 +64,7 @@ class Played:
     peak_gb: float
 
 
-def play(tape: Tape, options: argparse.Namespace, withheld: float) -> Played:
+def play(tape: AnyTape, options: argparse.Namespace, withheld: float) -> Played:
     """One run."""
     config, low_high = tape.config, tuple(options.latency)
     behaviour, latencies = None, (0, 0)
@@ -122,6 +126,9 @@ def main() -> int:
         "--shape", choices=sorted(SHAPES), default="370m", help="of the model (default %(default)s)"
     )
     parser.add_argument(
+        "--published", action="store_true", help="in the arithmetic of published checkpoints"
+    )
+    parser.add_argument(
         "--memory", default="axi128x4", help="where the weights are (default %(default)s)"
     )
     parser.add_argument("--lanes", type=int, help="of a design in block RAM instead")
@@ -145,8 +152,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="(default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    tape = realistic_tape(options.seed, SHAPES[options.shape])
-    runs = [play(tape, options, withheld) for withheld in options.withheld]
+    config = (PUBLISHED if options.published else SHAPES)[options.shape]
+    with tempfile.TemporaryDirectory() as name:
+        tape = random_tape(config, options.seed, Path(name))
+        runs = [play(tape, options, withheld) for withheld in options.withheld]
     if options.json:
         values: dict[str, Any] = {"shape": options.shape, "tape_sha256": tape.sha256}
         print(json.dumps(values | {"runs": [asdict(run) for run in runs]}, indent=1))

@@ -2,8 +2,10 @@
 
     python -m tools.measure.large_model --memory axi128x4 --tokens 16
     python -m tools.measure.large_model --lanes 256 --out 370m.tape --json
+    python -m tools.measure.large_model --published
 
-A random tape with values as trained models have them (tests/support/random_tapes.py), written and
+A random tape with values as trained models have them (tests/support/random_tapes.py), or with
+``--published`` in the arithmetic of published checkpoints (tests/support/integers), written and
 opened; tokens of the golden model, with the share of values that it saturated; for each design its
 RTLIL, its Verilog and what a tape adds: memory files, or the image of an external memory. CPU time
 includes Yosys; the memory is the most that the process has taken so far.
@@ -21,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -34,11 +36,12 @@ from mmfree.chip.layout import layout
 from mmfree.chip.memory_image import write_memory_image
 from mmfree.chip.memory_map import chip_memories
 from mmfree.chip.sizing import design_for_memory, design_for_model
-from mmfree.contract.shape import ModelConfig
-from mmfree.golden.pow2 import Golden
-from mmfree.inference.shapes import SHAPES
-from mmfree.tape.pow2 import Tape, write_tape
-from mmfree.tape.reading import open_chip_tape
+from mmfree.contract.shape import AbsmaxConfig, AnyConfig
+from mmfree.golden.opening import golden_of
+from mmfree.golden.rounding import PlaysTokens, play_sequence
+from mmfree.inference.shapes import PUBLISHED, SHAPES
+from mmfree.tape.reading import AnyTape, copy_tape, open_tape
+from tests.support.integers.absmax_tapes import random_absmax_tape
 from tests.support.random_tapes import realistic_tape
 
 _Result = TypeVar("_Result")
@@ -76,21 +79,28 @@ class Steps:
         return result
 
 
-def make_tape(steps: Steps, config: ModelConfig, seed: int, path: Path) -> None:
+def random_tape(config: AnyConfig, seed: int, folder: Path) -> AnyTape:
+    """A tape of a shape; a published one's is in a file of the folder."""
+    if isinstance(config, AbsmaxConfig):
+        return random_absmax_tape(folder, config, seed)
+    return realistic_tape(seed, config)
+
+
+def make_tape(steps: Steps, config: AnyConfig, seed: int, path: Path, folder: Path) -> None:
     """Write a random tape."""
-    tape = steps.take("tape made", lambda: realistic_tape(seed, config))
-    steps.take("tape written", lambda: write_tape(tape, path))
+    tape = steps.take("tape made", lambda: random_tape(config, seed, folder))
+    steps.take("tape written", lambda: copy_tape(tape, path))
 
 
-def play(golden: Golden, tokens: int, seed: int) -> dict[str, int]:
+def play(golden: PlaysTokens[Any], tape: AnyTape, tokens: int, seed: int) -> dict[str, int]:
     """Play random tokens; values that were saturated, by site."""
-    ids = np.random.default_rng(seed).integers(0, golden.tape.config.vocab_size, tokens)
+    ids = np.random.default_rng(seed).integers(0, tape.config.vocab_size, tokens)
     with threadpool_limits(1, user_api="blas"):
-        golden.play(ids)
+        play_sequence(golden, ids, None)
     return golden.saturations
 
 
-def emit(steps: Steps, name: str, design: Design, tape: Tape, folder: Path) -> None:
+def emit(steps: Steps, name: str, design: Design, tape: AnyTape, folder: Path) -> None:
     """Write what a folder of Verilog holds, step by step."""
     text = steps.take(f"{name}: RTLIL", lambda: convert_rtlil(Accelerator(design)))
     steps.take(f"{name}: Verilog", lambda: convert_verilog(text, chip_memories(design)))
@@ -117,6 +127,9 @@ def main() -> None:
         "--shape", choices=sorted(SHAPES), default="370m", help="of the model (default %(default)s)"
     )
     parser.add_argument(
+        "--published", action="store_true", help="in the arithmetic of published checkpoints"
+    )
+    parser.add_argument(
         "--lanes", type=int, action="append", help="of a design in block RAM (default 256)"
     )
     parser.add_argument(
@@ -129,7 +142,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="keep the tape as this file")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
-    config, steps = SHAPES[options.shape], Steps()
+    config = (PUBLISHED if options.published else SHAPES)[options.shape]
+    steps = Steps()
     designs = {f"{lanes} lanes": design_for_model(config, lanes) for lanes in options.lanes or []}
     memories = options.memory or []
     if not designs and not memories:
@@ -140,12 +154,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
         path = options.out or folder / "model.tape"
-        make_tape(steps, config, options.seed, path)
-        tape = steps.take("tape opened", lambda: open_chip_tape(path))
-        golden = Golden(tape)
+        make_tape(steps, config, options.seed, path, folder)
+        tape = steps.take("tape opened", lambda: open_tape(path))
+        golden = cast(PlaysTokens[Any], golden_of(tape))
         saturations = steps.take(
             "golden model, a token",
-            lambda: play(golden, options.tokens, options.seed),
+            lambda: play(golden, tape, options.tokens, options.seed),
             options.tokens,
         )
         for name, design in designs.items():

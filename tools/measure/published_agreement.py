@@ -1,6 +1,7 @@
 """How close the golden model of published checkpoints comes to a float64 reading of them, and why.
 
-    python -m tools.measure.published_agreement                 # random checkpoints
+    python -m tools.measure.published_agreement                 # random checkpoints, and random
+                                                                # ones with outliers
     python -m tools.measure.published_agreement --folder DIR    # a checkpoint, ids drawn at random
 
 Printed for each: relative error (root mean square over all logits) and agreement of the most likely
@@ -16,6 +17,7 @@ import argparse
 import tempfile
 from collections import ChainMap
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,19 @@ from mmfree.published.export import export_published
 from mmfree.published.model import load_published
 from mmfree.tape.absmax import AbsmaxTape
 from tests.support.published.float_reading import FloatReading, Floats, Shards
-from tests.support.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
+from tests.support.published_checkpoints import (
+    Shape,
+    checkpoint_tensors,
+    language_model_tensors,
+    write_checkpoint,
+)
 
 SHAPES = (
     Shape(),
     Shape(vocab_size=256, hidden_size=64, intermediate_size=256, num_layers=4),
     Shape(vocab_size=512, hidden_size=256, intermediate_size=768, num_layers=6),
 )
+CHECKPOINTS = {"Gaussian": checkpoint_tensors, "as language models": language_model_tensors}
 EMBEDDING = "model.embeddings.weight"
 
 
@@ -96,10 +104,10 @@ def main() -> None:
     if options.folder is not None:
         measure(options.folder, Shards(options.folder), options.tokens, 0)
         return
-    for shape in SHAPES:
+    for (name, tensors_of), shape in product(CHECKPOINTS.items(), SHAPES):
         for seed in range(options.seeds):
-            print(f"d {shape.hidden_size}, layers {shape.num_layers}, seed {seed}")
-            tensors = checkpoint_tensors(shape, seed)
+            print(f"{name}: d {shape.hidden_size}, layers {shape.num_layers}, seed {seed}")
+            tensors = tensors_of(shape, seed)
             with tempfile.TemporaryDirectory() as place:
                 folder = write_checkpoint(
                     Path(place), shape, tensors, intermediate_size=shape.intermediate_size

@@ -31,7 +31,7 @@ from hdl.toolchain.yosys import read_cells
 from mmfree.chip.layout import layout
 from mmfree.chip.sizing import design_for
 from mmfree.chip.weight_codes import WEIGHT_CODES
-from mmfree.tape.reading import open_chip_tape
+from mmfree.tape.reading import open_pow2_tape
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
     )
     options = parser.parse_args()
 
-    tape = open_chip_tape(options.tape)
+    tape = open_pow2_tape(options.tape)
     design = design_for(tape, options.lanes, options.bits)
     board = BOARDS[options.board]
     planned = plan(board, design, layout(tape, design), options.freq * 1e6)

@@ -11,7 +11,7 @@ from hdl.interface import MemorySettings
 from hdl.memory.sources.axi_read import AxiRead
 from hdl.memory.sources.burst_reader import BurstReader
 from hdl.memory.sources.handshake import Handshake
-from hdl.memory.sources.interface import LATENCY, TAKE_CYCLES, WeightSource
+from hdl.memory.sources.interface import LATENCY, WeightSource, take_cycles
 from hdl.memory.sources.settings import Settings
 from hdl.memory.sources.watchdog import TIMEOUT_CYCLES, Watchdog
 from mmfree.chip.design import Design
@@ -26,13 +26,13 @@ _WAY_IN = LATENCY - BurstReader.LATENCY - 1
 """Cycles from ``take`` to the ring of the first group; a register follows after it."""
 
 
-def margin(group: int) -> int:
+def margin(design: Design, group: int) -> int:
     """Words in a group's ring from which on it has one for every ``take`` under way, and another.
 
     Under way are those of the cycles before the level sees them: a take reaches the ring, and
     whether there are words reaches ``available``, a cycle later for each group.
     """
-    return TAKE_CYCLES + _WAY_IN + 2 + 2 * group
+    return take_cycles(design) + _WAY_IN + 2 + 2 * group
 
 
 class AxiSource(wiring.Component):
@@ -71,7 +71,7 @@ class AxiSource(wiring.Component):
         external = design.external
         assert external is not None
         assert external.ports == design.num_groups
-        assert margin(design.num_groups - 1) + BURST <= ring_words
+        assert margin(design, design.num_groups - 1) + BURST <= ring_words
         self._design, self._timeout = design, timeout
         self.readers = [
             BurstReader(
@@ -143,7 +143,7 @@ class AxiSource(wiring.Component):
             taken = delay(m, take, reader.LATENCY + 1, reset=True)
             own = delay(m, reader.beat.response, 1) & taken
             response = own if group == 0 else own | delay(m, response, 1, reset=True)
-            enough.append(reader.level >= margin(group))
+            enough.append(reader.level >= margin(self._design, group))
             take, clear = delay(m, take, 1, reset=True), delay(m, clear, 1, reset=True)
         m.d.comb += self.response.eq(response)
         # Back from the last group to the first.

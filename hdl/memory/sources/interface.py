@@ -31,8 +31,15 @@ LATENCY = 5
 The accelerator orders weights so that they meet their activations in the array.
 """
 
-TAKE_CYCLES = 3
-"""Most cycles from ``available`` to the ``take`` that it allows."""
+TAKE_CYCLES, LATE_TAKE_CYCLES = 3, 24
+"""Most cycles from ``available`` to the ``take`` that it allows; in an arithmetic whose activations
+take long.
+"""
+
+
+def take_cycles(design: Design) -> int:
+    """Those of a design."""
+    return TAKE_CYCLES if design.arithmetic == "pow2" else LATE_TAKE_CYCLES
 
 
 class WeightSource(wiring.Signature):
@@ -41,7 +48,7 @@ class WeightSource(wiring.Signature):
     Members::
 
         available  in   1           a word may be ordered in this cycle
-        take       out  1           take it: for each order one, up to TAKE_CYCLES later
+        take       out  1           take it: for each order one, up to ``take_cycles`` later
         restart    out  1           the next word is the image's first again; no order is under way
         data       in   G x shares  group g's share of a word, LATENCY + g cycles after its take
 

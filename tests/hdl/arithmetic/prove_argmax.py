@@ -6,15 +6,15 @@ from functools import partial
 
 from amaranth.hdl import Cat, Const, Mux, Signal, Value, signed
 
-from hdl.arithmetic.argmax import KEY_BITS, Argmax
+from hdl.arithmetic.argmax import Argmax
 from tests.support.proofs.bench import Bench, Proof
 
-GROUP_BITS = 3
+GROUP_BITS, KEY_BITS = 3, 17
 
 
 def argmax(width: int) -> Bench:
     """Any row, chosen once, against the answer; the answer's key is that of a plain scan."""
-    block = Argmax(width, GROUP_BITS)
+    block = Argmax(width, GROUP_BITS, KEY_BITS)
     bench = Bench(block)
     compared = block.latency - 2
     any_seen, last = _assume_rows(bench, compared)

@@ -26,7 +26,7 @@ def test_argmax(width: int, idle: float) -> None:
     for rows in (1, 3, 4, 10, 16):
         for spread, offset in ((3, 0), (3, -30000), (65536, -32768)):
             logits = (rng.integers(0, spread, rows) + offset).astype(np.int16)
-            block = Argmax(width, 4)
+            block = Argmax(width, 4, 17)
             clear: Item = {"clear": 1, "valid": 0, "keys": [0] * width, "keep": 0, "group": 0}
             items: list[Item] = [clear]
             for group, values in enumerate(grouped(logits.tolist(), width)):
@@ -40,7 +40,7 @@ def test_argmax(width: int, idle: float) -> None:
 
 def test_argmax_vector() -> None:
     vector = VECTORS["next_token"]
-    block = Argmax(2, 2)
+    block = Argmax(2, 2, 17)
     items: list[Item] = [
         {"clear": 0, "valid": 1, "keys": group, "keep": 3, "group": index}
         for index, group in enumerate(grouped(vector["logits"], 2))

@@ -12,7 +12,7 @@ from amaranth.hdl import Module, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arithmetic.gated_adder import gated_pair, gated_sum
+from hdl.arithmetic.gated_adder import gated_pair, gated_sum, gated_sums
 from hdl.fabric.technology import Technology, technology_of
 from hdl.toolchain.yosys import YosysError, run_yosys
 from tests.support.hdl.bench import simulate
@@ -61,6 +61,22 @@ class Pair(wiring.Component):
         )
         assert pair.shape() == self.o.shape()
         m.d.comb += self.o.eq(pair)
+        m.d.sync += Signal().eq(0)
+        return m
+
+
+class Sums(wiring.Component):
+    """a, if takes_a, and b, if takes_b."""
+
+    def __init__(self, a_bits: int, b_bits: int) -> None:
+        bits = max(a_bits, b_bits) + 1
+        gates = {"takes_a": In(1), "takes_b": In(1)}
+        super().__init__({"a": In(a_bits), "b": In(b_bits), **gates, "o": Out(bits)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        technology = technology_of(platform)
+        m.d.comb += self.o.eq(gated_sums(m, technology, self.a, self.takes_a, self.b, self.takes_b))
         m.d.sync += Signal().eq(0)
         return m
 
@@ -121,6 +137,22 @@ def test_generic_pairs_are_exact(a_shape: Shape, subtract: bool) -> None:
     simulate(block, bench)
 
 
+@pytest.mark.parametrize(("a_bits", "b_bits"), [(3, 4), (4, 2), (1, 1)])
+def test_generic_sums_of_two_gated_operands_are_exact(a_bits: int, b_bits: int) -> None:
+    block = Sums(a_bits, b_bits)
+
+    async def bench(ctx: Any) -> None:
+        for a, b, takes_a, takes_b in itertools.product(
+            range(1 << a_bits), range(1 << b_bits), (0, 1), (0, 1)
+        ):
+            given = {"a": a, "b": b, "takes_a": takes_a, "takes_b": takes_b}
+            for name, value in given.items():
+                ctx.set(getattr(block, name), value)
+            assert ctx.get(block.o) == takes_a * a + takes_b * b, given
+
+    simulate(block, bench)
+
+
 def prove_equal(pairs: dict[str, tuple[Any, Any]], folder: Path) -> None:
     """Prove that the ECP5 body of each pair's second block equals the generic one of its first."""
     commands = [f"read_verilog {CARRY_CELLS}"]
@@ -149,6 +181,9 @@ def test_the_cells_of_the_ecp5_do_the_same(tmp_path: Path) -> None:
     for width, sign, subtract in itertools.product((1, 4, 17), (False, True), (False, True)):
         block = Pair(Shape(width, sign), subtract=subtract)
         pairs[f"pair_{width}_{sign}_{subtract}"] = (block, block)
+    for widths in ((3, 4), (4, 2), (17, 19)):
+        sums = Sums(*widths)
+        pairs["_".join(["sums", *map(str, widths)])] = (sums, sums)
     prove_equal(pairs, tmp_path)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from hdl.arithmetic.noise import Noise
-from hdl.pow2.logits import chosen_cycle
+from hdl.pow2.products import NOISE_READY
+from hdl.rows.logits import chosen_cycle
 from mmfree.contract.pow2 import TEMPERATURE_FB
 from mmfree.golden.sampling import Sampler, seed_registers
 from tests.support.hdl.bench import fill, simulate, to_python
@@ -187,7 +188,7 @@ def test_a_seed_right_after_a_token_counts(width: int) -> None:
         ctx.set(block.keep, (1 << rows) - 1)
         await ctx.tick()
         ctx.set(block.take, 0)
-        await ctx.tick().repeat(chosen_cycle(width))
+        await ctx.tick().repeat(chosen_cycle(width, NOISE_READY))
         await set_seed(ctx, block, 3)
         await restart(ctx, block)
         assert await play_token(ctx, block, rows, width, 64) == entries(Sampler(3), rows)

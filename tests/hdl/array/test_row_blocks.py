@@ -24,6 +24,12 @@ ROLES = {
 }
 WIDE = {"forget", "residual", "logit"}
 MULTIPLIERS, BASES = (200, 131, 510), (-5, 13, 2)
+FACTORS, SHIFTS = (0xC0FFEE, 0, 0xFFFFFF), (62, 0, 33)
+"""Of absmax: factors of 24 bits, and shifts."""
+
+PACED = {"operand", "residual"}
+"""Roles that elements of the next vector are made of."""
+
 SETTLE = 3
 """Cycles from ``load`` to the first results, at least."""
 
@@ -41,6 +47,7 @@ class Bench:
     def __init__(self, design: Design, idle: float) -> None:
         self.design, self.idle = design, idle
         self.block, self.rng = RowBlocks(design), np.random.default_rng(design.rows)
+        self.absmax = design.arithmetic == "absmax"
         self.under_way: list[np.ndarray | None] = [None] * design.num_groups
         self.expected: list[tuple[Any, ...]] = []
         self.early_shift = self.waiting = self.cycle = 0
@@ -63,6 +70,8 @@ class Bench:
                     last = (block, matrix, slot) == (blocks - 1, len(ROLES[kind]) - 1, slots - 1)
                     place = (role, slot, block * slots + slot, keep, int(last))
                     scale = (MULTIPLIERS[matrix], int(role in WIDE), BASES[matrix] + exponent)
+                    if self.absmax:
+                        scale = (FACTORS[matrix], 0, SHIFTS[matrix])
                     self.expected.append((*place, values[list(rows)].tolist(), *scale))
         return arrivals
 
@@ -89,13 +98,20 @@ class Bench:
         if tag.valid:
             (role,) = (name for name in ROLE.members if tag.role[name])
             place = (role, tag.slot, tag.group, tag.keep, tag.end)
-            scale = (ctx.get(block.rows.multiplier), ctx.get(block.rows.wide), self.early_shift)
+            wide = 0 if self.absmax else ctx.get(block.rows.wide)
+            scale = (ctx.get(block.rows.multiplier), wide, self.early_shift)
             assert (*place, to_python(ctx.get(block.rows.acc)), *scale) == self.expected.pop(0)
             self.left_at.append(self.cycle)
         self.early_shift = ctx.get(block.rows.shift)
 
     async def play(
-        self, ctx: Any, kind: str, blocks: int, tail_rows: int, scale_after: int
+        self,
+        ctx: Any,
+        kind: str,
+        blocks: int,
+        tail_rows: int,
+        scale_after: int,
+        turns: int = 0,
     ) -> None:
         """Send a segment whose scale is known when ``scale_after`` row blocks have arrived."""
         block, exponent = self.block, int(self.rng.integers(6, 16))
@@ -104,21 +120,16 @@ class Bench:
         ctx.set(block.scale.done, 0)
         await self.tick(ctx)
         ctx.set(block.segment.load, 0)
-        ctx.set(
-            block.segment.header,
-            {"kind": KIND_CODES[kind], "blocks": blocks, "tail_rows": tail_rows, "base": BASES},
-        )
+        own = {"turns": turns} if self.absmax else {"base": BASES}
+        sizes = {"blocks": blocks, "tail_rows": tail_rows}
+        ctx.set(block.segment.header, {"kind": KIND_CODES[kind], **sizes, **own})
         for _ in range(SETTLE):
             await self.tick(ctx)
         sent = 0
         while self.expected:
             done = sent >= min(scale_after, len(arrivals))
             ctx.set(block.scale.done, done)
-            ctx.set(
-                block.scale.multipliers,
-                MULTIPLIERS if done else self.rng.integers(512, size=3).tolist(),
-            )
-            ctx.set(block.scale.exponent, exponent if done else int(self.rng.integers(16)))
+            self.set_scale(ctx, exponent if done else None)
             arriving = None
             if (
                 sent < len(arrivals)
@@ -129,6 +140,17 @@ class Bench:
             await self.tick(ctx, arriving)
             assert self.cycle < 10000, "values are missing"
         assert self.waiting == 0
+
+    def set_scale(self, ctx: Any, exponent: int | None) -> None:
+        """The scale; None: it is not known, and anything."""
+        scale, rng = self.block.scale, self.rng
+        multipliers = FACTORS if self.absmax else MULTIPLIERS
+        known = exponent is not None
+        ctx.set(scale.multipliers, multipliers if known else rng.integers(512, size=3).tolist())
+        if self.absmax:
+            ctx.set(scale.shifts, SHIFTS if known else rng.integers(63, size=3).tolist())
+        else:
+            ctx.set(scale.exponent, exponent if known else int(rng.integers(16)))
 
 
 ARRAYS = [
@@ -183,5 +205,31 @@ def test_a_waiting_scale_delays_values_by_no_more_than_the_queue() -> None:
         assert bench.left_at == list(
             range(bench.left_at[0], bench.left_at[0] + 15 * design.groups_per_block)
         )
+
+    simulate(bench.block, run)
+
+
+@pytest.mark.parametrize(("rows", "width", "idle"), [(8, 2, 0.0), (6, 2, 0.5), (4, 4, 0.0)])
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_elements_leave_in_as_many_cycles_as_they_take(
+    rows: int, width: int, idle: float, turns: int
+) -> None:
+    """Of g, up and residual; values of the other matrices leave P per cycle."""
+    sizes = {"post_width": width, "max_rows": 9 * rows}
+    design = small_design(rows, 4, 37, arithmetic="absmax", value_bits=32, **sizes)
+    bench, slots = Bench(design, idle), design.groups_per_block
+
+    async def run(ctx: Any) -> None:
+        for kind, blocks in (("gates", 5), ("output", 3), ("glu", 4), ("head", 3), ("down", 1)):
+            for tail_rows in (1, rows):
+                del bench.left_at[:]
+                own = 0 if kind == "head" else turns
+                await bench.play(ctx, kind, blocks, tail_rows, len(ROLES[kind]) * blocks, own)
+                left, due = bench.left_at, [bench.left_at[0]]
+                for role in ROLES[kind] * blocks:
+                    pace = 1 << own if role in PACED else 1
+                    due += [due[-1] + n * pace for n in range(1, slots + 1)]
+                # The last group's turns are waited for, too.
+                assert left == due[:-1]
 
     simulate(bench.block, run)

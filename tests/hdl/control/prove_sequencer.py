@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 
 from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value
 
-from hdl.control.sequencer import Sequencer
+from hdl.control.sequencer import Sequencer, settling_cycles
 from hdl.memory.weight_check import CHECK_DISTANCE
 from hdl.payloads import RESULT_BLOCKS, WAITS
 from mmfree.chip.header import KIND_CODES, pack_header
@@ -594,7 +595,100 @@ def records() -> Bench:
     return bench
 
 
+ABSMAX = small_design(2, 4, 4, max_rows=2, header_words=3, arithmetic="absmax", value_bits=32)
+ABSMAX_SEGMENTS = (("embedding", 2, 1, 1), ("gates", 0, 0, 2), ("head", 0, 0, 0))
+"""Kind; words of own gains, of bounds, and of gains. One row block of one tile each."""
+
+
+def absmax_table() -> list[int]:
+    """Its words."""
+    shape = loaded_shape(ABSMAX, "headers")
+    return [
+        shape.with_parity(
+            pack_header(
+                ABSMAX,
+                kind=KIND_CODES[kind],
+                tiles=1,
+                tail=4,
+                blocks=1,
+                tail_rows=2,
+                own_gains=own,
+                bounds=bounds,
+                gains=gains,
+                last=kind == "head",
+            )
+        )
+        for kind, own, bounds, gains in ABSMAX_SEGMENTS
+    ]
+
+
+def absmax_records() -> Bench:
+    """What is taken for absmax: own gains, weights, bounds, gains, and the check word."""
+    bench = Bench(Sequencer(ABSMAX, absmax_table(), delivery_cycles=2), driven=False)
+    block, m, take = bench.block, bench.m, bench.block.take
+    bench.choose(
+        *(
+            port
+            for name, port in inputs_of(block).items()
+            if not name.startswith(("load_header", "faults", "hold"))
+        )
+    )
+    words, number = Signal(4), Signal(3)
+    with m.If(take.word):
+        m.d.sync += words.eq(words + 1)
+    with m.If(take.check):
+        m.d.sync += [words.eq(0), number.eq(number + 1)]
+    with m.If(block.started):
+        m.d.sync += [words.eq(0), number.eq(0)]
+    bench.assume(
+        "each check word has one verdict", ~block.checked | bench.past(take.check), by="StreamCheck"
+    )
+    bench.assume(
+        "a row block has begun before it leaves the queue", ~block.block_done, by="RowBlocks"
+    )
+    # Ends of each kind of words in the record.
+    kinds = [
+        (own, len(SEGMENT_ROLES.get(kind, ())), bounds, gains)
+        for kind, own, bounds, gains in ABSMAX_SEGMENTS
+    ]
+    ends = [list(accumulate(counts)) for counts in kinds]
+    own, weights, bounds, gains = (
+        Array([places[kind] for places in ends])[number] for kind in range(4)
+    )
+    parameter = block.parameter
+    own_gain, bound = words < own, (words >= weights) & (words < bounds)
+    gain = own_gain | (words >= bounds)
+    bench.prove("the record of the segment in progress", ~take.word | (number == block.number))
+    bench.prove("words of weights with a tile", block.beat.valid == (take.word & ~gain & ~bound))
+    bench.prove("lower bounds after them", parameter.bound == (take.word & bound))
+    bench.prove("gains before them, and last", parameter.gain == (take.word & gain))
+    bench.prove(
+        "own gains in the segment's bank, others in the next one's",
+        ~parameter.gain | (parameter.bank == number[0] ^ ~own_gain),
+    )
+    bench.prove("none too many", ~take.word | (words < gains))
+    bench.prove("the last is told of", ~take.word | (take.last == (words == gains - 1)))
+    bench.prove("the check word after all of them", ~take.check | (words == gains))
+    wait = settling_cycles(ABSMAX, 2)
+    recent = Cat(bench.past(take.word, n) for n in range(wait)).any()
+    bench.prove(
+        "the row when its gains are there",
+        ~block.embedding.start | ((number == 0) & (words == own) & ~recent),
+    )
+    bench.cover("the gains of the head's vector", parameter.gain & (number == 1))
+    bench.cover("the end of a pass", block.pass_done)
+    return bench
+
+
 PROOFS = [
+    Proof(
+        "sequencer_absmax_records",
+        absmax_records,
+        depth=46,
+        induction=False,
+        because="what state machine and walk know of each other is said for other designs only",
+        reach=70,
+    ),
     Proof(
         "sequencer_records",
         records,

@@ -42,7 +42,7 @@ def rows(columns: int, width: int, tiles: int) -> Callable[[], Bench]:
         bench.prove("a write for each group of a row, and no other", write.enable == valid)
         group = bench.past(turn.tile * parts + turn.part, ages)
         bench.prove("groups in turn", ~valid | (write.group == group))
-        ending = bench.past(turn.running & turn.last, ages - block.ENDING)
+        ending = bench.past(turn.running & turn.last, ages - block.ending)
         bench.prove("vector_done, ahead of the last write", block.vector_done == ending)
 
         # What the chosen word holds in the cycle in which the RAM reads it, and writes nothing.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from amaranth.hdl import Cat, Signal, Value
+from amaranth.hdl import Cat, ShapeLike, Signal, Value
 
 from hdl.fabric.technology import Technology
 from hdl.memory.vectors import GroupMemory, VectorMemory, from_stored
+from hdl.payloads import CUT
 from mmfree.chip.design import Design
 from tests.support.hdl.values import small_design
 from tests.support.proofs.bench import Bench, Proof
@@ -29,13 +30,17 @@ def _last_written(bench: Bench, group: Value) -> tuple[Signal, Signal]:
 
 
 def words(
-    columns: int, width: int, value_bits: int, technology: Technology = Technology.GENERIC
+    columns: int,
+    width: int,
+    value_bits: int,
+    technology: Technology = Technology.GENERIC,
+    shape: ShapeLike | None = None,
 ) -> Callable[[], Bench]:
     """Any group, chosen by the solver, as a part of the word that is read."""
 
     def build() -> Bench:
         design = _design(columns, width, value_bits)
-        bench = Bench(VectorMemory(design, WORDS))
+        bench = Bench(VectorMemory(design, WORDS, shape))
         block, parts = bench.block, columns // width
         inner = bench.inside(block, technology)
         word = bench.some(range(WORDS), "word")
@@ -87,6 +92,7 @@ def groups(columns: int, width: int, value_bits: int) -> Callable[[], Bench]:
 
 PROOFS = [
     Proof("vector_memory", words(8, 2, 16), depth=5, quick=True),
+    Proof("vector_memory_cut", words(4, 2, 16, shape=CUT), depth=5),
     Proof("vector_memory_whole_words", words(4, 4, 18), depth=5),
     Proof(
         "vector_memory_ecp5", words(8, 2, 16, Technology.ECP5), depth=5, technology=Technology.ECP5

@@ -9,6 +9,7 @@ import pytest
 from amaranth.hdl import Fragment, unsigned
 
 from hdl.memory.vectors import GroupMemory, ValueParts, VectorMemory, word_memory
+from hdl.payloads import CUT
 from mmfree.chip.design import Design
 from tests.support.hdl.bench import simulate, to_python
 from tests.support.hdl.values import IDLE, small_design
@@ -120,5 +121,35 @@ def test_groups_are_written_and_read(
             await ctx.tick()
             if number + 1 in due:
                 assert to_python(ctx.get(memory.read.data)) == due[number + 1]
+
+    simulate(memory, bench)
+
+
+@pytest.mark.parametrize(("columns", "width", "words"), [(4, 1, 3), (4, 2, 70)])
+def test_a_vector_may_have_elements_of_a_structure(columns: int, width: int, words: int) -> None:
+    """Cut elements, of all their bits, beside a design whose values have others."""
+    memory, rng = VectorMemory(_design(columns, width, 16), words, CUT), random.Random(words)
+    groups = words * columns // width
+    written = [
+        [{name: rng.getrandbits(field.width) for name, field in CUT} for _ in range(width)]
+        for _ in range(groups)
+    ]
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(memory.write.enable, 1)
+        for group, values in enumerate(written):
+            ctx.set(memory.write.group, group)
+            ctx.set(memory.write.data, values)
+            await ctx.tick()
+        ctx.set(memory.write.enable, 0)
+        await ctx.tick()
+        for word in range(words):
+            ctx.set(memory.read.address, word)
+            await ctx.tick().repeat(memory.LATENCY)
+            parts = written[word * columns // width : (word + 1) * columns // width]
+            elements = [element for part in parts for element in part]
+            found = ctx.get(memory.read.data)
+            for c, element in enumerate(elements):
+                assert {name: found[c][name] for name in element} == element
 
     simulate(memory, bench)

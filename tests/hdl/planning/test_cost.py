@@ -14,17 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hdl.planning.cost import (
-    clock_hz,
-    cycles_per_token,
-    features,
-    fit,
-    lane_utilization,
-    measured_rows,
-    resources,
-    routed_rows,
-    segment_cycles,
-)
+from hdl.planning.cost import clock_hz, features, fit, measured_rows, resources, routed_rows
+from hdl.planning.cycles import cycles_per_token, lane_utilization, segment_cycles
 from hdl.planning.memories import disabled_memory_blocks, memory_blocks
 from mmfree.chip.design import Design
 from mmfree.chip.external_memory import find_memory

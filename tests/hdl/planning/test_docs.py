@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hdl.planning.cost import MEMORY_LATENCY
+from hdl.planning.cycles import MEMORY_LATENCY
 from hdl.planning.parts import find_part, known_parts, known_peers
 from hdl.planning.projection import USABLE, project
 from mmfree.inference.shapes import SHAPES

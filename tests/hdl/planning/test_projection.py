@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 import hdl.planning.projection
-from hdl.planning.cost import clock_hz, cycles_per_token, lane_utilization, segment_cycles
+from hdl.planning.cost import clock_hz
+from hdl.planning.cycles import cycles_per_token, lane_utilization, segment_cycles
 from hdl.planning.fit import Shortage, usual_cells
 from hdl.planning.memories import memory_bits
 from hdl.planning.parts import Fact, Part, find_part, known_parts

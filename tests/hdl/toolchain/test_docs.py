@@ -12,7 +12,8 @@ import pytest
 
 from hdl.boards import BAUD, BOARDS
 from hdl.boards.pll import TOLERANCE
-from hdl.planning.cost import cycles_per_token, lane_utilization, routed_rows
+from hdl.planning.cost import routed_rows
+from hdl.planning.cycles import cycles_per_token, lane_utilization
 from hdl.toolchain.build import FAR_MORE, SEED_MARGIN
 from mmfree.chip.sizing import design_for, design_for_model
 from tests.support.documents import numbers_in, text_of

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import signed, unsigned
@@ -15,7 +17,7 @@ from hdl.toolchain.emit import convert_rtlil
 from hdl.toolchain.products import product_units
 from hdl.toolchain.ultrascale_audit import ultrascale_area
 from mmfree.chip.sizing import design_for
-from tests.support.sim.shapes import ODD
+from tests.support.sim.shapes import ABSMAX_ODD, ODD
 
 TAPE = ODD.tape(1, wild=False)
 """d = 20, I = 37, one layer, head of 5 rows."""
@@ -63,6 +65,36 @@ def test_units_of_a_tape_by_hand(accelerator: Accelerator, monkeypatch: pytest.M
     unit = units["scale"].to_dict()
     assert unit["operands"] == "multiplier * reciprocal root"
     assert (unit["count"], unit["luts_each"]) == (1, 1)
+
+
+ABSMAX_UNITS = {
+    "embedding": (8, 16, 1, 20),
+    # Each element of what gates (three gains, and the norm's), output and glu (two), down (one) and
+    # the head (two) read, in two layers of d = 20 and I = 37, and of 7 words.
+    "gain": (28, 24, 1, 2 * (4 * 20 + 2 * 20 + 2 * 20 + 37) + 2 * 20),
+    "square": (18, 18, 1, 2 * (2 * 20 + 2 * 20 + 2 * 20 + 37) + 2 * 20),
+    # Constant and largest element of each matrix (gate and up are two), and the epsilon of a norm.
+    "scale": (31, 31, 1, 2 * (2 * (3 + 1 + 2 + 1) + 3) + 2 + 1),
+    "requantize": (15, 24, 1, 2 * (5 * 20 + 2 * 37) + 7),
+    "interpolate": (15, 12, 2, 2 * (3 * 20 + 37)),
+    # SiLU of i, h' and gate; and f.
+    "silu": (32, 25, 2, 2 * (2 * 20 + 37) + 2 * 20),
+    "update_state": (33, 21, 1, 2 * 20),
+    "gated_product": (32, 32, 1, 2 * (20 + 37) + 7),
+}
+"""Use -> bits of the operands, units for a value per cycle, and products of a token."""
+
+
+def test_units_of_a_published_checkpoint_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hdl.toolchain.products, "_unit_luts", lambda unit: 1)
+    made = Accelerator(ABSMAX_ODD.design())
+    convert_rtlil(made)
+    units = product_units(made, ABSMAX_ODD.tape(tmp_path, 1))
+    found = {u.use: (u.a_bits, u.b_bits, u.count, u.uses_per_token) for u in units}
+    assert found == ABSMAX_UNITS
+    assert [unit.use for unit in product_units(made)] == list(ABSMAX_UNITS)
 
 
 def test_the_size_of_a_unit_is_its_own(

@@ -25,11 +25,20 @@ from mmfree.chip.image import Image
 from mmfree.chip.layout import LayoutError, layout
 from mmfree.chip.memory_map import chip_memories
 from mmfree.chip.sizing import design_for, design_for_memory
+from mmfree.tape.reading import AnyTape
 from sim.cosim.chip import write_chip
 from sim.cosim.run_folder import Models, Run, Traffic, read_tapes, write_run
 from sim.simulators.runner import build, run
 from tests.support.hdl.streams import PACES, Pace
-from tests.support.sim.shapes import ADDITION, ODD, SLOW_SHAPES, TINY, Shape
+from tests.support.sim.shapes import (
+    ABSMAX_ODD,
+    ABSMAX_SLOW_SHAPES,
+    ADDITION,
+    ODD,
+    SLOW_SHAPES,
+    TINY,
+    Shape,
+)
 from tools.experiments.multiplying_array import MultiplyingArray, Unit
 
 FEW = {
@@ -51,6 +60,9 @@ MANY = {
 }
 """200 faults in tables and parameters."""
 
+ABSMAX_FAULTS = {"weights": 60, "headers": 8, "embedding": 8, "tables": 8}
+"""Gains and lower bounds come with the weights."""
+
 UNDISTURBED = Traffic()
 
 
@@ -63,7 +75,13 @@ def play(
 ) -> dict[str, int]:
     """Run the cocotb tests; returns the faults that were found."""
     tape = shape.tape(1, wild=False)
-    design = design_for(tape, shape.lanes, code)
+    return play_on(tape, design_for(tape, shape.lanes, code), faults, folder, traffic)
+
+
+def play_on(
+    tape: AnyTape, design: Design, faults: dict[str, int], folder: Path, traffic: Traffic
+) -> dict[str, int]:
+    """As ``play``, of a design and its tape."""
     write_chip(folder, [tape], design)
     write_run(folder, Run(design=design, sequences=[], traffic=traffic))
     (folder / "faults.json").write_text(json.dumps({"seed": 1, "faults": faults}))
@@ -205,6 +223,26 @@ def test_faults_loading_and_cancellation(pace: Pace, tmp_path: Path) -> None:
 def test_faults_are_found_though_weights_come_slowly(tmp_path: Path) -> None:
     """A check word may then be the last that a token waits for."""
     assert play(ODD, "2", {"weights": 30}, tmp_path, Traffic(pause=0.95)) == {"weights": 30}
+
+
+def test_faults_of_a_published_checkpoint(tmp_path: Path) -> None:
+    """In tiles, gains, bounds and check words; in scales and elements of the embedding; in the
+    segment table and the sigmoid.
+    """
+    (tmp_path / "chip").mkdir()
+    tape, faults = ABSMAX_ODD.tape(tmp_path, 1), ABSMAX_FAULTS
+    assert play_on(tape, ABSMAX_ODD.design(), faults, tmp_path / "chip", UNDISTURBED) == faults
+
+
+@pytest.mark.slow
+def test_a_thousand_faults_of_a_published_checkpoint(tmp_path: Path) -> None:
+    """With answers that are taken late."""
+    shape = ABSMAX_SLOW_SHAPES[0]
+    (tmp_path / "chip").mkdir()
+    faults = {name: 12 * count for name, count in ABSMAX_FAULTS.items()}
+    traffic = Traffic(back_pressure=0.5)
+    found = play_on(shape.tape(tmp_path, 1), shape.design(), faults, tmp_path / "chip", traffic)
+    assert found == faults
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ IMAGE = MemoryImage(
     ),
     file_bytes=4 * 4096,
 )
-STATE = np.zeros((2, DESIGN.post_width), dtype=np.int16)
+STATE = np.zeros((2, DESIGN.post_width), dtype=np.int32)
 
 
 def methods(kind: type) -> dict[str, inspect.Signature]:
@@ -158,10 +158,10 @@ def test_other_values_that_the_chip_cannot_hold_are_not_sent() -> None:
     refused(lambda d: d.seed(-1), r"--seed must lie in 0\.\.2\^64-1 to sample")
     words = DESIGN.state_words
     refused(
-        lambda d: d.write_state(np.zeros((words + 1, DESIGN.post_width), dtype=np.int16)),
+        lambda d: d.write_state(np.zeros((words + 1, DESIGN.post_width), dtype=np.int32)),
         rf"^the state must be at most {words} words of 1 values, got \({words + 1}, 1\)$",
     )
-    refused(lambda d: d.write_state(np.zeros((1, 2), dtype=np.int16)), "words of 1 values")
+    refused(lambda d: d.write_state(np.zeros((1, 2), dtype=np.int32)), "words of 1 values")
     refused(
         lambda d: d.write_state(STATE.astype(np.int32) + 32768),
         r"^state.write must be 1 values in -32768..32767, got \[32768\]$",
@@ -335,9 +335,16 @@ def test_a_request_is_cancelled_in_a_cycle(pins: Pins) -> None:
     assert pins.cancel.value == 0
 
 
+def test_logits_that_a_design_does_not_store_cannot_be_read(pins: Pins) -> None:
+    design = replace(DESIGN, stores_logits=False)
+    driver = Driver(pins, Run(design=design, sequences=[]))
+    with pytest.raises(InputError, match="does not store logits: its taps show them"):
+        run(driver.read_logits(1))
+
+
 def test_words_are_written_and_read_in_their_order(pins: Pins) -> None:
     """State: a word in every cycle. A word that is read comes two cycles after its address."""
-    words = np.arange(3, dtype=np.int16)[:, None] - 1
+    words = np.arange(3, dtype=np.int32)[:, None] - 1
     run(driver_of(pins).write_state(words))
     assert pins.column("state__address") == [0, 1, 2]
     assert pins.column("state__write") == [0xFFFF, 0, 1]
@@ -351,7 +358,7 @@ def test_words_are_written_and_read_in_their_order(pins: Pins) -> None:
             values = run(getattr(driver_of(port), read)(3))
         assert port.column(f"{name}__address") == [0, 1, 2, 2]
         assert values.tolist() == [-14, -13, -12]
-        assert values.dtype == np.int16
+        assert values.dtype == np.int32
     assert run(driver_of(pins).read_state(0)).size == 0
 
 

@@ -18,7 +18,7 @@ from tests.support.random_tapes import random_tape
 from tests.support.sim.shapes import ADDITION, ODD
 
 TAPE = ODD.tape(5, wild=False)
-STATE = np.random.default_rng(0).integers(-99, 99, (1, 20)).astype(np.int16)
+STATE = np.random.default_rng(0).integers(-99, 99, (1, 20)).astype(np.int32)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sim.cosim.chip
-from hdl.planning.cost import segment_cycles
+from hdl.planning.cycles import segment_cycles
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout

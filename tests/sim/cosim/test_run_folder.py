@@ -35,7 +35,7 @@ from tests.support.sim.shapes import ODD
 
 DESIGN = ODD.design()
 TAPES = [ODD.tape(seed, wild=False) for seed in range(11)]
-STATE = np.random.default_rng(0).integers(-32768, 32768, (1, 20)).astype(np.int16)
+STATE = np.random.default_rng(0).integers(-32768, 32768, (1, 20)).astype(np.int32)
 SEQUENCE = Sequence(
     prompt=[3, 1], generate=4, temperature=64, seed=2**64 - 1, stop=2, state=STATE, model=3
 )
@@ -74,7 +74,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     found = read_run(tmp_path)
     state = found.sequences[0].state
     assert state is not None
-    assert state.dtype == np.int16
+    assert state.dtype == np.int32
     assert np.array_equal(state, STATE)
     without = replace(found.sequences[0], state=None)
     assert [without, found.sequences[1]] == [replace(SEQUENCE, state=None), RUN.sequences[1]]

@@ -40,7 +40,7 @@ from tests.support.random_tapes import random_tape
 
 CONFIG = ModelConfig(vocab_size=9, head_size=9, hidden_size=10, intermediate_size=14, num_layers=2)
 TAPE = random_tape(np.random.default_rng(3), **CONFIG.to_dict())
-STATE = np.random.default_rng(0).integers(-2000, 2000, (2, 10)).astype(np.int16)
+STATE = np.random.default_rng(0).integers(-2000, 2000, (2, 10)).astype(np.int32)
 ASKED = [
     Sequence(prompt=[3, 1, 7]),
     Sequence(prompt=[2, 7], generate=6),

@@ -42,7 +42,7 @@ CONFIG = ModelConfig(vocab_size=9, head_size=9, hidden_size=10, intermediate_siz
 
 TAPES = [random_tape(np.random.default_rng(seed), **CONFIG.to_dict()) for seed in (3, 4)]
 DESIGN = design_for(TAPES[0], 16)
-STATE = np.random.default_rng(0).integers(-2000, 2000, (2, 10)).astype(np.int16)
+STATE = np.random.default_rng(0).integers(-2000, 2000, (2, 10)).astype(np.int32)
 ASKED = [
     Sequence(prompt=[3, 1]),
     Sequence(prompt=[2, 7], generate=4, temperature=64, seed=5),

@@ -30,8 +30,8 @@ def sequence(seed: int) -> Played:
         Played.position(
             row=int(rng.integers(4)),
             last=bool(rng.integers(2)),
-            logits=rng.integers(-9, 9, 4).astype(np.int16),
-            state=rng.integers(-9, 9, (2, 3)).astype(np.int16),
+            logits=rng.integers(-9, 9, 4).astype(np.int32),
+            state=rng.integers(-9, 9, (2, 3)).astype(np.int32),
             saturations={site: int(rng.integers(9)) for site in SATURATION_SITES},
         )
         for _ in range(POSITIONS)

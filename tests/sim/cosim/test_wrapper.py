@@ -13,7 +13,7 @@ from sim.cosim.wrapper import AXI_PORTS, WRAPPER, wrap, write_bench
 from sim.memory.model import COUNTERS, INPUTS
 from sim.simulators.tools import SimulatorError
 from sim.simulators.verilator import Port, find_ports
-from tests.support.sim.shapes import ODD
+from tests.support.sim.shapes import ABSMAX_ODD, ODD
 
 MEMORY = ExternalMemory(port_bits=128, ports=2)
 OWN = [
@@ -68,10 +68,19 @@ def test_the_memory_may_have_a_clock_of_its_own() -> None:
 
 
 def test_a_chip_with_block_ram_has_its_own_ports_alone() -> None:
-    text = wrap(chip(*OWN), TOP, None, recorded_width=4)
+    design = ODD.design()
+    text = wrap(chip(*OWN), TOP, None, recorded=design)
     assert find_ports(text, WRAPPER) == OWN
-    assert text.count("tap_recorder #(") == text.count(".WIDTH(4)") == 4
+    assert text.count("tap_recorder #(") == text.count(f".WIDTH({design.post_width}), ") == 4
+    assert text.count(".BITS(16),") == text.count(".SIGNED(1), .STORED_BITS(16),") == 4
     assert "axi_memory" not in text
+
+
+def test_what_is_cut_is_recorded_as_it_is() -> None:
+    """Of a chip for published checkpoints: x, state and logits have a sign, u has none."""
+    text = wrap(chip(*OWN), TOP, None, recorded=ABSMAX_ODD.design())
+    assert text.count(".BITS(32),\n    .SIGNED(1), .STORED_BITS(64),") == 3
+    assert text.count(".BITS(36),\n    .SIGNED(0), .STORED_BITS(64),") == 1
 
 
 def test_verilog_without_the_chip_is_refused() -> None:
@@ -91,7 +100,7 @@ def test_what_is_compiled_is_what_the_module_needs(tmp_path: Path) -> None:
     for (name, recorded), expected in kinds.items():
         sources = write_bench(tmp_path, designs[name], recorded=recorded, two_clocks=False)
         assert [source.name for source in sources] == expected
-        width = designs[name].post_width if recorded else None
+        shown = designs[name] if recorded else None
         assert sources[0].read_text() == wrap(
-            external(), TOP, designs[name].external, recorded_width=width
+            external(), TOP, designs[name].external, recorded=shown
         )

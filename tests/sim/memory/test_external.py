@@ -11,7 +11,7 @@ import pytest
 
 import sim.cosim.job
 import sim.cosim.run
-from hdl.planning.cost import segment_cycles
+from hdl.planning.cycles import segment_cycles
 from mmfree.chip.design import Design
 from mmfree.chip.external_memory import find_memory
 from mmfree.chip.sizing import design_for_memory, stream_words

@@ -13,12 +13,13 @@ import pytest
 from mmfree.chip.external_memory import find_memory
 from mmfree.chip.sizing import design_for_memory
 from mmfree.contract.shape import ModelConfig
+from mmfree.tape.reading import AnyTape
 from sim.cosim.chip import write_chip
 from sim.cosim.run_folder import Run, write_run
 from sim.cosim.wrapper import WRAPPER, write_bench
 from sim.memory.model import Behaviour
 from sim.simulators.runner import build, run
-from tests.support.sim.shapes import ODD, Shape
+from tests.support.sim.shapes import ABSMAX_ODD, ABSMAX_SLOW_SHAPES, ODD, Shape
 
 BEHAVIOURS = [Behaviour(), Behaviour(latency=(2, 90), withheld=25, address_withheld=60)]
 TWO_LAYERS = Shape(
@@ -39,7 +40,13 @@ def play(
     shape: Shape, memory: str, folder: Path, *, faults: int, behaviour: Behaviour, seed: int = 1
 ) -> None:
     """Run the cocotb tests on a chip with an external memory."""
-    tape = shape.tape(1, wild=False)
+    play_on(shape.tape(1, wild=False), memory, folder, faults, behaviour, seed)
+
+
+def play_on(
+    tape: AnyTape, memory: str, folder: Path, faults: int, behaviour: Behaviour, seed: int = 1
+) -> None:
+    """As ``play``, of a tape."""
     external = find_memory(memory)
     assert external is not None
     design = design_for_memory(tape.config, external)
@@ -54,6 +61,20 @@ def play(
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=["default", "erratic"])
 def test_a_few_faults(behaviour: Behaviour, tmp_path: Path) -> None:
     play(ODD, "axi64", tmp_path, faults=8, behaviour=behaviour)
+
+
+def test_faults_in_tiles_gains_bounds_and_scales(tmp_path: Path) -> None:
+    """Of a published checkpoint: each is found in the pass that reads it."""
+    (tmp_path / "chip").mkdir()
+    tape = ABSMAX_ODD.tape(tmp_path, 1)
+    play_on(tape, "axi64", tmp_path / "chip", faults=24, behaviour=BEHAVIOURS[1])
+
+
+@pytest.mark.slow
+def test_200_faults_of_a_published_checkpoint_behind_two_ports(tmp_path: Path) -> None:
+    (tmp_path / "chip").mkdir()
+    tape = ABSMAX_SLOW_SHAPES[0].tape(tmp_path, 1)
+    play_on(tape, "axi128x2", tmp_path / "chip", faults=200, behaviour=BEHAVIOURS[0], seed=5)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hdl.planning.cost import cycles_per_token
+from hdl.planning.cycles import cycles_per_token
 from mmfree.chip.external_memory import ExternalMemory
 from mmfree.chip.sizing import design_for_memory
 from mmfree.inference.shapes import SHAPES

@@ -21,7 +21,7 @@ import sim.power.activity
 import sim.power.netlist
 from hdl.accelerator import Accelerator
 from hdl.array.ternary_array import TernaryArray
-from hdl.planning.cost import segment_cycles
+from hdl.planning.cycles import segment_cycles
 from hdl.toolchain.emit import TOP, convert_rtlil, write_memory_files
 from mmfree.chip.design import Design
 from mmfree.chip.layout import layout

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from hdl.planning.cost import SegmentCycles
+from hdl.planning.cycles import SegmentCycles
 from hdl.toolchain.families import Area
 from mmfree.errors import InputError
 from sim.power.activity import Activity, BlockActivity

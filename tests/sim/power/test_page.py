@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import sim.power.page
-from hdl.planning.cost import clock_hz, cycles_per_token, lane_utilization, resources
+from hdl.planning.cost import clock_hz, resources
+from hdl.planning.cycles import cycles_per_token, lane_utilization
 from hdl.toolchain.counts import BY_BLOCK, ROUTED, WAYS, Count
 from mmfree.chip.sizing import design_for
 from sim.power.activity import Activity, BlockActivity

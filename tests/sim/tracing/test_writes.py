@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim.tracing.writes import SOURCES, TAPS, Write, read_writes
+from sim.tracing.writes import (
+    SOURCES,
+    TAPS,
+    TapValue,
+    Write,
+    read_writes,
+    stored_bits,
+    tap_values,
+)
+from tests.support.sim.shapes import ABSMAX_ODD, ODD
 
 
 def record(
@@ -32,7 +41,7 @@ def test_records_are_read_as_they_are_written(width: int, tmp_path: Path) -> Non
     ]
     (tmp_path / "taps.bin").write_bytes(b"".join(records))
     kept = values[: max(1, width - 1)]
-    assert read_writes(tmp_path / "taps.bin", width).each() == [
+    assert read_writes(tmp_path / "taps.bin", width, 16).each() == [
         *(
             Write(cycle=1 << 40, segment=7, vector="logits", index=3 * width + lane, value=value)
             for lane, value in enumerate(kept)
@@ -43,7 +52,7 @@ def test_records_are_read_as_they_are_written(width: int, tmp_path: Path) -> Non
 
 def test_a_file_without_records_has_no_writes(tmp_path: Path) -> None:
     (tmp_path / "taps.bin").write_bytes(b"")
-    writes = read_writes(tmp_path / "taps.bin", 4)
+    writes = read_writes(tmp_path / "taps.bin", 4, 16)
     assert writes.each() == []
     assert writes.vector("state", np.arange(3)) is None
     assert writes.vector("state", np.arange(0)) is not None
@@ -57,7 +66,7 @@ def vector(tmp_path: Path, groups: list[tuple[str, int, list[int]]]) -> list[int
     (tmp_path / "taps.bin").write_bytes(
         b"".join(record(name, group, values, 3) for name, group, values in groups)
     )
-    found = read_writes(tmp_path / "taps.bin", 2).vector("state", np.array([5, 4, 0, 1]))
+    found = read_writes(tmp_path / "taps.bin", 2, 16).vector("state", np.array([5, 4, 0, 1]))
     return None if found is None else found.tolist()
 
 
@@ -86,3 +95,31 @@ def test_no_vector_is_made_of_anything_but_each_element_once(
 def test_the_recorder_is_there() -> None:
     assert [source.name for source in SOURCES] == ["tap_recorder.sv", "tap_recorder.cpp"]
     assert all(source.is_file() for source in SOURCES)
+
+
+def test_what_taps_of_the_arithmetics_show() -> None:
+    """Values of 16 bits; or of 32, and what is cut as a number without a sign."""
+    assert set(tap_values(ODD.design()).values()) == {TapValue(16, signed=True)}
+    assert stored_bits(ODD.design()) == 16
+    design = ABSMAX_ODD.design()
+    shown = tap_values(design)
+    assert list(shown) == list(TAPS)
+    assert shown.pop("u") == TapValue(36, signed=False)
+    assert set(shown.values()) == {TapValue(32, signed=True)}
+    assert stored_bits(design) == 64
+    data = (1 << 35 | 5) << 36 | (1 << 36) - 1
+    assert [TapValue(36, signed=False).of(data, lane) for lane in (0, 1)] == [2**36 - 1, 2**35 + 5]
+    data = 0x8000_0000 << 32 | 0x7FFF_FFFF
+    assert [TapValue(32, signed=True).of(data, lane) for lane in (0, 1)] == [2**31 - 1, -(2**31)]
+
+
+@pytest.mark.parametrize("width", [1, 2, 33])
+def test_records_of_64_bits(width: int, tmp_path: Path) -> None:
+    values = [(1 << 36) - 1 - lane for lane in range(width - 1)] + [-(1 << 31)]
+    head = struct.pack("<Qiii", 9, TAPS.index("u"), 2, 4)
+    mask = ((1 << width) - 1).to_bytes(-(-width // 32) * 4, "little")
+    data = b"".join(value.to_bytes(8, "little", signed=True) for value in values)
+    (tmp_path / "taps.bin").write_bytes((head + mask + data) * 2)
+    writes = read_writes(tmp_path / "taps.bin", width, 64)
+    assert writes.values.tolist() == values * 2
+    assert writes.indices.tolist() == [4 * width + lane for lane in range(width)] * 2

@@ -19,16 +19,25 @@ Item = dict[str, Any]
 
 
 def to_python(value: Any) -> Any:
-    """An int, or the list of ints of an array."""
+    """An int, the list of an array, or a dictionary of what a structure's fields hold."""
     if isinstance(value, data.Const):
         layout = value.shape()
+        if isinstance(layout, data.StructLayout):
+            return {name: to_python(value[name]) for name in layout.members}
         assert isinstance(layout, data.ArrayLayout)
         return [to_python(value[index]) for index in range(layout.length)]
     return int(value)
 
 
+def _of_structures(shape: Any) -> bool:
+    element = shape.elem_shape if isinstance(shape, data.ArrayLayout) else shape
+    return isinstance(element, data.StructLayout)
+
+
 def _garbage(port: Any, rng: random.Random) -> Any:
     shape = port.shape()
+    if isinstance(port, ValueCastable) and _of_structures(shape):
+        return shape.from_bits(rng.getrandbits(len(Value.cast(port))))
     if isinstance(port, ValueCastable) and isinstance(shape, data.ArrayLayout):
         width = shape.elem_shape.width
         low = -(1 << (width - 1)) if shape.elem_shape.signed else 0

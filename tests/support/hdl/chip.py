@@ -15,10 +15,10 @@ from mmfree.chip.exchange import COUNTERS
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_image import MemoryImage
-from mmfree.chip.memory_map import fault_memories
-from mmfree.golden.pow2 import Golden
+from mmfree.chip.memory_map import fault_memories, row_words
+from mmfree.golden.opening import golden_of
 from mmfree.host.interface import Fault, Request, Result
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape
 from tests.support.hdl.bench import to_python
 
 PATIENCE = 20_000
@@ -121,13 +121,22 @@ class ChipHost:
 
 
 def words_read(
-    tape: Tape, design: Design, token: int, state: NDArray[np.int16]
+    tape: AnyTape, design: Design, token: int, state: NDArray[np.integer]
 ) -> dict[str, list[int]]:
     """Which words of tables and parameters one token reads, from the golden model's trace."""
     trace: dict[str, NDArray[Any]] = {}
-    Golden(tape).step(
+    golden_of(tape).step(
         np.array([token]), state, trace=lambda name, values: trace.update({name: values[0]})
     )
+    headers = list(range(1 + len(tape.segments)))
+    tiles = row_words(design)
+    rows = [t * design.embedding_rows + token for t in range(tiles)]
+    if tape.arithmetic == "absmax":
+        return {
+            "tables": _sigmoids(trace),
+            "headers": headers,
+            "embedding": rows,
+        }
     tables: set[int] = set()
     roots: set[int] = set()
     for name, values in trace.items():
@@ -144,7 +153,16 @@ def words_read(
     return {
         "tables": sorted(tables),
         "reciprocal_root": sorted(roots),
-        "headers": list(range(1 + len(tape.segments))),
-        "embedding": [t * design.embedding_rows + token for t in range(design.embedding_tiles)],
+        "headers": headers,
+        "embedding": rows,
         "biases": list(range(len(layout(tape, design).words["biases"]))),
     }
+
+
+def _sigmoids(trace: dict[str, NDArray[Any]]) -> list[int]:
+    """Entries of the sigmoid that are read for i, z, gate and the state."""
+    read = {"gates/0/out", "gates/1/out", "gates/h", "glu/gate"}
+    values = [v for name, v in trace.items() if name.split(" ", 2)[-1] in read]
+    magnitudes = np.abs(np.concatenate(values).astype(np.int64))
+    # Beyond the table the sigmoid is 1, whatever is read.
+    return sorted({int(a) >> 12 for a in magnitudes if a < 1 << 24})

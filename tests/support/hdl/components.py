@@ -5,18 +5,36 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 import hdl
+from hdl.absmax.activations import Activations as AbsmaxActivations
+from hdl.absmax.gates import Gates as AbsmaxGates
+from hdl.absmax.norm.elements import Elements
+from hdl.absmax.norm.gains import GainUnit
+from hdl.absmax.norm.largest import Largest
+from hdl.absmax.norm.scalars import Scalars
+from hdl.absmax.norm.squares import SquareBins, SquareGroup, Squares, SumRead
+from hdl.absmax.post import Post as AbsmaxPost
+from hdl.absmax.products import Products as AbsmaxProducts
+from hdl.absmax.quantizer import Quantizer as AbsmaxQuantizer
+from hdl.absmax.requantize import Requantize as AbsmaxRequantize
+from hdl.absmax.row_scale import RowScale
+from hdl.absmax.sigmoid import Sigmoid
+from hdl.absmax.update_state import UpdateState as AbsmaxUpdateState
 from hdl.accelerator import Accelerator
 from hdl.arithmetic.argmax import Argmax
+from hdl.arithmetic.cut import Cut
 from hdl.arithmetic.noise import Noise
 from hdl.arithmetic.product import Product
+from hdl.arithmetic.reciprocal_root import ReciprocalRoot
 from hdl.arithmetic.requantize import Requantize
 from hdl.arithmetic.square import Square
+from hdl.arithmetic.unsigned_square import UnsignedSquare
 from hdl.array.decoder import Decoder
 from hdl.array.row_blocks import RowBlocks
 from hdl.array.ternary_array import TernaryArray
@@ -52,6 +70,7 @@ from hdl.memory.embedding import Embedding
 from hdl.memory.layer_biases import LayerBiases
 from hdl.memory.load_port import LoadPort, LoadWrites
 from hdl.memory.loaded_memory import CheckedRead, LoadedMemory, LoadWrite
+from hdl.memory.parameters import ParameterBuffer, ParameterRead, Parameters
 from hdl.memory.sources.axi import AxiSource
 from hdl.memory.sources.axi_read import AxiRead
 from hdl.memory.sources.block import BlockSource
@@ -70,14 +89,14 @@ from hdl.pow2.activations import Activations
 from hdl.pow2.forget_gate import ForgetGate
 from hdl.pow2.gated_product import GatedProduct
 from hdl.pow2.gates import Gates
-from hdl.pow2.logits import Logits
 from hdl.pow2.post import Post
 from hdl.pow2.products import Products
 from hdl.pow2.quantizer import Quantizer
-from hdl.pow2.residual import Residual
 from hdl.pow2.rms_norm import RMSNorm
 from hdl.pow2.update_state import UpdateState
 from hdl.pow2.vector_size import VectorSize
+from hdl.rows.logits import Logits
+from hdl.rows.residual import Residual
 from mmfree.chip.memory_map import loaded_shape
 from mmfree.contract.pow2 import SATURATION_SITES
 from tests.support.hdl.values import small_design
@@ -85,57 +104,77 @@ from tests.support.sim.shapes import ODD
 
 DESIGN = ODD.design()
 EXTERNAL = small_design(10, 8, 8, weight_code="1.6", memory="axi64x2")
+ABSMAX = replace(DESIGN, arithmetic="absmax", value_bits=32)
 WIDTH, COLUMNS = DESIGN.post_width, DESIGN.columns
 PLL = pll_for(25e6, 50e6)
 
 
 COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
+    AbsmaxActivations: lambda: AbsmaxActivations(ABSMAX),
+    AbsmaxGates: lambda: AbsmaxGates(ABSMAX),
+    AbsmaxPost: lambda: AbsmaxPost(ABSMAX),
+    AbsmaxProducts: lambda: AbsmaxProducts(ABSMAX),
+    AbsmaxQuantizer: lambda: AbsmaxQuantizer(COLUMNS),
+    AbsmaxRequantize: lambda: AbsmaxRequantize(ABSMAX.accumulator_bits, WIDTH),
+    AbsmaxUpdateState: lambda: AbsmaxUpdateState(WIDTH),
     Accelerator: lambda: Accelerator(DESIGN),
     Activations: lambda: Activations(DESIGN),
-    Argmax: lambda: Argmax(WIDTH, 4),
+    Argmax: lambda: Argmax(WIDTH, 4, 17),
     AxiSource: lambda: AxiSource(EXTERNAL),
     BlockMemory: lambda: BlockMemory("words", part_bits=9, parts=2, depth=16),
     BlockSource: lambda: BlockSource(DESIGN),
     BurstReader: lambda: BurstReader(64, 8, depth=32, burst=4, repeats=True),
     Counters: lambda: Counters(dict.fromkeys(SATURATION_SITES, WIDTH), 100),
+    Cut: lambda: Cut(32, WIDTH),
     Decoder: lambda: Decoder(DESIGN),
     ECP5Clock: lambda: ECP5Clock(PLL),
     Embedding: lambda: Embedding(DESIGN),
     Faults: lambda: Faults(DESIGN),
     ForgetGate: lambda: ForgetGate(WIDTH),
+    GainUnit: lambda: GainUnit(ABSMAX),
     GatedProduct: lambda: GatedProduct(WIDTH),
     Gates: lambda: Gates(DESIGN),
     GroupMemory: lambda: GroupMemory(DESIGN, 4),
     Handshake: lambda: Handshake(2),
+    Largest: lambda: Largest(ABSMAX),
     LayerBiases: lambda: LayerBiases(EXTERNAL),
     LoadPort: lambda: LoadPort(DESIGN),
-    Logits: lambda: Logits(DESIGN),
+    Logits: lambda: Logits(DESIGN, z_bits=16, noise_bits=16, ready=8, noise_ready=13),
     LoadedMemory: lambda: LoadedMemory("words", loaded_shape(DESIGN, "tables")),
     Noise: lambda: Noise(WIDTH),
+    ParameterBuffer: lambda: ParameterBuffer(ABSMAX, "gains", depth=4, banks=2),
+    Parameters: lambda: Parameters(ABSMAX),
     Post: lambda: Post(DESIGN),
     Product: lambda: Product(9, 8, addend_bits=7),
     Products: lambda: Products(DESIGN),
     Quantizer: lambda: Quantizer(COLUMNS),
     RMSNorm: lambda: RMSNorm(DESIGN),
     Receiver: lambda: Receiver(4),
+    ReciprocalRoot: ReciprocalRoot,
     RegisterPort: lambda: RegisterPort(
         HostPorts(DESIGN), ACCESS, register_map(HostPorts(DESIGN), ACCESS)
     ),
     Requantize: lambda: Requantize(DESIGN.accumulator_bits, WIDTH),
     Requests: lambda: Requests(DESIGN),
-    Residual: lambda: Residual(DESIGN),
+    Residual: lambda: Residual(DESIGN, z_bits=16, ready=8, early=3),
     Ring: lambda: Ring(8, 16, 4),
     RowBlocks: lambda: RowBlocks(DESIGN),
+    RowScale: lambda: RowScale(ABSMAX),
     RowSource: lambda: RowSource(EXTERNAL),
+    Scalars: lambda: Scalars(ABSMAX),
     Sequencer: lambda: Sequencer(DESIGN),
     Settings: lambda: Settings(EXTERNAL),
+    Sigmoid: lambda: Sigmoid(WIDTH),
     Square: Square,
+    SquareBins: lambda: SquareBins(72),
+    Squares: lambda: Squares(ABSMAX),
     StateBanks: lambda: StateBanks(DESIGN),
     StreamCheck: lambda: StreamCheck.of_weights(DESIGN),
     StreamedEmbedding: lambda: StreamedEmbedding(EXTERNAL),
     System: lambda: System(DESIGN, None, 4),
     TernaryArray: lambda: TernaryArray(DESIGN),
     Transmitter: lambda: Transmitter(4),
+    UnsignedSquare: lambda: UnsignedSquare(18),
     UpdateState: lambda: UpdateState(WIDTH),
     VectorMemory: lambda: VectorMemory(DESIGN, 4),
     VectorSize: lambda: VectorSize(DESIGN),
@@ -149,6 +188,7 @@ SIGNATURES: dict[type[wiring.Signature], Callable[[], wiring.Signature]] = {
     BlockSums: lambda: BlockSums(DESIGN),
     CheckedRead: lambda: CheckedRead(8, 16),
     CurrentSegment: lambda: CurrentSegment(DESIGN),
+    Elements: lambda: Elements(ABSMAX),
     EmbeddingRow: lambda: EmbeddingRow(DESIGN),
     FirstFault: lambda: FirstFault(DESIGN),
     GroupWrite: lambda: GroupWrite(DESIGN, 8),
@@ -159,11 +199,14 @@ SIGNATURES: dict[type[wiring.Signature], Callable[[], wiring.Signature]] = {
     LogitsAccess: lambda: LogitsAccess(DESIGN),
     MemorySettings: lambda: MemorySettings(EXTERNAL),
     NormScale: lambda: NormScale(DESIGN),
+    ParameterRead: lambda: ParameterRead(ABSMAX),
     PartWrite: lambda: PartWrite(8, 2, 18),
     ReadPort: lambda: ReadPort(8, 16),
     ScaledRows: lambda: ScaledRows(DESIGN),
     SeedAccess: SeedAccess,
+    SquareGroup: lambda: SquareGroup(ABSMAX),
     StateAccess: lambda: StateAccess(DESIGN),
+    SumRead: SumRead,
     Tiles: lambda: Tiles(DESIGN),
     VectorRead: lambda: VectorRead(DESIGN, 8, WIDTH),
     WeightSource: lambda: WeightSource(DESIGN),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from mmfree.golden.absmax import AbsmaxGolden
-from mmfree.golden.pow2 import Golden
+from mmfree.golden.rounding import PlaysTokens
 
 
 class LiteralReading(Protocol):
@@ -23,7 +22,7 @@ class LiteralReading(Protocol):
 
 
 def assert_steps_agree(
-    golden: Golden | AbsmaxGolden, literal: LiteralReading, tokens: Iterable[int]
+    golden: PlaysTokens[Any], literal: LiteralReading, tokens: Iterable[int]
 ) -> None:
     """Every intermediate of the trace, the logits, the state and the saturations."""
     state = golden.state()

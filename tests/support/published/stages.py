@@ -10,13 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfree.golden.absmax import AbsmaxGolden, Wide
+from mmfree.contract.absmax import CUT_BITS
+from mmfree.golden.absmax import AbsmaxGolden
+from mmfree.golden.cuts import Cut, Wide, cut
 from tests.support.published.float_reading import FloatReading, Floats, silu
 
 CLOSE = 1e-5
 """Largest difference of a stage from float64, as a share of the vector's largest, where no
 activation rounds the other way.
 """
+
+
+def value_of(w: Cut, fb: int) -> Floats:
+    """Cut numbers with ``fb`` fraction bits as they are read."""
+    magnitude = w.mantissa * 2.0 ** (w.exponent - CUT_BITS - fb)
+    return np.where(w.negative, -magnitude, magnitude)
 
 
 def shares_of_close_vectors(
@@ -30,8 +38,9 @@ def shares_of_close_vectors(
         whole = np.rint(values * 2.0**fb).astype(np.int64)
         return whole, whole * 2.0**-fb
 
-    def judge(name: str, found: Wide, fb: int, expected: Floats) -> None:
-        difference = np.abs(found * 2.0**-fb - expected).max(axis=-1)
+    def judge(name: str, found: Wide | Cut, fb: int, expected: Floats) -> None:
+        read = value_of(found, fb) if isinstance(found, Cut) else found * 2.0**-fb
+        difference = np.abs(read - expected).max(axis=-1)
         verdicts.setdefault(name, []).append(difference <= CLOSE * np.abs(expected).max(axis=-1))
 
     x = reading.embed(ids)
@@ -43,18 +52,19 @@ def shares_of_close_vectors(
             judge(name, one, a_fb, other)
         (ii, i), (fi, f), (gi, g) = (integers(v, a_fb) for v in (i, f, g))
         hi, h = integers(rng.normal(size=x.shape), a_fb)
-        hi, a = golden.mix(layer, ii, fi, gi, hi)
+        hi, w = golden.mix(layer, ii, fi, gi, hi)
         h = reading.state(layer, i, f, h)
         judge("h", hi, a_fb, h)
-        judge("a", a, 2 * a_fb, g * silu(h))
+        judge("w", w, 2 * a_fb, g * silu(h))
         o = reading.output(layer, g, h)
-        judge("o", golden.output(layer, integers(g * silu(h), 2 * a_fb)[0], gi), x_fb, o)
+        wi = cut(integers(g * silu(h), 2 * a_fb)[0])
+        judge("o", golden.output(layer, wi, gi), x_fb, o)
         xi, x = integers(x + o, x_fb)
         gate, up = reading.glu(layer, x)
         judge("u", golden.glu(layer, xi), 2 * a_fb, silu(gate) * up)
         ui, u = integers(silu(gate) * up, 2 * a_fb)
         down = reading.down(layer, u)
-        judge("down", golden.down(layer, ui), x_fb, down)
+        judge("down", golden.down(layer, cut(ui)), x_fb, down)
         x = x + down
     xi, x = integers(x, x_fb)
     judge("head", golden.head(xi), golden.fraction_bits, reading.head(x))

@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
 from mmfree.chip.memory_map import LOAD_BITS, LOADED_MEMORIES, loaded_shape
+from mmfree.chip.records import records
+from mmfree.contract.shape import segment_name
 from mmfree.errors import InputError
-from mmfree.golden.pow2 import Golden
+from mmfree.golden.opening import golden_of
 from mmfree.golden.sampling import Sampler
 from mmfree.host.interface import Fault, LoadRefusedError, Request, Result
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape
 from sim.cosim.driver import Driver
 from sim.cosim.due import Model
 from sim.cosim.run_folder import read_run, read_tapes
@@ -45,7 +47,7 @@ class Chip:
     def __init__(self, dut: Any) -> None:
         run = read_run(FOLDER)
         self.dut, self.design, self.driver = dut, run.design, Driver(dut, run)
-        self.tape: Tape = read_tapes(FOLDER)[0]
+        self.tape: AnyTape = read_tapes(FOLDER)[0]
         self.image: Image = layout(self.tape, self.design)
         self.streams = ChipStreams(dut, self.design)
 
@@ -54,11 +56,11 @@ class Chip:
         for _ in range(cycles):
             await FallingEdge(self.dut.clk)
 
-    async def state(self) -> NDArray[np.int16]:
+    async def state(self) -> NDArray[np.int32]:
         """All words of the current state."""
         return await self.driver.read_state(self.design.state_words)
 
-    async def logits(self) -> NDArray[np.int16]:
+    async def logits(self) -> NDArray[np.int32]:
         """The last logits."""
         words = -(-self.tape.config.head_size // self.design.post_width)
         flat = await self.driver.read_logits(words)
@@ -117,7 +119,7 @@ async def every_write_of_a_token_is_seen_in_its_segment(chip: Chip) -> None:
     await chip.driver.play(Request(token=3, begin=True))
     watching.cancel()
     trace: dict[str, NDArray[Any]] = {}
-    golden = Golden(chip.tape)
+    golden = golden_of(chip.tape)
     golden.step(
         np.array([3]), golden.state(1), trace=lambda name, values: trace.update({name: values[0]})
     )
@@ -139,8 +141,9 @@ async def what_is_beyond_the_memory_is_refused(chip: Chip) -> None:
     """An image that was laid out for another design has such words, parts or bits."""
     shape, number = loaded_shape(chip.design, "tables"), LOADED_MEMORIES.index("tables")
     assert shape.part_bits < LOAD_BITS
-    expected = f"of tables: it has {shape.depth} words of 1 parts of {shape.part_bits} bits"
-    for place in ((shape.depth, 0, 0), (0, 1, 0), (0, 0, 1 << shape.part_bits)):
+    parts, bits = shape.parts, shape.part_bits
+    expected = f"of tables: it has {shape.depth} words of {parts} parts of {bits} bits"
+    for place in ((shape.depth, 0, 0), (0, parts, 0), (0, 0, 1 << bits)):
         with pytest.raises(LoadRefusedError, match=expected):
             await chip.driver.load([(number, *place)])
     assert not isinstance(await chip.driver.play(Request(token=1, begin=True)), Fault)
@@ -280,10 +283,9 @@ def expected_segment(chip: Chip, name: str, word: int, named: str) -> str:
     if name == "embedding":
         return "embedding"
     if name == "weights":
-        design, end = chip.design, 0
-        for segment in chip.tape.segments:
-            blocks = -(-segment.matrices[0].rows // design.rows)
-            end += len(segment.matrices) * blocks * -(-segment.fan_in // design.columns) + 1
+        end = 0
+        for record in records(chip.tape.config, chip.design):
+            end += record.words
             if word < end:
-                return segment.name
+                return segment_name(record.kind, record.layer)
     return named

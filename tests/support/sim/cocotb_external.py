@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import wraps
 from typing import Any
@@ -19,15 +19,14 @@ from cocotb.triggers import FallingEdge
 from numpy.typing import NDArray
 
 from mmfree.chip.memory_image import EMBEDDING, MemoryImage
-from mmfree.chip.memory_map import parameter_words, row_beats, row_bytes, weight_memories
-from mmfree.contract.pow2 import SEGMENT_ROLES
+from mmfree.chip.memory_map import SCALE_BITS, row_beats, row_bytes, weight_memories
+from mmfree.chip.records import records
 from mmfree.host.interface import Fault, LoadRefusedError, Request, Result
-from mmfree.tape.pow2 import segment_shapes
 from sim.cosim.due import Model
 from sim.cosim.run_folder import Models, read_run
 from sim.cosim.testbench import FOLDER
 from sim.tracing.divergence import TapMonitor, first_divergence
-from sim.tracing.writes import RECORDS_NAME, read_writes
+from sim.tracing.writes import RECORDS_NAME, Writes, read_writes, stored_bits
 from tests.support.sim.cocotb_chip import Chip
 
 BURST_WORDS = 16
@@ -69,6 +68,11 @@ class ExternalChip(Chip):
         await self.set(flip=1, flip_offset=offset, flip_bit=bit)
         await self.set(flip=0)
 
+    def recorded(self) -> Writes:
+        """The writes of the last token."""
+        bits = stored_bits(self.design)
+        return read_writes(FOLDER / RECORDS_NAME, self.design.post_width, bits)
+
     async def play(self, token: int, begin: bool) -> Result | Fault:
         return await self.driver.play(Request(token=token, begin=begin))
 
@@ -81,20 +85,33 @@ class ExternalChip(Chip):
         state = flat.reshape(config.num_layers, -1)[:, : config.hidden_size]
         assert (state == self.model.state[:, 0]).all()
 
+    async def logits(self) -> NDArray[np.int32]:
+        """The last logits, as they were recorded."""
+        logits = self.recorded().vector("logits", np.arange(self.tape.config.head_size))
+        assert logits is not None
+        return logits.astype(np.int32)
+
     def segment_of(self, word: int) -> int:
-        """Entry of the segment table whose pass reads a word: counted from the model's shape."""
-        design, config = self.design, self.tape.config
-        end = parameter_words(design) + 1
-        if word < end:
-            return 0
-        for number, (kind, layer, rows, fan_in) in enumerate(segment_shapes(config), start=1):
-            blocks, tiles = -(-rows // design.rows), -(-fan_in // design.columns)
-            end += len(SEGMENT_ROLES[kind]) * blocks * tiles + 1
-            if kind == "down" and layer != config.num_layers - 1:
-                end += parameter_words(design)
-            if word < end:
-                return number
-        raise AssertionError(f"there is no word {word}")
+        """Entry of the segment table whose pass reads a word."""
+        (number,) = (n for n, _, words in self.stretches() if word in words)
+        return number
+
+    def stretches(self) -> Iterator[tuple[int, str, range]]:
+        """Entry of the segment table, kind and numbers of the words of a pass, in order."""
+        first = 0
+        for number, record in enumerate(records(self.tape.config, self.design)):
+            counts = {
+                "weights": record.weights,
+                "own gains": record.own_gains,
+                "bounds": record.bounds,
+                "gains": record.gains,
+                "check": min(1, record.words),
+            }
+            for kind, count in counts.items():
+                if count:
+                    yield number, kind, range(first, first + count)
+                first += count
+        assert first == self.placed.words
 
 
 def external_test(test: Callable[[ExternalChip], Awaitable[None]]) -> Any:
@@ -116,19 +133,29 @@ def external_test(test: Callable[[ExternalChip], Awaitable[None]]) -> Any:
     return cocotb.test()(run)
 
 
-def byte_that_a_pass_reads(chip: ExternalChip, token: int) -> tuple[int, Fault]:
-    """A byte of the file, and the fault that an error in it must give."""
+def byte_that_a_pass_reads(chip: ExternalChip, token: int, kind: str) -> tuple[int, Fault]:
+    """A byte of the file that belongs to a row, or to words of a kind, and the fault that an error
+    in it must give.
+    """
     image: MemoryImage = chip.placed
-    if chip.rng.random() < 0.1:
+    if kind in ("row", "scale"):
         row = image.region(EMBEDDING).offset + token * row_bytes(chip.design)
         last = (row_beats(chip.design) - 1) * chip.port_bytes
-        # The check beat ends with its check word.
-        return row + chip.rng.randrange(last + 4), Fault("embedding", 0)
+        # The check beat ends with its check word; a scale is in the first beat.
+        count = last + 4 if kind == "row" else SCALE_BITS // 8
+        return row + chip.rng.randrange(count), Fault("embedding", 0)
     group = chip.rng.randrange(chip.design.num_groups)
-    word = chip.rng.randrange(image.words)
+    stretches = [words for _, found, words in chip.stretches() if kind in ("any", found)]
+    word = chip.rng.choice([word for words in stretches for word in words])
     region = image.region(weight_memories(chip.design)[group])
     offset = region.offset + word * chip.port_bytes + chip.rng.randrange(chip.port_bytes)
     return offset, Fault("weights", chip.segment_of(word))
+
+
+def faults_asked() -> int:
+    """How many faults are asked for."""
+    faults: int = json.loads((FOLDER / "faults.json").read_text())
+    return faults
 
 
 @external_test
@@ -137,15 +164,21 @@ async def every_flipped_bit_is_found_and_the_repeated_pass_is_exact(chip: Extern
 
     With the bit flipped back, the same request gives the right token.
     """
-    for trial in range(json.loads((FOLDER / "faults.json").read_text())):
+    kinds = ["any", "row", *sorted({kind for _, kind, _ in chip.stretches()})]
+    if chip.design.arithmetic == "absmax":
+        assert {"own gains", "gains", "bounds", "weights", "check"} < set(kinds)
+        kinds.append("scale")
+    plan = [kinds[trial % len(kinds)] for trial in range(faults_asked())]
+    chip.rng.shuffle(plan)
+    for trial, kind in enumerate(plan):
         token, begin = chip.rng.randrange(chip.tape.config.vocab_size), trial % 20 == 0
-        offset, expected = byte_that_a_pass_reads(chip, token)
+        offset, expected = byte_that_a_pass_reads(chip, token, kind)
         bit = chip.rng.randrange(8)
         before = await chip.state()
         await chip.flip(offset, bit)
         await chip.place()
         found = await chip.play(token, begin)
-        assert found == expected, f"trial {trial}: byte {offset}, bit {bit}: {found}"
+        assert found == expected, f"trial {trial}, {kind}: byte {offset}, bit {bit}: {found}"
         assert (await chip.state() == before).all() or begin
         await chip.flip(offset, bit)
         await chip.place()
@@ -160,7 +193,7 @@ async def every_write_is_recorded_as_the_taps_show_it(chip: ExternalChip) -> Non
     watching = cocotb.start_soon(monitor.watch())
     await chip.play(3, True)
     watching.cancel()
-    recorded = read_writes(FOLDER / RECORDS_NAME, chip.design.post_width).each()
+    recorded = chip.recorded().each()
     late = recorded[0].cycle - monitor.writes[0].cycle
     seen = [replace(write, cycle=write.cycle + late) for write in monitor.writes]
     # In a cycle several vectors may be written.
@@ -180,8 +213,7 @@ async def every_write_is_recorded_as_the_taps_show_it(chip: ExternalChip) -> Non
     assert isinstance(await chip.driver.wait(), Fault)
     await chip.driver.take()
     await chip.play(3, True)
-    again = read_writes(FOLDER / RECORDS_NAME, chip.design.post_width)
-    assert len(again.values) == len(recorded)
+    assert len(chip.recorded().values) == len(recorded)
 
 
 @external_test
@@ -220,7 +252,7 @@ async def an_image_that_is_elsewhere_is_an_error(chip: ExternalChip) -> None:
     """Its first word is outside of the memory."""
     await chip.driver.place_image(chip.placed, chip.run.memory.base + (1 << 30))
     found = await chip.play(1, True)
-    # Whichever comes first: the row, or the biases of the first layer.
+    # Whichever comes first: the row, or the parameters before the first layer.
     assert found in (Fault("embedding_response", 0), Fault("weights_response", 0))
     await chip.place()
     await chip.check_exact(1, True)

@@ -24,15 +24,15 @@ from mmfree.chip.exchange import COUNTERS
 from mmfree.chip.image import Image
 from mmfree.chip.layout import gate_words, layout
 from mmfree.contract.pow2 import SATURATION_SITES
-from mmfree.golden.pow2 import Golden
+from mmfree.golden.opening import golden_of
 from mmfree.golden.sampling import Sampler
 from mmfree.host.interface import Fault, Request, Result
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.reading import AnyTape
 from sim.cosim import testbench
 from sim.cosim.run_folder import Run, read_run, read_tapes
 from sim.simulators.icarus import WAVEFORM_NAME
 from sim.simulators.runner import SimulationFailed
-from sim.tracing.writes import RECORDS_NAME, TAPS, Write
+from sim.tracing.writes import RECORDS_NAME, TAPS, Write, stored_bits
 
 CYCLES = {
     "cycles": 100,
@@ -66,11 +66,11 @@ class GoldenChip:
     ``seeded``: what it was asked for. ``model``: what was built of it.
     """
 
-    def __init__(self, run: Run, tapes: list[Tape], plant: Plant) -> None:
+    def __init__(self, run: Run, tapes: list[AnyTape], plant: Plant) -> None:
         self.run, self.design, self.tapes, self.plant = run, run.design, tapes, plant
         self._empty, self.tape = run.loaded, tapes[0]
-        self.state = np.full(self.design.state_words * self.design.post_width, 99, dtype=np.int16)
-        self.logits = np.zeros(0, dtype=np.int16)
+        self.state = np.full(self.design.state_words * self.design.post_width, 99, dtype=np.int32)
+        self.logits = np.zeros(0, dtype=np.int32)
         self.sampler = Sampler(0)
         self.played, self.resets = -1, 0
         self.answer: Result | Fault | None = None
@@ -111,7 +111,7 @@ class GoldenChip:
         return self.answer
 
     def _play(self, request: Request) -> None:
-        config, golden = self.tape.config, Golden(self.tape)
+        config, golden = self.tape.config, golden_of(self.tape)
         layers, d = config.num_layers, config.hidden_size
         self.played += 1
         flat = self.state[: layers * self.channels].reshape(layers, self.channels)
@@ -124,17 +124,18 @@ class GoldenChip:
             trace=lambda name, values: trace.update({name: values[0]}),
         )
         flat[:, :d] = state[:, 0]
-        self.logits = np.concatenate([logits[0], np.full(self.design.post_width, 77, np.int16)])
-        row = self.sampler.choose(logits[0], request.temperature, self.tape.formats.residual_fb)
+        self.logits = np.concatenate([logits[0], np.full(self.design.post_width, 77, np.int32)])
+        row = self.sampler.choose(logits[0], request.temperature, golden.fraction_bits)
         self._chosen += 1
         ended = self._cancelled or self._chosen == request.limit or row == request.stop
         self.answer = Result(row, ended)
-        counted = {f"saturated_{site}": golden.saturations[site] for site in SATURATION_SITES}
+        counted = {f"saturated_{s}": golden.saturations.get(s, 0) for s in SATURATION_SITES}
         self.counted = CYCLES | counted
         self.writes = list(self._written(trace))
         self.plant(self)
         if self.run.recorded:
-            write_records(testbench.FOLDER / RECORDS_NAME, self.writes, self.design.post_width)
+            path, bits = testbench.FOLDER / RECORDS_NAME, stored_bits(self.design)
+            write_records(path, self.writes, self.design.post_width, bits)
 
     def _written(self, trace: dict[str, NDArray[Any]]) -> Iterable[Write]:
         """What the taps show of a token, in order; the embedding's last word with padding."""
@@ -184,15 +185,15 @@ class GoldenChip:
             tape for tape in self.tapes if layout(tape, self.design).words == image.words
         )
 
-    async def read_state(self, words: int) -> NDArray[np.int16]:
+    async def read_state(self, words: int) -> NDArray[np.int32]:
         assert words == gate_words(self.tape, self.design)
         return self.state[: words * self.design.post_width].copy()
 
-    async def write_state(self, words: NDArray[np.int16]) -> None:
+    async def write_state(self, words: NDArray[np.int32]) -> None:
         assert words.shape[1] == self.design.post_width
         self.state[: words.size] = words.reshape(-1)
 
-    async def read_logits(self, words: int) -> NDArray[np.int16]:
+    async def read_logits(self, words: int) -> NDArray[np.int32]:
         return self.logits[: words * self.design.post_width].copy()
 
     async def counters(self) -> dict[str, int]:
@@ -203,17 +204,19 @@ class GoldenChip:
         return dict(self.counted)
 
 
-def write_records(path: Path, writes: list[Write], width: int) -> None:
-    """The file of a recorder of groups of ``width`` values; each write is a group by itself."""
+def write_records(path: Path, writes: list[Write], width: int, bits: int) -> None:
+    """The file of a recorder of groups of ``width`` values of ``bits`` bits; each write is a group
+    by itself.
+    """
     records = []
     for write in writes:
         group, lane = divmod(write.index, width)
         numbers = (write.cycle, TAPS.index(write.vector), write.segment, group)
         keep = (1 << lane).to_bytes(-(-width // 32) * 4, "little")
-        data = lane * b"\7\7" + write.value.to_bytes(2, "little", signed=True)
-        records.append(
-            struct.pack("<Qiii", *numbers) + keep + data.ljust(-(-width // 2) * 4, b"\7")
-        )
+        size = bits // 8
+        data = lane * size * b"\7" + write.value.to_bytes(size, "little", signed=True)
+        whole = -(-width * size // 4) * 4
+        records.append(struct.pack("<Qiii", *numbers) + keep + data.ljust(whole, b"\7"))
     path.write_bytes(b"".join(records))
 
 
@@ -258,7 +261,7 @@ def install(monkeypatch: pytest.MonkeyPatch, plant: Plant = nothing_wrong) -> li
     def build(sources: list[Path], top: str, *, trace: str, simulator: str) -> dict[str, Any]:
         return {"sources": sources, "top": top, "trace": trace, "simulator": simulator}
 
-    def write_chip(folder: Path, tapes: list[Tape], design: Design, **options: Any) -> None:
+    def write_chip(folder: Path, tapes: list[AnyTape], design: Design, **options: Any) -> None:
         sim.cosim.run_folder.write_tapes(folder, tapes)
 
     def start_soon(task: Any) -> SimpleNamespace:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -12,9 +13,11 @@ from mmfree.chip.design import Design
 from mmfree.chip.sizing import design_for, design_of_array
 from mmfree.chip.weight_codes import WEIGHT_CODES
 from mmfree.contract.pow2 import GATES
-from mmfree.contract.shape import ModelConfig
+from mmfree.contract.shape import AbsmaxConfig, ModelConfig
+from mmfree.tape.absmax import AbsmaxTape
 from mmfree.tape.pow2 import Tape
 from sim.cosim.run_folder import Sequence
+from tests.support.integers.absmax_tapes import random_absmax_tape
 from tests.support.random_tapes import random_tape
 
 
@@ -36,6 +39,34 @@ class Shape:
         return design_for(self.tape(0, wild=False), self.lanes)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AbsmaxShape:
+    """Likewise of a published checkpoint.
+
+    ``array``: rows, columns and the post-processing's width.
+    """
+
+    name: str
+    config: AbsmaxConfig
+    array: tuple[int, int, int]
+    code: str = "2"
+
+    def tape(self, folder: Path, seed: int, *, wild: bool = False) -> AbsmaxTape:
+        """A random tape of this shape in a folder; ``wild``: built to saturate."""
+        return random_absmax_tape(folder, self.config, seed, wild=wild)
+
+    def design(self) -> Design:
+        """The design that plays every tape of this shape."""
+        return design_of_array(self.config, *self.array, self.code)
+
+
+def _absmax_shape(
+    name: str, d: int, i: int, layers: int, vocab: int, array: tuple[int, int, int], code: str
+) -> AbsmaxShape:
+    config = AbsmaxConfig(vocab_size=vocab, hidden_size=d, intermediate_size=i, num_layers=layers)
+    return AbsmaxShape(name=name, config=config, array=array, code=code)
+
+
 def _shape(
     name: str, d: int, i: int, layers: int, vocab: int, head: int, gate: str, lanes: int
 ) -> Shape:
@@ -54,6 +85,19 @@ ADDITION = _shape("addition", 64, 128, 2, 31, 10, "hard", 64)
 ODD = _shape("odd", 20, 37, 1, 7, 5, "sigmoid", 16)
 TINY = _shape("tiny", 4, 4, 1, 6, 2, "hard", 4)
 """Small enough for Amaranth's simulator."""
+
+ABSMAX_ODD = _absmax_shape("odd", 20, 37, 2, 7, (4, 4, 1), "2")
+ABSMAX_FAST_SHAPES = (
+    ABSMAX_ODD,
+    _absmax_shape("two a cycle", 12, 9, 1, 11, (6, 8, 2), "1.67"),
+)
+ABSMAX_SLOW_SHAPES = (
+    _absmax_shape("three layers", 33, 70, 3, 40, (5, 8, 1), "1.6"),
+    _absmax_shape("many rows", 10, 90, 2, 31, (16, 4, 4), "2"),
+    _absmax_shape("one tile", 12, 14, 3, 20, (8, 16, 1), "1.6"),
+    _absmax_shape("a row", 3, 2, 2, 3, (1, 2, 1), "2"),
+    _absmax_shape("text", 64, 176, 2, 256, (16, 16, 2), "1.6"),
+)
 
 FAST_SHAPES = (ADDITION, ODD)
 SLOW_SHAPES = (

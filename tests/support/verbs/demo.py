@@ -28,7 +28,7 @@ DEMO = Case(
         "mmfree.training.train:train": TrainingResult(
             step=7, steps=7, loss=1.5, tokens_per_second=1.0, held_bytes=1
         ),
-        "mmfree.cli.demo:load_tape_or_export": SUM_TAPE,
+        "mmfree.cli.demo:load_trained_tape": SUM_TAPE,
         "mmfree.cli.demo:write_tape": None,
         "mmfree.cli.demo:evaluate_task": TaskResult("golden", "addition", 100, 1000, 999),
         "mmfree.cli.demo:design_for": REAL,
@@ -51,7 +51,7 @@ DEMO = Case(
         "train(tensorboard)": False,
         "train(shard)": False,
         "train(corpus)": None,
-        "load_tape_or_export(path)": OUT / "checkpoint",
+        "load_trained_tape(path)": OUT / "checkpoint",
         "write_tape(tape)": SUM_TAPE,
         "write_tape(path)": OUT / "model.tape",
         "evaluate_task(backend)": ANY,
@@ -151,7 +151,7 @@ DEMO = Case(
             words="--out other",
             changes={
                 "train(folder)": Path("other/checkpoint"),
-                "load_tape_or_export(path)": Path("other/checkpoint"),
+                "load_trained_tape(path)": Path("other/checkpoint"),
                 "write_tape(path)": Path("other/model.tape"),
                 "new_folder(path)": Path("other/verilog"),
                 "write_report(run)": Path("other"),
@@ -177,7 +177,7 @@ DEMO_AGAIN = Case(
     | {
         "train(folder)": Path("trained/checkpoint"),
         "train(resume)": True,
-        "load_tape_or_export(path)": Path("trained/checkpoint"),
+        "load_trained_tape(path)": Path("trained/checkpoint"),
         "write_tape(path)": Path("trained/model.tape"),
         "new_folder(path)": Path("trained/verilog"),
         "write_report(run)": Path("trained"),
@@ -192,7 +192,7 @@ DEMO_AGAIN = Case(
             changes={
                 "train(folder)": Path("runs/addition/checkpoint"),
                 "train(resume)": False,
-                "load_tape_or_export(path)": Path("runs/addition/checkpoint"),
+                "load_trained_tape(path)": Path("runs/addition/checkpoint"),
                 "write_tape(path)": Path("runs/addition/model.tape"),
                 "new_folder(path)": Path("runs/addition/verilog"),
                 "write_report(run)": Path("runs/addition"),

@@ -9,7 +9,7 @@ from typing import Any
 from amaranth.hdl import Fragment, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
-from hdl.memory.sources.embedding import FIRST_WRITE, StreamedEmbedding
+from hdl.memory.sources.embedding import StreamedEmbedding
 from hdl.memory.sources.rows import RowSource
 from mmfree.chip.memory_map import row_beats
 from tests.support.hdl.values import small_design
@@ -80,12 +80,12 @@ def rows() -> Bench:
     for n in range(PARTS):
         with m.If(bench.past(mine, 1 + n) & (part == n)):
             m.d.comb += due.eq(1)
-    ages = FIRST_WRITE - 1
+    ages = block.first_write - 1
     valid = bench.past(due, ages)
     base = header.base[0]
     stable = reduce(and_, [bench.past(base == bench.past(base), n) for n in range(ages)])
     fits = stable & (base >= 0) & (base <= MAX_SHIFT)
-    bench.prove("a write for the part, FIRST_WRITE cycles after the beat", ~valid | write.enable)
+    bench.prove("a write for the part, first_write cycles after the beat", ~valid | write.enable)
     bench.prove("of its group", ~valid | (write.group == bench.past(tile * PARTS + part, ages)))
     for p in range(DESIGN.post_width):
         element = bench.past(word.word_select(part * DESIGN.post_width + p, 8), ages).as_signed()
@@ -100,7 +100,7 @@ def rows() -> Bench:
     bench.prove("no other write", write.enable == bench.past(of_tiles, ages))
     bench.prove(
         "vector_done, ahead of the last write",
-        block.vector_done == bench.past(last, ages - block.ENDING),
+        block.vector_done == bench.past(last, ages - block.ending),
     )
     check = _checks(bench, source, taken, beat)
 

@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hdl.memory.sources.embedding import FIRST_WRITE, StreamedEmbedding, order_cycles
+from hdl.absmax.parts import Scaled
+from hdl.memory.sources.embedding import StreamedEmbedding, row_order_cycles
 from mmfree.chip.design import Design
 from mmfree.chip.external_memory import find_memory
 from mmfree.chip.memory_image import EMBEDDING, MemoryImage, write_memory_image
 from mmfree.chip.memory_map import row_bytes
 from mmfree.chip.sizing import design_for_memory
-from mmfree.contract.shape import ModelConfig
+from mmfree.contract.shape import AbsmaxConfig, ModelConfig
+from mmfree.golden.absmax import AbsmaxGolden
 from mmfree.tape.pow2 import Tape
 from tests.support.hdl.axi_memory import AxiMemory, Pace, TwoClocks
 from tests.support.hdl.bench import to_python
+from tests.support.integers.absmax_tapes import random_absmax_tape
 from tests.support.random_tapes import random_tape
 
 BASE = 0x5_0000_0000
@@ -56,10 +59,10 @@ async def place(ctx: Any, block: StreamedEmbedding, design: Design, image: Memor
 
 
 async def read_row(
-    ctx: Any, block: StreamedEmbedding, token: int, shift: int, tiles: int
+    ctx: Any, block: StreamedEmbedding, token: int, shift: int, tiles: int, **header: int
 ) -> tuple[list[int], dict[str, int]]:
     """Elements of a row, as they are written, and in which cycle what happened, from the order."""
-    ctx.set(block.segment.header, {"tiles": tiles, "base": [shift, 0, 0]})
+    ctx.set(block.segment.header, {"tiles": tiles, "base": [shift, 0, 0], **header})
     ctx.set(block.row.id, token)
     ctx.set(block.row.start, 1)
     values, seen = list[int](), dict[str, int]()
@@ -107,10 +110,42 @@ def test_rows_become_vectors(
             row = [int(value) << shift for value in tape.embedding[token]]
             assert values == row + [0] * (tiles * design.columns - d)
             assert not {"fault", "response", "timeout"} & set(seen)
-            assert seen["last"] - seen["vector_done"] == block.ENDING
+            assert seen["last"] - seen["vector_done"] == block.ending
             # The first row waits for the settings; the others only for the memory.
             if number and seen["last"] - seen["first"] + 1 == tiles * design.columns // width:
-                assert seen["first"] == order_cycles(design) + latency + FIRST_WRITE
+                assert seen["first"] == row_order_cycles(design) + latency + block.first_write
+            await ctx.tick().repeat(200)
+
+    TwoClocks(block, phase=0.5).run(bench, [axi])
+
+
+@pytest.mark.parametrize(("memory", "d"), [("axi64", 11), ("axi128x4", 40)])
+def test_rows_of_absmax_begin_with_their_scale(memory: str, d: int, tmp_path: Path) -> None:
+    """They leave P elements in 4 cycles; ``vector_done`` comes with the last write."""
+    config = AbsmaxConfig(vocab_size=5, hidden_size=d, intermediate_size=20, num_layers=1)
+    tape, external = random_absmax_tape(tmp_path, config, 3), find_memory(memory)
+    assert external is not None
+    design = design_for_memory(config, external)
+    image = write_memory_image(tape, design, tmp_path / "memory.bin")
+    block, latency = StreamedEmbedding(design, expand=Scaled(design)), 7
+    tiles = -(-d // design.columns)
+    axi = AxiMemory(block.axi, image.path.read_bytes(), BASE, Pace(latency=(latency, latency)))
+    rows, groups = AbsmaxGolden(tape).embed(np.arange(5)), tiles * design.columns
+    groups //= design.post_width
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(block.playing, 1)
+        await place(ctx, block, design, image)
+        for number, token in enumerate(TOKENS):
+            shift = tape.embedding_fb - 18
+            values, seen = await read_row(ctx, block, token, shift, tiles, turns=2)
+            assert values == rows[token].tolist() + [0] * (tiles * design.columns - d)
+            assert not {"fault", "response", "timeout"} & set(seen)
+            assert seen["vector_done"] == seen["last"]
+            assert seen["last"] - seen["first"] == 4 * (groups - 1)
+            if number:
+                due = row_order_cycles(design) + latency + 1 + block.first_write
+                assert seen["first"] == due
             await ctx.tick().repeat(200)
 
     TwoClocks(block, phase=0.5).run(bench, [axi])

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from hdl.arithmetic.requantize import LATENCY as Z
-from hdl.pow2.logits import KEY, Logits, chosen_cycle
-from hdl.pow2.products import NOISE_READY
+from functools import partial
+
+from hdl.rows.logits import Logits, chosen_cycle
 from tests.support.hdl.values import small_design
 from tests.support.proofs.bench import Bench, Proof, inputs_of
 from tests.support.proofs.tags import drive_tags
 
 WIDTH = 2
+Z, NOISE_READY = 8, 13
+KEY = NOISE_READY + 1
 
 
-def logits() -> Bench:
+def logits(z_bits: int, noise_bits: int, value_bits: int) -> Bench:
     """Of a group, the solver chooses the lane that is looked at."""
-    design = small_design(4, 4, 4, post_width=WIDTH, max_rows=8)
-    block = Logits(design)
+    design = small_design(4, 4, 4, post_width=WIDTH, max_rows=8, value_bits=value_bits)
+    block = Logits(design, z_bits=z_bits, noise_bits=noise_bits, ready=Z, noise_ready=NOISE_READY)
     bench = Bench(block, driven=False)
     bench.choose(*(value for name, value in inputs_of(block).items() if name != "tags"))
-    chosen = chosen_cycle(WIDTH)
+    chosen = chosen_cycle(WIDTH, NOISE_READY)
     tags = drive_tags(bench, design, chosen)
     lane = bench.some(range(WIDTH), "lane")
 
@@ -44,4 +46,9 @@ def logits() -> Bench:
     return bench
 
 
-PROOFS = [Proof("logits", logits, depth=chosen_cycle(WIDTH) + 2, section="14")]
+DEPTH = chosen_cycle(WIDTH, NOISE_READY) + 2
+
+PROOFS = [
+    Proof("logits_16", partial(logits, 16, 16, 16), depth=DEPTH, section="14"),
+    Proof("logits_32", partial(logits, 32, 23, 32), depth=DEPTH),
+]

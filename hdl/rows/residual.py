@@ -6,41 +6,43 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arithmetic.requantize import LATENCY as Z
-from hdl.arithmetic.requantize import Z_BITS, saturate
+from hdl.arithmetic.requantize import saturate
 from hdl.interface import GroupWrite, VectorRead
 from hdl.memory.vectors import GroupMemory
-from hdl.payloads import EARLY, tag_history, vector_groups
+from hdl.payloads import tag_history, vector_groups
 from mmfree.chip.design import Design
 
-SUMMED = Z + 1
-WRITTEN = Z + 2
-"""Cycles, counted from the tag's: the sum; the write of it."""
+SUMMED, WRITTEN = 1, 2
+"""Cycles, counted from z's: the sum; the write of it."""
 
 
 class Residual(wiring.Component):
-    """x + y, saturated, for P values (docs/arithmetic.md, 13); and the way of the embedding to x.
+    """x + y, saturated, for P values; and the way of the embedding to x.
+
+    docs/arithmetic.md, 13; docs/arithmetic_absmax.md, 11. ``ready``: the cycle of z, counted from
+    its tag's. ``early``: cycles by which the vector's end is announced.
 
     Ports::
 
-        tags         in   tag_history     tags[n]: of the P values that are in cycle n
-        z            in   P x int16       them, requantized: y, cycle Z
-        x            out  VectorRead      the group that they are added to, cycle Z
-        embedding    in   GroupWrite      writes of x at a token's start, passed on a cycle later
-        write        out  GroupWrite      of x + y, cycle WRITTEN
-        vector_done  out  1               x is complete: its last value is written EARLY cycles on
-        saturated    out  P               flags: the sum was clamped; with write
+        tags         in   tag_history      tags[n]: of the P values that are in cycle n
+        z            in   P x signed(z)    them, requantized: y, cycle ``ready``
+        x            out  VectorRead       the group that they are added to, cycle ``ready``
+        embedding    in   GroupWrite       writes of x at a token's start, passed on a cycle later
+        write        out  GroupWrite       of x + y, WRITTEN cycles after z
+        vector_done  out  1                x is complete: its last value is written ``early`` on
+        saturated    out  P                flags: the sum was clamped; with write
 
     P values per cycle, never stalls. After reset nothing is written.
     """
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: Design, *, z_bits: int, ready: int, early: int) -> None:
         self._width, self._bits = design.post_width, design.value_bits
+        self._ready, self._early = ready, early
         x_groups = vector_groups(design, design.embedding_tiles)
         super().__init__(
             {
-                "tags": In(tag_history(design, SUMMED)),
-                "z": In(data.ArrayLayout(signed(Z_BITS), self._width)),
+                "tags": In(tag_history(design, ready + max(SUMMED, WRITTEN - early))),
+                "z": In(data.ArrayLayout(signed(z_bits), self._width)),
                 "x": Out(VectorRead(design, x_groups, self._width)),
                 "embedding": In(GroupWrite(design, x_groups)),
                 "write": Out(GroupWrite(design, x_groups)),
@@ -53,13 +55,13 @@ class Residual(wiring.Component):
         m = Module()
         write, embedding = self.write, self.embedding
         tags = self.tags
-        # Cycle Z - LATENCY: the group that is needed in cycle Z.
-        m.d.comb += self.x.address.eq(tags[Z - GroupMemory.LATENCY].group)
-        # Cycle WRITTEN - EARLY: the vector's end is announced.
-        ending = tags[WRITTEN - EARLY]
+        # LATENCY cycles before z: the group that is needed with it.
+        m.d.comb += self.x.address.eq(tags[self._ready - GroupMemory.LATENCY].group)
+        # ``early`` cycles before the write: the vector's end is announced.
+        ending = tags[self._ready + WRITTEN - self._early]
         m.d.comb += self.vector_done.eq(ending.valid & ending.role.residual & ending.end)
-        # Cycle Z: the sum. Cycle SUMMED: it is clamped, or the embedding passes.
-        tag = tags[SUMMED]
+        # Cycle 0, that of z: the sum. Cycle SUMMED: it is clamped, or the embedding passes.
+        tag = tags[self._ready + SUMMED]
         active = tag.valid & tag.role.residual
         m.d.sync += [
             write.group.eq(Mux(active, tag.group, embedding.group)),

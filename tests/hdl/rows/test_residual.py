@@ -9,19 +9,26 @@ import pytest
 
 from hdl.memory.vectors import GroupMemory
 from hdl.payloads import EARLY
-from hdl.pow2.residual import SUMMED, WRITTEN, Residual, Z
+from hdl.rows import residual
+from hdl.rows.residual import Residual
 from tests.support.hdl.bench import simulate, to_python
 from tests.support.hdl.values import small_design
 
 WIDTH, CYCLES = 2, 400
+Z = 8
+SUMMED, WRITTEN = Z + residual.SUMMED, Z + residual.WRITTEN
 
 
-@pytest.mark.parametrize("value_bits", [16, 18, 28])
-def test_sums_are_clamped_to_a_value_and_written_in_their_cycle(value_bits: int) -> None:
+@pytest.mark.parametrize(
+    ("value_bits", "z_bits", "early"), [(16, 16, EARLY), (18, 16, EARLY), (28, 16, 1), (32, 32, 0)]
+)
+def test_sums_are_clamped_to_a_value_and_written_in_their_cycle(
+    value_bits: int, z_bits: int, early: int
+) -> None:
     """Tags of every role, with and without a value; the group of x is asked for in time."""
     sizes = {"post_width": WIDTH, "embedding_width": 16, "max_rows": 16}
     design = small_design(2, 4, 16, **sizes, value_bits=value_bits)
-    block, rng = Residual(design), random.Random(value_bits)
+    block, rng = Residual(design, z_bits=z_bits, ready=Z, early=early), random.Random(value_bits)
     top = (1 << value_bits - 1) - 1
     corners = [-top - 1, -top, -1, 0, 1, top]
     tags: list[dict[str, Any]] = [
@@ -34,7 +41,8 @@ def test_sums_are_clamped_to_a_value_and_written_in_their_cycle(value_bits: int)
         }
         for _ in range(CYCLES)
     ]
-    z = [[rng.choice([-32768, 32767, rng.randrange(-9, 9)]) for _ in range(WIDTH)] for _ in tags]
+    most = 1 << z_bits - 1
+    z = [[rng.choice([-most, most - 1, rng.randrange(-9, 9)]) for _ in range(WIDTH)] for _ in tags]
     x = [[rng.choice([*corners, rng.randint(-top, top)]) for _ in range(WIDTH)] for _ in range(8)]
     embedded = [rng.randrange(8) for _ in tags]
     asked: list[int] = []
@@ -43,7 +51,7 @@ def test_sums_are_clamped_to_a_value_and_written_in_their_cycle(value_bits: int)
     async def bench(ctx: Any) -> None:
         nonlocal saturated
         for now in range(CYCLES):
-            for age in range(min(SUMMED, now) + 1):
+            for age in range(min(len(block.tags) - 1, now) + 1):
                 ctx.set(block.tags[age], tags[now - age])
             if now >= Z:
                 ctx.set(block.z, z[now - Z])
@@ -61,7 +69,7 @@ def test_sums_are_clamped_to_a_value_and_written_in_their_cycle(value_bits: int)
 
     def compare(ctx: Any, now: int) -> int:
         tag, write = tags[now - WRITTEN], block.write
-        ending = tags[now - WRITTEN + EARLY]
+        ending = tags[now - WRITTEN + early]
         ends = ending["valid"] and "residual" in ending["role"] and ending["end"]
         assert ctx.get(block.vector_done) == ends
         if not (tag["valid"] and "residual" in tag["role"]):

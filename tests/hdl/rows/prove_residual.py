@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 
-from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.memory.vectors import GroupMemory
 from hdl.payloads import EARLY
-from hdl.pow2.residual import WRITTEN, Residual
+from hdl.rows import residual as timing
+from hdl.rows.residual import Residual
 from tests.support.hdl.values import small_design
 from tests.support.proofs.bench import Bench, Proof, inputs_of
 from tests.support.proofs.notation import sat
 from tests.support.proofs.tags import drive_tags
 
+Z = 8
+WRITTEN = Z + timing.WRITTEN
 
-def residual(width: int, value_bits: int) -> Bench:
+
+def residual(width: int, value_bits: int, z_bits: int = 16, early: int = EARLY) -> Bench:
     """Of a group, the solver chooses the value that is looked at."""
     design = small_design(4, 4, 12, post_width=width, max_rows=8, value_bits=value_bits)
-    block = Residual(design)
+    block = Residual(design, z_bits=z_bits, ready=Z, early=early)
     bench = Bench(block, driven=False)
     bench.choose(*(value for name, value in inputs_of(block).items() if name != "tags"))
     tags = drive_tags(bench, design, WRITTEN)
@@ -46,7 +49,7 @@ def residual(width: int, value_bits: int) -> Bench:
     )
     bench.prove("else the embedding's write is passed on", ~passed | same)
     bench.prove("which never saturates", ~passed | ~saturated)
-    announced = bench.past(block.vector_done, EARLY)
+    announced = bench.past(block.vector_done, early)
     bench.prove("the vector's end is announced", ~summed | (announced == tag.end))
     bench.prove("and nothing else", ~passed | ~announced)
     bench.cover(
@@ -59,4 +62,5 @@ def residual(width: int, value_bits: int) -> Bench:
 PROOFS = [
     Proof("residual_16", partial(residual, 2, 16), depth=WRITTEN + 2, section="13", quick=True),
     Proof("residual_18", partial(residual, 2, 18), depth=WRITTEN + 2),
+    Proof("residual_32", partial(residual, 2, 32, 32, 0), depth=WRITTEN + 2, quick=True),
 ]

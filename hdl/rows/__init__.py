@@ -1,0 +1,1 @@
+"""What both arithmetics make of the rows of a matrix."""

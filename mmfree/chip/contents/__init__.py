@@ -1,0 +1,1 @@
+"""What a tape puts into the memories of a chip, whatever the chip's sizes."""
