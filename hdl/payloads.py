@@ -139,9 +139,7 @@ def vector_groups(design: Design, words: int) -> int:
     return max(2, words) * design.columns // design.post_width
 
 
-def values_layout(
-    design: Design, length: int, shape: ShapeLike | None = None
-) -> data.ArrayLayout:
+def values_layout(design: Design, length: int, shape: ShapeLike | None = None) -> data.ArrayLayout:
     """``length`` values of a vector, or of the state; of another ``shape`` than the design's."""
     return data.ArrayLayout(signed(design.value_bits) if shape is None else shape, length)
 

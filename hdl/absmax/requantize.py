@@ -72,8 +72,9 @@ class Requantize(wiring.Component):
                 shifted = Signal.like(value, reset_less=True, name=f"shifted_{p}_{n}")
                 m.d.sync += shifted.eq(shifted_by(value, shift, shift_bits))
                 value = shifted
-            # Cycle _SHIFTED + 2: rounded; whether that fits.
-            fits = Z_BITS + 1
+            # Cycle _SHIFTED + 2: rounded, and whether it surely does not fit. -2^31 - 1/2 becomes
+            # -2^31, which does, so its bits are looked at when it is rounded.
+            fits = Z_BITS + 2
             upper = value[fits - 1 :]
             rounded = Signal(signed(fits + 1), reset_less=True, name=f"rounded_{p}")
             over = Signal(reset_less=True, name=f"over_{p}")
@@ -84,7 +85,8 @@ class Requantize(wiring.Component):
                 over.eq(Mux(nothing, value.any(), upper.any() & ~upper.all())),
             ]
             # Cycle _SHIFTED + 3: the value, or its limit.
-            clamped = over | (rounded[-1] ^ rounded[-2])
+            upper = rounded[Z_BITS:]
+            clamped = over | (upper.any() & ~upper.all())
             limit = Cat((~sign).replicate(Z_BITS - 1), sign)
             m.d.sync += [
                 self.z[p].eq(Mux(clamped, limit, rounded[1:])),

@@ -17,15 +17,25 @@ from numpy.typing import NDArray
 
 from hdl.fabric.ecp5_ram import plan_banks
 from hdl.memory.vectors import MAX_DISTRIBUTED_WORDS
-from hdl.planning.memories import memories, memory_blocks
+from hdl.planning.memories import memories, memory_blocks, vector_memories
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import group_bits
 
-MEASURED = Path(__file__).parent / "measured" / "ecp5.json"
-"""Syntheses by ``tools/measure/costs.py``: a configuration, its design and its cells each."""
+MEASURED = {
+    "pow2": Path(__file__).parent / "measured" / "ecp5.json",
+    "absmax": Path(__file__).parent / "measured" / "ecp5_absmax.json",
+}
+"""Syntheses by ``tools/measure/costs.py``, by arithmetic: a configuration, its design and its cells
+each.
+"""
 
 ROUTED = Path(__file__).parent / "measured" / "routed.json"
 """Clocks after routing, by ``tools/measure/route.py``."""
+
+OWN_FEATURES = (0, 5, 6)
+"""Of ``features`` those that an arithmetic has its own coefficients for: what every design has, and
+each of C and of P.
+"""
 
 PORT_CELLS = {"luts": 100, "flip_flops": 60}
 """What reads a port of an external memory takes besides its ring (measured on a prototype)."""
@@ -74,7 +84,7 @@ def resources(design: Design) -> Resources:
     TooMuchMemoryError
         If the design has more block RAM than any part: see MOST_MEMORY_BITS.
     """
-    coefficients = _coefficients()
+    coefficients = _coefficients(design.arithmetic)
     row = features(design)
     luts, flip_flops = (float(row @ coefficients[name]) for name in ("luts", "flip_flops"))
     if (external := design.external) is not None:
@@ -84,9 +94,9 @@ def resources(design: Design) -> Resources:
     return Resources(luts=round(luts), flip_flops=round(flip_flops), blocks=memory_blocks(design))
 
 
-def measured_rows() -> list[tuple[Design, dict[str, int]]]:
+def measured_rows(arithmetic: str = "pow2") -> list[tuple[Design, dict[str, int]]]:
     """Designs that were synthesized, with their LUT4-equivalents, flip-flops and blocks."""
-    rows = json.loads(MEASURED.read_text())
+    rows = json.loads(MEASURED[arithmetic].read_text())
     return [
         (
             Design.from_dict(row["design"]),
@@ -100,22 +110,32 @@ def measured_rows() -> list[tuple[Design, dict[str, int]]]:
     ]
 
 
-def fit(rows: list[tuple[Design, dict[str, int]]]) -> dict[str, NDArray[np.float64]]:
-    """Coefficients of the features, by least squares of the relative error."""
+def fit(
+    rows: list[tuple[Design, dict[str, int]]],
+    known: dict[str, NDArray[np.float64]] | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """Coefficients of the features, by least squares of the relative error.
+
+    ``known``: those of another arithmetic, of which all but those of OWN_FEATURES hold here, too.
+    """
     table = np.array([features(design) for design, _ in rows])
+    free = np.array([known is None or n in OWN_FEATURES for n in range(table.shape[1])])
     found = {}
     for name in ("luts", "flip_flops"):
         measured = np.array([cells[name] for _, cells in rows], dtype=np.float64)
-        weighted = table / measured[:, None]
-        found[name] = np.asarray(
-            np.linalg.lstsq(weighted, np.ones(len(rows)), rcond=None)[0], dtype=np.float64
-        )
+        coefficients = np.zeros(table.shape[1]) if known is None else np.where(free, 0, known[name])
+        rest = (measured - table @ coefficients) / measured
+        weighted = table[:, free] / measured[:, None]
+        coefficients[free] = np.linalg.lstsq(weighted, rest, rcond=None)[0]
+        found[name] = np.asarray(coefficients, dtype=np.float64)
     return found
 
 
 @cache
-def _coefficients() -> dict[str, NDArray[np.float64]]:
-    return fit(measured_rows())
+def _coefficients(arithmetic: str) -> dict[str, NDArray[np.float64]]:
+    # The array, its words and its memories are those of pow2, of which more was measured.
+    known = None if arithmetic == "pow2" else _coefficients("pow2")
+    return fit(measured_rows(arithmetic), known)
 
 
 def _bias_multiplexers(design: Design) -> float:
@@ -132,13 +152,8 @@ def features(design: Design) -> NDArray[np.float64]:
         banks = plan_banks(memory.depth, memory.part_bits, memory.parts, memory.reads)
         banked += memory.count * memory.part_bits * memory.parts * max(0, len(banks) - 1)
     distributed = sum(
-        size * columns * (-(-depth // 16) - 1)
-        for size, depth in (
-            (design.value_bits, design.embedding_tiles),
-            (design.value_bits, design.max_tiles),
-            (8, design.max_tiles),
-            (8, design.max_tiles),
-        )
+        count * bits * (-(-depth // 16) - 1)
+        for count, bits, depth in vector_memories(design)
         if depth <= MAX_DISTRIBUTED_WORDS
     )
     return np.array(
@@ -150,7 +165,7 @@ def features(design: Design) -> NDArray[np.float64]:
             lanes / columns * design.accumulator_bits,
             columns,
             width,
-            width * design.accumulator_bits,
+            width * design.accumulator_bits if design.arithmetic == "pow2" else 0,
             banked,
             distributed,
         ],

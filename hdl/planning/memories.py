@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hdl.absmax.norm.elements import vector_words
 from hdl.fabric.ecp5_ram import count_blocks, disabled_blocks
+from hdl.memory.parameters import gain_words, share_parts
 from hdl.memory.vectors import MAX_DISTRIBUTED_WORDS, ValueParts
+from hdl.payloads import CUT, logit_words, vector_groups
 from mmfree.chip.design import Design
 from mmfree.chip.memory_map import group_shape, loaded_memories, loaded_shape, parameter_words
 from mmfree.errors import InputError
@@ -69,27 +72,46 @@ def memories(design: Design) -> list[BlockRam]:
                 reads=reads.get(name, 1),
             )
         )
-    found += _external_memories(design)
-    logit_words = max(2, design.max_blocks * design.groups_per_block)
-    x_words = max(2, design.embedding_tiles) * design.columns // width
-    found.append(BlockRam(count=1, depth=logit_words, part_bits=16, parts=width, reads=1))
-    value = ValueParts.of(design.value_bits)
+    if (external := design.external) is not None:
+        # A ring between each port and the array: a beat with its answer.
+        found.append(_whole_words(external.ports, external.port_bits + 1, RING_WORDS))
+    found += _parameters(design)
+    if design.stores_logits:
+        found.append(_groups(design, logit_words(design)))
     found += [
-        BlockRam(count=1, depth=depth, part_bits=value.bits, parts=value.count * width, reads=1)
-        for depth in (2 * max(2, design.state_words), x_words)
+        _groups(design, 2 * max(2, design.state_words)),
+        _groups(design, vector_groups(design, design.embedding_tiles)),
     ]
-    # The words of vectors, x and u in parts of P elements.
-    parts = design.columns // width
     found += [
         _whole_words(count, bits, depth)
-        for count, bits, depth in (
-            (parts, design.value_bits * width, design.embedding_tiles),
-            (parts, design.value_bits * width, design.max_tiles),
-            (2, 8 * design.columns, design.max_tiles),
-        )
+        for count, bits, depth in vector_memories(design)
         if depth > MAX_DISTRIBUTED_WORDS
     ]
     return found
+
+
+def vector_memories(design: Design) -> list[tuple[int, int, int]]:
+    """Memories of vectors and activations that are in distributed RAM unless they are deep: how
+    many there are, their bits, and their words.
+    """
+    # The words of vectors in parts of P elements.
+    parts, activations = design.columns // design.post_width, 8 * design.columns
+    if design.arithmetic == "absmax":
+        words = vector_words(design)
+        return [(parts, CUT.size * design.post_width, words), (1, activations, words)]
+    values = design.value_bits * design.post_width
+    return [
+        (parts, values, design.embedding_tiles),
+        (parts, values, design.max_tiles),
+        (2, activations, design.max_tiles),
+    ]
+
+
+def _groups(design: Design, depth: int) -> BlockRam:
+    """A memory of groups of P values."""
+    value = ValueParts.of(design.value_bits)
+    parts = value.count * design.post_width
+    return BlockRam(count=1, depth=depth, part_bits=value.bits, parts=parts, reads=1)
 
 
 def _whole_words(count: int, bits: int, depth: int) -> BlockRam:
@@ -97,20 +119,28 @@ def _whole_words(count: int, bits: int, depth: int) -> BlockRam:
     return BlockRam(count=count * -(-bits // 36), depth=depth, part_bits=18, parts=2, reads=1)
 
 
-def _external_memories(design: Design) -> list[BlockRam]:
-    """Rings between the ports and the array, and the biases of a layer."""
+def _parameters(design: Design) -> list[BlockRam]:
+    """What keeps parameters that come with the weights, each with its parity: gains and lower
+    bounds of absmax; of pow2 the biases of a layer, with an external memory.
+    """
+    if design.arithmetic == "absmax":
+        parts, part_bits = share_parts(design)
+        return [
+            BlockRam(
+                count=design.num_groups, depth=depth, part_bits=part_bits, parts=parts, reads=1
+            )
+            for depth in (2 * gain_words(design), parameter_words(design))
+        ]
     if (external := design.external) is None:
         return []
-    # A beat with its answer; a bias with its parity.
     return [
-        _whole_words(external.ports, external.port_bits + 1, RING_WORDS),
         BlockRam(
             count=external.ports,
             depth=parameter_words(design),
             part_bits=17,
             parts=external.port_bits // 16,
             reads=1,
-        ),
+        )
     ]
 
 

@@ -27,7 +27,7 @@ from mmfree.chip.memory_image import image_regions
 from mmfree.chip.memory_map import row_beats
 from mmfree.chip.sizing import design_for_memory, design_for_model, stream_words
 from mmfree.chip.weight_codes import WEIGHT_CODES
-from mmfree.contract.shape import ModelConfig
+from mmfree.contract.shape import AnyConfig
 
 USABLE = {"luts": 0.8, "flip_flops": 0.8, "ram_blocks": 1.0}
 """Shares of a part's cells to plan with: fuller parts route slowly, or not at all (assumed)."""
@@ -108,6 +108,10 @@ class Projection:
         available = self.available_bytes_per_second(rate or self.memory.rates[0])
         return 1 / max(self.array_seconds, self.token_bytes / available)
 
+    def sufficient_clock_hz(self, rate: Fact) -> float:
+        """The lowest clock with which the array takes all that a rate of the memory gives."""
+        return self.cycles * self.available_bytes_per_second(rate) / self.token_bytes
+
     @property
     def memory_tokens_per_second(self) -> float | None:
         """What the memory allows; None: there is none."""
@@ -160,6 +164,7 @@ class Projection:
                 | {
                     "bytes_per_second": self.available_bytes_per_second(rate),
                     "tokens_per_second": self.tokens_per_second(rate) if fits else None,
+                    "sufficient_clock_hz": self.sufficient_clock_hz(rate),
                 }
                 for rate in (() if memory is None else memory.rates)
             ],
@@ -171,7 +176,7 @@ class Projection:
         }
 
 
-def project(config: ModelConfig, part: Part, memory: str | None = None) -> Projection:
+def project(config: AnyConfig, part: Part, memory: str | None = None) -> Projection:
     """The fastest design that fits a part, or the one that lacks least.
 
     Parameters
@@ -194,7 +199,7 @@ def project(config: ModelConfig, part: Part, memory: str | None = None) -> Proje
     return _inside(config, part) if external is None else _outside(config, part, external)
 
 
-def _inside(config: ModelConfig, part: Part) -> Projection:
+def _inside(config: AnyConfig, part: Part) -> Projection:
     """With the whole image in block RAM."""
     if 1.6 * config.num_ternary_weights > part.block_ram_bits:
         return _planned(config, part, _block_design(config, _DENSE_LANES, "1.6"), None)
@@ -205,7 +210,7 @@ def _inside(config: ModelConfig, part: Part) -> Projection:
     )
 
 
-def _block_designs(config: ModelConfig, part: Part, code: str) -> Iterator[Design]:
+def _block_designs(config: AnyConfig, part: Part, code: str) -> Iterator[Design]:
     """Of rising lanes, as long as there may be LUTs for them."""
     lanes = _FEWEST_LANES
     while lanes == _FEWEST_LANES or _LUTS_PER_LANE * lanes < part.capacity["luts"]:
@@ -213,7 +218,7 @@ def _block_designs(config: ModelConfig, part: Part, code: str) -> Iterator[Desig
         lanes *= 2
 
 
-def _outside(config: ModelConfig, part: Part, asked: ExternalMemory | None) -> Projection:
+def _outside(config: AnyConfig, part: Part, asked: ExternalMemory | None) -> Projection:
     """With the image in one of the board's memories, read through ports that it has."""
     found = []
     for memory in part.memories:
@@ -235,7 +240,7 @@ def _outside(config: ModelConfig, part: Part, asked: ExternalMemory | None) -> P
 
 
 def _fastest_ports(
-    config: ModelConfig, part: Part, memory: Memory, externals: list[ExternalMemory]
+    config: AnyConfig, part: Part, memory: Memory, externals: list[ExternalMemory]
 ) -> Projection:
     """Of designs that read a memory, those first that may be fast, until no other can be faster."""
 
@@ -271,7 +276,7 @@ def _lack(plan: Projection) -> float:
     return max(s.needed / max(1, s.available) for s in plan.shortages)
 
 
-def _planned(config: ModelConfig, part: Part, design: Design, memory: Memory | None) -> Projection:
+def _planned(config: AnyConfig, part: Part, design: Design, memory: Memory | None) -> Projection:
     usable = {kind: int(share * part.capacity[kind]) for kind, share in USABLE.items()}
     cells, shortages = _count_cells(part, design, memory, usable)
     cycles, beats = _cycles(config, design)
@@ -330,12 +335,12 @@ def _lacking_ports(external: ExternalMemory, memory: Memory | None) -> list[Shor
 
 
 @cache
-def _block_design(config: ModelConfig, lanes: int, code: str) -> Design:
+def _block_design(config: AnyConfig, lanes: int, code: str) -> Design:
     return design_for_model(config, lanes, code)
 
 
 @cache
-def _external_design(config: ModelConfig, external: ExternalMemory) -> Design:
+def _external_design(config: AnyConfig, external: ExternalMemory) -> Design:
     return design_for_memory(config, external)
 
 
@@ -345,14 +350,14 @@ def _usual_cells(design: Design, family: str) -> dict[str, int]:
 
 
 @cache
-def _cycles(config: ModelConfig, design: Design) -> tuple[int, int]:
+def _cycles(config: AnyConfig, design: Design) -> tuple[int, int]:
     """Of a token, and those in which a tile is admitted."""
     segments = segment_cycles(config, design)
     return sum(s.cycles for s in segments), sum(s.beats for s in segments)
 
 
 @cache
-def _token_bytes(config: ModelConfig, design: Design) -> int:
+def _token_bytes(config: AnyConfig, design: Design) -> int:
     """Bytes that a design reads of its image for a token: all words, and a row of the embedding."""
     external = design.external
     assert external is not None

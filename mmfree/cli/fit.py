@@ -93,7 +93,7 @@ def _describe_model(shape: Shape) -> list[str]:
         " head and embedding included"
     )
     if shape.published:
-        text += "; in the arithmetic of models trained here, not in its own (docs/fit.md)"
+        text += "; in the arithmetic of published checkpoints (absmax)"
     return wrap(text, WIDTH)
 
 
@@ -182,6 +182,9 @@ def _describe_memory(plan: Projection) -> list[str]:
     )
     for rate in memory.rates:
         speed = f": {_rate(plan, rate)} tokens/s" if plan.fits else ""
+        enough = plan.sufficient_clock_hz(rate)
+        if plan.fits and enough < plan.clock.value:
+            speed += f", for which {megahertz(enough)} (assumed) suffice"
         given = with_unit(plan.available_bytes_per_second(rate), "B/s")
         lines += _hanging(_KEY.format("at"), f"{given}{speed}; {_describe_source(rate)}")
     for name, source in memory.sources.items():

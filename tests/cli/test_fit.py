@@ -80,7 +80,7 @@ def test_one_part_that_is_too_small_is_a_check_that_failed(
     (shortage,) = part["shortages"]
     assert shortage["needed"] - shortage["available"] == shortage["missing"] > 0
     lines = said(capsys, "370m", "--part", "ulx3s-85f", code=1)
-    needed = "fits          no: 103 MB of memory needed, 33.6 MB there, 69.6 MB missing"
+    needed = "fits          no: 104 MB of memory needed, 33.6 MB there, 70.7 MB missing"
     assert needed in lines
     assert not any(line.startswith(("speed", "energy")) for line in lines)
     # Of all parts some do not fit: that is the answer.
@@ -94,11 +94,12 @@ def test_what_is_missing_is_said_for_each_kind(capsys: pytest.CaptureFixture[str
 
     assert lack("370m", "--part", "ecp5-85", "--memory", "axi64") == "no external memory there"
     assert lack("370m", "--part", "kv260", "--memory", "axi256x8") == (
-        "8 ports needed, 4 there, 4 missing; 256 bits of a port needed, 128 there, 128 missing"
+        "158 block RAMs needed, 144 there, 14 missing; 8 ports needed, 4 there, 4 missing; 256 bits of"
+        " a port needed, 128 there, 128 missing"
     )
-    assert lack("370m", "--part", "ecp5-85").startswith("855 Mbit of block RAM needed, 3.83 Mbit")
+    assert lack("370m", "--part", "ecp5-85").startswith("867 Mbit of block RAM needed, 3.83 Mbit")
     assert lack("2.7b", "--part", "ecpix-5").startswith(
-        "240 block RAMs needed, 208 there, 32 missing; 608 MB of memory needed, 537 MB there"
+        "403 block RAMs needed, 208 there, 195 missing; 611 MB of memory needed, 537 MB there"
     )
 
 

@@ -335,9 +335,11 @@ def test_folders_and_tapes_that_cannot_be_played(
         )
     message = error_of(capsys, "evaluate", checkpoint, "--backend", "fakequant")
     assert "is run by float, golden or rtl, not by fakequant: float has the released" in message
-    with pytest.raises(InputError, match="a published checkpoint, and this is for models trained"):
+    with pytest.raises(InputError, match=r"model: a published checkpoint, and this is for models"):
         load_trained_tape(checkpoint)
     export_published(checkpoint, tmp_path / "a.tape")
+    with pytest.raises(InputError, match=r"a\.tape: the tape of a published checkpoint, and this"):
+        load_trained_tape(tmp_path / "a.tape")
     for backend in ("golden", "rtl"):
         words = ["--prompt", "a", "--backend", backend]
         message = error_of(capsys, "generate", tmp_path / "a.tape", *words)

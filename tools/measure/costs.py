@@ -1,8 +1,9 @@
 """Cells of accelerators of many sizes on the ECP5, from which the cost model predicts others.
 
-    python -m tools.measure.costs [--only TEXT] [--missing]
+    python -m tools.measure.costs [--arithmetic absmax] [--only TEXT] [--missing]
 
-Synthesizes each, and writes hdl/planning/measured/ecp5.json, which hdl/planning/cost.py reads.
+Synthesizes each, and writes hdl/planning/measured/ecp5.json, or ecp5_absmax.json, which
+hdl/planning/cost.py reads.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import argparse
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from amaranth.back import rtlil
@@ -23,10 +23,12 @@ from hdl.toolchain.audit import ecp5_cells, ram_blocks
 from hdl.toolchain.emit import TOP
 from mmfree.chip.design import Design
 from mmfree.chip.sizing import design_for_model
-from mmfree.contract.shape import ModelConfig
+from mmfree.contract.shape import AbsmaxConfig, AnyConfig, ModelConfig
 
-# Hidden and intermediate size, layers, vocabulary; lanes and weight code.
-CONFIGURATIONS = [
+Configuration = tuple[int, int, int, int, int, str]
+"""Hidden and intermediate size, layers, vocabulary; lanes and weight code."""
+
+POW2 = [
     (20, 37, 1, 7, 16, "2"),
     (64, 128, 2, 31, 16, "2"),
     (64, 128, 2, 31, 32, "1.67"),
@@ -52,18 +54,39 @@ CONFIGURATIONS = [
     (512, 1408, 1, 64, 512, "2"),
 ]
 
+ABSMAX = [
+    (20, 37, 1, 7, 16, "2"),
+    (64, 128, 1, 31, 16, "2"),
+    (64, 128, 2, 31, 32, "1.67"),
+    (64, 128, 1, 31, 64, "2"),
+    (96, 256, 1, 64, 64, "1.6"),
+    (64, 128, 1, 31, 128, "2"),
+    (128, 384, 3, 256, 64, "1.6"),
+    (128, 256, 2, 256, 128, "1.67"),
+    (128, 256, 1, 64, 256, "2"),
+    (192, 512, 2, 128, 256, "1.6"),
+    (256, 704, 1, 64, 128, "1.6"),
+    (256, 704, 1, 256, 512, "1.67"),
+    (512, 1408, 1, 64, 256, "2"),
+    (512, 1408, 1, 64, 512, "1.6"),
+]
 
-def design_of(configuration: tuple[int, int, int, int, int, str]) -> Design:
+CONFIGURATIONS: dict[str, list[Configuration]] = {"pow2": POW2, "absmax": ABSMAX}
+"""By arithmetic."""
+
+
+def design_of(arithmetic: str, configuration: Configuration) -> Design:
     """The accelerator for a configuration."""
     d, i, layers, vocabulary, lanes, code = configuration
-    config = ModelConfig(
-        vocab_size=vocabulary,
-        head_size=vocabulary,
-        hidden_size=d,
-        intermediate_size=i,
-        num_layers=layers,
-        gate="hard",
-    )
+    sizes = {
+        "vocab_size": vocabulary,
+        "hidden_size": d,
+        "intermediate_size": i,
+        "num_layers": layers,
+    }
+    config: AnyConfig = AbsmaxConfig(**sizes)
+    if arithmetic == "pow2":
+        config = ModelConfig(head_size=vocabulary, gate="hard", **sizes)
     return design_for_model(config, lanes, code)
 
 
@@ -86,29 +109,35 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
+        "--arithmetic",
+        choices=tuple(CONFIGURATIONS),
+        default="pow2",
+        help="of the designs (default %(default)s)",
+    )
+    parser.add_argument(
         "--only", default="", metavar="TEXT", help="configurations whose JSON holds this"
     )
     parser.add_argument(
         "--missing", action="store_true", help="only those that are not in the file"
     )
     options = parser.parse_args()
-    path = Path(MEASURED)
+    path, configurations = MEASURED[options.arithmetic], CONFIGURATIONS[options.arithmetic]
     rows: dict[str, Any] = {}
     if path.exists():
         rows = {json.dumps(row["configuration"]): row for row in json.loads(path.read_text())}
-    for configuration in CONFIGURATIONS:
+    for configuration in configurations:
         key = json.dumps(configuration)
         if options.only not in key or (options.missing and key in rows):
             continue
         start = time.monotonic()
-        design = design_of(configuration)
+        design = design_of(options.arithmetic, configuration)
         rows[key] = {
             "configuration": list(configuration),
             "design": design.to_dict(),
             **measure(design),
         }
         print(f"{key}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-        ordered = [rows[k] for k in map(json.dumps, CONFIGURATIONS) if k in rows]
+        ordered = [rows[k] for k in map(json.dumps, configurations) if k in rows]
         lines = ",\n".join(json.dumps(row) for row in ordered)
         path.write_text(f"[\n{lines}\n]\n")
 

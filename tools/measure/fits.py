@@ -17,7 +17,7 @@ from hdl.toolchain.families import FAMILIES, area_by_block
 from mmfree.chip.sizing import design_for_model
 from mmfree.training.presets import PRESETS
 
-PATH = MEASURED.with_name("fits.json")
+PATH = MEASURED["pow2"].with_name("fits.json")
 
 CASES = (("addition", 16), ("addition", 64), ("text", 64))
 """Preset and lanes."""

@@ -146,8 +146,8 @@ def _divided(bench: Bench, inner: Inside, fine: Value, known: Value, reached: li
 
 
 PROOFS = [
-    Proof("absmax_quantizer_small", small, depth=1, reach=1, section="7", quick=True),
+    Proof("absmax_quantizer_small", small, depth=1, reach=1, section="absmax 7", quick=True),
     *per_technology(
-        "absmax_quantizer", division, *Technology, depth=3, section="7", reach=LATENCY + 4
+        "absmax_quantizer", division, *Technology, depth=3, section="absmax 7", reach=LATENCY + 4
     ),
 ]

@@ -69,10 +69,13 @@ def vectors(rng: random.Random) -> list[tuple[list[Cut], Cut]]:
 def twin(word: list[tuple[Cut, bool]], largest: Cut) -> list[int]:
     """What the golden model makes of it."""
     kept = [(0, 0, 0) if dropped else element for element, dropped in word]
-    v = cuts.Cut(*(np.array(member, dtype=np.int64) for member in zip(*kept, strict=True)))
-    m = cuts.Cut(*(np.array([member], dtype=np.int64) for member in largest))
-    quotient: list[int] = cuts.quantize(v, m).tolist()
+    quotient: list[int] = cuts.quantize(_as_cut(kept), _as_cut([largest])).tolist()
     return quotient
+
+
+def _as_cut(elements: list[Cut]) -> cuts.Cut:
+    mantissa, exponent, negative = np.array(elements, dtype=np.int64).T
+    return cuts.Cut(mantissa, exponent, negative.astype(bool))
 
 
 @pytest.mark.parametrize("columns", [1, 3])

@@ -39,7 +39,7 @@ def cases(rng: random.Random, bits: int) -> list[tuple[int, int, int]]:
             found += [(acc + n, factor, shift) for n in (-1, 0, 1) if low <= acc + n <= high]
     # 2^31 - 1/2, which rounds beyond the range, and -2^31 - 1/2, which does not.
     found += [(65535, 65537 << shift - 1, shift) for shift in range(1, 8) if high >= 65535]
-    found += [(-641, 6700417, 1), (-641 << 1, 6700417, 2)]
+    found += [(-641, 6700417, 1), (-641, 6700417 << 1, 2)]
     return found
 
 

@@ -2,109 +2,118 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Mux, Signal, Value, signed
 
 from hdl.arithmetic.reciprocal_root import LATENCY, ROOT_BITS, ReciprocalRoot
 from tests.support.proofs.bench import Bench, Proof
 
 STEPS = 2 * ROOT_BITS
 QUOTIENT_BITS = 35
+WIDE = 66
+
+
+class RootBench(Bench):
+    """Beside the unit: quotient and radicand as bits come, q * d and r * r by additions."""
+
+    def __init__(self) -> None:
+        super().__init__(ReciprocalRoot())
+        block, m, inner = self.block, self.m, self.inside(self.block)
+        self.left, self.rest, self.bits = (inner[name] for name in ("left", "rest", "bits"))
+        self.root_rest = inner["root_rest"]
+        self.busy, self.begun = self.left != 0, Signal()
+        self.divides = self.left > STEPS - QUOTIENT_BITS
+        self.age = Signal(range(LATENCY))
+        self.assume(
+            "the divisor stays while it divides",
+            ~self.busy | (self.left == STEPS) | (block.divisor == self.past(block.divisor)),
+            by="Scalars",
+        )
+        self.assume(
+            "it has 29 bits or 30", block.divisor >= 1 << 28, by="Scalars: its highest bit is set"
+        )
+        self.quotient, self.product = Signal(STEPS), Signal(WIDE)
+        self.square, self.radicand = Signal(STEPS), Signal(STEPS)
+        next_bit = ~_next_rest(self.rest, block.divisor)[30] & self.divides
+        with m.If(self.busy):
+            m.d.sync += self.quotient.eq(Cat(next_bit, self.quotient[:-1]))
+            with m.If(self.divides):
+                added = Mux(next_bit, block.divisor, 0)
+                m.d.sync += self.product.eq((self.product << 1) + added)
+        root_bit = ~_next_root_rest(self.bits, self.root_rest, block.root)[-1]
+        with m.If(self.busy & self.left[0]):
+            # (2 r + 1)^2 is 4 r^2 + 4 r + 1.
+            added = Mux(root_bit, (block.root << 2) + 1, 0)
+            m.d.sync += [
+                self.radicand.eq(Cat(self.bits, self.radicand[:-2])),
+                self.square.eq((self.square << 2) + added),
+            ]
+        m.d.sync += self.age.eq(Mux(self.age == LATENCY - 1, self.age, self.age + 1))
+        with m.If(block.start):
+            m.d.sync += [self.begun.eq(1), self.age.eq(0)]
+            m.d.sync += [self.quotient.eq(0), self.product.eq(0)]
+            m.d.sync += [self.square.eq(0), self.radicand.eq(0)]
+
+
+def _next_rest(rest: Value, divisor: Value) -> Value:
+    return Mux(rest < 0, (rest << 1) + divisor, (rest << 1) - divisor)[:31]
+
+
+def _next_root_rest(bits: Value, rest: Value, root: Value) -> Value:
+    moved = Cat(bits, rest).as_signed()
+    up, down = moved + ((root << 2) + 3), moved - ((root << 2) + 1)
+    return Mux(rest < 0, up, down)[: ROOT_BITS + 3]
 
 
 def root() -> Bench:
-    """Beside the unit: q * d and r * r, each by additions as its bits come."""
-    bench = Bench(ReciprocalRoot())
-    block, m = bench.block, bench.m
-    inner = bench.inside(block)
-    left, rest, root_rest, bits = (inner[name] for name in ("left", "rest", "root_rest", "bits"))
-    begun, divisor = Signal(), Signal(30)
-    busy = left != 0
-    with m.If(block.start):
-        m.d.sync += begun.eq(1)
-    m.d.comb += divisor.eq(block.divisor)
-    held = bench.past(block.divisor)
-    age = Signal(range(LATENCY))
-    m.d.sync += age.eq(Mux(block.start, 0, Mux(age == LATENCY - 1, age, age + 1)))
-    bench.assume(
-        "the divisor stays while it divides",
-        ~busy | (left == STEPS) | (block.divisor == held),
-        by="Scalars",
-    )
-    bench.assume("it has 29 bits or 30", divisor >= 1 << 28, by="Scalars: the highest bit is set")
-    # After the first step ``quotient`` has its highest bit, and zeros follow the last.
-    wide = 66
-    quotient, product = Signal(STEPS), Signal(wide)
-    square, radicand = Signal(STEPS), Signal(STEPS)
-    divides = left > STEPS - QUOTIENT_BITS
-    next_bit = ~(bench_sum(rest, divisor)[30]) & divides
-    with m.If(busy):
-        m.d.sync += quotient.eq(Cat(next_bit, quotient[:-1]))
-        with m.If(divides):
-            m.d.sync += product.eq((product << 1) + Mux(next_bit, divisor, 0))
-    root_bit = ~root_sum(bits, root_rest, block.root)[-1]
-    with m.If(busy & left[0]):
-        m.d.sync += [
-            radicand.eq(Cat(bits, radicand[:-2])),
-            square.eq((square << 2) + Mux(root_bit, (block.root << 2) + 1, 0)),
-        ]
-    with m.If(block.start):
-        m.d.sync += [quotient.eq(0), product.eq(0), square.eq(0), radicand.eq(0)]
-    running = begun & busy
-    # What is divided up to now is 2^27, shifted up by the steps that were made.
-    made = Signal(range(STEPS + 1))
-    m.d.comb += made.eq(Mux(divides, STEPS - left, QUOTIENT_BITS))
-    dividend = Signal(wide)
-    m.d.comb += dividend.eq((Const(1 << 27, wide) << made)[:wide])
-    restored = Signal(signed(33))
-    m.d.comb += restored.eq(Mux(rest < 0, rest + divisor, rest))
-    first = left == STEPS
-    dividing = begun & (left > STEPS - QUOTIENT_BITS)
-    after_division = begun & (left == STEPS - QUOTIENT_BITS)
-    whole = ~(dividing | after_division)
-    bench.lemma(left <= STEPS)
-    bench.lemma(whole | first | ((restored >= 0) & (restored < divisor)))
-    bench.lemma(whole | ~first | ((rest == 1 << 27) & (product == 0)))
-    bench.lemma(whole | (dividend == product + restored))
-    bench.prove(
-        "the quotient is 2^62 / d, rounded down",
-        ~after_division | ((product <= 1 << 62) & (product + divisor > 1 << 62)),
-    )
-    root_restored = Signal(signed(34))
-    doubled = (block.root << 1) + 1
-    m.d.comb += root_restored.eq(Mux(root_rest < 0, root_rest + doubled, root_rest))
-    ended = begun & ~busy
-    known = running | ended
-    shown = Mux(left[0], quotient >> 2, quotient >> 1)
-    bench.lemma(~known | ((root_restored >= 0) & (root_restored < doubled)))
-    bench.lemma(~known | (radicand == square + root_restored))
-    bench.lemma(~running | first | (radicand == shown))
-    bench.lemma(~running | (bits == quotient[:2]))
-    bench.lemma(~ended | (radicand == quotient >> 1))
-    bench.lemma(~running | ((quotient >> (STEPS - left)[:6]) == 0))
-    root_made = Signal(range(ROOT_BITS + 1))
-    m.d.comb += root_made.eq((STEPS - left) >> 1)
-    bench.lemma(~running | ((block.root >> root_made) == 0))
-    bench.lemma(~running | ((radicand >> Cat(Const(0, 1), root_made)) == 0))
+    bench = RootBench()
+    _quotient(bench)
+    block, left, radicand = bench.block, bench.left, bench.radicand
+    running, ended = bench.begun & bench.busy, bench.begun & ~bench.busy
+    twice = (block.root << 1) + 1
+    restored = Signal(signed(34))
+    bench.m.d.comb += restored.eq(bench.root_rest + Mux(bench.root_rest < 0, twice, 0))
+    bench.lemma(~bench.begun | ((restored >= 0) & (restored < twice)))
+    bench.lemma(~bench.begun | (radicand == bench.square + restored))
+    # The root takes two bits of the quotient in every other cycle.
+    taken = Mux(left[0], bench.quotient >> 2, bench.quotient >> 1)
+    bench.lemma(~running | (left == STEPS) | (radicand == taken))
+    bench.lemma(~running | (bench.bits == bench.quotient[:2]))
+    bench.lemma(~ended | (radicand == bench.quotient >> 1))
+    bench.lemma(~running | ((bench.quotient >> (STEPS - left)[:6]) == 0))
+    root_bits = Signal(range(ROOT_BITS + 1))
+    bench.m.d.comb += root_bits.eq((STEPS - left) >> 1)
+    bench.lemma(~running | ((block.root >> root_bits) == 0))
+    bench.lemma(~running | ((radicand >> Cat(Const(0, 1), root_bits)) == 0))
     bench.prove(
         "the root is that of the quotient times 2^14, rounded down: r^2 <= it < (r + 1)^2",
-        ~ended | ((square <= radicand) & (radicand < square + (block.root << 1) + 1)),
+        ~ended | ((bench.square <= radicand) & (radicand < bench.square + twice)),
     )
-    bench.lemma((age <= STEPS) & (~begun | (left == STEPS - age)))
-    bench.prove("it is there LATENCY cycles after start", ~begun | (age < LATENCY - 1) | ~busy)
+    bench.lemma((bench.age <= STEPS) & (~bench.begun | (left == STEPS - bench.age)))
+    bench.prove(
+        "it is there LATENCY cycles after start",
+        ~bench.begun | (bench.age < LATENCY - 1) | ~bench.busy,
+    )
     bench.cover("a root has ended", ended & (block.root > 1 << 23))
     return bench
 
 
-def bench_sum(rest: Signal, divisor: Signal) -> Signal:
-    """The next rest: 31 bits."""
-    return (Mux(rest < 0, (rest << 1) + divisor, (rest << 1) - divisor))[:31]
-
-
-def root_sum(bits: Signal, rest: Signal, root: Signal) -> Signal:
-    """The next rest of the root: 28 bits."""
-    moved = Cat(bits, rest).as_signed()
-    up, down = moved + ((root << 2) + 3), moved - ((root << 2) + 1)
-    return Mux(rest < 0, up, down)[: ROOT_BITS + 3]
+def _quotient(bench: RootBench) -> None:
+    """What is divided up to now is 2^27, shifted up by the steps that were made."""
+    divisor, left, product = bench.block.divisor, bench.left, bench.product
+    made = Mux(bench.divides, STEPS - left, QUOTIENT_BITS)[:6]
+    dividend = (Const(1 << 27, WIDE) << made)[:WIDE]
+    restored = Signal(signed(33))
+    bench.m.d.comb += restored.eq(bench.rest + Mux(bench.rest < 0, divisor, 0))
+    first, divided = left == STEPS, bench.begun & (left == STEPS - QUOTIENT_BITS)
+    other = ~(divided | (bench.begun & bench.divides))
+    bench.lemma(left <= STEPS)
+    bench.lemma(other | first | ((restored >= 0) & (restored < divisor)))
+    bench.lemma(other | ~first | ((bench.rest == 1 << 27) & (product == 0)))
+    bench.lemma(other | (dividend == product + restored))
+    bench.prove(
+        "the quotient is 2^62 / d, rounded down",
+        ~divided | ((product <= 1 << 62) & (product + divisor > 1 << 62)),
+    )
 
 
 PROOFS = [Proof("reciprocal_root", root, depth=2, reach=LATENCY + 3, section="absmax 6")]

@@ -181,9 +181,9 @@ def test_the_cells_of_the_ecp5_do_the_same(tmp_path: Path) -> None:
     for width, sign, subtract in itertools.product((1, 4, 17), (False, True), (False, True)):
         block = Pair(Shape(width, sign), subtract=subtract)
         pairs[f"pair_{width}_{sign}_{subtract}"] = (block, block)
-    for widths in ((3, 4), (4, 2), (17, 19)):
-        sums = Sums(*widths)
-        pairs["_".join(["sums", *map(str, widths)])] = (sums, sums)
+    for a_bits, b_bits in ((3, 4), (4, 2), (17, 19)):
+        sums = Sums(a_bits, b_bits)
+        pairs[f"sums_{a_bits}_{b_bits}"] = (sums, sums)
     prove_equal(pairs, tmp_path)
 
 

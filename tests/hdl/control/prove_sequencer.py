@@ -684,10 +684,10 @@ PROOFS = [
     Proof(
         "sequencer_absmax_records",
         absmax_records,
-        depth=46,
+        depth=36,
         induction=False,
         because="what state machine and walk know of each other is said for other designs only",
-        reach=70,
+        reach=60,
     ),
     Proof(
         "sequencer_records",

@@ -137,7 +137,7 @@ def test_parameters_are_read_in_order(design: Design, idle: float) -> None:
         await bench.end(ctx, block.taken.check)
         await bench.begin(ctx, 1)
         # A segment without bounds for the next, whose gains come while the others wait.
-        next_words, following = bench.record(max(1, most - 1))
+        next_words, following = bench.record(most)
         await bench.read(ctx, block.bounds, bounds)
         await bench.send(ctx, next_words, "gain", 0)
         await bench.end(ctx, block.taken.check)

@@ -88,9 +88,9 @@ def test_blocks_are_counted() -> None:
     assert all(resources(design).blocks == memory_blocks(design) for design, _ in rows)
 
 
-@pytest.mark.parametrize(("value_bits", "more"), [(18, 0), (19, 14), (28, 14)])
+@pytest.mark.parametrize(("value_bits", "more"), [(18, 0), (19, 18), (28, 18)])
 def test_values_of_more_than_18_bits_take_more_blocks(value_bits: int, more: int) -> None:
-    """Twice as many: 4 of the state, 2 of the residual, 4 each of the words of x and u."""
+    """Twice as many: 4 each of state, logits, and the words of x and u; 2 of the residual."""
     design = design_of_array(shape_of(2048, 4096, 1, 64), 8, 8, 2)
     assert memory_blocks(replace(design, value_bits=value_bits)) - memory_blocks(design) == more
 

@@ -36,10 +36,16 @@ def tables(proofs: Mapping[str, Iterable[Proof]]) -> str:
 
 
 def _how(proof: Proof) -> str:
-    section = f", arithmetic.md {proof.section}" if proof.section else ""
+    section = f", {_section(proof.section)}" if proof.section else ""
     if proof.induction:
         return f"induction, k = {proof.depth}{section}"
     return f"first {proof.depth} cycles: {proof.because}{section}"
+
+
+def _section(named: str) -> str:
+    """A section of docs/arithmetic.md, or after "absmax " of docs/arithmetic_absmax.md."""
+    absmax = named.removeprefix("absmax ")
+    return f"arithmetic_absmax.md {absmax}" if absmax != named else f"arithmetic.md {named}"
 
 
 def _promises(bench: Bench) -> str:

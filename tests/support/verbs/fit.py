@@ -127,7 +127,7 @@ FIT = Case(
     said="""\
 370m: d 1,024, intermediate 2,816, layers 24, vocabulary 32,000; 341,049,344 ternary weights, 68.2
 MB at 1.6 bits. Projected, nothing was built: one sequence, head and embedding included; in the
-arithmetic of models trained here, not in its own (docs/fit.md)
+arithmetic of published checkpoints (absmax)
 
 part          kv260: A board, A device
 fits          yes

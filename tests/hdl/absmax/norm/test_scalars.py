@@ -247,7 +247,7 @@ def test_a_token_stops_what_a_failed_pass_has_begun() -> None:
 def test_the_golden_model_computes_the_same(seed: int) -> None:
     for case in cases(random.Random(seed)):
         s, b = (
-            golden.scalar(np.int64(m), np.int64(e + shift))
+            golden.scalar(np.array(m), e + shift)
             for (m, e), shift in (
                 (case.sum, case.square_exponent),
                 (case.base, -76 if case.kind in ("output", "down") else -72),
@@ -263,7 +263,7 @@ def test_the_golden_model_computes_the_same(seed: int) -> None:
         assert tuple(map(int, root)) == reciprocal_root(case.radicand())
         for matrix, (factor, shift) in enumerate(case.factors()):
             largest = case.of_matrix(matrix)
-            m = Cut(np.int64(largest["mantissa"]), np.int64(largest["exponent"]), np.bool_(False))
+            m = Cut(*(np.array(largest[name]) for name in ("mantissa", "exponent", "negative")))
             theirs, exponent = golden.factor(
                 golden.scalar_of_constant(case.constants[matrix], 0), root, m
             )

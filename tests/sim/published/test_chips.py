@@ -16,11 +16,17 @@ from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
 from mmfree.chip.sizing import design_for_memory
 from mmfree.contract.shape import AbsmaxConfig
+from mmfree.published.export import export_published
 from mmfree.tape.absmax import AbsmaxTape
 from mmfree.tape.reading import AnyTape
 from sim.cosim.run import CosimResult, cosim
 from sim.cosim.run_folder import Sequence, Traffic
 from sim.memory.model import Behaviour
+from tests.support.published_checkpoints import (
+    Shape,
+    language_model_tensors,
+    write_checkpoint,
+)
 from tests.support.sim.shapes import (
     ABSMAX_FAST_SHAPES,
     ABSMAX_ODD,
@@ -113,6 +119,19 @@ def test_ports_of_every_width(memory: str, tmp_path: Path) -> None:
         tape = shape.tape(tmp_path, seed, wild=seed > 0)
         play(tape, design, 20, Behaviour(withheld=withheld, latency=(2, 400), seed=seed))
     check_cycles(play(tape, design, 20, STEADY), config, design)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_with_the_outliers_of_language_models(tmp_path: Path) -> None:
+    """A folder as it is released, exported, and played on the chip from memory."""
+    shape = Shape(vocab_size=96, hidden_size=64, intermediate_size=176, num_layers=3)
+    tensors = language_model_tensors(shape, 1)
+    write_checkpoint(tmp_path, shape, tensors, intermediate_size=shape.intermediate_size)
+    export_published(tmp_path, tmp_path / "a.tape")
+    tape, external = AbsmaxTape(tmp_path / "a.tape"), find_memory("axi64x2")
+    assert external is not None
+    result = play(tape, design_for_memory(tape.config, external), 60, STEADY)
+    assert saturated(result) == set()
 
 
 def test_models_are_loaded_one_after_another(tmp_path: Path) -> None:
