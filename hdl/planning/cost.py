@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from hdl.fabric.ecp5_ram import plan_banks
 from hdl.memory.vectors import MAX_DISTRIBUTED_WORDS
-from hdl.planning.memories import memories, memory_blocks, vector_memories
+from hdl.planning.memories import memories, memory_blocks, parameter_memories, vector_memories
 from mmfree.chip.design import Design
-from mmfree.chip.memory_map import group_bits
+from mmfree.chip.memory_map import PARAMETER_BITS, group_bits, parameters_per_word
 
 MEASURED = {
     "pow2": Path(__file__).parent / "measured" / "ecp5.json",
@@ -32,9 +32,9 @@ each.
 ROUTED = Path(__file__).parent / "measured" / "routed.json"
 """Clocks after routing, by ``tools/measure/route.py``."""
 
-OWN_FEATURES = (0, 5, 6)
-"""Of ``features`` those that an arithmetic has its own coefficients for: what every design has, and
-each of C and of P.
+OWN_FEATURES = (0, 5, 6, 7)
+"""Of ``features`` those that an arithmetic has its own coefficients for: what every design has,
+each of C and of P, and its parameters or sums.
 """
 
 PORT_CELLS = {"luts": 100, "flip_flops": 60}
@@ -89,7 +89,8 @@ def resources(design: Design) -> Resources:
     luts, flip_flops = (float(row @ coefficients[name]) for name in ("luts", "flip_flops"))
     if (external := design.external) is not None:
         # A port for each group of rows, and one for rows of the embedding.
-        luts += PORT_CELLS["luts"] * (external.ports + 1) + _bias_multiplexers(design)
+        luts += PORT_CELLS["luts"] * (external.ports + 1)
+        luts += _bias_multiplexers(design) if design.arithmetic == "pow2" else 0
         flip_flops += PORT_CELLS["flip_flops"] * (external.ports + 1)
     return Resources(luts=round(luts), flip_flops=round(flip_flops), blocks=memory_blocks(design))
 
@@ -151,11 +152,17 @@ def features(design: Design) -> NDArray[np.float64]:
     for memory in memories(design):
         banks = plan_banks(memory.depth, memory.part_bits, memory.parts, memory.reads)
         banked += memory.count * memory.part_bits * memory.parts * max(0, len(banks) - 1)
+    absmax = design.arithmetic == "absmax"
+    small = vector_memories(design)
+    if absmax:
+        small += [(m.count, m.parts * m.part_bits, m.depth) for m in parameter_memories(design)]
     distributed = sum(
         count * bits * (-(-depth // 16) - 1)
-        for count, bits, depth in vector_memories(design)
+        for count, bits, depth in small
         if depth <= MAX_DISTRIBUTED_WORDS
     )
+    # Of absmax the bits of a word of parameters, from which P are chosen.
+    chosen = (PARAMETER_BITS + 1) * parameters_per_word(design)
     return np.array(
         [
             1,
@@ -165,7 +172,7 @@ def features(design: Design) -> NDArray[np.float64]:
             lanes / columns * design.accumulator_bits,
             columns,
             width,
-            width * design.accumulator_bits if design.arithmetic == "pow2" else 0,
+            chosen if absmax else width * design.accumulator_bits,
             banked,
             distributed,
         ],

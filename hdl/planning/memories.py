@@ -75,7 +75,7 @@ def memories(design: Design) -> list[BlockRam]:
     if (external := design.external) is not None:
         # A ring between each port and the array: a beat with its answer.
         found.append(_whole_words(external.ports, external.port_bits + 1, RING_WORDS))
-    found += _parameters(design)
+    found += parameter_memories(design)
     if design.stores_logits:
         found.append(_groups(design, logit_words(design)))
     found += [
@@ -119,7 +119,7 @@ def _whole_words(count: int, bits: int, depth: int) -> BlockRam:
     return BlockRam(count=count * -(-bits // 36), depth=depth, part_bits=18, parts=2, reads=1)
 
 
-def _parameters(design: Design) -> list[BlockRam]:
+def parameter_memories(design: Design) -> list[BlockRam]:
     """What keeps parameters that come with the weights, each with its parity: gains and lower
     bounds of absmax; of pow2 the biases of a layer, with an external memory.
     """
