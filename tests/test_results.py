@@ -69,6 +69,22 @@ def test_a_large_model_from_memory() -> None:
     assert runs[3]["lane_utilization"] >= 0.994
 
 
+def test_a_published_checkpoint_on_the_chip() -> None:
+    (run,) = data_of("published_on_chip.json")["runs"]
+    assert run["bit_exact"]
+    assert run["as_predicted"]
+    assert run["lane_utilization"] >= 0.97
+    told = (
+        f"{run['compared']:,} of {run['due']:,} logits and state words of {run['tokens']} tokens",
+        f"{run['cycles_per_token']:,.0f} cycles per token, as predicted",
+        f"{100 * run['lane_utilization']:.1f} % of all lanes busy",
+        f"{100 * run['bandwidth_utilization']:.1f} % of the memory used",
+        f"{run['seconds']:.0f} seconds of two busy cores",
+    )
+    on_the_chip = RESULTS.partition("On the chip, random weights")[2]
+    assert all(words in on_the_chip for words in told)
+
+
 def test_the_readme_is_short() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= MOST_LINES
@@ -236,7 +252,7 @@ def test_listed_mistakes_are_counted() -> None:
         len(listed) - proofs,
         proofs,
     ]
-    pattern = r"mistakes listed, each caught by a test or a proof: (\d+)"
+    pattern = r"mistakes listed, each caught by a test or a proof: ([\d,]+)"
     assert numbers_in(README, pattern) == [len(listed)]
 
 

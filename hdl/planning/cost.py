@@ -37,8 +37,10 @@ OWN_FEATURES = (0, 5, 6, 7)
 each of C and of P, and its parameters or sums.
 """
 
-PORT_CELLS = {"luts": 100, "flip_flops": 60}
-"""What reads a port of an external memory takes besides its ring (measured on a prototype)."""
+PORT_CELLS = {"luts": 300, "flip_flops": 80}
+"""What a port of an external memory takes, its ring's included: of five ports of 128 bits, by what
+source and embedding took more than those of block RAM.
+"""
 
 
 def routed_rows() -> list[dict[str, Any]]:

@@ -73,8 +73,9 @@ def memories(design: Design) -> list[BlockRam]:
             )
         )
     if (external := design.external) is not None:
-        # A ring between each port and the array: a beat with its answer.
-        found.append(_whole_words(external.ports, external.port_bits + 1, RING_WORDS))
+        # A ring between each port and the array: a beat with its answer. That of the rows is
+        # shallower, and block RAM, too, for it is between two clocks.
+        found.append(_whole_words(external.ports + 1, external.port_bits + 1, RING_WORDS))
     found += parameter_memories(design)
     if design.stores_logits:
         found.append(_groups(design, logit_words(design)))

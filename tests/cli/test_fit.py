@@ -94,7 +94,7 @@ def test_what_is_missing_is_said_for_each_kind(capsys: pytest.CaptureFixture[str
 
     assert lack("370m", "--part", "ecp5-85", "--memory", "axi64") == "no external memory there"
     assert lack("370m", "--part", "kv260", "--memory", "axi256x8") == (
-        "158 block RAMs needed, 144 there, 14 missing; 8 ports needed, 4 there, 4 missing; 256 bits"
+        "162 block RAMs needed, 144 there, 18 missing; 8 ports needed, 4 there, 4 missing; 256 bits"
         " of a port needed, 128 there, 128 missing"
     )
     assert lack("370m", "--part", "ecp5-85").startswith("867 Mbit of block RAM needed, 3.83 Mbit")

@@ -162,7 +162,7 @@ def _assume_tokens(bench: Bench, keep: Value) -> None:
         "a token begins P cycles after the last group, or later",
         ~block.restart | ~recent,
         by="Logits: no row is chosen before",
-        proof="logits",
+        proof="logits_16",
     )
     begun = block.restart | bench.past(block.restart)
     bench.assume("and long before its first", ~begun | ~block.take, by="Sequencer")

@@ -20,7 +20,7 @@ from hdl.planning.memories import disabled_memory_blocks, memory_blocks
 from mmfree.chip.design import Design
 from mmfree.chip.external_memory import find_memory
 from mmfree.chip.sizing import design_for_memory, design_for_model, design_of_array
-from mmfree.contract.shape import ModelConfig
+from mmfree.contract.shape import AbsmaxConfig, ModelConfig
 from tests.support.sim.shapes import ADDITION, ODD, shape_of
 
 BASELINE = json.loads((Path(__file__).parents[2] / "baseline.json").read_text(encoding="utf-8"))
@@ -67,21 +67,54 @@ def test_milliseconds() -> None:
     assert time.process_time() - start < 20
 
 
+@pytest.mark.parametrize(("arithmetic", "worst"), [("pow2", 0.10), ("absmax", 0.07)])
 @pytest.mark.parametrize("name", ["luts", "flip_flops"])
-def test_cells_are_predicted_from_the_other_designs(name: str) -> None:
-    """Each of at least 12 designs from a fit without it."""
-    rows = measured_rows()
+def test_cells_are_predicted_from_the_other_designs(
+    arithmetic: str, worst: float, name: str
+) -> None:
+    """Each of at least 12 designs from a fit without it; of absmax with what pow2 shares with it."""
+    rows = measured_rows(arithmetic)
+    known = None if arithmetic == "pow2" else fit(measured_rows())
     assert len(rows) >= 12
+    assert {design.arithmetic for design, _ in rows} == {arithmetic}
     errors = {}
     for n, (design, measured) in enumerate(rows):
-        coefficients = fit(rows[:n] + rows[n + 1 :])[name]
+        coefficients = fit(rows[:n] + rows[n + 1 :], known)[name]
         errors[n] = float(features(design) @ coefficients) / measured[name] - 1
-    assert all(abs(error) < 0.10 for error in errors.values()), errors
+    assert all(abs(error) < worst for error in errors.values()), errors
 
 
-def test_blocks_are_counted() -> None:
+@pytest.mark.parametrize(
+    ("memory", "cells"),
+    [(None, (26225, 33541, 202)), ("axi128x4", (30278, 35233, 177))],
+)
+def test_cells_of_a_published_model(memory: str | None, cells: tuple[int, int, int]) -> None:
+    """The 370M shape as Yosys synthesized it: 256 lanes with memories for few weights and rows, and
+    320 lanes whose image is in an external memory. Neither is among the measured designs.
+    """
+    config = AbsmaxConfig(vocab_size=32000, hidden_size=1024, intermediate_size=2816, num_layers=24)
+    external = None if memory is None else find_memory(memory)
+    if external is None:
+        design = replace(
+            design_of_array(config, 16, 16, 1),
+            weight_words=1024,
+            embedding_rows=16,
+            stores_logits=False,
+        )
+    else:
+        design = design_for_memory(config, external)
+    luts, flip_flops, blocks = cells
+    size = resources(design)
+    assert size.luts == pytest.approx(luts, rel=0.05)
+    assert size.flip_flops == pytest.approx(flip_flops, rel=0.03)
+    assert size.blocks == blocks
+    assert luts < 36_000, "what was aimed at, for 256 lanes"
+
+
+@pytest.mark.parametrize("arithmetic", ["pow2", "absmax"])
+def test_blocks_are_counted(arithmetic: str) -> None:
     """All but at most one: synthesis removes a block of which no bit is read."""
-    rows = measured_rows()
+    rows = measured_rows(arithmetic)
     missing = [memory_blocks(design) - measured["blocks"] for design, measured in rows]
     assert set(missing) <= {0, 1}, missing
     assert missing.count(0) >= 0.8 * len(rows)
