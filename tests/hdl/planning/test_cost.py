@@ -72,7 +72,7 @@ def test_milliseconds() -> None:
 def test_cells_are_predicted_from_the_other_designs(
     arithmetic: str, worst: float, name: str
 ) -> None:
-    """Each of at least 12 designs from a fit without it; of absmax with what pow2 shares with it."""
+    """Each of at least 12 designs from a fit without it; absmax has coefficients of pow2, too."""
     rows = measured_rows(arithmetic)
     known = None if arithmetic == "pow2" else fit(measured_rows())
     assert len(rows) >= 12
