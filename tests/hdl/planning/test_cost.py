@@ -194,6 +194,20 @@ def test_features_of_designs_by_hand() -> None:
         assert [int(row[n]) for n in (2, 3)] == [64 * (n == place) for n in (2, 3)]
 
 
+def test_features_of_absmax_by_hand() -> None:
+    """What it does not share with pow2 are the last three."""
+    config = AbsmaxConfig(vocab_size=64, hidden_size=192, intermediate_size=512, num_layers=1)
+    design = design_for_model(config, 256)
+    assert (design.rows, design.columns, design.post_width) == (16, 16, 4)
+    row = features(design)
+    assert row[:7].tolist() == [1, 256, 0, 0, 16 * design.accumulator_bits, 16, 4]
+    # A word of four groups, 144 bits each: 6 parameters of a share, 25 bits with their parity.
+    assert row[7] == 4 * 6 * 25
+    # V and activations have 36 words, two steps of 16 more than one: 36 and 8 bits for each column.
+    # Gains take 2 * 32 words of four times 9 parts of 17 bits, three steps; lower bounds 8 words.
+    assert row[9] == 2 * 16 * (36 + 8) + 3 * 4 * 9 * 17
+
+
 def test_a_fit_recovers_what_the_cells_were_made_of() -> None:
     """Made-up cells: LUTs and flip-flops linear in the features, each with its own numbers."""
     rng = np.random.default_rng(0)

@@ -21,6 +21,7 @@ from hdl.planning.memories import (
 from mmfree.chip.external_memory import ExternalMemory
 from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_memories, parameter_words
 from mmfree.chip.sizing import design_for_memory, design_for_model, design_of_array
+from mmfree.contract.shape import AbsmaxConfig
 from tests.support.sim.shapes import ADDITION, shape_of
 
 LARGE = shape_of(1024, 2816, 24, 32000)
@@ -39,6 +40,29 @@ def test_a_ring_for_each_port_and_the_biases_of_a_layer() -> None:
     assert BlockRam(count=4, depth=33, part_bits=17, parts=8, reads=1) in found
     inside = memories(design_for_model(shape_of(1024, 2816, 1, 64), 256))
     assert not [memory for memory in inside if memory.depth == RING_WORDS and memory.count == 20]
+
+
+def test_memories_of_a_published_model_by_hand() -> None:
+    """Parameters, cut elements and wide values; logits only where they are stored."""
+    config = AbsmaxConfig(vocab_size=32000, hidden_size=1024, intermediate_size=2816, num_layers=24)
+    design = design_for_memory(config, FOUR_PORTS)
+    found = memories(design)
+    # A word of parameters is 5 of each port, 125 bits with their parities: 7 parts of 18. Gains of
+    # a vector: 4 * 1,040 for gates in 208 words, twice; lower bounds: 1,040 in 52.
+    for depth in (2 * 208, 52):
+        assert BlockRam(count=4, depth=depth, part_bits=18, parts=7, reads=1) in found
+    # V: 3 * 64 words of 16 elements of 36 bits; activations as many of 128 bits.
+    assert found.count(BlockRam(count=16, depth=192, part_bits=18, parts=2, reads=1)) == 1
+    assert found.count(BlockRam(count=4, depth=192, part_bits=18, parts=2, reads=1)) == 1
+    # The state's two banks of 24 * 1,040 values, and the residual, in halves of 16 bits.
+    for depth in (2 * 24960, 1024):
+        assert BlockRam(count=1, depth=depth, part_bits=16, parts=2, reads=1) in found
+    assert not [memory for memory in found if memory.depth == 32000]
+    inside = design_of_array(config, 20, 16, 1)
+    assert inside.stores_logits
+    logits = BlockRam(count=1, depth=32000, part_bits=16, parts=2, reads=1)
+    few = replace(inside, weight_words=1024, embedding_rows=16)
+    assert logits in memories(few)
 
 
 def test_weights_embedding_and_biases_are_not_on_the_chip() -> None:
