@@ -25,6 +25,7 @@ from hdl.memory.parameters import LATENCY as PARAMETER_LATENCY
 from hdl.memory.parameters import ParameterRead
 from hdl.payloads import tag_history
 from hdl.rows.buffers import keep_rows
+from hdl.rows.tags import errors_of_used
 from mmfree.chip.design import Design
 from mmfree.contract.absmax import SIGMOID_FB
 
@@ -132,9 +133,7 @@ class Gates(wiring.Component):
         entries = keep_rows(m, self._design, "entries", late, late.role.table, Cat(silus))
         kept_loads = keep_rows(m, self._design, "loads", late, late.role.forget, Cat(loads))
         m.d.comb += [self.entry.as_value().eq(entries), self.load.as_value().eq(kept_loads)]
-        # A parity error counts if the word was used; it comes a cycle after the word.
         answered = tags[ANSWERED]
-        used = Mux(answered.valid & (answered.role.table | answered.role.forget), answered.keep, 0)
-        errors = Cat(table.parity_error for table in self.table)
-        m.d.comb += self.table_errors.eq(delay(m, used, 1, reset=True) & errors)
+        used = answered.role.table | answered.role.forget
+        m.d.comb += self.table_errors.eq(errors_of_used(m, self.table, answered, used))
         return m

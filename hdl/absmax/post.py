@@ -21,7 +21,7 @@ from hdl.absmax.requantize import Z_BITS, Requantize
 from hdl.absmax.sigmoid import PAIR, TABLE_PAIRS
 from hdl.arithmetic.cut import Cut, cut_latency
 from hdl.arithmetic.noise import NOISE_BITS
-from hdl.fabric.pipeline import Timed, delay
+from hdl.fabric.pipeline import delay
 from hdl.interface import CurrentSegment, GroupWrite, ScaledRows, VectorRead
 from hdl.memory.loaded_memory import CheckedRead
 from hdl.memory.parameters import ParameterRead
@@ -35,6 +35,7 @@ from hdl.payloads import (
 )
 from hdl.rows.logits import Logits
 from hdl.rows.residual import WRITTEN, Residual
+from hdl.rows.tags import hand_on
 from mmfree.chip.design import Design
 
 POST_SITES = ("projection", "residual", "logit")
@@ -156,12 +157,7 @@ class Post(wiring.Component):
             requantize.shift.eq(rows.shift),
         ]
         blocks = (residual, gates, products, logits)
-        last = max(Z + WRITTEN + 1, *(block.tags.shape().length for block in blocks)) - 1
-        tags = Timed(m, rows.tag, last=last, reset=True)
-        for block in blocks:
-            m.d.comb += block.z.eq(requantize.z)
-            for cycle in range(block.tags.shape().length):
-                m.d.comb += block.tags[cycle].eq(tags.at(cycle))
+        tags = hand_on(m, rows.tag, requantize.z, blocks, last=Z + WRITTEN)
         m.d.comb += [
             products.kind.eq(header.kind),
             products.begin.eq(self.begin),

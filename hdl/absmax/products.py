@@ -28,6 +28,7 @@ from hdl.payloads import (
     tag_layout,
 )
 from hdl.rows.channels import read_channels, write_channels
+from hdl.rows.tags import errors_of_used
 from mmfree.chip.design import Design
 from mmfree.contract.absmax import DEFAULT_ABSMAX_FORMATS, SIGMOID_FB
 from mmfree.contract.pow2 import DEFAULT_FORMATS, TEMPERATURE_FB
@@ -181,11 +182,9 @@ class Products(wiring.Component):
                 product.addend.eq(HALF),
             ]
             silus.append(product.o[SIGMOID_FB:][:Z_BITS].as_signed())
-        # A parity error counts if the word was used; it comes a cycle after the word.
         answered = tags[ANSWERED]
-        used = Mux(answered.valid & answered.role.operand & gates, answered.keep, 0)
-        errors = Cat(table.parity_error for table in self.table)
-        m.d.comb += self.table_errors.eq(delay(m, used, 1, reset=True) & errors)
+        operands = answered.role.operand
+        m.d.comb += self.table_errors.eq(errors_of_used(m, self.table, answered, operands, gates))
         return silus
 
     def _gated_product(

@@ -95,6 +95,11 @@ class Quantizer(wiring.Component):
         return of_cycle
 
 
+def rounds_to_nothing(shift: Value) -> Value:
+    """An element counts as 0 because of its shift: more than 8, or less than 0."""
+    return shift[4:].any() | (shift[3] & shift[:3].any())
+
+
 def _align(
     m: Module, element: data.View[data.StructLayout], exponent: Value, dropped: Value
 ) -> Value:
@@ -104,7 +109,7 @@ def _align(
     m.d.sync += shift.eq(exponent - element.exponent)
     mantissa, gone = delay(m, element.mantissa, 1), delay(m, dropped, 1)
     # Cycle 1: by 4 or 8, or by more than is left of it.
-    gone |= shift[4:].any() | (shift[3] & shift[:3].any())
+    gone |= rounds_to_nothing(shift)
     coarse = Signal(CUT_BITS, reset_less=True)
     shifted = Mux(shift[3], mantissa >> 8, Mux(shift[2], mantissa >> 4, mantissa))
     m.d.sync += coarse.eq(Mux(gone, 0, shifted))

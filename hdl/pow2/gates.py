@@ -27,6 +27,7 @@ from hdl.pow2.forget_gate import (
 )
 from hdl.pow2.forget_gate import LATENCY as FORGET_LATENCY
 from hdl.rows.buffers import keep_rows
+from hdl.rows.tags import errors_of_used
 from mmfree.chip.design import Design
 
 INDEXED = Z + INDEX_LATENCY
@@ -134,11 +135,9 @@ class Gates(wiring.Component):
         """A parity error counts if the word was used; it comes a cycle after the word."""
         biased, answered = tags[Z - 1], tags[ANSWERED]
         by_table = answered.role.table | (answered.role.forget & (self.gate == BY_TABLE))
-        used = Mux(answered.valid & by_table, answered.keep, 0)
-        errors = Cat(table.parity_error for table in self.table)
         m.d.comb += [
             self.bias_error.eq(
                 delay(m, biased.valid & biased.role.forget, 1, reset=True) & self.bias.parity_error
             ),
-            self.table_errors.eq(delay(m, used, 1, reset=True) & errors),
+            self.table_errors.eq(errors_of_used(m, self.table, answered, by_table)),
         ]

@@ -9,7 +9,6 @@ from amaranth.lib.wiring import In, Out
 from hdl.arithmetic.noise import NOISE_BITS
 from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.arithmetic.requantize import Z_BITS, Requantize
-from hdl.fabric.pipeline import Timed
 from hdl.interface import CurrentSegment, GroupWrite, ScaledRows, VectorRead
 from hdl.memory.loaded_memory import CheckedRead
 from hdl.payloads import EARLY, TEMPERATURE_BITS, head_rows, vector_groups
@@ -18,6 +17,7 @@ from hdl.pow2.gates import Gates
 from hdl.pow2.products import NOISE_READY, Products
 from hdl.rows.logits import Logits
 from hdl.rows.residual import WRITTEN, Residual
+from hdl.rows.tags import hand_on
 from mmfree.chip.design import Design
 from mmfree.contract.pow2 import SATURATION_SITES
 
@@ -128,12 +128,7 @@ class Post(wiring.Component):
         blocks = (residual, gates, products, logits)
         # An external memory's biases are those of one layer.
         biases_again = self.segment.load if self._external else Const(0)
-        last = max(block.tags.shape().length for block in blocks) - 1
-        tags = Timed(m, rows.tag, last=last, reset=True)
-        for block in blocks:
-            m.d.comb += block.z.eq(requantize.z)
-            for cycle in range(block.tags.shape().length):
-                m.d.comb += block.tags[cycle].eq(tags.at(cycle))
+        tags = hand_on(m, rows.tag, requantize.z, blocks)
         m.d.comb += [
             gates.gate.eq(header.gate),
             gates.restart.eq(self.restart | biases_again),

@@ -10,7 +10,7 @@ from hdl.arithmetic.noise import LATENCY as NOISE_LATENCY
 from hdl.arithmetic.noise import NOISE_BITS
 from hdl.arithmetic.requantize import LATENCY as Z
 from hdl.arithmetic.requantize import Z_BITS, saturate
-from hdl.fabric.pipeline import Timed, copies, delay
+from hdl.fabric.pipeline import Timed, copies
 from hdl.fabric.technology import Technology, technology_of
 from hdl.interface import GroupWrite, VectorRead
 from hdl.memory.loaded_memory import CheckedRead
@@ -37,6 +37,7 @@ from hdl.pow2.gates import READY
 from hdl.pow2.update_state import LATENCY as UPDATE_LATENCY
 from hdl.pow2.update_state import UpdateState
 from hdl.rows.channels import read_channels, write_channels
+from hdl.rows.tags import errors_of_used
 from mmfree.chip.design import Design
 from mmfree.contract.pow2 import DEFAULT_FORMATS
 
@@ -180,10 +181,8 @@ class Products(wiring.Component):
                 table.address.eq(Cat(index, SILU)),
                 self.saturated_state[p].eq(counts & rounded_tag.keep[p] & over),
             ]
-        # A parity error counts if the word was used; it comes a cycle after the word.
-        used = Mux(squashed.valid & squashed.role.operand & gates, squashed.keep, 0)
-        errors = Cat(table.parity_error for table in self.table)
-        m.d.comb += self.table_errors.eq(delay(m, used, 1, reset=True) & errors)
+        operands = squashed.role.operand
+        m.d.comb += self.table_errors.eq(errors_of_used(m, self.table, squashed, operands, gates))
 
     def _gated_product(
         self, m: Module, technology: Technology, tags: data.View[data.ArrayLayout], gates: Value
