@@ -46,6 +46,7 @@ from tests.chip.test_layout import (
 )
 from tests.chip.test_memory_image import words_of
 from tests.support.integers.absmax_tapes import absmax_tape, random_absmax_tape
+from tests.support.sim.shapes import SPARE
 
 CONFIG = AbsmaxConfig(vocab_size=9, hidden_size=20, intermediate_size=37, num_layers=2)
 
@@ -330,19 +331,7 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
         layout(other, design_for(other, 16))
 
 
-@pytest.mark.parametrize(
-    "limit",
-    [
-        "max_width",
-        "max_rows",
-        "weight_words",
-        "header_words",
-        "embedding_rows",
-        "embedding_width",
-        "bias_words",
-        "state_words",
-    ],
-)
+@pytest.mark.parametrize("limit", SPARE)
 @pytest.mark.parametrize("memory", ["block", "axi64"])
 def test_a_tape_that_is_too_large_is_refused_by_name(
     limit: str, memory: str, tape: AbsmaxTape

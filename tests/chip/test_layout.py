@@ -33,6 +33,7 @@ from mmfree.contract.shape import ModelConfig
 from mmfree.golden.pow2 import ternary_product
 from mmfree.tape.pow2 import Segment, Tape
 from tests.support.random_tapes import random_tape
+from tests.support.sim.shapes import SPARE
 
 CONFIG = ModelConfig(
     vocab_size=9, head_size=5, hidden_size=20, intermediate_size=37, num_layers=2, gate="sigmoid"
@@ -387,19 +388,7 @@ def test_a_smaller_tape_fits_a_larger_design() -> None:
     assert len(image.words["weights"]) <= design_for(larger, 16).weight_words
 
 
-@pytest.mark.parametrize(
-    "limit",
-    [
-        "max_width",
-        "max_rows",
-        "weight_words",
-        "header_words",
-        "embedding_rows",
-        "embedding_width",
-        "bias_words",
-        "state_words",
-    ],
-)
+@pytest.mark.parametrize("limit", SPARE)
 def test_a_tape_that_is_too_large_is_refused_by_name(limit: str) -> None:
     design = design_for(TAPE, 16)
     need = getattr(design, limit)

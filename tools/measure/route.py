@@ -1,6 +1,7 @@
 """Clock of a tape's accelerator on a board: one synthesis, placed and routed with several seeds.
 
 python -m tools.measure.route a.tape --lanes 256 --bits 1.6 --seeds 5 --freq 140
+python -m tools.measure.route --published 128 384 3 256 --lanes 64 --bits 1.6 --seeds 3 --freq 100
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from hdl.toolchain.yosys import read_cells
 from mmfree.chip.layout import layout
 from mmfree.chip.sizing import design_for
 from mmfree.chip.weight_codes import WEIGHT_CODES
-from mmfree.tape.reading import open_pow2_tape
+from mmfree.contract.shape import AbsmaxConfig
+from mmfree.tape.reading import AnyTape, open_tape
+from tests.support.integers.absmax_tapes import random_absmax_tape
 
 
 def main() -> None:
@@ -39,7 +42,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("tape", type=Path, metavar="TAPE")
+    parser.add_argument("tape", type=Path, nargs="?", metavar="TAPE")
+    parser.add_argument(
+        "--published",
+        type=int,
+        nargs=4,
+        metavar=("D", "I", "LAYERS", "WORDS"),
+        help="a random published checkpoint of these sizes instead of TAPE",
+    )
     parser.add_argument("--board", choices=tuple(BOARDS), default="ulx3s-85f")
     parser.add_argument("--lanes", type=int, default=64, metavar="N")
     parser.add_argument("--bits", choices=tuple(WEIGHT_CODES), default="2")
@@ -61,12 +71,14 @@ def main() -> None:
         help="list all registers that values reach later than that",
     )
     options = parser.parse_args()
+    if (options.tape is None) == (options.published is None):
+        parser.error("give a TAPE, or --published")
 
-    tape = open_pow2_tape(options.tape)
-    design = design_for(tape, options.lanes, options.bits)
     board = BOARDS[options.board]
-    planned = plan(board, design, layout(tape, design), options.freq * 1e6)
     with ExitStack() as stack:
+        tape = _tape(options, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        design = design_for(tape, options.lanes, options.bits)
+        planned = plan(board, design, layout(tape, design), options.freq * 1e6)
         if options.keep is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         else:
@@ -127,6 +139,14 @@ def main() -> None:
         ],
     }
     print(json.dumps(result))
+
+
+def _tape(options: argparse.Namespace, folder: Path) -> AnyTape:
+    if options.tape is not None:
+        return open_tape(options.tape)
+    d, i, layers, words = options.published
+    config = AbsmaxConfig(vocab_size=words, hidden_size=d, intermediate_size=i, num_layers=layers)
+    return random_absmax_tape(folder, config, seed=1)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from hdl.toolchain.audit import ECP5_DSP_CELLS, cells_by_block, ecp5_cells, luts
 from hdl.toolchain.emit import TOP
 from mmfree.chip.sizing import design_for
 from mmfree.chip.weight_codes import WEIGHT_CODES
-from mmfree.tape.reading import open_pow2_tape
+from mmfree.tape.reading import open_tape
 
 
 def describe(cells: dict[str, int], lanes: int) -> dict[str, float]:
@@ -50,7 +50,7 @@ def main() -> None:
         "--by-block", action="store_true", help="also each block, synthesized apart"
     )
     options = parser.parse_args()
-    design = design_for(open_pow2_tape(options.tape), options.lanes, options.bits)
+    design = design_for(open_tape(options.tape), options.lanes, options.bits)
     text = rtlil.convert(Accelerator(design), name=TOP, emit_src=False, platform=Technology.ECP5)
     result: dict[str, object] = {**describe(ecp5_cells({f"{TOP}.il": text}, TOP), design.lanes)}
     if options.by_block:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Mux, Signal, Value, signed, unsigned
 
-from hdl.absmax.quantizer import LATENCY, QUOTIENT_BITS, Quantizer
+from hdl.absmax.quantizer import LATENCY, QUOTIENT_BITS, Quantizer, rounds_to_nothing
 from hdl.fabric.technology import Technology
 from mmfree.contract.absmax import CUT_BITS
 from tests.support.proofs.bench import Bench, Inside, Proof, per_technology
@@ -19,7 +19,7 @@ WIDTH = CUT_BITS + QUOTIENT_BITS + 1
 
 
 def small() -> Bench:
-    """What the block may leave out."""
+    """What the block leaves out."""
     bench = Bench()
     mantissa = bench.any(unsigned(CUT_BITS), "mantissa")
     largest = bench.any(unsigned(CUT_BITS), "largest")
@@ -27,6 +27,8 @@ def small() -> Bench:
     bench.assume("the largest is not 0", largest[-1], by="Largest")
     rounds_up = 254 * (mantissa >> shift) >= largest
     bench.prove("shifted by more than 8, it rounds to 0", (shift <= MOST_SHIFT) | ~rounds_up)
+    left_out = rounds_to_nothing(shift)
+    bench.prove("what the block leaves out rounds to 0", ~left_out | ~rounds_up)
     bench.cover("shifted by 8, not always", (shift == MOST_SHIFT) & rounds_up)
     return bench
 
