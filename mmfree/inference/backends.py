@@ -355,7 +355,6 @@ def play_tape(tape: AnyTape, name: str, lanes: int | None) -> Backend:
     """
     if name == "golden":
         return GoldenBackend(tape)
-    tokenizer_of(tape)
     module, _, function = PLAYERS[name].partition(":")
     backend: Backend = getattr(import_module(module), function)(tape, lanes or DEFAULT_LANES)
     return backend

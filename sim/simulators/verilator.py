@@ -27,7 +27,7 @@ from sim.simulators.tools import SimulatorError, link_sources, run_tools
 from sim.simulators.verilated import keep, lend, library_folder
 
 VERILATOR_ARGS = ("-Wno-fatal", "-Wno-lint", "-O3", "--x-assign", "fast", "--noassert")
-MAKE_ARGS = ("OPT_FAST=-O2",)
+MAKE_ARGS = ("OPT_FAST=-Og",)
 
 _MOST_JOBS = 4
 """Compilers at a time: a design is a few files."""

@@ -67,6 +67,7 @@ def test_a_folder_of_verilog_is_the_chip_of_a_published_checkpoint(
     )
 
 
+@pytest.mark.slow
 def test_a_folder_plays_from_an_external_memory(
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,10 +55,13 @@ class Chip:
 QUICK = {
     "two layers": Chip(vocabulary=5, d=6, intermediate=9, layers=2, array=(4, 4, 1)),
     "wild, groups of padding": Chip(
-        vocabulary=3, d=9, intermediate=5, layers=1, array=(12, 8, 4), code="1.6", wild=True
+        vocabulary=3, d=9, intermediate=5, layers=1, array=(6, 4, 2), code="1.6", wild=True
     ),
 }
 SLOW = {
+    "three groups, padded": Chip(
+        vocabulary=3, d=9, intermediate=5, layers=1, array=(12, 8, 4), code="1.6", wild=True
+    ),
     "P of 4": Chip(vocabulary=7, d=20, intermediate=37, layers=1, array=(8, 4, 4), code="1.67"),
     "I above d": Chip(
         vocabulary=9, d=5, intermediate=13, layers=2, array=(6, 2, 1), code="1.6", wild=True

@@ -28,7 +28,6 @@ from tests.support.published_checkpoints import (
     write_checkpoint,
 )
 from tests.support.sim.shapes import (
-    ABSMAX_FAST_SHAPES,
     ABSMAX_ODD,
     ABSMAX_SLOW_SHAPES,
     AbsmaxShape,
@@ -75,11 +74,11 @@ def saturated(result: CosimResult) -> set[str]:
 
 
 @pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
-@pytest.mark.parametrize("shape", ABSMAX_FAST_SHAPES, ids=lambda shape: shape.name)
-def test_random_tapes_are_bit_exact(shape: AbsmaxShape, wild: bool, tmp_path: Path) -> None:
+def test_random_tapes_are_bit_exact(wild: bool, tmp_path: Path) -> None:
     """Wild values reach every site that can saturate."""
-    result = play(shape.tape(tmp_path, 1, wild=wild), shape.design(), 40)
-    check_cycles(result, shape.config, shape.design())
+    design = ABSMAX_ODD.design()
+    result = play(ABSMAX_ODD.tape(tmp_path, 1, wild=wild), design, 40)
+    check_cycles(result, ABSMAX_ODD.config, design)
     assert saturated(result) == (SITES if wild else set())
 
 

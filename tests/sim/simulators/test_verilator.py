@@ -127,7 +127,7 @@ def test_what_the_tools_are_told(
     assert flags.endswith("-L../libraries -lcocotbvpi_verilator")
     assert f"VM_TRACE={int(traced)}" in make
     assert make[:3] == ["make", "-j", "4"], "not as many as there are cores"
-    assert {"OPT_FAST=-O2", "CURDIR=.", "Vtop.mk"} < set(make)
+    assert {"OPT_FAST=-Og", "CURDIR=.", "Vtop.mk"} < set(make)
     assert ("AR=ar" in make) == wheel
     assert (folder / "ports.vlt").read_text() == publish_ports(VERILOG, "top")
     assert (folder / "source1.v").resolve() == sources[1]

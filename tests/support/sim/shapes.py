@@ -87,16 +87,13 @@ TINY = _shape("tiny", 4, 4, 1, 6, 2, "hard", 4)
 """Small enough for Amaranth's simulator."""
 
 ABSMAX_ODD = _absmax_shape("odd", 20, 37, 2, 7, (4, 4, 1), "2")
-ABSMAX_FAST_SHAPES = (
-    ABSMAX_ODD,
-    _absmax_shape("two a cycle", 12, 9, 1, 11, (6, 8, 2), "1.67"),
-)
 ABSMAX_SLOW_SHAPES = (
     _absmax_shape("three layers", 33, 70, 3, 40, (5, 8, 1), "1.6"),
     _absmax_shape("many rows", 10, 90, 2, 31, (16, 4, 4), "2"),
     _absmax_shape("one tile", 12, 14, 3, 20, (8, 16, 1), "1.6"),
     _absmax_shape("a row", 3, 2, 2, 3, (1, 2, 1), "2"),
     _absmax_shape("text", 64, 176, 2, 256, (16, 16, 2), "1.6"),
+    _absmax_shape("two a cycle", 12, 9, 1, 11, (6, 8, 2), "1.67"),
 )
 
 FAST_SHAPES = (ADDITION, ODD)

@@ -138,8 +138,9 @@ speed         ~80 tokens/s, projected, limited by the memory; the array alone wo
 clock         125.5 MHz, assumed: nothing was routed
 memory        a memory, 10 GB/s peak: the image takes 1 GB of 2 GB; a token reads 100 MB, for which
               the array needs 10 GB/s
-at            8 GB/s: ~80 tokens/s; assumed: four fifths
-at            5 GB/s: ~50 tokens/s; quoted by another source: somebody
+at            8 GB/s: ~80 tokens/s, for which 100.4 MHz (assumed) suffice; assumed: four fifths
+at            5 GB/s: ~50 tokens/s, for which 62.8 MHz (assumed) suffice; quoted by another source:
+              somebody
 ports         a drawing (V)
 controller    a guess (K)
 LUTs          700 of 800 (1,000 there; fuller parts hardly route)
