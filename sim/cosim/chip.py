@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Items
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from hdl.accelerator import Accelerator
@@ -59,11 +60,15 @@ def write_chip(
         )
         verilog += CELLS.read_text(encoding="utf-8")
     else:
-        verilog = convert_verilog(
-            convert_rtlil(Accelerator(design, array=array)), chip_memories(design)
-        )
+        verilog = generic_verilog(design, array)
     (folder / VERILOG_NAME).write_text(verilog, encoding="utf-8")
     if design.external is not None:
         for model, tape in enumerate(tapes):
             write_memory_image(tape, design, folder / memory_name(model))
     write_tapes(folder, tapes)
+
+
+@lru_cache(maxsize=8)
+def generic_verilog(design: Design, array: ArrayOf = TernaryArray) -> str:
+    """Verilog of the chip whose words come from files; made once for all that a design plays."""
+    return convert_verilog(convert_rtlil(Accelerator(design, array=array)), chip_memories(design))

@@ -97,6 +97,8 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         (folder / "planted.json").write_text(json.dumps(chosen["number"]))
         run(model, "tests.support.sim.cocotb_planted", folder)
 
+    unkept = sim.cosim.chip.generic_verilog.__wrapped__
+    monkeypatch.setattr(sim.cosim.chip, "generic_verilog", unkept)
     monkeypatch.setattr(sim.cosim.chip, "convert_rtlil", lambda chip: convert(Planted(chip)))
     monkeypatch.setattr(sim.cosim.job, "run", play)
     return chosen

@@ -106,6 +106,8 @@ def converted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls[-1] |= {"text": text, "memories": tuple(memories)}
         return "VERILOG "
 
+    unkept = sim.cosim.chip.generic_verilog.__wrapped__
+    monkeypatch.setattr(sim.cosim.chip, "generic_verilog", unkept)
     monkeypatch.setattr(sim.cosim.chip, "Accelerator", accelerator)
     monkeypatch.setattr(sim.cosim.chip, "convert_rtlil", rtlil)
     monkeypatch.setattr(sim.cosim.chip, "convert_verilog", verilog)

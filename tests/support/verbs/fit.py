@@ -103,6 +103,7 @@ FIT = Case(
                         "label": "A",
                         "source": "four fifths",
                         "bytes_per_second": 8e9,
+                        "sufficient_clock_hz": 100.4e6,
                         "tokens_per_second": 80.0,
                     },
                     {
@@ -110,6 +111,7 @@ FIT = Case(
                         "label": "S",
                         "source": "somebody",
                         "bytes_per_second": 5e9,
+                        "sufficient_clock_hz": 62.75e6,
                         "tokens_per_second": 50.0,
                     },
                 ],
