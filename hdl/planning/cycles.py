@@ -16,7 +16,7 @@ from hdl.array.ternary_array import array_latency
 from hdl.blocks import order_cycles
 from hdl.control.sequencer import settling_cycles
 from hdl.memory.embedding import Expand, ShiftUp, block_latency
-from hdl.memory.sources.embedding import first_write, row_order_cycles
+from hdl.memory.sources.embedding import first_write, row_order_cycles, scale_cycles
 from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
 from hdl.memory.weight_check import CHECK_DISTANCE, check_latency
 from hdl.payloads import EARLY, RESULT_BLOCKS
@@ -160,10 +160,12 @@ def _embedding(
         taken = latencies.order + SOURCE_LATENCY
         ordered += record.own_gains + 1 + 1 + settling_cycles(design, taken)
     row = block_latency(expand)
+    scale = 1
     if design.external is not None:
         row = row_order_cycles(design) + memory_latency + first_write(expand)
+        scale = scale_cycles(design)
     # In absmax the row's scale comes before its elements.
-    first = ordered + row + absmax
+    first = ordered + row + absmax * scale
     groups = record.tiles * design.columns // design.post_width
     last = first + (groups - 1) * max(1, record.turns)
     cycles = last + latencies.embedded + _written_after(record) + 1

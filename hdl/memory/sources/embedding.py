@@ -34,6 +34,15 @@ def row_order_cycles(design: Design) -> int:
     return _ORDER_CYCLES + (row_bytes(design) // ROW_BYTES).bit_length()
 
 
+def scale_cycles(design: Design) -> int:
+    """absmax: cycles from the beat with a row's scale to that with its first tile, from a bus as
+    above. Where a burst is a beat, the second is ordered two cycles after the first.
+    """
+    external = design.external
+    assert external is not None
+    return 1 if external.port_bytes < ROW_BYTES else 2
+
+
 class StreamedEmbedding(wiring.Component):
     """Rows of int8 from an external memory, expanded to the residual's format
     (docs/arithmetic.md, 4), P elements per cycle.

@@ -224,7 +224,7 @@ def test_faults_loading_and_cancellation(pace: Pace, tmp_path: Path) -> None:
 
 def test_faults_are_found_though_weights_come_slowly(tmp_path: Path) -> None:
     """A check word may then be the last that a token waits for."""
-    assert play(ODD, "2", {"weights": 30}, tmp_path, Traffic(pause=0.95)) == {"weights": 30}
+    assert play(ODD, "2", {"weights": 12}, tmp_path, Traffic(pause=0.95)) == {"weights": 12}
 
 
 def test_faults_of_a_published_checkpoint(tmp_path: Path) -> None:

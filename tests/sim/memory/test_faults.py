@@ -63,11 +63,12 @@ def test_a_few_faults(behaviour: Behaviour, tmp_path: Path) -> None:
     play(ODD, "axi64", tmp_path, faults=8, behaviour=behaviour)
 
 
+@pytest.mark.slow
 def test_faults_in_tiles_gains_bounds_and_scales(tmp_path: Path) -> None:
     """Of a published checkpoint: each is found in the pass that reads it."""
     (tmp_path / "chip").mkdir()
     tape = ABSMAX_ODD.tape(tmp_path, 1)
-    play_on(tape, "axi64", tmp_path / "chip", faults=12, behaviour=BEHAVIOURS[1])
+    play_on(tape, "axi64", tmp_path / "chip", faults=24, behaviour=BEHAVIOURS[1])
 
 
 @pytest.mark.slow
