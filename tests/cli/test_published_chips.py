@@ -98,7 +98,7 @@ def test_a_folder_without_a_tokenizer_plays_numbers(
     assert not (tmp_path / "chip").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_watts_of_a_published_checkpoint(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

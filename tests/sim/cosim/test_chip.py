@@ -236,7 +236,7 @@ def test_faults_of_a_published_checkpoint(tmp_path: Path) -> None:
     assert play_on(tape, ABSMAX_ODD.design(), faults, tmp_path / "chip", UNDISTURBED) == faults
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_thousand_faults_of_a_published_checkpoint(tmp_path: Path) -> None:
     """With answers that are taken late."""
     shape = ABSMAX_SLOW_SHAPES[0]

@@ -71,7 +71,7 @@ def test_faults_in_tiles_gains_bounds_and_scales(tmp_path: Path) -> None:
     play_on(tape, "axi64", tmp_path / "chip", faults=24, behaviour=BEHAVIOURS[1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_200_faults_of_a_published_checkpoint_behind_two_ports(tmp_path: Path) -> None:
     (tmp_path / "chip").mkdir()
     tape = ABSMAX_SLOW_SHAPES[0].tape(tmp_path, 1)
