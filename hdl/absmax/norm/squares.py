@@ -181,8 +181,13 @@ class SquareBins(wiring.Component):
 
 
 def _shifted(value: Value, number: Value, unit: int) -> Value:
-    """``value`` shifted up by 0 to 3 units."""
-    return Array(Cat(Const(0, n * unit), value) for n in range(4))[number]
+    """``value`` shifted up by 0 to 3 units.
+
+    By ``Mux``: 0 stays 0 even in a simulator that knows of undefined numbers, which those of
+    elements that do not count are.
+    """
+    none, one, two, three = (Cat(Const(0, n * unit), value) for n in range(4))
+    return Mux(number[1], Mux(number[0], three, two), Mux(number[0], one, none))
 
 
 def _add_to(

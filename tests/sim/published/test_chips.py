@@ -175,12 +175,6 @@ def test_the_cells_of_the_ecp5_are_bit_exact(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="Icarus plays the output projection differently (docs/log.md); Verilator and Amaranth's"
-    " simulator agree with the golden model, from any initial contents",
-)
 def test_another_simulator_agrees(tmp_path: Path) -> None:
     tape = ABSMAX_ODD.tape(tmp_path, 1, wild=True)
     asked = [Sequence(prompt=[1, 2])]
