@@ -283,3 +283,13 @@ def test_a_token_waits_for_its_row_as_long_as_the_memory_takes() -> None:
     assert slow - fast == 180
     embedding, *_ = segment_cycles(config, design, memory_latency=21)
     assert embedding.cycles == 64
+
+
+@pytest.mark.parametrize(("memory", "simulated"), [("axi512", 5680), ("axi256", 5692)])
+def test_a_row_whose_scale_is_a_burst_of_its_own(memory: str, simulated: int) -> None:
+    """Cycles per token that the chip counted (tests/sim/published), 60 cycles of latency."""
+    external = find_memory(memory)
+    assert external is not None
+    config = AbsmaxConfig(vocab_size=11, hidden_size=37, intermediate_size=53, num_layers=2)
+    design = design_for_memory(config, external)
+    assert cycles_per_token(config, design, memory_latency=60) == simulated
