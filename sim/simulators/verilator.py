@@ -145,8 +145,8 @@ def compile_for_verilator(
         *("--prefix", "Vtop", "-o", toplevel),
         *("-LDFLAGS", f"{told}-L../libraries -lcocotbvpi_verilator"),
         # Larger than Verilator's default: a small design is one file, and reads the headers once.
-        # One that traces has much code that runs once, in files of its own: not optimized.
-        *(("--trace",) if traced else ("--output-split", "200000")),
+        *("--output-split", "200000"),
+        *(("--trace",) if traced else ()),
         *(*options, "../cocotb/verilator.cpp", "../ports.vlt", *names),
     ]
     make = [

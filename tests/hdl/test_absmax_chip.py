@@ -118,7 +118,7 @@ def test_a_published_chip_is_bit_exact(chip: Chip, tmp_path: Path) -> None:
 
 
 def test_what_changes_on_the_chip_is_a_fault_and_the_pass_can_be_repeated(tmp_path: Path) -> None:
-    """Gains and bounds that wait, words of every memory; and the source is as slow as it likes."""
+    """Gains and bounds that wait, and a word of the last tiles; the source is as slow as it likes."""
     config = AbsmaxConfig(vocab_size=4, hidden_size=4, intermediate_size=3, num_layers=1)
     tape = random_absmax_tape(tmp_path, config, 8)
     design = design_of_array(config, 4, 4, 2)
@@ -157,17 +157,13 @@ def test_what_changes_on_the_chip_is_a_fault_and_the_pass_can_be_repeated(tmp_pa
         assert await host.play(request) == Result(row, True)
         state = await host.state(words)
         assert state == model.state[0, 0].tolist()
-        for name, word, segment in (
-            ("weights", 0, 0),
-            ("weights", len(image.words["weights"]) - 2, 5),
-            ("headers", 3, 3),
-            ("embedding", 2, 0),
-        ):
-            value = image.words[name][word]
-            await host.load(image, name, word, value ^ 1 << rng.randrange(16))
-            assert await host.play(request) == Fault(name, segment)
-            assert await host.state(words) == state
-            await host.load(image, name, word, value)
+        # Words of the other memories: tests/sim/cosim/test_chip.py.
+        word = len(image.words["weights"]) - 2
+        value = image.words["weights"][word]
+        await host.load(image, "weights", word, value ^ 1 << rng.randrange(16))
+        assert await host.play(request) == Fault("weights", 5)
+        assert await host.state(words) == state
+        await host.load(image, "weights", word, value)
         assert await host.play(request) == Result(row, True)
         assert (await host.logits(-(-4 // design.post_width)))[:4] == logits.tolist()
 
