@@ -30,8 +30,8 @@ for verb in VERBS:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Amaranth makes millions of objects, and few are garbage: looking for it every 700 of them is a fifth
-# of the time that a chip's Verilog takes.
+# Amaranth makes millions of objects, and few are garbage: to look for it every 700 of them takes a
+# fifth of the time of a chip's Verilog.
 gc.set_threshold(50_000, 20, 50)
 
 IN_CI = os.environ.get("CI") == "true"

@@ -118,7 +118,7 @@ def test_a_published_chip_is_bit_exact(chip: Chip, tmp_path: Path) -> None:
 
 
 def test_what_changes_on_the_chip_is_a_fault_and_the_pass_can_be_repeated(tmp_path: Path) -> None:
-    """Gains and bounds that wait, and a word of the last tiles; the source is as slow as it likes."""
+    """Gains and bounds that wait, and a tile, from a source that is as slow as it likes."""
     config = AbsmaxConfig(vocab_size=4, hidden_size=4, intermediate_size=3, num_layers=1)
     tape = random_absmax_tape(tmp_path, config, 8)
     design = design_of_array(config, 4, 4, 2)
