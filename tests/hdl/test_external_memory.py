@@ -99,7 +99,7 @@ class Board:
         ("axi64", SMALL, {}),
         ("axi64", PUBLISHED, {"num_layers": 1, "intermediate_size": 7}),
         pytest.param("axi64", PUBLISHED, {}, marks=pytest.mark.slow),
-        pytest.param("axi128x4", PUBLISHED, {"hidden_size": 33}, marks=pytest.mark.slow),
+        pytest.param("axi128x4", PUBLISHED, {"hidden_size": 33}, marks=pytest.mark.long),
         pytest.param(
             "axi128x4", SMALL, {"hidden_size": 33, "gate": "hard"}, marks=pytest.mark.slow
         ),
@@ -142,8 +142,16 @@ def test_tokens_are_exact_in_the_cycles_of_the_cost_model(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [SMALL, PUBLISHED], ids=lambda config: type(config).__name__)
-@pytest.mark.parametrize("ratio", [0.4, 1.5])
+@pytest.mark.parametrize(
+    ("ratio", "model"),
+    [
+        (0.4, SMALL),
+        (1.5, SMALL),
+        pytest.param(0.4, PUBLISHED, marks=pytest.mark.long),
+        (1.5, PUBLISHED),
+    ],
+    ids=str,
+)
 def test_a_memory_may_answer_as_late_as_it_likes(
     ratio: float, model: AnyConfig, tmp_path: Path
 ) -> None:
