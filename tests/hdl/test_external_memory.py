@@ -97,7 +97,6 @@ class Board:
     ("memory", "config", "sizes"),
     [
         ("axi64", SMALL, {}),
-        ("axi64", PUBLISHED, {"num_layers": 1, "intermediate_size": 7}),
         pytest.param("axi64", PUBLISHED, {}, marks=pytest.mark.slow),
         pytest.param("axi128x4", PUBLISHED, {"hidden_size": 33}, marks=pytest.mark.long),
         pytest.param(
