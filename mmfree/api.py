@@ -703,7 +703,7 @@ def _behaviour(
 
 def _written(tape: AnyTape, sequence: Sequence, result: CosimResult) -> str | None:
     """What the chip wrote after a prompt, or read out of it; None if it did not come to the end."""
-    from mmfree.inference.backends import tokenizer_of
+    from mmfree.inference.tape_backends import tokenizer_of
 
     if result.tokens != result.verdict.due["rows"]:
         return None
@@ -721,7 +721,7 @@ def _sequence(
 
     from mmfree.errors import InputError
     from mmfree.golden.sampling import seed_registers, temperature_code
-    from mmfree.inference.backends import tokenizer_of
+    from mmfree.inference.tape_backends import tokenizer_of
     from sim.cosim.run_folder import Sequence
 
     # A published checkpoint may be without one: its tokens are numbers then.

@@ -19,8 +19,9 @@ from mmfree import api
 from mmfree.chip.sizing import design_for
 from mmfree.cli.parser import build_parser
 from mmfree.errors import InputError
-from mmfree.inference.backends import Backend, GoldenBackend
+from mmfree.inference.backends import Backend
 from mmfree.inference.scoring import TaskResult, TextResult
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.tape.pow2 import write_tape
 from mmfree.training.loop import TrainingResult
 from sim.cosim.run import CosimResult

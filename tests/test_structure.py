@@ -23,7 +23,7 @@ TABLE = {
     "mmfree": [
         "errors extras threads files contract argument_types",
         "tape text models",
-        "golden chip.contents chip tasks published interchange",
+        "golden chip.contents chip tasks published interchange inference.native",
         "host",
         "training",
         "inference comparison",

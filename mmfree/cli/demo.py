@@ -22,10 +22,11 @@ from mmfree.files.atomic import write_atomically
 from mmfree.files.claim import claimed
 from mmfree.files.folders import new_folder, refuse_to_replace_folder
 from mmfree.golden.sampling import temperature_code
-from mmfree.inference.backends import GoldenBackend, load_trained_tape
+from mmfree.inference.backends import load_trained_tape
 from mmfree.inference.generate import generate_rows
 from mmfree.inference.places import training_of
 from mmfree.inference.scoring import evaluate_task, evaluate_text
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.report.record import REPORT_NAME, RUN_NAME, Check
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape, write_tape

@@ -14,7 +14,7 @@ from mmfree.cli.values import whole
 from mmfree.errors import InputError, not_one_of
 from mmfree.inference.backends import (
     BACKENDS,
-    PLAYERS,
+    HARDWARE,
     Backend,
     check_backend,
     check_lanes_of,
@@ -135,7 +135,7 @@ def run(options: argparse.Namespace) -> Outcome:
         raise InputError(f"--ranges: backend {names[0]} does not show them; use golden")
     questions = _check(options, tokenizer_at(options.model))
     # Not before all is checked that can be without torch or a simulator.
-    lanes = {name: options.lanes for name in names if name in PLAYERS}
+    lanes = {name: options.lanes for name in names if name in HARDWARE}
     backends = [load_backend(options.model, name, lanes.get(name)) for name in names]
     ranged = [ranged_tape(backend) if options.ranges else None for backend in backends]
     results, lines = [], []

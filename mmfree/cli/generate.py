@@ -9,9 +9,8 @@ from mmfree.cli.options import add_backend, add_model, add_temperature
 from mmfree.cli.outcome import Outcome
 from mmfree.cli.streams import holds_every_text, write_exactly
 from mmfree.cli.values import whole
-from mmfree.inference.backends import load_backend, tokenizer_at
+from mmfree.inference.backends import HARDWARE, load_backend, tokenizer_at
 from mmfree.inference.generate import (
-    HARDWARE,
     TEXT_TEMPERATURE,
     TEXT_TOKENS,
     generate,

@@ -284,8 +284,8 @@ def _activity(
 
 def _prompt(options: argparse.Namespace, tape: AnyTape) -> tuple[list[int], str]:
     """Tokens to play, and what they are."""
-    from mmfree.inference.backends import tokenizer_of
     from mmfree.inference.ranges import real_data
+    from mmfree.inference.tape_backends import tokenizer_of
 
     if options.prompt is None and tape.tokenizer.get("kind") == "none":
         ids = np.random.default_rng(options.seed).integers(0, tape.config.vocab_size, TOKENS)

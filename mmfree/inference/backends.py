@@ -16,19 +16,17 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from mmfree.chip.sizing import DEFAULT_LANES
 from mmfree.errors import InputError, not_one_of
 from mmfree.files.atomic import read_json
-from mmfree.golden.opening import golden_of
 from mmfree.inference.places import Place, find_model, training_of
+from mmfree.inference.tape_backends import GoldenBackend, choosable_rows, tokenizer_of
 from mmfree.published.export import export_published, read_tokenizer
 from mmfree.published.hgrn_bit import CONFIG_NAME, MODEL_TYPE, model_type, read_config
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import AnyTape, open_tape
-from mmfree.text.subword import JsonTokenizer, SentencePieceTokenizer
-from mmfree.text.tokenizer import Tokenizer, document_ends, text_tokenizer
+from mmfree.text.tokenizer import Tokenizer, document_ends
 from mmfree.text.tokenizers import begin_with, tokenizer_from_dict
 from mmfree.training.recipe import TOKENIZER_NAME
 
@@ -37,8 +35,11 @@ LOGITS = 1 << 24
 
 TORCH_BACKENDS = ("float", "fakequant")
 
-PLAYERS = {"rtl": "sim.cosim.backend:load"}
+PLAYERS = {"cpu": "mmfree.inference.cpu:load", "rtl": "sim.cosim.backend:load"}
 """Backend -> "module:function" that makes it of a tape and a number of lanes, loaded lazily."""
+
+HARDWARE = ("rtl",)
+"""Backends that are a chip: it has lanes, and chooses the next token itself, among all rows."""
 
 BACKENDS = (*TORCH_BACKENDS, "golden", *PLAYERS)
 
@@ -96,82 +97,6 @@ def most_likely(backend: Backend, logits: NDArray[Any]) -> NDArray[np.intp]:
         lowest = -np.inf if logits.dtype.kind == "f" else np.iinfo(logits.dtype).min
         logits = np.where(backend.choosable, logits, lowest)
     return np.asarray(logits.argmax(axis=-1))
-
-
-class GoldenBackend:
-    """The golden model of a tape's arithmetic.
-
-    Raises
-    ------
-    InputError
-        If the tape has no tokenizer, or one that is not its model's.
-    """
-
-    name = "golden"
-    training: Path | None = None
-
-    def __init__(self, tape: AnyTape) -> None:
-        self.tape = tape
-        self.tokenizer = tokenizer_of(tape)
-        self.golden = golden_of(tape)
-        self.fraction_bits = self.golden.fraction_bits
-        self.choosable = None
-        if isinstance(tape, Tape):
-            self.end_ids = document_ends(self.tokenizer)
-        else:
-            self.end_ids = tape.end_ids
-            # Published vocabularies are padded.
-            self.choosable = choosable_rows(self.tokenizer, tape.config.head_size, self.end_ids)
-        self._head_size = tape.config.head_size
-
-    def state(self, batch: int) -> NDArray[np.signedinteger[Any]]:
-        """Zeros, integers [L, B, d]."""
-        zeros: NDArray[np.signedinteger[Any]] = self.golden.state(batch)
-        return zeros
-
-    def run(
-        self, ids: NDArray[np.integer], state: NDArray[np.signedinteger[Any]]
-    ) -> tuple[NDArray[np.int32], NDArray[np.signedinteger[Any]]]:
-        """See Backend; logits are int32."""
-        logits = np.empty((*ids.shape, self._head_size), dtype=np.int32)
-        # Many small products: with more than one thread BLAS waits more than it computes.
-        with threadpool_limits(1, user_api="blas"):
-            for position in range(ids.shape[1]):
-                logits[:, position], state = self.golden.step(ids[:, position], state)
-        return logits, state
-
-
-def tokenizer_of(tape: AnyTape) -> Tokenizer:
-    """The tokenizer on a tape; InputError if it has none, or another model's."""
-    if tape.tokenizer.get("kind") == "none":
-        raise InputError(
-            "the tape has no tokenizer: put tokenizer.json or tokenizer.model into the"
-            " checkpoint's folder and export it again"
-        )
-    tokenizer = tokenizer_from_dict(tape.tokenizer)
-    begin_with(tokenizer, tape.start)
-    if tokenizer.vocab_size > tape.config.vocab_size:
-        raise InputError(
-            f"its tokenizer has ids up to {tokenizer.vocab_size - 1}, its model"
-            f" {tape.config.vocab_size} words"
-        )
-    return tokenizer
-
-
-def choosable_rows(
-    tokenizer: Tokenizer, rows: int, end_ids: tuple[int, ...]
-) -> NDArray[np.bool_] | None:
-    """Which rows of a head can be chosen (``Backend.choosable``): tokens, and what begins or ends a
-    text.
-    """
-    text = text_tokenizer(tokenizer)
-    can = (
-        text.has_token(rows)
-        if isinstance(text, JsonTokenizer | SentencePieceTokenizer)
-        else np.arange(rows) < text.vocab_size
-    )
-    can[[text.start, *end_ids]] = True
-    return None if can.all() else can
 
 
 class TorchBackend:
@@ -404,7 +329,7 @@ def _load(found: Place, name: str, lanes: int | None) -> Backend:
 
 def check_lanes_of(names: Iterable[str], lanes: int | None) -> None:
     """InputError if lanes are asked for, and none of the backends is a chip that has some."""
-    if lanes is not None and not PLAYERS.keys() & names:
+    if lanes is not None and not set(HARDWARE) & set(names):
         raise InputError(
             f"--lanes {lanes}: only the simulated chip has lanes; give --backend rtl, or leave"
             " --lanes out"
@@ -417,13 +342,13 @@ def check_backend(found: Place, name: str) -> None:
         if name in TORCH_BACKENDS:
             raise InputError(
                 f"{found.path}: backend {name} needs the checkpoint folder; a tape is played by"
-                " golden or rtl"
+                " cpu, golden or rtl"
             )
     elif name == "fakequant" and is_published(found.checkpoint):
         raise InputError(
             f"{found.checkpoint}: a published checkpoint (model_type {MODEL_TYPE!r}) is run by"
-            f" float, golden or rtl, not by {name}: float has the released arithmetic, int8"
-            " activations and ternary weights; golden and rtl have the integers of its tape"
+            f" float, cpu, golden or rtl, not by {name}: float has the released arithmetic, int8"
+            " activations and ternary weights; the others have the integers of its tape"
         )
 
 

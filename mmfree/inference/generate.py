@@ -27,9 +27,6 @@ they lose the thread."""
 TEXT_TOKENS = 200
 """Of text, where nobody asks for another number."""
 
-HARDWARE = ("rtl",)
-"""Backends that choose themselves (``ChoosesItself``), by name."""
-
 _UNFINISHED = "\ufffd"
 """What decoders make of the first bytes of a character."""
 
@@ -42,6 +39,15 @@ class ChoosesItself(Backend, Protocol):
         self, prompt: list[int], tokens: int, *, temperature: int, seed: int, stop: int | None
     ) -> list[int]:
         """Rows chosen after a prompt, each fed back."""
+        ...
+
+
+@runtime_checkable
+class DrawsItself(Backend, Protocol):
+    """A backend that chooses the next token as ``Sampler`` does, and feeds it back, in one go."""
+
+    def rows(self, prompt: list[int], tokens: int, temperature: int, seed: int) -> Iterator[int]:
+        """Rows drawn after a prompt, up to one of ``end_ids``."""
         ...
 
 
@@ -145,6 +151,8 @@ def generate_rows(
         rows: Iterable[int] = backend.generate(
             prompt, tokens, temperature=temperature, seed=seed, stop=stop
         )
+    elif isinstance(backend, DrawsItself) and top_k is top_p is None:
+        rows = backend.rows(prompt, tokens, temperature, seed)
     else:
         rows = _rows_chosen_here(backend, prompt, tokens, temperature, seed, top_k, top_p)
     for row in rows:

@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 from mmfree.contract.pow2 import INT8_MAX, INT8_MIN, INT16_MAX, INT16_MIN
 from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
-from mmfree.inference.backends import Backend, GoldenBackend
+from mmfree.inference.backends import Backend
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.tape.pow2 import Tape
 from mmfree.tasks.catalog import TASKS
 from mmfree.text.corpus import BUILT_IN

@@ -12,9 +12,9 @@ from mmfree.chip.design import Design
 from mmfree.errors import InputError
 from mmfree.files.atomic import write_atomically
 from mmfree.files.claim import claimed
-from mmfree.inference.backends import GoldenBackend
 from mmfree.inference.ranges import describe_ranges, measure_ranges, real_data
 from mmfree.inference.scoring import evaluate_task
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.report.figures import (
     accuracy_against_digits,
     cycles_by_segment,

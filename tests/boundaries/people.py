@@ -20,10 +20,10 @@ from mmfree import api
 from mmfree.cli.parser import _help_as_option, build_parser
 from mmfree.cli.values import above_zero, whole
 from mmfree.golden.sampling import SEED_MAX
-from mmfree.inference.backends import GoldenBackend
 from mmfree.inference.choices import read_questions
 from mmfree.inference.generate import generate
 from mmfree.inference.scoring import evaluate_task
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.published.export import quantize_matrix, read_tokenizer
 from mmfree.published.hgrn_bit import read_config
 from mmfree.published.tensors import Tensors
@@ -329,7 +329,7 @@ ROWS: list[Boundary] = [
         says="batch_size must be a positive integer, got VALUE$",
     ),
     *both(
-        f"{INFERENCE}/backends.py",
+        f"{INFERENCE}/tape_backends.py",
         "tokenizer.vocab_size > tape.config.vocab_size",
         lambda words: GoldenBackend(tape_of("bytes", words, words)),
         (256, 255),

@@ -15,13 +15,9 @@ import torch
 from mmfree.cli.main import main
 from mmfree.errors import InputError
 from mmfree.golden.absmax import AbsmaxGolden
-from mmfree.inference.backends import (
-    GoldenBackend,
-    TorchBackend,
-    load_backend,
-    load_trained_tape,
-)
+from mmfree.inference.backends import TorchBackend, load_backend, load_trained_tape
 from mmfree.inference.scoring import evaluate_text
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.published.export import export_published
 from mmfree.tape.absmax import AbsmaxTape
 from mmfree.text.tokenizer import text_tokenizer
@@ -334,7 +330,9 @@ def test_folders_and_tapes_that_cannot_be_played(
             " the folder" in message
         )
     message = error_of(capsys, "evaluate", checkpoint, "--backend", "fakequant")
-    assert "is run by float, golden or rtl, not by fakequant: float has the released" in message
+    assert (
+        "is run by float, cpu, golden or rtl, not by fakequant: float has the released" in message
+    )
     with pytest.raises(InputError, match=r"model: a published checkpoint, and this is for models"):
         load_trained_tape(checkpoint)
     export_published(checkpoint, tmp_path / "a.tape")

@@ -15,13 +15,13 @@ from mmfree.contract.pow2 import GATES
 from mmfree.errors import InputError
 from mmfree.inference.backends import (
     BACKENDS,
-    GoldenBackend,
     check_backend,
     load_backend,
     most_likely,
     run_in_parts,
 )
 from mmfree.inference.places import Place
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.tape.pow2 import write_tape
 from mmfree.tasks.addition import draw_sums, sum_ids
 from mmfree.text.loading import load_corpus
@@ -87,7 +87,7 @@ def test_a_tape_is_played_by_golden(tmp_path: Path) -> None:
 
 def test_unknown_backends_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match="--backend must be one of float, fakequant, golden, rtl, got 'gpu'"
+        InputError, match="--backend must be one of float, fakequant, golden, cpu, rtl, got 'gpu'"
     ):
         load_backend(tmp_path, "gpu")
 
@@ -176,9 +176,9 @@ def test_what_does_not_play_a_model_is_refused_by_what_lies_there(tmp_path: Path
     published = Place(path=tmp_path, checkpoint=tmp_path)
     both = replace(published, tape=tape, run=True)
     for found, plays in (
-        (Place(path=tape, tape=tape), {"golden", "rtl"}),
-        (published, {"float", "golden", "rtl"}),
-        (both, {"float", "golden", "rtl"}),
+        (Place(path=tape, tape=tape), {"golden", "cpu", "rtl"}),
+        (published, {"float", "golden", "cpu", "rtl"}),
+        (both, {"float", "golden", "cpu", "rtl"}),
     ):
         for name in BACKENDS:
             with nullcontext() if name in plays else pytest.raises(InputError, match=name):

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from mmfree.errors import InputError
-from mmfree.inference.backends import LOGITS, GoldenBackend, load_backend
+from mmfree.inference.backends import LOGITS, load_backend
 from mmfree.inference.generate import TEXT_TEMPERATURE, generate, generate_rows
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.tape.pow2 import write_tape
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
 from mmfree.training.train import train

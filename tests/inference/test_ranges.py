@@ -12,7 +12,6 @@ import pytest
 
 from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
-from mmfree.inference.backends import GoldenBackend
 from mmfree.inference.ranges import (
     Range,
     SaturationError,
@@ -23,6 +22,7 @@ from mmfree.inference.ranges import (
     real_data,
     refuse_saturation,
 )
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.tasks.catalog import TASKS
 from mmfree.text.loading import load_corpus
 from mmfree.text.task_tokenizers import AdditionTokenizer

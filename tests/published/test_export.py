@@ -18,8 +18,9 @@ import torch
 
 from mmfree.errors import InputError
 from mmfree.files.compressed import LARGEST_BYTES
-from mmfree.inference.backends import GoldenBackend, load_backend, most_likely
+from mmfree.inference.backends import load_backend, most_likely
 from mmfree.inference.generate import generate
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.published.export import (
     export_published,
     matrix_constant,

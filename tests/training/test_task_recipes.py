@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mmfree.chip.sizing import design_for
-from mmfree.inference.backends import GoldenBackend
 from mmfree.inference.scoring import evaluate_task
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.tasks.modular import examined_pairs, held_out_pairs, split_pairs
 from mmfree.tasks.parity import parities
 from mmfree.training.metrics import ACCURACY_NAME

@@ -15,8 +15,8 @@ import mmfree.training.loop
 import mmfree.training.validation
 from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
-from mmfree.inference.backends import GoldenBackend
 from mmfree.inference.generate import generate
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.text.corpus import Corpus
 from mmfree.text.scores import negative_log_likelihood
 from mmfree.text.tokenizer import ByteTokenizer

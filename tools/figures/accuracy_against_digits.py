@@ -14,8 +14,9 @@ import json
 from pathlib import Path
 from typing import TypedDict
 
-from mmfree.inference.backends import GoldenBackend, load_trained_tape
+from mmfree.inference.backends import load_trained_tape
 from mmfree.inference.scoring import evaluate_task
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.report.figures import (
     GATE_COLORS,
     WIDE,

@@ -17,7 +17,8 @@ from typing import TypedDict
 
 import numpy as np
 
-from mmfree.inference.backends import GoldenBackend, load_trained_tape
+from mmfree.inference.backends import load_trained_tape
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.report.figures import WIDE, add_legend, figure_of, svg_of
 from mmfree.report.palette import GREEN, GREY
 from mmfree.tasks.modular import examined_pairs, split_pairs

@@ -13,9 +13,10 @@ from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import layout
 from mmfree.chip.sizing import design_for
-from mmfree.inference.backends import GoldenBackend, load_backend
+from mmfree.inference.backends import load_backend
 from mmfree.inference.generate import generate
 from mmfree.inference.scoring import evaluate_task
+from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.tape.pow2 import Tape, write_tape
 from sim.cosim.backend import DivergenceError, RtlBackend, load
 from sim.cosim.due import expect

@@ -1,0 +1,152 @@
+"""The library of the fast player, compiled where it is used: by the user's compiler, once.
+
+path = compiled_library()           # in ~/.cache/mmfree/player, or found there
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmfree.errors import ToolMissing
+
+SOURCE_FOLDER = Path(__file__).parent / "src"
+
+FLAGS = (
+    *("-std=c++20", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden"),
+    # The contract's arithmetic: products and sums are rounded one by one, integers wrap.
+    *("-ffp-contract=off", "-fwrapv"),
+    # Nothing asks for errno or traps: so loops with floor() become vectors.
+    *("-fno-math-errno", "-fno-trapping-math"),
+)
+"""What the library is compiled with, whoever does it."""
+
+COMPILERS = ("g++", "clang++")
+"""Those that are looked for, unless $CXX names one."""
+
+LIBRARY_NAME = "player.so"
+LOG_NAME = "compiler.log"
+
+
+def sources() -> list[Path]:
+    """The files that are compiled, in the order of their names."""
+    return sorted(SOURCE_FOLDER.glob("*.cpp"))
+
+
+def sources_digest() -> str:
+    """sha256 of all sources, headers included: what a library says that it was made of."""
+    digest = hashlib.sha256()
+    for path in sorted(SOURCE_FOLDER.iterdir()):
+        if path.suffix in (".cpp", ".h"):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def find_compiler() -> list[str]:
+    """The command of a C++ compiler: $CXX, or the first of COMPILERS on PATH.
+
+    Raises
+    ------
+    ToolMissing
+        If there is none.
+    """
+    asked = shlex.split(os.environ.get("CXX", ""))
+    for command in [asked] if asked else [[name] for name in COMPILERS]:
+        if (found := shutil.which(command[0])) is not None:
+            return [found, *command[1:]]
+    names = f"$CXX, {asked[0]}," if asked else " and ".join(COMPILERS)
+    raise ToolMissing(
+        f"no C++ compiler for the fast player: {names} not found on PATH; install one, or take"
+        " --backend golden, which plays the same integers"
+    )
+
+
+def compiled_library() -> Path:
+    """The library of these sources, this compiler and these flags, compiled unless it is there.
+
+    Raises
+    ------
+    ToolMissing
+        If there is no compiler, it fails, or the cache cannot be written; the message says what to
+        do, and holds the compiler's last line.
+    """
+    compiler = find_compiler()
+    digest = sources_digest()
+    key = hashlib.sha256(repr((digest, _version(compiler), compiler, FLAGS)).encode()).hexdigest()
+    folder = cache_folder() / key[:32]
+    library = folder / LIBRARY_NAME
+    if library.exists():
+        return library
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / "lock"):
+            # Another process may have had the lock, and compiled it.
+            if not library.exists():
+                _compile(compiler, digest, library)
+    except OSError as error:
+        raise ToolMissing(
+            f"the fast player cannot be kept: {error.filename or folder}:"
+            f" {error.strerror or error}; set XDG_CACHE_HOME to a folder that can be written, or"
+            " take --backend golden"
+        ) from None
+    return library
+
+
+def cache_folder() -> Path:
+    """mmfree/player in $XDG_CACHE_HOME, by default ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "mmfree" / "player"
+
+
+def _compile(compiler: list[str], digest: str, library: Path) -> None:
+    if sys.stderr.isatty():
+        print("compiling the fast player, once: some ten seconds", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix=".build-") as name:
+        made = Path(name) / LIBRARY_NAME
+        command = [
+            *compiler,
+            *FLAGS,
+            "-shared",
+            f'-DMMFREE_SOURCES="{digest}"',
+            *map(str, sources()),
+            *("-o", str(made)),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if done.returncode:
+            (library.parent / LOG_NAME).write_text(done.stderr, encoding="utf-8")
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise ToolMissing(
+                f"the fast player could not be compiled by {compiler[0]}: {lines[-1].strip()}"
+                f" (all of it: {library.parent / LOG_NAME}); set CXX to another compiler, or take"
+                " --backend golden"
+            )
+        made.rename(library)
+
+
+def _version(compiler: list[str]) -> str:
+    """What a compiler says of itself; "" if it says nothing."""
+    try:
+        return subprocess.run(
+            [*compiler, "--version"], capture_output=True, text=True, errors="replace"
+        ).stdout
+    except OSError:
+        return ""
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the others wait."""
+    with path.open("w") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,99 @@
+// A tape, ready to be played: what both arithmetics share.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels.h"
+#include "pool.h"
+#include "weights.h"
+
+namespace mmfree {
+
+constexpr int MOST_SITES = 7;  // of saturations
+
+// What decides a player; mmfree/inference/native/library.py has the same fields.
+struct Settings {
+    int32_t arithmetic;  // 0 pow2, 1 absmax
+    int32_t path;
+    int32_t threads;
+    int32_t hidden_size, intermediate_size, num_layers, vocab_size, head_size;
+    int32_t embedding_shift;  // pow2: to the left; absmax: to the right, if it is positive
+    int32_t forget_fb;
+    // pow2
+    int32_t gate, index_shift, product_shift;
+    // absmax
+    int32_t residual_fb, activation_fb, logit_fb;
+    int64_t eps_mantissa, eps_exponent;  // of a projection's own norm
+};
+
+// One position of one sequence.
+struct Position {
+    int32_t token;
+    int64_t sequence;
+    int32_t *logits;  // nullptr: not wanted
+};
+
+enum class Wanted : int32_t { NOTHING, LAST, ALL };
+
+// Which of a vector's or a matrix's groups of rows a thread owns.
+struct Share {
+    int begin, end;        // groups
+    int first, last;       // elements, first..last - 1
+    int count() const { return last - first; }
+};
+
+class Player {
+public:
+    virtual ~Player() = default;
+
+    // tokens [sequences, positions]; state [layers, sequences, d] is changed in place; logits
+    // [sequences, positions, head] or, of the last position only, [sequences, head].
+    void run(
+        const int32_t *tokens, int sequences, int positions, void *state, int32_t *logits,
+        Wanted wanted);
+
+    virtual void set_embedding(const int8_t *rows, const uint16_t *scales) = 0;
+    Packing set_matrix(int segment, int index, const uint8_t *codes, int64_t count, int64_t first) {
+        return segments_[segment][index].pack(codes, count, first);
+    }
+
+    // Seconds that all threads need to read the packed weights, and do nothing with them.
+    double read_weights();
+
+    const Settings settings;
+    int64_t saturations[MOST_SITES] = {};
+    const Pages &pages() const { return pages_; }
+
+protected:
+    explicit Player(const Settings &, const Kernels &);
+
+    // What one thread does of a pass; `positions` of them, of `num_sequences` in the state.
+    virtual void play(
+        int thread, const Position *positions, int count, int64_t num_sequences, void *state,
+        int64_t *saturations) = 0;
+
+    Share share(int size, int thread) const;
+    // Sums of a matrix's rows of a thread, for `count` positions, at sums(thread, which).
+    void take_product(
+        const Matrix &, const Share &, const int8_t *activations, const int32_t *minus, int count,
+        int32_t *sums) const;
+    int32_t *sums(int thread, int which) {
+        return sums_[thread].data() + size_t(which) * MOST_POSITIONS * sum_stride_;
+    }
+
+    const Kernels &kernels_;
+    Pool pool_;
+    std::vector<std::vector<Matrix>> segments_;  // gates, output, glu, down of each layer; head
+    int activation_stride_, sum_stride_;
+
+private:
+    Pages pages_;
+    std::vector<std::vector<int32_t>> sums_;
+};
+
+std::unique_ptr<Player> make_pow2_player(const Settings &, const Kernels &);
+std::unique_ptr<Player> make_absmax_player(const Settings &, const Kernels &);
+
+}  // namespace mmfree

@@ -1,0 +1,77 @@
+// Threads that wait for work, and meet at barriers within it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <thread>
+#include <vector>
+
+namespace mmfree {
+
+inline void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// A number that only grows, and threads that wait until it is another one: they spin for some 50
+// microseconds, and then sleep, for a partner that was put aside comes back after milliseconds.
+class Turn {
+public:
+    uint32_t now() const { return number_.load(std::memory_order_acquire); }
+    void next() {
+        number_.fetch_add(1, std::memory_order_release);
+        number_.notify_all();
+    }
+    void wait(uint32_t seen) const {
+        for (int spin = 0; spin < SPINS; spin++) {
+            if (now() != seen) return;
+            pause();
+        }
+        while (now() == seen) number_.wait(seen, std::memory_order_acquire);
+    }
+
+private:
+    static constexpr int SPINS = 2000;
+    alignas(64) std::atomic<uint32_t> number_{0};
+};
+
+class Pool {
+public:
+    explicit Pool(int threads);
+    ~Pool();
+    Pool(const Pool &) = delete;
+    Pool &operator=(const Pool &) = delete;
+
+    int threads() const { return threads_; }
+
+    // Calls work(0) here and work(1..) on the others; returns when all have.
+    void run(const std::function<void(int)> &work);
+
+    // Where all threads of a run wait for one another.
+    void barrier() {
+        if (threads_ == 1) return;
+        const uint32_t seen = met_.now();
+        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == threads_ - 1) {
+            arrived_.store(0, std::memory_order_relaxed);
+            met_.next();
+        } else {
+            met_.wait(seen);
+        }
+    }
+
+private:
+    void serve(int thread);
+
+    const int threads_;
+    const std::function<void(int)> *work_ = nullptr;
+    bool ends_ = false;
+    Turn given_, met_;
+    alignas(64) std::atomic<int> arrived_{0};
+    std::vector<std::thread> others_;
+};
+
+}  // namespace mmfree

@@ -1,0 +1,170 @@
+#include "pow2.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "scalars.h"
+
+namespace mmfree {
+
+namespace {
+
+// The order of the contract, section 16.
+enum Site { QUANTIZER, PROJECTION, GATE, STATE, PRODUCT, RESIDUAL, LOGIT };
+
+constexpr int SMALLEST_EXPONENT = 6;
+
+// 128 * fan_in * 510 and a half step stay below 2^31 up to here.
+constexpr int NARROW_FAN_IN = 30000;
+
+}  // namespace
+
+Pow2Player::Pow2Player(const Settings &settings, const Kernels &kernels)
+    : Player(settings, kernels), biases_(settings.num_layers) {
+    for (const auto &matrices : segments_) constants_.emplace_back(matrices.size());
+    const size_t widest = std::max(settings.hidden_size, settings.intermediate_size);
+    x_.resize(MOST_POSITIONS * size_t(settings.hidden_size));
+    u_.resize(MOST_POSITIONS * widest);
+    readings_.resize(settings.threads);
+    for (Reading &reading : readings_)
+        reading.q.resize(size_t(MOST_POSITIONS) * activation_stride_);
+    tables_.gate = settings.gate;
+    tables_.forget_fb = settings.forget_fb;
+    tables_.index_shift = settings.index_shift;
+    tables_.product_shift = settings.product_shift;
+}
+
+void Pow2Player::set_tables(
+    const int16_t *sigmoid, const int16_t *silu, const int16_t *reciprocal_root) {
+    std::copy_n(sigmoid, 256, tables_.sigmoid);
+    std::copy_n(silu, 256, tables_.silu);
+    std::copy_n(reciprocal_root, 256, reciprocal_root_);
+}
+
+void Pow2Player::set_constants(int segment, int index, int32_t multiplier, int32_t base) {
+    const int kind = segment % 4;
+    // i, f, g and gate, up; of f 16 bits, as of o, down and the head.
+    const bool is_head = segment == 4 * settings.num_layers;
+    const bool is_byte = !is_head && ((kind == 0 && index != 1) || kind == 2);
+    constants_[segment][index] = {
+        multiplier, base, is_byte ? -128 : -32768, is_byte ? 127 : 32767,
+        segments_[segment][index].columns > NARROW_FAN_IN};
+}
+
+void Pow2Player::set_bias(int layer, const int16_t *bias) {
+    biases_[layer].assign(bias, bias + settings.hidden_size);
+}
+
+// Sections 5 and 6. Every thread does it for itself: it takes less than another barrier.
+void Pow2Player::read(
+    int thread, const int16_t *vectors, int n, int count, int64_t *saturations) {
+    Reading &reading = readings_[thread];
+    for (int p = 0; p < count; p++) {
+        const int16_t *u = vectors + size_t(p) * n;
+        int8_t *q = reading.q.data() + size_t(p) * activation_stride_;
+        const int shift = 15 - bit_length(uint64_t(kernels_.pow2_fold(u, n)));
+        const Pow2Quantized found = kernels_.pow2_quantize(u, n, shift, q);
+        std::memset(q + n, 0, whole(n, BLOCK_COLUMNS) * BLOCK_COLUMNS - n);
+        const int32_t squares = found.squares ? found.squares : 4096;
+        const int k = std::max((bit_length(uint64_t(squares)) - 1) >> 1, SMALLEST_EXPONENT);
+        reading.minus[p] = -found.sum;
+        reading.root[p] = reciprocal_root_[squares >> (2 * k - 6)];
+        reading.exponent[p] = k;
+        if (thread == 0) saturations[QUANTIZER] += found.saturated;
+    }
+}
+
+// Section 7: the thread's own rows of a matrix.
+void Pow2Player::project(
+    int thread, int segment, int index, int count, int32_t *out, int64_t &saturated) {
+    const Matrix &matrix = segments_[segment][index];
+    const Pow2Constants &constants = constants_[segment][index];
+    const Reading &reading = readings_[thread];
+    const Share own = share(matrix.rows, thread);
+    take_product(matrix, own, reading.q.data(), reading.minus, count, out);
+    for (int p = 0; p < count; p++)
+        saturated += kernels_.pow2_requantize(
+            out + size_t(p) * sum_stride_, own.count(),
+            (reading.root[p] * constants.multiplier + 64) >> 7,
+            constants.base + reading.exponent[p], constants.low, constants.high,
+            constants.is_wide);
+}
+
+void Pow2Player::add_to_residual(int thread, int segment, int count, int64_t *saturations) {
+    const int d = settings.hidden_size;
+    const Share own = share(d, thread);
+    int32_t *y = sums(thread, 0);
+    project(thread, segment, 0, count, y, saturations[PROJECTION]);
+    for (int p = 0; p < count; p++)
+        saturations[RESIDUAL] += kernels_.pow2_add(
+            x_.data() + size_t(p) * d + own.first, y + size_t(p) * sum_stride_, own.count());
+}
+
+void Pow2Player::play(
+    int thread, const Position *positions, int count, int64_t num_sequences, void *state,
+    int64_t *saturations) {
+    const int d = settings.hidden_size, intermediate = settings.intermediate_size;
+    const Share own = share(d, thread), wide = share(intermediate, thread);
+    int32_t *first = sums(thread, 0), *second = sums(thread, 1), *third = sums(thread, 2);
+    for (int p = 0; p < count; p++) {
+        const int8_t *row = embedding_ + size_t(positions[p].token) * d;
+        for (int j = own.first; j < own.last; j++)
+            x_[size_t(p) * d + j] = int16_t(row[j] * (1 << settings.embedding_shift));
+    }
+    pool_.barrier();
+    for (int layer = 0; layer < settings.num_layers; layer++) {
+        const int segment = 4 * layer;
+        read(thread, x_.data(), d, count, saturations);
+        project(thread, segment, 0, count, first, saturations[PROJECTION]);
+        project(thread, segment, 1, count, second, saturations[PROJECTION]);
+        project(thread, segment, 2, count, third, saturations[PROJECTION]);
+        for (int p = 0; p < count; p++) {
+            const size_t at = size_t(p) * sum_stride_;
+            int16_t *h = static_cast<int16_t *>(state)
+                + (size_t(layer) * num_sequences + positions[p].sequence) * d + own.first;
+            const Pow2MixCounts counts = kernels_.pow2_mix(
+                tables_, first + at, second + at, third + at, biases_[layer].data() + own.first,
+                h, u_.data() + size_t(p) * d + own.first, own.count());
+            saturations[GATE] += counts.gate;
+            saturations[STATE] += counts.state;
+            saturations[PRODUCT] += counts.product;
+        }
+        pool_.barrier();
+        read(thread, u_.data(), d, count, saturations);
+        add_to_residual(thread, segment + 1, count, saturations);
+        pool_.barrier();
+        read(thread, x_.data(), d, count, saturations);
+        project(thread, segment + 2, 0, count, first, saturations[PROJECTION]);
+        project(thread, segment + 2, 1, count, second, saturations[PROJECTION]);
+        for (int p = 0; p < count; p++) {
+            const size_t at = size_t(p) * sum_stride_;
+            saturations[PRODUCT] += kernels_.pow2_glu(
+                tables_, first + at, second + at,
+                u_.data() + size_t(p) * intermediate + wide.first, wide.count());
+        }
+        pool_.barrier();
+        read(thread, u_.data(), intermediate, count, saturations);
+        add_to_residual(thread, segment + 3, count, saturations);
+        pool_.barrier();
+    }
+    // Those whose logits are wanted come last.
+    int from = 0;
+    while (from < count && positions[from].logits == nullptr) from++;
+    if (from < count) {
+        const int head = 4 * settings.num_layers;
+        const Share rows = share(settings.head_size, thread);
+        read(thread, x_.data() + size_t(from) * d, d, count - from, saturations);
+        project(thread, head, 0, count - from, first, saturations[LOGIT]);
+        for (int p = from; p < count; p++)
+            std::copy_n(
+                first + size_t(p - from) * sum_stride_, rows.count(),
+                positions[p].logits + rows.first);
+    }
+    pool_.barrier();
+}
+
+std::unique_ptr<Player> make_pow2_player(const Settings &settings, const Kernels &kernels) {
+    return std::make_unique<Pow2Player>(settings, kernels);
+}
+
+}  // namespace mmfree
