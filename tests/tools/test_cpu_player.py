@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tools.measure import cpu_player
+from tools.speed import cpu_player
 
 
 @pytest.mark.parametrize("published", [[], ["--published"]], ids=["pow2", "absmax"])

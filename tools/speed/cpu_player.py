@@ -1,7 +1,7 @@
 """Tokens per second of the fast player, and how near it comes to reading its weights.
 
-    python -m tools.measure.cpu_player                       # 370M, random, pow2, one thread
-    python -m tools.measure.cpu_player --sizes 256 768 6 256 --published --threads 2
+    python -m tools.speed.cpu_player                       # 370M, random, pow2, one thread
+    python -m tools.speed.cpu_player --sizes 256 768 6 256 --published --threads 2
 
 Of a random tape. Measured: the best of several runs of decode (each token's row is fed back) and of
 a prompt, and of a pure read of the packed weights. MMFREE_CPU_PATH chooses the instruction set.

@@ -1,0 +1,1 @@
+"""Programs that time players, beside others of the field."""
