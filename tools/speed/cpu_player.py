@@ -49,7 +49,7 @@ def measure(player: Player) -> dict[str, object]:
     decode = best_of(lambda: player.draw(logits, state, count, greedy, rows, feeds_last=True))
     reading = best_of(lambda: player.run_to_last(prompt, state))
     read = min(player.read_weights() for _ in range(10))
-    size = player.weights()[1]
+    size = player.weights_bytes()
     return {
         "path": player.path,
         "threads": player.threads,

@@ -123,8 +123,10 @@ def _compile(compiler: list[str], digest: str, library: Path) -> None:
         if done.returncode:
             (library.parent / LOG_NAME).write_text(done.stderr, encoding="utf-8")
             lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            # A compiler's last line may be the drawing below an error.
+            told = [line for line in lines if "error" in line] or lines
             raise ToolMissing(
-                f"the fast player could not be compiled by {compiler[0]}: {lines[-1].strip()}"
+                f"the fast player could not be compiled by {compiler[0]}: {told[-1].strip()}"
                 f" (all of it: {library.parent / LOG_NAME}); set CXX to another compiler, or take"
                 " --backend golden"
             )

@@ -102,7 +102,7 @@ _FUNCTIONS = {
         ),
     ),
     "take_saturations": (None, (c_void_p, c_void_p)),
-    "weights": (c_void_p, (c_void_p, POINTER(c_uint64))),
+    "weights_bytes": (c_uint64, (c_void_p,)),
     "read_weights": (c_double, (c_void_p,)),
     "try_glu": (None, (c_int, c_void_p, c_void_p, c_int, c_void_p)),
     "try_quantize": (c_int32, (c_int, c_void_p, c_void_p, c_int, c_void_p)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from ctypes import POINTER, c_uint8, c_uint64
+from ctypes import POINTER, c_uint8
 from typing import Any
 
 import numpy as np
@@ -130,9 +130,7 @@ class Player:
             raise InputError(
                 f"ids must lie in 0..{config.vocab_size - 1}, got {low if low < 0 else high}"
             )
-        assert state.shape == (config.num_layers, len(ids), config.hidden_size)
-        assert state.dtype == self._dtype
-        assert state.flags.c_contiguous
+        self._check(state, len(ids))
         tokens = np.ascontiguousarray(ids, dtype=np.int32)
         self._library.mmfree_run(
             self._handle, _address(tokens), *ids.shape, _address(state), _address(logits), wanted
@@ -154,6 +152,9 @@ class Player:
         ``logits`` [rows]: to choose the first by; afterwards those after the last row, if it was
         fed back, too (``feeds_last``). The registers of ``choice`` go on.
         """
+        config = self.tape.config
+        assert config.head_size <= config.vocab_size, "every row is a token"
+        self._check(state, 1)
         rows = np.empty(count, dtype=np.int32)
         marks = np.ascontiguousarray(ends, dtype=np.uint8)
         number = self._library.mmfree_generate(
@@ -169,14 +170,19 @@ class Player:
         self._count()
         return rows[:number]
 
-    def weights(self) -> tuple[int, int]:
-        """Address and bytes of the packed weights."""
-        size = c_uint64()
-        return self._library.mmfree_weights(self._handle, size), size.value
+    def weights_bytes(self) -> int:
+        """Bytes of the packed weights, in whole huge pages."""
+        return int(self._library.mmfree_weights_bytes(self._handle))
 
     def read_weights(self) -> float:
         """Seconds of one pure read of the packed weights by all threads."""
         return float(self._library.mmfree_read_weights(self._handle))
+
+    def _check(self, state: NDArray[np.signedinteger[Any]], batch: int) -> None:
+        config = self.tape.config
+        assert state.shape == (config.num_layers, batch, config.hidden_size)
+        assert state.dtype == self._dtype
+        assert state.flags.c_contiguous
 
     def _count(self) -> None:
         found = np.zeros(NUM_SITES, dtype=np.int64)

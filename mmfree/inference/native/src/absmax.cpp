@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cuts.h"
+
 namespace mmfree {
 
 namespace {
@@ -10,16 +12,6 @@ namespace {
 enum Site { PROJECTION, RESIDUAL, LOGIT };
 
 constexpr int CUT_BITS = 28;
-
-double cut(double exact) {
-    return __builtin_bit_cast(
-        double, __builtin_bit_cast(int64_t, exact) & ~((int64_t(1) << 25) - 1));
-}
-
-double rounded(double cut) {
-    const int64_t bits = __builtin_bit_cast(int64_t, cut) + (int64_t(1) << 34);
-    return __builtin_bit_cast(double, bits & ~((int64_t(1) << 35) - 1));
-}
 
 Scalar scaled(Scalar value, int64_t power) {
     return value.mantissa ? Scalar{value.mantissa, value.exponent + power} : value;
@@ -45,7 +37,7 @@ int32_t quantize(
         return 0;
     }
     // 2^27 to 2^28 - 1 of the largest.
-    const int exponent = int(__builtin_bit_cast(int64_t, largest) >> 52) - 1023;
+    const int exponent = int(bits_of(largest) >> 52) - 1023;
     const double align = std::ldexp(1, CUT_BITS - 1 - exponent);
     return kernels.absmax_quantize(w, gain, n, align, 127 / (largest * align), q);
 }

@@ -147,11 +147,7 @@ MMFREE_API void mmfree_take_saturations(Player *player, int64_t *sites) {
     std::fill_n(player->saturations, MOST_SITES, 0);
 }
 
-// Where the packed weights are, and how many bytes.
-MMFREE_API const void *mmfree_weights(const Player *player, uint64_t *bytes) {
-    *bytes = player->pages().size();
-    return player->pages().begin();
-}
+MMFREE_API uint64_t mmfree_weights_bytes(const Player *player) { return player->pages().size(); }
 
 // Seconds of one reading of the packed weights, by all threads.
 MMFREE_API double mmfree_read_weights(Player *player) { return player->read_weights(); }

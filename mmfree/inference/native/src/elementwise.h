@@ -7,8 +7,6 @@
 namespace mmfree {
 namespace {
 
-inline int64_t bits_of(double value) { return __builtin_bit_cast(int64_t, value); }
-inline double of_bits(int64_t bits) { return __builtin_bit_cast(double, bits); }
 inline int32_t clamped(int32_t value, int32_t low, int32_t high) {
     return value < low ? low : value > high ? high : value;
 }
@@ -146,17 +144,8 @@ int64_t pow2_add(int16_t *x, const int32_t *y, int n) {
 }
 
 // ------------------------------------------------------------------------------- absmax
-// A cut number is a float64 with the 28 highest bits of its mantissa: 27 beside the hidden one.
-constexpr int64_t CUT = ~((int64_t(1) << 25) - 1);
 constexpr int64_t MAGNITUDE = INT64_MAX;
 constexpr double INT32_ABOVE = 2147483648.0;
-
-inline double cut(double exact) { return of_bits(bits_of(exact) & CUT); }
-
-// What is squared: rounded to 18 bits, halves up by magnitude. A carry ends in the exponent.
-inline double rounded(double cut) {
-    return of_bits((bits_of(cut) + (int64_t(1) << 34)) & ~((int64_t(1) << 35) - 1));
-}
 
 inline double cut_product(int32_t a, int32_t b) {
 #if MMFREE_FMA
@@ -216,10 +205,12 @@ inline Doubles load(const int32_t *from) {
     __builtin_memcpy(&values, from, sizeof values);
     return __builtin_convertvector(values, Doubles);
 }
+using ::mmfree::cut;
+using ::mmfree::rounded;
 inline Doubles cut(Doubles exact) { return (Doubles)((Longs)exact & CUT); }
 inline Doubles magnitude(Doubles value) { return (Doubles)((Longs)value & MAGNITUDE); }
 inline Doubles rounded(Doubles cut) {
-    return (Doubles)(((Longs)cut + (int64_t(1) << 34)) & ~((int64_t(1) << 35) - 1));
+    return (Doubles)(((Longs)cut + SQUARED_HALF) & SQUARED);
 }
 inline Doubles larger(Doubles a, Doubles b) { return a > b ? a : b; }
 

@@ -1,4 +1,5 @@
 // AVX2: 32 weights an instruction, in sums of 16 bits for as many blocks as cannot overflow.
+#include "cuts.h"
 #include "kernels.h"
 
 #if defined(__x86_64__)

@@ -1,4 +1,5 @@
 // AVX-512 with VNNI: 64 weights an instruction.
+#include "cuts.h"
 #include "kernels.h"
 
 #if defined(__x86_64__)

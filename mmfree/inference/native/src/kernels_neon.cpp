@@ -1,4 +1,5 @@
 // NEON with its dot product (Armv8.2): 16 weights an instruction.
+#include "cuts.h"
 #include "kernels.h"
 
 #if defined(__aarch64__)

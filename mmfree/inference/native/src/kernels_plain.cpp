@@ -1,4 +1,5 @@
 // The reference path: plain C++, for any processor.
+#include "cuts.h"
 #include "kernels.h"
 
 #define MMFREE_FMA 0
