@@ -99,6 +99,8 @@ def test_a_compiler_that_fails_is_quoted(cache: Path, compiler: Compiler) -> Non
     (log,) = cache.rglob("compiler.log")
     assert log.read_text() == "first line\nfatal: no such thing\n"
     assert not list(cache.rglob("*.so"))
+    compiler("echo 'a.h:1: error: wrong' >&2; echo '  | ^~~' >&2; exit 1")
+    assert "a.h:1: error: wrong (all of it: " in message_of(compiled_library)
     compiler("exit 3")
     assert "exit code 3" in message_of(compiled_library)
 
