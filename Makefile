@@ -4,7 +4,8 @@
 #   make demo          train, export, emit Verilog, co-simulate, compare
 #   make test          the tests of every push: at most 12 minutes on 2 cores
 #   make test-slow     the tests that take minutes each
-#   make test-long     soaks and long fault sweeps: what does not fit into either of the above
+#   make test-long     soaks and long fault sweeps: what does not fit into either of the above;
+#                      downloads a compiler and an emulator for Arm, 160 MB
 #   make test-kernels  the GPU scan in Triton's interpreter: needs no GPU, downloads 200 MB
 #   make prove         proofs of what the blocks promise, for all inputs
 #   make mutants       one-line mistakes, each of which a test must catch
@@ -34,7 +35,7 @@ VERBS := $(VENV)/verbs-$(WANTED)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-slow test-long test-kernels prove mutants lint setup icarus clean
+.PHONY: demo test test-slow test-long test-kernels prove mutants lint setup icarus arm clean
 
 demo: $(VERBS)
 	$(BIN)/mmfree demo $(ARGS)
@@ -46,7 +47,7 @@ test: $(STAMP) icarus
 test-slow: $(STAMP) icarus
 	$(PYTEST) -m "slow and not long" $(ARGS) || test $$? -eq 5
 
-test-long: $(STAMP) icarus
+test-long: $(STAMP) icarus arm
 	$(PYTEST) -m long $(ARGS) || test $$? -eq 5
 
 # The Triton that torch's CUDA builds bring. It has a folder of its own, because the other tests run
@@ -70,7 +71,15 @@ setup: $(STAMP) icarus
 
 # The second simulator: the system's, or that of the Debian package, unpacked into .venv.
 icarus: $(STAMP)
-	@command -v iverilog >/dev/null || test -x $(BIN)/iverilog || tools/get_icarus.sh $(VENV)
+	@command -v iverilog >/dev/null || test -x $(BIN)/iverilog || tools/get_tool.sh $(VENV) icarus
+
+# For the fast player on Arm: a compiler (100 MB), and on Linux its emulator: the system's, or that of
+# the Debian package, put into .venv.
+arm: $(STAMP)
+	@$(BIN)/pip install --quiet ziglang==0.17.1
+	@test "$$(uname)" != Linux || command -v qemu-aarch64 >/dev/null || \
+	  command -v qemu-aarch64-static >/dev/null || test -x $(BIN)/qemu-aarch64 || \
+	  tools/get_tool.sh $(VENV) qemu
 
 $(STAMP): $(VERBS)
 	rm -f $(VENV)/installed-*

@@ -4,7 +4,7 @@
 
     mmfree.train("addition", "runs/a")
     mmfree.export("runs/a", "a.tape")
-    model = mmfree.load("a.tape")                       # golden model; backend="rtl": the chip
+    model = mmfree.load("a.tape")                       # in integers; backend="rtl": the chip
     print(mmfree.generate(model, "123+456"))
     print(mmfree.cosim("a.tape", prompt="123+456").bit_exact)
 
@@ -59,7 +59,8 @@ def load(model: AnyPath, backend: str | None = None, *, lanes: int | None = None
         A tape; the folder of a checkpoint, trained here or published; or a run folder that has one
         of them or both, as a demo leaves it.
     backend
-        "float", "fakequant", "golden" or "rtl"; None: golden for a tape, also that of a run folder,
+        "float", "fakequant", "golden", "cpu" or "rtl"; None: cpu for a tape, also that of a run
+        folder (golden, which has the same integers, where cpu's library cannot be compiled);
         fakequant for a checkpoint, float for a published one.
     lanes
         Of the simulated chip ("rtl"); None: 64.

@@ -21,7 +21,7 @@ from mmfree.cli.parser import build_parser
 from mmfree.errors import InputError
 from mmfree.inference.backends import Backend
 from mmfree.inference.scoring import TaskResult, TextResult
-from mmfree.inference.tape_backends import GoldenBackend
+from mmfree.inference.tape_backends import TapeBackend
 from mmfree.tape.pow2 import write_tape
 from mmfree.training.loop import TrainingResult
 from sim.cosim.run import CosimResult
@@ -47,14 +47,14 @@ def test_from_a_checkpoint_to_a_chip(run: Path, tmp_path: Path) -> None:
     exported = mmfree.export(str(run), str(tape))
     assert exported.tape.sha256 == mmfree.export(run, tape, force=True).tape.sha256
     assert exported.ranges[0].segment == "embedding"
-    golden, fakequant = mmfree.load(tape), mmfree.load(run)
-    assert (golden.name, fakequant.name) == ("golden", "fakequant")
-    answer = mmfree.generate(golden, "12+34")
+    player, fakequant = mmfree.load(tape), mmfree.load(run)
+    assert (player.name, fakequant.name) == ("cpu", "fakequant")
+    answer = mmfree.generate(player, "12+34")
     assert answer == mmfree.generate(str(run), "12+34") == mmfree.generate(fakequant, "12+34")
     result = mmfree.cosim(tape, prompt="12+34", lanes=16)
     assert result.bit_exact
     assert result.tokens == 7
-    scored = mmfree.evaluate(golden, digits=2, examples=5)
+    scored = mmfree.evaluate(player, digits=2, examples=5)
     assert isinstance(scored, TaskResult)
     assert (scored.task, scored.examples) == ("addition", 5)
     chip = mmfree.verilog(str(tape), tmp_path / "chip", lanes=16)
@@ -105,13 +105,13 @@ def test_every_function_and_result_of_the_documentation_exists() -> None:
 
 
 def test_a_run_folder_is_played_evaluated_and_exported(run: Path, tmp_path: Path) -> None:
-    """As a demo leaves it: its tape by the golden model, its checkpoint by torch."""
+    """As a demo leaves it: its tape in integers, its checkpoint by torch."""
     folder = tmp_path / "demo"
     shutil.copytree(run, folder / "checkpoint")
     assert mmfree.load(folder).name == "fakequant", "there is no tape yet"
     mmfree.export(folder, folder / "model.tape")
     tape, _ = api.chip_for(folder)
-    assert [mmfree.load(folder, name).name for name in (None, "float")] == ["golden", "float"]
+    assert [mmfree.load(folder, name).name for name in (None, "float")] == ["cpu", "float"]
     assert api.chip_for(run)[0].sha256 == tape.sha256
     assert api.chip_for(folder)[1] == design_for(tape, 64)
     own = {"design": design_for(tape, 16, "1.6").to_dict()}
@@ -121,7 +121,7 @@ def test_a_run_folder_is_played_evaluated_and_exported(run: Path, tmp_path: Path
     assert api.chip_for(folder, bits="2")[1] == design_for(tape, 16, "2")
     write_tape(SUM_TAPE, folder / "model.tape")
     played = mmfree.load(folder)
-    assert isinstance(played, GoldenBackend)
+    assert isinstance(played, TapeBackend)
     assert played.tape.sha256 == SUM_TAPE.sha256, "the tape, not what the checkpoint would become"
     said: list[str] = []
     api.chip_for(run, progress=said.append)

@@ -122,7 +122,7 @@ def _demo(options: argparse.Namespace, folder: Path) -> Outcome:
         tape = load_trained_tape(folder / "checkpoint")
         _withdraw(folder)
         write_tape(tape, folder / "model.tape")
-        _say(f"{folder / 'model.tape'}: {len(tape.data):,} bytes, sha256 {tape.sha256}")
+        _say(f"{folder / 'model.tape'}: {tape.num_bytes:,} bytes, sha256 {tape.sha256}")
     golden = GoldenBackend(tape)
     task = (
         _Addition(options.seed)

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mmfree.cli.options import add_lanes_of_backend, add_model
+from mmfree.cli.options import add_lanes_of_backend, add_model, backend_names
 from mmfree.cli.outcome import Outcome
 from mmfree.cli.values import whole
-from mmfree.errors import InputError, not_one_of
+from mmfree.errors import InputError
 from mmfree.inference.backends import (
     BACKENDS,
     HARDWARE,
@@ -23,7 +23,7 @@ from mmfree.inference.backends import (
     tokenizer_at,
 )
 from mmfree.inference.choices import Question, evaluate_choices, read_questions
-from mmfree.inference.places import find_model, training_of
+from mmfree.inference.places import Place, find_model, training_of
 from mmfree.inference.ranges import (
     describe_ranges,
     measure_ranges,
@@ -107,11 +107,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--backend",
-        type=_backends,
+        type=backend_names,
         metavar="NAME[,NAME...]",
         help=(
             f"what plays the model, of {', '.join(BACKENDS)}, several for one table (default:"
-            " fakequant for a checkpoint, float for a published one, golden for a tape)"
+            " fakequant for a checkpoint, float for a published one, cpu for a tape)"
         ),
     )
     add_lanes_of_backend(parser)
@@ -127,7 +127,7 @@ def run(options: argparse.Namespace) -> Outcome:
     if options.field is not None and options.data is None:
         raise InputError("--field is of the records of --data: give both, or neither")
     found = find_model(options.model)
-    names = options.backend or [default_backend(found)]
+    names = options.backend or [_default(found, options.ranges)]
     for name in names:
         check_backend(found, name)
     check_lanes_of(names, options.lanes)
@@ -155,6 +155,11 @@ def run(options: argparse.Namespace) -> Outcome:
             lines += ["", *describe_ranges(ranges, real.source)]
     values = {"results": results, "differences": differences} if differences else results[0]
     return Outcome(values, "\n".join(lines))
+
+
+def _default(found: Place, ranges: bool) -> str:
+    """What plays if nobody says: of a tape, ranges are shown by golden alone."""
+    return "golden" if ranges and found.tape is not None else default_backend(found)
 
 
 def _difference(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -275,13 +280,3 @@ def describe_task(result: TaskResult) -> str:
     unit = TASKS[result.task].unit
     length = f", {result.digits} {unit}" if unit is not None else ""
     return f"{result.task}{length}: {result.exact} of {result.examples} exact"
-
-
-def _backends(text: str) -> tuple[str, ...]:
-    """The argument of ``evaluate --backend``."""
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in BACKENDS]:
-        raise argparse.ArgumentTypeError(str(not_one_of("each", unknown[0], BACKENDS)))
-    if len(set(names)) != len(names):
-        raise argparse.ArgumentTypeError(f"{text!r} names one twice")
-    return names

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmfree.chip.sizing import DEFAULT_CODE, DEFAULT_LANES, check_lanes
 from mmfree.chip.weight_codes import WEIGHT_CODES
 from mmfree.cli.values import number, whole, whole_number
-from mmfree.errors import InputError
+from mmfree.errors import InputError, not_one_of
 from mmfree.golden.sampling import SEED_MAX
 from mmfree.inference.backends import BACKENDS
 
@@ -107,10 +107,20 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
         choices=BACKENDS,
         help=(
             "what plays the model (default: fakequant for a checkpoint, float for a published one,"
-            " golden for a tape)"
+            " cpu for a tape)"
         ),
     )
     add_lanes_of_backend(parser)
+
+
+def backend_names(text: str) -> tuple[str, ...]:
+    """The argument of an option that takes several backends."""
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in BACKENDS]:
+        raise argparse.ArgumentTypeError(str(not_one_of("each", unknown[0], BACKENDS)))
+    if len(set(names)) != len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} names one twice")
+    return names
 
 
 def add_lanes_of_backend(parser: argparse.ArgumentParser) -> None:

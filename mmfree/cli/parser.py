@@ -20,6 +20,7 @@ VERBS = {
     "export": "write a checkpoint as a tape, or for others",
     "inspect": "print what is on a tape, segment by segment, or in token shards",
     "generate": "continue a prompt, or add: --prompt 123+456",
+    "bench": "tokens per second of whatever plays a model, and how near memory's limit they are",
     "fit": "which parts a model fits, and how fast it would run there, before anything is built",
     "verilog": "generate the accelerator: Verilog, memory files, the tape, design.json",
     "build": "synthesize, place and route the accelerator with a tape in it: a bitstream",

@@ -17,7 +17,7 @@ from mmfree.cli.outcome import Outcome
 from mmfree.cli.values import above_zero
 from mmfree.errors import InputError, Stopped
 from mmfree.files.atomic import write_atomically
-from mmfree.inference.backends import load_backend
+from mmfree.inference.backends import load_backend, tape_player
 from mmfree.inference.scoring import evaluate_task, evaluate_tokens
 from mmfree.tasks.catalog import TASKS, tasks_of
 from mmfree.text.corpus import Corpus
@@ -159,18 +159,18 @@ def _score(folder: Path, corpus: Corpus | None) -> tuple[dict[str, Any], str]:
 
     if load_config(folder).architecture != "matmul-free":
         return {}, "not scored: the baseline is compared, not played"
-    golden = load_backend(folder, "golden")
-    if tasks := tasks_of(golden.tokenizer):
+    player = load_backend(folder, tape_player())
+    if tasks := tasks_of(player.tokenizer):
         results = [
             evaluate_task(
-                golden, name, examples=EXAMPLES_AFTER_TRAINING if TASKS[name].examples else None
+                player, name, examples=EXAMPLES_AFTER_TRAINING if TASKS[name].examples else None
             )
             for name in tasks
         ]
         accuracy = sum(r.exact for r in results) / sum(r.examples for r in results)
         return {"accuracy": accuracy}, "; ".join(describe_task(result) for result in results)
     assert corpus is not None, "a model of text has learned from one"
-    text = evaluate_tokens(golden, corpus.validation, corpus.validation_bytes)
+    text = evaluate_tokens(player, corpus.validation, corpus.validation_bytes)
     return (
         {"bits_per_byte": text.bits_per_byte},
         f"{text.bits_per_byte:.4f} bits per byte on {text.bytes:,} held-out bytes",

@@ -125,9 +125,9 @@ def model_card(config: MatMulFreeConfig, tape: Tape | None, record: TrainingReco
 def _tape_facts(tape: Tape | None) -> dict[str, str]:
     if tape is None:
         return {"Tape": "none was made when this card was written"}
-    bits = 8 * len(tape.data) / tape.config.num_parameters
+    bits = 8 * tape.num_bytes / tape.config.num_parameters
     return {
-        "Tape": f"{len(tape.data):,} bytes, {bits:.2f} bits per parameter with everything it holds",
+        "Tape": f"{tape.num_bytes:,} bytes, {bits:.2f} bits per parameter with everything it holds",
         "Tape's sha256": f"`{tape.sha256}`",
     }
 

@@ -1,4 +1,4 @@
-r"""A model of mmfree for lm-eval-harness, run by any backend: float, fakequant or golden.
+r"""A model of mmfree for lm-eval-harness, run by any backend.
 
 Registered as "mmfree" when this module is imported, which ``lm_eval`` by itself does not do::
 
@@ -97,7 +97,7 @@ class MatMulFreeEvalLM(TemplateLM):
         Checkpoint folder, or tape.
     backend
         One of ``mmfree.inference.backends.BACKENDS``; None: fakequant for a checkpoint, float for a
-        published one, golden for a tape.
+        published one, cpu for a tape.
     batch_size
         Sequences that are run side by side.
     device, max_batch_size

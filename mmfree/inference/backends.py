@@ -6,10 +6,11 @@ A player of tapes beside the golden model registers in ``PLAYERS`` by its name.
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.chip.sizing import DEFAULT_LANES
-from mmfree.errors import InputError, not_one_of
+from mmfree.errors import InputError, ToolMissing, not_one_of
 from mmfree.files.atomic import read_json
+from mmfree.inference.native.library import load_library
 from mmfree.inference.places import Place, find_model, training_of
 from mmfree.inference.tape_backends import GoldenBackend, choosable_rows, tokenizer_of
 from mmfree.published.export import export_published, read_tokenizer
@@ -292,10 +294,10 @@ def load_backend(path: Path, name: str | None = None, lanes: int | None = None) 
     ----------
     path
         A tape; the folder of a checkpoint, trained here or published; or a run folder, of which the
-        tape is played by "golden" and "rtl", and the checkpoint by torch.
+        tape is played by "cpu", "golden" and "rtl", and the checkpoint by torch.
     name
-        Of BACKENDS; None: golden for a tape, also that of a run folder, fakequant for a checkpoint,
-        float for a published one.
+        Of BACKENDS; None: ``tape_player`` for a tape, also that of a run folder, fakequant for a
+        checkpoint, float for a published one.
     lanes
         Of the simulated chip, for "rtl" only; None: 64.
 
@@ -353,13 +355,26 @@ def check_backend(found: Place, name: str) -> None:
 
 
 def default_backend(found: Place) -> str:
-    """What plays a model if nobody says: golden a tape, float a published checkpoint, else
+    """What plays a model if nobody says: ``tape_player`` a tape, float a published checkpoint, else
     fakequant.
     """
     if found.tape is not None:
-        return "golden"
+        return tape_player()
     assert found.checkpoint is not None
     return "float" if is_published(found.checkpoint) else "fakequant"
+
+
+@cache
+def tape_player() -> str:
+    """What plays tapes if nobody says: cpu; where its library cannot be had golden, which has the
+    same integers, and a line on stderr says why.
+    """
+    try:
+        load_library()
+    except ToolMissing as error:
+        print(f"mmfree: golden plays, which is slower: {error}", file=sys.stderr)
+        return "golden"
+    return "cpu"
 
 
 def _load_checkpoint(folder: Path, name: str, lanes: int | None) -> Backend:

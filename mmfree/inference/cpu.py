@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfree.errors import ToolMissing
 from mmfree.golden.sampling import seed_registers
 from mmfree.inference.native.player import Player, choice
 from mmfree.inference.tape_backends import TapeBackend
@@ -31,7 +32,10 @@ class CpuBackend(TapeBackend):
 
     def __init__(self, tape: AnyTape, threads: int | None = None) -> None:
         super().__init__(tape)
-        self.player = Player(tape, threads)
+        try:
+            self.player = Player(tape, threads)
+        except ToolMissing as error:
+            raise ToolMissing(f"{error}; --backend golden plays the same integers") from None
 
     def state(self, batch: int) -> NDArray[np.signedinteger[Any]]:
         """Zeros, integers [L, B, d]."""

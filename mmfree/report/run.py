@@ -178,7 +178,7 @@ def _model(tape: Tape) -> str:
             ("parameters", f"{config.num_parameters:,}"),
             ("ternary weights", f"{config.num_ternary_weights:,}"),
             ("state words", f"{config.num_state_words:,}"),
-            ("bytes of the tape", f"{len(tape.data):,}"),
+            ("bytes of the tape", f"{tape.num_bytes:,}"),
         ]
     )
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -53,7 +56,7 @@ class Field:
             return to_24_bits(array)
         return np.ascontiguousarray(array).astype(self.dtype, casting="equiv").tobytes()
 
-    def decode(self, data: bytes) -> NDArray[Any]:
+    def decode(self, data: bytes | memoryview) -> NDArray[Any]:
         """Inverse of ``encode``, for the whole field."""
         if self.dtype == INT24:
             return from_24_bits(data).reshape(self.shape)
@@ -66,7 +69,7 @@ def to_24_bits(values: NDArray[np.int32]) -> bytes:
     return values.astype("<i4").reshape(-1, 1).view(np.uint8)[:, :3].tobytes()
 
 
-def from_24_bits(data: bytes) -> NDArray[np.int32]:
+def from_24_bits(data: bytes | memoryview) -> NDArray[np.int32]:
     """Inverse of ``to_24_bits``: int32 [n]."""
     widened = np.zeros((len(data) // 3, 4), dtype=np.uint8)
     widened[:, 1:] = np.frombuffer(data, dtype=np.uint8).reshape(-1, 3)
@@ -152,6 +155,8 @@ class TapeFile:
         Opens the tape's bytes for reading, as often as it is called.
     version
         The one that the caller reads.
+    held
+        Those bytes, if they are in memory or ``mapped``: arrays of bytes are views of them then.
 
     Attributes
     ----------
@@ -167,8 +172,10 @@ class TapeFile:
         malformed.
     """
 
-    def __init__(self, open_file: Callable[[], BinaryIO], version: int) -> None:
-        self._open = open_file
+    def __init__(
+        self, open_file: Callable[[], BinaryIO], version: int, held: memoryview | None = None
+    ) -> None:
+        self._open, self._held = open_file, held
         self._places: dict[str, tuple[Field, int]] = {}
         with open_file() as file:
             self.num_bytes = file.seek(0, 2)
@@ -201,9 +208,38 @@ class TapeFile:
     def array(self, name: str) -> NDArray[Any]:
         """Read a field."""
         field, offset = self._places[name]
+        if self._held is not None:
+            part = self._held[offset : offset + field.num_bytes]
+            # Wider values must lie where the processor reads them.
+            return field.decode(part if field.dtype in ("u1", "i1") else bytes(part))
         with self._open() as file:
             file.seek(offset)
             return field.decode(file.read(field.num_bytes))
+
+    @property
+    def data(self) -> bytes:
+        """The whole file."""
+        if self._held is not None:
+            return bytes(self._held)
+        with self._open() as file:
+            return file.read()
+
+    def let_go(self) -> None:
+        """Take mapped pages out of this process's memory until they are read again."""
+        held = None if self._held is None else self._held.obj
+        if isinstance(held, mmap.mmap) and hasattr(held, "madvise"):
+            held.madvise(mmap.MADV_DONTNEED)
+
+
+def mapped(path: Path) -> memoryview:
+    """The bytes of a file, which stay those that they are when another file takes its place.
+
+    Read where a mapped file could not be replaced.
+    """
+    if os.name != "posix":
+        return memoryview(path.read_bytes())
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def read_prefix(file: BinaryIO) -> tuple[int, int]:

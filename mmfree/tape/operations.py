@@ -6,12 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from mmfree.contract.absmax import ROLES_BY_KIND, WITHOUT_NORM
 from mmfree.contract.pow2 import SEGMENT_ROLES
-from mmfree.tape.absmax import AbsmaxTape
-from mmfree.tape.pow2 import Tape
+from mmfree.tape.absmax import AbsmaxMatrix, AbsmaxTape
+from mmfree.tape.pow2 import Matrix, Tape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +40,11 @@ def count_operations(tape: Tape | AbsmaxTape) -> Operations:
     return _of_absmax(tape) if isinstance(tape, AbsmaxTape) else _of_pow2(tape)
 
 
+def _nonzero(matrix: Matrix | AbsmaxMatrix) -> int:
+    weights = matrix.rows * matrix.fan_in
+    return weights - round(matrix.zeros() * weights)
+
+
 def _of_pow2(tape: Tape) -> Operations:
     config = tape.config
     matrices = [matrix for segment in tape.segments for matrix in segment.matrices]
@@ -49,7 +52,7 @@ def _of_pow2(tape: Tape) -> Operations:
     glu_channels = config.num_layers * config.intermediate_size
     return Operations(
         ternary_additions=tape.num_ternary_weights,
-        nonzero_weights=sum(int(np.count_nonzero(matrix.trits)) for matrix in matrices),
+        nonzero_weights=sum(_nonzero(matrix) for matrix in matrices),
         table_reads={
             "reciprocal_root": len(tape.segments),
             "sigmoid": channels if config.gate == "sigmoid" else 0,
@@ -81,9 +84,8 @@ def _of_absmax(tape: AbsmaxTape) -> Operations:
         # c * R and the largest element for each matrix; epsilon.
         scales += 2 * matrices + normed
         for matrix in segment.matrices:
-            weights = matrix.rows * matrix.fan_in
             requantized += matrix.rows
-            nonzero += weights - round(matrix.zeros() * weights)
+            nonzero += _nonzero(matrix)
     silu = 2 * channels + glu_channels
     return Operations(
         ternary_additions=tape.num_ternary_weights,

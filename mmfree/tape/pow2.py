@@ -41,8 +41,16 @@ from mmfree.tape.container import (
     TapeWriter,
     canonical_json,
     manifest_errors,
+    mapped,
+    name_errors,
 )
-from mmfree.tape.trits import num_trit_bytes, pack_trits, unpack_trits
+from mmfree.tape.trits import (
+    check_codes,
+    count_zeros,
+    num_trit_bytes,
+    pack_trits,
+    unpack_trits,
+)
 
 VERSION = 1
 """Version of the tapes of models trained here."""
@@ -52,25 +60,47 @@ VERSION = 1
 class Matrix:
     """One ternary matrix with its constants (docs/arithmetic.md, 3 and 7).
 
-    ``trits`` is int8 [rows, fan_in] of -1, 0, +1; ``multiplier`` m_w in 128..256; ``exponent`` a;
-    ``bias`` int16 [rows] in the format of z, for role f only.
+    ``codes``: its weights as they lie on a tape, uint8, five to a byte; ``multiplier`` m_w in
+    128..256; ``exponent`` a; ``bias`` int16 [rows] in the format of z, for role f only.
     """
 
     role: str
-    trits: NDArray[np.int8]
+    rows: int
+    fan_in: int
+    codes: NDArray[np.uint8]
     multiplier: int
     exponent: int
     bias: NDArray[np.int16] | None = None
 
-    @property
-    def rows(self) -> int:
-        """Outputs."""
-        return int(self.trits.shape[0])
+    @classmethod
+    def of(cls, trits: NDArray[np.int8], **others: Any) -> Matrix:
+        """A matrix of ``trits``, int8 [rows, fan_in] of -1, 0, +1, and of its ``others`` fields.
+
+        Raises
+        ------
+        TapeError
+            If they are anything else.
+        """
+        _check_array("trits", trits, np.int8, np.shape(trits))
+        if trits.size and (trits.min() < -1 or trits.max() > 1):
+            raise TapeError("trits must be -1, 0 or +1")
+        rows, fan_in = trits.shape
+        return cls(rows=rows, fan_in=fan_in, codes=pack_trits(trits), **others)
+
+    def with_trits(self, trits: NDArray[np.int8]) -> Matrix:
+        """The same with other weights. Raises what ``of`` does."""
+        return Matrix.of(
+            trits,
+            role=self.role,
+            multiplier=self.multiplier,
+            exponent=self.exponent,
+            bias=self.bias,
+        )
 
     @property
-    def fan_in(self) -> int:
-        """Inputs."""
-        return int(self.trits.shape[1])
+    def trits(self) -> NDArray[np.int8]:
+        """Decoded, whenever they are asked for: int8 [rows, fan_in] of -1, 0, +1."""
+        return unpack_trits(self.codes, (self.rows, self.fan_in))
 
     @property
     def constants(self) -> dict[str, int | float]:
@@ -79,7 +109,8 @@ class Matrix:
 
     def zeros(self) -> float:
         """Share of zero weights."""
-        return float(np.mean(self.trits == 0))
+        count = self.rows * self.fan_in
+        return count_zeros(self.codes, count) / count
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,6 +158,7 @@ class Tape:
     sigmoid: NDArray[np.int16]
     silu: NDArray[np.int16]
     formats: Formats = field(default=DEFAULT_FORMATS)
+    _file: TapeFile | None = field(default=None, init=False, repr=False)
 
     arithmetic: ClassVar[str] = "pow2"
 
@@ -167,9 +199,14 @@ class Tape:
             )
         for matrix in segment.matrices:
             name = f"segment {segment.name}, matrix {matrix.role}"
-            _check_array(f"{name}: trits", matrix.trits, np.int8, (rows, fan_in))
-            if matrix.trits.min() < -1 or matrix.trits.max() > 1:
-                raise TapeError(f"{name}: trits must be -1, 0 or +1")
+            if (matrix.rows, matrix.fan_in) != (rows, fan_in):
+                raise TapeError(
+                    f"{name}: expected {rows} x {fan_in} weights, got {matrix.rows} x"
+                    f" {matrix.fan_in}"
+                )
+            _check_array(f"{name}: codes", matrix.codes, np.uint8, (num_trit_bytes(rows, fan_in),))
+            with name_errors(name):
+                check_codes(matrix.codes, rows * fan_in)
             for field_name in ("multiplier", "exponent"):
                 if type(value := getattr(matrix, field_name)) is not int:
                     raise TapeError(f"{name}: {field_name} must be an integer, got {value!r}")
@@ -205,17 +242,22 @@ class Tape:
     @property
     def data(self) -> bytes:
         """The file, byte for byte."""
-        return self._written[0]
+        return self._written[0] if self._file is None else self._file.data
 
     @property
     def sha256(self) -> str:
         """Identity of the model: sha256 of the whole file, hexadecimal."""
-        return self._written[1]
+        return self._written[1] if self._file is None else self._file.sha256
 
     @property
     def num_bytes(self) -> int:
         """Size of the file."""
-        return len(self.data)
+        return len(self.data) if self._file is None else self._file.num_bytes
+
+    def let_go(self) -> None:
+        """Take what was read of a file's weights out of memory, until it is read again."""
+        if self._file is not None:
+            self._file.let_go()
 
     @property
     def num_ternary_weights(self) -> int:
@@ -283,7 +325,7 @@ def _arrays(tape: Tape) -> Iterator[tuple[str, NDArray[Any]]]:
             yield f"{name}/bias", matrix.bias
     yield "embedding", tape.embedding
     for name, matrix in matrices:
-        yield f"{name}/trits", pack_trits(matrix.trits)
+        yield f"{name}/trits", matrix.codes
 
 
 def _manifest(tape: Tape) -> dict[str, Any]:
@@ -321,11 +363,25 @@ def decode_tape(data: bytes) -> Tape:
         If it is no tape, of another version, truncated, altered in any bit, or its contents are
         not valid.
     """
-    file = TapeFile(lambda: BytesIO(data), VERSION)
+    return _decode(TapeFile(lambda: BytesIO(data), VERSION, memoryview(data)))
+
+
+def read_tape(path: Path) -> Tape:
+    """The tape in a file: mapped, so that its weights are read when they are asked for.
+
+    A file that takes its place does no harm. Raises what ``decode_tape`` does.
+    """
+    return _decode(TapeFile(lambda: path.open("rb"), VERSION, mapped(path)))
+
+
+def _decode(file: TapeFile) -> Tape:
     with manifest_errors():
         tape = _tape_of(file)
-    if tape.data != data:
-        raise TapeError("not canonical: writing it again gives other bytes")
+    # The codes of the weights are valid, and every other array has one way to be written.
+    if canonical_json(_manifest(tape)) != file.manifest_text:
+        raise TapeError("not canonical: writing its manifest again gives other bytes")
+    # It is frozen; what is made of it by replace() is not what lies in the file.
+    object.__setattr__(tape, "_file", file)
     return tape
 
 
@@ -348,7 +404,9 @@ def _tape_of(file: TapeFile) -> Tape:
         matrices = tuple(
             Matrix(
                 role=m["role"],
-                trits=unpack_trits(file.array(f"{name}/{m['role']}/trits"), (rows, fan_in)),
+                rows=rows,
+                fan_in=fan_in,
+                codes=file.array(f"{name}/{m['role']}/trits"),
                 multiplier=m["multiplier"],
                 exponent=m["exponent"],
                 bias=file.array(f"{name}/f/bias") if m["role"] == "f" else None,
@@ -360,7 +418,8 @@ def _tape_of(file: TapeFile) -> Tape:
         config=config,
         tokenizer=manifest["tokenizer"],
         segments=tuple(segments),
-        embedding=file.array("embedding"),
+        # Copied: it is read at every token, whatever becomes of the file.
+        embedding=file.array("embedding").copy(),
         embedding_shift=manifest["embedding_shift"],
         sigmoid=file.array("sigmoid"),
         silu=file.array("silu"),

@@ -10,7 +10,7 @@ from mmfree.files.atomic import open_atomically
 from mmfree.tape import absmax, pow2
 from mmfree.tape.absmax import AbsmaxSegment, AbsmaxTape
 from mmfree.tape.container import TapeError, name_errors, read_prefix, version_error
-from mmfree.tape.pow2 import Segment, Tape, decode_tape, write_tape
+from mmfree.tape.pow2 import Segment, Tape, read_tape, write_tape
 
 AnyTape: TypeAlias = Tape | AbsmaxTape
 """A tape of either version. Each names its ``arithmetic``, and has ``config``, ``formats``,
@@ -40,7 +40,7 @@ def open_tape(path: Path) -> AnyTape:
     with name_errors(path):
         if version != pow2.VERSION:
             raise version_error(version, (pow2.VERSION, absmax.VERSION))
-        return decode_tape(path.read_bytes())
+        return read_tape(path)
 
 
 def copy_tape(tape: AnyTape, path: Path) -> None:

@@ -39,14 +39,19 @@ def number_trits(groups: NDArray[np.int8]) -> NDArray[np.uint8]:
 
 
 def unpack_trits(codes: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.int8]:
-    """Inverse of ``pack_trits``; TapeError for a byte that is no code, or padding that is not 0."""
+    """Inverse of ``pack_trits``; raises what ``check_codes`` does."""
+    count = shape[0] * shape[1]
+    check_codes(codes, count)
+    return np.take(_TRITS_OF_CODE, codes, axis=0).ravel()[:count].reshape(shape)
+
+
+def check_codes(codes: NDArray[np.uint8], count: int) -> None:
+    """TapeError for a byte that is no code, or if what follows ``count`` trits is not 0."""
     if codes.size and codes.max() > 242:
         raise TapeError(f"weights: byte {int(codes.max())} is no code of 5 trits (0..242)")
-    flat = np.take(_TRITS_OF_CODE, codes, axis=0).ravel()
-    count = shape[0] * shape[1]
-    if flat[count:].any():
+    whole = count // TRITS_PER_BYTE
+    if _TRITS_OF_CODE[codes[whole:]].ravel()[count - whole * TRITS_PER_BYTE :].any():
         raise TapeError("weights: the padding of a matrix must be zero trits")
-    return flat[:count].reshape(shape)
 
 
 def count_zeros(codes: NDArray[np.uint8], count: int) -> int:

@@ -74,9 +74,9 @@ def _export_matrix(name: str, module: BitLinear) -> Matrix:
     if module.bias is not None:
         latent = _finite(f"{name}.bias", module.bias)
         bias = _to_numpy(quantize_bias(latent, module.fraction_bits), np.int16)
-    return Matrix(
+    return Matrix.of(
+        _to_numpy(trits, np.int8),
         role=module.role.name,
-        trits=_to_numpy(trits, np.int8),
         multiplier=int(multiplier),
         exponent=int(exponent),
         bias=bias,

@@ -18,13 +18,14 @@ from tests.support.boundaries import Boundary, both_ends
 from tests.support.integers.absmax_tapes import random_absmax_tape
 from tests.support.random_tapes import random_tape
 
+LIBRARY = "mmfree/inference/native/library.py"
 PLAYER = "mmfree/inference/native/player.py"
 SIZES = {"hidden_size": 3, "intermediate_size": 4, "num_layers": 1, "vocab_size": 2}
 TAPE = random_tape(np.random.default_rng(0), head_size=2, gate="hard", **SIZES)
 
 
 def with_threads(number: int) -> None:
-    with mock.patch("mmfree.inference.native.player.allowed_threads", return_value=2):
+    with mock.patch("mmfree.inference.native.library.allowed_threads", return_value=2):
         Player(TAPE, number)
 
 
@@ -53,7 +54,11 @@ def play(token: int) -> None:
 
 ROWS: list[Boundary] = [
     *both_ends(
-        PLAYER, "1 <= asked <= allowed", with_threads, (1, 2), r"--threads must lie in 1\.\.2"
+        LIBRARY,
+        "1 <= asked <= allowed_threads()",
+        with_threads,
+        (1, 2),
+        r"--threads must lie in 1\.\.2",
     ),
     *(
         Boundary(

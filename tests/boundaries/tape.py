@@ -54,7 +54,7 @@ def with_matrix(segment: int, matrix: int, gate: str = "hard", **changes: Any) -
 def with_trit(value: int) -> Tape:
     trits = np.zeros((3, 3), dtype=np.int8)
     trits[2, 1] = value
-    return with_matrix(0, 1, trits=trits)
+    return with_matrix(0, 1, codes=tape().segments[0].matrices[1].with_trits(trits).codes)
 
 
 def absmax_field(
@@ -220,10 +220,10 @@ ROWS: list[Boundary] = [
             compares=compares,
             allowed=lambda _, value=value: with_trit(value),
             refused=lambda _, value=value: with_trit(2 * value),
-            says=r"layer 0 gates, matrix f: trits must be -1, 0 or \+1",
+            says=r"trits must be -1, 0 or \+1",
             raises=TapeError,
         )
-        for compares, value in (("matrix.trits.min() < -1", -1), ("matrix.trits.max() > 1", 1))
+        for compares, value in (("trits.min() < -1", -1), ("trits.max() > 1", 1))
     ),
     *both_ends(
         POW2,

@@ -127,7 +127,7 @@ def as_the_array_has_it(segment: AbsmaxSegment) -> Segment:
     """With gate and up as two matrices."""
     halves = 2 if segment.kind == "glu" else 1
     trits = [half for m in segment.matrices for half in np.split(m.trits(), halves)]
-    matrices = (Matrix(role="i", trits=each, multiplier=128, exponent=0) for each in trits)
+    matrices = (Matrix.of(each, role="i", multiplier=128, exponent=0) for each in trits)
     return Segment(kind=segment.kind, layer=segment.layer, matrices=tuple(matrices))
 
 

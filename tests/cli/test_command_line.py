@@ -49,6 +49,7 @@ SURFACE = {
     "export": "checkpoint --data --field --allow-saturation --format --out --force",
     "inspect": "model",
     "generate": "model --prompt --tokens --temperature --top-k --top-p --stop --backend --lanes",
+    "bench": "model --backend --threads --seconds --lanes",
     "fit": "model --part --memory",
     "verilog": "source --lanes --bits --memory --out --force",
     "build": "model --board --clock --allow-slow --lanes --bits --out --force",

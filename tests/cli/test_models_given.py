@@ -43,7 +43,7 @@ def test_every_form_gives_the_same(
     found: dict[str, Any] = {form: run_json(capsys, verb, given[form], *words) for form in FORMS}
     players = {form: values.pop("backend", "tape") for form, values in found.items()}
     assert found == dict.fromkeys(FORMS, found["tape"])
-    played = ["golden", "fakequant", "golden", "fakequant"] if verb != "inspect" else ["tape"] * 4
+    played = ["cpu", "fakequant", "cpu", "fakequant"] if verb != "inspect" else ["tape"] * 4
     assert list(players.values()) == played
 
 

@@ -4,6 +4,7 @@ Python integers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -213,10 +214,18 @@ def test_the_engine_is_exact_where_sums_are_largest() -> None:
     """128 n for the largest fan-in is below 2^24: rows of +1 and -1 on a vector of equal values."""
     shape = {**SHAPE, "hidden_size": 2, "intermediate_size": 65535, "num_layers": 1}
     tape = random_tape(np.random.default_rng(0), gate="hard", **shape)
-    glu, down = tape.segments[2:4]
-    for matrix in glu.matrices:
-        matrix.trits[:] = [1, 0]
-    down.matrices[0].trits[:] = [[1], [-1]]
+    gates, output, glu, down, head = tape.segments
+    glu, down = (
+        replace(
+            segment,
+            matrices=tuple(
+                m.with_trits(np.broadcast_to(np.array(row, dtype=np.int8), (m.rows, m.fan_in)))
+                for m in segment.matrices
+            ),
+        )
+        for segment, row in ((glu, [1, 0]), (down, [[1], [-1]]))
+    )
+    tape = replace(tape, segments=(gates, output, glu, down, head))
     seen: dict[str, list[int]] = {}
     golden = Golden(tape)
     for token in range(6):

@@ -209,7 +209,7 @@ def reference(run: Path, name: str) -> list[tuple[float, bool]]:
     ]
 
 
-def test_golden_and_fakequant_are_equal(run: Path, tmp_path: Path) -> None:
+def test_golden_fakequant_and_cpu_are_equal(run: Path, tmp_path: Path) -> None:
     tape = tmp_path / "model.tape"
     write_tape(load_tape_or_export(run), tape)
     models = [
@@ -221,7 +221,7 @@ def test_golden_and_fakequant_are_equal(run: Path, tmp_path: Path) -> None:
         model.loglikelihood(requests("loglikelihood", PAIRS), disable_tqdm=True) for model in models
     ]
     assert found[0] == found[1] == found[2]
-    assert [model.model.name for model in models] == ["golden", "fakequant", "golden"]
+    assert [model.model.name for model in models] == ["golden", "fakequant", "cpu"]
 
 
 def test_rolling_log_likelihood_is_that_of_evaluate(run: Path) -> None:

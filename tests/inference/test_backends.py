@@ -20,6 +20,7 @@ from mmfree.inference.backends import (
     most_likely,
     run_in_parts,
 )
+from mmfree.inference.cpu import CpuBackend
 from mmfree.inference.places import Place
 from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.tape.pow2 import write_tape
@@ -75,12 +76,13 @@ def test_state_carries_from_one_call_to_the_next(name: str, tmp_path: Path) -> N
         assert np.array_equal(parts, whole)
 
 
-def test_a_tape_is_played_by_golden(tmp_path: Path) -> None:
+def test_a_tape_is_played_by_cpu(tmp_path: Path) -> None:
     folder = trained(SMALL_ADDITION, tmp_path / "run")
     write_tape(tape_of(folder), tmp_path / "a.tape")
     backend = load_backend(tmp_path / "a.tape", None)
-    assert isinstance(backend, GoldenBackend)
+    assert isinstance(backend, CpuBackend)
     assert backend.tape.sha256 == tape_of(folder).sha256
+    assert isinstance(load_backend(tmp_path / "a.tape", "golden"), GoldenBackend)
     with pytest.raises(InputError, match=r"a\.tape: backend float needs the checkpoint folder"):
         load_backend(tmp_path / "a.tape", "float")
 

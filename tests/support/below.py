@@ -43,6 +43,7 @@ class Below:
             owner = getattr(owner, part)
         original = getattr(owner, last)
         signature = inspect.signature(original)
+        results = Each(result) if isinstance(result, Each) else None
 
         # So that whatever is replaced again keeps its signature.
         @functools.wraps(original)
@@ -53,7 +54,7 @@ class Below:
             call = name if self._calls[name] == 1 else f"{name} {self._calls[name]}"
             for parameter, value in bound.arguments.items():
                 self.asked[f"{call}({parameter})"] = value
-            given = result.pop(0) if isinstance(result, Each) else result
+            given = result if results is None else results.pop(0)
             if given is REAL:
                 return original(*arguments, **options)
             if isinstance(given, BaseException):

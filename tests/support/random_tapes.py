@@ -86,9 +86,9 @@ def _random_matrix(
     if role == "f":
         spread = 32768 if wild else 64
         bias = rng.integers(-spread, spread, rows).astype(np.int16)
-    return Matrix(
+    return Matrix.of(
+        trits,
         role=role,
-        trits=trits,
         multiplier=multiplier,
         exponent=exponent,
         bias=bias,
@@ -115,9 +115,9 @@ def realistic_tape(seed: int, config: ModelConfig) -> Tape:
             kind=kind,
             layer=layer,
             matrices=tuple(
-                Matrix(
+                Matrix.of(
+                    rng.integers(-1, 2, (rows, fan_in), dtype=np.int8),
                     role=role,
-                    trits=rng.integers(-1, 2, (rows, fan_in), dtype=np.int8),
                     multiplier=int(rng.integers(128, 257)),
                     exponent=_EXPONENTS.get(role, 1),
                     bias=rng.integers(-64, 65, rows, dtype=np.int16) if role == "f" else None,

@@ -333,17 +333,50 @@ def change_matrix(**changes: Any) -> Tape:
         ({"exponent": True}, "exponent must be an integer, got True"),
         ({"exponent": 11}, r"exponent must lie in -8\.\.10, got 11"),
         ({"exponent": -9}, r"exponent must lie in -8\.\.10, got -9"),
-        ({"trits": np.full((5, 5), 2, np.int8)}, r"trits must be -1, 0 or \+1"),
-        ({"trits": np.zeros((5, 4), np.int8)}, r"trits: expected int8 \(5, 5\), got int8 \(5, 4\)"),
+        (
+            {"codes": np.full(5, 243, np.uint8)},
+            "layer 0 gates, matrix i: weights: byte 243 is no code",
+        ),
+        ({"fan_in": 4}, "matrix i: expected 5 x 5 weights, got 5 x 4"),
+        ({"rows": 4}, "matrix i: expected 5 x 5 weights, got 4 x 5"),
         ({"role": "g"}, "roles"),
         ({"bias": np.zeros(5, np.int16)}, "only f carries a bias"),
-        ({"trits": [[0] * 5] * 5}, r"trits: expected int8 \(5, 5\), got list"),
-        ({"trits": np.zeros((5, 5), np.int16)}, r"expected int8 \(5, 5\), got int16 \(5, 5\)"),
+        ({"codes": [121] * 5}, r"codes: expected uint8 \(5,\), got list"),
+        ({"codes": np.zeros(4, np.uint8)}, r"codes: expected uint8 \(5,\), got uint8 \(4,\)"),
     ],
 )
 def test_contents_are_checked(change: dict[str, Any], message: str) -> None:
     with pytest.raises(TapeError, match=message):
         change_matrix(**change)
+
+
+@pytest.mark.parametrize(
+    ("trits", "message"),
+    [
+        (np.full((5, 5), 2, np.int8), r"trits must be -1, 0 or \+1"),
+        ([[0] * 5] * 5, r"trits: expected int8 \(5, 5\), got list"),
+        (np.zeros((5, 5), np.int16), r"expected int8 \(5, 5\), got int16 \(5, 5\)"),
+    ],
+)
+def test_trits_are_checked(trits: Any, message: str) -> None:
+    with pytest.raises(TapeError, match=message):
+        TAPE.segments[0].matrices[0].with_trits(trits)
+
+
+def test_a_tape_stays_what_it_was_when_another_file_takes_its_place(tmp_path: Path) -> None:
+    """What is read of it later, too."""
+    path = tmp_path / "a.tape"
+    write_tape(TAPE, path)
+    tape = open_pow2_tape(path)
+    tape.let_go()
+    write_tape(small_tape(3), path)
+    assert tape.data == DATA
+    for one, other in zip(TAPE.segments, tape.segments, strict=True):
+        for a, b in zip(one.matrices, other.matrices, strict=True):
+            assert np.array_equal(a.trits, b.trits)
+    changed = replace(tape, embedding_shift=tape.embedding_shift ^ 1)
+    assert changed.sha256 != tape.sha256
+    assert changed.num_bytes == len(changed.data)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +422,7 @@ def test_identity_changes_with_any_part() -> None:
 
 
 def test_matrix_sizes() -> None:
-    matrix = Matrix(role="i", trits=np.zeros((2, 3), np.int8), multiplier=128, exponent=0)
+    matrix = Matrix.of(np.zeros((2, 3), np.int8), role="i", multiplier=128, exponent=0)
     assert (matrix.rows, matrix.fan_in) == (2, 3)
     assert TAPE.num_ternary_weights == TAPE.config.num_ternary_weights
     # Of each layer 4 matrices of 25 and 3 of 35 trits; the head has 15.
@@ -399,7 +432,7 @@ def test_matrix_sizes() -> None:
     long = replace(TAPE, tokenizer={"kind": "tokenizers", "data": pack_text(bytes(range(256)))})
     assert re.fullmatch(r"\d+ characters", long.describe_tokenizer()["data"])
     assert matrix.constants == {"multiplier": 128, "exponent": 0}
-    assert (matrix.zeros(), replace(matrix, trits=np.eye(4, dtype=np.int8)).zeros()) == (1.0, 0.75)
+    assert (matrix.zeros(), matrix.with_trits(np.eye(4, dtype=np.int8)).zeros()) == (1.0, 0.75)
 
 
 @pytest.mark.parametrize("tokenizer", [{}, {"kind": 3}, {"kind": None}])

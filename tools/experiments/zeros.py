@@ -35,8 +35,8 @@ def with_zeros(tape: Tape, share: float) -> Tape:
         replace(
             segment,
             matrices=tuple(
-                replace(
-                    m, trits=rng.choice(np.array([-1, 0, 1], dtype=np.int8), m.trits.shape, p=odds)
+                m.with_trits(
+                    rng.choice(np.array([-1, 0, 1], dtype=np.int8), (m.rows, m.fan_in), p=odds)
                 )
                 for m in segment.matrices
             ),

@@ -15,7 +15,7 @@ from tools.mutants.listed import ROOT, Mutant, apply
 from tools.mutants.processes import Processes
 
 FOLDERS = ("mmfree", "hdl", "sim", "tests", "docs", "tools")
-FILES = ("pyproject.toml", "README.md", "CONTRIBUTING.md", "Makefile")
+FILES = ("setup.py", "pyproject.toml", "README.md", "CONTRIBUTING.md", "Makefile")
 SECONDS = 600
 """Limit for a mutant that makes a program run for ever; the tests' own limits are lower."""
 

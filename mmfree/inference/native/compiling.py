@@ -64,8 +64,7 @@ def find_compiler() -> list[str]:
             return [found, *command[1:]]
     names = f"$CXX, {asked[0]}," if asked else " and ".join(COMPILERS)
     raise ToolMissing(
-        f"no C++ compiler for the fast player: {names} not found on PATH; install one, or take"
-        " --backend golden, which plays the same integers"
+        f"no C++ compiler for the fast player: {names} not found on PATH; install one"
     )
 
 
@@ -94,8 +93,7 @@ def compiled_library() -> Path:
     except OSError as error:
         raise ToolMissing(
             f"the fast player cannot be kept: {error.filename or folder}:"
-            f" {error.strerror or error}; set XDG_CACHE_HOME to a folder that can be written, or"
-            " take --backend golden"
+            f" {error.strerror or error}; set XDG_CACHE_HOME to a folder that can be written"
         ) from None
     return library
 
@@ -127,8 +125,7 @@ def _compile(compiler: list[str], digest: str, library: Path) -> None:
             told = [line for line in lines if "error" in line] or lines
             raise ToolMissing(
                 f"the fast player could not be compiled by {compiler[0]}: {told[-1].strip()}"
-                f" (all of it: {library.parent / LOG_NAME}); set CXX to another compiler, or take"
-                " --backend golden"
+                f" (all of it: {library.parent / LOG_NAME}); set CXX to another compiler"
             )
         made.rename(library)
 

@@ -102,6 +102,8 @@ _FUNCTIONS = {
         ),
     ),
     "take_saturations": (None, (c_void_p, c_void_p)),
+    "set_alone": (None, (c_void_p, c_int)),
+    "weights": (c_void_p, (c_void_p,)),
     "weights_bytes": (c_uint64, (c_void_p,)),
     "read_weights": (c_double, (c_void_p,)),
     "try_glu": (None, (c_int, c_void_p, c_void_p, c_int, c_void_p)),
@@ -134,8 +136,7 @@ def load_library() -> CDLL:
         return _declared(path)
     except (OSError, AttributeError) as error:
         raise ToolMissing(
-            f"the fast player cannot be loaded: {error}; delete {path.parent}, or take --backend"
-            " golden"
+            f"the fast player cannot be loaded: {error}; delete {path.parent}"
         ) from None
 
 
@@ -171,6 +172,15 @@ def chosen_path() -> str:
             f"{PATH_VARIABLE}={asked}: this processor does not have it, but {', '.join(here)}"
         )
     return asked
+
+
+def check_threads(asked: int) -> None:
+    """InputError for more threads than there are processors: they would only be in the way."""
+    if not 1 <= asked <= allowed_threads():
+        raise InputError(
+            f"--threads must lie in 1..{allowed_threads()}, the processors that there are, got"
+            f" {asked}"
+        )
 
 
 def allowed_threads() -> int:

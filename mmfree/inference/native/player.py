@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, c_uint8
 from typing import Any
 
@@ -17,12 +22,14 @@ from numpy.typing import NDArray
 from mmfree.contract.absmax import PROJECTION_EPS, ROLES_BY_KIND, SCALAR_BITS
 from mmfree.contract.pow2 import GATES, ROLES, SATURATION_SITES, gumbel_table, reciprocal_root_table
 from mmfree.errors import InputError
+from mmfree.inference.native.huge_pages import huge_share
 from mmfree.inference.native.library import (
     NUM_SITES,
     PATHS,
     Choice,
     Settings,
     allowed_threads,
+    check_threads,
     chosen_path,
     load_library,
 )
@@ -30,7 +37,6 @@ from mmfree.tape.absmax import AbsmaxTape
 from mmfree.tape.container import TapeError
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import AnyTape
-from mmfree.tape.trits import pack_trits
 
 ABSMAX_SITES = ("projection", "residual", "logit")
 
@@ -42,9 +48,19 @@ _BYTES_PER_THREAD = 1 << 20
 
 _TABLE_ENTRIES = 256
 
+BUSY, BRIEF = 0.8, 1e-3
+"""Others are in the way if the calling thread worked for less than this share of its time, and more
+seconds are missing than these. Alone it plays at half of the speed, with a partner that is put
+aside at a fifth and less."""
+
+ALONE_SECONDS = 1.0
+"""How long one thread plays by itself then."""
+
 
 class Player:
     """Plays a tape for B independent sequences at a time, with the golden model's own integers.
+
+    Threads of Python may share it, and take turns.
 
     ``saturations`` counts clamped values by site since the last ``reset_counters``; of the head,
     those of positions whose logits were asked for.
@@ -69,9 +85,11 @@ class Player:
 
     def __init__(self, tape: AnyTape, threads: int | None = None) -> None:
         self._library = load_library()
+        self._process, self._lock = os.getpid(), threading.Lock()
         self.tape = tape
         self.path = chosen_path()
         self.threads = _threads(tape, threads)
+        self._steps_back, self._alone_until = threads is None and self.threads > 1, 0.0
         self._pow2 = isinstance(tape, Tape)
         self._dtype = np.int16 if self._pow2 else np.int32
         settings = _pow2_settings(tape) if isinstance(tape, Tape) else _absmax_settings(tape)
@@ -88,13 +106,35 @@ class Player:
         self.reset_counters()
 
     def __del__(self) -> None:
-        if getattr(self, "_handle", None):
+        # Its threads are not there in a process that was forked.
+        if getattr(self, "_handle", None) and self._process == os.getpid():
             self._library.mmfree_delete(self._handle)
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """One call of the library at a time, in the process that has its threads.
+
+        With a number of threads that nobody asked for, one thread plays alone for a while after
+        others were seen to be in the way: who waits for a thread that was put aside waits long.
+        """
+        if self._process != os.getpid():
+            raise RuntimeError("a player is of the process that made it: make one after the fork")
+        with self._lock:
+            if not self._steps_back:
+                yield
+                return
+            began, busy = time.monotonic(), time.thread_time()
+            self._library.mmfree_set_alone(self._handle, began < self._alone_until)
+            yield
+            now = time.monotonic()
+            if time.thread_time() - busy < BUSY * (now - began) - BRIEF:
+                self._alone_until = now + ALONE_SECONDS
 
     def reset_counters(self) -> None:
         """Set every saturation counter to 0."""
-        self._count()
-        self.saturations = dict.fromkeys(self.sites, 0)
+        with self._in_turn():
+            self._count()
+            self.saturations = dict.fromkeys(self.sites, 0)
 
     def state(self, batch: int) -> NDArray[np.signedinteger[Any]]:
         """State at the start of a sequence: zeros, int16 or int32 [L, B, d]."""
@@ -132,10 +172,12 @@ class Player:
             )
         self._check(state, len(ids))
         tokens = np.ascontiguousarray(ids, dtype=np.int32)
-        self._library.mmfree_run(
-            self._handle, _address(tokens), *ids.shape, _address(state), _address(logits), wanted
-        )
-        self._count()
+        with self._in_turn():
+            self._library.mmfree_run(
+                *(self._handle, _address(tokens), *ids.shape),
+                *(_address(state), _address(logits), wanted),
+            )
+            self._count()
 
     def draw(
         self,
@@ -157,26 +199,26 @@ class Player:
         self._check(state, 1)
         rows = np.empty(count, dtype=np.int32)
         marks = np.ascontiguousarray(ends, dtype=np.uint8)
-        number = self._library.mmfree_generate(
-            self._handle,
-            choice,
-            _address(logits),
-            _address(state),
-            marks.ctypes.data_as(POINTER(c_uint8)),
-            count,
-            int(feeds_last),
-            _address(rows),
-        )
-        self._count()
+        with self._in_turn():
+            number = self._library.mmfree_generate(
+                *(self._handle, choice, _address(logits), _address(state)),
+                *(marks.ctypes.data_as(POINTER(c_uint8)), count, int(feeds_last), _address(rows)),
+            )
+            self._count()
         return rows[:number]
 
     def weights_bytes(self) -> int:
-        """Bytes of the packed weights, in whole huge pages."""
+        """Bytes of the packed weights: each token reads them once."""
         return int(self._library.mmfree_weights_bytes(self._handle))
+
+    def huge_pages(self) -> float | None:
+        """Share of them in huge pages (``huge_share``)."""
+        return huge_share(int(self._library.mmfree_weights(self._handle)), self.weights_bytes())
 
     def read_weights(self) -> float:
         """Seconds of one pure read of the packed weights by all threads."""
-        return float(self._library.mmfree_read_weights(self._handle))
+        with self._in_turn():
+            return float(self._library.mmfree_read_weights(self._handle))
 
     def _check(self, state: NDArray[np.signedinteger[Any]], batch: int) -> None:
         config = self.tape.config
@@ -203,7 +245,8 @@ class Player:
         for number, segment in enumerate(tape.segments):
             for index, matrix in enumerate(segment.matrices):
                 name = f"{segment.name}, matrix {matrix.role}"
-                self._pack(name, number, index, pack_trits(matrix.trits), matrix.trits.size, 0)
+                size = matrix.rows * matrix.fan_in
+                self._pack(name, number, index, matrix.codes, size, 0)
                 base = ROLES[matrix.role].shift_base(
                     matrix.exponent, tape.config.gate, tape.formats
                 )
@@ -211,6 +254,7 @@ class Player:
                 if matrix.bias is not None:
                     bias = np.ascontiguousarray(matrix.bias)
                     library.mmfree_set_pow2_bias(handle, segment.layer, _address(bias))
+            tape.let_go()
 
     def _set_absmax(self, tape: AbsmaxTape) -> None:
         library, handle = self._library, self._handle
@@ -278,10 +322,7 @@ _GUMBEL = np.ascontiguousarray(gumbel_table(), dtype=np.int32)
 def _threads(tape: AnyTape, asked: int | None) -> int:
     allowed = allowed_threads()
     if asked is not None:
-        if not 1 <= asked <= allowed:
-            raise InputError(
-                f"--threads must lie in 1..{allowed}, the processors that there are, got {asked}"
-            )
+        check_threads(asked)
         return asked
     return max(1, min(allowed, tape.config.num_ternary_weights // 4 // _BYTES_PER_THREAD))
 

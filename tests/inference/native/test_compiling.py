@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from numpy._core import _multiarray_umath
 
 from mmfree.errors import ToolMissing
-from mmfree.inference.backends import load_backend
+from mmfree.inference.backends import load_backend, tape_player
 from mmfree.inference.native import compiling, library
 from mmfree.inference.native.compiling import compiled_library, find_compiler, sources_digest
 from mmfree.inference.native.library import load_library
@@ -112,7 +113,6 @@ def test_no_compiler_is_told_with_what_plays_all_the_same(
     monkeypatch.delenv("CXX", raising=False)
     message = message_of(find_compiler)
     assert "no C++ compiler for the fast player: g++ and clang++ not found on PATH" in message
-    assert "--backend golden" in message
     monkeypatch.setenv("CXX", "nothing -O2")
     assert "$CXX, nothing, not found" in message_of(find_compiler)
 
@@ -131,8 +131,9 @@ def test_a_cache_that_cannot_be_written_is_told(
 def test_an_installed_library_of_other_sources_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor a file that is none; what is compiled is."""
+    """Nor one with other functions, nor a file that is none; what is compiled is."""
     good = compiled_library()
+    (tmp_path / "_player0.so").symlink_to(_multiarray_umath.__file__)
     for name in ("library.py", "_player1.so", "_player2.so"):
         (tmp_path / name).write_bytes(b"no library")
     (tmp_path / "_player2.so").unlink()
@@ -166,14 +167,25 @@ def test_a_kept_file_that_is_no_library_is_told(
 
 
 def test_golden_plays_where_the_library_cannot_be_made(
-    cache: Path, compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path,
+    compiler: Compiler,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """By default, with a line that says why; and if it is asked for."""
     compiler("exit 1")
     monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
     load_library.cache_clear()
     tape = tape_of(trained(SMALL_ADDITION, tmp_path / "run"))
     write_tape(tape, tmp_path / "a.tape")
-    with pytest.raises(ToolMissing, match="could not be compiled"):
+    with pytest.raises(ToolMissing, match=r"could not be compiled by .*; --backend golden plays"):
         load_backend(tmp_path / "a.tape", "cpu")
     assert load_backend(tmp_path / "a.tape", "golden").name == "golden"
+    tape_player.cache_clear()
+    for _ in range(2):
+        assert load_backend(tmp_path / "a.tape").name == "golden"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mmfree: golden plays, which is slower: the fast player could not be")
     load_library.cache_clear()
+    tape_player.cache_clear()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,7 +107,8 @@ def due(tape: AnyTape) -> int:
 @pytest.fixture(autouse=True)
 def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a test may use only one."""
-    monkeypatch.setattr(player, "allowed_threads", lambda: 2)
+    for module in (library, player):
+        monkeypatch.setattr(module, "allowed_threads", lambda: 2)
 
 
 @pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
@@ -146,8 +149,7 @@ def test_products_beyond_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
             segment,
             matrices=tuple(
                 replace(
-                    matrix,
-                    trits=np.ones_like(matrix.trits),
+                    matrix.with_trits(np.ones_like(matrix.trits)),
                     **({"multiplier": 256} | scales.get(segment.kind, {})),
                 )
                 for matrix in segment.matrices
@@ -247,14 +249,82 @@ def test_the_fastest_path_is_taken() -> None:
         ([121, 242], "padding of a matrix must be zero"),
     ],
 )
-def test_weights_that_are_no_codes_are_refused(
-    codes: list[int], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """37 x 37 weights end after the fourth of a byte."""
-    monkeypatch.setattr(
-        player,
-        "pack_trits",
-        lambda trits: np.array([121] * (-(-trits.size // 5) - 2) + codes, dtype=np.uint8),
-    )
+def test_weights_that_are_no_codes_are_refused(codes: list[int], message: str) -> None:
+    """37 x 37 weights end after the fourth of a byte. They were codes when the tape was read."""
+    tape = pow2_tape("hard", wild=False)
+    tape.segments[0].matrices[0].codes[-2:] = codes
     with pytest.raises(TapeError, match=rf"layer 0 gates, matrix i: .*{message}"):
-        Player(pow2_tape("hard", wild=False))
+        Player(tape)
+
+
+def test_threads_of_python_take_turns(tmp_path: Path) -> None:
+    """Each with a state of its own, on one player; a call lasts long enough to be interrupted."""
+    tape = absmax_tape(tmp_path, (40, 64, 96, 2), wild=False)
+    fast = Player(tape, 2)
+    played = [Played.of(tape, 1, 40, seed) for seed in range(4)]
+
+    def play(one: Played) -> int:
+        for _ in range(30):
+            state = fast.state(1)
+            assert fast.run(one.ids, state).tolist() == one.logits.tolist()
+            assert state.tolist() == one.state.tolist()
+        return one.logits.size
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(play, played)) == 4 * 40 * 40
+    assert fast.saturations == {
+        site: 30 * sum(one.saturations[site] for one in played) for site in fast.sites
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_is_told_to_make_its_own(tmp_path: Path) -> None:
+    """Its copy has no threads: it would wait for them for ever, also when it is given up."""
+    fast = Player(pow2_tape("hard", wild=False), 2)
+    child = os.fork()
+    if child == 0:
+        try:
+            fast.run(np.array([[1]]), fast.state(1))
+        except RuntimeError as error:
+            (tmp_path / "said").write_text(str(error))
+        fast.__del__()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert "make one after the fork" in (tmp_path / "said").read_text()
+
+
+@pytest.mark.parametrize("asked", [None, 2])
+def test_one_thread_plays_alone_while_others_are_in_the_way(
+    asked: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same values; and only if nobody asked for two."""
+    monkeypatch.setattr(player, "_BYTES_PER_THREAD", 1)
+    now = {"monotonic": 100.0, "thread_time": 0.0}
+    monkeypatch.setattr(player.time, "monotonic", lambda: now["monotonic"])
+    monkeypatch.setattr(player.time, "thread_time", lambda: now["thread_time"])
+    tape = absmax_tape(tmp_path, (11, 37, 53, 2), wild=True)
+    played, fast = Played.of(tape, 2, 9), Player(tape, asked)
+    assert fast.threads == 2
+    library, alone = fast._library, []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(library, name)
+
+        def mmfree_set_alone(self, handle: int, value: bool) -> None:
+            alone.append(value)
+            library.mmfree_set_alone(handle, value)
+
+        def mmfree_run(self, *given: Any) -> None:
+            library.mmfree_run(*given)
+            for clock, seconds in spent.items():
+                now[clock] += seconds
+
+    fast._library = Watched()  # type: ignore[assignment]
+    for wall, worked in [(0.1, 0.09), (0.1, 0.07), (0.9, 0.9), (0.3, 0.3), (0.0009, 0)]:
+        spent = {"monotonic": wall, "thread_time": worked}
+        state = fast.state(2)
+        assert fast.run(played.ids, state).tolist() == played.logits.tolist()
+        assert state.tolist() == played.state.tolist()
+    # After 0.09 of 0.1 s together; after 0.07 alone for a second; a millisecond says nothing.
+    assert alone == ([] if asked else [False, False, True, True, False])

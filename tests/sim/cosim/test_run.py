@@ -292,7 +292,7 @@ def flip_weight(tape: Tape) -> Tape:
     (matrix,) = segments[1].matrices
     trits = matrix.trits.copy()
     trits[0, 0] = 1 if trits[0, 0] < 1 else -1
-    segments[1] = replace(segments[1], matrices=(replace(matrix, trits=trits),))
+    segments[1] = replace(segments[1], matrices=(matrix.with_trits(trits),))
     return replace(tape, segments=tuple(segments))
 
 

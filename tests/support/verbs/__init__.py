@@ -5,6 +5,7 @@ The work below the verbs is replaced (``tests.support.below``); the numbers here
 
 from __future__ import annotations
 
+from tests.support.verbs.bench import BENCH
 from tests.support.verbs.chips import BUILD, COSIM, COSIM_FOLDER, VERILOG
 from tests.support.verbs.demo import DEMO, DEMO_AGAIN, REPORT
 from tests.support.verbs.fit import FIT
@@ -40,6 +41,7 @@ CASES = {
     "export back": EXPORT_CHECKPOINT,
     "inspect": INSPECT,
     "generate": GENERATE,
+    "bench": BENCH,
     "fit": FIT,
     "verilog": VERILOG,
     "build": BUILD,

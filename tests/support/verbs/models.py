@@ -25,7 +25,7 @@ LOADED = {
     "find_model(path)": Path("m"),
     "tokenizer_at(path)": Path("m"),
     "load_backend(path)": Path("m"),
-    "load_backend(name)": "golden",
+    "load_backend(name)": "cpu",
     "load_backend(lanes)": None,
 }
 A_TAPE = Place(path=Path("m"), tape=Path("m"))
@@ -98,6 +98,7 @@ EVALUATE_TEXT = Case(
         "ranges": Row(
             words="--ranges",
             changes={
+                "load_backend(name)": "golden",
                 "ranged_tape(backend)": TEXT_BACKEND,
                 "real_data(tokenizer)": TEXT_BACKEND.tokenizer,
                 "real_data(data)": [],
@@ -119,6 +120,7 @@ EVALUATE_RUN = Case(
     | dict.fromkeys(("find_model(path)", "tokenizer_at(path)"), Path("run"))
     | {
         "load_backend(path)": Path("run"),
+        "load_backend(name)": "golden",
         "score_text(backend)": TEXT_BACKEND,
         "score_text(data)": Path("d"),
         "score_text(words)": False,

@@ -147,7 +147,11 @@ MMFREE_API void mmfree_take_saturations(Player *player, int64_t *sites) {
     std::fill_n(player->saturations, MOST_SITES, 0);
 }
 
-MMFREE_API uint64_t mmfree_weights_bytes(const Player *player) { return player->pages().size(); }
+// Whether only the calling thread works, from the next call on.
+MMFREE_API void mmfree_set_alone(Player *player, int alone) { player->set_alone(alone != 0); }
+
+MMFREE_API const void *mmfree_weights(const Player *player) { return player->pages().begin(); }
+MMFREE_API uint64_t mmfree_weights_bytes(const Player *player) { return player->pages().taken(); }
 
 // Seconds of one reading of the packed weights, by all threads.
 MMFREE_API double mmfree_read_weights(Player *player) { return player->read_weights(); }

@@ -8,7 +8,8 @@
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
 #else
-#pragma GCC target("+dotprod")
+// GCC 12 gives it only to functions that may use all of Armv8.2: "+dotprod" alone is refused.
+#pragma GCC target("arch=armv8.2-a+dotprod")
 #endif
 
 #define MMFREE_FMA 1

@@ -48,9 +48,9 @@ Player::Player(const Settings &settings, const Kernels &kernels)
     }
     const int widest = std::max(settings.hidden_size, settings.intermediate_size);
     activation_stride_ = whole(widest, 64) * 64 + 64;
-    const int groups = whole(std::max(widest, settings.head_size), GROUP_ROWS);
-    sum_stride_ = GROUP_ROWS * whole(groups, settings.threads);
-    for (int thread = 0; thread < settings.threads; thread++)
+    // One thread may have to do it all.
+    sum_stride_ = GROUP_ROWS * whole(std::max(widest, settings.head_size), GROUP_ROWS);
+    for (int thread = 0; thread < pool_.size(); thread++)
         sums_.emplace_back(size_t(3) * MOST_POSITIONS * sum_stride_);
 }
 
@@ -80,7 +80,7 @@ void Player::take_product(
 
 double Player::read_weights() {
     const auto start = std::chrono::steady_clock::now();
-    const size_t words = pages_.size() / sizeof(uint64_t);
+    const size_t words = pages_.taken() / sizeof(uint64_t);
     std::vector<uint64_t> found(pool_.threads());
     pool_.run([&](int thread) {
         const size_t threads = pool_.threads();

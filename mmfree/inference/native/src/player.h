@@ -59,6 +59,8 @@ public:
         return segments_[segment][index].pack(codes, count, first);
     }
 
+    void set_alone(bool alone) { pool_.set_alone(alone); }
+
     // Seconds that all threads need to read the packed weights, and do nothing with them.
     double read_weights();
 

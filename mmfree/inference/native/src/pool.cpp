@@ -2,9 +2,9 @@
 
 namespace mmfree {
 
-Pool::Pool(int threads) : threads_(threads) {
+Pool::Pool(int size) : size_(size) {
     try {
-        for (int thread = 1; thread < threads; thread++)
+        for (int thread = 1; thread < size; thread++)
             others_.emplace_back([this, thread] { serve(thread); });
     } catch (...) {
         ends_ = true;
@@ -21,7 +21,7 @@ Pool::~Pool() {
 }
 
 void Pool::run(const std::function<void(int)> &work) {
-    if (threads_ == 1) return work(0);
+    if (threads() == 1) return work(0);
     work_ = &work;
     given_.next();
     work(0);

@@ -41,21 +41,26 @@ private:
 
 class Pool {
 public:
-    explicit Pool(int threads);
+    explicit Pool(int size);
     ~Pool();
     Pool(const Pool &) = delete;
     Pool &operator=(const Pool &) = delete;
 
-    int threads() const { return threads_; }
+    // Those that take part in a run; what is allotted, is by `size`.
+    int threads() const { return alone_ ? 1 : size_; }
+    int size() const { return size_; }
+
+    // From the next run on only the calling thread works, or all do.
+    void set_alone(bool alone) { alone_ = alone; }
 
     // Calls work(0) here and work(1..) on the others; returns when all have.
     void run(const std::function<void(int)> &work);
 
     // Where all threads of a run wait for one another.
     void barrier() {
-        if (threads_ == 1) return;
+        if (threads() == 1) return;
         const uint32_t seen = met_.now();
-        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == threads_ - 1) {
+        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
             arrived_.store(0, std::memory_order_relaxed);
             met_.next();
         } else {
@@ -66,7 +71,8 @@ public:
 private:
     void serve(int thread);
 
-    const int threads_;
+    const int size_;
+    bool alone_ = false;
     const std::function<void(int)> *work_ = nullptr;
     bool ends_ = false;
     Turn given_, met_;

@@ -22,7 +22,7 @@ public:
     static size_t whole_pages(size_t bytes);
     uint8_t *take(size_t bytes);
     uint8_t *begin() const { return begin_; }
-    size_t size() const { return size_; }
+    size_t taken() const { return taken_; }
 
 private:
     uint8_t *mapped_, *begin_;

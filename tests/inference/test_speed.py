@@ -1,0 +1,72 @@
+"""Speeds: what is measured, and that it is what generation does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmfree.inference import speed
+from mmfree.inference.cpu import CpuBackend
+from mmfree.inference.speed import best_rate, measure_speed, processor_name
+from mmfree.inference.tape_backends import GoldenBackend
+from tests.support.verbs.case import SUM_TAPE, TEXT_TAPE
+
+
+def test_the_best_rate_is_of_few_or_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More is asked for while an eighth of the time is not used up."""
+    clock = [0.0]
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
+    asked: list[int] = []
+
+    def work(count: int) -> None:
+        asked.append(count)
+        clock[0] += 0.25 + 0.25 * count
+
+    assert best_rate(work, 8.0) == 4 / 1.25
+    assert asked == [1, 2, 4, 4, 4, 4, 4, 4]
+    asked.clear()
+    assert best_rate(work, 0.1) == 2
+    assert asked == [1]
+
+
+def test_a_backend_writes_and_reads_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    for tape in (TEXT_TAPE, SUM_TAPE):
+        golden = GoldenBackend(tape)
+        golden.end_ids = (0, *range(tape.config.head_size))
+        run = golden.run
+
+        def counted(ids: object, state: object, run: object = run) -> object:
+            counts.append(ids.shape[1])  # type: ignore[attr-defined]
+            return run(ids, state)  # type: ignore[operator]
+
+        monkeypatch.setattr(golden, "run", counted)
+        found = measure_speed(golden, 0.02)
+        assert (found.backend, found.threads, found.share_of_read) == ("golden", None, None)
+        assert min(found.decode_tokens_per_second, found.prompt_tokens_per_second) > 0
+        # Tokens one by one, although each would end a text; then whole prompts.
+        first = counts.index(64)
+        assert first > 2
+        assert set(counts[:first]) == {1}
+        assert set(counts[first:]) == {64}
+        counts.clear()
+
+
+def test_the_fast_player_is_held_against_memory() -> None:
+    found = measure_speed(CpuBackend(TEXT_TAPE, 1), 0.02)
+    # 16-row, 16-column blocks of 64 bytes: 4 d^2, 3 d I with I in two, and the head.
+    assert found.weights_bytes == 64 * (4 + 6 + 16)
+    assert (found.threads, found.backend) == (1, "cpu")
+    assert found.read_bytes_per_second is not None
+    assert found.share_of_read == pytest.approx(
+        found.decode_tokens_per_second * found.weights_bytes / found.read_bytes_per_second
+    )
+
+
+def test_the_processor_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: A Name 9000\n")
+    monkeypatch.setattr(speed, "CPU_INFO", tmp_path / "cpuinfo")
+    assert processor_name() == "A Name 9000"
+    monkeypatch.setattr(speed, "CPU_INFO", tmp_path / "none")
+    assert processor_name()
