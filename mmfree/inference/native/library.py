@@ -102,7 +102,7 @@ _FUNCTIONS = {
         ),
     ),
     "take_saturations": (None, (c_void_p, c_void_p)),
-    "set_alone": (None, (c_void_p, c_int)),
+    "set_threads": (None, (c_void_p, c_int)),
     "weights": (c_void_p, (c_void_p,)),
     "weights_bytes": (c_uint64, (c_void_p,)),
     "read_weights": (c_double, (c_void_p,)),

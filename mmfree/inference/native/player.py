@@ -53,8 +53,11 @@ BUSY, BRIEF = 0.8, 1e-3
 seconds are missing than these. Alone it plays at half of the speed, with a partner that is put
 aside at a fifth and less."""
 
-ALONE_SECONDS = 1.0
-"""How long one thread plays by itself then."""
+SHORTEST_ALONE, LONGEST_ALONE = 0.02, 1.0
+"""Seconds that one thread plays by itself then: twice as long each time, until all goes well."""
+
+WORTH_WAKING = 1 << 27
+"""Weights times positions, a millisecond of one thread: less does not pay for waking the others."""
 
 
 class Player:
@@ -70,7 +73,8 @@ class Player:
     tape
         Of either arithmetic. Its embedding stays in use.
     threads
-        None: as many as gain something, and as this process may use.
+        None: as many as gain something, and as this process may use; ``threads`` is their number
+        for a single sequence.
 
     Raises
     ------
@@ -89,11 +93,13 @@ class Player:
         self.tape = tape
         self.path = chosen_path()
         self.threads = _threads(tape, threads)
-        self._steps_back, self._alone_until = threads is None and self.threads > 1, 0.0
         self._pow2 = isinstance(tape, Tape)
         self._dtype = np.int16 if self._pow2 else np.int32
         settings = _pow2_settings(tape) if isinstance(tape, Tape) else _absmax_settings(tape)
-        settings.path, settings.threads = PATHS.index(self.path), self.threads
+        settings.path = PATHS.index(self.path)
+        settings.threads = allowed_threads() if threads is None else self.threads
+        self._chooses, self._most = threads is None, settings.threads
+        self._alone_until, self._alone_for = 0.0, SHORTEST_ALONE
         self._handle = self._library.mmfree_new(settings)
         if not self._handle:
             raise MemoryError("no memory for the packed weights, or no further threads")
@@ -111,24 +117,31 @@ class Player:
             self._library.mmfree_delete(self._handle)
 
     @contextmanager
-    def _in_turn(self) -> Iterator[None]:
+    def _in_turn(self, batch: int = 1, positions: int = 1) -> Iterator[None]:
         """One call of the library at a time, in the process that has its threads.
 
-        With a number of threads that nobody asked for, one thread plays alone for a while after
-        others were seen to be in the way: who waits for a thread that was put aside waits long.
+        If nobody asked for a number of threads, as many take part as gain something: of sequences
+        enough each thread plays its own. While other programs are in the way only one does, for who
+        waits for a thread that was put aside waits long.
         """
         if self._process != os.getpid():
             raise RuntimeError("a player is of the process that made it: make one after the fork")
         with self._lock:
-            if not self._steps_back:
+            if not self._chooses:
                 yield
                 return
             began, busy = time.monotonic(), time.thread_time()
-            self._library.mmfree_set_alone(self._handle, began < self._alone_until)
+            weights = batch * positions * self.tape.config.num_ternary_weights
+            apart = batch >= self._most and weights >= WORTH_WAKING
+            number = 1 if began < self._alone_until else self._most if apart else self.threads
+            self._library.mmfree_set_threads(self._handle, number)
             yield
             now = time.monotonic()
             if time.thread_time() - busy < BUSY * (now - began) - BRIEF:
-                self._alone_until = now + ALONE_SECONDS
+                self._alone_until = now + self._alone_for
+                self._alone_for = min(2 * self._alone_for, LONGEST_ALONE)
+            elif number > 1:
+                self._alone_for = SHORTEST_ALONE
 
     def reset_counters(self) -> None:
         """Set every saturation counter to 0."""
@@ -172,7 +185,7 @@ class Player:
             )
         self._check(state, len(ids))
         tokens = np.ascontiguousarray(ids, dtype=np.int32)
-        with self._in_turn():
+        with self._in_turn(*ids.shape):
             self._library.mmfree_run(
                 *(self._handle, _address(tokens), *ids.shape),
                 *(_address(state), _address(logits), wanted),

@@ -62,7 +62,7 @@ const std::map<std::string, Function> FUNCTIONS = {
     {"mmfree_run", taking(mmfree_run)},
     {"mmfree_generate", taking(generate)},
     {"mmfree_take_saturations", taking(mmfree_take_saturations)},
-    {"mmfree_set_alone", taking(mmfree_set_alone)},
+    {"mmfree_set_threads", taking(mmfree_set_threads)},
     {"mmfree_try_glu", taking(mmfree_try_glu)},
     {"mmfree_try_quantize", taking(mmfree_try_quantize)},
     {"mmfree_try_sum", taking(mmfree_try_sum)},

@@ -294,26 +294,31 @@ def test_a_forked_process_is_told_to_make_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("asked", [None, 2])
-def test_one_thread_plays_alone_while_others_are_in_the_way(
+def test_as_many_threads_take_part_as_gain_something(
     asked: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the same values; and only if nobody asked for two."""
-    monkeypatch.setattr(player, "_BYTES_PER_THREAD", 1)
+    """One while others are in the way, all where there are sequences for all; with the same values.
+
+    Unless a number was asked for.
+    """
     now = {"monotonic": 100.0, "thread_time": 0.0}
-    monkeypatch.setattr(player.time, "monotonic", lambda: now["monotonic"])
-    monkeypatch.setattr(player.time, "thread_time", lambda: now["thread_time"])
+    for clock in now:
+        monkeypatch.setattr(player.time, clock, lambda clock=clock: now[clock])
+    monkeypatch.setattr(player, "allowed_threads", lambda: 3)
     tape = absmax_tape(tmp_path, (11, 37, 53, 2), wild=True)
-    played, fast = Played.of(tape, 2, 9), Player(tape, asked)
+    monkeypatch.setattr(player, "_BYTES_PER_THREAD", tape.config.num_ternary_weights // 4 // 2)
+    monkeypatch.setattr(player, "WORTH_WAKING", 40 * tape.config.num_ternary_weights)
+    fast = Player(tape, asked)
     assert fast.threads == 2
-    library, alone = fast._library, []
+    library, threads = fast._library, []
 
     class Watched:
         def __getattr__(self, name: str) -> Any:
             return getattr(library, name)
 
-        def mmfree_set_alone(self, handle: int, value: bool) -> None:
-            alone.append(value)
-            library.mmfree_set_alone(handle, value)
+        def mmfree_set_threads(self, handle: int, number: int) -> None:
+            threads.append(number)
+            library.mmfree_set_threads(handle, number)
 
         def mmfree_run(self, *given: Any) -> None:
             library.mmfree_run(*given)
@@ -321,10 +326,30 @@ def test_one_thread_plays_alone_while_others_are_in_the_way(
                 now[clock] += seconds
 
     fast._library = Watched()  # type: ignore[assignment]
-    for wall, worked in [(0.1, 0.09), (0.1, 0.07), (0.9, 0.9), (0.3, 0.3), (0.0009, 0)]:
+    for batch, positions, wall, worked, number in [
+        (2, 9, 0.1, 0.09, 2),
+        # Fewer sequences than threads; and little to do, then enough.
+        (2, 21, 0.1, 0.1, 2),
+        (3, 13, 0.1, 0.1, 2),
+        (3, 14, 0.1, 0.1, 3),
+        # 0.07 of 0.1 s: then one for 0.02 s; the next time twice as long.
+        (2, 9, 0.1, 0.07, 2),
+        (3, 14, 0.019, 0.019, 1),
+        (2, 9, 0.1, 0.1, 1),
+        (2, 9, 0.1, 0.07, 2),
+        (2, 9, 0.039, 0.039, 1),
+        (2, 9, 0.1, 0.1, 1),
+        (2, 9, 0.1, 0.1, 2),
+        (2, 9, 0.1, 0.07, 2),
+        (2, 9, 0.02, 0.02, 1),
+        # A millisecond says nothing.
+        (2, 9, 0.0009, 0, 2),
+        (2, 9, 0.1, 0.1, 2),
+    ]:
         spent = {"monotonic": wall, "thread_time": worked}
-        state = fast.state(2)
+        played, state = Played.of(tape, batch, positions), fast.state(batch)
         assert fast.run(played.ids, state).tolist() == played.logits.tolist()
         assert state.tolist() == played.state.tolist()
-    # After 0.09 of 0.1 s together; after 0.07 alone for a second; a millisecond says nothing.
-    assert alone == ([] if asked else [False, False, True, True, False])
+        if asked is None:
+            assert threads.pop() == number
+        assert not threads

@@ -47,6 +47,7 @@ public:
         int64_t exponent);
 
 protected:
+    std::unique_ptr<Player> copy() const override { return std::make_unique<AbsmaxPlayer>(*this); }
     void play(
         int thread, const Position *positions, int count, int64_t num_sequences, void *state,
         int64_t *saturations) override;

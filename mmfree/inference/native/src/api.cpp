@@ -122,7 +122,7 @@ MMFREE_API void mmfree_set_absmax_constants(
 MMFREE_API void mmfree_run(
     Player *player, const int32_t *tokens, int sequences, int positions, void *state,
     int32_t *logits, int32_t wanted) {
-    player->run(tokens, sequences, positions, state, logits, Wanted(wanted));
+    player->run({tokens, sequences, positions, state, logits, Wanted(wanted)});
 }
 
 // Chooses rows, each fed back, up to `count` or one that `ends` [rows] marks; returns how many. The
@@ -136,7 +136,7 @@ MMFREE_API int mmfree_generate(
         rows[number] = row;
         const bool is_last = number == count - 1 || ends[row];
         if (!is_last || (feeds_last && !ends[row]))
-            player->run(&row, 1, 1, state, logits, Wanted::LAST);
+            player->run({&row, 1, 1, state, logits, Wanted::LAST});
         if (is_last) return number + 1;
     }
     return count;
@@ -147,8 +147,8 @@ MMFREE_API void mmfree_take_saturations(Player *player, int64_t *sites) {
     std::fill_n(player->saturations, MOST_SITES, 0);
 }
 
-// Whether only the calling thread works, from the next call on.
-MMFREE_API void mmfree_set_alone(Player *player, int alone) { player->set_alone(alone != 0); }
+// How many of its threads work from the next call on.
+MMFREE_API void mmfree_set_threads(Player *player, int threads) { player->set_threads(threads); }
 
 MMFREE_API const void *mmfree_weights(const Player *player) { return player->pages().begin(); }
 MMFREE_API uint64_t mmfree_weights_bytes(const Player *player) { return player->pages().taken(); }

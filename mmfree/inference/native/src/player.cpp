@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <new>
 
 namespace mmfree {
 
@@ -37,22 +38,28 @@ size_t bytes_of(const Settings &settings) {
 }  // namespace
 
 Player::Player(const Settings &settings, const Kernels &kernels)
-    : settings(settings), kernels_(kernels), pool_(settings.threads), pages_(bytes_of(settings)) {
+    : settings(settings), kernels_(kernels), pool_(settings.threads),
+      pages_(std::make_shared<Pages>(bytes_of(settings))) {
     for (const Shape &shape : shapes_of(settings)) {
         auto &matrices = segments_.emplace_back(shape.matrices);
         for (Matrix &matrix : matrices) {
             matrix.rows = shape.rows;
             matrix.columns = shape.columns;
-            matrix.weights = pages_.take(Matrix::bytes(shape.rows, shape.columns));
+            matrix.weights = pages_->take(Matrix::bytes(shape.rows, shape.columns));
         }
     }
     const int widest = std::max(settings.hidden_size, settings.intermediate_size);
     activation_stride_ = whole(widest, 64) * 64 + 64;
-    // One thread may have to do it all.
+    // A single thread may have to do it all.
     sum_stride_ = GROUP_ROWS * whole(std::max(widest, settings.head_size), GROUP_ROWS);
     for (int thread = 0; thread < pool_.size(); thread++)
         sums_.emplace_back(size_t(3) * MOST_POSITIONS * sum_stride_);
 }
+
+Player::Player(const Player &other)
+    : settings(other.settings), kernels_(other.kernels_), pool_(1), segments_(other.segments_),
+      activation_stride_(other.activation_stride_), sum_stride_(other.sum_stride_),
+      pages_(other.pages_), sums_(1, other.sums_[0]) {}
 
 Share Player::share(int size, int thread) const {
     const int64_t groups = whole(size, GROUP_ROWS), threads = pool_.threads();
@@ -80,12 +87,12 @@ void Player::take_product(
 
 double Player::read_weights() {
     const auto start = std::chrono::steady_clock::now();
-    const size_t words = pages_.taken() / sizeof(uint64_t);
+    const size_t words = pages_->taken() / sizeof(uint64_t);
     std::vector<uint64_t> found(pool_.threads());
     pool_.run([&](int thread) {
         const size_t threads = pool_.threads();
         const size_t begin = words * thread / threads, end = words * (thread + 1) / threads;
-        found[thread] = kernels_.read(pages_.begin() + 8 * begin, 8 * (end - begin));
+        found[thread] = kernels_.read(pages_->begin() + 8 * begin, 8 * (end - begin));
     });
     const auto end = std::chrono::steady_clock::now();
     // Used, or the compiler would leave the reading out.
@@ -96,32 +103,57 @@ double Player::read_weights() {
     return std::chrono::duration<double>(end - start).count();
 }
 
-void Player::run(
-    const int32_t *tokens, int sequences, int positions, void *state, int32_t *logits,
-    Wanted wanted) {
-    const size_t head = settings.head_size;
-    const int64_t total = int64_t(sequences) * positions;
+bool Player::play_apart(const Batch &batch) const {
+    const int threads = pool_.threads();
+    return threads > 1 && batch.sequences >= threads
+        && int64_t(batch.sequences) * batch.positions >= int64_t(threads) * MOST_POSITIONS;
+}
+
+bool Player::make_copies() {
+    try {
+        while (int(copies_.size()) < pool_.size()) copies_.push_back(copy());
+        return true;
+    } catch (const std::bad_alloc &) {
+        return false;
+    }
+}
+
+void Player::run(const Batch &batch) {
     std::vector<std::vector<int64_t>> counts(
         pool_.threads(), std::vector<int64_t>(MOST_SITES));
+    const bool apart = play_apart(batch) && make_copies();
     pool_.run([&](int thread) {
-        Position pass[MOST_POSITIONS];
-        // Position after position, all sequences of each: a sequence's own follow one another.
-        for (int64_t done = 0; done < total;) {
-            int count = 0;
-            for (; count < MOST_POSITIONS && done < total; count++, done++) {
-                const int64_t sequence = done % sequences, place = done / sequences;
-                int32_t *out = nullptr;
-                if (wanted == Wanted::ALL)
-                    out = logits + (sequence * positions + place) * head;
-                else if (wanted == Wanted::LAST && place == positions - 1)
-                    out = logits + sequence * head;
-                pass[count] = {tokens[sequence * positions + place], sequence, out};
-            }
-            play(thread, pass, count, sequences, state, counts[thread].data());
-        }
+        if (!apart) return play_sequences(thread, batch, 0, batch.sequences, counts[thread]);
+        const int64_t sequences = batch.sequences, threads = pool_.threads();
+        copies_[thread]->play_sequences(
+            0, batch, int(sequences * thread / threads), int(sequences * (thread + 1) / threads),
+            counts[thread]);
     });
     for (const auto &own : counts)
         for (int site = 0; site < MOST_SITES; site++) saturations[site] += own[site];
+}
+
+// Position after position, all sequences of each: a sequence's own follow one another.
+void Player::play_sequences(
+    int thread, const Batch &batch, int first, int last, std::vector<int64_t> &saturations) {
+    const size_t head = settings.head_size;
+    Position pass[MOST_POSITIONS];
+    int count = 0;
+    for (int place = 0; place < batch.positions; place++)
+        for (int sequence = first; sequence < last; sequence++) {
+            const size_t at = size_t(sequence) * batch.positions + place;
+            const bool is_last = place == batch.positions - 1;
+            int32_t *out = nullptr;
+            if (batch.wanted == Wanted::ALL)
+                out = batch.logits + at * head;
+            else if (batch.wanted == Wanted::LAST && is_last)
+                out = batch.logits + size_t(sequence) * head;
+            pass[count++] = {batch.tokens[at], sequence, out};
+            if (count == MOST_POSITIONS || (is_last && sequence == last - 1)) {
+                play(thread, pass, count, batch.sequences, batch.state, saturations.data());
+                count = 0;
+            }
+        }
 }
 
 }  // namespace mmfree

@@ -37,6 +37,16 @@ struct Position {
 
 enum class Wanted : int32_t { NOTHING, LAST, ALL };
 
+// Sequences to play. tokens [sequences, positions]; state [layers, sequences, d] is changed in place;
+// logits [sequences, positions, head] or, of the last position only, [sequences, head].
+struct Batch {
+    const int32_t *tokens;
+    int sequences, positions;
+    void *state;
+    int32_t *logits;
+    Wanted wanted;
+};
+
 // Which of a vector's or a matrix's groups of rows a thread owns.
 struct Share {
     int begin, end;        // groups
@@ -48,28 +58,28 @@ class Player {
 public:
     virtual ~Player() = default;
 
-    // tokens [sequences, positions]; state [layers, sequences, d] is changed in place; logits
-    // [sequences, positions, head] or, of the last position only, [sequences, head].
-    void run(
-        const int32_t *tokens, int sequences, int positions, void *state, int32_t *logits,
-        Wanted wanted);
+    // The threads share every matrix; or, if there are sequences enough, each plays its own.
+    void run(const Batch &);
 
     virtual void set_embedding(const int8_t *rows, const uint16_t *scales) = 0;
     Packing set_matrix(int segment, int index, const uint8_t *codes, int64_t count, int64_t first) {
         return segments_[segment][index].pack(codes, count, first);
     }
 
-    void set_alone(bool alone) { pool_.set_alone(alone); }
+    void set_threads(int threads) { pool_.set_threads(threads); }
 
     // Seconds that all threads need to read the packed weights, and do nothing with them.
     double read_weights();
 
     const Settings settings;
     int64_t saturations[MOST_SITES] = {};
-    const Pages &pages() const { return pages_; }
+    const Pages &pages() const { return *pages_; }
 
 protected:
     explicit Player(const Settings &, const Kernels &);
+    // Another one for a single thread, of the same weights.
+    Player(const Player &);
+    virtual std::unique_ptr<Player> copy() const = 0;
 
     // What one thread does of a pass; `positions` of them, of `num_sequences` in the state.
     virtual void play(
@@ -91,8 +101,14 @@ protected:
     int activation_stride_, sum_stride_;
 
 private:
-    Pages pages_;
+    void play_sequences(
+        int thread, const Batch &, int first, int last, std::vector<int64_t> &saturations);
+    bool play_apart(const Batch &) const;
+    bool make_copies();
+
+    std::shared_ptr<Pages> pages_;
     std::vector<std::vector<int32_t>> sums_;
+    std::vector<std::unique_ptr<Player>> copies_;  // one for each thread, made when first needed
 };
 
 std::unique_ptr<Player> make_pow2_player(const Settings &, const Kernels &);

@@ -2,35 +2,34 @@
 
 namespace mmfree {
 
-Pool::Pool(int size) : size_(size) {
+Pool::Pool(int size) : threads_(size), given_(size - 1) {
     try {
         for (int thread = 1; thread < size; thread++)
             others_.emplace_back([this, thread] { serve(thread); });
     } catch (...) {
-        ends_ = true;
-        given_.next();
-        for (std::thread &other : others_) other.join();
+        end();
         throw;
     }
 }
 
-Pool::~Pool() {
+Pool::~Pool() { end(); }
+
+void Pool::end() {
     ends_ = true;
-    given_.next();
+    for (Turn &given : given_) given.next();
     for (std::thread &other : others_) other.join();
 }
 
 void Pool::run(const std::function<void(int)> &work) {
-    if (threads() == 1) return work(0);
     work_ = &work;
-    given_.next();
+    for (int thread = 1; thread < threads_; thread++) given_[thread - 1].next();
     work(0);
     barrier();
 }
 
 void Pool::serve(int thread) {
     for (uint32_t seen = 0;; seen++) {
-        given_.wait(seen);
+        given_[thread - 1].wait(seen);
         if (ends_) return;
         (*work_)(thread);
         barrier();

@@ -46,21 +46,19 @@ public:
     Pool(const Pool &) = delete;
     Pool &operator=(const Pool &) = delete;
 
-    // Those that take part in a run; what is allotted, is by `size`.
-    int threads() const { return alone_ ? 1 : size_; }
-    int size() const { return size_; }
+    // Those that take part in the next run, at first all; the others sleep.
+    int threads() const { return threads_; }
+    int size() const { return int(others_.size()) + 1; }
+    void set_threads(int threads) { threads_ = threads; }
 
-    // From the next run on only the calling thread works, or all do.
-    void set_alone(bool alone) { alone_ = alone; }
-
-    // Calls work(0) here and work(1..) on the others; returns when all have.
+    // Calls work(0) here and work(1..) on the others that take part; returns when all have.
     void run(const std::function<void(int)> &work);
 
     // Where all threads of a run wait for one another.
     void barrier() {
-        if (threads() == 1) return;
+        if (threads_ == 1) return;
         const uint32_t seen = met_.now();
-        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
+        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == threads_ - 1) {
             arrived_.store(0, std::memory_order_relaxed);
             met_.next();
         } else {
@@ -70,12 +68,13 @@ public:
 
 private:
     void serve(int thread);
+    void end();
 
-    const int size_;
-    bool alone_ = false;
+    int threads_;
     const std::function<void(int)> *work_ = nullptr;
     bool ends_ = false;
-    Turn given_, met_;
+    std::vector<Turn> given_;  // to each of the others
+    Turn met_;
     alignas(64) std::atomic<int> arrived_{0};
     std::vector<std::thread> others_;
 };

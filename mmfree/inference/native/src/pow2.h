@@ -22,6 +22,7 @@ public:
     void set_bias(int layer, const int16_t *bias);
 
 protected:
+    std::unique_ptr<Player> copy() const override { return std::make_unique<Pow2Player>(*this); }
     void play(
         int thread, const Position *positions, int count, int64_t num_sequences, void *state,
         int64_t *saturations) override;
