@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 from mmfree.contract.pow2 import INT8_MAX, INT8_MIN, INT16_MAX, INT16_MIN
 from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
-from mmfree.inference.backends import Backend
+from mmfree.inference.backends import Backend, tape_player
+from mmfree.inference.native.player import Player
 from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.tape.pow2 import Tape
 from mmfree.tasks.catalog import TASKS
@@ -74,17 +75,6 @@ class Range:
     def use(self) -> float:
         """largest / limit."""
         return self.largest / self.limit
-
-
-class _Seen:
-    def __init__(self, low: int, high: int) -> None:
-        self.low, self.high = low, high
-        self.largest = self.count = self.at_limit = 0
-
-    def add(self, values: NDArray[np.integer]) -> None:
-        self.largest = max(self.largest, int(np.abs(values.astype(np.int64)).max()))
-        self.count += values.size
-        self.at_limit += int(((values <= self.low) | (values >= self.high)).sum())
 
 
 @dataclass(frozen=True)
@@ -157,6 +147,8 @@ def ranged_tape(backend: Backend) -> Tape | None:
 def measure_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
     """Ranges of every intermediate, in the order of use, while ids [B, T] are played.
 
+    By the fast player, which counts as it plays; where it cannot be had, by the golden model.
+
     Raises
     ------
     InputError
@@ -164,32 +156,62 @@ def measure_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
     """
     if not ids.size:
         raise InputError("there is no data to watch ranges on: give more text")
-    golden = Golden(tape)
-    fan_in = {segment.name: segment.fan_in for segment in tape.segments}
-    seen: dict[str, _Seen] = {}
+    if tape_player() == "golden":
+        return golden_ranges(tape, ids)
+    player, fan_in = Player(tape), _fan_in(tape)
+    return [
+        _range(segment, name, fan_in.get(segment, 0), *seen)
+        for (segment, name), seen in player.watch(ids, player.state(len(ids))).items()
+    ]
+
+
+def golden_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
+    """The same ranges, from the golden model's trace."""
+    golden, fan_in = Golden(tape), _fan_in(tape)
+    seen: dict[str, tuple[int, int, int]] = {}
 
     def watch(name: str, values: NDArray[np.int32]) -> None:
         segment, _, kind = name.rpartition("/")
-        if kind == "acc":
-            bound = 128 * fan_in[segment]
-            seen.setdefault(name, _Seen(-bound, bound)).add(values)
-        elif kind in _LIMITS:
-            seen.setdefault(name, _Seen(*_LIMITS[kind])).add(values)
+        if (limits := _limits(kind, fan_in.get(segment, 0))) is None:
+            return
+        low, high = limits
+        largest, at_limit, count = seen.get(name, (0, 0, 0))
+        seen[name] = (
+            max(largest, int(np.abs(values.astype(np.int64)).max())),
+            at_limit + int(((values <= low) | (values >= high)).sum()),
+            count + values.size,
+        )
 
     state = golden.state(len(ids))
     with threadpool_limits(1, user_api="blas"):
         for column in ids.T:
             _, state = golden.step(column, state, trace=watch)
     return [
-        Range(
-            segment=name.rpartition("/")[0] or "embedding",
-            name=name.rpartition("/")[2],
-            largest=found.largest,
-            limit=max(-found.low, found.high),
-            share_at_limit=found.at_limit / found.count,
-        )
+        _range(segment or "embedding", kind, fan_in.get(segment, 0), *found)
         for name, found in seen.items()
+        for segment, _, kind in [name.rpartition("/")]
     ]
+
+
+def _fan_in(tape: Tape) -> dict[str, int]:
+    return {segment.name: segment.fan_in for segment in tape.segments}
+
+
+def _limits(name: str, fan_in: int) -> tuple[int, int] | None:
+    """Of an intermediate's width; None: it has no fixed one."""
+    return (-128 * fan_in, 128 * fan_in) if name == "acc" else _LIMITS.get(name)
+
+
+def _range(segment: str, name: str, fan_in: int, largest: int, at_limit: int, count: int) -> Range:
+    limits = _limits(name, fan_in)
+    assert limits is not None, name
+    return Range(
+        segment=segment,
+        name=name,
+        largest=largest,
+        limit=-limits[0],
+        share_at_limit=at_limit / count,
+    )
 
 
 def refuse_saturation(tape: Tape, ranges: list[Range], source: str) -> None:

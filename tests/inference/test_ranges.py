@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import mmfree.inference.ranges
 from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
 from mmfree.inference.ranges import (
@@ -43,7 +44,11 @@ SHAPE = {
 }
 
 
-def test_largest_values_and_shares_are_those_of_the_trace() -> None:
+@pytest.mark.parametrize("player", ["cpu", "golden"])
+def test_largest_values_and_shares_are_those_of_the_trace(
+    player: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mmfree.inference.ranges, "tape_player", lambda: player)
     tape = random_tape(np.random.default_rng(0), gate="hard", wild=True, **SHAPE)
     ids = np.random.default_rng(1).integers(0, 6, (3, 5))
     golden, state = Golden(tape), Golden(tape).state(3)

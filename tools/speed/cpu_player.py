@@ -13,12 +13,12 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mmfree.contract.shape import AbsmaxConfig, ModelConfig
+from mmfree.contract.shape import AbsmaxConfig, AnyConfig, ModelConfig
 from mmfree.golden.sampling import seed_registers
 from mmfree.inference.native.player import Player, choice
 from tools.measure.large_model import random_tape
@@ -27,27 +27,54 @@ SECONDS = 3.0
 PROMPT = 64
 
 
-def best_of(action: Callable[[], object]) -> float:
-    """Shortest time of it, in seconds, in SECONDS of runs."""
-    best, until = float("inf"), time.perf_counter() + SECONDS
-    action()
+def config_of(sizes: Sequence[int], *, published: bool) -> AnyConfig:
+    """A model of hidden and intermediate size, layers and vocabulary."""
+    hidden, intermediate, layers, vocabulary = sizes
+    shape = {"hidden_size": hidden, "intermediate_size": intermediate, "num_layers": layers}
+    if published:
+        return AbsmaxConfig(vocab_size=vocabulary, **shape)
+    return ModelConfig(vocab_size=vocabulary, head_size=vocabulary, gate="sigmoid", **shape)
+
+
+def best_of(work: Callable[[], float], seconds: float) -> float:
+    """Shortest time that some work says it took, in about that many seconds of runs."""
+    until = time.perf_counter() + seconds
+    best = work()
     while time.perf_counter() < until:
+        best = min(best, work())
+    return best
+
+
+def decoding(player: Player, count: int) -> Callable[[], float]:
+    """What decodes that many tokens, each fed back, and returns the seconds."""
+    state, rows = player.state(1), np.zeros(player.tape.config.head_size, dtype=bool)
+    logits = player.run_to_last(np.array([[1]]), state)[0]
+    greedy = choice(seed_registers(0), 0, 16, None)
+    return timed(lambda: player.draw(logits, state, count, greedy, rows, feeds_last=True))
+
+
+def reading(player: Player, count: int) -> Callable[[], float]:
+    """What reads a prompt of that many tokens and returns the seconds."""
+    state, prompt = player.state(1), np.arange(count)[None] % player.tape.config.vocab_size
+    return timed(lambda: player.run_to_last(prompt, state))
+
+
+def timed(action: Callable[[], object]) -> Callable[[], float]:
+    """What does it and returns the seconds."""
+
+    def work() -> float:
         before = time.perf_counter()
         action()
-        best = min(best, time.perf_counter() - before)
-    return best
+        return time.perf_counter() - before
+
+    return work
 
 
 def measure(player: Player) -> dict[str, object]:
     """What the player reaches, for JSON."""
-    config = player.tape.config
-    state, rows = player.state(1), np.zeros(config.head_size, dtype=bool)
-    logits = player.run_to_last(np.array([[1]]), state)[0]
-    greedy = choice(seed_registers(0), 0, 16, None)
-    count = max(2, 100_000_000 // config.num_ternary_weights)
-    prompt = np.arange(PROMPT)[None] % config.vocab_size
-    decode = best_of(lambda: player.draw(logits, state, count, greedy, rows, feeds_last=True))
-    reading = best_of(lambda: player.run_to_last(prompt, state))
+    count = max(2, 100_000_000 // player.tape.config.num_ternary_weights)
+    decode = best_of(decoding(player, count), SECONDS)
+    prompt = best_of(reading(player, PROMPT), SECONDS)
     read = min(player.read_weights() for _ in range(10))
     size = player.weights_bytes()
     return {
@@ -55,7 +82,7 @@ def measure(player: Player) -> dict[str, object]:
         "threads": player.threads,
         "weights_bytes": size,
         "decode_tokens_per_second": count / decode,
-        "prompt_tokens_per_second": PROMPT / reading,
+        "prompt_tokens_per_second": PROMPT / prompt,
         "read_gb_per_second": size / read / 1e9,
         "share_of_read": read / (decode / count),
     }
@@ -79,13 +106,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="(default 1)")
     options = parser.parse_args()
-    hidden, intermediate, layers, vocabulary = options.sizes
-    sizes = {"hidden_size": hidden, "intermediate_size": intermediate, "num_layers": layers}
-    config = (
-        AbsmaxConfig(vocab_size=vocabulary, **sizes)
-        if options.published
-        else ModelConfig(vocab_size=vocabulary, head_size=vocabulary, gate="sigmoid", **sizes)
-    )
+    config = config_of(options.sizes, published=options.published)
     with tempfile.TemporaryDirectory() as folder:
         player = Player(random_tape(config, 0, Path(folder)), options.threads)
         print(json.dumps(measure(player), indent=1))

@@ -93,7 +93,7 @@ _FUNCTIONS = {
         None,
         (c_void_p, c_int, c_int, c_void_p, c_int32, c_int64, c_int64),
     ),
-    "run": (None, (c_void_p, c_void_p, c_int, c_int, c_void_p, c_void_p, c_int32)),
+    "run": (None, (c_void_p, c_void_p, c_int, c_int, *(c_void_p,) * 2, c_int32, c_void_p)),
     "generate": (
         c_int,
         (

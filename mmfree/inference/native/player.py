@@ -48,6 +48,18 @@ _BYTES_PER_THREAD = 1 << 20
 
 _TABLE_ENTRIES = 256
 
+WATCHED = {
+    "gates": ("q", "acc", "i", "g", "h", "u"),
+    "output": ("q", "acc", "y", "x"),
+    "glu": ("q", "acc", "gate", "up", "u"),
+    "down": ("q", "acc", "y", "x"),
+    "head": ("q", "acc", "logits"),
+}
+"""Intermediates of a segment that ``watch`` sees, as the golden model's trace names them, in the
+library's order (src/pow2.cpp)."""
+
+_MOST_RANGES = 6
+
 BUSY, BRIEF = 0.8, 1e-3
 """Others are in the way if the calling thread worked for less than this share of its time, and more
 seconds are missing than these. Alone it plays at half of the speed, with a partner that is put
@@ -176,6 +188,7 @@ class Player:
         state: NDArray[np.signedinteger[Any]],
         logits: NDArray[np.int32],
         wanted: int,
+        ranges: NDArray[np.int64] | None = None,
     ) -> None:
         config = self.tape.config
         low, high = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
@@ -189,8 +202,36 @@ class Player:
             self._library.mmfree_run(
                 *(self._handle, _address(tokens), *ids.shape),
                 *(_address(state), _address(logits), wanted),
+                None if ranges is None else _address(ranges),
             )
             self._count()
+
+    def watch(
+        self, ids: NDArray[np.integer], state: NDArray[np.signedinteger[Any]]
+    ) -> dict[tuple[str, str], tuple[int, int, int]]:
+        """Play ids [B, T], and see how near intermediates come to the limits of their widths.
+
+        Of each segment and intermediate, after ("embedding", "embedding"): its largest magnitude,
+        how many values lay at a limit, and how many there were. For models trained here.
+        """
+        assert isinstance(self.tape, Tape)
+        logits = np.empty((*ids.shape, self.tape.config.head_size), dtype=np.int32)
+        found = np.zeros((len(self.tape.segments) * _MOST_RANGES + 1, 2), dtype=np.int64)
+        self._run(ids, state, logits, _ALL, found)
+        places = [
+            (len(self.tape.segments), 0, "embedding", "embedding", ids.size * state.shape[-1])
+        ]
+        for number, segment in enumerate(self.tape.segments):
+            rows = segment.matrices[0].rows
+            sizes = {"q": segment.fan_in, "acc": len(segment.matrices) * rows}
+            places += [
+                (number, place, segment.name, name, ids.size * sizes.get(name, rows))
+                for place, name in enumerate(WATCHED[segment.kind])
+            ]
+        return {
+            (segment, name): (*found[number * _MOST_RANGES + place].tolist(), count)
+            for number, place, segment, name, count in places
+        }
 
     def draw(
         self,

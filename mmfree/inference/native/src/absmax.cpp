@@ -198,7 +198,8 @@ void AbsmaxPlayer::add_to_residual(int thread, int segment, int count, int64_t *
 
 void AbsmaxPlayer::play(
     int thread, const Position *positions, int count, int64_t num_sequences, void *state,
-    int64_t *saturations) {
+    Counts &counts) {
+    int64_t *saturations = counts.saturations;
     const int d = settings.hidden_size, intermediate = settings.intermediate_size;
     const Share own = share(d, thread), wide = share(intermediate, thread);
     int32_t *first = sums(thread, 0), *second = sums(thread, 1), *third = sums(thread, 2);

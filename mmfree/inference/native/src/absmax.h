@@ -50,7 +50,7 @@ protected:
     std::unique_ptr<Player> copy() const override { return std::make_unique<AbsmaxPlayer>(*this); }
     void play(
         int thread, const Position *positions, int count, int64_t num_sequences, void *state,
-        int64_t *saturations) override;
+        Counts &counts) override;
 
 private:
     // What threads tell one another of their shares of the vectors.

@@ -118,11 +118,11 @@ MMFREE_API void mmfree_set_absmax_constants(
         segment, index, gain, gain_fb, mantissa, exponent);
 }
 
-// See Player::run.
+// See Batch, with ranges or without.
 MMFREE_API void mmfree_run(
     Player *player, const int32_t *tokens, int sequences, int positions, void *state,
-    int32_t *logits, int32_t wanted) {
-    player->run({tokens, sequences, positions, state, logits, Wanted(wanted)});
+    int32_t *logits, int32_t wanted, int64_t *ranges) {
+    player->run({tokens, sequences, positions, state, logits, Wanted(wanted), ranges});
 }
 
 // Chooses rows, each fed back, up to `count` or one that `ends` [rows] marks; returns how many. The

@@ -119,8 +119,9 @@ bool Player::make_copies() {
 }
 
 void Player::run(const Batch &batch) {
-    std::vector<std::vector<int64_t>> counts(
-        pool_.threads(), std::vector<int64_t>(MOST_SITES));
+    std::vector<Counts> counts(pool_.threads());
+    const size_t ranges = batch.ranges ? segments_.size() * MOST_RANGES + 1 : 0;
+    for (Counts &own : counts) own.ranges.resize(ranges);
     const bool apart = play_apart(batch) && make_copies();
     pool_.run([&](int thread) {
         if (!apart) return play_sequences(thread, batch, 0, batch.sequences, counts[thread]);
@@ -129,13 +130,19 @@ void Player::run(const Batch &batch) {
             0, batch, int(sequences * thread / threads), int(sequences * (thread + 1) / threads),
             counts[thread]);
     });
-    for (const auto &own : counts)
-        for (int site = 0; site < MOST_SITES; site++) saturations[site] += own[site];
+    for (const Counts &own : counts) {
+        for (int site = 0; site < MOST_SITES; site++) saturations[site] += own.saturations[site];
+        for (size_t place = 0; place < ranges; place++) {
+            int64_t *all = batch.ranges + 2 * place;
+            all[0] = std::max(all[0], own.ranges[place].largest);
+            all[1] += own.ranges[place].at_limit;
+        }
+    }
 }
 
 // Position after position, all sequences of each: a sequence's own follow one another.
 void Player::play_sequences(
-    int thread, const Batch &batch, int first, int last, std::vector<int64_t> &saturations) {
+    int thread, const Batch &batch, int first, int last, Counts &counts) {
     const size_t head = settings.head_size;
     Position pass[MOST_POSITIONS];
     int count = 0;
@@ -150,7 +157,7 @@ void Player::play_sequences(
                 out = batch.logits + size_t(sequence) * head;
             pass[count++] = {batch.tokens[at], sequence, out};
             if (count == MOST_POSITIONS || (is_last && sequence == last - 1)) {
-                play(thread, pass, count, batch.sequences, batch.state, saturations.data());
+                play(thread, pass, count, batch.sequences, batch.state, counts);
                 count = 0;
             }
         }

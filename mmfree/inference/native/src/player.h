@@ -1,7 +1,9 @@
 // A tape, ready to be played: what both arithmetics share.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -11,7 +13,8 @@
 
 namespace mmfree {
 
-constexpr int MOST_SITES = 7;  // of saturations
+constexpr int MOST_SITES = 7;   // of saturations
+constexpr int MOST_RANGES = 6;  // of values of a segment, in the order of their use
 
 // What decides a player; mmfree/inference/native/library.py has the same fields.
 struct Settings {
@@ -45,6 +48,31 @@ struct Batch {
     void *state;
     int32_t *logits;
     Wanted wanted;
+    int64_t *ranges = nullptr;  // pow2: [segments * MOST_RANGES + 1][2], see Range; the embedding last
+};
+
+// Of some values: their largest magnitude, and how many lie at a limit of their width.
+struct Range {
+    int64_t largest = 0, at_limit = 0;
+
+    template <class Value>
+    void add(const Value *values, int n, int32_t low, int32_t high) {
+        for (int j = 0; j < n; j++) {
+            largest = std::max<int64_t>(largest, std::abs(int64_t(values[j])));
+            at_limit += values[j] <= low || values[j] >= high;
+        }
+    }
+};
+
+// What a thread counts while it plays. Ranges only if they are wanted.
+struct Counts {
+    int64_t saturations[MOST_SITES] = {};
+    std::vector<Range> ranges;
+
+    template <class Value>
+    void note(int segment, int place, const Value *values, int n, int32_t low, int32_t high) {
+        if (!ranges.empty()) ranges[segment * MOST_RANGES + place].add(values, n, low, high);
+    }
 };
 
 // Which of a vector's or a matrix's groups of rows a thread owns.
@@ -84,7 +112,7 @@ protected:
     // What one thread does of a pass; `positions` of them, of `num_sequences` in the state.
     virtual void play(
         int thread, const Position *positions, int count, int64_t num_sequences, void *state,
-        int64_t *saturations) = 0;
+        Counts &counts) = 0;
 
     Share share(int size, int thread) const;
     // Sums of a matrix's rows of a thread, for `count` positions, at sums(thread, which).
@@ -101,8 +129,7 @@ protected:
     int activation_stride_, sum_stride_;
 
 private:
-    void play_sequences(
-        int thread, const Batch &, int first, int last, std::vector<int64_t> &saturations);
+    void play_sequences(int thread, const Batch &, int first, int last, Counts &counts);
     bool play_apart(const Batch &) const;
     bool make_copies();
 

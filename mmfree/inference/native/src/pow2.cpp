@@ -12,6 +12,10 @@ namespace {
 // The order of the contract, section 16.
 enum Site { QUANTIZER, PROJECTION, GATE, STATE, PRODUCT, RESIDUAL, LOGIT };
 
+// Places of ranges in a segment: q, sums, and then i, g, h, u; y, x; gate, up, u; logits.
+enum Place { QUANTIZED, SUM, FIRST, SECOND, NEW_STATE, GATED };
+constexpr int RESIDUAL_SUM = 3, GLU_PRODUCT = 4, NOT_NOTED = -1;
+
 constexpr int SMALLEST_EXPONENT = 6;
 
 // 128 * fan_in * 510 and a half step stay below 2^31 up to here.
@@ -57,7 +61,7 @@ void Pow2Player::set_bias(int layer, const int16_t *bias) {
 
 // Sections 5 and 6. Every thread does it for itself: it takes less than another barrier.
 void Pow2Player::read(
-    int thread, const int16_t *vectors, int n, int count, int64_t *saturations) {
+    int thread, int segment, const int16_t *vectors, int n, int count, Counts &counts) {
     Reading &reading = readings_[thread];
     for (int p = 0; p < count; p++) {
         const int16_t *u = vectors + size_t(p) * n;
@@ -70,81 +74,98 @@ void Pow2Player::read(
         reading.minus[p] = -found.sum;
         reading.root[p] = reciprocal_root_[squares >> (2 * k - 6)];
         reading.exponent[p] = k;
-        if (thread == 0) saturations[QUANTIZER] += found.saturated;
+        if (thread > 0) continue;
+        counts.saturations[QUANTIZER] += found.saturated;
+        counts.note(segment, QUANTIZED, q, n, -128, 127);
     }
 }
 
-// Section 7: the thread's own rows of a matrix.
+// Section 7: the thread's own rows of a matrix, noted at `place`.
 void Pow2Player::project(
-    int thread, int segment, int index, int count, int32_t *out, int64_t &saturated) {
+    int thread, int segment, int index, int count, int place, int32_t *out, Counts &counts) {
     const Matrix &matrix = segments_[segment][index];
     const Pow2Constants &constants = constants_[segment][index];
     const Reading &reading = readings_[thread];
     const Share own = share(matrix.rows, thread);
     take_product(matrix, own, reading.q.data(), reading.minus, count, out);
-    for (int p = 0; p < count; p++)
-        saturated += kernels_.pow2_requantize(
-            out + size_t(p) * sum_stride_, own.count(),
-            (reading.root[p] * constants.multiplier + 64) >> 7,
+    const int32_t largest = 128 * matrix.columns;
+    const bool is_head = segment == 4 * settings.num_layers;
+    for (int p = 0; p < count; p++) {
+        int32_t *sums = out + size_t(p) * sum_stride_;
+        counts.note(segment, SUM, sums, own.count(), -largest, largest);
+        counts.saturations[is_head ? LOGIT : PROJECTION] += kernels_.pow2_requantize(
+            sums, own.count(), (reading.root[p] * constants.multiplier + 64) >> 7,
             constants.base + reading.exponent[p], constants.low, constants.high,
             constants.is_wide);
+        if (place != NOT_NOTED)
+            counts.note(segment, place, sums, own.count(), constants.low, constants.high);
+    }
 }
 
-void Pow2Player::add_to_residual(int thread, int segment, int count, int64_t *saturations) {
+void Pow2Player::add_to_residual(int thread, int segment, int count, Counts &counts) {
     const int d = settings.hidden_size;
     const Share own = share(d, thread);
     int32_t *y = sums(thread, 0);
-    project(thread, segment, 0, count, y, saturations[PROJECTION]);
-    for (int p = 0; p < count; p++)
-        saturations[RESIDUAL] += kernels_.pow2_add(
-            x_.data() + size_t(p) * d + own.first, y + size_t(p) * sum_stride_, own.count());
+    project(thread, segment, 0, count, FIRST, y, counts);
+    for (int p = 0; p < count; p++) {
+        int16_t *x = x_.data() + size_t(p) * d + own.first;
+        counts.saturations[RESIDUAL] +=
+            kernels_.pow2_add(x, y + size_t(p) * sum_stride_, own.count());
+        counts.note(segment, RESIDUAL_SUM, x, own.count(), INT16_MIN, INT16_MAX);
+    }
 }
 
 void Pow2Player::play(
     int thread, const Position *positions, int count, int64_t num_sequences, void *state,
-    int64_t *saturations) {
+    Counts &counts) {
     const int d = settings.hidden_size, intermediate = settings.intermediate_size;
     const Share own = share(d, thread), wide = share(intermediate, thread);
     int32_t *first = sums(thread, 0), *second = sums(thread, 1), *third = sums(thread, 2);
     for (int p = 0; p < count; p++) {
         const int8_t *row = embedding_ + size_t(positions[p].token) * d;
+        int16_t *x = x_.data() + size_t(p) * d;
         for (int j = own.first; j < own.last; j++)
-            x_[size_t(p) * d + j] = int16_t(row[j] * (1 << settings.embedding_shift));
+            x[j] = int16_t(row[j] * (1 << settings.embedding_shift));
+        counts.note(int(segments_.size()), 0, x + own.first, own.count(), INT16_MIN, INT16_MAX);
     }
     pool_.barrier();
     for (int layer = 0; layer < settings.num_layers; layer++) {
         const int segment = 4 * layer;
-        read(thread, x_.data(), d, count, saturations);
-        project(thread, segment, 0, count, first, saturations[PROJECTION]);
-        project(thread, segment, 1, count, second, saturations[PROJECTION]);
-        project(thread, segment, 2, count, third, saturations[PROJECTION]);
+        read(thread, segment, x_.data(), d, count, counts);
+        project(thread, segment, 0, count, FIRST, first, counts);
+        project(thread, segment, 1, count, NOT_NOTED, second, counts);
+        project(thread, segment, 2, count, SECOND, third, counts);
         for (int p = 0; p < count; p++) {
             const size_t at = size_t(p) * sum_stride_;
             int16_t *h = static_cast<int16_t *>(state)
                 + (size_t(layer) * num_sequences + positions[p].sequence) * d + own.first;
-            const Pow2MixCounts counts = kernels_.pow2_mix(
+            int16_t *u = u_.data() + size_t(p) * d + own.first;
+            const Pow2MixCounts found = kernels_.pow2_mix(
                 tables_, first + at, second + at, third + at, biases_[layer].data() + own.first,
-                h, u_.data() + size_t(p) * d + own.first, own.count());
-            saturations[GATE] += counts.gate;
-            saturations[STATE] += counts.state;
-            saturations[PRODUCT] += counts.product;
+                h, u, own.count());
+            counts.saturations[GATE] += found.gate;
+            counts.saturations[STATE] += found.state;
+            counts.saturations[PRODUCT] += found.product;
+            counts.note(segment, NEW_STATE, h, own.count(), INT16_MIN, INT16_MAX);
+            counts.note(segment, GATED, u, own.count(), INT16_MIN, INT16_MAX);
         }
         pool_.barrier();
-        read(thread, u_.data(), d, count, saturations);
-        add_to_residual(thread, segment + 1, count, saturations);
+        read(thread, segment + 1, u_.data(), d, count, counts);
+        add_to_residual(thread, segment + 1, count, counts);
         pool_.barrier();
-        read(thread, x_.data(), d, count, saturations);
-        project(thread, segment + 2, 0, count, first, saturations[PROJECTION]);
-        project(thread, segment + 2, 1, count, second, saturations[PROJECTION]);
+        read(thread, segment + 2, x_.data(), d, count, counts);
+        project(thread, segment + 2, 0, count, FIRST, first, counts);
+        project(thread, segment + 2, 1, count, SECOND, second, counts);
         for (int p = 0; p < count; p++) {
             const size_t at = size_t(p) * sum_stride_;
-            saturations[PRODUCT] += kernels_.pow2_glu(
-                tables_, first + at, second + at,
-                u_.data() + size_t(p) * intermediate + wide.first, wide.count());
+            int16_t *u = u_.data() + size_t(p) * intermediate + wide.first;
+            counts.saturations[PRODUCT] +=
+                kernels_.pow2_glu(tables_, first + at, second + at, u, wide.count());
+            counts.note(segment + 2, GLU_PRODUCT, u, wide.count(), INT16_MIN, INT16_MAX);
         }
         pool_.barrier();
-        read(thread, u_.data(), intermediate, count, saturations);
-        add_to_residual(thread, segment + 3, count, saturations);
+        read(thread, segment + 3, u_.data(), intermediate, count, counts);
+        add_to_residual(thread, segment + 3, count, counts);
         pool_.barrier();
     }
     // Those whose logits are wanted come last.
@@ -153,8 +174,8 @@ void Pow2Player::play(
     if (from < count) {
         const int head = 4 * settings.num_layers;
         const Share rows = share(settings.head_size, thread);
-        read(thread, x_.data() + size_t(from) * d, d, count - from, saturations);
-        project(thread, head, 0, count - from, first, saturations[LOGIT]);
+        read(thread, head, x_.data() + size_t(from) * d, d, count - from, counts);
+        project(thread, head, 0, count - from, FIRST, first, counts);
         for (int p = from; p < count; p++)
             std::copy_n(
                 first + size_t(p - from) * sum_stride_, rows.count(),

@@ -25,7 +25,7 @@ protected:
     std::unique_ptr<Player> copy() const override { return std::make_unique<Pow2Player>(*this); }
     void play(
         int thread, const Position *positions, int count, int64_t num_sequences, void *state,
-        int64_t *saturations) override;
+        Counts &counts) override;
 
 private:
     // What a thread knows of the vectors that are multiplied.
@@ -34,10 +34,11 @@ private:
         int32_t minus[MOST_POSITIONS], root[MOST_POSITIONS], exponent[MOST_POSITIONS];
     };
 
-    void read(int thread, const int16_t *vectors, int n, int count, int64_t *saturations);
+    void read(
+        int thread, int segment, const int16_t *vectors, int n, int count, Counts &counts);
     void project(
-        int thread, int segment, int index, int count, int32_t *out, int64_t &saturated);
-    void add_to_residual(int thread, int segment, int count, int64_t *saturations);
+        int thread, int segment, int index, int count, int place, int32_t *out, Counts &counts);
+    void add_to_residual(int thread, int segment, int count, Counts &counts);
 
     const int8_t *embedding_ = nullptr;
     Pow2Tables tables_;
