@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -257,6 +258,19 @@ def test_weights_that_are_no_codes_are_refused(codes: list[int], message: str) -
         Player(tape)
 
 
+def test_ranges_are_seen_by_every_thread() -> None:
+    """Of matrices that they share, and of sequences of their own."""
+    tape = pow2_tape("hard", wild=True)
+    for batch, positions in ((1, 9), (2, 21)):
+        ids = np.random.default_rng(2).integers(0, 9, (batch, positions))
+        found = []
+        for threads in (1, 2):
+            fast = Player(tape, threads)
+            found.append(fast.watch(ids, fast.state(batch)))
+        assert found[0] == found[1]
+        assert any(0 < at_limit < count for _, at_limit, count in found[0].values())
+
+
 def test_threads_of_python_take_turns(tmp_path: Path) -> None:
     """Each with a state of its own, on one player; a call lasts long enough to be interrupted."""
     tape = absmax_tape(tmp_path, (40, 64, 96, 2), wild=False)
@@ -283,6 +297,7 @@ def test_a_forked_process_is_told_to_make_its_own(tmp_path: Path) -> None:
     fast = Player(pow2_tape("hard", wild=False), 2)
     child = os.fork()
     if child == 0:
+        signal.alarm(20)
         try:
             fast.run(np.array([[1]]), fast.state(1))
         except RuntimeError as error:
