@@ -69,6 +69,32 @@ def test_a_large_model_from_memory() -> None:
     assert runs[3]["lane_utilization"] >= 0.994
 
 
+def test_the_fast_player_beside_llama_cpp() -> None:
+    """Every line of the table, and the figure in README: one thread, the largest model."""
+    runs = data_of("cpu_player.json")["runs"]
+    due = []
+    for run in runs:
+        for shape, results in run["shapes"].items():
+            for work in ("decode", "prompt"):
+                found = results[work]
+                told = [run["path"], run["threads"], shape, work]
+                told += [f"{found['llama.cpp']['tokens_per_second']:,.0f}"]
+                told += [
+                    f"{found[name]['tokens_per_second']:,.0f} ({found[name]['ratio']:.1f}x)"
+                    for name in ("pow2", "absmax")
+                ]
+                due.append(f"| {' | '.join(map(str, told))} |")
+    assert len(due) == 3 * 3 * 2
+    rows = [line for line in RESULTS.splitlines() if line.startswith(("| avx512", "| avx2"))]
+    assert rows == due
+    one = runs[0]["shapes"]
+    assert (runs[0]["threads"], runs[0]["path"]) == (1, "avx512")
+    ratios = [f"{one[shape]['decode']['pow2']['ratio']:.1f}" for shape in ("5.2M", "370M")]
+    assert f"{ratios[1]} to {ratios[0]} times llama.cpp's TQ2_0" in README
+    rate = one["370M"]["decode"]["pow2"]["tokens_per_second"]
+    assert f"{rate:,.0f} tokens/s of the 370M shape" in README
+
+
 def test_a_published_checkpoint_on_the_chip() -> None:
     (run,) = data_of("published_on_chip.json")["runs"]
     assert run["bit_exact"]
