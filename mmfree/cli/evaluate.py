@@ -23,8 +23,9 @@ from mmfree.inference.backends import (
     tokenizer_at,
 )
 from mmfree.inference.choices import Question, evaluate_choices, read_questions
-from mmfree.inference.places import Place, find_model, training_of
+from mmfree.inference.places import find_model, training_of
 from mmfree.inference.ranges import (
+    RANGED,
     describe_ranges,
     measure_ranges,
     ranged_tape,
@@ -103,7 +104,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ranges",
         action="store_true",
-        help="how close each intermediate comes to its limits (backend golden)",
+        help="how close each intermediate comes to its limits (backends golden, cpu)",
     )
     parser.add_argument(
         "--backend",
@@ -127,12 +128,14 @@ def run(options: argparse.Namespace) -> Outcome:
     if options.field is not None and options.data is None:
         raise InputError("--field is of the records of --data: give both, or neither")
     found = find_model(options.model)
-    names = options.backend or [_default(found, options.ranges)]
+    names = options.backend or [default_backend(found)]
     for name in names:
         check_backend(found, name)
     check_lanes_of(names, options.lanes)
-    if options.ranges and "golden" not in names:
-        raise InputError(f"--ranges: backend {names[0]} does not show them; use golden")
+    if options.ranges and not set(RANGED) & set(names):
+        raise InputError(
+            f"--ranges: backend {names[0]} does not show them; use {' or '.join(RANGED)}"
+        )
     questions = _check(options, tokenizer_at(options.model))
     # Not before all is checked that can be without torch or a simulator.
     lanes = {name: options.lanes for name in names if name in HARDWARE}
@@ -150,16 +153,11 @@ def run(options: argparse.Namespace) -> Outcome:
         if tape is not None:
             data = [options.data] if options.data is not None else []
             real = real_data(backend.tokenizer, data, **_reading(options))
-            ranges = measure_ranges(tape, real.ids)
+            ranges = measure_ranges(tape, real.ids, backend.name)
             values |= {"ranges": ranges_to_dicts(ranges), "ranges_on": real.source}
             lines += ["", *describe_ranges(ranges, real.source)]
     values = {"results": results, "differences": differences} if differences else results[0]
     return Outcome(values, "\n".join(lines))
-
-
-def _default(found: Place, ranges: bool) -> str:
-    """What plays if nobody says: of a tape, ranges are shown by golden alone."""
-    return "golden" if ranges and found.tape is not None else default_backend(found)
 
 
 def _difference(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

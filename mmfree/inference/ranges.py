@@ -15,7 +15,7 @@ from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
 from mmfree.inference.backends import Backend, tape_player
 from mmfree.inference.native.player import Player
-from mmfree.inference.tape_backends import GoldenBackend
+from mmfree.inference.tape_backends import TapeBackend
 from mmfree.tape.pow2 import Tape
 from mmfree.tasks.catalog import TASKS
 from mmfree.text.corpus import BUILT_IN
@@ -24,6 +24,9 @@ from mmfree.text.sources import DEFAULT_FIELD
 from mmfree.text.tokenizer import TextTokenizer, Tokenizer, text_tokenizer
 from mmfree.text.windows import streams
 from mmfree.training.provenance import read_provenance
+
+RANGED = ("golden", "cpu")
+"""Backends that show ranges."""
 
 OFTEN = 0.01
 """A tape is refused if a larger share of an intermediate's values lies at its limit."""
@@ -134,7 +137,7 @@ def ranged_tape(backend: Backend) -> Tape | None:
     InputError
         If the tape's intermediates have no fixed width.
     """
-    if not isinstance(backend, GoldenBackend):
+    if not isinstance(backend, TapeBackend) or backend.name not in RANGED:
         return None
     if not isinstance(backend.tape, Tape):
         raise InputError(
@@ -144,10 +147,11 @@ def ranged_tape(backend: Backend) -> Tape | None:
     return backend.tape
 
 
-def measure_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
+def measure_ranges(tape: Tape, ids: NDArray[np.integer], player: str | None = None) -> list[Range]:
     """Ranges of every intermediate, in the order of use, while ids [B, T] are played.
 
-    By the fast player, which counts as it plays; where it cannot be had, by the golden model.
+    ``player``: of RANGED: "cpu" counts as it plays, "golden" is watched by its trace; None:
+    ``tape_player``.
 
     Raises
     ------
@@ -156,17 +160,16 @@ def measure_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
     """
     if not ids.size:
         raise InputError("there is no data to watch ranges on: give more text")
-    if tape_player() == "golden":
-        return golden_ranges(tape, ids)
-    player, fan_in = Player(tape), _fan_in(tape)
+    if (player or tape_player()) == "golden":
+        return _golden_ranges(tape, ids)
+    fast, fan_in = Player(tape), _fan_in(tape)
     return [
         _range(segment, name, fan_in.get(segment, 0), *seen)
-        for (segment, name), seen in player.watch(ids, player.state(len(ids))).items()
+        for (segment, name), seen in fast.watch(ids, fast.state(len(ids))).items()
     ]
 
 
-def golden_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
-    """The same ranges, from the golden model's trace."""
+def _golden_ranges(tape: Tape, ids: NDArray[np.integer]) -> list[Range]:
     golden, fan_in = Golden(tape), _fan_in(tape)
     seen: dict[str, tuple[int, int, int]] = {}
 

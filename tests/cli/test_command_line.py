@@ -191,7 +191,7 @@ def test_ranges(
     arguments = ["evaluate", tape, "--digits", 2, "--examples", 2, "--ranges"]
     assert run_json(capsys, *arguments)["ranges"] == exported
     assert {found["segment"] for found in exported} >= {"embedding", "layer 0 gates", "head"}
-    message = "--ranges: backend fakequant does not show them; use golden"
+    message = "--ranges: backend fakequant does not show them; use golden or cpu"
     assert message in error_of(
         capsys, "evaluate", addition, "--digits", 2, "--examples", 2, "--ranges"
     )

@@ -133,7 +133,7 @@ def test_what_does_not_go_together_is_one_line(
         (["--choices", path, "--examples", 0], "--examples must be at least 1, got 0"),
         (
             ["--ranges", "--backend", "float,fakequant"],
-            "--ranges: backend float does not show them; use golden",
+            "--ranges: backend float does not show them; use golden or cpu",
         ),
         (["--examples", 3], "--digits and --examples belong to --task"),
     ]

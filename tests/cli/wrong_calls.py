@@ -104,7 +104,7 @@ VALUES = {
     "evaluate text.tape --task addition": "--task addition: the model is for bytes",
     "evaluate run --task parity": "--task parity: the model is for bytes",
     "evaluate run --digits 3": "a model for text: --digits and --examples belong to --task",
-    "evaluate run --ranges": "--ranges: backend fakequant does not show them; use golden",
+    "evaluate run --ranges": "--ranges: backend fakequant does not show them; use golden or cpu",
     "evaluate sums.tape --data text.txt": "a model for addition: use --task",
     "evaluate run --data text.txt --task addition": "give --data or --task, not both",
     "evaluate run --field body": "--field is of the records of --data: give both, or neither",

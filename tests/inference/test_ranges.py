@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import mmfree.inference.ranges
 from mmfree.errors import InputError
 from mmfree.golden.pow2 import Golden
+from mmfree.inference.cpu import CpuBackend
 from mmfree.inference.ranges import (
     Range,
     SaturationError,
@@ -23,7 +23,7 @@ from mmfree.inference.ranges import (
     real_data,
     refuse_saturation,
 )
-from mmfree.inference.tape_backends import GoldenBackend
+from mmfree.inference.tape_backends import GoldenBackend, TapeBackend
 from mmfree.tasks.catalog import TASKS
 from mmfree.text.loading import load_corpus
 from mmfree.text.task_tokenizers import AdditionTokenizer
@@ -45,10 +45,7 @@ SHAPE = {
 
 
 @pytest.mark.parametrize("player", ["cpu", "golden"])
-def test_largest_values_and_shares_are_those_of_the_trace(
-    player: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mmfree.inference.ranges, "tape_player", lambda: player)
+def test_largest_values_and_shares_are_those_of_the_trace(player: str) -> None:
     tape = random_tape(np.random.default_rng(0), gate="hard", wild=True, **SHAPE)
     ids = np.random.default_rng(1).integers(0, 6, (3, 5))
     golden, state = Golden(tape), Golden(tape).state(3)
@@ -57,7 +54,7 @@ def test_largest_values_and_shares_are_those_of_the_trace(
         _, state = golden.step(
             column, state, trace=lambda n, v: seen.setdefault(n, []).append(v.copy())
         )
-    found = {f"{r.segment}/{r.name}": r for r in measure_ranges(tape, ids)}
+    found = {f"{r.segment}/{r.name}": r for r in measure_ranges(tape, ids, player)}
     narrow, wide = {"q", "i", "g", "gate", "up"}, {"embedding", "h", "u", "y", "x", "logits"}
     due = [n for n in seen if n.rpartition("/")[2] in {"acc", *narrow, *wide}]
     assert list(found) == ["embedding/embedding", *due[1:]]
@@ -145,8 +142,9 @@ def test_people_and_programs_are_shown_the_same() -> None:
     }
 
 
-def test_only_a_golden_model_of_ours_shows_ranges(tmp_path: Path) -> None:
-    backend = GoldenBackend.__new__(GoldenBackend)
+@pytest.mark.parametrize("kind", [GoldenBackend, CpuBackend])
+def test_only_tapes_of_ours_show_ranges(kind: type[TapeBackend], tmp_path: Path) -> None:
+    backend = kind.__new__(kind)
     backend.tape = random_tape(np.random.default_rng(0), gate="hard", **SHAPE)
     assert ranged_tape(backend) is backend.tape
     backend.tape = absmax_tape(tmp_path, {})

@@ -98,7 +98,6 @@ EVALUATE_TEXT = Case(
         "ranges": Row(
             words="--ranges",
             changes={
-                "load_backend(name)": "golden",
                 "ranged_tape(backend)": TEXT_BACKEND,
                 "real_data(tokenizer)": TEXT_BACKEND.tokenizer,
                 "real_data(data)": [],
@@ -106,6 +105,7 @@ EVALUATE_TEXT = Case(
                 "real_data(run)": None,
                 "measure_ranges(tape)": TEXT_TAPE,
                 "measure_ranges(ids)": REAL_DATA.ids,
+                "measure_ranges(player)": "golden",
             },
         ),
         "seed": NOT_DRAWN,
@@ -120,7 +120,6 @@ EVALUATE_RUN = Case(
     | dict.fromkeys(("find_model(path)", "tokenizer_at(path)"), Path("run"))
     | {
         "load_backend(path)": Path("run"),
-        "load_backend(name)": "golden",
         "score_text(backend)": TEXT_BACKEND,
         "score_text(data)": Path("d"),
         "score_text(words)": False,
@@ -133,6 +132,7 @@ EVALUATE_RUN = Case(
         "real_data(run)": Path("run"),
         "measure_ranges(tape)": TEXT_TAPE,
         "measure_ranges(ids)": REAL_DATA.ids,
+        "measure_ranges(player)": "golden",
     },
     values=EVALUATE_TEXT.values
     | {
@@ -258,6 +258,7 @@ EXPORT = Case(
         "real_data(run)": Path("run"),
         "measure_ranges(tape)": TEXT_TAPE,
         "measure_ranges(ids)": REAL_DATA.ids,
+        "measure_ranges(player)": None,
         "refuse_saturation(tape)": TEXT_TAPE,
         "refuse_saturation(ranges)": RANGES,
         "refuse_saturation(source)": "numbers",
