@@ -64,8 +64,8 @@ struct Range {
     }
 };
 
-// What a thread counts while it plays. Ranges only if they are wanted.
-struct Counts {
+// What a thread counts while it plays, away from the others. Ranges only if they are wanted.
+struct alignas(64) Counts {
     int64_t saturations[MOST_SITES] = {};
     std::vector<Range> ranges;
 
