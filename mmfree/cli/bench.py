@@ -11,6 +11,7 @@ from mmfree.cli.options import add_lanes_of_backend, add_model, backend_names
 from mmfree.cli.outcome import Outcome
 from mmfree.cli.progress import Stages
 from mmfree.cli.values import above_zero, whole
+from mmfree.errors import InputError
 from mmfree.inference.backends import (
     BACKENDS,
     HARDWARE,
@@ -22,9 +23,10 @@ from mmfree.inference.backends import (
     load_backend,
     load_tape_or_export,
     tape_player,
+    tokenizer_at,
 )
 from mmfree.inference.cpu import CpuBackend
-from mmfree.inference.native.library import allowed_threads, check_threads
+from mmfree.inference.native.library import allowed_threads, check_threads, chosen_path
 from mmfree.inference.places import Place, find_model
 from mmfree.inference.speed import PROMPT, Speed, measure_speed, processor_name
 from mmfree.inference.tape_backends import TapeBackend
@@ -56,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=whole(1),
         metavar="N",
-        help="of backend cpu (default: 1, and as many as there are processors)",
+        help="of backend cpu (default: 1, and then as many as it takes by itself)",
     )
     parser.add_argument(
         "--seconds",
@@ -75,9 +77,16 @@ def run(options: argparse.Namespace) -> Outcome:
     for name in names:
         check_backend(found, name)
     check_lanes_of(names, options.lanes)
+    threads: list[int | None] = [1, None]
     if options.threads is not None:
+        if "cpu" not in names:
+            raise InputError("--threads: of backend cpu alone; name it, or leave --threads out")
         check_threads(options.threads)
-    threads = [options.threads] if options.threads else sorted({1, allowed_threads()})
+        threads = [options.threads]
+    # Not after another backend has been measured.
+    tokenizer_at(options.model)
+    if "cpu" in names:
+        chosen_path()
     speeds = []
     with Stages() as say:
         for backend in _backends(options, names, threads, say):
@@ -99,7 +108,7 @@ def _all_that_play(found: Place) -> list[str]:
 
 
 def _backends(
-    options: argparse.Namespace, names: list[str], threads: list[int], say: Stages
+    options: argparse.Namespace, names: list[str], threads: list[int | None], say: Stages
 ) -> Iterator[Backend]:
     """One after another, cpu with each number of threads; a tape is made but once."""
     tape: AnyTape | None = None
@@ -111,7 +120,7 @@ def _backends(
             yield backend
             continue
         for number in threads:
-            say("cpu, 1 thread" if number == 1 else f"cpu, {number} threads")
+            say({None: "cpu", 1: "cpu, 1 thread"}.get(number, f"cpu, {number} threads"))
             tape = load_tape_or_export(options.model) if tape is None else tape
             yield CpuBackend(tape, number)
 
@@ -124,7 +133,8 @@ def _table(values: dict[str, Any], speeds: list[Speed]) -> Iterator[str]:
         f"{'reached':>9}{'huge pages':>12}"
     )
     for speed in speeds:
-        line = f"{speed.backend:<12}{speed.path or '':>8}{speed.threads or '':>9}"
+        threads = f"auto: {speed.threads}" if speed.automatic else speed.threads or ""
+        line = f"{speed.backend:<12}{speed.path or '':>8}{threads:>9}"
         line += f"{plain(speed.decode_tokens_per_second, 4):>12}"
         line += f"{plain(speed.prompt_tokens_per_second, 4):>12}"
         if speed.read_bytes_per_second is not None and speed.share_of_read is not None:

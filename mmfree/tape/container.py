@@ -11,9 +11,8 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -152,7 +151,7 @@ class TapeFile:
     Parameters
     ----------
     open_file
-        Opens the tape's bytes for reading, as often as it is called.
+        Opens the tape's bytes for reading, as often as it is called; once if they are ``held``.
     version
         The one that the caller reads.
     held
@@ -173,7 +172,10 @@ class TapeFile:
     """
 
     def __init__(
-        self, open_file: Callable[[], BinaryIO], version: int, held: memoryview | None = None
+        self,
+        open_file: Callable[[], AbstractContextManager[BinaryIO]],
+        version: int,
+        held: memoryview | None = None,
     ) -> None:
         self._open, self._held = open_file, held
         self._places: dict[str, tuple[Field, int]] = {}
@@ -231,15 +233,14 @@ class TapeFile:
             held.madvise(mmap.MADV_DONTNEED)
 
 
-def mapped(path: Path) -> memoryview:
+def mapped(file: BinaryIO) -> memoryview:
     """The bytes of a file, which stay those that they are when another file takes its place.
 
     Read where a mapped file could not be replaced.
     """
     if os.name != "posix":
-        return memoryview(path.read_bytes())
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return memoryview(file.read())
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def read_prefix(file: BinaryIO) -> tuple[int, int]:

@@ -7,7 +7,8 @@ file is the model's identity.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from io import BytesIO
@@ -254,6 +255,10 @@ class Tape:
         """Size of the file."""
         return len(self.data) if self._file is None else self._file.num_bytes
 
+    def __reduce__(self) -> tuple[Callable[[bytes], Tape], tuple[bytes]]:
+        # To another process, or copied deeply: as its file, for what is mapped is of this process.
+        return decode_tape, (self.data,)
+
     def let_go(self) -> None:
         """Take what was read of a file's weights out of memory, until it is read again."""
         if self._file is not None:
@@ -369,9 +374,12 @@ def decode_tape(data: bytes) -> Tape:
 def read_tape(path: Path) -> Tape:
     """The tape in a file: mapped, so that its weights are read when they are asked for.
 
-    A file that takes its place does no harm. Raises what ``decode_tape`` does.
+    Another file may take its place, as all writers of mmfree do it; what writes into the file
+    itself changes the tape that was read. Raises what ``decode_tape`` does.
     """
-    return _decode(TapeFile(lambda: path.open("rb"), VERSION, mapped(path)))
+    with path.open("rb") as file:
+        held = mapped(file)
+        return _decode(TapeFile(lambda: nullcontext(file), VERSION, held))
 
 
 def _decode(file: TapeFile) -> Tape:

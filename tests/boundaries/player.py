@@ -12,7 +12,8 @@ import numpy as np
 from mmfree.contract.absmax import AbsmaxFormats
 from mmfree.contract.pow2 import Formats
 from mmfree.contract.shape import AbsmaxConfig
-from mmfree.inference.native.player import Player, _pow2_settings
+from mmfree.golden.sampling import seed_registers
+from mmfree.inference.native.player import Player, _pow2_settings, choice
 from mmfree.tape.pow2 import Tape
 from tests.support.boundaries import Boundary, both_ends
 from tests.support.integers.absmax_tapes import random_absmax_tape
@@ -52,7 +53,22 @@ def play(token: int) -> None:
     player.run(np.array([[token]]), player.state(1))
 
 
+def draw(rows: int) -> None:
+    """Of a head of that many rows; two are tokens."""
+    player = Player(random_tape(np.random.default_rng(0), head_size=rows, gate="hard", **SIZES))
+    logits, ends = np.zeros(rows, dtype=np.int32), np.zeros(rows, dtype=bool)
+    how = choice(seed_registers(0), 0, 9, None)
+    player.draw(logits, player.state(1), 1, how, ends, feeds_last=False)
+
+
 ROWS: list[Boundary] = [
+    Boundary(
+        file=PLAYER,
+        compares="config.head_size > config.vocab_size",
+        allowed=lambda _: draw(2),
+        refused=lambda _: draw(3),
+        says="a head of 3 rows, but 2 tokens: rows cannot be fed back",
+    ),
     *both_ends(
         LIBRARY,
         "1 <= asked <= allowed_threads()",

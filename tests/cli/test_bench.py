@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int | None]]:
 
     def measure(backend: Any, seconds: float) -> Speed:
         player = getattr(backend, "player", None)
-        asked.append((backend.name, None if player is None else player.threads))
+        asked.append((backend.name, player and (player.automatic or player.threads)))
         return Speed(
             backend=backend.name, decode_tokens_per_second=1.0, prompt_tokens_per_second=2.0
         )
@@ -42,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_that_play_are_measured(
     run: Path, tmp_path: Path, measured: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    integers = [("golden", None), ("cpu", 1), ("cpu", 2)]
+    integers = [("golden", None), ("cpu", 1), ("cpu", True)]
     write_tape(tape_of(run), tmp_path / "a.tape")
     assert main(["bench", str(tmp_path / "a.tape")]) == 0
     assert measured == integers
@@ -72,16 +73,26 @@ def test_without_its_library_cpu_is_left_out(
 
 
 def test_what_cannot_be_measured_is_refused_at_once(
-    run: Path, tmp_path: Path, measured: list[Any], capsys: pytest.CaptureFixture[str]
+    run: Path,
+    tmp_path: Path,
+    measured: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_tape(tape_of(run), tmp_path / "a.tape")
     for words, message in {
         "--threads 3": "--threads must lie in 1..2, the processors that there are, got 3",
+        "--backend golden --threads 1": "--threads: of backend cpu alone; name it, or leave",
         "--backend float,cpu": "backend float needs the checkpoint folder",
         "--lanes 64": "only the simulated chip has lanes",
         "--seconds 0": "--seconds must be above 0, got 0 seconds",
     }.items():
         assert message in error_of(capsys, "bench", tmp_path / "a.tape", *words.split())
+    monkeypatch.setenv(library.PATH_VARIABLE, "avx3")
+    assert "MMFREE_CPU_PATH must be one of" in error_of(capsys, "bench", tmp_path / "a.tape")
+    monkeypatch.delenv(library.PATH_VARIABLE)
+    write_tape(replace(tape_of(run), tokenizer={"kind": "none"}), tmp_path / "b.tape")
+    assert "b.tape: the tape has no tokenizer" in error_of(capsys, "bench", tmp_path / "b.tape")
     assert not measured
 
 
@@ -91,5 +102,5 @@ def test_a_small_model_is_measured(
     write_tape(tape_of(run), tmp_path / "a.tape")
     words = ("--backend", "cpu", "--threads", 1, "--seconds", 0.01)
     (found,) = run_json(capsys, "bench", tmp_path / "a.tape", *words)["results"]
-    assert (found["backend"], found["threads"]) == ("cpu", 1)
-    assert found["share_of_read"] > 0
+    assert (found["backend"], found["threads"], found["automatic"]) == ("cpu", 1, False)
+    assert found["decode_tokens_per_second"] > 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import json
+import pickle
 import re
 import struct
 import zlib
@@ -361,6 +363,13 @@ def test_contents_are_checked(change: dict[str, Any], message: str) -> None:
 def test_trits_are_checked(trits: Any, message: str) -> None:
     with pytest.raises(TapeError, match=message):
         TAPE.segments[0].matrices[0].with_trits(trits)
+
+
+def test_a_tape_that_was_read_can_be_copied_and_sent(tmp_path: Path) -> None:
+    write_tape(TAPE, tmp_path / "a.tape")
+    for tape in (TAPE, open_pow2_tape(tmp_path / "a.tape"), decode_tape(DATA)):
+        assert pickle.loads(pickle.dumps(tape)).data == DATA
+        assert copy.deepcopy(tape).sha256 == TAPE.sha256
 
 
 def test_a_tape_stays_what_it_was_when_another_file_takes_its_place(tmp_path: Path) -> None:

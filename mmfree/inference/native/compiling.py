@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -58,7 +59,10 @@ def find_compiler() -> list[str]:
     ToolMissing
         If there is none.
     """
-    asked = shlex.split(os.environ.get("CXX", ""))
+    try:
+        asked = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise ToolMissing(f"no C++ compiler for the fast player: $CXX: {error}") from None
     for command in [asked] if asked else [[name] for name in COMPILERS]:
         if (found := shutil.which(command[0])) is not None:
             return [found, *command[1:]]
@@ -75,25 +79,32 @@ def compiled_library() -> Path:
     ------
     ToolMissing
         If there is no compiler, it fails, or the cache cannot be written; the message says what to
-        do, and holds the compiler's last line.
+        do, and holds the last of the compiler's errors.
     """
     compiler = find_compiler()
     digest = sources_digest()
-    key = hashlib.sha256(repr((digest, _version(compiler), compiler, FLAGS)).encode()).hexdigest()
-    folder = cache_folder() / key[:32]
-    library = folder / LIBRARY_NAME
-    if library.exists():
-        return library
+    # Homes are shared by machines of several kinds.
+    place = (sys.platform, platform.machine())
+    made_by = (digest, _version(compiler), compiler, FLAGS, place)
+    key = hashlib.sha256(repr(made_by).encode()).hexdigest()
     try:
+        folder = cache_folder() / key[:32]
+        library = folder / LIBRARY_NAME
+        if library.exists():
+            return library
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / "lock"):
             # Another process may have had the lock, and compiled it.
             if not library.exists():
                 _compile(compiler, digest, library)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, ToolMissing):
+            raise
+        # Path.home() of a user without one is a RuntimeError.
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
         raise ToolMissing(
-            f"the fast player cannot be kept: {error.filename or folder}:"
-            f" {error.strerror or error}; set XDG_CACHE_HOME to a folder that can be written"
+            f"the fast player cannot be kept: {told}; set XDG_CACHE_HOME to a folder that can be"
+            " written"
         ) from None
     return library
 
@@ -117,10 +128,17 @@ def _compile(compiler: list[str], digest: str, library: Path) -> None:
             *map(str, sources()),
             *("-o", str(made)),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-        if done.returncode:
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        except OSError as error:
+            raise ToolMissing(
+                f"the fast player could not be compiled: {compiler[0]}: {error.strerror}; set CXX"
+                " to another compiler"
+            ) from None
+        if done.returncode or not made.exists():
             (library.parent / LOG_NAME).write_text(done.stderr, encoding="utf-8")
-            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            lines = done.stderr.strip().splitlines()
+            lines = lines or [f"exit code {done.returncode}, and nothing was made"]
             # A compiler's last line may be the drawing below an error.
             told = [line for line in lines if "error" in line] or lines
             raise ToolMissing(

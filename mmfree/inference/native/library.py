@@ -30,6 +30,9 @@ PATHS = ("plain", "avx2", "avx512", "neon")
 PATH_VARIABLE = "MMFREE_CPU_PATH"
 """Environment variable that names the path to take, for tests and comparisons."""
 
+CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds of all processors in so many, or "max"; where there is no such file, no limit."""
+
 NUM_SITES = 7
 """Places for counters of saturations, whatever the arithmetic."""
 
@@ -184,7 +187,13 @@ def check_threads(asked: int) -> None:
 
 
 def allowed_threads() -> int:
-    """Processors that this process may use."""
+    """Processors that this process may use, of a container's share, too."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        number = len(os.sched_getaffinity(0))
+    else:
+        number = os.cpu_count() or 1
+    try:
+        quota, period = CPU_SHARE.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return number
+    return number if quota == "max" else max(1, min(number, int(quota) // int(period)))

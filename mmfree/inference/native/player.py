@@ -85,8 +85,8 @@ class Player:
     tape
         Of either arithmetic. Its embedding stays in use.
     threads
-        None: as many as gain something, and as this process may use; ``threads`` is their number
-        for a single sequence.
+        None: as many as gain something, and as this process may use (``automatic``); ``threads`` is
+        their number for a single sequence.
 
     Raises
     ------
@@ -110,7 +110,7 @@ class Player:
         settings = _pow2_settings(tape) if isinstance(tape, Tape) else _absmax_settings(tape)
         settings.path = PATHS.index(self.path)
         settings.threads = allowed_threads() if threads is None else self.threads
-        self._chooses, self._most = threads is None, settings.threads
+        self.automatic, self._most = threads is None, settings.threads
         self._alone_until, self._alone_for = 0.0, SHORTEST_ALONE
         self._handle = self._library.mmfree_new(settings)
         if not self._handle:
@@ -139,7 +139,7 @@ class Player:
         if self._process != os.getpid():
             raise RuntimeError("a player is of the process that made it: make one after the fork")
         with self._lock:
-            if not self._chooses:
+            if not self.automatic:
                 yield
                 return
             began, busy = time.monotonic(), time.thread_time()
@@ -178,6 +178,8 @@ class Player:
         self, ids: NDArray[np.integer], state: NDArray[np.signedinteger[Any]]
     ) -> NDArray[np.int32]:
         """Logits int32 [B, rows] of the last position of ids [B, T]; ``state``: as ``run``."""
+        if not ids.size:
+            raise InputError("there is no position to play: give at least one id")
         logits = np.empty((len(ids), self.tape.config.head_size), dtype=np.int32)
         self._run(ids, state, logits, _LAST)
         return logits
@@ -191,6 +193,8 @@ class Player:
         ranges: NDArray[np.int64] | None = None,
     ) -> None:
         config = self.tape.config
+        if ids.ndim != 2 or ids.dtype.kind not in "iu":
+            raise InputError(f"ids must be integers [B, T], got {ids.dtype} {ids.shape}")
         low, high = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
         if low < 0 or high >= config.vocab_size:
             raise InputError(
@@ -249,8 +253,14 @@ class Player:
         fed back, too (``feeds_last``). The registers of ``choice`` go on.
         """
         config = self.tape.config
-        assert config.head_size <= config.vocab_size, "every row is a token"
+        if config.head_size > config.vocab_size:
+            raise InputError(
+                f"a head of {config.head_size} rows, but {config.vocab_size} tokens: rows cannot be"
+                " fed back"
+            )
         self._check(state, 1)
+        _check_array("logits", logits, (config.head_size,), np.int32)
+        _check_array("ends", ends, (config.head_size,), np.bool_)
         rows = np.empty(count, dtype=np.int32)
         marks = np.ascontiguousarray(ends, dtype=np.uint8)
         with self._in_turn():
@@ -276,9 +286,8 @@ class Player:
 
     def _check(self, state: NDArray[np.signedinteger[Any]], batch: int) -> None:
         config = self.tape.config
-        assert state.shape == (config.num_layers, batch, config.hidden_size)
-        assert state.dtype == self._dtype
-        assert state.flags.c_contiguous
+        shape = (config.num_layers, batch, config.hidden_size)
+        _check_array("state", state, shape, self._dtype)
 
     def _count(self) -> None:
         found = np.zeros(NUM_SITES, dtype=np.int64)
@@ -416,10 +425,22 @@ def _absmax_settings(tape: AbsmaxTape) -> Settings:
     return settings
 
 
+def _check_array(
+    name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]
+) -> None:
+    """InputError unless the library may write, or read, all of an array."""
+    if (array.shape, array.dtype) != (shape, dtype) or not array.flags.c_contiguous:
+        raise InputError(
+            f"{name} must be {np.dtype(dtype).name} {list(shape)} in one piece, got {array.dtype}"
+            f" {list(array.shape)}"
+        )
+
+
 def _int32(values: NDArray[np.integer]) -> NDArray[np.int32]:
     return np.ascontiguousarray(values, dtype=np.int32)
 
 
 def _address(array: NDArray[Any]) -> ctypes.c_void_p:
-    assert array.flags.c_contiguous
+    if not array.flags.c_contiguous:
+        raise ValueError("an array in one piece is needed")
     return ctypes.c_void_p(array.ctypes.data)

@@ -73,6 +73,8 @@ def test_other_sources_flags_or_compilers_are_another_library(
     paths.append(compiled_library())
     monkeypatch.setattr(compiling, "FLAGS", ("-O2",))
     paths.append(compiled_library())
+    monkeypatch.setattr(compiling.platform, "machine", lambda: "another")
+    paths.append(compiled_library())
     monkeypatch.setattr(compiling, "sources_digest", lambda: "0")
     paths.append(compiled_library())
     assert len(set(paths)) == len(paths)
@@ -104,6 +106,21 @@ def test_a_compiler_that_fails_is_quoted(cache: Path, compiler: Compiler) -> Non
     assert "a.h:1: error: wrong (all of it: " in message_of(compiled_library)
     compiler("exit 3")
     assert "exit code 3" in message_of(compiled_library)
+    compiler("exit 0")
+    assert "exit code 0, and nothing was made" in message_of(compiled_library)
+
+
+def test_a_compiler_that_is_no_program_is_told(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", 'g++ "')
+    assert "no C++ compiler for the fast player: $CXX: No closing" in message_of(find_compiler)
+    (tmp_path / "text").write_bytes(b"\0 no program")
+    (tmp_path / "text").chmod(0o755)
+    monkeypatch.setenv("CXX", str(tmp_path / "text"))
+    message = message_of(compiled_library)
+    assert "could not be compiled: " in message
+    assert "Exec format error; set CXX" in message
 
 
 def test_no_compiler_is_told_with_what_plays_all_the_same(
@@ -126,6 +143,15 @@ def test_a_cache_that_cannot_be_written_is_told(
     message = message_of(compiled_library)
     assert "the fast player cannot be kept: " in message
     assert "set XDG_CACHE_HOME to a folder that can be written" in message
+    monkeypatch.setenv("XDG_CACHE_HOME", "a" * 300)
+    assert "cannot be kept: " in message_of(compiled_library)
+
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", nobody)
+    assert "cannot be kept: Could not determine home" in message_of(compiled_library)
 
 
 def test_an_installed_library_of_other_sources_is_not_taken(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mmfree.contract.pow2 import GATES, MAX_FAN_IN
 from mmfree.contract.shape import AbsmaxConfig, ModelConfig
+from mmfree.errors import InputError
 from mmfree.golden.opening import golden_of
 from mmfree.golden.sampling import Sampler, seed_registers
 from mmfree.inference.native import library, player
@@ -25,6 +26,8 @@ from mmfree.tape.container import TapeError
 from mmfree.tape.reading import AnyTape
 from tests.support.integers.absmax_tapes import random_absmax_tape
 from tests.support.sim.shapes import Shape
+
+REAL_THREADS = library.allowed_threads
 
 SHAPES = ((1, 1), (1, 3), (3, 4), (1, 16), (2, 21))
 """Sequences and positions: passes that are full, and passes that are not."""
@@ -239,6 +242,22 @@ def test_threads_and_paths_that_are_not_there_are_refused(monkeypatch: pytest.Mo
         Player(tape)
 
 
+def test_a_container_has_its_share_of_the_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(library, "CPU_SHARE", tmp_path / "cpu.max")
+    assert REAL_THREADS() == 8
+    for text, number in {
+        "max 100000": 8,
+        "250000 100000": 2,
+        "50000 100000": 1,
+        "9900000 100000": 8,
+    }.items():
+        (tmp_path / "cpu.max").write_text(f"{text}\n")
+        assert REAL_THREADS() == number
+
+
 def test_the_fastest_path_is_taken() -> None:
     assert Player(pow2_tape("hard", wild=False)).path == paths_here()[-1]
 
@@ -256,6 +275,41 @@ def test_weights_that_are_no_codes_are_refused(codes: list[int], message: str) -
     tape.segments[0].matrices[0].codes[-2:] = codes
     with pytest.raises(TapeError, match=rf"layer 0 gates, matrix i: .*{message}"):
         Player(tape)
+
+
+def test_the_number_of_threads_may_change_from_call_to_call(tmp_path: Path) -> None:
+    """Also right after a call that all took part in: under ThreadSanitizer it shows who is late."""
+    tape = absmax_tape(tmp_path, (11, 37, 53, 2), wild=False)
+    played, fast = Played.of(tape, 1, 3), Player(tape, 2)
+    for call in range(300):
+        fast._library.mmfree_set_threads(fast._handle, 1 + call % 2)
+        state = fast.state(1)
+        assert fast.run(played.ids, state).tolist() == played.logits.tolist()
+        assert state.tolist() == played.state.tolist()
+
+
+def test_what_the_library_could_not_hold_is_refused() -> None:
+    fast = Player(pow2_tape("hard", wild=False))
+    state, how = fast.state(1), choice(seed_registers(0), 0, 9, None)
+    logits, ends = np.zeros(7, dtype=np.int32), np.zeros(7, dtype=bool)
+    for refused, message in (
+        (lambda: fast.run(np.array([[1], [2]]), state), r"state must be int16 \[2, 2, 37\]"),
+        (lambda: fast.run(np.array([[1]]), state.astype(np.int32)), "state must be int16"),
+        (lambda: fast.run(np.array([[1]]), np.asfortranarray(state.repeat(2, 1))[:, :1]), "piece"),
+        (
+            lambda: fast.run(np.array([1]), state),
+            r"ids must be integers \[B, T\], got int64 \(1,\)",
+        ),
+        (lambda: fast.run(np.array([[1.0]]), state), "ids must be integers"),
+        (lambda: fast.run_to_last(np.zeros((1, 0), int), state), "there is no position to play"),
+        (
+            lambda: fast.draw(logits[:6], state, 1, how, ends, feeds_last=False),
+            r"logits must be int32 \[7\]",
+        ),
+        (lambda: fast.draw(logits, state, 1, how, ends[:6], feeds_last=False), "ends must be bool"),
+    ):
+        with pytest.raises(InputError, match=message):
+            refused()
 
 
 def test_ranges_are_seen_by_every_thread() -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from mmfree.inference.places import Place
 from mmfree.inference.speed import Speed
+from mmfree.text.tokenizer import ByteTokenizer
 from tests.support.below import Each
 from tests.support.verbs.case import GONE, TEXT_TAPE, Case, Row
 from tests.support.verbs.training import NOT_DRAWN
@@ -23,12 +24,13 @@ FAST = Speed(
     decode_tokens_per_second=2500.0,
     prompt_tokens_per_second=4567.8,
     threads=1,
+    automatic=False,
     path="avx512",
     weights_bytes=10_000_000,
     read_bytes_per_second=30e9,
     huge_pages=0.5,
 )
-FASTER = replace(FAST, threads=2, decode_tokens_per_second=4500.0, huge_pages=None)
+FASTER = replace(FAST, threads=2, automatic=True, decode_tokens_per_second=4500.0, huge_pages=None)
 FAST_VALUES = asdict(FAST) | {"share_of_read": 2500 / 3000}
 
 WITHOUT_CPU = dict.fromkeys(
@@ -45,6 +47,7 @@ BENCH = Case(
     below={
         "mmfree.cli.bench:find_model": Place(path=Path("m"), tape=Path("m")),
         "mmfree.cli.bench:tape_player": "cpu",
+        "mmfree.cli.bench:tokenizer_at": ByteTokenizer(),
         "mmfree.cli.bench:allowed_threads": 2,
         "mmfree.cli.bench:processor_name": "A processor",
         "mmfree.cli.bench:load_backend": GOLDEN,
@@ -61,7 +64,8 @@ BENCH = Case(
         "CpuBackend(tape)": TEXT_TAPE,
         "CpuBackend(threads)": 1,
         "CpuBackend 2(tape)": TEXT_TAPE,
-        "CpuBackend 2(threads)": 2,
+        "CpuBackend 2(threads)": None,
+        "tokenizer_at(path)": Path("m"),
         "measure_speed(backend)": GOLDEN,
         "measure_speed(seconds)": 2.0,
         "measure_speed 2(backend)": CPU,
@@ -84,12 +88,18 @@ tokens/s, best of several runs, on 2 x A processor
 backend         path  threads      decode      prompt   pure read  reached  huge pages
 golden                              162.5       203.5
 cpu           avx512        1       2,500       4,568     30 GB/s     83 %        50 %
-cpu           avx512        2       4,500       4,568     30 GB/s    150 %     unknown""",
+cpu           avx512  auto: 2       4,500       4,568     30 GB/s    150 %     unknown""",
     rows={
         "model": Row(
             instead={"m": "n"},
             changes=dict.fromkeys(
-                ("find_model(path)", "load_backend(path)", "load_tape_or_export(path)"), Path("n")
+                (
+                    "find_model(path)",
+                    "tokenizer_at(path)",
+                    "load_backend(path)",
+                    "load_tape_or_export(path)",
+                ),
+                Path("n"),
             ),
         ),
         "backend": Row(words="--backend golden", changes=WITHOUT_CPU),

@@ -113,7 +113,7 @@ void AbsmaxPlayer::tell(int thread, int segment, int count) {
 }
 
 // Sections 6 to 8: the roots and scales of the vectors, and the thread's own share of q. Between two
-// barriers; a third thread's share of q is there after the second.
+// barriers; another thread's share of q is there after the second.
 void AbsmaxPlayer::read(int thread, int segment, int count, int output_fb) {
     pool_.barrier();
     const AbsmaxSegmentConstants &constants = constants_[segment];
@@ -177,7 +177,7 @@ void AbsmaxPlayer::project(
     int thread, int segment, int matrix, int gain, int count, int32_t *out, int64_t &saturated) {
     const Scale &scale = readings_[thread].scale[gain];
     const Share own = share(segments_[segment][matrix].rows, thread);
-    take_product(segments_[segment][matrix], own, q_[gain].data(), scale.minus, count, out);
+    take_product(segments_[segment][matrix], own, q_[gain].data(), scale.minus, count, out, sum_stride_);
     for (int p = 0; p < count; p++)
         saturated += kernels_.absmax_requantize(
             out + size_t(p) * sum_stride_, own.count(), scale.factor[p], scale.shift[p]);
@@ -250,15 +250,26 @@ void AbsmaxPlayer::play(
     if (from == count) return;
     read(thread, head, count, settings.logit_fb);
     const Scale &scale = readings_[thread].scale[0];
+    const int stride = head_stride(thread);
+    int32_t *logits = head_sums(thread);
     take_product(
         segments_[head][0], rows, q_[0].data() + size_t(from) * activation_stride_,
-        scale.minus + from, count - from, first);
+        scale.minus + from, count - from, logits, stride);
     for (int p = from; p < count; p++) {
-        int32_t *found = first + size_t(p - from) * sum_stride_;
+        int32_t *found = logits + size_t(p - from) * stride;
         saturations[LOGIT] += kernels_.absmax_requantize(
             found, rows.count(), scale.factor[p], scale.shift[p]);
         std::copy_n(found, rows.count(), positions[p].logits + rows.first);
     }
+}
+
+std::unique_ptr<Player> AbsmaxPlayer::copy() const {
+    auto made = std::make_unique<AbsmaxPlayer>(*this);
+    made->told_.resize(1);
+    made->told_.shrink_to_fit();
+    made->readings_.resize(1);
+    made->readings_.shrink_to_fit();
+    return made;
 }
 
 std::unique_ptr<Player> make_absmax_player(const Settings &settings, const Kernels &kernels) {

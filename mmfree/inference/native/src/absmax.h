@@ -47,7 +47,7 @@ public:
         int64_t exponent);
 
 protected:
-    std::unique_ptr<Player> copy() const override { return std::make_unique<AbsmaxPlayer>(*this); }
+    std::unique_ptr<Player> copy() const override;
     void play(
         int thread, const Position *positions, int count, int64_t num_sequences, void *state,
         Counts &counts) override;

@@ -1,5 +1,5 @@
-// The C interface, for ctypes: mmfree/inference/native/library.py declares the same. No function lets
-// an exception out.
+// The C interface, for ctypes: mmfree/inference/native/library.py declares the same. mmfree_new says
+// that there is no memory; the others take little, and end the process without it.
 #include <algorithm>
 #include <vector>
 

@@ -65,7 +65,7 @@ constexpr int MOST_GAINS = 3;
 // Of the elements w of a vector, as cut numbers in float64 (docs/arithmetic_absmax.md, 3).
 struct AbsmaxStatistics {
     double largest[MOST_GAINS];  // of |w * gain|, not yet cut
-    double squares;              // sum of the squares under the root, rounded: see certified_sum()
+    double squares;              // sum of the squares under the root, rounded: see sum_of_squares()
     double base_squares;
 };
 
@@ -105,7 +105,7 @@ struct Kernels {
     int64_t (*absmax_add)(int32_t *x, const int32_t *y, double *w, int n);
 };
 
-// Those that this program was compiled with; nullptr for another processor's.
+// Those of the processor that this is compiled for.
 enum Path { PLAIN, AVX2, AVX512, NEON, NUM_PATHS };
 extern const Kernels plain_kernels;
 #if defined(__x86_64__)

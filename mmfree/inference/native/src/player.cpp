@@ -51,15 +51,16 @@ Player::Player(const Settings &settings, const Kernels &kernels)
     const int widest = std::max(settings.hidden_size, settings.intermediate_size);
     activation_stride_ = whole(widest, 64) * 64 + 64;
     // A single thread may have to do it all.
-    sum_stride_ = GROUP_ROWS * whole(std::max(widest, settings.head_size), GROUP_ROWS);
+    sum_stride_ = GROUP_ROWS * whole(widest, GROUP_ROWS);
     for (int thread = 0; thread < pool_.size(); thread++)
         sums_.emplace_back(size_t(3) * MOST_POSITIONS * sum_stride_);
+    head_sums_.resize(pool_.size());
 }
 
 Player::Player(const Player &other)
     : settings(other.settings), kernels_(other.kernels_), pool_(1), segments_(other.segments_),
       activation_stride_(other.activation_stride_), sum_stride_(other.sum_stride_),
-      pages_(other.pages_), sums_(1, other.sums_[0]) {}
+      pages_(other.pages_), sums_(1, other.sums_[0]), head_sums_(1) {}
 
 Share Player::share(int size, int thread) const {
     const int64_t groups = whole(size, GROUP_ROWS), threads = pool_.threads();
@@ -69,7 +70,7 @@ Share Player::share(int size, int thread) const {
 
 void Player::take_product(
     const Matrix &matrix, const Share &share, const int8_t *activations, const int32_t *minus,
-    int count, int32_t *sums) const {
+    int count, int32_t *sums, int stride) const {
     const int step = count == 1 ? share.end - share.begin : CACHED_GROUPS;
     for (int group = share.begin; group < share.end; group += step)
         kernels_.product({
@@ -81,8 +82,22 @@ void Player::take_product(
             .activation_stride = activation_stride_,
             .minus = minus,
             .sums = sums + size_t(group - share.begin) * GROUP_ROWS,
-            .sum_stride = sum_stride_,
+            .sum_stride = stride,
         });
+}
+
+int Player::head_stride(int thread) const {
+    const Share rows = share(settings.head_size, thread);
+    return (rows.end - rows.begin) * GROUP_ROWS;
+}
+
+// As large as a thread's share has been: heads may be wider than all else, and few threads have all
+// of one.
+int32_t *Player::head_sums(int thread) {
+    std::vector<int32_t> &own = head_sums_[thread];
+    const size_t needed = size_t(MOST_POSITIONS) * head_stride(thread);
+    if (own.size() < needed) own.resize(needed);
+    return own.data();
 }
 
 double Player::read_weights() {

@@ -115,13 +115,16 @@ protected:
         Counts &counts) = 0;
 
     Share share(int size, int thread) const;
-    // Sums of a matrix's rows of a thread, for `count` positions, at sums(thread, which).
+    // Sums of a matrix's rows of a thread, for `count` positions, each `stride` after the one before:
+    // sum_stride_ at sums(thread, which), or head_stride() at head_sums(thread).
     void take_product(
         const Matrix &, const Share &, const int8_t *activations, const int32_t *minus, int count,
-        int32_t *sums) const;
+        int32_t *sums, int stride) const;
     int32_t *sums(int thread, int which) {
         return sums_[thread].data() + size_t(which) * MOST_POSITIONS * sum_stride_;
     }
+    int head_stride(int thread) const;
+    int32_t *head_sums(int thread);
 
     const Kernels &kernels_;
     Pool pool_;
@@ -134,7 +137,7 @@ private:
     bool make_copies();
 
     std::shared_ptr<Pages> pages_;
-    std::vector<std::vector<int32_t>> sums_;
+    std::vector<std::vector<int32_t>> sums_, head_sums_;
     std::vector<std::unique_ptr<Player>> copies_;  // one for each thread, made when first needed
 };
 

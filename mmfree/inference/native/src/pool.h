@@ -56,9 +56,11 @@ public:
 
     // Where all threads of a run wait for one another.
     void barrier() {
-        if (threads_ == 1) return;
+        // Read before this thread has arrived: once all have, the number may change.
+        const int threads = threads_;
+        if (threads == 1) return;
         const uint32_t seen = met_.now();
-        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == threads_ - 1) {
+        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == threads - 1) {
             arrived_.store(0, std::memory_order_relaxed);
             met_.next();
         } else {

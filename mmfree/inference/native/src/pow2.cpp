@@ -82,16 +82,17 @@ void Pow2Player::read(
 
 // Section 7: the thread's own rows of a matrix, noted at `place`.
 void Pow2Player::project(
-    int thread, int segment, int index, int count, int place, int32_t *out, Counts &counts) {
+    int thread, int segment, int index, int count, int place, int32_t *out, int stride,
+    Counts &counts) {
     const Matrix &matrix = segments_[segment][index];
     const Pow2Constants &constants = constants_[segment][index];
     const Reading &reading = readings_[thread];
     const Share own = share(matrix.rows, thread);
-    take_product(matrix, own, reading.q.data(), reading.minus, count, out);
+    take_product(matrix, own, reading.q.data(), reading.minus, count, out, stride);
     const int32_t largest = 128 * matrix.columns;
     const bool is_head = segment == 4 * settings.num_layers;
     for (int p = 0; p < count; p++) {
-        int32_t *sums = out + size_t(p) * sum_stride_;
+        int32_t *sums = out + size_t(p) * stride;
         counts.note(segment, SUM, sums, own.count(), -largest, largest);
         counts.saturations[is_head ? LOGIT : PROJECTION] += kernels_.pow2_requantize(
             sums, own.count(), (reading.root[p] * constants.multiplier + 64) >> 7,
@@ -106,7 +107,7 @@ void Pow2Player::add_to_residual(int thread, int segment, int count, Counts &cou
     const int d = settings.hidden_size;
     const Share own = share(d, thread);
     int32_t *y = sums(thread, 0);
-    project(thread, segment, 0, count, FIRST, y, counts);
+    project(thread, segment, 0, count, FIRST, y, sum_stride_, counts);
     for (int p = 0; p < count; p++) {
         int16_t *x = x_.data() + size_t(p) * d + own.first;
         counts.saturations[RESIDUAL] +=
@@ -132,9 +133,9 @@ void Pow2Player::play(
     for (int layer = 0; layer < settings.num_layers; layer++) {
         const int segment = 4 * layer;
         read(thread, segment, x_.data(), d, count, counts);
-        project(thread, segment, 0, count, FIRST, first, counts);
-        project(thread, segment, 1, count, NOT_NOTED, second, counts);
-        project(thread, segment, 2, count, SECOND, third, counts);
+        project(thread, segment, 0, count, FIRST, first, sum_stride_, counts);
+        project(thread, segment, 1, count, NOT_NOTED, second, sum_stride_, counts);
+        project(thread, segment, 2, count, SECOND, third, sum_stride_, counts);
         for (int p = 0; p < count; p++) {
             const size_t at = size_t(p) * sum_stride_;
             int16_t *h = static_cast<int16_t *>(state)
@@ -154,8 +155,8 @@ void Pow2Player::play(
         add_to_residual(thread, segment + 1, count, counts);
         pool_.barrier();
         read(thread, segment + 2, x_.data(), d, count, counts);
-        project(thread, segment + 2, 0, count, FIRST, first, counts);
-        project(thread, segment + 2, 1, count, SECOND, second, counts);
+        project(thread, segment + 2, 0, count, FIRST, first, sum_stride_, counts);
+        project(thread, segment + 2, 1, count, SECOND, second, sum_stride_, counts);
         for (int p = 0; p < count; p++) {
             const size_t at = size_t(p) * sum_stride_;
             int16_t *u = u_.data() + size_t(p) * intermediate + wide.first;
@@ -174,14 +175,23 @@ void Pow2Player::play(
     if (from < count) {
         const int head = 4 * settings.num_layers;
         const Share rows = share(settings.head_size, thread);
+        const int stride = head_stride(thread);
+        int32_t *logits = head_sums(thread);
         read(thread, head, x_.data() + size_t(from) * d, d, count - from, counts);
-        project(thread, head, 0, count - from, FIRST, first, counts);
+        project(thread, head, 0, count - from, FIRST, logits, stride, counts);
         for (int p = from; p < count; p++)
             std::copy_n(
-                first + size_t(p - from) * sum_stride_, rows.count(),
+                logits + size_t(p - from) * stride, rows.count(),
                 positions[p].logits + rows.first);
     }
     pool_.barrier();
+}
+
+std::unique_ptr<Player> Pow2Player::copy() const {
+    auto made = std::make_unique<Pow2Player>(*this);
+    made->readings_.resize(1);
+    made->readings_.shrink_to_fit();
+    return made;
 }
 
 std::unique_ptr<Player> make_pow2_player(const Settings &settings, const Kernels &kernels) {

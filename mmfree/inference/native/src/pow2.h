@@ -22,7 +22,7 @@ public:
     void set_bias(int layer, const int16_t *bias);
 
 protected:
-    std::unique_ptr<Player> copy() const override { return std::make_unique<Pow2Player>(*this); }
+    std::unique_ptr<Player> copy() const override;
     void play(
         int thread, const Position *positions, int count, int64_t num_sequences, void *state,
         Counts &counts) override;
@@ -37,7 +37,8 @@ private:
     void read(
         int thread, int segment, const int16_t *vectors, int n, int count, Counts &counts);
     void project(
-        int thread, int segment, int index, int count, int place, int32_t *out, Counts &counts);
+        int thread, int segment, int index, int count, int place, int32_t *out, int stride,
+        Counts &counts);
     void add_to_residual(int thread, int segment, int count, Counts &counts);
 
     const int8_t *embedding_ = nullptr;
