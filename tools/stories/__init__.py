@@ -1,0 +1,1 @@
+"""Models of stories: what they are measured by."""
