@@ -390,6 +390,7 @@ def _decode(file: TapeFile) -> Tape:
         raise TapeError("not canonical: writing its manifest again gives other bytes")
     # It is frozen; what is made of it by replace() is not what lies in the file.
     object.__setattr__(tape, "_file", file)
+    tape.let_go()
     return tape
 
 

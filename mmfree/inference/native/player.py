@@ -144,8 +144,9 @@ class Player:
                 return
             began, busy = time.monotonic(), time.thread_time()
             weights = batch * positions * self.tape.config.num_ternary_weights
-            apart = batch >= self._most and weights >= WORTH_WAKING
-            number = 1 if began < self._alone_until else self._most if apart else self.threads
+            # Threads that could play sequences of their own.
+            apart = min(batch, self._most) if weights >= WORTH_WAKING else 1
+            number = 1 if began < self._alone_until else max(apart, self.threads)
             self._library.mmfree_set_threads(self._handle, number)
             yield
             now = time.monotonic()

@@ -397,10 +397,12 @@ def test_as_many_threads_take_part_as_gain_something(
     fast._library = Watched()  # type: ignore[assignment]
     for batch, positions, wall, worked, number in [
         (2, 9, 0.1, 0.09, 2),
-        # Fewer sequences than threads; and little to do, then enough.
+        # Fewer sequences than processors; and little to do, then enough.
         (2, 21, 0.1, 0.1, 2),
         (3, 13, 0.1, 0.1, 2),
         (3, 14, 0.1, 0.1, 3),
+        (5, 14, 0.1, 0.1, 3),
+        (1, 50, 0.1, 0.1, 2),
         # 0.07 of 0.1 s: then one for 0.02 s; the next time twice as long.
         (2, 9, 0.1, 0.07, 2),
         (3, 14, 0.019, 0.019, 1),
