@@ -39,6 +39,9 @@ class ModelConfig:
     gate
         Activation of the forget gate: "sigmoid", "hard", or "signed", which can also change the
         sign of the state.
+    token_shift
+        Channels, the first ones, that i, f, g and gate, up read from the position before:
+        0..hidden_size.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class ModelConfig:
     intermediate_size: int
     num_layers: int
     gate: str = "hard"
+    token_shift: int = 0
 
     def __post_init__(self) -> None:
         limits = {
@@ -64,6 +68,11 @@ class ModelConfig:
         check_sizes(self, limits)
         if self.gate not in GATES:
             raise not_one_of("config: gate", self.gate, GATES)
+        if type(self.token_shift) is not int or not 0 <= self.token_shift <= self.hidden_size:
+            raise InputError(
+                f"config: token_shift must be an integer in 0..{self.hidden_size} (hidden_size),"
+                f" got {self.token_shift!r}"
+            )
 
     @classmethod
     def from_dict(cls, data: object, source: str = "config") -> ModelConfig:
@@ -81,8 +90,10 @@ class ModelConfig:
             raise InputError(f"{source}: {error}") from None
 
     def to_dict(self) -> dict[str, int | str]:
-        """Plain JSON types, in field order."""
-        return asdict(self)
+        """Plain JSON types, in field order; without a token shift of 0, which older files lack."""
+        return {
+            name: value for name, value in asdict(self).items() if name != "token_shift" or value
+        }
 
     @property
     def num_ternary_weights(self) -> int:
@@ -97,9 +108,14 @@ class ModelConfig:
         return self.num_ternary_weights + embedding + self.num_layers * self.hidden_size
 
     @property
+    def state_width(self) -> int:
+        """Words of state of a layer: x as the gates read it before, h, x as the GLU did."""
+        return self.hidden_size + 2 * self.token_shift
+
+    @property
     def num_state_words(self) -> int:
-        """Words of recurrent state: one per layer and channel."""
-        return self.num_layers * self.hidden_size
+        """Words of recurrent state: one per layer and channel, and what a token shift keeps."""
+        return self.num_layers * self.state_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +214,14 @@ class AbsmaxConfig:
         return self.num_ternary_weights + self.vocab_size * d + self.num_layers * d + gains
 
     @property
+    def state_width(self) -> int:
+        """Words of state of a layer: one per channel."""
+        return self.hidden_size
+
+    @property
     def num_state_words(self) -> int:
         """Words of recurrent state: one per layer and channel."""
-        return self.num_layers * self.hidden_size
+        return self.num_layers * self.state_width
 
     def segments(self) -> Iterator[tuple[str, int | None, int, int]]:
         """Yield (kind, layer, rows of a matrix, fan_in) of every segment, in the order of use."""

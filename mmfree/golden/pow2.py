@@ -85,6 +85,18 @@ def gated_product(operand: Ints, silu: Ints, formats: Formats) -> Ints:
     return round_shift(operand * silu, formats.index_fb + formats.state_fb - formats.residual_fb)
 
 
+def shift_tokens(x: Ints, before: NDArray[np.int16]) -> Ints:
+    """Section 19: x [B, d] with its first channels from the position before.
+
+    ``before`` [B, s] holds them, and holds those of this position from then on.
+    """
+    channels = before.shape[-1]
+    shifted = x.copy()
+    shifted[:, :channels] = before
+    before[:] = x[:, :channels]
+    return shifted
+
+
 def _bit_length(x: Ints) -> Ints:
     """Bit length of integers 0 <= x < 2^53: the exponent of an exact float64."""
     return np.frexp(x.astype(np.float64))[1].astype(np.int32)
@@ -122,6 +134,8 @@ class Golden:
         self.tape = tape
         self._sigmoid = tape.sigmoid.astype(np.int32)
         self._silu = tape.silu.astype(np.int32)
+        config = tape.config
+        self._parts = [config.token_shift, config.token_shift + config.hidden_size]
         self._players = [_Player(segment, tape) for segment in tape.segments]
         self.saturations: dict[str, int] = {}
         self.reset_counters()
@@ -136,9 +150,13 @@ class Golden:
         self.saturations = dict.fromkeys(SATURATION_SITES, 0)
 
     def state(self, batch: int = 1) -> NDArray[np.int16]:
-        """State at the start of a sequence: zeros, int16 [L, batch, d]."""
+        """State at the start of a sequence: zeros, int16 [L, batch, w].
+
+        Of a layer: x as the gates read it before (s words, of a token shift), h (d), x as the GLU
+        did (s).
+        """
         config = self.tape.config
-        return np.zeros((config.num_layers, batch, config.hidden_size), dtype=np.int16)
+        return np.zeros((config.num_layers, batch, config.state_width), dtype=np.int16)
 
     def step(
         self, tokens: NDArray[np.integer], state: NDArray[np.int16], trace: Trace | None = None
@@ -150,7 +168,7 @@ class Golden:
         tokens
             Ids, [B].
         state
-            int16 [L, B, d]; not modified.
+            int16 [L, B, w]; not modified.
         trace
             Called with the name and the values [B, n] of every intermediate, in order.
 
@@ -166,20 +184,21 @@ class Golden:
         u = x
         for player in self._players:
             segment = player.segment
-            outputs = self._project(player, u if segment.kind in ("output", "down") else x, note)
+            if segment.kind == "head":
+                (logits,) = self._project(player, x, note)
+                note(f"{segment.name}/logits", logits)
+                return logits.astype(np.int16), new_state
+            read_by_gates, h, read_by_glu = np.split(new_state[segment.layer], self._parts, axis=-1)
             if segment.kind == "gates":
-                assert segment.layer is not None
-                h = state[segment.layer].astype(np.int32)
-                u, h = self._mix(player, outputs, h, note)
-                new_state[segment.layer] = h
+                outputs = self._project(player, shift_tokens(x, read_by_gates), note)
+                u, h[:] = self._mix(player, outputs, h.astype(np.int32), note)
             elif segment.kind == "glu":
+                outputs = self._project(player, shift_tokens(x, read_by_glu), note)
                 u = self._glu(player, outputs, note)
-            elif segment.kind == "head":
-                note(f"{segment.name}/logits", outputs[0])
-                return outputs[0].astype(np.int16), new_state
             else:
-                note(f"{segment.name}/y", outputs[0])
-                x = self._saturate("residual", x + outputs[0], INT16_MIN, INT16_MAX)
+                (y,) = self._project(player, u, note)
+                note(f"{segment.name}/y", y)
+                x = self._saturate("residual", x + y, INT16_MIN, INT16_MAX)
                 note(f"{segment.name}/x", x)
         raise AssertionError("a tape ends with its head")
 

@@ -4,8 +4,8 @@ MatMul-free LM (arXiv 2406.02528): embedding; layers of MLGRU and GLU, each with
 head. The layout inside is time-major, so that a time step of the recurrence is one contiguous
 slice.
 
-Shape suffixes: T time, B batch, d hidden size, I intermediate size, V vocabulary, L layers, r rows
-of the head.
+Shape suffixes: T time, B batch, d hidden size, s channels of the token shift, w words of a layer's
+state (s + d + s), I intermediate size, V vocabulary, L layers, r rows of the head.
 """
 
 from __future__ import annotations
@@ -170,6 +170,19 @@ def residual_add(x: Tensor, y: Tensor, mode: Mode) -> Tensor:
     return total if mode == "float" else saturate(total, INT16_MIN * _STEP, INT16_MAX * _STEP)
 
 
+def token_shift(x_TBd: Tensor, before_Bs: Tensor) -> tuple[Tensor, Tensor]:
+    """x with its first s channels from the position before (section 5), and those of the last.
+
+    ``before_Bs``: those of the position before the first.
+    """
+    channels = before_Bs.shape[-1]
+    if channels == 0:
+        return x_TBd, before_Bs
+    first_TBs, rest = x_TBd[..., :channels], x_TBd[..., channels:]
+    shifted_TBs = torch.cat((before_Bs[None], first_TBs[:-1]))
+    return torch.cat((shifted_TBs, rest), dim=-1), first_TBs[-1]
+
+
 class MLGRU(nn.Module):
     """Token mixer: the MatMul-free linear gated recurrent unit."""
 
@@ -216,14 +229,20 @@ class Layer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        shift = config.token_shift
+        self.state_parts = [shift, config.hidden_size, shift]
         self.mixer = MLGRU(config)
         self.glu = GLU(config)
 
-    def forward(self, x_TBd: Tensor, h0_Bd: Tensor, mode: Mode) -> tuple[Tensor, Tensor]:
-        """Residual [T, B, d] and the state after the last step [B, d]."""
-        y_TBd, h_Bd = self.mixer(x_TBd, h0_Bd, mode)
+    def forward(self, x_TBd: Tensor, state_Bw: Tensor, mode: Mode) -> tuple[Tensor, Tensor]:
+        """Residual [T, B, d] and the state after the last step [B, w]."""
+        gates_Bs, h_Bd, glu_Bs = state_Bw.split(self.state_parts, dim=-1)
+        shifted_TBd, gates_Bs = token_shift(x_TBd, gates_Bs)
+        y_TBd, h_Bd = self.mixer(shifted_TBd, h_Bd, mode)
         x_TBd = residual_add(x_TBd, y_TBd, mode)
-        return residual_add(x_TBd, self.glu(x_TBd, mode), mode), h_Bd
+        shifted_TBd, glu_Bs = token_shift(x_TBd, glu_Bs)
+        x_TBd = residual_add(x_TBd, self.glu(shifted_TBd, mode), mode)
+        return x_TBd, torch.cat((gates_Bs, h_Bd, glu_Bs), dim=-1)
 
 
 class MatMulFreeLM(nn.Module):
@@ -232,8 +251,8 @@ class MatMulFreeLM(nn.Module):
     Modes of ``forward`` and ``step``:
 
     - "train": the contract's arithmetic with a fast scan, h unrounded between steps;
-    - "fakequant": the contract's arithmetic; logits * 2^9 and state * 2^11 are the golden model's
-      integers;
+    - "fakequant": the contract's arithmetic; logits * 2^9, h * 2^11 and the x that a token shift
+      keeps * 2^9 are the golden model's integers;
     - "float": the same ternary weights, embedding and biases, with activations not quantized.
     """
 
@@ -246,12 +265,12 @@ class MatMulFreeLM(nn.Module):
         self.head = BitLinear("head", config.hidden_size, config.head_size, config.gate)
 
     def initial_state(self, batch: int) -> Tensor:
-        """The state at the start of a sequence: zeros [L, B, d]."""
-        shape = (self.config.num_layers, batch, self.config.hidden_size)
+        """The state at the start of a sequence: zeros [L, B, w]."""
+        shape = (self.config.num_layers, batch, self.config.state_width)
         return torch.zeros(shape, device=self.head.weight.device)
 
     def forward(
-        self, ids_BT: Tensor, state_LBd: Tensor | None = None, mode: Mode = "train"
+        self, ids_BT: Tensor, state_LBw: Tensor | None = None, mode: Mode = "train"
     ) -> tuple[Tensor, Tensor]:
         """Logits in nats, float32 [B, T, head_size], and the state after the last position.
 
@@ -259,8 +278,8 @@ class MatMulFreeLM(nn.Module):
         ----------
         ids_BT
             Token ids 0..vocab_size-1, int64 [B, T], T >= 1.
-        state_LBd
-            State before the first position, float32 [L, B, d] in real units; None: start of a
+        state_LBw
+            State before the first position, float32 [L, B, w] in real units; None: start of a
             sequence.
         mode
             See the class.
@@ -272,18 +291,18 @@ class MatMulFreeLM(nn.Module):
         """
         if mode not in MODES:
             raise InputError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-        state_LBd = starting_state(ids_BT, state_LBd, self.initial_state)
+        state_LBw = starting_state(ids_BT, state_LBw, self.initial_state)
         x_TBd = F.embedding(ids_BT.T, fake_quantize_embedding(self.embedding.weight))
         states = []
-        for layer, h0_Bd in zip(self.layers, state_LBd, strict=True):
-            x_TBd, h_Bd = layer(x_TBd, h0_Bd, mode)
-            states.append(h_Bd)
+        for layer, state_Bw in zip(self.layers, state_LBw, strict=True):
+            x_TBd, state_Bw = layer(x_TBd, state_Bw, mode)
+            states.append(state_Bw)
         (logits_TBr,) = project(x_TBd, (self.head,), mode)
         return logits_TBr.transpose(0, 1), torch.stack(states)
 
     def step(
-        self, ids_B: Tensor, state_LBd: Tensor, mode: Mode = "fakequant"
+        self, ids_B: Tensor, state_LBw: Tensor, mode: Mode = "fakequant"
     ) -> tuple[Tensor, Tensor]:
         """Logits [B, head_size] and the next state for one position, in constant memory."""
-        logits_BTr, state_LBd = self(ids_B[:, None], state_LBd, mode)
-        return logits_BTr[:, 0], state_LBd
+        logits_BTr, state_LBw = self(ids_B[:, None], state_LBw, mode)
+        return logits_BTr[:, 0], state_LBw

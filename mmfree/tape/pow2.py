@@ -56,6 +56,10 @@ from mmfree.tape.trits import (
 VERSION = 1
 """Version of the tapes of models trained here."""
 
+MINOR_VERSION = 1
+"""Of tapes with a token shift, which readers before it refuse; without one it is 0, and not said.
+"""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Matrix:
@@ -335,6 +339,7 @@ def _arrays(tape: Tape) -> Iterator[tuple[str, NDArray[Any]]]:
 
 def _manifest(tape: Tape) -> dict[str, Any]:
     return {
+        **({"minor_version": MINOR_VERSION} if tape.config.token_shift else {}),
         "config": tape.config.to_dict(),
         "formats": asdict(tape.formats),
         "tokenizer": tape.tokenizer,
@@ -396,6 +401,11 @@ def _decode(file: TapeFile) -> Tape:
 
 def _tape_of(file: TapeFile) -> Tape:
     manifest = file.manifest
+    if (minor := manifest.get("minor_version", 0)) not in (0, MINOR_VERSION):
+        raise TapeError(
+            f"tape version {VERSION}.{minor}, but this mmfree reads up to"
+            f" {VERSION}.{MINOR_VERSION}: install a newer one"
+        )
     config = ModelConfig.from_dict(manifest["config"])
     formats = Formats(**manifest["formats"])
     shapes = list(segment_shapes(config))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 from mmfree.errors import InputError
 from mmfree.files.records import (
+    LARGEST_RECORD,
     columns_holding,
     field_names,
     find_field,
@@ -34,6 +36,11 @@ JSON_SUFFIXES = (".json",)
 PARQUET_SUFFIXES = (".parquet",)
 STANDARD_INPUT = Path("/dev/stdin")
 """What ``-`` stands for."""
+
+SEPARATOR = "<|endoftext|>"
+"""A line of a plain text, after each of its documents."""
+
+_SEPARATOR_LINE = re.compile(rf"^{re.escape(SEPARATOR)}\r?$\n?", re.MULTILINE)
 
 NAME_PREFIX = "hf:"
 """``hf:NAME[:CONFIG[:SPLIT]]`` is a data set of the ``datasets`` library."""
@@ -156,9 +163,9 @@ def is_name(path: Path) -> bool:
 
 
 def are_plain(files: list[Path]) -> bool:
-    """Whether all of them are plain text: then they are one text.
+    """Whether all of them are plain text without separators: then they are one text.
 
-    A file or pipe without a suffix may have to be read to know.
+    The beginning of a file or pipe has to be read to know.
     """
     return all(_reader(path) is _plain for path in files)
 
@@ -166,8 +173,8 @@ def are_plain(files: list[Path]) -> bool:
 def documents(files: list[Path], field: str = DEFAULT_FIELD) -> Iterator[Document]:
     """The documents of ``files`` (as ``expand`` gives them), in order.
 
-    A plain file is one document; a record of JSON, a row of Parquet and an example of a data set
-    are one each, in their ``field``.
+    A plain file is one document, or with separators several; a record of JSON, a row of Parquet and
+    an example of a data set are one each, in their ``field``.
 
     Raises
     ------
@@ -196,7 +203,7 @@ def _reader(path: Path) -> Callable[[Path, str], Iterator[Document]]:
         return _parquet
     if suffix in JSON_SUFFIXES or (not suffix and _begins_with_record(path)):
         return _json
-    return _plain
+    return _separated if _is_separated(path) else _plain
 
 
 def _begins_with_record(path: Path) -> bool:
@@ -208,6 +215,24 @@ def _begins_with_record(path: Path) -> bool:
         return isinstance(next(read_json_records(path), (0, None))[1], dict)
     except InputError:
         return False
+
+
+def _is_separated(path: Path) -> bool:
+    """Whether a separator stands in the beginning of a plain text."""
+    with open_bytes(path) as file:
+        return _SEPARATOR_LINE.search(file.read(PIECE_BYTES).decode("utf-8", "replace")) is not None
+
+
+def _separated(path: Path, field: str) -> Iterator[Document]:
+    """What stands between the separators, without white space around it."""
+    rest = ""
+    for piece in _plain(path, field):
+        *ended, rest = _SEPARATOR_LINE.split(rest + piece.text)
+        if len(rest) > LARGEST_RECORD:
+            raise InputError(f"{path}: a document has at most {LARGEST_RECORD:,} characters")
+        yield from (Document(text.strip()) for text in ended if text.strip())
+    if rest.strip():
+        yield Document(rest.strip())
 
 
 def _plain(path: Path, field: str) -> Iterator[Document]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmfree.contract.pow2 import GATES
@@ -64,6 +65,13 @@ def _train(model: MatMulFreeLM, steps: int) -> None:
         optimizer.step()
 
 
+def _integers(model: MatMulFreeLM, state_LBw: Tensor) -> NDArray[np.int16]:
+    """The golden model's state: h has 11 fraction bits, the x that a token shift keeps 9."""
+    d, shift = model.config.hidden_size, model.config.token_shift
+    scale_w = np.repeat([512, 2048, 512], [shift, d, shift])
+    return (state_LBw.numpy() * scale_w).astype(np.int16)
+
+
 def _assert_equals_golden(model: MatMulFreeLM, ids_BT: Tensor) -> Golden:
     """Every logit and every state word, after every token."""
     golden = Golden(export_tape(model, {"kind": "none"}))
@@ -75,7 +83,7 @@ def _assert_equals_golden(model: MatMulFreeLM, ids_BT: Tensor) -> Golden:
             expected, golden_state = golden.step(ids_BT[:, t].numpy(), golden_state)
             logits, state = model.step(ids_BT[:, t], state, mode="fakequant")
             np.testing.assert_array_equal((logits * 512).numpy(), expected)
-            np.testing.assert_array_equal((state * 2048).numpy(), golden_state)
+            np.testing.assert_array_equal(_integers(model, state), golden_state)
             np.testing.assert_array_equal((whole[:, t] * 512).numpy(), expected)
     return golden
 
@@ -85,6 +93,14 @@ def _assert_equals_golden(model: MatMulFreeLM, ids_BT: Tensor) -> Golden:
 def test_fakequant_equals_golden(gate: str, steps: int) -> None:
     model = _model(gate)
     _train(model, steps)
+    _assert_equals_golden(model, _ids(model, 3, 21))
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("shift", [1, 16, 33])
+def test_fakequant_equals_golden_with_a_token_shift(gate: str, shift: int) -> None:
+    model = _model(gate, token_shift=shift)
+    _train(model, 4)
     _assert_equals_golden(model, _ids(model, 3, 21))
 
 

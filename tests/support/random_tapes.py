@@ -26,6 +26,7 @@ def random_tape(
     vocab_size: int,
     head_size: int,
     gate: str,
+    token_shift: int = 0,
     wild: bool = False,
 ) -> Tape:
     """A valid tape of the given shape, with scales, biases and tables as trained models have them.
@@ -41,6 +42,7 @@ def random_tape(
         intermediate_size=intermediate_size,
         num_layers=num_layers,
         gate=gate,
+        token_shift=token_shift,
     )
     segments = tuple(
         Segment(

@@ -57,6 +57,7 @@ class Settings(Structure):
                 "gate",
                 "index_shift",
                 "product_shift",
+                "token_shift",
                 "residual_fb",
                 "activation_fb",
                 "logit_fb",

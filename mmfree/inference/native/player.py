@@ -163,9 +163,9 @@ class Player:
             self.saturations = dict.fromkeys(self.sites, 0)
 
     def state(self, batch: int) -> NDArray[np.signedinteger[Any]]:
-        """State at the start of a sequence: zeros, int16 or int32 [L, B, d]."""
+        """State at the start of a sequence: zeros, int16 or int32 [L, B, w]."""
         config = self.tape.config
-        return np.zeros((config.num_layers, batch, config.hidden_size), dtype=self._dtype)
+        return np.zeros((config.num_layers, batch, config.state_width), dtype=self._dtype)
 
     def run(
         self, ids: NDArray[np.integer], state: NDArray[np.signedinteger[Any]]
@@ -223,9 +223,8 @@ class Player:
         logits = np.empty((*ids.shape, self.tape.config.head_size), dtype=np.int32)
         found = np.zeros((len(self.tape.segments) * _MOST_RANGES + 1, 2), dtype=np.int64)
         self._run(ids, state, logits, _ALL, found)
-        places = [
-            (len(self.tape.segments), 0, "embedding", "embedding", ids.size * state.shape[-1])
-        ]
+        embedded = ids.size * self.tape.config.hidden_size
+        places = [(len(self.tape.segments), 0, "embedding", "embedding", embedded)]
         for number, segment in enumerate(self.tape.segments):
             rows = segment.matrices[0].rows
             sizes = {"q": segment.fan_in, "acc": len(segment.matrices) * rows}
@@ -287,7 +286,7 @@ class Player:
 
     def _check(self, state: NDArray[np.signedinteger[Any]], batch: int) -> None:
         config = self.tape.config
-        shape = (config.num_layers, batch, config.hidden_size)
+        shape = (config.num_layers, batch, config.state_width)
         _check_array("state", state, shape, self._dtype)
 
     def _count(self) -> None:
@@ -403,6 +402,7 @@ def _sizes(tape: AnyTape) -> Settings:
 def _pow2_settings(tape: Tape) -> Settings:
     settings, formats = _sizes(tape), tape.formats
     settings.arithmetic, settings.gate = 0, GATES.index(tape.config.gate)
+    settings.token_shift = tape.config.token_shift
     settings.embedding_shift = tape.embedding_shift
     settings.index_shift = formats.state_fb - formats.index_fb
     settings.product_shift = formats.index_fb + formats.state_fb - formats.residual_fb

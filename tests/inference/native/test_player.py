@@ -53,7 +53,7 @@ class Played:
         return cls(ids, np.stack(logits, axis=1), state, dict(golden.saturations))
 
 
-def pow2_tape(gate: str, *, wild: bool) -> AnyTape:
+def pow2_tape(gate: str, *, wild: bool, token_shift: int = 0) -> AnyTape:
     config = ModelConfig(
         vocab_size=9,
         head_size=7,
@@ -61,6 +61,7 @@ def pow2_tape(gate: str, *, wild: bool) -> AnyTape:
         intermediate_size=53,
         num_layers=2,
         gate=gate,
+        token_shift=token_shift,
     )
     return Shape(name="odd", config=config, lanes=0).tape(1, wild=wild)
 
@@ -103,7 +104,7 @@ def check(
 def due(tape: AnyTape) -> int:
     """How many values ``check`` must compare."""
     config = tape.config
-    words = config.num_layers * config.hidden_size
+    words = config.num_state_words
     values = sum(b * (t * config.head_size + words) for b, t in SHAPES)
     return 2 * len(paths_here()) * values
 
@@ -117,8 +118,11 @@ def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
 @pytest.mark.parametrize("gate", GATES)
-def test_models_trained_here(gate: str, wild: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    tape = pow2_tape(gate, wild=wild)
+@pytest.mark.parametrize("shift", [0, 18, 37], ids=["unshifted", "half", "all"])
+def test_models_trained_here(
+    shift: int, gate: str, wild: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape = pow2_tape(gate, wild=wild, token_shift=shift)
     assert check(tape, monkeypatch) == due(tape)
 
 
@@ -168,6 +172,7 @@ def test_products_beyond_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sequence_goes_on_from_its_state(tmp_path: Path) -> None:
     for tape in (
         pow2_tape("signed", wild=True),
+        pow2_tape("hard", wild=True, token_shift=5),
         absmax_tape(tmp_path, (11, 37, 53, 2), wild=True),
     ):
         whole = Played.of(tape, 2, 9)

@@ -25,7 +25,7 @@ struct Settings {
     int32_t embedding_shift;  // pow2: to the left; absmax: to the right, if it is positive
     int32_t forget_fb;
     // pow2
-    int32_t gate, index_shift, product_shift;
+    int32_t gate, index_shift, product_shift, token_shift;
     // absmax
     int32_t residual_fb, activation_fb, logit_fb;
     int64_t eps_mantissa, eps_exponent;  // of a projection's own norm
@@ -40,8 +40,8 @@ struct Position {
 
 enum class Wanted : int32_t { NOTHING, LAST, ALL };
 
-// Sequences to play. tokens [sequences, positions]; state [layers, sequences, d] is changed in place;
-// logits [sequences, positions, head] or, of the last position only, [sequences, head].
+// Sequences to play. tokens [sequences, positions]; state [layers, sequences, words of a layer] is
+// changed in place; logits [sequences, positions, head] or, of the last position only, [sequences, head].
 struct Batch {
     const int32_t *tokens;
     int sequences, positions;

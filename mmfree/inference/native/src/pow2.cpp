@@ -28,6 +28,7 @@ Pow2Player::Pow2Player(const Settings &settings, const Kernels &kernels)
     for (const auto &matrices : segments_) constants_.emplace_back(matrices.size());
     const size_t widest = std::max(settings.hidden_size, settings.intermediate_size);
     x_.resize(MOST_POSITIONS * size_t(settings.hidden_size));
+    if (settings.token_shift) shifted_.resize(x_.size());
     u_.resize(MOST_POSITIONS * widest);
     readings_.resize(settings.threads);
     for (Reading &reading : readings_)
@@ -103,6 +104,33 @@ void Pow2Player::project(
     }
 }
 
+int16_t *Pow2Player::state_of(
+    void *state, int layer, int64_t num_sequences, int64_t sequence) const {
+    const size_t words = settings.hidden_size + 2 * settings.token_shift;
+    return static_cast<int16_t *>(state) + (size_t(layer) * num_sequences + sequence) * words;
+}
+
+// Section 19: of the thread's own channels, the first from the position before, as soon as x is
+// there. A sequence's positions are in order.
+void Pow2Player::shift_tokens(
+    int thread, const Position *positions, int count, int64_t num_sequences, void *state, int layer,
+    Reader reader) {
+    const int d = settings.hidden_size, shift = settings.token_shift;
+    if (!shift) return;
+    const Share own = share(d, thread);
+    for (int p = 0; p < count; p++) {
+        int16_t *kept = state_of(state, layer, num_sequences, positions[p].sequence)
+            + (reader == Reader::GLU ? shift + d : 0);
+        const int16_t *x = x_.data() + size_t(p) * d;
+        int16_t *out = shifted_.data() + size_t(p) * d;
+        for (int j = own.first; j < std::min(own.last, shift); j++) {
+            out[j] = kept[j];
+            kept[j] = x[j];
+        }
+        for (int j = std::max(own.first, shift); j < own.last; j++) out[j] = x[j];
+    }
+}
+
 void Pow2Player::add_to_residual(int thread, int segment, int count, Counts &counts) {
     const int d = settings.hidden_size;
     const Share own = share(d, thread);
@@ -129,17 +157,18 @@ void Pow2Player::play(
             x[j] = int16_t(row[j] * (1 << settings.embedding_shift));
         counts.note(int(segments_.size()), 0, x + own.first, own.count(), INT16_MIN, INT16_MAX);
     }
+    shift_tokens(thread, positions, count, num_sequences, state, 0, Reader::GATES);
     pool_.barrier();
     for (int layer = 0; layer < settings.num_layers; layer++) {
         const int segment = 4 * layer;
-        read(thread, segment, x_.data(), d, count, counts);
+        read(thread, segment, shifted(), d, count, counts);
         project(thread, segment, 0, count, FIRST, first, sum_stride_, counts);
         project(thread, segment, 1, count, NOT_NOTED, second, sum_stride_, counts);
         project(thread, segment, 2, count, SECOND, third, sum_stride_, counts);
         for (int p = 0; p < count; p++) {
             const size_t at = size_t(p) * sum_stride_;
-            int16_t *h = static_cast<int16_t *>(state)
-                + (size_t(layer) * num_sequences + positions[p].sequence) * d + own.first;
+            int16_t *h = state_of(state, layer, num_sequences, positions[p].sequence)
+                + settings.token_shift + own.first;
             int16_t *u = u_.data() + size_t(p) * d + own.first;
             const Pow2MixCounts found = kernels_.pow2_mix(
                 tables_, first + at, second + at, third + at, biases_[layer].data() + own.first,
@@ -153,8 +182,9 @@ void Pow2Player::play(
         pool_.barrier();
         read(thread, segment + 1, u_.data(), d, count, counts);
         add_to_residual(thread, segment + 1, count, counts);
+        shift_tokens(thread, positions, count, num_sequences, state, layer, Reader::GLU);
         pool_.barrier();
-        read(thread, segment + 2, x_.data(), d, count, counts);
+        read(thread, segment + 2, shifted(), d, count, counts);
         project(thread, segment + 2, 0, count, FIRST, first, sum_stride_, counts);
         project(thread, segment + 2, 1, count, SECOND, second, sum_stride_, counts);
         for (int p = 0; p < count; p++) {
@@ -167,6 +197,8 @@ void Pow2Player::play(
         pool_.barrier();
         read(thread, segment + 3, u_.data(), intermediate, count, counts);
         add_to_residual(thread, segment + 3, count, counts);
+        if (layer + 1 < settings.num_layers)
+            shift_tokens(thread, positions, count, num_sequences, state, layer + 1, Reader::GATES);
         pool_.barrier();
     }
     // Those whose logits are wanted come last.

@@ -28,6 +28,8 @@ protected:
         Counts &counts) override;
 
 private:
+    enum class Reader { GATES, GLU };
+
     // What a thread knows of the vectors that are multiplied.
     struct Reading {
         std::vector<int8_t> q;
@@ -39,6 +41,12 @@ private:
     void project(
         int thread, int segment, int index, int count, int place, int32_t *out, int stride,
         Counts &counts);
+    void shift_tokens(
+        int thread, const Position *positions, int count, int64_t num_sequences, void *state,
+        int layer, Reader reader);
+    // A layer's words of state of a sequence: x as the gates read it before, h, x as the GLU did.
+    int16_t *state_of(void *state, int layer, int64_t num_sequences, int64_t sequence) const;
+    const int16_t *shifted() const { return (settings.token_shift ? shifted_ : x_).data(); }
     void add_to_residual(int thread, int segment, int count, Counts &counts);
 
     const int8_t *embedding_ = nullptr;
@@ -46,7 +54,7 @@ private:
     int32_t reciprocal_root_[256];
     std::vector<std::vector<Pow2Constants>> constants_;
     std::vector<std::vector<int32_t>> biases_;
-    std::vector<int16_t> x_, u_;
+    std::vector<int16_t> x_, u_, shifted_;
     std::vector<Reading> readings_;
 };
 
