@@ -10,11 +10,13 @@ from hdl.absmax.parts import AbsmaxParts
 from hdl.array.ternary_array import ArrayOf, TernaryArray
 from hdl.blocks import Blocks, Parts, named
 from hdl.fabric.pipeline import delay
+from hdl.interface import GroupWrite
 from hdl.link.host_ports import HostInterface, HostPorts
 from hdl.memory.block_memory import BlockMemory, MemoryHolder
 from hdl.memory.sources.axi_read import AxiRead
 from hdl.memory.sources.interface import LATENCY as SOURCE_LATENCY
 from hdl.memory.sources.interface import SourceOf
+from hdl.memory.state_banks import drive_with_either
 from hdl.memory.vectors import as_stored, from_stored
 from hdl.pow2.parts import Pow2Parts
 from mmfree.chip.design import Design
@@ -64,7 +66,7 @@ class Accelerator(wiring.Component):
         pause       in   1                         the source withholds weights
         tap_x       out  GroupWrite                every write of x
         tap_u       out  GroupWrite                every write of u; in absmax W, as P x CUT
-        tap_state   out  GroupWrite                every write of the state
+        tap_state   out  GroupWrite                every write of the state, and of x that it keeps
         tap_logits  out  GroupWrite                every write of the logits
 
     All but ``pause`` and the taps, which simulations use, are those of ``HostPorts``; ``host`` is
@@ -110,7 +112,7 @@ class Accelerator(wiring.Component):
                 "pause": In(1),
                 "tap_x": Out(post.write_x.signature),
                 "tap_u": Out(self.parts.tap_u.signature),
-                "tap_state": Out(post.write_state.signature),
+                "tap_state": Out(GroupWrite(design, design.kept_words)),
                 "tap_logits": Out(post.write_logits.signature),
             }
         )
@@ -238,7 +240,11 @@ class Accelerator(wiring.Component):
         blocks, post = self.blocks, self.parts.post
         state, logits, write = blocks.state, blocks.logits, post.write_logits
         wiring.connect(m, post.state, state.read)
-        wiring.connect(m, post.write_state, state.write, wiring.flipped(self.tap_state))
+        if self.design.token_shift:
+            wiring.connect(m, post.write_state, state.write)
+            drive_with_either(m, self.tap_state, state.exchange, post.write_state)
+        else:
+            wiring.connect(m, post.write_state, state.write, wiring.flipped(self.tap_state))
         wiring.connect(m, wiring.flipped(self.state), state.host)
         wiring.connect(m, write, wiring.flipped(self.tap_logits))
         m.d.comb += [

@@ -236,7 +236,7 @@ class StateAccess(wiring.Signature):
         values = values_layout(design, design.post_width)
         super().__init__(
             {
-                "address": Out(range(max(2, design.state_words))),
+                "address": Out(range(max(2, design.kept_words))),
                 "data": In(values),
                 "write": Out(values),
                 "enable": Out(1),

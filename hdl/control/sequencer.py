@@ -22,6 +22,7 @@ from hdl.payloads import (
     chosen_layout,
     fault_layout,
     head_rows,
+    header_layout,
     token_layout,
 )
 from mmfree.chip.design import Design
@@ -101,6 +102,8 @@ class Sequencer(wiring.Component):
         repeat        out  1                        the last pass failed
         admitted      out  1                        a tile is admitted in this cycle
         waits         out  WAITS                    why not
+        before_head   out  1                        with a token shift: the head follows the
+                                                    segment; not while it is loaded
 
     One tile per cycle. A pass with a fault runs to its end, except for a fault in a header, which
     ends it. After reset it waits until the first header is there, and then for a token.
@@ -162,6 +165,7 @@ class Sequencer(wiring.Component):
                 "repeat": Out(1),
                 "admitted": Out(1),
                 "waits": Out(WAITS),
+                **({"before_head": Out(1)} if design.token_shift else {}),
             }
         )
 
@@ -183,6 +187,9 @@ class Sequencer(wiring.Component):
             self.chosen.payload.row.eq(self.row),
             self.failed.payload.eq(self.faults.first),
         ]
+        if self._design.token_shift:
+            following = header_layout(self._design)(headers.read[0].data)
+            m.d.comb += self.before_head.eq(following.last)
         # Both events last one cycle, and may come before the state that waits for them.
         m.d.sync += [
             written.eq((written | self.vector_done) & ~self.segment.load),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from typing import Any, cast
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -15,15 +17,17 @@ class StateBanks(wiring.Component):
     """The state in two banks: a token reads the current one and writes the other.
 
     So the state before a pass with a fault is still there, and the pass can be repeated. ``swap``
-    makes the other bank the current one.
+    makes the other bank the current one. With a token shift, x is kept beside h.
 
     Ports::
 
-        playing  in  1            a token is in progress: read and write count, otherwise host
-        swap     in  1            the other bank becomes the current one
-        read     in  VectorRead   of the current bank, LATENCY = 2 cycles after address
-        write    in  GroupWrite   to the other bank; padding is written, too
-        host     in  StateAccess  of the current bank, likewise
+        playing   in  1            a token is in progress: the ports but host count, otherwise host
+        swap      in  1            the other bank becomes the current one
+        read      in  VectorRead   of the current bank, LATENCY = 2 cycles after address
+        write     in  GroupWrite   to the other bank; padding is written, too
+        exchange  in  GroupWrite   with a token shift: likewise, and read gives what the current
+                                   bank has there; never while read or write are used
+        host      in  StateAccess  of the current bank, likewise
 
     One word per cycle, never stalls. Contents are undefined until written; after reset bank 0 is
     the current one.
@@ -33,9 +37,10 @@ class StateBanks(wiring.Component):
 
     def __init__(self, design: Design) -> None:
         self._design = design
-        self._banks = value_memory("banks", design, 2 * max(2, design.state_words))
+        self._banks = value_memory("banks", design, 2 * max(2, design.kept_words))
         self.memories = (self._banks,)
         assert self._banks.latency == self.LATENCY
+        shifts = {"exchange": In(GroupWrite(design, design.kept_words))}
         super().__init__(
             {
                 "playing": In(1),
@@ -43,6 +48,7 @@ class StateBanks(wiring.Component):
                 "read": In(VectorRead(design, design.state_words, design.post_width)),
                 "write": In(GroupWrite(design, design.state_words)),
                 "host": In(StateAccess(design)),
+                **(shifts if design.token_shift else {}),
             }
         )
 
@@ -53,7 +59,13 @@ class StateBanks(wiring.Component):
         bank = Signal()
         with m.If(self.swap):
             m.d.sync += bank.eq(~bank)
-        address = Mux(self.playing, self.read.address, self.host.address)
+        read_address, write = self.read.address, cast(Any, self.write)
+        if design.token_shift:
+            exchange = self.exchange
+            read_address = Mux(exchange.enable, exchange.group, read_address)
+            write = GroupWrite(design, design.kept_words).create()
+            drive_with_either(m, write, exchange, self.write)
+        address = Mux(self.playing, read_address, self.host.address)
         m.d.comb += [
             memory.read[0].address.eq(Cat(bank, address)),
             self.read.data.as_value().eq(from_stored(design, memory.read[0].data)),
@@ -61,9 +73,9 @@ class StateBanks(wiring.Component):
         ]
         with m.If(self.playing):
             m.d.comb += [
-                memory.write.address.eq(Cat(~bank, self.write.group)),
-                memory.write.data.eq(as_stored(design, self.write.data)),
-                memory.write.enable.eq(self.write.enable.replicate(enables)),
+                memory.write.address.eq(Cat(~bank, write.group)),
+                memory.write.data.eq(as_stored(design, write.data)),
+                memory.write.enable.eq(write.enable.replicate(enables)),
             ]
         with m.Else():
             m.d.comb += [
@@ -72,3 +84,10 @@ class StateBanks(wiring.Component):
                 memory.write.enable.eq(self.host.enable.replicate(enables)),
             ]
         return m
+
+
+def drive_with_either(m: Module, write: Any, first: Any, second: Any) -> None:
+    """Drive a ``GroupWrite`` with that of two which is one in this cycle."""
+    for name in first.signature.members:
+        mine, other = (Value.cast(getattr(each, name)) for each in (first, second))
+        m.d.comb += Value.cast(getattr(write, name)).eq(Mux(first.enable, mine, other))

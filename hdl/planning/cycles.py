@@ -26,6 +26,7 @@ from hdl.pow2.products import GATES_WRITTEN, GLU_WRITTEN
 from hdl.pow2.products import NOISE_READY as POW2_NOISE_READY
 from hdl.pow2.rms_norm import norm_latency as pow2_norm_latency
 from hdl.pow2.rms_norm import take_up_parts
+from hdl.pow2.token_shift import LATENCY as SHIFT_LATENCY
 from hdl.rows.logits import chosen_cycle
 from mmfree.chip.design import Design
 from mmfree.chip.records import Record, array_shapes, records
@@ -96,6 +97,9 @@ class _Latencies:
             }
             ready = {kind: cycle - EARLY for kind, cycle in written.items()}
             embedded = 1 - EARLY
+            if design.token_shift:
+                embedded += SHIFT_LATENCY
+                ready |= {kind: ready[kind] + SHIFT_LATENCY for kind in ("output", "down")}
         noise_ready = ABSMAX_NOISE_READY if absmax else POW2_NOISE_READY
         return cls(
             activations=activations,

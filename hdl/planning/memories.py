@@ -80,7 +80,7 @@ def memories(design: Design) -> list[BlockRam]:
     if design.stores_logits:
         found.append(_groups(design, logit_words(design)))
     found += [
-        _groups(design, 2 * max(2, design.state_words)),
+        _groups(design, 2 * max(2, design.kept_words)),
         _groups(design, vector_groups(design, design.embedding_tiles)),
     ]
     found += [

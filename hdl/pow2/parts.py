@@ -19,8 +19,11 @@ from hdl.memory.vectors import VectorMemory
 from hdl.pow2.activations import LATENCY, Activations
 from hdl.pow2.post import POST_SITES, Post
 from hdl.pow2.rms_norm import RMSNorm
+from hdl.pow2.token_shift import LATENCY as SHIFT_LATENCY
+from hdl.pow2.token_shift import TokenShift
 from hdl.pow2.vector_size import VectorSize
 from mmfree.chip.design import Design
+from mmfree.chip.header import KIND_CODES
 from mmfree.chip.memory_map import loaded_shape
 
 
@@ -28,13 +31,14 @@ from mmfree.chip.memory_map import loaded_shape
 class Pow2Parts(Parts):
     """The blocks of pow2.
 
-    ``biases``: another block with an external memory; ``size``: of the vector that is written.
+    ``biases``: another block with an external memory; ``size``: of the vector that is written;
+    ``token_shift``: None if nothing is shifted.
 
     ::
 
-        x, u --> Activations --> RMSNorm --> scale
-                      ^
-        x, u --> VectorSize
+        x --> TokenShift --+--> Activations --> RMSNorm --> scale
+        u -----------------+         ^
+                           +--> VectorSize
     """
 
     design: Design
@@ -45,6 +49,7 @@ class Pow2Parts(Parts):
     x: VectorMemory
     u: VectorMemory
     size: VectorSize
+    token_shift: TokenShift | None
 
     @classmethod
     def of(cls, design: Design, contents: Mapping[str, Sequence[int]]) -> Pow2Parts:
@@ -67,6 +72,7 @@ class Pow2Parts(Parts):
             x=VectorMemory(design, design.embedding_tiles),
             u=VectorMemory(design, design.max_tiles),
             size=VectorSize(design),
+            token_shift=TokenShift(design) if design.token_shift else None,
         )
 
     @property
@@ -98,7 +104,11 @@ class Pow2Parts(Parts):
         wiring.connect(m, self.rms_norm.scale, blocks.row_blocks.scale)
         # Embedding and post-processing write x and u, the activations read them.
         wiring.connect(m, blocks.embedding.write, post.embedding)
-        wiring.connect(m, post.write_x, self.x.write, size.x)
+        written = post.write_x
+        if self.token_shift is not None:
+            self._connect_shift(m, self.token_shift, blocks)
+            written = self.token_shift.write
+        wiring.connect(m, written, self.x.write, size.x)
         wiring.connect(m, post.write_u, self.u.write, size.u)
         wiring.connect(m, activations.x, self.x.read)
         wiring.connect(m, activations.u, self.u.read)
@@ -106,7 +116,25 @@ class Pow2Parts(Parts):
         wiring.connect(m, blocks.load_port.writes.reciprocal_root, self.rms_norm.load)
         self._connect_biases(m, blocks)
         vector_done: Value = post.vector_done | blocks.embedding.vector_done
+        if self.token_shift is not None:
+            # x is complete when what is read of it is.
+            kind = segment.header.kind
+            is_u = (kind == KIND_CODES["gates"]) | (kind == KIND_CODES["glu"])
+            late = delay(m, vector_done & ~is_u, SHIFT_LATENCY, reset=True)
+            return (vector_done & is_u) | late
         return vector_done
+
+    def _connect_shift(self, m: Module, shift: TokenShift, blocks: Blocks) -> None:
+        """Its own connections to sequencer and state, and the residual's writes."""
+        sequencer, state = blocks.sequencer, blocks.state
+        wiring.connect(m, self.post.write_x, shift.x)
+        wiring.connect(m, shift.exchange, state.exchange)
+        m.d.comb += [
+            shift.head.eq(sequencer.before_head),
+            shift.begin.eq(sequencer.begin),
+            shift.restart.eq(sequencer.started),
+            shift.before.eq(state.read.data),
+        ]
 
     def _connect_biases(self, m: Module, blocks: Blocks) -> None:
         biases, sequencer, source = self.biases, blocks.sequencer, blocks.source

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmfree.chip.external_memory import BLOCK, ExternalMemory, find_memory
 from mmfree.chip.weight_codes import find_code
-from mmfree.contract.pow2 import MAX_FAN_IN, VALUE_BITS, Formats
+from mmfree.contract.pow2 import LAYER_SEGMENTS, MAX_FAN_IN, VALUE_BITS, Formats
 from mmfree.errors import InputError
 from mmfree.files.objects import checked_fields
 
@@ -26,7 +26,7 @@ ARITHMETICS = {"pow2": VALUE_BITS, "absmax": 32}
 MAX_SIDE = 1024
 """Most rows, and most columns, of an array."""
 
-_NO_SIZES = ("formats", "weight_code", "memory", "arithmetic", "stores_logits")
+_NO_SIZES = ("formats", "weight_code", "memory", "arithmetic", "stores_logits", "token_shift")
 """Fields of a design that are no sizes."""
 
 MAX_WORDS = 1 << 28
@@ -59,7 +59,7 @@ class Design:
         Largest hidden size, in elements.
     bias_words, state_words
         Words of P values: gate biases of all layers (with an external memory: of one; in absmax
-        lower bounds of one), and one bank of the state.
+        lower bounds of one), and h in one bank of the state.
     weight_code
         How weights are stored: "2", "1.67" or "1.6" bits each (mmfree/chip/weight_codes.py).
     memory
@@ -74,6 +74,9 @@ class Design:
         Of the tapes that it plays: of ARITHMETICS.
     stores_logits
         Whether a host can read the logits of the last token, for which they take a memory.
+    token_shift
+        Channels that gates and glu read from the position before, of the tapes that it plays
+        (docs/arithmetic.md, 19); left out of the JSON if it is 0.
 
     Raises
     ------
@@ -98,6 +101,7 @@ class Design:
     value_bits: int = VALUE_BITS
     arithmetic: str = "pow2"
     stores_logits: bool = True
+    token_shift: int = 0
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -166,6 +170,12 @@ class Design:
                 f"design: arithmetic must be one of {', '.join(ARITHMETICS)}, got"
                 f" {self.arithmetic!r}"
             )
+        most = self.embedding_width if self.arithmetic == "pow2" else 0
+        if type(self.token_shift) is not int or not 0 <= self.token_shift <= most:
+            raise InputError(
+                f"design: token_shift must be an integer in 0..{most} for {self.arithmetic}, got"
+                f" {self.token_shift!r}"
+            )
         if self.arithmetic != "pow2" and self.value_bits != ARITHMETICS[self.arithmetic]:
             raise InputError(
                 f"design: value_bits must be {ARITHMETICS[self.arithmetic]} for"
@@ -203,6 +213,19 @@ class Design:
         return -(-self.embedding_width // self.columns)
 
     @property
+    def shift_groups(self) -> int:
+        """Groups of P elements that hold the channels of a token shift."""
+        return -(-self.token_shift // self.post_width)
+
+    @property
+    def kept_words(self) -> int:
+        """Words of P values of one bank of the state: h of all layers, and after them what a token
+        shift keeps, twice per layer.
+        """
+        layers = (self.header_words - 2) // len(LAYER_SEGMENTS)
+        return self.state_words + 2 * layers * self.shift_groups
+
+    @property
     def max_blocks(self) -> int:
         """Row blocks of the tallest matrix."""
         return -(-self.max_rows // self.rows)
@@ -233,7 +256,9 @@ class Design:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, in field order."""
-        return asdict(self)
+        return {
+            name: value for name, value in asdict(self).items() if name != "token_shift" or value
+        }
 
     @classmethod
     def from_dict(cls, data: object, source: str = "design") -> Design:

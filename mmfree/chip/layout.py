@@ -29,6 +29,7 @@ from mmfree.chip.records import Record, records
 from mmfree.chip.sizing import stream_words
 from mmfree.chip.weight_codes import find_code
 from mmfree.contract.absmax import DEFAULT_ABSMAX_FORMATS
+from mmfree.contract.shape import AnyConfig
 from mmfree.errors import InputError
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import AnyTape
@@ -108,6 +109,11 @@ def check_fit(tape: AnyTape, design: Design) -> None:
         raise LayoutError(
             "the tape's formats are not the design's: generate a design for this tape"
         )
+    if isinstance(tape, Tape) and tape.config.token_shift != design.token_shift:
+        raise LayoutError(
+            f"the tape's token_shift is {tape.config.token_shift}, the design's"
+            f" {design.token_shift}: generate a design for this tape"
+        )
     a_layer = design.arithmetic == "absmax" or design.external is not None
     needed = {
         "max_width": max(d, i),
@@ -116,8 +122,8 @@ def check_fit(tape: AnyTape, design: Design) -> None:
         "header_words": 1 + len(tape.segments),
         "embedding_rows": config.vocab_size,
         "embedding_width": d,
-        "bias_words": gate_words(tape, design) // (config.num_layers if a_layer else 1),
-        "state_words": gate_words(tape, design),
+        "bias_words": gate_words(config, design) // (config.num_layers if a_layer else 1),
+        "state_words": gate_words(config, design),
     }
     for name, need in needed.items():
         if need > (limit := getattr(design, name)):
@@ -127,12 +133,26 @@ def check_fit(tape: AnyTape, design: Design) -> None:
             )
 
 
-def gate_words(tape: AnyTape, design: Design) -> int:
-    """Words of P values that a tape's gate biases or lower bounds take, and its state: whole row
+def gate_words(config: AnyConfig, design: Design) -> int:
+    """Words of P values that a model's gate biases or lower bounds take, and its h: whole row
     blocks.
     """
-    blocks = -(-tape.config.hidden_size // design.rows)
-    return tape.config.num_layers * blocks * design.groups_per_block
+    blocks = -(-config.hidden_size // design.rows)
+    return config.num_layers * blocks * design.groups_per_block
+
+
+def state_places(config: AnyConfig, design: Design) -> NDArray[np.int64]:
+    """Where a chip keeps the words of a state [L, w]: elements of its bank, P to a word."""
+    width = design.post_width
+    layers = np.arange(config.num_layers)[:, None]
+    layer_words = gate_words(config, design) // config.num_layers
+    h = layers * layer_words * width + np.arange(config.hidden_size)
+    if not design.token_shift:
+        return h
+    # In the order of use: what the gates of a layer read, and then its glu.
+    kept = design.shift_groups * width
+    by_gates = design.state_words * width + 2 * layers * kept + np.arange(design.token_shift)
+    return np.concatenate([by_gates, h, by_gates + kept], axis=1)
 
 
 def stream(contents: Contents, table: list[Record], design: Design) -> Iterator[NDArray[np.uint8]]:

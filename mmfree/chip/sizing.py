@@ -120,6 +120,7 @@ def design_of_array(
         value_bits=ARITHMETICS[arithmetic],
         arithmetic=arithmetic,
         stores_logits=not absmax or memory == BLOCK,
+        token_shift=0 if isinstance(config, AbsmaxConfig) else config.token_shift,
     )
     return replace(design, weight_words=stream_words(config, design))
 

@@ -149,7 +149,7 @@ def _sizes(design: Design) -> dict[str, str]:
         "weight check": "CRC-32 per segment",
         "requantize": per_cycle,
         "gates, products": "shift-and-add",
-        "state, two banks": f"{design.state_words:,} x {16 * design.post_width} bits",
+        "state, two banks": f"{design.kept_words:,} x {16 * design.post_width} bits",
         "argmax, noise": per_cycle,
         "load port, faults": f"{loaded / 8192:,.1f} KiB loaded",
     }

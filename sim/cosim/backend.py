@@ -44,14 +44,14 @@ class RtlBackend:
             self.end_ids = document_ends(self.tokenizer)
 
     def state(self, batch: int) -> NDArray[np.int32]:
-        """Zeros, int32 [L, B, d]."""
+        """Zeros, int32 [L, B, w]."""
         config = self.tape.config
-        return np.zeros((config.num_layers, batch, config.hidden_size), dtype=np.int32)
+        return np.zeros((config.num_layers, batch, config.state_width), dtype=np.int32)
 
     def run(
         self, ids: NDArray[np.integer], state: NDArray[np.int32]
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Logits [B, T, rows] for ids [B, T], and the state [L, B, d] after them.
+        """Logits [B, T, rows] for ids [B, T], and the state [L, B, w] after them.
 
         One simulation plays all sequences, one after another.
         """

@@ -69,7 +69,7 @@ class Driver:
             port.name: largest_value(port.shape) for port in reached_ports(ports, accesses(design))
         }
         self._depths = {
-            "state": design.state_words,
+            "state": design.kept_words,
             "logits": design.max_blocks * design.groups_per_block,
         }
         self._request, self._result = request_layout(design), result_layout(design)

@@ -120,6 +120,6 @@ def _check_sequence(sequence: Sequence, tapes: Items[AnyTape]) -> None:
         raise InputError(f"token {bad[0]} is not in the vocabulary of {vocab_size}")
     if sequence.generate > 1 and head_size > vocab_size:
         raise InputError("the head's rows are not tokens of this vocabulary: nothing to feed back")
-    shape = config.num_layers, config.hidden_size
+    shape = config.num_layers, config.state_width
     if sequence.state is not None and sequence.state.shape != shape:
         raise InputError(f"a state must be of shape {shape}, got {sequence.state.shape}")

@@ -68,7 +68,7 @@ class CosimResult:
     logits
         The chip's logits of every position, int32 [rows] each; fraction bits as of its arithmetic.
     states
-        The chip's state after every sequence that ended, int32 [L, d] each.
+        The chip's state after every sequence that ended, int32 [L, w] each.
     cycles_per_token
         From a token's acceptance until its result is valid; mean over the positions (simulated).
     counters

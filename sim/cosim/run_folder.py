@@ -38,7 +38,7 @@ class Sequence:
 
     ``generate`` tokens are chosen, the first by the prompt's last position, each but the last fed
     back: ``generate`` - 1 more positions. The most likely, or with ``temperature`` (in 64ths)
-    drawn, from ``seed``. ``stop`` ends the sequence when it is chosen. ``state`` (int32 [L, d])
+    drawn, from ``seed``. ``stop`` ends the sequence when it is chosen. ``state`` (int32 [L, w])
     instead of a fresh one is written into the chip. ``model``: number of the tape.
     """
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hdl.memory.sources.axi import RING_WORDS
 from mmfree.chip.exchange import CYCLE_COUNTERS
-from mmfree.chip.layout import layout
+from mmfree.chip.layout import layout, state_places
 from mmfree.chip.records import array_shapes
 from mmfree.contract.pow2 import SATURATION_SITES
 from mmfree.contract.shape import segment_name
@@ -51,7 +51,7 @@ FOLDER = Path()
 
 @dataclass(frozen=True)
 class _Token:
-    """A token: where it is in the run, how it is played, and the state [L, d] before it."""
+    """A token: where it is in the run, how it is played, and the state [L, w] before it."""
 
     sequence: int
     position: int
@@ -100,9 +100,8 @@ class Testbench:
             "embedding",
             *(segment_name(kind, layer) for kind, layer, _, _ in array_shapes(config)),
         ]
-        blocks = -(-config.hidden_size // self.design.rows)
-        self._layer_channels = blocks * self.design.rows
-        self._state_words = config.num_layers * self._layer_channels // width
+        self._places = state_places(config, self.design)
+        self._state_words = int(self._places.max()) // width + 1
         self._logit_words = -(-config.head_size // width)
 
     async def play_all(self) -> None:
@@ -169,7 +168,7 @@ class Testbench:
         state = sequence.state
         if state is None:
             config = self._config
-            state = np.zeros((config.num_layers, config.hidden_size), dtype=np.int32)
+            state = np.zeros((config.num_layers, config.state_width), dtype=np.int32)
         for position, token in enumerate([*sequence.prompt, *due.rows[final:-1].tolist()]):
             begin = position == 0 and sequence.state is None
             yield _Token(len(self.played), position, token, begin, state)
@@ -232,7 +231,7 @@ class Testbench:
     async def _vectors(
         self, writes: Writes | None
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
-        """State [L, d] and logits [rows] after the token in progress: read, or as recorded.
+        """State [L, w] and logits [rows] after the token in progress: read, or as recorded.
 
         None if what is recorded is not every element once.
         """
@@ -240,27 +239,22 @@ class Testbench:
         if writes is None:
             logits = await self.driver.read_logits(self._logit_words)
             return await self._state(), logits[: config.head_size]
-        layers = np.arange(config.num_layers)[:, None] * self._layer_channels
-        places = (layers + np.arange(config.hidden_size)).reshape(-1)
-        state = writes.vector("state", places)
+        state = writes.vector("state", self._places.reshape(-1))
         recorded = writes.vector("logits", np.arange(config.head_size))
         if state is None or recorded is None:
             return None
-        words = state.reshape(config.num_layers, config.hidden_size)
-        return words.astype(np.int32), recorded.astype(np.int32)
+        return state.reshape(self._places.shape).astype(np.int32), recorded.astype(np.int32)
 
     async def _state(self) -> NDArray[np.int32]:
-        """State of the chip, int32 [L, d]."""
-        config = self._config
-        flat = await self.driver.read_state(self._state_words)
-        return flat.reshape(config.num_layers, self._layer_channels)[:, : config.hidden_size]
+        """State of the chip, int32 [L, w]."""
+        words = await self.driver.read_state(self._state_words)
+        return words[self._places]
 
     async def _start(self, state: NDArray[np.int32]) -> None:
-        """Give the chip a state, int32 [L, d]."""
-        layers, d = state.shape
-        padded = np.zeros((layers, self._layer_channels), dtype=np.int32)
-        padded[:, :d] = state
-        await self.driver.write_state(padded.reshape(-1, self.design.post_width))
+        """Give the chip a state, int32 [L, w]."""
+        words = np.zeros(self._state_words * self.design.post_width, dtype=np.int32)
+        words[self._places] = state
+        await self.driver.write_state(words.reshape(self._state_words, -1))
 
     def _recorded_enough(self) -> bool:
         """Whether the run is recorded, and its waveform as long as was asked for."""

@@ -28,9 +28,9 @@ class Played:
     """A sequence of T positions: what must come out of it, or what came out.
 
     ``rows``: int64 [T], chosen; ``last``: bool [T], of a request; ``logits``: int32 [T, rows of the
-    head]; ``states``: int32 [T, L, d], after each position; ``saturations``: int64 [T, sites], 0 at
-    those that an arithmetic does not have; ``final``: int32 [1, L, d], the state after the
-    sequence, [0, L, d] before it has ended.
+    head]; ``states``: int32 [T, L, w], after each position; ``saturations``: int64 [T, sites], 0 at
+    those that an arithmetic does not have; ``final``: int32 [1, L, w], the state after the
+    sequence, [0, L, w] before it has ended.
     """
 
     rows: NDArray[np.int64]
@@ -43,7 +43,7 @@ class Played:
     @classmethod
     def nothing(cls, config: AnyConfig) -> Played:
         """No position."""
-        state = (0, config.num_layers, config.hidden_size)
+        state = (0, config.num_layers, config.state_width)
         return cls(
             rows=np.empty(0, dtype=np.int64),
             last=np.empty(0, dtype=np.bool_),
@@ -63,7 +63,7 @@ class Played:
         state: NDArray[np.integer],
         saturations: dict[str, int],
     ) -> Played:
-        """One position: logits [rows], state [L, d], saturations by site, all of them."""
+        """One position: logits [rows], state [L, w], saturations by site, all of them."""
         return cls(
             rows=np.array([row], dtype=np.int64),
             last=np.array([last]),
@@ -75,7 +75,7 @@ class Played:
 
     @classmethod
     def end(cls, config: AnyConfig, state: NDArray[np.integer]) -> Played:
-        """No position, but the state [L, d] after the sequence."""
+        """No position, but the state [L, w] after the sequence."""
         return cls(**cls.nothing(config).arrays() | {"final": state[None].astype(np.int32)})
 
     @property

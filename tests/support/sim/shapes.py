@@ -139,6 +139,8 @@ def drawn(seed: int, scale: int = 1) -> Drawn:
         num_layers=rng.choice([1, 1, 2]),
         gate=rng.choice(GATES),
     )
+    shift = random.Random(f"token shift {seed}").choice([0, 1.0, 0.5, 0.25])
+    config = replace(config, token_shift=int(shift * config.hidden_size))
     rows = rng.choice([1, 2, 3, 4, 6, 7, 8, 12]) * rng.choice([1, scale])
     columns = rng.choice([2, 4, 8]) * rng.choice([1, scale])
     widths = [1 << n for n in range(10) if rows % (1 << n) == columns % (1 << n) == 0]
