@@ -114,6 +114,7 @@ def run(options: argparse.Namespace) -> Outcome:
         "held_bytes": result.held_bytes,
         "best_step": result.best_step,
         "replaced_best": result.replaced_best,
+        "at_limit": result.at_limit,
     }
     speed = f"{result.tokens_per_second:,.0f} tokens/s"
     kept = ""
@@ -123,6 +124,11 @@ def run(options: argparse.Namespace) -> Outcome:
         kept += (
             f", the earlier best (step {result.replaced_best:,}) was replaced: losses on another"
             " text or window length do not compare"
+        )
+    if result.at_limit is not None:
+        kept += (
+            f", {100 * result.at_limit:.1f} % of an intermediate's values lie at its limit in every"
+            " model of this run, so export will refuse it: lower --rate, or raise hold in the config"
         )
     return Outcome(values, f"{options.out}: {result.step:,} steps, {speed}{kept}; {text}")
 

@@ -22,17 +22,14 @@ from mmfree.text.corpus import BUILT_IN
 from mmfree.text.loading import first_tokens, load_corpus
 from mmfree.text.sources import DEFAULT_FIELD
 from mmfree.text.tokenizer import TextTokenizer, Tokenizer, text_tokenizer
-from mmfree.text.windows import streams
-from mmfree.training.provenance import read_provenance
+from mmfree.training.metrics import OFTEN
+from mmfree.training.provenance import HELD_OUT_TOKENS, read_provenance, watched_ids
 
 RANGED = ("golden", "cpu")
 """Backends that show ranges."""
 
-OFTEN = 0.01
-"""A tape is refused if a larger share of an intermediate's values lies at its limit."""
-
 EXAMPLES, LENGTH = 64, 64
-"""How many sequences are played, and of how many bits, columns (two tokens each) or tokens."""
+"""How many sequences of a task are played, and of how many bits or columns (two tokens each)."""
 
 BYTES_PER_TOKEN = 16
 """More than a token of text has on average: so much of it is tokenized."""
@@ -111,17 +108,16 @@ def real_data(
             return RealData(ids, f"examples of the task {tokenizer.kind}")
     reader = text_tokenizer(tokenizer)
     if data:
-        tokens, source = first_tokens(data, reader, EXAMPLES * LENGTH, field=field)
+        tokens, source = first_tokens(data, reader, HELD_OUT_TOKENS, field=field)
     else:
         tokens, source = _held_out(reader, run)
-    found = streams(tokens[: EXAMPLES * LENGTH], shortest=LENGTH, start=reader.start)
-    return RealData(found.ids, source)
+    return RealData(watched_ids(tokens, reader.start), source)
 
 
 def _held_out(reader: TextTokenizer, run: Path | None) -> tuple[NDArray[np.integer], str]:
     record = None if run is None else read_provenance(run)
     if record is None or not record.held_out:
-        text = load_corpus([]).validation.tobytes()[: BYTES_PER_TOKEN * EXAMPLES * LENGTH]
+        text = load_corpus([]).validation.tobytes()[: BYTES_PER_TOKEN * HELD_OUT_TOKENS]
         (tokens,) = reader.encode_texts([text.decode("utf-8", "ignore")])
         return tokens, f"{BUILT_IN}, held out: the model does not say what it was trained on"
     if max(record.held_out) >= reader.vocab_size:
@@ -217,22 +213,29 @@ def _range(segment: str, name: str, fan_in: int, largest: int, at_limit: int, co
     )
 
 
-def refuse_saturation(tape: Tape, ranges: list[Range], source: str) -> None:
-    """Raise SaturationError, naming the worst intermediate, if one of a tape saturates often.
-
-    ``source``: what the ranges were seen on.
+def judged_ranges(tape: Tape, ranges: list[Range]) -> list[Range]:
+    """Of those of a tape, the ones that saturate because an exponent is too large.
 
     Raises
     ------
     ValueError
-        If ``ranges`` lack an intermediate that is judged: the tape says which.
+        If ``ranges`` lack one of them: the tape says which there are.
     """
     by_name = {(found.segment, found.name): found for found in ranges}
     due = [(segment.name, name) for segment in tape.segments for name in _JUDGED[segment.kind]]
     if missing := [place for place in due if place not in by_name]:
         raise ValueError(f"ranges lack {len(missing)} of {len(due)}, such as {missing[0]}")
-    judged = [by_name[place] for place in due]
-    worst = max(judged, key=lambda found: found.share_at_limit)
+    return [by_name[place] for place in due]
+
+
+def refuse_saturation(tape: Tape, ranges: list[Range], source: str) -> None:
+    """Raise SaturationError, naming the worst intermediate, if one of a tape saturates often.
+
+    ``source``: what the ranges were seen on.
+
+    Raises what ``judged_ranges`` does.
+    """
+    worst = max(judged_ranges(tape, ranges), key=lambda found: found.share_at_limit)
     if worst.share_at_limit > OFTEN:
         raise SaturationError(
             f"{worst.segment}, {worst.name}: {100 * worst.share_at_limit:.1f} % of the values lie"

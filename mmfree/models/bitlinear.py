@@ -31,7 +31,8 @@ from mmfree.contract.pow2 import (
 )
 from mmfree.errors import InputError
 from mmfree.models.exact_product import exact_product
-from mmfree.models.quantize import power_of_two, quantize_ternary, saved_mask, straight_through
+from mmfree.models.quantize import power_of_two, quantize_ternary, straight_through
+from mmfree.models.ranges import note_range
 
 Mode = Literal["train", "fakequant", "float"]
 """train: the contract's arithmetic, but h not rounded; fakequant: the contract's arithmetic; float:
@@ -83,6 +84,8 @@ class BitLinear(nn.Module):
             raise InputError(f"matrix {role}: fan-in must be in 1..{MAX_FAN_IN}, got {fan_in}")
         self.role = ROLES[role]
         self.fraction_bits = self.role.fraction_bits(gate)
+        self.pull = 0.0
+        """Gradient of an output beyond the limits of its width, towards them (``hold_ranges``)."""
         self.weight = nn.Parameter(torch.randn(rows, fan_in) / math.sqrt(fan_in))
         self.bias = nn.Parameter(torch.zeros(rows)) if bias else None
 
@@ -156,7 +159,8 @@ def _(
 def _requantize(
     acc_Nr: Tensor, scale_N: Tensor, half_N: Tensor, shift_N: Tensor, width_bits: int
 ) -> tuple[Tensor, Tensor]:
-    """Section 7: sat((acc * M + half) >> shift) as float32, and the mask of what did not saturate.
+    """Section 7: sat((acc * M + half) >> shift) as float32, and where it saturated: 1 above, -1
+    below, 0 elsewhere, int8.
 
     ``acc_Nr`` may be overwritten.
     """
@@ -165,24 +169,28 @@ def _requantize(
     rounded_Nr = product_Nr.bitwise_right_shift_(shift_N[:, None]).to(torch.float32)
     high = (1 << (width_bits - 1)) - 1
     out_Nr = rounded_Nr.clamp(-high - 1, high)
-    passes_Nr = saved_mask(rounded_Nr == out_Nr)
+    side_Nr = (rounded_Nr - out_Nr).clamp(-1, 1).to(torch.int8)
     if width_bits == 8 and torch.compiler.is_compiling():
         # What the backward pass needs is then made from one byte again, instead of from acc.
         out_Nr = out_Nr.to(torch.int8).to(torch.float32)
-    return out_Nr, passes_Nr
+    return out_Nr, side_Nr
 
 
 class _Projection(torch.autograd.Function):
     """All matrices of a segment on one vector: quantize, norm, T q, requantize.
 
-    The backward pass is that of y = RMSNorm(u) W^T on the quantized values, with no gradient from
-    outputs that saturated; under autocast its products are in bfloat16. The forward pass is always
+    The backward pass is that of y = RMSNorm(u) W^T on the quantized values; outputs that saturated
+    have a gradient of ``pull`` towards their limits, whatever is asked of them; under autocast its products are in bfloat16. The forward pass is always
     exact.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, u_Nn: Tensor, formats: Sequence[tuple[int, int]], *weights: Tensor
+        ctx: Any,
+        u_Nn: Tensor,
+        formats: Sequence[tuple[int, int]],
+        pull: float,
+        *weights: Tensor,
     ) -> tuple[Tensor, ...]:
         trits, multipliers, exponents = zip(*map(quantize_ternary, weights), strict=True)
         multiplier_m, exponent_m = torch.stack(multipliers), torch.stack(exponents)
@@ -192,27 +200,28 @@ class _Projection(torch.autograd.Function):
         )
         # A quarter of the bytes, for the products and for what the backward pass keeps.
         q_Nn, trits = q_Nn.to(torch.int8), tuple(trits_rn.to(torch.int8) for trits_rn in trits)
-        outputs, passes = [], []
+        outputs, sides = [], []
         for trits_rn, scale_N, half_N, shift_N, (width_bits, fb) in zip(
             trits, scale_mN, half_mN, shift_mN, formats, strict=True
         ):
             acc_Nr = exact_product(q_Nn, trits_rn)
-            out_Nr, passes_Nr = _requantize(acc_Nr, scale_N, half_N, shift_N, width_bits)
+            out_Nr, side_Nr = _requantize(acc_Nr, scale_N, half_N, shift_N, width_bits)
             outputs.append(out_Nr.mul_(2.0**-fb))
-            passes.append(passes_Nr)
-        ctx.save_for_backward(q_Nn, step_N, norm_N, unit_m, *trits, *passes)
+            sides.append(side_Nr)
+        ctx.save_for_backward(q_Nn, step_N, norm_N, unit_m, *trits, *sides)
+        ctx.pull = pull
         ctx.dtype = torch.bfloat16 if torch.is_autocast_enabled(u_Nn.device.type) else torch.float32
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q_Nn, step_N, norm_N, unit_m, *saved = ctx.saved_tensors
-        trits, passes = saved[: len(grads)], saved[len(grads) :]
+        trits, sides = saved[: len(grads)], saved[len(grads) :]
         x_Nn = q_Nn * norm_N[:, None]
         grad_x_Nn = torch.zeros_like(x_Nn)
         grad_weights = []
-        for grad, passes_Nr, unit, trits_rn in zip(grads, passes, unit_m, trits, strict=True):
-            grad_Nr = (grad * passes_Nr).to(ctx.dtype)
+        for grad, side_Nr, unit, trits_rn in zip(grads, sides, unit_m, trits, strict=True):
+            grad_Nr = torch.where(side_Nr == 0, grad, ctx.pull * side_Nr).to(ctx.dtype)
             grad_weights.append((grad_Nr.T @ x_Nn.to(ctx.dtype)).to(torch.float32))
             if ctx.dtype == torch.float32:
                 grad_x_Nn.addmm_(grad_Nr, trits_rn * unit)
@@ -220,7 +229,7 @@ class _Projection(torch.autograd.Function):
                 grad_x_Nn = grad_x_Nn + (grad_Nr @ trits_rn.to(ctx.dtype)) * unit
         along_N = torch.linalg.vecdot(grad_x_Nn, x_Nn) / x_Nn.shape[-1]
         grad_u_Nn = torch.addcmul(grad_x_Nn, x_Nn, along_N[:, None], value=-1)
-        return grad_u_Nn * (step_N * norm_N)[:, None], None, *grad_weights
+        return grad_u_Nn * (step_N * norm_N)[:, None], None, None, *grad_weights
 
 
 def _project_float(u: Tensor, matrix: BitLinear) -> Tensor:
@@ -242,5 +251,10 @@ def project(u_TBn: Tensor, matrices: Sequence[BitLinear], mode: Mode) -> tuple[T
         return tuple(_project_float(u_TBn, matrix) for matrix in matrices)
     formats = [(matrix.role.width_bits, matrix.fraction_bits) for matrix in matrices]
     weights = [matrix.weight for matrix in matrices]
-    outputs: tuple[Tensor, ...] = _Projection.apply(u_TBn.flatten(0, -2), formats, *weights)
+    vectors = u_TBn.flatten(0, -2)
+    outputs: tuple[Tensor, ...] = _Projection.apply(vectors, formats, matrices[0].pull, *weights)
+    for matrix, y_Nr in zip(matrices, outputs, strict=True):
+        # z of f has the limits of its gate.
+        if matrix.role.name != "f":
+            note_range(y_Nr, matrix.role.width_bits, matrix.fraction_bits)
     return tuple(y_Nr.unflatten(0, u_TBn.shape[:-1]) for y_Nr in outputs)

@@ -23,6 +23,7 @@ from mmfree.contract.pow2 import (
     INT8_MIN,
     INT16_MAX,
     INT16_MIN,
+    VALUE_BITS,
     sigmoid_table,
     silu_table,
 )
@@ -37,6 +38,7 @@ from mmfree.models.quantize import (
     saturate,
     saved_mask,
 )
+from mmfree.models.ranges import note_range
 from mmfree.models.scan import fast_scan, rounded_scan
 from mmfree.models.sequence_state import starting_state
 
@@ -161,13 +163,21 @@ def gated_product(operand: Tensor, gate: Tensor, mode: Mode) -> Tensor:
     No saturation: with the tables of section 8, |product| <= 8 * 7.94 < 64.
     """
     product = operand * gate
-    return product if mode == "float" else round_half_up(product, _RESIDUAL_FB)
+    if mode == "float":
+        return product
+    product = round_half_up(product, _RESIDUAL_FB)
+    note_range(product, VALUE_BITS, _RESIDUAL_FB)
+    return product
 
 
 def residual_add(x: Tensor, y: Tensor, mode: Mode) -> Tensor:
     """x + y, saturated to int16 with 9 fraction bits (section 13) except in mode float."""
     total = x + y
-    return total if mode == "float" else saturate(total, INT16_MIN * _STEP, INT16_MAX * _STEP)
+    if mode == "float":
+        return total
+    total = saturate(total, INT16_MIN * _STEP, INT16_MAX * _STEP)
+    note_range(total, VALUE_BITS, _RESIDUAL_FB)
+    return total
 
 
 def token_shift(x_TBd: Tensor, before_Bs: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,6 +211,7 @@ class MLGRU(nn.Module):
         assert self.f.bias is not None
         f_TBd = forget_gate(z_TBd, self.f.bias, self.gate, self.f.fraction_bits, mode)
         h_TBd = scan(f_TBd, silu(i_TBd, mode), h0_Bd, self.gate, mode)
+        note_range(h_TBd, VALUE_BITS, DEFAULT_FORMATS.state_fb)
         u_TBd = gated_product(g_TBd, silu(h_TBd, mode), mode)
         (y_TBd,) = project(u_TBd, (self.o,), mode)
         return y_TBd, h_TBd[-1]
@@ -263,6 +274,14 @@ class MatMulFreeLM(nn.Module):
         nn.init.normal_(self.embedding.weight, std=_EMBEDDING_STD)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
         self.head = BitLinear("head", config.hidden_size, config.head_size, config.gate)
+
+    def hold_ranges(self, pull: float) -> None:
+        """Give outputs beyond the limits of their width a gradient of ``pull`` towards them, in
+        nats per unit, in place of none.
+        """
+        for module in self.modules():
+            if isinstance(module, BitLinear):
+                module.pull = pull
 
     def initial_state(self, batch: int) -> Tensor:
         """The state at the start of a sequence: zeros [L, B, w]."""

@@ -26,6 +26,7 @@ from mmfree.training.metrics import (
     ACCURACY_NAME,
     CURVE_NAME,
     METRICS_NAME,
+    RANGES_NAME,
     SAMPLES_NAME,
     VALIDATION_NAME,
 )
@@ -41,6 +42,7 @@ CHECKPOINT_NAMES = (
     METRICS_NAME,
     ACCURACY_NAME,
     VALIDATION_NAME,
+    RANGES_NAME,
     SAMPLES_NAME,
     CURVE_NAME,
 )

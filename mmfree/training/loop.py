@@ -40,6 +40,9 @@ from mmfree.training.checkpoint import (
 from mmfree.training.metrics import (
     ACCURACY_NAME,
     METRICS_NAME,
+    OFTEN,
+    RANGES_HEADER,
+    RANGES_NAME,
     SAMPLES_NAME,
     VALIDATION_HEADER,
     VALIDATION_NAME,
@@ -93,6 +96,9 @@ class TrainingResult:
     best_step
         Steps after which the model did best on held-out text, which is the one that is kept; None
         without a validation.
+    at_limit
+        Largest share of an intermediate's values that lie at a limit in the model that is kept, if
+        that is so often that ``export`` refuses it; else None.
     replaced_best
         Step of the best model before this plan (--continue), which was replaced without comparing
         them: held-out text or window length was another. None if there is no such.
@@ -107,6 +113,7 @@ class TrainingResult:
     corpus: Corpus | None = None
     best_step: int | None = None
     replaced_best: int | None = None
+    at_limit: float | None = None
 
 
 class Run:
@@ -129,6 +136,8 @@ class Run:
         self.config, self.recipe, self.folder = config, config.recipe, folder
         self.accelerator, self.device = accelerator, accelerator.device
         self.own_model, self.own_optimizer = model, optimizer
+        if isinstance(model, MatMulFreeLM):
+            model.hold_ranges(self.recipe.hold / (self.recipe.batch_size * self.recipe.length))
         # What is sharded needs no DDP around it.
         self.model = model if state.sharded else accelerator.prepare(model)
         self.optimizer = accelerator.prepare(optimizer)
@@ -143,6 +152,7 @@ class Run:
         self.accuracies = read_rows(folder / ACCURACY_NAME, self.step + 1)
         self.validation = _validation(config, corpus)
         self.validations = read_rows(folder / VALIDATION_NAME, self.step + 1)
+        self.ranges = read_rows(folder / RANGES_NAME, self.step + 1)
         self.samples = read_samples(folder / SAMPLES_NAME, self.step + 1)
         # Seconds and steps of the last plan for ``minutes``.
         self.planned = (0.0, self.step)
@@ -239,12 +249,18 @@ class Run:
             self.corpus,
             self.best_step,
             self.state.replaced or None,
+            self._too_often_at_limit(),
         )
 
     @property
     def best_step(self) -> int | None:
         """Steps after which the model did best on this held-out text; None if none is known."""
-        return best_step(self.validations, self.state.since)
+        return best_step(self.validations, self.state.since, self.ranges)
+
+    def _too_often_at_limit(self) -> float | None:
+        """See TrainingResult.at_limit."""
+        shares = [max(row[1:]) for row in self.ranges if row[0] == self.best_step]
+        return shares[-1] if shares and shares[-1] > OFTEN else None
 
     def _validate(self, bar: tqdm[NoReturn], events: SummaryWriter | None) -> bool:
         """Look at held-out text, if it is time to; whether no earlier model did as well."""
@@ -257,6 +273,9 @@ class Run:
             events.add_scalar("held-out loss", loss, self.step)
             events.add_scalar("held-out bits per byte", bits_per_byte, self.step)
         model = self.own_model
+        if isinstance(model, MatMulFreeLM):
+            seen = self.validation.ranges(model)
+            self.ranges.append((self.step, seen.at_limit_8, seen.at_limit_16))
         # The baseline has no state from token to token, and is not made to write.
         if isinstance(model, MatMulFreeLM) and (last or self.step % SAMPLE_STEPS == 0):
             text = self.validation.write(model, self.state.seed)
@@ -408,6 +427,8 @@ class Run:
             write_rows(folder / ACCURACY_NAME, "step,training,held_out", self.accuracies)
         if self.validations:
             write_rows(folder / VALIDATION_NAME, VALIDATION_HEADER, self.validations)
+        if self.ranges:
+            write_rows(folder / RANGES_NAME, RANGES_HEADER, self.ranges)
         if self.samples:
             write_samples(folder / SAMPLES_NAME, self.samples)
         # The state before the record and the config of its plan, which without it would be those of

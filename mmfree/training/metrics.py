@@ -15,12 +15,21 @@ from mmfree.files.atomic import write_atomically
 METRICS_NAME = "metrics.csv"
 ACCURACY_NAME = "accuracy.csv"
 VALIDATION_NAME = "validation.csv"
+RANGES_NAME = "ranges.csv"
 SAMPLES_NAME = "samples.jsonl"
 CURVE_NAME = "loss.svg"
 """The loss of a run, drawn."""
 
 VALIDATION_HEADER = "step,loss,bits_per_byte"
 """Columns of VALIDATION_NAME: steps done, nats per token on held-out text, and bits per byte."""
+
+RANGES_HEADER = "step,at_limit_8_bits,at_limit_16_bits"
+"""Columns of RANGES_NAME: steps done, and the largest share of an intermediate's values that lie at
+a limit of their width: of those of 8 bits, and of those of 16.
+"""
+
+OFTEN = 0.01
+"""A tape is refused if a larger share of an intermediate's values lies at its limit."""
 
 Row = tuple[int, float, float]
 """Step, and two numbers."""
@@ -56,12 +65,17 @@ def write_rows(path: Path, header: str, rows: list[Row]) -> None:
     write_atomically(path, text.encode())
 
 
-def best_step(rows: list[Row], since: int) -> int | None:
-    """Steps after which the loss of VALIDATION_NAME was least, the first of equals; None without a
-    row of a step after ``since`` that has a loss: held-out text without a token has none, NaN.
+def best_step(rows: list[Row], since: int, ranges: list[Row]) -> int | None:
+    """Steps after which the loss of VALIDATION_NAME was least, the first of equals.
+
+    Those whose values lay too often at their limits (``ranges``: rows of RANGES_NAME) do not count,
+    if there are others. None without a row of a step after ``since`` that has a loss: held-out text
+    without a token has none, NaN.
     """
     comparable = [row for row in rows if row[0] > since and not math.isnan(row[1])]
-    return min(comparable, key=lambda row: row[1])[0] if comparable else None
+    refused = {step for step, *shares in ranges if max(shares) > OFTEN}
+    exportable = [row for row in comparable if row[0] not in refused]
+    return min(exportable or comparable, key=lambda row: row[1])[0] if comparable else None
 
 
 @dataclass(frozen=True)

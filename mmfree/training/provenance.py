@@ -9,11 +9,15 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
 from mmfree.files.streams import is_pipe
 from mmfree.text.corpus import Corpus
 from mmfree.text.sources import DEFAULT_FIELD, is_name
+from mmfree.text.windows import streams
 
 PROVENANCE_NAME = "training.json"
 """File of a checkpoint."""
@@ -23,6 +27,9 @@ _PIPE = "-"
 
 HELD_OUT_TOKENS = 4096
 """Tokens of held-out text that a checkpoint carries: enough to watch a tape's ranges on."""
+
+WATCHED_LENGTH = 64
+"""Least tokens of a sequence that ranges are watched on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +104,13 @@ def _named(path: Path) -> str:
     if str(path) == _PIPE or (path.exists() and is_pipe(path)):
         return _PIPE
     return str(path.absolute())
+
+
+def watched_ids(tokens: NDArray[np.integer], start: int) -> NDArray[np.int64]:
+    """Ids [B, T] of held-out text on which a model's ranges are watched, while it learns and when
+    it is exported.
+    """
+    return streams(tokens[:HELD_OUT_TOKENS], shortest=WATCHED_LENGTH, start=start).ids
 
 
 def write_provenance(folder: Path, provenance: Provenance) -> None:

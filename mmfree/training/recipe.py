@@ -91,6 +91,9 @@ class Recipe:
         Parts that a batch is cut into, one after another, to save memory.
     compile
         Whether torch.compile is used.
+    hold
+        Pull on outputs of projections beyond the limits of their width, towards them: nats per
+        token and unit. 0: they have no gradient at all.
 
     Raises
     ------
@@ -110,6 +113,7 @@ class Recipe:
     precision: str = "fp32"
     accumulate: int = 1
     compile: bool = False
+    hold: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -137,9 +141,9 @@ class Recipe:
             raise InputError(
                 f"recipe: batch_size * length must be at most {MAX_TOKENS}, got {tokens}"
             )
-        for name in ("learning_rate", "clip", "weight_decay"):
+        for name in ("learning_rate", "clip", "weight_decay", "hold"):
             value = getattr(self, name)
-            low = 0 if name == "weight_decay" else 1e-12
+            low = 0 if name in ("weight_decay", "hold") else 1e-12
             if (
                 not isinstance(value, int | float)
                 or isinstance(value, bool)
@@ -151,6 +155,18 @@ class Recipe:
             raise InputError(
                 f"recipe: learning_rate must be at most {MAX_RATE:g}, got {self.learning_rate!r}"
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, in field order, without what older files lack where it is not used."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _NOT_SAID or value != _NOT_SAID[name]
+        }
+
+
+_NOT_SAID: dict[str, Any] = {"hold": 0.0}
+"""Fields of a Recipe that came later, and what they were before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +230,7 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        data: dict[str, Any] = {"model": self.model.to_dict(), "recipe": asdict(self.recipe)}
+        data: dict[str, Any] = {"model": self.model.to_dict(), "recipe": self.recipe.to_dict()}
         if self.subword is not None:
             data["tokenizer"] = {"file": TOKENIZER_NAME, "sha256": _sha256(self.subword)}
         if self.architecture != "matmul-free":

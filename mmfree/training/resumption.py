@@ -15,7 +15,7 @@ from mmfree.training.folder import (
     refuse_another_config,
     refuse_another_model,
 )
-from mmfree.training.metrics import VALIDATION_NAME, best_step, read_rows
+from mmfree.training.metrics import RANGES_NAME, VALIDATION_NAME, best_step, read_rows
 from mmfree.training.provenance import Provenance, read_provenance
 from mmfree.training.recipe import TRAINING_NAME, RunConfig
 
@@ -75,7 +75,10 @@ def state_to_extend(folder: Path, config: RunConfig, asked: TrainingState) -> Tr
             since = found.since
         else:
             since = step
-            best = best_step(read_rows(folder / VALIDATION_NAME, step + 1), found.since)
+            rows, ranges = (
+                read_rows(folder / name, step + 1) for name in (VALIDATION_NAME, RANGES_NAME)
+            )
+            best = best_step(rows, found.since, ranges)
             replaced = best or 0
     else:
         step, weights, moments = 0, load_tensors(folder / MODEL_NAME), {}

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from mmfree.golden.sampling import NOISE_FB, Sampler, temperature_code
 from mmfree.models.matmul_free import MatMulFreeLM
+from mmfree.models.ranges import Watched, watch_ranges
 from mmfree.text.batch import Batch
 from mmfree.text.corpus import Corpus
 from mmfree.text.tokenizer import TextTokenizer
 from mmfree.text.windows import inputs_of
+from mmfree.training.provenance import watched_ids
 
 VALIDATION_STEPS = 100
 """Steps between two validations; the last step of a plan is followed by one, too."""
@@ -53,6 +55,7 @@ class Validation:
         start = tokenizer.start
         # A start token between documents is read, but it is no text.
         self.batch = Batch(inputs_of(targets, start), targets, targets != start)
+        self.watched = watched_ids(tokens, start)
         self.tokenizer, self.rows = tokenizer, rows
         self._bytes_per_token = corpus.validation_bytes / max(1, int((tokens != start).sum()))
 
@@ -74,6 +77,12 @@ class Validation:
             )
             nats += float(each[torch.from_numpy(self.batch.mask[part]).flatten()].double().sum())
         return nats / count, nats / count / math.log(2) / self._bytes_per_token
+
+    def ranges(self, model: MatMulFreeLM) -> Watched:
+        """How often values lie at their limits, on what a tape's ranges are watched on."""
+        with watch_ranges() as watched:
+            logits_of(model, self.watched)
+        return watched
 
     def write(self, model: MatMulFreeLM, seed: int) -> str:
         """A text from its start, drawn as ``mmfree generate`` draws it from the same seed."""

@@ -77,6 +77,13 @@ def external(**changes: Any) -> Design:
 MEMORY_FILE = "mmfree/chip/external_memory.py"
 
 ROWS: list[Boundary] = [
+    *both_ends(
+        FILE,
+        "0 <= self.token_shift <= most",
+        lambda value: design(token_shift=value),
+        (0, 16),
+        r"token_shift must be an integer in 0\.\.16 for pow2",
+    ),
     Boundary(
         file=FILE,
         compares="16 * self.post_width > external.port_bits",

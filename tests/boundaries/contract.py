@@ -25,7 +25,18 @@ def absmax(**changes: Any) -> AbsmaxConfig:
     return AbsmaxConfig(**(SIZES | changes))
 
 
+def shifted(channels: int) -> ModelConfig:
+    return ModelConfig(**SIZES, head_size=2, token_shift=channels)
+
+
 ROWS: list[Boundary] = [
+    *both_ends(
+        SHAPE,
+        "0 <= self.token_shift <= self.hidden_size",
+        shifted,
+        (0, 3),
+        r"config: token_shift must be an integer in 0\.\.3",
+    ),
     *(
         row
         for name, largest in (

@@ -12,9 +12,10 @@ import torch
 from mmfree.models.sequence_state import starting_state
 from mmfree.tasks.catalog import TASKS
 from mmfree.tasks.modular import held_out_pairs
-from mmfree.text import corpus, shard_writing, shards, subword, tokenizers
+from mmfree.text import corpus, shard_writing, shards, sources, subword, tokenizers
 from mmfree.text.corpus import Text, read_text
 from mmfree.text.loading import load_corpus
+from mmfree.text.sources import SEPARATOR, documents
 from mmfree.text.task_tokenizers import ModularTokenizer
 from mmfree.text.tokenizer import ByteTokenizer
 from tests.support.boundaries import Boundary
@@ -28,6 +29,13 @@ def read(data: bytes, folder: Path) -> bytes:
     (folder / "a.txt").write_bytes(data)
     with mock.patch.object(corpus, "LARGEST_WHOLE", 10):
         return read_text(folder / "a.txt")
+
+
+def separated(characters: int, folder: Path) -> None:
+    """A text of one document of so many characters after another, in pieces of 8 bytes."""
+    (folder / "a.txt").write_text(f"a\n{SEPARATOR}\n" + "x" * characters)
+    with mock.patch.multiple(sources, LARGEST_RECORD=40):
+        list(documents([folder / "a.txt"]))
 
 
 def text_for(minimum: int, folder: Path) -> None:
@@ -80,6 +88,13 @@ def sequences(columns: int) -> None:
 
 
 ROWS: list[Boundary] = [
+    Boundary(
+        file="mmfree/text/sources.py",
+        compares="len(rest) > LARGEST_RECORD",
+        allowed=lambda folder: separated(40, folder),
+        refused=lambda folder: separated(41, folder),
+        says=r"a\.txt: a document has at most 40 characters$",
+    ),
     *(
         Boundary(
             file="mmfree/text/corpus.py",

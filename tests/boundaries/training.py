@@ -196,12 +196,15 @@ ROWS: list[Boundary] = [
         )
         for name in ("learning_rate", "clip")
     ),
-    recipe_row(NUMBER, "weight_decay", 0, -5e-324, "weight_decay must be a positive number, got -"),
+    *(
+        recipe_row(NUMBER, name, 0, -5e-324, f"{name} must be a positive number, got -")
+        for name in ("weight_decay", "hold")
+    ),
     *(
         recipe_row(
             NUMBER, name, sys.float_info.max, math.inf, f"{name} must be a positive number, got inf"
         )
-        for name in ("clip", "weight_decay")
+        for name in ("clip", "weight_decay", "hold")
     ),
     row(
         FOLDER,

@@ -107,6 +107,7 @@ def test_text_is_scored_on_what_was_held_out(
         "held_bytes": 5,
         "best_step": None,
         "replaced_best": None,
+        "at_limit": None,
     }
 
 

@@ -235,3 +235,25 @@ def test_weights_out_of_range_give_finite_outputs_and_gradients() -> None:
 def test_fan_in_out_of_range_is_refused() -> None:
     with pytest.raises(InputError, match=r"matrix o: fan-in must be in 1\.\.65535, got 65536"):
         BitLinear("o", 65536, 1, "hard")
+
+
+def test_held_outputs_have_a_gradient_towards_their_limits() -> None:
+    """The pull, whatever is asked of them; what is within has the gradient that it is given."""
+    matrix = BitLinear("up", 63, 3, "hard")
+    with torch.no_grad():
+        matrix.weight.copy_(torch.tensor([[2.0], [-2.0], [0.01]]).expand(3, 63))
+        matrix.weight[2, 1:] = 0
+    matrix.pull = 0.25
+    u = torch.full((1, 63), 1.0, requires_grad=True)
+    (y_Nr,) = project(u, [matrix], "train")
+    asked = torch.tensor([[-8.0, 5.0, 3.0]])
+    (held,) = torch.autograd.grad(y_Nr, matrix.weight, asked, retain_graph=True)
+    matrix.pull = 0.0
+    (y_Nr,) = project(u, [matrix], "train")
+    (free,) = torch.autograd.grad(y_Nr, matrix.weight, torch.tensor([[0.0, 0.0, 3.0]]))
+    assert (free[2] != 0).all()
+    assert torch.equal(held[2], free[2])
+    # Down where it is above, up where it is below.
+    step = held[2, 0] / 3
+    assert torch.allclose(held[0], 0.25 * step.expand(63))
+    assert torch.allclose(held[1], -0.25 * step.expand(63))

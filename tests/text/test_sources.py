@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import pyarrow
 import pyarrow.parquet
@@ -52,6 +53,22 @@ def test_every_format_gives_the_same_documents(tmp_path: Path) -> None:
     renamed = write_parquet(tmp_path / "b.parquet", {"story": list(TEXTS)})
     assert texts(renamed, field="story") == TEXTS
     assert texts(jsonl, jsonl) == TEXTS * 2
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_separated_documents(end: str, tmp_path: Path) -> None:
+    """A line of its own parts them, wherever a piece of the file ends; in a line it is text."""
+    stories = ["one\n\ntwo <|endoftext|> here", "x" * 9, "three\n<|endoftext|>!", "last\none"]
+    text = "\n<|endoftext|>\n".join((*stories[:2], "  ", *stories[2:]))
+    (tmp_path / "a.txt").write_bytes(f"{text}\n<|endoftext|>{end}".encode())
+    for size in (26, 30, 1 << 18):
+        with mock.patch.object(mmfree.text.sources, "PIECE_BYTES", size):
+            found = mmfree.text.sources._separated(tmp_path / "a.txt", "text")
+            assert [one.text for one in found] == stories
+        assert not are_plain([tmp_path / "a.txt"])
+    assert texts(tmp_path / "a.txt") == stories
+    (tmp_path / "b.txt").write_text("no <|endoftext|> alone\n<|endoftext|> here")
+    assert are_plain([tmp_path / "b.txt"])
 
 
 def test_blank_lines_of_jsonl_are_no_documents(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ RECIPE: dict[str, object] = {
     "accumulate": 2,
 }
 RECIPE_NOTES = {
+    "hold": "nothing is beyond its limits so early: tests/models/test_bitlinear.py",
     "task": "needs a model of another vocabulary, so it cannot differ alone",
     "compile": "gives the same numbers: test_torch_compiles_if_the_recipe_says_so",
 }
@@ -56,6 +57,7 @@ MODEL: dict[str, object] = {
     "intermediate_size": 18,
     "num_layers": 2,
     "gate": "signed",
+    "token_shift": 5,
 }
 
 TRAIN_NOTES = {
@@ -158,8 +160,9 @@ def test_a_field_of_the_model_changes_it(
     for config in (TINY.model, replace(TINY.model, **{name: MODEL[name]})):
         torch.manual_seed(0)
         found.append(outputs(kind(config)))
-    # A Transformer has no forget gate.
-    assert (found[0] != found[1]) == (kind is MatMulFreeLM or name != "gate")
+    # A Transformer has neither.
+    own = ("gate", "token_shift")
+    assert (found[0] != found[1]) == (kind is MatMulFreeLM or name not in own)
 
 
 def test_an_architecture_and_a_tokenizer_are_another_model(tmp_path: Path) -> None:

@@ -275,6 +275,6 @@ def test_texts_are_read_as_they_were_written(tmp_path: Path) -> None:
 def test_what_has_no_loss_is_not_the_best() -> None:
     """NaN would stay the least of all."""
     rows = [(4, math.nan, math.nan), (8, 2.0, 1.0), (12, 1.5, 0.9), (16, 1.5, 0.9)]
-    assert best_step(rows, 0) == 12
-    assert best_step(rows, 12) == 16
-    assert best_step(rows[:1], 0) is None
+    assert best_step(rows, 0, []) == 12
+    assert best_step(rows, 12, []) == 16
+    assert best_step(rows[:1], 0, []) is None
