@@ -21,8 +21,9 @@ PACKAGES = ("mmfree", "hdl", "sim")
 
 TABLE = {
     "mmfree": [
-        "errors extras threads files contract argument_types",
-        "tape text models",
+        "errors extras threads files contract argument_types shipped",
+        "tape text.byte_pairs",
+        "text models",
         "golden chip.contents chip tasks published interchange inference.native",
         "host",
         "training",

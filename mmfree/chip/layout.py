@@ -141,6 +141,13 @@ def gate_words(config: AnyConfig, design: Design) -> int:
     return config.num_layers * blocks * design.groups_per_block
 
 
+def state_words(config: AnyConfig, design: Design) -> int:
+    """Words of P values, the first of a bank, that hold a model's state."""
+    if not design.token_shift:
+        return gate_words(config, design)
+    return design.state_words + 2 * config.num_layers * design.shift_groups
+
+
 def state_places(config: AnyConfig, design: Design) -> NDArray[np.int64]:
     """Where a chip keeps the words of a state [L, w]: elements of its bank, P to a word."""
     width = design.post_width

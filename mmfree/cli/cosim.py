@@ -17,6 +17,7 @@ from mmfree.cli.outcome import Outcome
 from mmfree.cli.progress import Stages
 from mmfree.cli.values import whole
 from mmfree.inference.places import holds_verilog
+from mmfree.shipped import COMES_ALONG
 
 if TYPE_CHECKING:
     from sim.cosim.run import CosimResult
@@ -36,8 +37,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="MODEL|VERILOG",
         help=(
-            "a tape, a checkpoint folder, which is exported first, or a run folder with either; or"
-            " a folder that `mmfree verilog` wrote, simulated as it is, altered or not"
+            "a tape, a checkpoint folder, which is exported first, or a run folder with either;"
+            f" {COMES_ALONG}; or a folder that `mmfree verilog` wrote, simulated as it is, altered"
+            " or not"
         ),
     )
     parser.add_argument("--prompt", metavar="TEXT", help="text to play (default: 16 random tokens)")

@@ -9,7 +9,8 @@ from mmfree.cli.options import add_backend, add_model, add_temperature
 from mmfree.cli.outcome import Outcome
 from mmfree.cli.streams import holds_every_text, write_exactly
 from mmfree.cli.values import whole
-from mmfree.inference.backends import HARDWARE, load_backend, tokenizer_at
+from mmfree.errors import InputError
+from mmfree.inference.backends import HARDWARE, at_once, load_backend, tokenizer_at
 from mmfree.inference.generate import (
     TEXT_TEMPERATURE,
     TEXT_TOKENS,
@@ -17,8 +18,10 @@ from mmfree.inference.generate import (
     temperature_of,
     wanted,
 )
+from mmfree.shipped import UNASKED, shipped_tape
 
 EXAMPLES = (
+    "mmfree generate stories",
     "mmfree generate runs/text --prompt 'A function' --tokens 60",
     "mmfree generate runs/text --prompt Once --temperature 0.8 --top-k 40 --stop . --seed 1",
     "mmfree generate runs/addition --prompt '95 + 5'",
@@ -29,12 +32,19 @@ EXAMPLES = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     add_model(parser)
-    parser.add_argument("--prompt", required=True, metavar="TEXT", help="text to go on from")
+    parser.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        help=f"text to go on from (default: of stories {UNASKED['stories'].prompt!r})",
+    )
     parser.add_argument(
         "--tokens",
         type=whole(1),
         metavar="N",
-        help=f"tokens to generate (default: {TEXT_TOKENS}; not for a task's answer)",
+        help=(
+            f"tokens to generate (default: {TEXT_TOKENS}, of stories {UNASKED['stories'].tokens}; not"
+            " for a task's answer)"
+        ),
     )
     add_temperature(parser, None, f" (default: {TEXT_TEMPERATURE} for text, else 0)")
     parser.add_argument(
@@ -66,6 +76,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
     tokenizer = tokenizer_at(options.model)
+    prompt, tokens = options.prompt, options.tokens
+    if shipped_tape(options.model) is not None:
+        unasked = UNASKED[str(options.model)]
+        prompt = unasked.prompt if prompt is None else prompt
+        tokens = unasked.tokens if tokens is None else tokens
+    if prompt is None:
+        raise InputError(f"mmfree generate needs --prompt: for example, {EXAMPLES[1]}")
     temperature = temperature_of(tokenizer, options.temperature)
     asked: dict[str, Any] = {
         "temperature": temperature,
@@ -76,11 +93,11 @@ def run(options: argparse.Namespace) -> Outcome:
     }
     in_hardware = options.backend in HARDWARE
     # Everything is refused here that can be before torch or a simulator is loaded.
-    wanted(tokenizer, options.prompt, options.tokens, **asked, in_hardware=in_hardware)
-    backend = load_backend(options.model, options.backend, options.lanes)
-    pieces = generate(backend, options.prompt, options.tokens, **asked)
+    wanted(tokenizer, prompt, tokens, **asked, in_hardware=in_hardware)
+    backend = load_backend(options.model, options.backend or at_once(options.model), options.lanes)
+    pieces = generate(backend, prompt, tokens, **asked)
     # A text begins with its prompt; an answer is by itself.
-    before = options.prompt if tokenizer.feeds_back else ""
+    before = prompt if tokenizer.feeds_back else ""
     live = not options.json and holds_every_text()
     texts: list[str] = []
     rows: list[int] = []
@@ -94,7 +111,7 @@ def run(options: argparse.Namespace) -> Outcome:
         write_exactly("\n" if live else f"{before}{whole}\n")
     values = {
         "backend": backend.name,
-        "prompt": options.prompt,
+        "prompt": prompt,
         "text": whole,
         "ids": rows,
         "temperature": temperature,

@@ -6,6 +6,7 @@ Results go to stdout, progress to stderr. Exit code 0: every check passed. 1: a 
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from mmfree.cli.outcome import Outcome
@@ -22,6 +24,7 @@ from mmfree.cli.parser import build_parser, parse
 from mmfree.cli.streams import set_up_streams
 from mmfree.errors import CheckFailed, InputError, Stopped, ToolMissing
 from mmfree.extras import EXTRAS, how_to_install
+from mmfree.shipped import hidden_by
 from mmfree.threads import prepare_waiting
 
 FAILED, UNUSABLE, BUG, INTERRUPTED, NOBODY_READS = 1, 2, 3, 130, 141
@@ -39,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with _termination_raises():
             options = parse(words)
+            _say_what_hides(options)
             outcome: Outcome = options.command(options)
             _print(outcome, as_json=options.json)
     except KeyboardInterrupt:
@@ -69,6 +73,14 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception:
         return _show_traceback()
     return 0 if outcome.ok else FAILED
+
+
+def _say_what_hides(options: argparse.Namespace) -> None:
+    """A line on stderr where a file or folder has the name of a model that comes with mmfree."""
+    for word in ("model", "run"):
+        path = getattr(options, word, None)
+        if isinstance(path, Path) and (said := hidden_by(path)) is not None:
+            print(said, file=sys.stderr)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from mmfree.cli.values import number, whole, whole_number
 from mmfree.errors import InputError, not_one_of
 from mmfree.golden.sampling import SEED_MAX
 from mmfree.inference.backends import BACKENDS
+from mmfree.shipped import COMES_ALONG
 
 TOKENIZERS = (
     "bytes, bpe:SIZE (learned from the text), a tokenizer.json, a SentencePiece .model, or a folder"
@@ -139,7 +140,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "model",
         type=Path,
         metavar="MODEL",
-        help="a tape, a checkpoint folder (trained here or published), or a run folder with either",
+        help=(
+            "a tape, a checkpoint folder (trained here or published), or a run folder with either;"
+            f" or {COMES_ALONG}"
+        ),
     )
 
 
@@ -149,7 +153,10 @@ def add_chip_model(parser: argparse.ArgumentParser) -> None:
         "model",
         type=Path,
         metavar="MODEL",
-        help="a tape, a checkpoint folder, which is exported first, or a run folder with either",
+        help=(
+            "a tape, a checkpoint folder, which is exported first, or a run folder with either; or"
+            f" {COMES_ALONG}"
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmfree.cli.outcome import Outcome
 from mmfree.errors import InputError
 from mmfree.inference.places import WANTED
+from mmfree.shipped import COMES_ALONG, shipped_tape
 
 EXAMPLES = (
     "mmfree report runs/text",
@@ -18,7 +19,10 @@ EXAMPLES = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument(
-        "run", type=Path, metavar="RUN", help="a run folder, a checkpoint folder, or a tape"
+        "run",
+        type=Path,
+        metavar="RUN",
+        help=f"a run folder, a checkpoint folder, or a tape; or {COMES_ALONG}",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the page (default: report.html in the folder)"
@@ -29,8 +33,8 @@ def run(options: argparse.Namespace) -> Outcome:
     """Carry out the verb."""
     from mmfree.report.run import write_report
 
-    if not options.run.exists():
-        raise InputError(f"{options.run}: no such file or folder; give {WANTED}")
+    if not options.run.exists() and shipped_tape(options.run) is None:
+        raise InputError(f"{options.run}: no such file or folder; give {WANTED}, or {COMES_ALONG}")
     path, sections = write_report(options.run, options.out)
     values = {"report": str(path), "bytes": path.stat().st_size, "sections": sections}
     return Outcome(values, f"{path}: {', '.join(sections)}")

@@ -38,7 +38,7 @@ class MatMulFreeConfig(PreTrainedConfig):
         with; None if there is none.
     fields
         Those of ``ModelConfig``: vocab_size, head_size, hidden_size, intermediate_size, num_layers
-        (also ``num_hidden_layers``), gate. By default those of the preset "text".
+        (also ``num_hidden_layers``), gate, token_shift. By default those of the preset "text".
 
     Raises
     ------
@@ -112,7 +112,11 @@ class MatMulFreeConfig(PreTrainedConfig):
     def model_config(self) -> ModelConfig:
         """The shape as ``mmfree`` has it; InputError if a field was set to what is out of range."""
         return ModelConfig.from_dict(
-            {field.name: getattr(self, field.name) for field in fields(ModelConfig)}
+            {
+                field.name: getattr(self, field.name)
+                for field in fields(ModelConfig)
+                if hasattr(self, field.name)
+            }
         )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mmfree.chip.sizing import DEFAULT_LANES
 from mmfree.errors import InputError, ToolMissing, not_one_of
 from mmfree.files.atomic import read_json
-from mmfree.inference.native.library import load_library
+from mmfree.inference.native.library import is_at_hand, load_library
 from mmfree.inference.places import Place, find_model, training_of
 from mmfree.inference.tape_backends import GoldenBackend, choosable_rows, tokenizer_of
 from mmfree.published.export import export_published, read_tokenizer
@@ -364,6 +364,10 @@ def default_backend(found: Place) -> str:
     return "float" if is_published(found.checkpoint) else "fakequant"
 
 
+SMALL_TAPE_BYTES = 2 << 20
+"""Largest tape of which the golden model plays hundreds of tokens a second."""
+
+
 @cache
 def tape_player() -> str:
     """What plays tapes if nobody says: cpu; where its library cannot be had golden, which has the
@@ -375,6 +379,16 @@ def tape_player() -> str:
         print(f"mmfree: golden plays, which is slower: {error}", file=sys.stderr)
         return "golden"
     return "cpu"
+
+
+def at_once(path: Path) -> str | None:
+    """What plays a small tape of a model trained here before the fast player's library has been
+    compiled, which takes longer than a text does: golden; None: whatever plays it anyway.
+    """
+    tape = find_model(path).tape
+    if tape is None or is_at_hand() or tape.stat().st_size > SMALL_TAPE_BYTES:
+        return None
+    return "golden" if isinstance(open_tape(tape), Tape) else None
 
 
 def _load_checkpoint(folder: Path, name: str, lanes: int | None) -> Backend:

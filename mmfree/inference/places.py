@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmfree.errors import InputError
+from mmfree.shipped import COMES_ALONG, shipped_tape
 
 TAPE_NAME, CONFIG_NAME, CHECKPOINT_NAME = "model.tape", "config.json", "checkpoint"
 """In a run folder a tape and a folder with a checkpoint; in a checkpoint its config."""
@@ -33,7 +34,7 @@ class Place:
 
 
 def find_model(path: Path) -> Place:
-    """What there is of a model at ``path``.
+    """What there is of a model at ``path``, or of that which comes with mmfree by this name.
 
     A file is a tape. A folder with a config.json is a checkpoint. Any other folder may hold a
     model.tape, a folder checkpoint, or both, as a demo leaves them.
@@ -46,7 +47,9 @@ def find_model(path: Path) -> Place:
     if not path.is_dir():
         if path.exists():
             return Place(path=path, tape=path)
-        raise InputError(f"{path}: no such file or folder; give {WANTED}")
+        if (shipped := shipped_tape(path)) is not None:
+            return Place(path=path, tape=shipped)
+        raise InputError(f"{path}: no such file or folder; give {WANTED}, or {COMES_ALONG}")
     checkpoint = training_of(path)
     if checkpoint == path:
         return Place(path=path, checkpoint=path)

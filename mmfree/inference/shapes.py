@@ -10,6 +10,7 @@ from mmfree.errors import InputError, did_you_mean
 from mmfree.files.atomic import read_json
 from mmfree.inference.places import CONFIG_NAME, find_model
 from mmfree.published.hgrn_bit import MODEL_TYPE, model_type, read_config
+from mmfree.shipped import NAMES, shipped_tape
 from mmfree.tape.reading import open_tape
 from mmfree.training.folder import load_config
 from mmfree.training.presets import PRESETS
@@ -60,7 +61,7 @@ class Shape:
 def find_shape(model: Path) -> Shape:
     """The shape of a model: by name, or of what lies at a path.
 
-    What exists comes first: a tape, a checkpoint (trained here or published), a run folder with
+    What exists, or comes with mmfree, is first: a tape, a checkpoint (trained here or published), a run folder with
     either, or a JSON file with a model's config, alone or as ``mmfree config`` prints it. Else one
     of PUBLISHED or a preset.
 
@@ -70,7 +71,7 @@ def find_shape(model: Path) -> Shape:
         If there is none; the message names the nearest name.
     """
     word = str(model).casefold()
-    if not model.exists():
+    if not model.exists() and shipped_tape(model) is None:
         if word in PUBLISHED:
             return Shape(name=word, config=PUBLISHED[word], published=True)
         if word in PRESETS:
@@ -93,7 +94,7 @@ def _sizes(config: AnyConfig) -> tuple[int, ...]:
     )
 
 
-_NAMES = (*PUBLISHED, *PRESETS)
+_NAMES = (*PUBLISHED, *PRESETS, *NAMES)
 
 
 def _of_place(path: Path) -> AnyConfig:

@@ -27,6 +27,7 @@ from mmfree.report.picture import draw_accelerator
 from mmfree.report.record import REPORT_NAME, RUN_NAME, read_record
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape
+from mmfree.shipped import shipped_tape
 from mmfree.tape.reading import open_pow2_tape
 from mmfree.text.tokenizers import tokenizer_from_dict
 from mmfree.training.metrics import (
@@ -51,7 +52,7 @@ _TEXT = ' class="text"'
 
 
 def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
-    """Write the report of a demo's folder, of a checkpoint's, or of a tape.
+    """Write the report of a demo's folder, of a checkpoint's, of a tape, or of a shipped model.
 
     Returns where, and the titles of its sections. ``out``: None: report.html in the folder, or
     beside the tape NAME.html.
@@ -62,12 +63,13 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
         If the folder is neither a demo's nor a checkpoint's, or the demo checked another tape than
         the one in the folder; or if ``out`` is the tape.
     """
-    alone = run.is_file()
+    source = shipped_tape(run) or run
+    alone = source.is_file()
     out = out or (run.with_name(f"{run.name}.html") if alone else run / REPORT_NAME)
-    if alone and out.resolve() == run.resolve():
+    if alone and out.resolve() == source.resolve():
         raise InputError(f"{out}: the tape that is read; give another --out")
     with claimed(out):
-        sections = list(_sections(run))
+        sections = list(_sections(source))
         if not sections:
             raise InputError(
                 f"{run}: neither a demo's folder ({RUN_NAME}) nor a checkpoint (metrics.csv):"

@@ -23,8 +23,7 @@ from mmfree.text.shards import (
     tokenizer_bytes,
 )
 from mmfree.text.sources import MANIFEST_NAME, is_shards
-from mmfree.text.subword import token_dtype
-from mmfree.text.tokenizer import TextTokenizer
+from mmfree.text.tokenizer import TextTokenizer, token_dtype
 
 TRAINING_SHARD_TOKENS, HELD_OUT_SHARD_TOKENS = 1 << 26, 1 << 18
 """Tokens at which a shard is closed, after the piece of text that reaches them.

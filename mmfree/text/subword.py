@@ -6,8 +6,10 @@ What a tokenizer makes of a text is data: no text becomes a control token, even 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,9 @@ from numpy.typing import NDArray
 
 from mmfree.errors import InputError
 from mmfree.files.compressed import check_size, pack_text, unpack_text
+from mmfree.text.byte_pairs.encoding import BytePairs
 from mmfree.text.control_tokens import TextIds, unknown_token, without_control_tokens
-from mmfree.text.tokenizer import TextTokenizer, utf8_bytes
+from mmfree.text.tokenizer import TextTokenizer, token_dtype, utf8_bytes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as RustTokenizer
@@ -222,9 +225,65 @@ class SentencePieceTokenizer:
         return {"kind": self.kind, "data": self._data}
 
 
-def token_dtype(vocab_size: int) -> type[np.unsignedinteger[Any]]:
-    """uint16 if it holds every id, else uint32."""
-    return np.uint16 if vocab_size <= 1 << 16 else np.uint32
+class BytePairTokenizer:
+    """What JsonTokenizer is, of a plain byte-level BPE alone, for an install without its library.
+
+    Its parameters are that one's.
+
+    Raises
+    ------
+    InputError
+        If the text is that of another kind of tokenizer, or without a start token, or damaged.
+    """
+
+    kind = "tokenizers"
+    feeds_back = True
+
+    def __init__(self, text: str, data: str | None = None) -> None:
+        self._pairs = BytePairs(text)
+        check_size(text.encode())
+        named = [self._pairs.added[name] for name in START_TOKENS if name in self._pairs.added]
+        if not named:
+            raise InputError(f"no start token: none of {', '.join(START_TOKENS)}")
+        self.start: int = named[0]
+        self.vocab_size = self.head_size = max(self._pairs.tokens) + 1
+        self._text, self._data = text, data
+
+    def encode(self, text: str) -> list[int]:
+        """``start`` and the text's ids."""
+        return [self.start, *self.encode_texts([text])[0].tolist()]
+
+    def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
+        """See ``TextTokenizer``."""
+        for text in texts:
+            utf8_bytes(text)
+        dtype = token_dtype(self.vocab_size)
+        return [np.fromiter(self._pairs.ids(text), dtype=dtype) for text in texts]
+
+    def has_token(self, count: int) -> NDArray[np.bool_]:
+        """Which of the ids 0..count-1 are tokens."""
+        return np.isin(np.arange(count), list(self._pairs.tokens))
+
+    def decode(self, rows: list[int]) -> str:
+        """Text of ids, control tokens by their names."""
+        return self._pairs.text(rows)
+
+    def to_dict(self) -> dict[str, str]:
+        """As JsonTokenizer's."""
+        if self._data is None:
+            self._data = pack_text(self._text.encode())
+        return {"kind": self.kind, "data": self._data}
+
+
+def json_tokenizer(text: str, data: str | None = None) -> TextTokenizer:
+    """That of a ``tokenizer.json``; without the library if it is not installed, and not needed.
+
+    ``data``: as JsonTokenizer takes it. Raises what that does, and ModuleNotFoundError.
+    """
+    if importlib.util.find_spec("tokenizers") is None:
+        with suppress(InputError):
+            return BytePairTokenizer(text, data)
+    return JsonTokenizer(text, data)
 
 
 def subword_from_dict(data: dict[str, Any]) -> TextTokenizer:
@@ -243,7 +302,7 @@ def subword_from_dict(data: dict[str, Any]) -> TextTokenizer:
         if not isinstance(found, bytes):
             raise InputError(f"expected text or bytes, got {type(found).__name__}")
         if data["kind"] == JsonTokenizer.kind:
-            return JsonTokenizer(_decoded(found), packed)
+            return json_tokenizer(_decoded(found), packed)
         return SentencePieceTokenizer(found, packed)
     except InputError as error:
         raise InputError(

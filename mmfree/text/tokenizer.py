@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,11 @@ class TextTokenizer(Tokenizer, Protocol):
             If a text is not Unicode (``utf8_bytes``), or the tokenizer cannot encode it.
         """
         ...
+
+
+def token_dtype(vocab_size: int) -> type[np.unsignedinteger[Any]]:
+    """uint16 if it holds every id, else uint32."""
+    return np.uint16 if vocab_size <= 1 << 16 else np.uint32
 
 
 def reads_text(tokenizer: Tokenizer) -> TypeGuard[TextTokenizer]:

@@ -61,6 +61,21 @@ def modular_model(gate: str = "hard") -> ModelConfig:
     )
 
 
+def stories_model(gate: str = "hard") -> ModelConfig:
+    """Three layers of d = 160, half of whose channels read the position before; with 1,024 pieces
+    of text in place of bytes it fills the block RAM of an LFE5U-85F.
+    """
+    return ModelConfig(
+        vocab_size=256,
+        head_size=256,
+        hidden_size=160,
+        intermediate_size=512,
+        num_layers=3,
+        gate=gate,
+        token_shift=80,
+    )
+
+
 def addition(gate: str = "hard") -> RunConfig:
     """Streaming addition of up to 20 columns; about 110 CPU seconds."""
     recipe = Recipe(task="addition", steps=2500, batch_size=64, length=20, learning_rate=6e-3)
@@ -95,9 +110,29 @@ def modular_addition(gate: str = "hard") -> RunConfig:
     return RunConfig(model=modular_model(gate), recipe=recipe)
 
 
+def stories(gate: str = "hard") -> RunConfig:
+    """The model that comes with mmfree: about an hour of a core, with ``--tokenizer bpe:1024`` and
+    a text of stories (docs/stories.md).
+    """
+    recipe = Recipe(
+        task="text",
+        steps=10_000,
+        batch_size=16,
+        length=256,
+        learning_rate=6e-3,
+        warmup_steps=50,
+        schedule="two-phase",
+        precision="bf16",
+        compile=True,
+        hold=0.01,
+    )
+    return RunConfig(model=stories_model(gate), recipe=recipe)
+
+
 PRESETS: dict[str, Callable[..., RunConfig]] = {
     "addition": addition,
     "text": text,
+    "stories": stories,
     "parity": parity,
     "modular-addition": modular_addition,
 }

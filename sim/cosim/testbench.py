@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hdl.memory.sources.axi import RING_WORDS
 from mmfree.chip.exchange import CYCLE_COUNTERS
-from mmfree.chip.layout import layout, state_places
+from mmfree.chip.layout import layout, state_places, state_words
 from mmfree.chip.records import array_shapes
 from mmfree.contract.pow2 import SATURATION_SITES
 from mmfree.contract.shape import segment_name
@@ -101,7 +101,7 @@ class Testbench:
             *(segment_name(kind, layer) for kind, layer, _, _ in array_shapes(config)),
         ]
         self._places = state_places(config, self.design)
-        self._state_words = int(self._places.max()) // width + 1
+        self._state_words = state_words(config, self.design)
         self._logit_words = -(-config.head_size // width)
 
     async def play_all(self) -> None:

@@ -15,7 +15,7 @@ from mmfree.chip.design import Design
 from mmfree.chip.external_memory import find_memory
 from mmfree.chip.header import KIND_CODES, MATRICES_PER_SEGMENT, header_fields
 from mmfree.chip.image import Image, Words
-from mmfree.chip.layout import LayoutError, gate_words, layout
+from mmfree.chip.layout import LayoutError, gate_words, layout, state_places
 from mmfree.chip.memory_map import (
     LOAD_BITS,
     LOADED_MEMORIES,
@@ -238,6 +238,40 @@ def test_a_tape_of_other_formats_is_refused() -> None:
         layout(other, design_for(TAPE, 16))
 
 
+def test_a_tape_of_another_token_shift_is_refused() -> None:
+    tape = random_tape(np.random.default_rng(1), **CONFIG.to_dict(), token_shift=3)
+    for one, other in ((TAPE, tape), (tape, TAPE)):
+        shifts = [each.config.token_shift for each in (one, other)]
+        message = "the tape's token_shift is {}, the design's {}: generate a design for this tape"
+        with pytest.raises(LayoutError, match=message.format(*shifts)):
+            layout(one, design_for(other, 16))
+
+
+@of_designs
+def test_every_word_of_a_state_has_a_place_of_its_own(design: Design) -> None:
+    """h in whole row blocks, as it was without a token shift, and then what that keeps."""
+    plain = state_places(CONFIG, design)
+    blocks = -(-CONFIG.hidden_size // design.rows) * design.rows
+    assert plain.tolist() == [
+        [layer * blocks + channel for channel in range(CONFIG.hidden_size)]
+        for layer in range(CONFIG.num_layers)
+    ]
+    for shift in (1, 3, CONFIG.hidden_size):
+        config = replace(CONFIG, token_shift=shift)
+        shifted = replace(design, token_shift=shift)
+        places = state_places(config, shifted)
+        assert places.shape == (CONFIG.num_layers, config.state_width)
+        assert len(np.unique(places)) == places.size
+        assert places.max() < shifted.kept_words * design.post_width
+        assert np.array_equal(places[:, shift : shift + CONFIG.hidden_size], plain)
+        kept = np.concatenate([places[:, :shift], places[:, -shift:]], axis=1)
+        assert kept.min() == design.state_words * design.post_width
+        # Each vector begins a word; they follow one another in the order of use.
+        firsts = kept.reshape(-1, shift)[:, 0]
+        assert (firsts % design.post_width == 0).all()
+        assert set(np.diff(firsts)) == {-(-shift // design.post_width) * design.post_width}
+
+
 @pytest.mark.parametrize("sizes", [(20, 9, 5), (9, 20, 5), (9, 8, 21)])
 def test_a_tape_fits_the_smallest_design_of_its_shape(sizes: tuple[int, int, int]) -> None:
     """Whichever of its sizes is the largest; and no smaller one."""
@@ -265,7 +299,7 @@ def test_embedding_biases_and_tables(design: Design) -> None:
         assert np.array_equal(row[:20], TAPE.embedding[token])
         assert not row[20:].any()
     words = without_parity(image, "biases")
-    assert len(words) == gate_words(TAPE, design)
+    assert len(words) == gate_words(CONFIG, design)
     biases = elements(words, 16, design.post_width).reshape(CONFIG.num_layers, -1)
     for layer, bias in enumerate(biases):
         matrix = TAPE.segments[4 * layer].matrices[1]

@@ -104,7 +104,7 @@ class Literal:
         self.tape, self.formats = tape, tape.formats
         self.values, self.rises = self.vector("sigmoid/values"), self.vector("sigmoid/rises")
         d, layers = tape.config.hidden_size, tape.config.num_layers
-        self.h = [[0] * d for _ in range(layers)]
+        self.state = [[0] * d for _ in range(layers)]
         self.saturations = {"projection": 0, "residual": 0, "logit": 0}
         self.seen: dict[str, list[int]] = {}
 
@@ -239,9 +239,9 @@ class Literal:
             c = [self.silu(value) for value in i]
             h = [
                 old + rnd((one - forget) * (new - old), fbs.forget_fb)
-                for forget, new, old in zip(f, c, self.h[layer], strict=True)
+                for forget, new, old in zip(f, c, self.state[layer], strict=True)
             ]
-            self.h[layer] = h
+            self.state[layer] = h
             w = [cut28(left * self.silu(right)) for left, right in zip(g, h, strict=True)]
             self.note(name, f=f, c=c, h=h, u=[packed(x) for x in w])
 

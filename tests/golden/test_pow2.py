@@ -37,6 +37,11 @@ class Literal:
         self.tape = tape
         config = tape.config
         self.h = [[0] * config.hidden_size for _ in range(config.num_layers)]
+        self.kept = {
+            (kind, layer): [0] * config.token_shift
+            for kind in ("gates", "glu")
+            for layer in range(config.num_layers)
+        }
         self.saturations = dict.fromkeys(SATURATION_SITES, 0)
 
     def sat(self, site: str, value: int, bits: int) -> int:
@@ -118,15 +123,30 @@ class Literal:
         self.note(segment, i=i, z=z, g=g, f=f, c=c, h=h, u=u)
         return u
 
+    def shift(self, segment: Segment, x: list[int]) -> list[int]:
+        """Section 19."""
+        assert segment.layer is not None
+        before = self.kept[segment.kind, segment.layer]
+        self.kept[segment.kind, segment.layer] = x[: len(before)]
+        return before + x[len(before) :]
+
+    @property
+    def state(self) -> list[list[int]]:
+        """Of each layer."""
+        return [
+            self.kept["gates", layer] + h + self.kept["glu", layer]
+            for layer, h in enumerate(self.h)
+        ]
+
     def step(self, token: int) -> list[int]:
         x = [int(v) << self.tape.embedding_shift for v in self.tape.embedding[token]]
         u = x
         self.seen: dict[str, list[int]] = {"embedding": x}
         for segment in self.tape.segments:
             if segment.kind == "gates":
-                u = self.mix(segment, x)
+                u = self.mix(segment, self.shift(segment, x))
             elif segment.kind == "glu":
-                gate, up = self.project(segment, x)
+                gate, up = self.project(segment, self.shift(segment, x))
                 silu = [self.silu(a) for a in gate]
                 u = [self.sat("product", rnd(a * b, 6), 16) for a, b in zip(up, silu, strict=True)]
                 self.note(segment, gate=gate, up=up, silu=silu, u=u)
@@ -146,7 +166,8 @@ class Literal:
 def test_golden_equals_the_text_taken_literally(gate: str, wild: bool, seed: int) -> None:
     """Every intermediate of its trace, the logits, the state and the saturations."""
     rng = np.random.default_rng(seed)
-    tape = random_tape(rng, gate=gate, wild=wild, **SHAPE)
+    shift = (0, 1, 5, SHAPE["hidden_size"])[seed]
+    tape = random_tape(rng, gate=gate, wild=wild, token_shift=shift, **SHAPE)
     golden, literal = Golden(tape), Literal(tape)
     assert_steps_agree(golden, literal, rng.integers(0, 6, 25))
 

@@ -20,7 +20,7 @@ from hdl.planning.cycles import segment_cycles
 from mmfree.chip.design import Design
 from mmfree.chip.exchange import CYCLE_COUNTERS
 from mmfree.chip.image import Image
-from mmfree.chip.layout import layout, state_places
+from mmfree.chip.layout import layout, state_places, state_words
 from mmfree.chip.sizing import design_of_array
 from mmfree.contract.shape import ModelConfig
 from mmfree.golden.sampling import Sampler, seed_registers
@@ -102,7 +102,7 @@ def test_a_drawn_chip_is_bit_exact(seed: int) -> None:
     chip, model, config = Accelerator(design, layout(tape, design)), Model(tape), tape.config
     model.sampler = Sampler(seed)
     places = state_places(config, design)
-    words = int(places.max()) // design.post_width + 1
+    words = state_words(config, design)
     cycles = {
         name: sum(getattr(segment, name, 0) for segment in segment_cycles(config, design))
         for name in CYCLE_COUNTERS

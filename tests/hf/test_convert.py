@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mmfree.errors import InputError
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from mmfree.golden.pow2 import Golden
 from mmfree.hf import MatMulFreeForCausalLM, to_checkpoint, to_hugging_face
 from mmfree.hf.convert import wrap
 from mmfree.inference.backends import load_backend, load_tape_or_export
@@ -42,6 +44,23 @@ def test_other_gates(gate: str, tmp_path: Path) -> None:
     assert tape is not None
     to_checkpoint(tmp_path / "hf", tmp_path / "back")
     assert load_tape_or_export(tmp_path / "back").sha256 == tape.sha256
+
+
+def test_a_token_shift(tmp_path: Path) -> None:
+    config = replace(SMALL_TEXT, model=replace(SMALL_TEXT.model, token_shift=7))
+    tape = to_hugging_face(trained(config, tmp_path / "run"), tmp_path / "hf")
+    assert tape is not None
+    to_checkpoint(tmp_path / "hf", tmp_path / "back")
+    assert load_tape_or_export(tmp_path / "back").sha256 == tape.sha256
+    model = MatMulFreeForCausalLM.from_pretrained(tmp_path / "hf").eval()
+    ids = torch.arange(1, 25).reshape(2, 12)
+    with torch.no_grad():
+        whole = model(ids).logits
+        first = model(ids[:, :5])
+        rest = model(ids[:, 5:], state=first.state).logits
+    assert torch.equal(whole, torch.cat([first.logits, rest], dim=1))
+    golden = Golden(tape).play(ids[0].numpy())
+    assert np.array_equal((whole[0] * 512).numpy(), golden)
 
 
 def test_addition(addition_run: Path, tmp_path: Path) -> None:

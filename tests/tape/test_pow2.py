@@ -291,6 +291,25 @@ def test_another_version_is_named() -> None:
         decode_tape(other)
 
 
+def test_a_token_shift_is_minor_version_1(tmp_path: Path) -> None:
+    """Said only with one, so every other tape is what it was; a later version is named."""
+    assert "minor_version" not in manifest_of()
+    tape = random_tape(np.random.default_rng(0), gate="hard", token_shift=2, **SHAPE)
+    manifest = manifest_of(tape.data)
+    assert manifest["minor_version"] == 1
+    assert manifest["config"] == {**TAPE.config.to_dict(), "token_shift": 2}
+    write_tape(tape, tmp_path / "a.tape")
+    assert open_pow2_tape(tmp_path / "a.tape").config == tape.config
+    for forged, message in (
+        ({**manifest_of(), "minor_version": 1}, "not canonical"),
+        ({**manifest_of(), "minor_version": 2}, r"tape version 1\.2, but .* up to 1\.1: install a"),
+        ({**manifest_of(), "minor_version": None}, r"tape version 1\.None"),
+        ({name: value for name, value in manifest.items() if name[0] != "m"}, "not canonical"),
+    ):
+        with pytest.raises(TapeError, match=message):
+            decode_tape(forge(forged))
+
+
 def test_files_that_are_no_tapes_are_named(tmp_path: Path) -> None:
     with pytest.raises(TapeError, match=r"none\.tape: no such file"):
         open_pow2_tape(tmp_path / "none.tape")

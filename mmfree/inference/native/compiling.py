@@ -72,6 +72,23 @@ def find_compiler() -> list[str]:
     )
 
 
+def is_compiled() -> bool:
+    """Whether the library of these sources, this compiler and these flags is there."""
+    try:
+        return _place(find_compiler()).exists()
+    except (ToolMissing, RuntimeError):
+        return False
+
+
+def _place(compiler: list[str]) -> Path:
+    """Where the library is kept."""
+    # Homes are shared by machines of several kinds.
+    place = (sys.platform, platform.machine())
+    made_by = (sources_digest(), _version(compiler), compiler, FLAGS, place)
+    key = hashlib.sha256(repr(made_by).encode()).hexdigest()
+    return cache_folder() / key[:32] / LIBRARY_NAME
+
+
 def compiled_library() -> Path:
     """The library of these sources, this compiler and these flags, compiled unless it is there.
 
@@ -82,21 +99,16 @@ def compiled_library() -> Path:
         do, and holds the last of the compiler's errors.
     """
     compiler = find_compiler()
-    digest = sources_digest()
-    # Homes are shared by machines of several kinds.
-    place = (sys.platform, platform.machine())
-    made_by = (digest, _version(compiler), compiler, FLAGS, place)
-    key = hashlib.sha256(repr(made_by).encode()).hexdigest()
     try:
-        folder = cache_folder() / key[:32]
-        library = folder / LIBRARY_NAME
+        library = _place(compiler)
+        folder = library.parent
         if library.exists():
             return library
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / "lock"):
             # Another process may have had the lock, and compiled it.
             if not library.exists():
-                _compile(compiler, digest, library)
+                _compile(compiler, sources_digest(), library)
     except (OSError, RuntimeError) as error:
         if isinstance(error, ToolMissing):
             raise

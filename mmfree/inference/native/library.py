@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from mmfree.errors import InputError, ToolMissing, not_one_of
-from mmfree.inference.native.compiling import compiled_library, sources_digest
+from mmfree.inference.native.compiling import compiled_library, is_compiled, sources_digest
 
 PATHS = ("plain", "avx2", "avx512", "neon")
 """Instruction sets, in the order of the library's own numbers; the later, the faster."""
@@ -142,6 +142,11 @@ def load_library() -> CDLL:
         raise ToolMissing(
             f"the fast player cannot be loaded: {error}; delete {path.parent}"
         ) from None
+
+
+def is_at_hand() -> bool:
+    """Whether there is a library already: with the package, or compiled before."""
+    return any(Path(__file__).parent.glob("_player*.so")) or is_compiled()
 
 
 def _declared(path: Path) -> CDLL:

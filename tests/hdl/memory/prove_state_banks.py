@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from amaranth.hdl import Cat, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Mux, Signal, Value
 
 from hdl.memory.state_banks import StateBanks
 from hdl.memory.vectors import from_stored
@@ -12,11 +12,18 @@ from tests.support.hdl.values import small_design
 from tests.support.proofs.bench import Bench, Proof
 
 
-def banks(value_bits: int) -> Callable[[], Bench]:
+def banks(value_bits: int, token_shift: int = 0) -> Callable[[], Bench]:
     """Any one word, chosen by the solver, in both banks."""
 
     def build() -> Bench:
-        design = small_design(4, 4, 4, post_width=2, state_words=4, value_bits=value_bits)
+        design = small_design(
+            *(4, 4, 4),
+            post_width=2,
+            state_words=4 if not token_shift else 2,
+            header_words=6,
+            value_bits=value_bits,
+            token_shift=token_shift,
+        )
         bench = Bench(StateBanks(design))
         m, block, host = bench.m, bench.block, bench.block.host
         bank = bench.inside(block)["bank"]
@@ -25,12 +32,24 @@ def banks(value_bits: int) -> Callable[[], Bench]:
         bits = value_bits * design.post_width
 
         by_token = block.playing & block.write.enable & (block.write.group == address)
+        value = Value.cast(block.write.data)
+        exchanged = Const(0)
+        if token_shift:
+            exchange = block.exchange
+            bench.assume(
+                "x is kept when h is neither read nor written",
+                ~(exchange.enable & block.write.enable),
+                by="Sequencer",
+            )
+            exchanged = block.playing & exchange.enable & (exchange.group == address)
+            by_token |= exchanged
+            value = Mux(exchange.enable, Value.cast(exchange.data), value)
         by_host = ~block.playing & host.enable & (host.address == address)
         # What was last written to the current bank and to the other one, if anything was.
         current, other = Signal(bits, name="current"), Signal(bits, name="other")
         current_known, other_known = Signal(name="current_known"), Signal(name="other_known")
         new = Mux(by_host, Value.cast(host.write), current)
-        new_other = Mux(by_token, Value.cast(block.write.data), other)
+        new_other = Mux(by_token, value, other)
         m.d.sync += [
             Cat(current, current_known).eq(Cat(new, current_known | by_host)),
             Cat(other, other_known).eq(Cat(new_other, other_known | by_token)),
@@ -60,8 +79,11 @@ def banks(value_bits: int) -> Callable[[], Bench]:
         )
         # The host's own write in the cycle of a read gives anything.
         known, was = current_known & ~by_host, bench.past(current, StateBanks.LATENCY)
+        reads = block.playing & (block.read.address == address)
+        if token_shift:
+            reads = Mux(block.exchange.enable, exchanged, reads)
         by_reader = {
-            "a token": (block.playing & (block.read.address == address), block.read.data),
+            "a token": (reads, block.read.data),
             "the host": (~block.playing & (host.address == address), host.data),
         }
         for reader, (asked, values) in by_reader.items():
@@ -78,4 +100,5 @@ def banks(value_bits: int) -> Callable[[], Bench]:
 PROOFS = [
     Proof("state_banks_16", banks(16), depth=5, quick=True),
     Proof("state_banks_19", banks(19), depth=5),
+    Proof("state_banks_token_shift", banks(16, 2), depth=5, quick=True),
 ]

@@ -11,14 +11,17 @@ from mmfree.golden.rounding import PlaysTokens
 
 
 class LiteralReading(Protocol):
-    """``seen``: intermediates of the last step, by the names of a trace; ``h``: the state."""
+    """``seen``: intermediates of the last step, by the names of a trace."""
 
     seen: dict[str, list[int]]
-    h: list[list[int]]
     saturations: dict[str, int]
 
     def step(self, token: int) -> list[int]:
         """The logits."""
+
+    @property
+    def state(self) -> list[list[int]]:
+        """Of each layer."""
 
 
 def assert_steps_agree(
@@ -36,5 +39,5 @@ def assert_steps_agree(
         logits, state = golden.step(np.array([token]), state, trace=note)
         assert logits[0].tolist() == literal.step(int(token))
         assert seen == literal.seen
-        assert state[:, 0].tolist() == literal.h
+        assert state[:, 0].tolist() == literal.state
     assert golden.saturations == literal.saturations

@@ -22,7 +22,7 @@ import sim.cosim.run
 from mmfree.chip.design import Design
 from mmfree.chip.exchange import COUNTERS
 from mmfree.chip.image import Image
-from mmfree.chip.layout import gate_words, layout
+from mmfree.chip.layout import layout, state_places, state_words
 from mmfree.contract.pow2 import SATURATION_SITES
 from mmfree.golden.opening import golden_of
 from mmfree.golden.sampling import Sampler
@@ -69,7 +69,7 @@ class GoldenChip:
     def __init__(self, run: Run, tapes: list[AnyTape], plant: Plant) -> None:
         self.run, self.design, self.tapes, self.plant = run, run.design, tapes, plant
         self._empty, self.tape = run.loaded, tapes[0]
-        self.state = np.full(self.design.state_words * self.design.post_width, 99, dtype=np.int32)
+        self.state = np.full(self.design.kept_words * self.design.post_width, 99, dtype=np.int32)
         self.logits = np.zeros(0, dtype=np.int32)
         self.sampler = Sampler(0)
         self.played, self.resets = -1, 0
@@ -112,18 +112,17 @@ class GoldenChip:
 
     def _play(self, request: Request) -> None:
         config, golden = self.tape.config, golden_of(self.tape)
-        layers, d = config.num_layers, config.hidden_size
+        places = state_places(config, self.design)
         self.played += 1
-        flat = self.state[: layers * self.channels].reshape(layers, self.channels)
         if self._begin:
-            flat[:] = 0
+            self.state[places] = 0
         trace: dict[str, NDArray[Any]] = {}
         logits, state = golden.step(
             np.array([self._token]),
-            flat[:, None, :d].copy(),
+            self.state[places][:, None],
             trace=lambda name, values: trace.update({name: values[0]}),
         )
-        flat[:, :d] = state[:, 0]
+        self.state[places] = state[:, 0]
         self.logits = np.concatenate([logits[0], np.full(self.design.post_width, 77, np.int32)])
         row = self.sampler.choose(logits[0], request.temperature, golden.fraction_bits)
         self._chosen += 1
@@ -186,7 +185,7 @@ class GoldenChip:
         )
 
     async def read_state(self, words: int) -> NDArray[np.int32]:
-        assert words == gate_words(self.tape, self.design)
+        assert words == state_words(self.tape.config, self.design)
         return self.state[: words * self.design.post_width].copy()
 
     async def write_state(self, words: NDArray[np.int32]) -> None:
