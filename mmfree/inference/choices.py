@@ -103,15 +103,8 @@ def evaluate_choices(backend: Backend, questions: list[Question]) -> ChoiceResul
     InputError
         If the model is for a task.
     """
-    tokenizer = text_tokenizer(backend.tokenizer)
-    scores = iter(
-        _log_likelihoods(
-            backend, [_sequence(tokenizer, q, c) for q in questions for c in q.choices]
-        )
-    )
     plain, by_byte = [], []
-    for question in questions:
-        likelihoods = np.array([next(scores) for _ in question.choices])
+    for question, likelihoods in zip(questions, likelihoods_of(backend, questions), strict=True):
         sizes = np.array([len(choice.encode("utf-8")) for choice in question.choices])
         plain.append(int(likelihoods.argmax()) == question.gold)
         by_byte.append(int((likelihoods / sizes).argmax()) == question.gold)
@@ -126,6 +119,14 @@ def evaluate_choices(backend: Backend, questions: list[Question]) -> ChoiceResul
         accuracy_by_byte_error=by_byte_error,
         chance=float(np.mean([1 / len(question.choices) for question in questions])),
     )
+
+
+def likelihoods_of(backend: Backend, questions: list[Question]) -> list[NDArray[np.float64]]:
+    """Of each question the scores of its answers, in nats; InputError as ``evaluate_choices``."""
+    tokenizer = text_tokenizer(backend.tokenizer)
+    sequences = [_sequence(tokenizer, q, choice) for q in questions for choice in q.choices]
+    ends = np.cumsum([len(question.choices) for question in questions])[:-1]
+    return np.split(_log_likelihoods(backend, sequences), ends)
 
 
 def _mean(right: list[bool]) -> tuple[float, float]:

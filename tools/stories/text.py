@@ -46,7 +46,7 @@ SIGNS = str.maketrans(
 """Typographic signs, of which a small vocabulary has none to spare."""
 
 _MOJIBAKE = re.compile("[ÂÃâ][\u0080-\u00ff\u0152-\u2122]{1,2}")
-_CUT_OFF_QUOTE = "â€"
+_CUT_OFF_QUOTE = re.compile("â€\u009d?")
 """A closing quotation mark whose last byte stands for nothing in Windows' code page."""
 
 _BLANK_LINES = re.compile(r"\n{3,}")
@@ -55,7 +55,8 @@ _STORY_END = re.compile(r"(?<!\n)\n(?!\n)")
 
 def mended(story: str) -> str:
     """A story without mojibake, typographic signs, or white space where nobody sees it."""
-    story = _MOJIBAKE.sub(_decoded_again, story).replace(_CUT_OFF_QUOTE, '"').translate(SIGNS)
+    story = _MOJIBAKE.sub(_decoded_again, story)
+    story = _CUT_OFF_QUOTE.sub('"', story).translate(SIGNS)
     lines = (" ".join(line.split()) for line in story.splitlines())
     return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
 
@@ -111,8 +112,9 @@ def main() -> None:
     parser.add_argument("--sha256", metavar="HASH", help="of what is to be written")
     options = parser.parse_args()
     try:
-        rows = None if options.rows is None else range(*map(int, options.rows.split(":")))
-    except (ValueError, TypeError):
+        first, _, end = (options.rows or "0:0").partition(":")
+        rows = None if options.rows is None else range(int(first), int(end))
+    except ValueError:
         parser.error(f"argument --rows: FIRST:END must be two numbers, got {options.rows!r}")
     try:
         found = (story for path in expand(options.text) for story in stories_of(path, rows))
