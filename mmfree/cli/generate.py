@@ -42,8 +42,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=whole(1),
         metavar="N",
         help=(
-            f"tokens to generate (default: {TEXT_TOKENS}, of stories {UNASKED['stories'].tokens}; not"
-            " for a task's answer)"
+            f"tokens to generate (default: {TEXT_TOKENS}, of stories"
+            f" {UNASKED['stories'].tokens}; not for a task's answer)"
         ),
     )
     add_temperature(parser, None, f" (default: {TEXT_TEMPERATURE} for text, else 0)")

@@ -128,7 +128,8 @@ def run(options: argparse.Namespace) -> Outcome:
     if result.at_limit is not None:
         kept += (
             f", {100 * result.at_limit:.1f} % of an intermediate's values lie at its limit in every"
-            " model of this run, so export will refuse it: lower --rate, or raise hold in the config"
+            " model of this run, so export will refuse it: lower --rate, or raise hold in the"
+            " config"
         )
     return Outcome(values, f"{options.out}: {result.step:,} steps, {speed}{kept}; {text}")
 

@@ -61,9 +61,9 @@ class Shape:
 def find_shape(model: Path) -> Shape:
     """The shape of a model: by name, or of what lies at a path.
 
-    What exists, or comes with mmfree, is first: a tape, a checkpoint (trained here or published), a run folder with
-    either, or a JSON file with a model's config, alone or as ``mmfree config`` prints it. Else one
-    of PUBLISHED or a preset.
+    What exists, or comes with mmfree, is first: a tape, a checkpoint (trained here or published), a
+    run folder with either, or a JSON file with a model's config, alone or as ``mmfree config``
+    prints it. Else one of PUBLISHED or a preset.
 
     Raises
     ------

@@ -180,8 +180,8 @@ class _Projection(torch.autograd.Function):
     """All matrices of a segment on one vector: quantize, norm, T q, requantize.
 
     The backward pass is that of y = RMSNorm(u) W^T on the quantized values; outputs that saturated
-    have a gradient of ``pull`` towards their limits, whatever is asked of them; under autocast its products are in bfloat16. The forward pass is always
-    exact.
+    have a gradient of ``pull`` towards their limits, whatever is asked of them. Under autocast its
+    products are in bfloat16. The forward pass is always exact.
     """
 
     @staticmethod

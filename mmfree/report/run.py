@@ -25,9 +25,9 @@ from mmfree.report.figures import (
 from mmfree.report.page import figure, html_page, note, table
 from mmfree.report.picture import draw_accelerator
 from mmfree.report.record import REPORT_NAME, RUN_NAME, read_record
+from mmfree.shipped import shipped_tape
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape
-from mmfree.shipped import shipped_tape
 from mmfree.tape.reading import open_pow2_tape
 from mmfree.text.tokenizers import tokenizer_from_dict
 from mmfree.training.metrics import (

@@ -10,6 +10,7 @@ FOLDER = Path(__file__).parent
 NAMES = ("stories",)
 """What may stand in place of a path to a model. A file or folder of that name comes first."""
 
+
 @dataclass(frozen=True, kw_only=True)
 class Unasked:
     """What ``generate`` does with a model where nobody says.

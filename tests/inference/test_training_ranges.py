@@ -33,9 +33,7 @@ BOLD = replace(
 
 
 @pytest.mark.parametrize("config", [SMALL_TEXT, BOLD], ids=["tame", "bold"])
-def test_training_sees_the_ranges_that_export_judges(
-    config: RunConfig, tmp_path: Path
-) -> None:
+def test_training_sees_the_ranges_that_export_judges(config: RunConfig, tmp_path: Path) -> None:
     train(config, tmp_path)
     tape, data = tape_of(tmp_path), real_data(ByteTokenizer(), [], run=tmp_path)
     judged = judged_ranges(tape, measure_ranges(tape, data.ids))

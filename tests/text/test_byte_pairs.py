@@ -19,8 +19,8 @@ from mmfree.text.subword import BytePairTokenizer, JsonTokenizer, json_tokenizer
 TEXT = python_documentation().decode()
 ODD = (
     "it's we'll I've 'S 'Re  two\n\n three\t \r\nfour\x0b\x1c\x1d 12\u00b2 \u00bd\u2167x\u0660 "
-    "na\u00efve \u6771\u4eac \U0001f642\u200d \u00a0\u2003\u3000 \u2028end \u02bcs e\u0301 \u00df!?.. "
-    "<|endoftext|> \u0130\u0131 \ufeff  "
+    "na\u00efve \u6771\u4eac \U0001f642\u200d \u00a0\u2003\u3000 \u2028end \u02bcs e\u0301 "
+    "\u00df!?.. <|endoftext|> \u0130\u0131 \ufeff  "
 )
 
 

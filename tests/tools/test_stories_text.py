@@ -31,7 +31,12 @@ def test_text_is_mended(found: str, due: str) -> None:
 
 def test_of_two_stories_with_a_long_line_in_common_the_first_is_kept() -> None:
     line = "x" * 60
-    stories = [f"{LONG} one.\n{line}", f"{LONG} two.\n{line}", "short", f"{LONG} three.\n{line[1:]}"]
+    stories = [
+        f"{LONG} one.\n{line}",
+        f"{LONG} two.\n{line}",
+        "short",
+        f"{LONG} three.\n{line[1:]}",
+    ]
     kept = list(each_once([*stories, stories[0]]))
     assert kept == [stories[0], stories[3]]
 
@@ -71,9 +76,7 @@ def test_stories_of_every_layout_are_written(
     assert "no story of 100 characters" in capsys.readouterr().err
 
 
-def test_rows_of_a_data_set_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_of_a_data_set_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmfree.text.sources import Document
 
     stories = [f"{LONG} {number} is its number." for number in range(9)]

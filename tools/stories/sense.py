@@ -4,10 +4,10 @@
 
 The text is that of the training (tools.stories.text makes it): one story in ten is held out, by its
 own hash. Measured of the model: in how many held-out stories it finds the true last sentence more
-likely, by what the story adds, than those of three other stories. Of the stories that it writes, and beside them of the
-held-out ones: where the first character that has a name is named again, the share of words that the
-training text has, and of sequences of four words that the story had before. A checkpoint of a
-Transformer, the baseline, is measured likewise.
+likely, by what the story adds, than those of three other stories. Of the stories that it writes,
+and beside them of the held-out ones: where the first character that has a name is named again, the
+share of words that the training text has, and of sequences of four words that the story had before.
+A checkpoint of a Transformer, the baseline, is measured likewise.
 """
 
 from __future__ import annotations
@@ -181,9 +181,7 @@ def endings(stories: list[str], seed: int) -> list[Question]:
             others |= {last[rng.integers(len(last))]} - {own}
         choices = [own, *sorted(others)]
         order = rng.permutation(CHOICES)
-        questions.append(
-            Question(before, tuple(choices[i] for i in order), int(order.argmin()))
-        )
+        questions.append(Question(before, tuple(choices[i] for i in order), int(order.argmin())))
     return questions
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from mmfree.errors import InputError
@@ -70,7 +71,7 @@ class BytePairs:
         """
         parts = [self._bytes[byte] for byte in piece.encode("utf-8")]
         while len(parts) > 1:
-            ranks = [self._ranks.get(pair) for pair in zip(parts, parts[1:], strict=False)]
+            ranks = [self._ranks.get(pair) for pair in pairwise(parts)]
             known = [rank for rank in ranks if rank is not None]
             if not known:
                 break

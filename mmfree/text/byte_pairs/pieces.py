@@ -1,4 +1,4 @@
-"""Text as a byte-level BPE sees it: pieces, within which pairs are merged, and an alphabet of bytes.
+"""Text as a byte-level BPE sees it: pieces, in which pairs are merged, and an alphabet of bytes.
 
 Both are GPT-2's (Radford et al., 2019), as the ``tokenizers`` library has them.
 """

@@ -54,7 +54,8 @@ def shifted(channels: int) -> Callable[[], Bench]:
             m.d.sync += count.eq(count + 1)
         last = design.kept_words - design.state_words
         bench.assume(
-            "no more groups than the design has words", ~exchange.enable | (count < last),
+            "no more groups than the design has words",
+            ~exchange.enable | (count < last),
             by="Sequencer",
         )
         inner = bench.inside(block)
