@@ -24,7 +24,6 @@ EXAMPLES = (
     "mmfree generate stories",
     "mmfree generate runs/text --prompt 'A function' --tokens 60",
     "mmfree generate runs/text --prompt Once --temperature 0.8 --top-k 40 --stop . --seed 1",
-    "mmfree generate runs/addition --prompt '95 + 5'",
     "mmfree generate runs/addition --prompt '95 + 5' --backend rtl",
 )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfree.chip.design import Design
+from mmfree.contract.tokenizers import SUBWORD_KINDS
 from mmfree.errors import InputError
 from mmfree.files.atomic import write_atomically
 from mmfree.files.claim import claimed
@@ -25,10 +26,12 @@ from mmfree.report.figures import (
 from mmfree.report.page import figure, html_page, note, table
 from mmfree.report.picture import draw_accelerator
 from mmfree.report.record import REPORT_NAME, RUN_NAME, read_record
-from mmfree.shipped import shipped_tape
+from mmfree.report.story import coloured
+from mmfree.shipped import UNASKED, shipped_tape
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import open_pow2_tape
+from mmfree.text.tokenizer import ByteTokenizer
 from mmfree.text.tokenizers import tokenizer_from_dict
 from mmfree.training.metrics import (
     ACCURACY_NAME,
@@ -69,7 +72,8 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
     if alone and out.resolve() == source.resolve():
         raise InputError(f"{out}: the tape that is read; give another --out")
     with claimed(out):
-        sections = list(_sections(source))
+        prompt = UNASKED[str(run)].prompt if source != run else None
+        sections = list(_sections(source, prompt))
         if not sections:
             raise InputError(
                 f"{run}: neither a demo's folder ({RUN_NAME}) nor a checkpoint (metrics.csv):"
@@ -79,7 +83,8 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
     return out, [name for name, _ in sections]
 
 
-def _sections(run: Path) -> Iterator[tuple[str, str]]:
+def _sections(run: Path, prompt: str | None) -> Iterator[tuple[str, str]]:
+    """``prompt``: of the text that a model of text writes for the page; None: a line feed."""
     checkpoint = run / "checkpoint" if (run / "checkpoint").is_dir() else run
     values: dict[str, Any] = read_record(run / RUN_NAME) if (run / RUN_NAME).is_file() else {}
     lies = run if run.is_file() else run / "model.tape"
@@ -92,6 +97,8 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
         yield "What was checked", _checks(values) + _lines(values["answers"], wrap=not adds)
     if tape is not None:
         yield "The model", _model(tape)
+    if tape is not None and _writes(tape):
+        yield "What it writes", coloured(tape, prompt or "\n")
     if rows := read_rows(checkpoint / METRICS_NAME):
         yield "Training", _training(rows, read_rows(checkpoint / VALIDATION_NAME))
     if samples := read_samples(checkpoint / SAMPLES_NAME):
@@ -113,6 +120,11 @@ def _sections(run: Path) -> Iterator[tuple[str, str]]:
         yield "The accelerator", drawn + note(remark)
     if tape is not None:
         yield "Ranges", _ranges(tape, checkpoint)
+
+
+def _writes(tape: Tape) -> bool:
+    """Whether a tape is of a model of text, and knows its tokenizer."""
+    return tape.tokenizer.get("kind") in (ByteTokenizer.kind, *SUBWORD_KINDS)
 
 
 def _checks(values: dict[str, Any]) -> str:

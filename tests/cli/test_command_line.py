@@ -487,7 +487,7 @@ def test_bad_input_is_one_line(
         ),
         (
             ["train", "sorting", *out],
-            "neither a preset (addition, modular-addition, parity, text) nor a .json file",
+            "neither a preset (addition, modular-addition, parity, stories, text) nor a .json file",
         ),
         (["train", "text", *out, "--resume"], "no checkpoint: config.json is missing"),
         (["train", "addition", *out, "--shard"], "this run has one: start it with torchrun"),

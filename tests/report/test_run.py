@@ -308,7 +308,7 @@ def test_a_model_of_text_has_no_digits(tmp_path: Path, monkeypatch: pytest.Monke
         }
     )
     _, sections = write_report(tmp_path)
-    assert sections == ["The model", "Operations per token", "Ranges"]
+    assert sections == ["The model", "What it writes", "Operations per token", "Ranges"]
     assert below.asked["real_data(run)"] == tmp_path, "no checkpoint beside it"
 
 
@@ -342,7 +342,7 @@ def test_a_tape_alone_has_a_page_beside_it(tmp_path: Path, monkeypatch: pytest.M
     Below(monkeypatch).replace({f"mmfree.report.run:_{name}": "" for name in names})
     path, sections = write_report(tmp_path / "a.tape")
     assert path == tmp_path / "a.tape.html"
-    assert sections == ["The model", "Operations per token", "Ranges"]
+    assert sections == ["The model", "What it writes", "Operations per token", "Ranges"]
     assert (tmp_path / "a.tape").read_bytes() == TEXT_TAPE.data
 
 

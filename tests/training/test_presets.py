@@ -21,12 +21,13 @@ from mmfree.training.train import train
 from tests.support.subwords import TEXT, bpe, pieces
 from tests.training.test_train import TINY_TEXT
 
-# vocabulary, rows, d, I, layers, gate | steps, batch, length, rate, decay
+# vocabulary, rows, d, I, layers, gate, shift | steps, batch, length, rate, decay
 FIGURES = {
-    "addition": ((31, 10, 64, 128, 2, "hard"), (2500, 64, 20, 6e-3, 0.01)),
-    "text": ((256, 256, 128, 256, 2, "hard"), (1200, 16, 128, 6e-3, 0.01)),
-    "parity": ((3, 2, 32, 64, 1, "signed"), (300, 64, 32, 2e-2, 0.01)),
-    "modular-addition": ((195, 97, 128, 256, 1, "hard"), (1400, 512, 1, 6e-3, 1.0)),
+    "addition": ((31, 10, 64, 128, 2, "hard", 0), (2500, 64, 20, 6e-3, 0.01)),
+    "text": ((256, 256, 128, 256, 2, "hard", 0), (1200, 16, 128, 6e-3, 0.01)),
+    "parity": ((3, 2, 32, 64, 1, "signed", 0), (300, 64, 32, 2e-2, 0.01)),
+    "stories": ((256, 256, 160, 512, 3, "hard", 80), (10000, 16, 256, 6e-3, 0.01)),
+    "modular-addition": ((195, 97, 128, 256, 1, "hard", 0), (1400, 512, 1, 6e-3, 1.0)),
 }
 DEFAULTS = {
     "weight_decay": 0.01,
@@ -36,7 +37,19 @@ DEFAULTS = {
     "precision": "fp32",
     "accumulate": 1,
     "compile": False,
+    "hold": 0.0,
 }
+OWN = {
+    "stories": {
+        "task": "text",
+        "warmup_steps": 50,
+        "schedule": "two-phase",
+        "precision": "bf16",
+        "compile": True,
+        "hold": 0.01,
+    }
+}
+"""What a preset has besides."""
 
 
 def test_presets_are_as_they_were_measured() -> None:
@@ -52,6 +65,7 @@ def test_presets_are_as_they_were_measured() -> None:
             "length": length,
             "learning_rate": learning_rate,
             "weight_decay": weight_decay,
+            **OWN.get(name, {}),
         }
         assert (config.architecture, config.subword) == ("matmul-free", None)
 

@@ -418,11 +418,13 @@ GENERATE = Case(
     words="generate m --prompt hi",
     below={
         "mmfree.cli.generate:tokenizer_at": ByteTokenizer(),
+        "mmfree.cli.generate:at_once": None,
         "mmfree.cli.generate:load_backend": TEXT_BACKEND,
         "mmfree.cli.generate:generate": [("Hel", [72, 101, 108]), ("", [200]), ("lo", [9])],
     },
     asked={
         "tokenizer_at(path)": Path("m"),
+        "at_once(path)": Path("m"),
         "load_backend(path)": Path("m"),
         "load_backend(name)": None,
         "load_backend(lanes)": None,
@@ -450,9 +452,14 @@ GENERATE = Case(
     rows={
         "model": Row(
             instead={"m": "n"},
-            changes={"load_backend(path)": Path("n"), "tokenizer_at(path)": Path("n")},
+            changes=dict.fromkeys(
+                ("at_once(path)", "load_backend(path)", "tokenizer_at(path)"), Path("n")
+            ),
         ),
-        "backend": Row(words="--backend float", changes={"load_backend(name)": "float"}),
+        "backend": Row(
+            words="--backend float",
+            changes={"load_backend(name)": "float", "at_once(path)": GONE},
+        ),
         "lanes": Row(words="--lanes 16", changes={"load_backend(lanes)": 16}),
         "prompt": Row(words="--prompt other", changes={"generate(prompt)": "other"}),
         "tokens": Row(words="--tokens 9", changes={"generate(tokens)": 9}),
