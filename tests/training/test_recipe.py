@@ -91,7 +91,8 @@ def test_what_is_neither_preset_nor_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
         match=(
-            r"adition: neither a preset \(addition, modular-addition, parity, stories, text\) nor a \.json"
+            r"adition: neither a preset \(addition, modular-addition, parity, stories, text\) nor"
+            r" a \.json"
             r" file"
         ),
     ):

@@ -5,7 +5,7 @@
 Plays held-out stories with the golden model, and asks its states by a least-squares probe, fitted
 on one half of the stories and measured on the other: is a quotation open, and is the one who was
 named first a boy or a girl (by the story's first "he" or "she", at places after the name and before
-that word is read again)? Writes docs/figures/story_memory.json and story_memory.svg: along one story
+that word is read again)? Writes docs/figures/story_memory.json and story_memory.svg: along a story
 the share of each layer's channels that hold (f at least 0.9), and the channel that tells best
 whether a quotation is open.
 """
