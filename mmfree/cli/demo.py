@@ -22,12 +22,13 @@ from mmfree.files.atomic import write_atomically
 from mmfree.files.claim import claimed
 from mmfree.files.folders import new_folder, refuse_to_replace_folder
 from mmfree.golden.sampling import temperature_code
-from mmfree.inference.backends import load_trained_tape
-from mmfree.inference.generate import generate_rows
+from mmfree.inference.backends import load_backend, load_trained_tape, tape_player
+from mmfree.inference.generate import generate, generate_rows
 from mmfree.inference.places import training_of
 from mmfree.inference.scoring import evaluate_task, evaluate_text
 from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.report.record import REPORT_NAME, RUN_NAME, Check
+from mmfree.shipped import FOLDER, UNASKED
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape, write_tape
 from mmfree.tasks.addition import draw_sums
@@ -168,9 +169,23 @@ def _demo(options: argparse.Namespace, folder: Path) -> Outcome:
         page, _ = write_report(folder)
         _say(str(page))
     ok = all(check.passed for check in checks)
-    return Outcome(
-        values | {"report": str(page)}, "\n".join(_report(checks, figures, answers, ok)), ok
+    lines = [*_report(checks, figures, answers, ok), *_story(options.seed)]
+    return Outcome(values | {"report": str(page)}, "\n".join(lines), ok)
+
+
+def _story(seed: int) -> Iterator[str]:
+    """What the model writes that comes with mmfree."""
+    unasked = UNASKED["stories"]
+    pieces = generate(
+        load_backend(FOLDER / "stories.tape", tape_player()),
+        unasked.prompt,
+        unasked.tokens,
+        seed=seed,
     )
+    yield ""
+    yield "And a story, by the model that comes with mmfree (`mmfree generate stories`):"
+    yield ""
+    yield unasked.prompt + "".join(text for text, _ in pieces)
 
 
 class _Addition:

@@ -176,7 +176,7 @@ def residual_add(x: Tensor, y: Tensor, mode: Mode) -> Tensor:
     if mode == "float":
         return total
     total = saturate(total, INT16_MIN * _STEP, INT16_MAX * _STEP)
-    note_range(total, VALUE_BITS, _RESIDUAL_FB)
+    note_range(total, VALUE_BITS, _RESIDUAL_FB, residual=True)
     return total
 
 
@@ -274,6 +274,13 @@ class MatMulFreeLM(nn.Module):
         nn.init.normal_(self.embedding.weight, std=_EMBEDDING_STD)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
         self.head = BitLinear("head", config.hidden_size, config.head_size, config.gate)
+
+    @staticmethod
+    def makes_residual(name: str) -> bool:
+        """Whether the parameter of this name decides the scale of the residual: with all of these
+        half as large x is, and what the norms make of it stays the same, but for its rounding.
+        """
+        return name == "embedding.weight" or name.endswith((".o.weight", ".down.weight"))
 
     def hold_ranges(self, pull: float) -> None:
         """Give outputs beyond the limits of their width a gradient of ``pull`` towards them, in

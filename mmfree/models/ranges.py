@@ -11,10 +11,13 @@ from torch import Tensor
 
 @dataclass
 class Watched:
-    """The largest share of an intermediate's values that lie at a limit, by the width in bits."""
+    """The largest share of an intermediate's values that lie at a limit, by the width in bits; and
+    among those of 16 bits that of the residual.
+    """
 
     at_limit_8: float = 0.0
     at_limit_16: float = 0.0
+    residual: float = 0.0
 
 
 _watched: Watched | None = None
@@ -31,7 +34,9 @@ def watch_ranges() -> Iterator[Watched]:
         _watched = before
 
 
-def note_range(values: Tensor, bits: int, fraction_bits: int) -> None:
+def note_range(
+    values: Tensor, bits: int, fraction_bits: int, *, residual: bool = False
+) -> None:
     """Look at an intermediate of ``bits`` bits, if somebody watches; in real units."""
     if _watched is None:
         return
@@ -42,3 +47,5 @@ def note_range(values: Tensor, bits: int, fraction_bits: int) -> None:
         _watched.at_limit_8 = max(_watched.at_limit_8, share)
     else:
         _watched.at_limit_16 = max(_watched.at_limit_16, share)
+    if residual:
+        _watched.residual = max(_watched.residual, share)

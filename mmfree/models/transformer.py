@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from mmfree.contract.shape import ModelConfig
 
-HEAD_CHANNELS = 64
-"""Channels of an attention head, if the hidden size is a multiple; otherwise there is one head."""
+HEAD_CHANNELS = (64, 32)
+"""Channels of an attention head: the first of which the hidden size is a multiple; of neither:
+there is one head."""
 
 _ROTARY_BASE = 10_000.0
 _EPS = 1e-6
@@ -52,7 +53,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d = config.hidden_size
-        self.heads = d // HEAD_CHANNELS if d % HEAD_CHANNELS == 0 else 1
+        self.heads = next((d // channels for channels in HEAD_CHANNELS if d % channels == 0), 1)
         self.qkv = nn.Linear(d, 3 * d, bias=False)
         self.o = nn.Linear(d, d, bias=False)
 

@@ -154,6 +154,8 @@ class Run:
         self.validations = read_rows(folder / VALIDATION_NAME, self.step + 1)
         self.ranges = read_rows(folder / RANGES_NAME, self.step + 1)
         self.samples = read_samples(folder / SAMPLES_NAME, self.step + 1)
+        # Of the residual, in the model that is kept (``Validation.ranges``).
+        self.scale = 1.0
         # Seconds and steps of the last plan for ``minutes``.
         self.planned = (0.0, self.step)
 
@@ -190,6 +192,8 @@ class Run:
         ):
             if self.step and self.step == self.best_step and (main or self.sharded):
                 # A kill may have come between the state, which is this step's, and its model.
+                if self.validation is not None and isinstance(self.own_model, MatMulFreeLM):
+                    _, self.scale = self.validation.ranges(self.own_model)
                 self._save_best()
             while self.step < self.steps:
                 batch = self._batch()
@@ -274,7 +278,7 @@ class Run:
             events.add_scalar("held-out bits per byte", bits_per_byte, self.step)
         model = self.own_model
         if isinstance(model, MatMulFreeLM):
-            seen = self.validation.ranges(model)
+            seen, self.scale = self.validation.ranges(model)
             self.ranges.append((self.step, seen.at_limit_8, seen.at_limit_16))
         # The baseline has no state from token to token, and is not made to write.
         if isinstance(model, MatMulFreeLM) and (last or self.step % SAMPLE_STEPS == 0):
@@ -417,7 +421,16 @@ class Run:
         writes = self.accelerator.is_main_process
         weights, _ = gather(self.own_model, self.own_optimizer, keep=writes)
         if writes:
-            save_model(self.folder, replace(self.state, weights=weights))
+            save_model(self.folder, replace(self.state, weights=self._kept(weights)))
+
+    def _kept(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights of the model that is kept."""
+        if self.scale == 1:
+            return weights
+        return {
+            name: weight * self.scale if MatMulFreeLM.makes_residual(name) else weight
+            for name, weight in weights.items()
+        }
 
     def _write(self, folder: Path, state: TrainingState) -> None:
         # The tables first: a resumed run drops rows that its state does not reach, but could not
@@ -440,7 +453,7 @@ class Run:
             self.described = True
         # What is evaluated and exported is the best model of those that were validated.
         if self.best_step in (None, self.step):
-            save_model(folder, state)
+            save_model(folder, replace(state, weights=self._kept(state.weights)))
 
 
 def _validation(config: RunConfig, corpus: Corpus | None) -> Validation | None:

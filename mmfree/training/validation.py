@@ -6,6 +6,8 @@ Both depend on the step and the weights alone, and change neither: a resumed run
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -32,6 +34,10 @@ SAMPLE_STEPS = 400
 
 SAMPLE_TOKENS, SAMPLE_TEMPERATURE = 64, 0.7
 """Length of such a text, and how it is drawn: as ``generate`` draws."""
+
+
+RESIDUAL_AT_LIMIT, LEAST_SCALE = 1e-4, 2.0**-4
+"""Largest share of x at its limits, and the smallest scale that it is given for it."""
 
 
 class Validation:
@@ -78,11 +84,20 @@ class Validation:
             nats += float(each[torch.from_numpy(self.batch.mask[part]).flatten()].double().sum())
         return nats / count, nats / count / math.log(2) / self._bytes_per_token
 
-    def ranges(self, model: MatMulFreeLM) -> Watched:
-        """How often values lie at their limits, on what a tape's ranges are watched on."""
-        with watch_ranges() as watched:
-            logits_of(model, self.watched)
-        return watched
+    def ranges(self, model: MatMulFreeLM) -> tuple[Watched, float]:
+        """How often values lie at their limits, on what a tape's ranges are watched on; and the
+        scale, a power of two, that the residual has to be given for it.
+
+        Its scale is free, for whatever reads it is normed, and it grows while a model learns: it is
+        halved until it is at its limits hardly ever.
+        """
+        scale = 1.0
+        while True:
+            with _scaled_residual(model, scale), watch_ranges() as watched:
+                logits_of(model, self.watched)
+            if watched.residual <= RESIDUAL_AT_LIMIT or scale <= LEAST_SCALE:
+                return watched, scale
+            scale /= 2
 
     def write(self, model: MatMulFreeLM, seed: int) -> str:
         """A text from its start, drawn as ``mmfree generate`` draws it from the same seed."""
@@ -99,6 +114,20 @@ class Validation:
                     break
                 rows.append(row)
         return self.tokenizer.decode(rows)
+
+
+@contextmanager
+def _scaled_residual(model: MatMulFreeLM, scale: float) -> Iterator[None]:
+    """The model with another scale of its residual: exactly, for a power of two."""
+    parts = [p for name, p in model.named_parameters() if MatMulFreeLM.makes_residual(name)]
+    with torch.no_grad():
+        for part in parts:
+            part.mul_(scale)
+        try:
+            yield
+        finally:
+            for part in parts:
+                part.div_(scale)
 
 
 def logits_of(model: nn.Module, ids: NDArray[np.int64]) -> Tensor:

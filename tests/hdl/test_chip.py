@@ -131,6 +131,10 @@ def test_a_drawn_chip_is_bit_exact(seed: int) -> None:
         played = False
         while True:
             playing = ctx.get(chip.playing)
+            if design.token_shift:
+                # What the proof of the state's banks assumes.
+                state_banks = chip.blocks.state
+                assert not ctx.get(state_banks.exchange.enable & state_banks.write.enable)
             if playing or played:
                 for flag in (chip.seed.enable, state.enable, load.enable):
                     ctx.set(flag, playing and rng.random() < 0.5)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import mmfree.training.loop
+import mmfree.training.train
 from mmfree.inference.ranges import (
     SaturationError,
     judged_ranges,
@@ -16,10 +17,11 @@ from mmfree.inference.ranges import (
     real_data,
     refuse_saturation,
 )
+from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.models.ranges import Watched, watch_ranges
 from mmfree.text.loading import load_corpus
 from mmfree.text.tokenizer import ByteTokenizer
-from mmfree.training.checkpoint import load_checkpoint
+from mmfree.training.checkpoint import load_checkpoint, load_training_state
 from mmfree.training.metrics import OFTEN, RANGES_NAME, best_step, read_rows
 from mmfree.training.recipe import RunConfig
 from mmfree.training.train import train
@@ -41,12 +43,13 @@ def test_training_sees_the_ranges_that_export_judges(config: RunConfig, tmp_path
         *(
             max(found.share_at_limit for found in judged if found.limit == 1 << bits - 1)
             for bits in (8, 16)
-        )
+        ),
+        max(found.share_at_limit for found in judged if found.name == "x"),
     )
     assert (due.at_limit_8 > OFTEN) == (config is BOLD)
     validation = Validation(load_corpus([]), ByteTokenizer(), length=32, rows=4)
     model = load_checkpoint(tmp_path).model
-    assert validation.ranges(model) == due
+    assert validation.ranges(model) == (due, 1.0)
     assert read_rows(tmp_path / RANGES_NAME)[-1] == (25, due.at_limit_8, due.at_limit_16)
 
 
@@ -76,7 +79,7 @@ def test_a_worse_model_is_kept_if_the_better_one_saturates(
     """The kept model and the reported step are those of before."""
     monkeypatch.setattr(mmfree.training.loop, "VALIDATION_STEPS", 5)
     seen = iter([0.0, 0.0, *[0.5] * 9])
-    ranges = lambda *_: Watched(next(seen), 0.0)  # noqa: E731
+    ranges = lambda *_: (Watched(next(seen), 0.0), 1.0)  # noqa: E731
     monkeypatch.setattr(Validation, "ranges", ranges)
     result = train(SMALL_TEXT, tmp_path)
     assert result.best_step == 10, "the loss falls on"
@@ -107,3 +110,41 @@ def test_a_run_that_holds_its_values_has_fewer_at_their_limits(tmp_path: Path) -
         train(replace(BOLD, recipe=recipe), tmp_path / f"{hold}")
         shares.append(read_rows(tmp_path / f"{hold}" / RANGES_NAME)[-1][1])
     assert shares[1] < 0.5 * shares[0]
+
+
+@pytest.mark.parametrize("factor", [1, 60, 150])
+def test_the_residual_of_what_is_kept_is_within_its_limits(
+    factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By halves, as many as it takes; the training goes on with what it had."""
+    train(SMALL_TEXT, tmp_path / "plain")
+    made = mmfree.training.train.build_model
+
+    def large(config: RunConfig) -> torch.nn.Module:
+        model = made(config)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if MatMulFreeLM.makes_residual(name):
+                    parameter.mul_(factor)
+        return model
+
+    monkeypatch.setattr(mmfree.training.train, "build_model", large)
+    config = replace(SMALL_TEXT, recipe=replace(SMALL_TEXT.recipe, learning_rate=1e-4))
+    result = train(config, tmp_path / "run")
+    assert result.at_limit is None
+    state, kept = load_training_state(tmp_path / "run"), load_checkpoint(tmp_path / "run").model
+    scales = {
+        float((kept.get_parameter(name).detach() / weight).nanmedian())
+        for name, weight in state.weights.items()
+        if MatMulFreeLM.makes_residual(name)
+    }
+    (scale,) = scales
+    assert (scale == 1) == (factor == 1)
+    assert all(
+        torch.equal(kept.get_parameter(name), weight)
+        for name, weight in state.weights.items()
+        if not MatMulFreeLM.makes_residual(name)
+    )
+    tape, data = tape_of(tmp_path / "run"), real_data(ByteTokenizer(), [], run=tmp_path / "run")
+    judged = judged_ranges(tape, measure_ranges(tape, data.ids))
+    assert max(found.share_at_limit for found in judged if found.name == "x") <= 1e-4

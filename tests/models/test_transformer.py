@@ -40,7 +40,7 @@ def test_no_position_sees_what_comes_later() -> None:
 
 def test_rotation_keeps_lengths_and_tells_distances() -> None:
     torch.manual_seed(0)
-    q = torch.randn(1, 1, 1, HEAD_CHANNELS).expand(1, 1, 8, -1)
+    q = torch.randn(1, 1, 1, HEAD_CHANNELS[0]).expand(1, 1, 8, -1)
     turned = rotate(q)
     assert torch.allclose(turned.norm(dim=-1), q.norm(dim=-1), rtol=1e-5)
     scores = (turned @ turned.transpose(-1, -2))[0, 0]
@@ -73,7 +73,7 @@ def turned(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([z.real, z.imag], axis=-1)
 
 
-@pytest.mark.parametrize(("hidden_size", "heads"), [(128, 2), (64, 1), (48, 1), (192, 3)])
+@pytest.mark.parametrize(("hidden_size", "heads"), [(128, 2), (64, 1), (48, 1), (192, 3), (160, 5)])
 def test_logits_are_those_of_a_plain_one(hidden_size: int, heads: int) -> None:
     """In NumPy, one position and one head after another: LLaMA's block, written out."""
     config = replace(CONFIG, hidden_size=hidden_size, intermediate_size=30, head_size=7)
