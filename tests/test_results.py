@@ -14,6 +14,11 @@ from typing import Any
 
 import pytest
 
+from hdl.planning.cycles import cycles_per_token
+from mmfree.chip.sizing import design_for
+from mmfree.shipped import FOLDER as SHIPPED
+from mmfree.shipped import card_of
+from mmfree.tape.reading import open_tape
 from tests.support.documents import numbers_in, table_rows, text_of
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +42,7 @@ SUMS = json.loads(
 
 
 FROM_MEMORY = data_of("from_memory.json")
+STORIES, MEMORY = data_of("stories.json"), data_of("story_memory.json")
 
 
 def test_a_large_model_from_memory() -> None:
@@ -109,6 +115,61 @@ def test_a_published_checkpoint_on_the_chip() -> None:
     )
     on_the_chip = RESULTS.partition("On the chip, random weights")[2]
     assert all(words in on_the_chip for words in told)
+
+
+def test_the_model_of_stories() -> None:
+    """Its page and its card, of the tape that is shipped; asked and reached."""
+    page = (ROOT / "docs" / "stories.md").read_text(encoding="utf-8")
+    card = card_of("stories")
+    shipped = open_tape(SHIPPED / "stories.tape")
+    runs = [STORIES["greedy"], STORIES["sampled"]]
+    assert {STORIES["tape"], MEMORY["tape"], *(run["sha256"] for run in runs)} == {shipped.sha256}
+    assert STORIES["memory"] == MEMORY["probes"]
+    assert STORIES["evaluate"]["bits_per_byte"] <= 1.0
+    for run in runs:
+        assert run["bit_exact"]
+        assert (
+            run["compared"] == run["due"] == run["tokens"] * (1024 + shipped.config.num_state_words)
+        )
+        assert run["tokens"] >= 300
+        assert run["cycles_per_token"] == cycles_per_token(
+            shipped.config, design_for(shipped, 128, "1.6")
+        )
+    build, power, sense = (STORIES[name] for name in ("build", "power", "sense"))
+    assert build["utilisation"]["MULT18X18D"][0] == 0
+    assert sense["endings"]["chosen"] >= 0.6
+    assert sense["written"]["named_again"] >= 0.8
+    assert (sense["endings"]["stories"], sense["written"]["stories"]) == (500, 200)
+    tokens = STORIES["tokens_per_story"]
+    joules = {name: 1e6 * value for name, value in power["joules_per_token"].items()}
+    told = {
+        f"{runs[0]['compared']:,} of {runs[0]['due']:,} logits and state words": page,
+        f"{runs[0]['cycles_per_token']:,.0f}, as the cost model": page,
+        f"{100 * runs[0]['lane_utilization']:.1f} % of all lanes": page,
+        "{:,} of {:,}".format(*build["utilisation"]["TRELLIS_COMB"]): page,
+        "{:,} of {:,}".format(*build["utilisation"]["DP16KD"]): page,
+        f"{build['clock_hz'] / 1e6:.1f} MHz routed": page,
+        f"{power['tokens_per_second']:,.0f}; a story of {tokens:.0f} tokens": page,
+        f"in {1e3 * tokens / power['tokens_per_second']:.0f} ms": page,
+        f"{joules['best']:.0f} uJ ({joules['low']:.1f} to {joules['high']:.1f})": page,
+        f"{joules['best'] * tokens / 1e3:.0f} mJ ({joules['low'] * tokens / 1e3:.1f} to"
+        f" {joules['high'] * tokens / 1e3:.1f})": page,
+        f"{100 * sense['endings']['chosen']:.1f} %": page + card,
+        f"{100 * sense['endings']['by_likelihood']:.1f} %": page + card,
+        f"{100 * sense['written']['named_again']:.1f} %": page + card,
+        f"{100 * sense['held out']['named_again']:.1f} %": page + card,
+        f"{100 * sense['written']['known_words']:.2f} %": page + card,
+        f"{100 * sense['written']['repeated_sequences']:.2f} %": page,
+        f"{STORIES['evaluate']['bits_per_byte']:.4f} bits per byte": card,
+        f"956 of {STORIES['evaluate']['bytes']:,} bytes": card,
+        f"{100 * MEMORY['probes']['open']['channel']:.1f} % of the pieces": page,
+        f"{100 * MEMORY['probes']['about']['channel']:.1f} %": page,
+        f"{100 * MEMORY['probes']['about']['accuracy']:.1f} %": page,
+        f"{shipped.num_bytes:,} bytes": card,
+        f"{shipped.config.num_parameters:,} parameters": card,
+        f"{shipped.config.num_ternary_weights:,} are": card.replace("\n", " "),
+    }
+    assert {words for words, text in told.items() if words not in text} == set()
 
 
 def test_the_readme_is_short() -> None:

@@ -34,9 +34,7 @@ def watch_ranges() -> Iterator[Watched]:
         _watched = before
 
 
-def note_range(
-    values: Tensor, bits: int, fraction_bits: int, *, residual: bool = False
-) -> None:
+def note_range(values: Tensor, bits: int, fraction_bits: int, *, residual: bool = False) -> None:
     """Look at an intermediate of ``bits`` bits, if somebody watches; in real units."""
     if _watched is None:
         return

@@ -192,8 +192,6 @@ class Run:
         ):
             if self.step and self.step == self.best_step and (main or self.sharded):
                 # A kill may have come between the state, which is this step's, and its model.
-                if self.validation is not None and isinstance(self.own_model, MatMulFreeLM):
-                    _, self.scale = self.validation.ranges(self.own_model)
                 self._save_best()
             while self.step < self.steps:
                 batch = self._batch()
@@ -418,6 +416,8 @@ class Run:
 
     def _save_best(self) -> None:
         """Save the present model as the best, and nothing else; who calls it: as ``_save``."""
+        if self.validation is not None and isinstance(self.own_model, MatMulFreeLM):
+            _, self.scale = self.validation.ranges(self.own_model)
         writes = self.accelerator.is_main_process
         weights, _ = gather(self.own_model, self.own_optimizer, keep=writes)
         if writes:
