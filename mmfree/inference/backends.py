@@ -120,7 +120,7 @@ class TorchBackend:
         self.fraction_bits, self.end_ids, self.choosable = fraction_bits, end_ids, choosable
 
     def state(self, batch: int) -> Any:
-        """Zeros, a tensor [L, B, d]."""
+        """Zeros, a tensor [L, B, w]."""
         return self.model.initial_state(batch)
 
     def run(self, ids: NDArray[np.integer], state: Any) -> tuple[NDArray[Any], Any]:

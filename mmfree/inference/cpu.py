@@ -38,7 +38,7 @@ class CpuBackend(TapeBackend):
             raise ToolMissing(f"{error}; --backend golden plays the same integers") from None
 
     def state(self, batch: int) -> NDArray[np.signedinteger[Any]]:
-        """Zeros, integers [L, B, d]."""
+        """Zeros, integers [L, B, w]."""
         return self.player.state(batch)
 
     def run(

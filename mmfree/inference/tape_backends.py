@@ -53,7 +53,7 @@ class GoldenBackend(TapeBackend):
         self.golden = golden_of(tape)
 
     def state(self, batch: int) -> NDArray[np.signedinteger[Any]]:
-        """Zeros, integers [L, B, d]."""
+        """Zeros, integers [L, B, w]."""
         zeros: NDArray[np.signedinteger[Any]] = self.golden.state(batch)
         return zeros
 

@@ -12,7 +12,7 @@ from mmfree.errors import InputError
 def starting_state(
     ids_BT: Tensor, state_LBd: Tensor | None, initial_state: Callable[[int], Tensor]
 ) -> Tensor:
-    """The state before the first of the ids, float [L, B, d].
+    """The state before the first of the ids, float [L, B, words of a layer].
 
     It is ``state_LBd``, or if that is None the initial state of as many sequences as there are ids.
 

@@ -15,6 +15,7 @@ from mmfree.contract.pow2 import GATES
 from mmfree.errors import InputError
 from mmfree.inference.backends import (
     BACKENDS,
+    at_once,
     check_backend,
     load_backend,
     most_likely,
@@ -24,14 +25,16 @@ from mmfree.inference.cpu import CpuBackend
 from mmfree.inference.places import Place
 from mmfree.inference.tape_backends import GoldenBackend
 from mmfree.tape.pow2 import write_tape
+from mmfree.tape.reading import copy_tape
 from mmfree.tasks.addition import draw_sums, sum_ids
 from mmfree.text.loading import load_corpus
 from mmfree.text.task_tokenizers import AdditionTokenizer
 from mmfree.text.windows import streams
 from mmfree.training.recipe import RunConfig
 from tests.support.below import Below
+from tests.support.integers.absmax_tapes import absmax_tape
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
-from tests.support.verbs.case import SUM_TAPE
+from tests.support.verbs.case import SUM_TAPE, TEXT_TAPE
 
 
 def inputs(config: RunConfig) -> np.ndarray:
@@ -185,3 +188,27 @@ def test_what_does_not_play_a_model_is_refused_by_what_lies_there(tmp_path: Path
         for name in BACKENDS:
             with nullcontext() if name in plays else pytest.raises(InputError, match=name):
                 check_backend(found, name)
+
+
+def test_golden_plays_a_small_tape_before_the_library_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text is there sooner than the library would be; whoever waits for more, waits for it."""
+    write_tape(TEXT_TAPE, tmp_path / "a.tape")
+    there = False
+    monkeypatch.setattr(mmfree.inference.backends, "is_at_hand", lambda: there)
+    assert at_once(tmp_path / "a.tape") == "golden"
+    monkeypatch.setattr(
+        mmfree.inference.backends, "SMALL_TAPE_BYTES", (tmp_path / "a.tape").stat().st_size - 1
+    )
+    assert at_once(tmp_path / "a.tape") is None
+    monkeypatch.undo()
+    there = True
+    monkeypatch.setattr(mmfree.inference.backends, "is_at_hand", lambda: there)
+    assert at_once(tmp_path / "a.tape") is None
+    there = False
+    assert at_once(trained(SMALL_TEXT, tmp_path / "run")) is None, "a checkpoint"
+    folder = tmp_path / "published"
+    folder.mkdir()
+    copy_tape(absmax_tape(folder, {}), tmp_path / "b.tape")
+    assert at_once(tmp_path / "b.tape") is None, "of the other arithmetic"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +50,17 @@ def test_a_corpus_becomes_the_same_ids(library: JsonTokenizer, own: BytePairToke
 def test_every_text_does(library: JsonTokenizer, own: BytePairTokenizer, text: str) -> None:
     assert "".join(pieces(text)) == text
     assert library.encode(text) == own.encode(text)
+
+
+@given(
+    st.text(max_size=60)
+    | st.text(alphabet="\u00b2\u0660\u216712a \u00e9\u3000\u02bc'", max_size=12)
+)
+def test_pieces_are_the_librarys(text: str) -> None:
+    """Whether or not pairs are merged in them."""
+    before = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    due = [text[start:end] for _, (start, end) in before.pre_tokenize_str(text)]
+    assert list(pieces(text)) == due
 
 
 @given(st.lists(st.integers(0, 699), max_size=30))
