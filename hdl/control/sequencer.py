@@ -102,8 +102,7 @@ class Sequencer(wiring.Component):
         repeat        out  1                        the last pass failed
         admitted      out  1                        a tile is admitted in this cycle
         waits         out  WAITS                    why not
-        before_head   out  1                        with a token shift: the head follows the
-                                                    segment; not while it is loaded
+        before_head   out  1                        token shift: the head follows this segment
 
     One tile per cycle. A pass with a fault runs to its end, except for a fault in a header, which
     ends it. After reset it waits until the first header is there, and then for a token.

@@ -25,11 +25,11 @@ class StateBanks(wiring.Component):
         swap      in  1            the other bank becomes the current one
         read      in  VectorRead   of the current bank, LATENCY = 2 cycles after address
         write     in  GroupWrite   to the other bank; padding is written, too
-        exchange  in  GroupWrite   with a token shift: likewise, and read gives what the current
-                                   bank has there; never while read or write are used
+        exchange  in  GroupWrite   token shift: to the other bank; read gives what this one has
         host      in  StateAccess  of the current bank, likewise
 
-    One word per cycle, never stalls. Contents are undefined until written; after reset bank 0 is
+    ``exchange`` comes when neither ``read`` nor ``write`` is used. One word per cycle, never
+    stalls. Contents are undefined until written; after reset bank 0 is
     the current one.
     """
 

@@ -151,7 +151,7 @@ def _demo(options: argparse.Namespace, folder: Path) -> Outcome:
         ),
         *task.check_chip(result.rows, golden),
     ]
-    figures = _figures(tape, description, result)
+    figures, story = _figures(tape, description, result), list(_story(options.seed))
     values = {
         "checks": [check.to_dict() for check in checks],
         **figures,
@@ -169,7 +169,7 @@ def _demo(options: argparse.Namespace, folder: Path) -> Outcome:
         page, _ = write_report(folder)
         _say(str(page))
     ok = all(check.passed for check in checks)
-    lines = [*_report(checks, figures, answers, ok), *_story(options.seed)]
+    lines = [*_report(checks, figures, answers, ok), *story]
     return Outcome(values | {"report": str(page)}, "\n".join(lines), ok)
 
 

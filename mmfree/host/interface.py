@@ -7,7 +7,7 @@ until one ends the request. State, logits, counters and memories are read and wr
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -89,12 +89,12 @@ def check_image(image: Image, design: Design) -> None:
     InputError
         It names the first field of the design that differs.
     """
-    mine, other = design.to_dict(), image.design.to_dict()
-    for name in mine:
-        if mine[name] != other[name]:
+    for field in fields(design):
+        mine, other = getattr(design, field.name), getattr(image.design, field.name)
+        if mine != other:
             raise InputError(
-                f"the image was laid out for another design: {name} of {other[name]}, but the chip"
-                f" has {mine[name]}"
+                f"the image was laid out for another design: {field.name} of {other}, but the chip"
+                f" has {mine}"
             )
 
 

@@ -8,7 +8,6 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -200,7 +199,7 @@ def refuse_another_model(folder: Path, config: RunConfig) -> None:
 
 
 def _shown(value: Any) -> str:
-    return str(value if isinstance(value, str) else asdict(value))
+    return str(value if isinstance(value, str) else value.to_dict())
 
 
 def read_text_of(

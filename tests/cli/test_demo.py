@@ -165,6 +165,8 @@ def test_two_random_sums_and_one_of_a_full_carry_are_shown(
         "multipliers                           0",
         "",
         "Every check passed.",
+        "",
+        "Once.",
     ]
     assert record["answers"] == answers
     assert record["design"]["weight_code"] == "2"
@@ -177,7 +179,7 @@ def test_two_random_sums_and_one_of_a_full_carry_are_shown(
     code, lines, _, _ = play(monkeypatch, capsys, options, "--out", "out")
     assert code == 1
     assert "FAIL  chip, sums:                       2 of 3 equal to Python's +" in "\n".join(lines)
-    assert lines[-1] == "A check failed: see FAIL above."
+    assert lines[-3:] == ["A check failed: see FAIL above.", "", "Once."]
 
 
 class Stopped(BaseException):

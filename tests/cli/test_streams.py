@@ -40,6 +40,7 @@ class Stream(io.TextIOWrapper):
 def says(monkeypatch: pytest.MonkeyPatch) -> None:
     """``generate`` says TEXT, in two pieces, and ``inspect`` WORDS."""
     monkeypatch.setattr(mmfree.cli.generate, "tokenizer_at", lambda _: ByteTokenizer())
+    monkeypatch.setattr(mmfree.cli.generate, "at_once", lambda _: None)
     monkeypatch.setattr(
         mmfree.cli.generate, "load_backend", lambda *_: SimpleNamespace(name="golden")
     )

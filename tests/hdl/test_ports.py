@@ -39,7 +39,7 @@ ELEMENT = re.compile(r"(?:(?P<count>2?[PCRG23]) x )?(?P<kind>u?int|signed\()?(?P
 
 
 EXTERNAL_ONLY = "external memory: "
-ONLY = (EXTERNAL_ONLY, "pow2: ", "absmax: ")
+ONLY = (EXTERNAL_ONLY, "pow2: ", "absmax: ", "token shift: ")
 """How the meaning of a port begins that not every design has."""
 
 

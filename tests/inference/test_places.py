@@ -64,7 +64,8 @@ def test_a_run_folder_has_a_tape_or_a_checkpoint_or_both(
 def test_what_holds_no_model_is_refused_by_name(tmp_path: Path) -> None:
     lay(tmp_path, "notes.txt", "a.tape", "checkpoint/model.safetensors")
     wanted = "give a tape, a checkpoint folder or a run folder$"
-    with pytest.raises(InputError, match=f"nowhere: no such file or folder; {wanted}"):
+    other = f"{wanted[:-1]}, or stories, which comes with mmfree$"
+    with pytest.raises(InputError, match=f"nowhere: no such file or folder; {other}"):
         find_model(tmp_path / "nowhere")
     message = "no model in this folder, neither config.json nor model.tape nor checkpoint/config"
     with pytest.raises(InputError, match=f"{tmp_path}: {message}.json; {wanted}"):

@@ -78,13 +78,14 @@ def _assert_equals_golden(model: MatMulFreeLM, ids_BT: Tensor) -> Golden:
     golden_state = golden.state(ids_BT.shape[0])
     state = model.initial_state(ids_BT.shape[0])
     with torch.no_grad():
-        whole, _ = model(ids_BT, mode="fakequant")
+        whole, after = model(ids_BT, mode="fakequant")
         for t in range(ids_BT.shape[1]):
             expected, golden_state = golden.step(ids_BT[:, t].numpy(), golden_state)
             logits, state = model.step(ids_BT[:, t], state, mode="fakequant")
             np.testing.assert_array_equal((logits * 512).numpy(), expected)
             np.testing.assert_array_equal(_integers(model, state), golden_state)
             np.testing.assert_array_equal((whole[:, t] * 512).numpy(), expected)
+    np.testing.assert_array_equal(_integers(model, after), golden_state)
     return golden
 
 

@@ -93,6 +93,7 @@ from hdl.pow2.post import Post
 from hdl.pow2.products import Products
 from hdl.pow2.quantizer import Quantizer
 from hdl.pow2.rms_norm import RMSNorm
+from hdl.pow2.token_shift import TokenShift
 from hdl.pow2.update_state import UpdateState
 from hdl.pow2.vector_size import VectorSize
 from hdl.rows.logits import Logits
@@ -104,6 +105,7 @@ from tests.support.sim.shapes import ODD
 
 DESIGN = ODD.design()
 EXTERNAL = small_design(10, 8, 8, weight_code="1.6", memory="axi64x2")
+SHIFTED = replace(DESIGN, token_shift=3)
 ABSMAX = replace(DESIGN, arithmetic="absmax", value_bits=32)
 WIDTH, COLUMNS = DESIGN.post_width, DESIGN.columns
 PLL = pll_for(25e6, 50e6)
@@ -177,6 +179,7 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     UnsignedSquare: lambda: UnsignedSquare(18),
     UpdateState: lambda: UpdateState(WIDTH),
     VectorMemory: lambda: VectorMemory(DESIGN, 4),
+    TokenShift: lambda: TokenShift(SHIFTED),
     VectorSize: lambda: VectorSize(DESIGN),
     Watchdog: lambda: Watchdog(9),
 }

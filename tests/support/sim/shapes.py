@@ -68,7 +68,15 @@ def _absmax_shape(
 
 
 def _shape(
-    name: str, d: int, i: int, layers: int, vocab: int, head: int, gate: str, lanes: int
+    name: str,
+    d: int,
+    i: int,
+    layers: int,
+    vocab: int,
+    head: int,
+    gate: str,
+    lanes: int,
+    shift: int = 0,
 ) -> Shape:
     config = ModelConfig(
         vocab_size=vocab,
@@ -77,6 +85,7 @@ def _shape(
         intermediate_size=i,
         num_layers=layers,
         gate=gate,
+        token_shift=shift,
     )
     return Shape(name=name, config=config, lanes=lanes)
 
@@ -104,6 +113,7 @@ SLOW_SHAPES = (
     _shape("signed gate", 48, 40, 2, 9, 4, "signed", 32),
     _shape("text", 128, 256, 2, 256, 256, "hard", 128),
     _shape("addition by sigmoid", 64, 128, 2, 31, 10, "sigmoid", 64),
+    _shape("token shift", 40, 56, 2, 20, 20, "hard", 64, shift=17),
 )
 
 

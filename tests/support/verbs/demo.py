@@ -36,6 +36,7 @@ DEMO = Case(
         "hdl.toolchain.emit:write_verilog": DESCRIPTION,
         "sim.cosim.run:cosim": SUMS_PLAYED,
         "mmfree.report.run:write_report": (PAGE, []),
+        "mmfree.cli.demo:_story": ["", "Once."],
     },
     asked={
         "train(config)": PRESETS["addition"](),
@@ -64,6 +65,7 @@ DEMO = Case(
         "evaluate_task 2(digits)": 100,
         "evaluate_task 2(examples)": 1000,
         "evaluate_task 2(seed)": 0,
+        "_story(seed)": 0,
         "design_for(tape)": SUM_TAPE,
         "design_for(lanes)": 64,
         "design_for(weight_code)": None,
@@ -163,6 +165,7 @@ DEMO = Case(
             words="--seed 5",
             changes={
                 "train(seed)": 5,
+                "_story(seed)": 5,
                 "evaluate_task(seed)": 5,
                 "evaluate_task 2(seed)": 5,
             },
