@@ -23,7 +23,8 @@ _WHITE_SPACE = frozenset(
 def pieces(text: str) -> Iterator[str]:
     """Contractions, words, numbers and other signs, each with the blank before it, and white space.
 
-    Joined they are the text.
+    Joined they are the text. A letter that is younger than Python's Unicode (3.11: 14.0) counts as
+    a sign, where a library with a newer one takes it for a letter.
     """
     alike = text if text.isascii() else "".join(map(_alike, text))
     for match in _PIECE.finditer(alike):
