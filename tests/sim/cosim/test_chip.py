@@ -249,7 +249,9 @@ def test_a_thousand_faults_of_a_published_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("shape", "code"), [(ODD, "2"), (SLOW_SHAPES[0], "1.6")], ids=["odd", "three layers"]
+    ("shape", "code"),
+    [(ODD, "2"), (SLOW_SHAPES[0], "1.6"), (SLOW_SHAPES[-1], "1.67")],
+    ids=["odd", "three layers", "token shift"],
 )
 def test_a_thousand_faults_are_found(shape: Shape, code: str, tmp_path: Path) -> None:
     assert play(shape, code, MANY, tmp_path) == MANY
