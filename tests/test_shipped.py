@@ -99,3 +99,8 @@ def test_the_card_says_what_people_need() -> None:
     for heading in ("Data", "Recipe", "Figures", "Limits", "Do not"):
         assert re.search(rf"^## {heading}", card, re.MULTILINE), heading
     assert "CDLA-Sharing" in card
+
+
+def test_inspect_tells_the_token_shift(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "stories"]) == 0
+    assert "gate hard, token shift 80, vocabulary 1024," in capsys.readouterr().out

@@ -95,6 +95,8 @@ def _describe(values: dict[str, Any]) -> str:
     ends = config.get("eos_token_id")
     end = f", a text ends with {ends}" if ends is not None else ""
     gate = f"gate {config['gate']}, " if "gate" in config else ""
+    if "token_shift" in config:
+        gate += f"token shift {config['token_shift']}, "
     lines = [
         f"sha256 {values['sha256']}, {values['bytes']:,} bytes, {values['arithmetic']} arithmetic",
         f"d {config['hidden_size']}, intermediate {config['intermediate_size']},"
