@@ -13,7 +13,7 @@ from mmfree.errors import InputError
 from mmfree.golden.opening import golden_of
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import AnyTape
-from mmfree.text.subword import JsonTokenizer, SentencePieceTokenizer
+from mmfree.text.subword import SubwordTokenizer
 from mmfree.text.tokenizer import Tokenizer, document_ends, text_tokenizer
 from mmfree.text.tokenizers import begin_with, tokenizer_from_dict
 
@@ -95,7 +95,7 @@ def choosable_rows(
     text = text_tokenizer(tokenizer)
     can = (
         text.has_token(rows)
-        if isinstance(text, JsonTokenizer | SentencePieceTokenizer)
+        if isinstance(text, SubwordTokenizer)
         else np.arange(rows) < text.vocab_size
     )
     can[[text.start, *end_ids]] = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfree.errors import InputError
+from mmfree.extras import how_to_install
 from mmfree.files.compressed import check_size, pack_text, unpack_text
 from mmfree.text.byte_pairs.encoding import BytePairs
 from mmfree.text.control_tokens import TextIds, unknown_token, without_control_tokens
@@ -43,7 +45,51 @@ SMALLEST_TRAINED, LARGEST_TRAINED = 257, 1 << 24
 """Sizes of a vocabulary learned here: all bytes and the start token; what a model can have."""
 
 
-class JsonTokenizer:
+class SubwordTokenizer(ABC):
+    """What tokenizers with a vocabulary of their own have in common; they travel whole.
+
+    ``_data``: as ``to_dict`` gave it, to be kept as it is; None: made when it is asked for.
+    """
+
+    kind: str
+    feeds_back = True
+    start: int
+    vocab_size: int
+    head_size: int
+    _data: str | None
+
+    def encode(self, text: str) -> list[int]:
+        """``start`` and the text's ids."""
+        return [self.start, *self.encode_texts([text])[0].tolist()]
+
+    def to_dict(self) -> dict[str, str]:
+        """{"kind": ..., "data": base64 of its zlib-compressed file}."""
+        if self._data is None:
+            self._data = pack_text(self._contents())
+        return {"kind": self.kind, "data": self._data}
+
+    @abstractmethod
+    def begin_with(self, start: int) -> None:
+        """Let sequences begin with another token, which no text becomes from now on."""
+
+    @abstractmethod
+    def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
+        """See ``TextTokenizer``."""
+
+    @abstractmethod
+    def has_token(self, count: int) -> NDArray[np.bool_]:
+        """Which of the ids 0..count-1 are tokens: a file may leave some out."""
+
+    @abstractmethod
+    def decode(self, rows: list[int]) -> str:
+        """Text of ids."""
+
+    @abstractmethod
+    def _contents(self) -> bytes:
+        """Its file."""
+
+
+class JsonTokenizer(SubwordTokenizer):
     """A tokenizer of the ``tokenizers`` library.
 
     ``start`` is the token that its post-processor puts in front of an empty text; else the first of
@@ -67,7 +113,6 @@ class JsonTokenizer:
     """
 
     kind = "tokenizers"
-    feeds_back = True
 
     def __init__(self, text: str, data: str | None = None) -> None:
         import tokenizers
@@ -113,10 +158,6 @@ class JsonTokenizer:
             self.start = start
             self._keep_control_out_of_text()
 
-    def encode(self, text: str) -> list[int]:
-        """``start`` and the text's ids."""
-        return [self.start, *self.encode_texts([text])[0].tolist()]
-
     def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
         """See ``TextTokenizer``."""
         for text in texts:
@@ -144,14 +185,11 @@ class JsonTokenizer:
         text: str = self._tokenizer.decode(own, skip_special_tokens=False)
         return text
 
-    def to_dict(self) -> dict[str, str]:
-        """{"kind": "tokenizers", "data": base64 of the zlib-compressed tokenizer.json}."""
-        if self._data is None:
-            self._data = pack_text(self.json.encode())
-        return {"kind": self.kind, "data": self._data}
+    def _contents(self) -> bytes:
+        return self.json.encode()
 
 
-class SentencePieceTokenizer:
+class SentencePieceTokenizer(SubwordTokenizer):
     """A SentencePiece model, such as Llama's ``tokenizer.model``.
 
     ``start`` is its begin-of-sequence id; a model without one, or with one that text may spell
@@ -172,7 +210,6 @@ class SentencePieceTokenizer:
     """
 
     kind = "sentencepiece"
-    feeds_back = True
 
     def __init__(self, model: bytes, data: str | None = None) -> None:
         import sentencepiece
@@ -195,10 +232,6 @@ class SentencePieceTokenizer:
         named = {start: self._processor.id_to_piece(start)} if start < self._own_ids else {}
         self._text_ids = TextIds(named, self._own_ids)
 
-    def encode(self, text: str) -> list[int]:
-        """``start`` and the text's ids."""
-        return [self.start, *self.encode_texts([text])[0].tolist()]
-
     def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
         """See ``TextTokenizer``."""
         for text in texts:
@@ -218,14 +251,11 @@ class SentencePieceTokenizer:
         text: str = self._processor.decode([row for row in rows if row < self._own_ids])
         return text
 
-    def to_dict(self) -> dict[str, str]:
-        """{"kind": "sentencepiece", "data": base64 of the zlib-compressed model file}."""
-        if self._data is None:
-            self._data = pack_text(self._model)
-        return {"kind": self.kind, "data": self._data}
+    def _contents(self) -> bytes:
+        return self._model
 
 
-class BytePairTokenizer:
+class BytePairTokenizer(SubwordTokenizer):
     """What JsonTokenizer is, of a plain byte-level BPE alone, for an install without its library.
 
     Its parameters are that one's.
@@ -237,21 +267,25 @@ class BytePairTokenizer:
     """
 
     kind = "tokenizers"
-    feeds_back = True
 
     def __init__(self, text: str, data: str | None = None) -> None:
         self._pairs = BytePairs(text)
         check_size(text.encode())
-        named = [self._pairs.added[name] for name in START_TOKENS if name in self._pairs.added]
+        ids = {name: number for number, name in self._pairs.tokens.items()}
+        named = [ids[name] for name in START_TOKENS if name in ids]
         if not named:
             raise InputError(f"no start token: none of {', '.join(START_TOKENS)}")
-        self.start: int = named[0]
+        self.begin_with(named[0])
         self.vocab_size = self.head_size = max(self._pairs.tokens) + 1
         self._text, self._data = text, data
 
-    def encode(self, text: str) -> list[int]:
-        """``start`` and the text's ids."""
-        return [self.start, *self.encode_texts([text])[0].tolist()]
+    def begin_with(self, start: int) -> None:
+        """A special token, or InputError: text becomes the others."""
+        if start not in self._pairs.added.values():
+            raise InputError(
+                f"token {start} begins a text, and text becomes it: {how_to_install('text')}"
+            )
+        self.start = start
 
     def encode_texts(self, texts: list[str]) -> list[NDArray[np.integer]]:
         """See ``TextTokenizer``."""
@@ -268,11 +302,8 @@ class BytePairTokenizer:
         """Text of ids, control tokens by their names."""
         return self._pairs.text(rows)
 
-    def to_dict(self) -> dict[str, str]:
-        """As JsonTokenizer's."""
-        if self._data is None:
-            self._data = pack_text(self._text.encode())
-        return {"kind": self.kind, "data": self._data}
+    def _contents(self) -> bytes:
+        return self._text.encode()
 
 
 def json_tokenizer(text: str, data: str | None = None) -> TextTokenizer:

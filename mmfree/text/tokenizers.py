@@ -12,8 +12,9 @@ from mmfree.errors import InputError, did_you_mean, not_one_of
 from mmfree.files.atomic import parse_json
 from mmfree.text.corpus import Text
 from mmfree.text.subword import (
-    JsonTokenizer,
     SentencePieceTokenizer,
+    SubwordTokenizer,
+    json_tokenizer,
     load_pair,
     subword_from_dict,
     train_bpe,
@@ -56,7 +57,7 @@ def tokenizer_from_dict(data: Any) -> Tokenizer:
 
 def begin_with(tokenizer: Tokenizer, start: int | None) -> None:
     """Let sequences begin with what a published checkpoint names; None: as the tokenizer says."""
-    if isinstance(tokenizer, JsonTokenizer | SentencePieceTokenizer) and start is not None:
+    if isinstance(tokenizer, SubwordTokenizer) and start is not None:
         tokenizer.begin_with(start)
 
 
@@ -160,7 +161,7 @@ def _load_file(path: Path) -> TextTokenizer:
         if not reads_text(tokenizer):
             raise InputError(f"a tokenizer for {tokenizer.kind}, not for text")
         return tokenizer
-    return JsonTokenizer(contents.decode("utf-8"))
+    return json_tokenizer(contents.decode("utf-8"))
 
 
 def _learned_from(text: Text) -> Iterator[str]:

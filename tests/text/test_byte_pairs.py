@@ -131,3 +131,22 @@ def test_another_kind_needs_the_library(
     without_library(monkeypatch)
     with pytest.raises(ModuleNotFoundError):
         json_tokenizer(json.dumps(contents))
+
+
+def test_text_must_not_become_the_token_that_begins_it(library: JsonTokenizer) -> None:
+    """The library would take it out of text; without it another token cannot begin one."""
+    contents = json.loads(library.json)
+    contents["added_tokens"].append(
+        {**contents["added_tokens"][0], "id": 700, "content": "<other>"}
+    )
+    own = BytePairTokenizer(json.dumps(contents))
+    own.begin_with(700)
+    assert own.encode("a")[0] == own.start == 700
+    with pytest.raises(
+        InputError, match=r"token 70 begins a text, and text becomes it: .* install"
+    ):
+        own.begin_with(70)
+    # A start token that is an ordinary piece, which the library prefers by its name.
+    contents["model"]["vocab"]["<s>"] = 701
+    with pytest.raises(InputError, match="token 701 begins a text"):
+        BytePairTokenizer(json.dumps(contents))
