@@ -9,14 +9,15 @@ from html import escape
 
 import numpy as np
 
-from mmfree.golden.sampling import Sampler, temperature_code
+from mmfree.golden.sampling import temperature_code
 from mmfree.inference.backends import play_tape, tape_player
+from mmfree.inference.generate import TEXT_TEMPERATURE, generate_rows
 from mmfree.report.page import note
 from mmfree.report.palette import AMBER, themed
 from mmfree.tape.pow2 import Tape
 
-TEMPERATURE, MOST_TOKENS = 0.5, 300
-"""How it is drawn, as ``generate`` draws where nobody says; and the most of it that is shown."""
+MOST_TOKENS = 300
+"""The most of a text that is shown."""
 
 BITS = (0.5, 1.5, 3.0, 5.0)
 """Surprise, -log2 p, from which on a piece has the next shade."""
@@ -36,25 +37,21 @@ def write(tape: Tape, prompt: str, *, seed: int = 0, tokens: int = MOST_TOKENS) 
     A piece ends where a character does. It ends with what ends a text, or after ``tokens``.
     """
     backend = play_tape(tape, tape_player(), None)
-    sampler, code = Sampler(seed), temperature_code(TEMPERATURE)
-    state = backend.state(1)
-    ids = np.array([backend.tokenizer.encode(prompt)])
-    rows: list[int] = []
+    asked = backend.tokenizer.encode(prompt)
+    code = temperature_code(TEXT_TEMPERATURE)
+    rows = list(generate_rows(backend, asked, tokens, temperature=code, seed=seed))
+    if rows and rows[-1] in backend.end_ids:
+        rows.pop()
+    logits, _ = backend.run(np.array([[*asked, *rows]]), backend.state(1))
+    nats = logits[0, len(asked) - 1 :].astype(np.float64) * 2.0**-backend.fraction_bits
     done, probability = "", 1.0
-    for _ in range(tokens):
-        logits, state = backend.run(ids, state)
-        last = logits[0, -1]
-        row = sampler.choose(last, code, backend.fraction_bits)
-        if row in backend.end_ids:
-            break
-        nats = last.astype(np.float64) * 2.0**-backend.fraction_bits
-        probability *= math.exp(nats[row] - np.logaddexp.reduce(nats))
-        rows.append(row)
-        text = backend.tokenizer.decode(rows)
+    for count, row in enumerate(rows, start=1):
+        here = nats[count - 1]
+        probability *= math.exp(here[row] - np.logaddexp.reduce(here))
+        text = backend.tokenizer.decode(rows[:count])
         if not text.endswith("\ufffd"):
             yield Piece(text[len(done) :], probability)
             done, probability = text, 1.0
-        ids = np.array([[row]])
 
 
 def coloured(tape: Tape, prompt: str) -> str:
@@ -69,7 +66,7 @@ def coloured(tape: Tape, prompt: str) -> str:
         for shade, percent in enumerate((0, 15, 30, 50, 75))
     )
     remark = (
-        f"Drawn at temperature {TEMPERATURE}, seed 0, after “{prompt.strip()}”. Colour: the"
+        f"Drawn at temperature {TEXT_TEMPERATURE}, seed 0, after “{prompt.strip()}”. Colour: the"
         " probability that the model gave each piece (measured; golden's integers): none above"
         f" {100 * 2 ** -BITS[0]:.0f} %, the strongest below {100 * 2 ** -BITS[-1]:.0f} %."
     )
