@@ -45,9 +45,10 @@ def test_what_is_there_comes_before_a_name(
     assert shipped_tape(name) is None
     with pytest.raises(InputError, match="no model in this folder"):
         find_model(name)
-    assert main(["generate", "stories"]) == 2
-    told = capsys.readouterr().err.splitlines()
-    assert told[0] == "stories: the folder here, not stories, which comes with mmfree"
+    for verb in ("generate", "report"):
+        assert main([verb, "stories"]) == 2
+        told = capsys.readouterr().err.splitlines()
+        assert told[0] == "stories: the folder here, not stories, which comes with mmfree"
     name.rmdir()
     name.write_bytes(TAPE.read_bytes())
     assert find_model(name).tape == name
@@ -104,3 +105,12 @@ def test_the_card_says_what_people_need() -> None:
 def test_inspect_tells_the_token_shift(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "stories"]) == 0
     assert "gate hard, token shift 80, vocabulary 1024," in capsys.readouterr().out
+
+
+def test_what_is_asked_of_stories_comes_before_what_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["generate", "stories", "--prompt", "Tim", "--tokens", "3", "--json"]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["prompt"], len(found["ids"])) == ("Tim", 3)

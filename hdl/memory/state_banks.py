@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -59,7 +59,8 @@ class StateBanks(wiring.Component):
         bank = Signal()
         with m.If(self.swap):
             m.d.sync += bank.eq(~bank)
-        read_address, write = self.read.address, cast(Any, self.write)
+        read_address: Any = self.read.address
+        write: Any = self.write
         if design.token_shift:
             exchange = self.exchange
             read_address = Mux(exchange.enable, exchange.group, read_address)

@@ -181,7 +181,7 @@ def residual_add(x: Tensor, y: Tensor, mode: Mode) -> Tensor:
 
 
 def token_shift(x_TBd: Tensor, before_Bs: Tensor) -> tuple[Tensor, Tensor]:
-    """x with its first s channels from the position before (section 5), and those of the last.
+    """x with its first s channels from the position before (section 19), and those of the last.
 
     ``before_Bs``: those of the position before the first.
     """

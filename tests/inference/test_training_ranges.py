@@ -94,6 +94,18 @@ def test_a_worse_model_is_kept_if_the_better_one_saturates(
     assert torch.equal(kept.head.weight, due.head.weight)
 
 
+def test_the_pull_is_a_share_of_the_batchs_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nats per token: as the loss, divided by the tokens of a batch, in however many parts."""
+    asked: list[float] = []
+    monkeypatch.setattr(MatMulFreeLM, "hold_ranges", lambda _, pull: asked.append(pull))
+    for accumulate in (1, 2):
+        recipe = replace(SMALL_TEXT.recipe, hold=3.0, steps=1, accumulate=accumulate)
+        train(replace(SMALL_TEXT, recipe=recipe), tmp_path / f"{accumulate}")
+    assert asked == [3.0 / (recipe.batch_size * recipe.length)] * 2
+
+
 def test_watching_ends_with_its_block() -> None:
     with watch_ranges() as outer:
         with watch_ranges() as inner:
