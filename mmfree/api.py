@@ -80,6 +80,7 @@ def train(
     tokenizer: AnyPath | None = None,
     seed: int = 0,
     field: str | None = None,
+    teacher: AnyPath | None = None,
     minutes: float | None = None,
     steps: int | None = None,
     width: int | None = None,
@@ -97,7 +98,8 @@ def train(
 
     ``data``: text or a folder of token shards (docs/data.md); None: Python's documentation.
     ``field``: of a record, that holds its text. ``tokenizer``: bytes, bpe:SIZE, or a file; None:
-    that of the shards or of the config. ``minutes``: plan the run for this time. ``steps``,
+    that of the shards or of the config. ``teacher``: checkpoint of a model with the same tokenizer
+    to learn from besides. ``minutes``: plan the run for this time. ``steps``,
     ``rate``, ``batch``, ``length``: in place of the recipe's (the rate is the largest learning
     rate). ``width``, ``layers``: in place of the model's (``mmfree.training.presets.changed``).
     ``resume``: go on where the run stands; ``extend``: train it further. ``shard``: spread the
@@ -109,6 +111,7 @@ def train(
 
     folder = Path(out)
     files = [] if data is None else _paths(data)
+    taught_by = None if teacher is None else Path(teacher)
     goes_on = resume or extend
     check_options(folder, seed=seed, minutes=minutes, resume=resume, extend=extend, force=force)
     check_place(folder, resume=resume, extend=extend, force=force)
@@ -132,6 +135,7 @@ def train(
         folder,
         data=files,
         field=field,
+        teacher=taught_by,
         resume=resume,
         extend=extend,
         shard=shard,
@@ -145,6 +149,7 @@ def train(
             folder,
             data=files,
             field=field,
+            teacher=taught_by,
             seed=seed,
             minutes=minutes,
             resume=resume,

@@ -21,7 +21,7 @@ PACKAGES = ("mmfree", "hdl", "sim")
 
 TABLE = {
     "mmfree": [
-        "errors extras threads files contract argument_types shipped",
+        "errors extras threads stopping files contract argument_types shipped",
         "tape text.byte_pairs",
         "text models",
         "golden chip.contents chip tasks published interchange inference.native",

@@ -1,4 +1,5 @@
-"""``mmfree compare``: a MatMul-free model and a Transformer++ of the same size, on the same text.
+"""``mmfree compare``: a MatMul-free model and a Transformer++, of the same sizes or of others, on
+the same text.
 
 Every run is a checkpoint folder of its own under --out, so an interrupted comparison goes on where
 it stood.
@@ -54,6 +55,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the Transformer's (default: four)",
     )
     parser.add_argument(
+        "--baseline",
+        metavar="PRESET|CONFIG.json",
+        help="whose model's sizes the Transformer has (default: the same), with the same recipe",
+    )
+    parser.add_argument(
         "--seeds", type=whole(1), default=3, metavar="N", help="runs at the best rate"
     )
     add_out(parser, "folder for all runs; finished runs there are reused")
@@ -75,6 +81,16 @@ def _compare(options: argparse.Namespace) -> Outcome:
         raise InputError(
             f"{options.config}: a comparison is made on text; task {config.recipe.task} is none"
         )
+    baseline = None
+    if options.baseline is not None:
+        baseline = run_config(
+            options.baseline, tokenizer=options.tokenizer, data=options.data, field=options.field
+        )
+        if baseline.subword != config.subword or baseline.recipe.task != "text":
+            raise InputError(
+                f"{options.baseline}: has another tokenizer than {options.config}; a comparison is"
+                " made on the same tokens"
+            )
     if options.data and not any(map(is_shards, options.data)):
         Text.of(options.data)
     # Not before all is checked that can be without torch.
@@ -85,6 +101,7 @@ def _compare(options: argparse.Namespace) -> Outcome:
         options.out,
         data=options.data,
         field=options.field,
+        baseline=None if baseline is None else baseline.model,
         rates={
             "matmul-free": options.rates or RATES["matmul-free"],
             "transformer": options.baseline_rates or RATES["transformer"],
@@ -123,8 +140,8 @@ def _describe(found: Comparison) -> str:
         span = f"{values['lowest']:.4f} to {values['highest']:.4f}, {values['seeds']} seeds"
         lines.append(
             f"{name}: {values['bits_per_byte']:.4f} bits per byte ({span}) at"
-            f" {values['learning_rate']:g}, {values['parameters']:,} parameters,"
-            f" {values['tokens_per_second']:,.0f} tokens/s{edge}"
+            f" {values['learning_rate']:g}, {values['parameters']:,} parameters in"
+            f" {values['weight_bytes']:,} bytes, {values['tokens_per_second']:,.0f} tokens/s{edge}"
         )
     difference = best["matmul-free"]["bits_per_byte"] - best["transformer"]["bits_per_byte"]
     return "\n".join(

@@ -52,6 +52,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--field", metavar="NAME", help="of a record, that holds its text (default: text)"
     )
     parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="RUN",
+        help="also learn what this checkpoint expects, of the same tokenizer (distillation)",
+    )
+    parser.add_argument(
         "--minutes",
         type=above_zero("min"),
         metavar="M",
@@ -86,6 +92,7 @@ def run(options: argparse.Namespace) -> Outcome:
         tokenizer=options.tokenizer,
         data=options.data,
         field=options.field,
+        teacher=options.teacher,
         seed=options.seed,
         minutes=options.minutes,
         steps=options.steps,

@@ -1,4 +1,5 @@
-"""Comparison of a MatMul-free model with a Transformer++ of its size, on the same text.
+"""Comparison of a MatMul-free model with a Transformer++ of its size, or one of other sizes, on the
+same text.
 
 Each is tuned over learning rates, and its best rate repeated with further seeds. Every run is a
 checkpoint folder of its own, so an interrupted comparison goes on where it was.
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mmfree.comparison.speed import Contestant, race
+from mmfree.contract.shape import ModelConfig
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json, write_atomically
 from mmfree.text.corpus import Corpus
@@ -68,7 +70,7 @@ class Best(TypedDict):
     """What docs/training.md reports of an architecture's best rate.
 
     ``bits_per_byte`` is the mean over ``seeds`` runs, between ``lowest`` and ``highest``;
-    ``at_the_edge``: no rate was tried beyond the best one.
+    ``at_the_edge``: no rate was tried beyond the best one; ``weight_bytes``: see there.
     """
 
     learning_rate: float
@@ -78,6 +80,7 @@ class Best(TypedDict):
     highest: float
     seeds: int
     parameters: int
+    weight_bytes: int
     tokens_per_second: float
 
 
@@ -103,6 +106,7 @@ def compare(
     *,
     data: list[Path] | None,
     field: str | None = None,
+    baseline: ModelConfig | None = None,
     rates: dict[str, Sequence[float]],
     seeds: int,
     seed: int,
@@ -112,11 +116,14 @@ def compare(
     Parameters
     ----------
     config
-        Of the MatMul-free model; the Transformer has its sizes and recipe.
+        Of the MatMul-free model; the Transformer has its recipe, and its sizes if ``baseline`` says
+        no others.
     out
         Folder of the runs; those that are finished there are not trained again.
     data, field
         As ``train`` takes them.
+    baseline
+        Sizes of the Transformer; None: the MatMul-free model's.
     rates
         Architecture -> learning rates to try.
     seeds, seed
@@ -125,7 +132,8 @@ def compare(
     Raises
     ------
     InputError
-        If the task is not text, a number is out of range, or a rate is given twice.
+        If the task is not text, a number is out of range, a rate is given twice, or the tokenizer
+        does not fit the Transformer.
     """
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
@@ -135,16 +143,20 @@ def compare(
         if len({_shown_rate(rate) for rate in asked}) < len(asked):
             shown = " ".join(map(_shown_rate, asked))
             raise InputError(f"a rate of {name} is given twice: {shown}")
-    for architecture in ARCHITECTURES:
+    configs = {
+        "matmul-free": replace(config, architecture="matmul-free"),
+        "transformer": replace(config, architecture="transformer", model=baseline or config.model),
+    }
+    for architecture, own in configs.items():
         for rate in rates[architecture]:
             # Refuses what cannot be trained before anything is.
-            _config_of(config, architecture, rate)
+            _at_rate(own, rate)
     tokenizer = text_tokenizer(config.tokenizer)
     corpus = load_corpus(
         data or [], tokenizer, minimum=config.recipe.length, field=field or DEFAULT_FIELD
     )
     text = held_out_text(config, corpus)
-    shared = _Shared(config=config, data=data, field=field, text=text, out=out)
+    shared = _Shared(configs=configs, data=data, field=field, text=text, out=out)
     runs: list[Trained] = []
     for architecture in ARCHITECTURES:
         tuned = [_run(shared, architecture, rate, seed) for rate in rates[architecture]]
@@ -152,8 +164,10 @@ def compare(
         further = range(seed + 1, seed + seeds)
         runs += tuned + [_run(shared, architecture, best.learning_rate, n) for n in further]
     best_of = {
-        architecture: _best([run for run in runs if run.architecture == architecture], speed)
-        for architecture, speed in _speeds(config).items()
+        architecture: _best(
+            [run for run in runs if run.architecture == architecture], configs[architecture], speed
+        )
+        for architecture, speed in _speeds(configs).items()
     }
     return Comparison(
         data=corpus.name,
@@ -167,9 +181,9 @@ def compare(
 
 @dataclass(frozen=True, kw_only=True)
 class _Shared:
-    """What every run of a comparison shares."""
+    """What every run of a comparison shares; ``configs`` by architecture."""
 
-    config: RunConfig
+    configs: dict[str, RunConfig]
     data: list[Path] | None
     field: str | None
     text: ScoredText
@@ -178,8 +192,8 @@ class _Shared:
 
 def _run(shared: _Shared, architecture: str, rate: float, seed: int) -> Trained:
     """Train and score a model, or take what an earlier call left of it."""
-    own = _config_of(shared.config, architecture, rate)
-    folder = shared.out / f"{architecture}-{_shown_rate(rate)}-seed{seed}"
+    own = _at_rate(shared.configs[architecture], rate)
+    folder = shared.out / f"{_name(shared.configs, architecture)}-{_shown_rate(rate)}-seed{seed}"
     print(f"{folder.name} ...", file=sys.stderr)
     begun = (folder / CONFIG_NAME).is_file()
     if begun and load_config(folder) != own:
@@ -208,10 +222,18 @@ def _run(shared: _Shared, architecture: str, rate: float, seed: int) -> Trained:
     return found
 
 
-def _config_of(config: RunConfig, architecture: str, rate: float) -> RunConfig:
-    return replace(
-        config, architecture=architecture, recipe=replace(config.recipe, learning_rate=rate)
-    )
+def _at_rate(config: RunConfig, rate: float) -> RunConfig:
+    return replace(config, recipe=replace(config.recipe, learning_rate=rate))
+
+
+def _name(configs: dict[str, RunConfig], architecture: str) -> str:
+    """What the folders of an architecture's runs begin with; Transformers of several sizes may
+    stand beside the same MatMul-free runs.
+    """
+    own = configs[architecture].model
+    if own == configs["matmul-free"].model:
+        return architecture
+    return f"{architecture}-{own.hidden_size}x{own.num_layers}x{own.intermediate_size}"
 
 
 def _shown_rate(rate: float) -> str:
@@ -274,8 +296,9 @@ def score_model(model: torch.nn.Module, text: ScoredText) -> Score:
     return text.score(parts())
 
 
-def _speeds(config: RunConfig) -> dict[str, float]:
+def _speeds(configs: dict[str, RunConfig]) -> dict[str, float]:
     """Training tokens per second of each architecture, whose steps take turns, on random tokens."""
+    config = configs["matmul-free"]
     recipe = config.recipe
     device = (
         torch.accelerator.current_accelerator()
@@ -289,14 +312,14 @@ def _speeds(config: RunConfig) -> dict[str, float]:
     print("speed, steps in turns ...", file=sys.stderr)
     contestants = {
         architecture: Contestant(
-            build_model(replace(config, architecture=architecture)).to(device),
+            build_model(own).to(device),
             ids,
             targets,
             bf16=recipe.precision == "bf16",
             compiled=recipe.compile,
             parts=recipe.accumulate,
         )
-        for architecture in ARCHITECTURES
+        for architecture, own in configs.items()
     }
     race(list(contestants.values()), TIMED_STEPS)
     return {
@@ -305,7 +328,18 @@ def _speeds(config: RunConfig) -> dict[str, float]:
     }
 
 
-def _best(runs: list[Trained], tokens_per_second: float) -> Best:
+def weight_bytes(config: RunConfig) -> int:
+    """Bytes of a model's parameters: ternary ones five to a byte, all others in int8, in which a
+    Transformer is taken to lose nothing.
+    """
+    parameters = sum(parameter.numel() for parameter in build_model(config).parameters())
+    if config.architecture == "transformer":
+        return parameters
+    ternary = config.model.num_ternary_weights
+    return parameters - ternary + -(-ternary // 5)
+
+
+def _best(runs: list[Trained], config: RunConfig, tokens_per_second: float) -> Best:
     """The best rate of the runs of one architecture."""
     rate = min(runs, key=lambda run: run.bits_per_byte).learning_rate
     bits = [run.bits_per_byte for run in runs if run.learning_rate == rate]
@@ -318,5 +352,6 @@ def _best(runs: list[Trained], tokens_per_second: float) -> Best:
         highest=max(bits),
         seeds=len(bits),
         parameters=runs[0].parameters,
+        weight_bytes=weight_bytes(config),
         tokens_per_second=tokens_per_second,
     )

@@ -72,6 +72,8 @@ class TrainingState:
         sha256 of the training text; "" without one.
     config
         sha256 of the plan's config (``config_sha256``); "" in checkpoints of earlier versions.
+    teacher
+        sha256 of the file with the teacher's weights; "" without one.
     weights
         By name.
     moments
@@ -89,6 +91,7 @@ class TrainingState:
     threads: int
     corpus: str
     config: str
+    teacher: str
     weights: dict[str, Tensor]
     moments: dict[str, dict[str, Tensor]]
 
@@ -134,6 +137,7 @@ def save_state(folder: Path, state: TrainingState) -> None:
     metadata = {name: str(int(getattr(state, name))) for name in _NUMBERS} | {
         "corpus": state.corpus,
         "config": state.config,
+        "teacher": state.teacher,
     }
     write_atomically(folder / TRAINING_NAME, save(tensors, metadata | {"format": "pt"}))
 
@@ -161,26 +165,40 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         message names it.
     """
     config = load_config(folder)
-    tensors = load_tensors(folder / MODEL_NAME)
-    model = build_model(config)
-    if not isinstance(model, MatMulFreeLM):
+    if config.architecture != "matmul-free":
         raise CheckpointError(
             f"{folder}: a {config.architecture}, the baseline: it can be trained and compared, but"
             " not evaluated or exported"
         )
-    load_weights(folder / MODEL_NAME, tensors, model)
-    for name, tensor in tensors.items():
-        # Ternary weights would hide it: of NaN they are 0.
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(
-                f"{folder / MODEL_NAME}: {name} holds values that are not finite: the training"
-                " diverged, or the file is damaged; train again with a lower learning rate"
-            )
+    model = load_kept_model(folder, config)
+    assert isinstance(model, MatMulFreeLM)
     try:
         tokenizer = tokenizer_from_dict(read_json(folder / TOKENIZER_NAME))
     except InputError as error:
         raise CheckpointError(f"{folder / TOKENIZER_NAME}: {error}") from None
     return Checkpoint(config, model, tokenizer)
+
+
+def load_kept_model(folder: Path, config: RunConfig) -> nn.Module:
+    """The model of a checkpoint, of either architecture.
+
+    Raises
+    ------
+    CheckpointError
+        As ``load_checkpoint``, for what the model consists of.
+    """
+    path = folder / MODEL_NAME
+    tensors = load_tensors(path)
+    model = build_model(config)
+    load_weights(path, tensors, model)
+    for name, tensor in tensors.items():
+        # Ternary weights would hide it: of NaN they are 0.
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"{path}: {name} holds values that are not finite: the training diverged, or the"
+                " file is damaged; train again with a lower learning rate"
+            )
+    return model
 
 
 def load_training_state(folder: Path) -> TrainingState:
@@ -199,7 +217,7 @@ def load_training_state(folder: Path) -> TrainingState:
         earlier = {"processes": "1", "sharded": "0", "began": "0", "config": "", "threads": "0"}
         metadata = earlier | (file.metadata() or {})
     # Each plan of theirs had a best model of its own.
-    metadata = {"since": metadata["began"], "replaced": "0"} | metadata
+    metadata = {"since": metadata["began"], "replaced": "0", "teacher": ""} | metadata
     step, steps, began, since, replaced, seed, processes, sharded, threads = _read_numbers(
         path, metadata
     )
@@ -224,6 +242,7 @@ def load_training_state(folder: Path) -> TrainingState:
         threads=threads,
         corpus=metadata["corpus"],
         config=metadata["config"],
+        teacher=metadata["teacher"],
         weights=weights,
         moments=moments,
     )

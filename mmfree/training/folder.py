@@ -153,6 +153,40 @@ def text_of(
     return (data, field or DEFAULT_FIELD) if before is None else (before.paths, before.field)
 
 
+def teacher_of(folder: Path, teacher: Path | None, *, resume: bool) -> Path | None:
+    """The teacher's folder; of a run that is resumed its own, if none is given."""
+    if teacher is not None or not resume:
+        return teacher
+    before = read_provenance(folder)
+    return Path(before.teacher) if before is not None and before.teacher else None
+
+
+def check_teacher(config: RunConfig, folder: Path, teacher: Path | None) -> None:
+    """CheckpointError if a run into ``folder`` cannot learn from this teacher."""
+    if teacher is None:
+        return
+    if teacher.exists() and folder.exists() and teacher.samefile(folder):
+        raise CheckpointError(f"{teacher}: a run cannot be its own teacher; give another --teacher")
+    known = load_config(teacher)
+    if known.recipe.task != config.recipe.task:
+        raise CheckpointError(
+            f"{teacher}: a teacher of task {known.recipe.task}, and the run learns"
+            f" {config.recipe.task}"
+        )
+    if known.subword != config.subword:
+        raise CheckpointError(
+            f"{teacher}: the teacher has another tokenizer, so what it expects is of other tokens;"
+            " train one with the same --tokenizer"
+        )
+    if known.architecture == "transformer" and known.recipe.length < config.recipe.length:
+        raise CheckpointError(
+            f"{teacher}: a Transformer that has learned {known.recipe.length} positions, fewer than"
+            f" the {config.recipe.length} of a window of this run: lower --length"
+        )
+    if not (teacher / MODEL_NAME).is_file():
+        raise CheckpointError(f"{teacher / MODEL_NAME}: missing; the checkpoint is incomplete")
+
+
 def config_sha256(config: RunConfig) -> str:
     """Identity of a run's config, by which its state recognizes it."""
     return hashlib.sha256(as_json(config.to_dict())).hexdigest()
@@ -253,6 +287,7 @@ def prepared(
     *,
     data: list[Path],
     field: str | None,
+    teacher: Path | None,
     resume: bool,
     extend: bool,
     shard: bool,
@@ -280,6 +315,7 @@ def prepared(
     check_parts(config.recipe, 1)
     if extend:
         refuse_another_model(folder, config)
+    check_teacher(config, folder, teacher_of(folder, teacher, resume=resume))
     with claimed(folder):
         if resume:
             refuse_another_config(folder, config, _recorded_config(folder))

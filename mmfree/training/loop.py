@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from tqdm import tqdm
 from mmfree.errors import InputError, Stopped
 from mmfree.files.folders import new_folder
 from mmfree.models.matmul_free import MatMulFreeLM
+from mmfree.stopping import stop_requests
 from mmfree.tasks.catalog import followed_examples, training_batch
 from mmfree.text.batch import Batch
 from mmfree.text.corpus import Corpus
@@ -56,7 +57,7 @@ from mmfree.training.metrics import (
 from mmfree.training.provenance import Provenance, write_provenance
 from mmfree.training.recipe import SCHEDULES, RunConfig
 from mmfree.training.sharding import gather, held_bytes
-from mmfree.training.stopping import stop_requests
+from mmfree.training.teacher import Teacher
 from mmfree.training.validation import SAMPLE_STEPS, VALIDATION_STEPS, Validation, logits_of
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Run:
         corpus: Corpus | None,
         state: TrainingState,
         provenance: Provenance,
+        teacher: Path | None,
         *,
         minutes: float | None,
         replaces: bool,
@@ -141,7 +143,12 @@ class Run:
         # What is sharded needs no DDP around it.
         self.model = model if state.sharded else accelerator.prepare(model)
         self.optimizer = accelerator.prepare(optimizer)
-        self.loss = torch.compile(_loss) if self.recipe.compile else _loss
+        self.teacher: Teacher | None = None
+        loss: Callable[..., Any] = _loss
+        if teacher is not None:
+            self.teacher = Teacher(teacher, self.device, compiled=self.recipe.compile)
+            loss = _taught_loss
+        self.loss: Callable[..., Any] = torch.compile(loss) if self.recipe.compile else loss
         self.corpus, self.minutes, self.provenance = corpus, minutes, provenance
         # Without tensors, and as it was when the run began; a save has its step and its tensors.
         self.state, self.replaces = state, replaces
@@ -164,7 +171,7 @@ class Run:
 
         def step() -> None:
             batch = self._batch()
-            self.accelerator.backward(self._part_loss(batch, self._own_parts(batch)[0]))
+            self.accelerator.backward(self._part_loss(batch, self._own_parts(batch)[0])[0])
             self.optimizer.zero_grad(set_to_none=True)
 
         number = fastest_number(step)
@@ -344,9 +351,9 @@ class Run:
             # part, so that none is ever whole.
             waits = number < len(parts) - 1 and not self.sharded
             with self.accelerator.no_sync(self.model) if waits else nullcontext():
-                loss = self._part_loss(batch, rows)
+                learned, loss = self._part_loss(batch, rows)
                 # DDP and FSDP take the mean over processes.
-                self.accelerator.backward(loss * self.state.processes)
+                self.accelerator.backward(learned * self.state.processes)
             total += loss.detach()
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
@@ -368,18 +375,26 @@ class Run:
         own = self.accelerator.process_index * count
         return parts[own : own + count]
 
-    def _part_loss(self, batch: Batch, rows: NDArray[np.intp]) -> Tensor:
-        """The part's share of the mean over the whole batch's scored positions, in nats."""
+    def _part_loss(self, batch: Batch, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """The part's share of two means over the whole batch's scored positions, in nats: of what
+        is learned from, text and teacher; and of the text alone, which is what is reported.
+        """
         ids, targets, mask = (
             torch.from_numpy(array[rows]).to(self.device)
             for array in (batch.ids, batch.targets, batch.mask)
         )
+        share = float(batch.mask[rows].sum() / batch.mask.sum())
+        scored = mask if not batch.mask.all() else None
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"
         ):
-            mean = self.loss(self.model, ids, targets, mask if not batch.mask.all() else None)
-        share = batch.mask[rows].sum() / batch.mask.sum()
-        return mean * float(share)
+            if self.teacher is None:
+                mean = self.loss(self.model, ids, targets, scored)
+                return mean * share, mean * share
+            expected = self.teacher.expects(ids)
+            mean, taught = self.loss(self.model, ids, targets, scored, expected)
+        own = self.recipe.teacher_share
+        return ((1 - own) * mean + own * taught) * share, mean * share
 
     def _accuracy(self, batch: Batch) -> float:
         """Share of exact examples, in the contract's arithmetic."""
@@ -481,3 +496,23 @@ def _loss(
             ignore_index=-100,
         )
     return F.cross_entropy(logits[mask].float(), targets[mask])
+
+
+def _taught_loss(
+    model: Callable[..., tuple[Tensor, object]],
+    ids: Tensor,
+    targets: Tensor,
+    mask: Tensor | None,
+    expected: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Means over the scored positions, in nats: against the text, and against the probabilities
+    that a teacher expects, float32 [B, T, rows].
+    """
+    logits, _ = model(ids, mode="train")
+    log_BTr = F.log_softmax(logits.float(), dim=-1)
+    text_BT = -log_BTr.gather(-1, targets[..., None])[..., 0]
+    taught_BT = -(expected * log_BTr).sum(-1)
+    if mask is None:
+        return text_BT.mean(), taught_BT.mean()
+    count = mask.sum()
+    return (text_BT * mask).sum() / count, (taught_BT * mask).sum() / count

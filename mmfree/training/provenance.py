@@ -51,6 +51,8 @@ class Provenance:
         Step at which the plan began.
     earlier
         Plans before it (--continue), the oldest first: step of their end, recipe, sources, field.
+    teacher
+        Folder of the model that is learned from besides, with its whole path; "" if there is none.
     """
 
     sources: tuple[str, ...] = ()
@@ -60,6 +62,7 @@ class Provenance:
     held_out: tuple[int, ...] = ()
     began: int = 0
     earlier: tuple[dict[str, Any], ...] = ()
+    teacher: str = ""
 
     @classmethod
     def of(
@@ -70,10 +73,12 @@ class Provenance:
         *,
         began: int = 0,
         earlier: tuple[dict[str, Any], ...] = (),
+        teacher: Path | None = None,
     ) -> Provenance:
         """That of a run on ``corpus``, which was loaded from ``data``; None: a task's examples."""
+        taught_by = "" if teacher is None else str(teacher.absolute())
         if corpus is None:
-            return cls(began=began, earlier=earlier)
+            return cls(began=began, earlier=earlier, teacher=taught_by)
         return cls(
             sources=tuple(map(_named, data)),
             field=field,
@@ -82,6 +87,7 @@ class Provenance:
             held_out=tuple(int(token) for token in corpus.validation[:HELD_OUT_TOKENS]),
             began=began,
             earlier=earlier,
+            teacher=taught_by,
         )
 
     @property
@@ -132,6 +138,9 @@ def read_provenance(folder: Path) -> Provenance | None:
         return None
     data = read_json(path)
     names = {field.name for field in fields(Provenance)}
+    if isinstance(data, dict):
+        # Those of earlier versions had no teacher.
+        data = {"teacher": ""} | data
     if not isinstance(data, dict) or data.keys() != names or not _is_valid(data):
         raise InputError(f"{path}: damaged: not what a run says of its text; remove the file")
     lists = {name: tuple(value) for name, value in data.items() if isinstance(value, list)}
@@ -146,6 +155,7 @@ def _is_valid(data: dict[str, Any]) -> bool:
         isinstance(data["field"], str)
         and isinstance(data["text"], str)
         and isinstance(data["digest"], str)
+        and isinstance(data["teacher"], str)
         and type(data["began"]) is int
         and holds("sources", str)
         and holds("held_out", int)

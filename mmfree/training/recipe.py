@@ -94,6 +94,8 @@ class Recipe:
     hold
         Pull on outputs of projections beyond the limits of their width, towards them: nats per
         token and unit. 0: they have no gradient at all.
+    teacher_share
+        Of the loss, that a teacher's probabilities have, if there is one; the text has the rest.
 
     Raises
     ------
@@ -114,6 +116,7 @@ class Recipe:
     accumulate: int = 1
     compile: bool = False
     hold: float = 0.0
+    teacher_share: float = 0.5
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -141,7 +144,7 @@ class Recipe:
             raise InputError(
                 f"recipe: batch_size * length must be at most {MAX_TOKENS}, got {tokens}"
             )
-        for name in ("learning_rate", "clip", "weight_decay", "hold"):
+        for name in ("learning_rate", "clip", "weight_decay", "hold", "teacher_share"):
             value = getattr(self, name)
             low = 0 if name in ("weight_decay", "hold") else 1e-12
             if (
@@ -150,6 +153,8 @@ class Recipe:
                 or not low <= value <= sys.float_info.max
             ):
                 raise InputError(f"recipe: {name} must be a positive number, got {value!r}")
+        if self.teacher_share > 1:
+            raise InputError(f"recipe: teacher_share must be at most 1, got {self.teacher_share!r}")
         if self.learning_rate > MAX_RATE:
             # A step of this size overflows float32 within a few steps.
             raise InputError(
@@ -165,7 +170,7 @@ class Recipe:
         }
 
 
-_NOT_SAID: dict[str, Any] = {"hold": 0.0}
+_NOT_SAID: dict[str, Any] = {"hold": 0.0, "teacher_share": 0.5}
 """Fields of a Recipe that came later, and what they were before."""
 
 

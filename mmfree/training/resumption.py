@@ -37,6 +37,14 @@ def state_to_resume(folder: Path, config: RunConfig, asked: TrainingState) -> Tr
             " (shards, or plain); resume with the same --data, or train further on another text"
             " with --continue"
         )
+    if state.teacher != asked.teacher:
+        if not asked.teacher:
+            how = "by a teacher: say with --teacher where it is"
+        elif state.teacher:
+            how = "by another teacher; resume with the same --teacher, or leave it out"
+        else:
+            how = "without a teacher; leave --teacher out, or train it further with --continue"
+        raise CheckpointError(f"{folder}: the checkpoint was trained {how}")
     if asked.seed not in (0, state.seed):
         raise CheckpointError(
             f"{folder}: trained with seed {state.seed}, not {asked.seed}; leave --seed out"
@@ -116,5 +124,5 @@ def earlier_plans(folder: Path, state: TrainingState) -> tuple[Any, ...]:
         "recipe": asdict(load_config(folder).recipe),
         "sources": list(before.sources),
         "field": before.field,
-    }
+    } | ({"teacher": before.teacher} if before.teacher else {})
     return (*before.earlier, plan)

@@ -35,9 +35,11 @@ from mmfree.training.folder import (
     CheckpointError,
     check_options,
     check_parts,
+    check_teacher,
     needs_tensorboard,
     read_text_of,
     refuse_to_replace,
+    teacher_of,
     text_of,
 )
 from mmfree.training.loop import Run, TrainingResult
@@ -45,6 +47,7 @@ from mmfree.training.provenance import Provenance
 from mmfree.training.recipe import TRAINING_NAME, Recipe, RunConfig
 from mmfree.training.resumption import earlier_plans, state_to_extend, state_to_resume
 from mmfree.training.sharding import join_processes, restore_moments, shard_model
+from mmfree.training.teacher import teacher_digest
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -59,6 +62,7 @@ def train(
     *,
     data: list[Path] | None = None,
     field: str | None = None,
+    teacher: Path | None = None,
     seed: int = 0,
     minutes: float | None = None,
     resume: bool = False,
@@ -85,6 +89,9 @@ def train(
         trained on. Only for text.
     field
         Of a record of ``data``, that holds its text; None: "text".
+    teacher
+        Checkpoint of a model with the same tokenizer, whose probabilities have the recipe's
+        ``teacher_share`` of the loss; None: no teacher, or that of the run that is resumed.
     seed
         Of weights and batches. A batch depends on seed and step alone.
     minutes
@@ -112,8 +119,9 @@ def train(
     ------
     CheckpointError
         If the folder holds a checkpoint and neither ``resume``, ``extend`` nor ``force`` is given,
-        or there is none to go on with, or one of another config, text or number of processes, or
-        one that was sharded if this run is not.
+        or there is none to go on with, or one of another config, text, teacher or number of
+        processes, or one that was sharded if this run is not; if the teacher is of another task or
+        tokenizer, the run itself, or no whole checkpoint.
     InputError
         If an option is out of range, the data cannot be used, another process trains into the
         folder, a step does not fit into memory, or training diverges.
@@ -130,6 +138,8 @@ def train(
         stack.enter_context(_claimed_by_first(folder, accelerator))
         if not goes_on:
             refuse_to_replace(folder, force)
+        teacher = teacher_of(folder, teacher, resume=resume)
+        check_teacher(config, folder, teacher)
         if corpus is None:
             corpus, sources, field = read_text_of(
                 config, folder, data or [], field, goes_on=goes_on
@@ -148,6 +158,7 @@ def train(
             threads=torch.get_num_threads(),
             corpus=corpus.digest if corpus is not None else "",
             config=config_sha256(config),
+            teacher=teacher_digest(teacher),
             weights={},
             moments={},
         )
@@ -181,7 +192,10 @@ def train(
             corpus,
             # They are in the model and the optimizer now: no second copy in memory.
             replace(state, weights={}, moments={}),
-            Provenance.of(corpus, sources, field, began=state.began, earlier=earlier),
+            Provenance.of(
+                corpus, sources, field, began=state.began, earlier=earlier, teacher=teacher
+            ),
+            teacher,
             minutes=minutes,
             replaces=not goes_on,
         )

@@ -18,8 +18,14 @@ from safetensors.torch import save_file
 from mmfree.comparison import contest
 from mmfree.contract.shape import ModelConfig
 from mmfree.models.matmul_free import MatMulFreeLM
-from mmfree.training.checkpoint import CheckpointError, load_training_state
+from mmfree.training.checkpoint import (
+    MODEL_NAME,
+    CheckpointError,
+    describe_checkpoint,
+    load_training_state,
+)
 from mmfree.training.export import export_tape
+from mmfree.training.folder import check_teacher
 from mmfree.training.provenance import Provenance, read_provenance, write_provenance
 from mmfree.training.recipe import TRAINING_NAME, Recipe
 from mmfree.training.sharding import join_processes
@@ -50,6 +56,16 @@ def asked(folder: Path, **options: Any) -> None:
         pytest.raises(Reached),
     ):
         train(SMALL_ADDITION, folder / "run", **options)
+
+
+def taught_by_transformer(folder: Path, length: int) -> None:
+    """Ask whether a Transformer of 32 positions can teach a run in windows of ``length``."""
+    teacher = folder / "teacher"
+    teacher.mkdir(exist_ok=True)
+    describe_checkpoint(teacher, replace(SMALL_TEXT, architecture="transformer"))
+    (teacher / MODEL_NAME).touch()
+    recipe = replace(SMALL_TEXT.recipe, length=length)
+    check_teacher(replace(SMALL_TEXT, recipe=recipe), folder / "run", teacher)
 
 
 def in_parts(folder: Path, accumulate: int) -> None:
@@ -186,6 +202,13 @@ ROWS: list[Boundary] = [
         math.nextafter(1000.0, math.inf),
         r"learning_rate must be at most 1000, got 1000\.0000000000001",
     ),
+    recipe_row(
+        "self.teacher_share > 1",
+        "teacher_share",
+        1,
+        math.nextafter(1.0, 2.0),
+        r"teacher_share must be at most 1, got 1\.0000000000000002",
+    ),
     *(
         recipe_row(
             NUMBER,
@@ -194,7 +217,7 @@ ROWS: list[Boundary] = [
             math.nextafter(1e-12, 0.0),
             rf"{name} must be a positive number, got 9\.99\d+e-13",
         )
-        for name in ("learning_rate", "clip")
+        for name in ("learning_rate", "clip", "teacher_share")
     ),
     *(
         recipe_row(NUMBER, name, 0, -5e-324, f"{name} must be a positive number, got -")
@@ -224,6 +247,15 @@ ROWS: list[Boundary] = [
             r"--resume goes on with a run, --continue .*, --force replaces it: give one of them",
         )
         for first, second in (("resume", "extend"), ("extend", "force"), ("force", "resume"))
+    ),
+    row(
+        FOLDER,
+        "known.recipe.length < config.recipe.length",
+        taught_by_transformer,
+        {"length": 32},
+        {"length": 33},
+        "a Transformer that has learned 32 positions, fewer than the 33 of a window of this run",
+        raises=CheckpointError,
     ),
     row(FOLDER, SEED, asked, {"seed": 0}, {"seed": -1}, "--seed must be in 0.*, got -1"),
     row(

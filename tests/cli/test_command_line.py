@@ -39,9 +39,12 @@ SURFACE = {
     "config": "config --gate --steps --width --layers --batch --length --rate",
     "train": (
         "config --gate --steps --width --layers --batch --length --rate --data --tokenizer --field"
-        " --minutes --resume --continue --shard --tensorboard --out --force"
+        " --teacher --minutes --resume --continue --shard --tensorboard --out --force"
     ),
-    "compare": "config --data --field --tokenizer --rates --baseline-rates --seeds --out --force",
+    "compare": (
+        "config --data --field --tokenizer --rates --baseline-rates --baseline --seeds --out"
+        " --force"
+    ),
     "evaluate": (
         "model --data --field --words --choices --task --digits --examples --ranges --backend"
         " --lanes"

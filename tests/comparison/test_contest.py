@@ -18,6 +18,7 @@ from mmfree.comparison import contest
 from mmfree.comparison.contest import Comparison, compare, held_out_text, score_model
 from mmfree.comparison.speed import Contestant
 from mmfree.contract.pow2 import DEFAULT_FORMATS
+from mmfree.contract.shape import ModelConfig
 from mmfree.errors import InputError
 from mmfree.inference.backends import TorchBackend
 from mmfree.inference.scoring import evaluate_tokens
@@ -27,7 +28,7 @@ from mmfree.text.scores import Score, ScoredText
 from mmfree.text.shard_writing import write_shards
 from mmfree.text.shards import open_shards
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
-from mmfree.training.checkpoint import build_model
+from mmfree.training.checkpoint import build_model, load_config
 from mmfree.training.recipe import ARCHITECTURES, RunConfig
 from tests.support.models import SMALL_TEXT
 from tests.support.subwords import LINES, bpe, pieces
@@ -179,7 +180,13 @@ class Rehearsal:
             assert (contestant.parts, contestant.bf16) == (2, False)
             contestant.seconds = [2.0 * number]
 
-    def compare(self, scores: dict[Run, float], seed: int = 0, seeds: int = 1) -> Comparison:
+    def compare(
+        self,
+        scores: dict[Run, float],
+        seed: int = 0,
+        seeds: int = 1,
+        baseline: ModelConfig | None = None,
+    ) -> Comparison:
         self.scores, self.trained, self.options = scores, [], []
         rates = {name: sorted({run[1] for run in scores if run[0] == name}) for name in RATES}
         return compare(
@@ -187,6 +194,7 @@ class Rehearsal:
             self.folder / "out",
             data=[self.data],
             field="story",
+            baseline=baseline,
             rates=rates,
             seeds=seeds,
             seed=seed,
@@ -228,12 +236,14 @@ def test_the_best_rate_is_repeated_with_the_seeds_after_the_first(rehearsal: Reh
         "highest": pytest.approx(2.25),
         "seeds": 3,
         "parameters": SHORT.model.num_parameters,
+        # By hand: five ternary weights to a byte; embedding and biases are bytes.
+        "weight_bytes": -(-(4 * 8 * 8 + 3 * 8 * 8 + 8 * 256) // 5) + 256 * 8 + 8,
         "tokens_per_second": 2 * 16 / 2.0,
     }
     assert baseline["bits_per_byte"] == pytest.approx(3.0)
     assert (baseline["learning_rate"], baseline["at_the_edge"]) == (3e-4, True)
     assert baseline["tokens_per_second"] == 2 * 16 / 4.0
-    assert baseline["parameters"] != own["parameters"]
+    assert baseline["parameters"] == baseline["weight_bytes"] != own["parameters"]
     corpus = load_corpus([rehearsal.data], field="story")
     assert (found.length, found.bytes) == (8, corpus.validation_bytes)
     assert found.tokens == found.bytes, "bytes, without start tokens"
@@ -245,6 +255,29 @@ def test_the_best_rate_is_repeated_with_the_seeds_after_the_first(rehearsal: Reh
     again = rehearsal.compare(dict.fromkeys(scores, 9.9), seed=7, seeds=3)
     assert (again.runs, again.best) == (found.runs, found.best)
     assert all(options["resume"] for options in rehearsal.options)
+
+
+def test_a_transformer_may_have_other_sizes(rehearsal: Rehearsal) -> None:
+    """Beside the same MatMul-free runs, which are not trained again; with the same recipe."""
+    scores = {("matmul-free", 1e-3, 0): 2.0, ("transformer", 1e-3, 0): 3.0}
+    same = rehearsal.compare(scores)
+    model = replace(SHORT.model, hidden_size=6, num_layers=2, intermediate_size=10)
+    other = rehearsal.compare(scores | {("transformer", 1e-3, 0): 1.0}, baseline=model)
+    assert other.runs[0] == same.runs[0]
+    folder = Path(other.runs[1].folder)
+    assert folder.name == "transformer-6x2x10-0.001-seed0"
+    assert load_config(folder) == replace(
+        SHORT,
+        architecture="transformer",
+        model=model,
+        recipe=replace(SHORT.recipe, learning_rate=1e-3),
+    )
+    found = other.best["transformer"]
+    weights = 2 * 256 * 6 + 2 * (4 * 6 * 6 + 3 * 6 * 10) + (2 * 2 + 1) * 6
+    assert found["parameters"] == found["weight_bytes"] == weights
+    assert [best["bits_per_byte"] for best in other.best.values()] == pytest.approx([2.0, 1.0])
+    with pytest.raises(InputError, match="needs vocab_size 256 and head_size 256, got 300 and 300"):
+        rehearsal.compare(scores, baseline=replace(model, vocab_size=300, head_size=300))
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,9 @@ CALLS = {
     "train addition --data a.txt --out new": "--data is for text",
     "train addition --tokenizer bytes --out new": "--tokenizer is for text",
     "train text --batch 8 --length 999999999 --out new": "--batch, --length: recipe: length must",
+    "train text --teacher none --out new": "none: no checkpoint",
+    "train addition --teacher run --out new": "a teacher of task text",
+    "train text --teacher run --resume --out run": "a run cannot be its own teacher",
     "train parts.json --out new": "batch_size 4 cannot be cut into 5 parts",
     "train text --shard --out new": "start it with torchrun",
     "train text --layers 0 --out new": "--layers must be",
@@ -96,7 +99,7 @@ def test_wrong_calls_are_refused_before_torch_is_imported(place: Path) -> None:
 
 
 def options(**changes: object) -> dict[str, object]:
-    common = {"data": [], "field": None, "resume": False, "extend": False}
+    common = {"data": [], "field": None, "teacher": None, "resume": False, "extend": False}
     return common | {"shard": False, "tensorboard": False} | changes
 
 

@@ -46,6 +46,7 @@ RECIPE: dict[str, object] = {
 }
 RECIPE_NOTES = {
     "hold": "nothing is beyond its limits so early: tests/models/test_bitlinear.py",
+    "teacher_share": "of a loss with a teacher: test_teacher.py, test_a_step_learns_from_both",
     "task": "needs a model of another vocabulary, so it cannot differ alone",
     "compile": "gives the same numbers: test_torch_compiles_if_the_recipe_says_so",
 }
@@ -63,6 +64,7 @@ MODEL: dict[str, object] = {
 TRAIN_NOTES = {
     "config": "every field has a row of its own",
     "folder": "where the result is",
+    "teacher": "test_teacher.py",
     "minutes": "test_minutes_become_steps_of_the_measured_length",
     "resume": "test_a_resumed_run_equals_one_that_was_never_stopped",
     "extend": "test_more_steps_come_on_top_with_a_rate_that_rises_anew",

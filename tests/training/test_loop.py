@@ -17,6 +17,7 @@ import mmfree.training.loop
 import mmfree.training.train
 from mmfree.errors import ToolMissing
 from mmfree.golden.pow2 import Golden
+from mmfree.stopping import stop_requests
 from mmfree.tasks.modular import examined_pairs, split_pairs
 from mmfree.text.batch import Batch
 from mmfree.training.checkpoint import TrainingState, load_checkpoint, load_training_state
@@ -24,7 +25,6 @@ from mmfree.training.export import export_tape
 from mmfree.training.metrics import ACCURACY_NAME, METRICS_NAME, read_rows
 from mmfree.training.presets import modular_model
 from mmfree.training.recipe import RunConfig
-from mmfree.training.stopping import stop_requests
 from mmfree.training.train import train
 from tests.training.test_train import TINY, same
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ WHOLE = Provenance(
     held_out=(0, (1 << 32) - 1),
     began=6,
     earlier=(PLAN,),
+    teacher="/large",
 )
 
 
@@ -48,7 +50,17 @@ def test_the_names_in_the_file_are_those_of_the_docs(tmp_path: Path) -> None:
         "held_out": [0, 4294967295],
         "began": 6,
         "earlier": [PLAN],
+        "teacher": "/large",
     }
+
+
+def test_a_record_of_an_earlier_version_had_no_teacher(tmp_path: Path) -> None:
+    write_provenance(tmp_path, replace(WHOLE, teacher=""))
+    path = tmp_path / PROVENANCE_NAME
+    data = json.loads(path.read_text())
+    del data["teacher"]
+    path.write_text(json.dumps(data))
+    assert read_provenance(tmp_path) == replace(WHOLE, teacher="")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +80,7 @@ def test_the_names_in_the_file_are_those_of_the_docs(tmp_path: Path) -> None:
         ("held_out", [1 << 32]),
         ("earlier", [[]]),
         ("earlier", {}),
+        ("teacher", None),
         ("surplus", 1),
     ],
 )

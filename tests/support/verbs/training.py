@@ -153,6 +153,7 @@ TRAIN = Case(
         "prepared(folder)": OUT,
         "prepared(data)": [],
         "prepared(field)": None,
+        "prepared(teacher)": None,
         "prepared(resume)": False,
         "prepared(extend)": False,
         "prepared(shard)": False,
@@ -161,6 +162,7 @@ TRAIN = Case(
         "train(folder)": OUT,
         "train(data)": [],
         "train(field)": None,
+        "train(teacher)": None,
         "train(seed)": 0,
         "train(minutes)": None,
         "train(resume)": False,
@@ -204,6 +206,10 @@ TRAIN = Case(
         "field": Row(
             words="--field meta",
             changes=dict.fromkeys(("text_of(field)", "prepared(field)", "train(field)"), "meta"),
+        ),
+        "teacher": Row(
+            words="--teacher large",
+            changes=dict.fromkeys(("prepared(teacher)", "train(teacher)"), Path("large")),
         ),
         "minutes": Row(
             words="--minutes 0.5", changes={"check_options(minutes)": 0.5, "train(minutes)": 0.5}
@@ -282,6 +288,7 @@ BEST: dict[str, Any] = {
         "highest": run.bits_per_byte + 0.125,
         "seeds": 3,
         "parameters": 12345,
+        "weight_bytes": 6000,
         "tokens_per_second": 6789.4,
     }
     for run in RUNS
@@ -314,6 +321,7 @@ COMPARE = Case(
         "compare(out)": OUT,
         "compare(data)": None,
         "compare(field)": None,
+        "compare(baseline)": None,
         "compare(rates)": RATES,
         "compare(seeds)": 3,
         "compare(seed)": 0,
@@ -347,10 +355,10 @@ architecture   learning rate  seed  bits per byte
 matmul-free            0.004     4         1.5000
 transformer           0.0006     4         1.7500
 
-matmul-free: 1.5000 bits per byte (1.2500 to 1.6250, 3 seeds) at 0.004, 12,345 parameters, 6,789\
- tokens/s
-transformer: 1.7500 bits per byte (1.5000 to 1.8750, 3 seeds) at 0.0006, 12,345 parameters, 6,789\
- tokens/s; the best rate is the outermost one tried: try more
+matmul-free: 1.5000 bits per byte (1.2500 to 1.6250, 3 seeds) at 0.004, 12,345 parameters in 6,000\
+ bytes, 6,789 tokens/s
+transformer: 1.7500 bits per byte (1.5000 to 1.8750, 3 seeds) at 0.0006, 12,345 parameters in\
+ 6,000 bytes, 6,789 tokens/s; the best rate is the outermost one tried: try more
 difference: -0.2500 bits per byte (measured, on 6,000 bytes held out, 3,000 tokens, in windows of\
  at most 128)
 out/compare.svg""",
@@ -377,6 +385,10 @@ out/compare.svg""",
         "baseline_rates": Row(
             words="--baseline-rates 1e-3",
             changes={"compare(rates)": RATES | {"transformer": [1e-3]}},
+        ),
+        "baseline": Row(
+            words="--baseline b.json",
+            changes={"compare(baseline)": SMALL_TEXT.model},
         ),
         "seeds": Row(words="--seeds 7", changes={"compare(seeds)": 7}),
         "out": Row(
