@@ -10,6 +10,7 @@ state (s + d + s), I intermediate size, V vocabulary, L layers, r rows of the he
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -281,6 +282,20 @@ class MatMulFreeLM(nn.Module):
         half as large x is, and what the norms make of it stays the same, but for its rounding.
         """
         return name == "embedding.weight" or name.endswith((".o.weight", ".down.weight"))
+
+    def spread_memory(self, shortest: float, longest: float) -> None:
+        """Set the biases of the forget gates so that f = 1 - 1/t where z is 0: a channel has
+        forgotten all but about 1/e after t tokens, which are spread over the channels evenly by
+        their logarithm. (A bias of 0 is t = 2; with gate "signed" t = 1.)
+        """
+        t_d = torch.logspace(
+            math.log2(shortest), math.log2(longest), self.config.hidden_size, base=2
+        )
+        biases = {"sigmoid": (t_d - 1).log(), "hard": 2 - 4 / t_d, "signed": 4 - 4 / t_d}
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, BitLinear) and module.bias is not None:
+                    module.bias.copy_(biases[self.config.gate])
 
     def hold_ranges(self, pull: float) -> None:
         """Give outputs beyond the limits of their width a gradient of ``pull`` towards them, in

@@ -41,6 +41,9 @@ ARCHITECTURES = ("matmul-free", "transformer")
 cannot be exported.
 """
 
+SHORTEST_MEMORY, LONGEST_MEMORY = 2, 4096
+"""Limits of ``Recipe.longest_memory``, in tokens; at the shortest a hard gate's bias is 0."""
+
 MAX_RATE = 1e3
 """Largest learning rate: weights have a standard deviation near 1 / sqrt(fan-in)."""
 
@@ -94,6 +97,10 @@ class Recipe:
     hold
         Pull on outputs of projections beyond the limits of their width, towards them: nats per
         token and unit. 0: they have no gradient at all.
+    longest_memory
+        Tokens after which the slowest channels of a state have forgotten all but 1/e, when training
+        begins: time constants are spread evenly by their logarithm from 2 to this. 0: all biases of
+        the forget gates begin at 0.
     teacher_share
         Of the loss, that a teacher's probabilities have, if there is one; the text has the rest.
 
@@ -116,6 +123,7 @@ class Recipe:
     accumulate: int = 1
     compile: bool = False
     hold: float = 0.0
+    longest_memory: float = 0.0
     teacher_share: float = 0.5
 
     def __post_init__(self) -> None:
@@ -153,6 +161,16 @@ class Recipe:
                 or not low <= value <= sys.float_info.max
             ):
                 raise InputError(f"recipe: {name} must be a positive number, got {value!r}")
+        memory = self.longest_memory
+        if (
+            not isinstance(memory, int | float)
+            or isinstance(memory, bool)
+            or not (memory == 0 or SHORTEST_MEMORY <= memory <= LONGEST_MEMORY)
+        ):
+            raise InputError(
+                f"recipe: longest_memory must be 0, or in {SHORTEST_MEMORY}..{LONGEST_MEMORY}"
+                f" tokens, got {memory!r}"
+            )
         if self.teacher_share > 1:
             raise InputError(f"recipe: teacher_share must be at most 1, got {self.teacher_share!r}")
         if self.learning_rate > MAX_RATE:
@@ -170,7 +188,7 @@ class Recipe:
         }
 
 
-_NOT_SAID: dict[str, Any] = {"hold": 0.0, "teacher_share": 0.5}
+_NOT_SAID: dict[str, Any] = {"hold": 0.0, "longest_memory": 0.0, "teacher_share": 0.5}
 """Fields of a Recipe that came later, and what they were before."""
 
 

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch import nn
 
 from mmfree.errors import InputError, ToolMissing
 from mmfree.files.claim import claimed
+from mmfree.models.matmul_free import MatMulFreeLM
 from mmfree.text.corpus import Corpus
 from mmfree.threads import as_many_threads, threads_asked_for
 from mmfree.training.checkpoint import (
@@ -44,7 +46,7 @@ from mmfree.training.folder import (
 )
 from mmfree.training.loop import Run, TrainingResult
 from mmfree.training.provenance import Provenance
-from mmfree.training.recipe import TRAINING_NAME, Recipe, RunConfig
+from mmfree.training.recipe import SHORTEST_MEMORY, TRAINING_NAME, Recipe, RunConfig
 from mmfree.training.resumption import earlier_plans, state_to_extend, state_to_resume
 from mmfree.training.sharding import join_processes, restore_moments, shard_model
 from mmfree.training.teacher import teacher_digest
@@ -171,7 +173,7 @@ def train(
             stack.enter_context(as_many_threads(_threads_of(folder, state, asked)))
         earlier = earlier_plans(folder, state) if goes_on else ()
         torch.manual_seed(seed)
-        model = build_model(config)
+        model = _untrained(config)
         if goes_on:
             source = folder / (TRAINING_NAME if state.moments or resume else MODEL_NAME)
             load_weights(source, state.weights, model)
@@ -218,6 +220,15 @@ def train(
                 "another process of this run has ended: what it says is the reason; --resume goes"
                 " on from the last save"
             ) from None
+
+
+def _untrained(config: RunConfig) -> nn.Module:
+    """The model as training begins."""
+    model = build_model(config)
+    longest = config.recipe.longest_memory
+    if longest and isinstance(model, MatMulFreeLM):
+        model.spread_memory(SHORTEST_MEMORY, longest)
+    return model
 
 
 def _too_large(recipe: Recipe) -> InputError:

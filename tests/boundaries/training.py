@@ -202,6 +202,16 @@ ROWS: list[Boundary] = [
         math.nextafter(1000.0, math.inf),
         r"learning_rate must be at most 1000, got 1000\.0000000000001",
     ),
+    *(
+        recipe_row(
+            "SHORTEST_MEMORY <= memory <= LONGEST_MEMORY",
+            "longest_memory",
+            allowed,
+            refused,
+            rf"longest_memory must be 0, or in 2\.\.4096 tokens, got {refused}$",
+        )
+        for allowed, refused in ((2, 1.999), (4096, 4096.001))
+    ),
     recipe_row(
         "self.teacher_share > 1",
         "teacher_share",

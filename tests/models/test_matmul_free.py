@@ -240,6 +240,16 @@ def test_signed_gate_is_exact_at_both_ends_and_passes_gradient_between_them() ->
     assert [z.grad[j].item() for j in (0, 2, 3, 5)] == [0, 0.25, 0.25, 0]
 
 
+@pytest.mark.parametrize("gate", GATES)
+def test_memory_is_spread_from_the_shortest_to_the_longest(gate: str) -> None:
+    """Worked by hand: with 3 channels from 2 to 32 tokens f is 1/2, 7/8 and 31/32 in each layer."""
+    model = _model(gate, hidden_size=3)
+    model.spread_memory(2, 32)
+    for layer in model.layers:
+        f_TBd = forget_gate(torch.zeros(1, 1, 3), layer.mixer.f.bias, gate, 9, "float")
+        assert f_TBd.flatten().tolist() == pytest.approx([1 / 2, 7 / 8, 31 / 32], abs=1e-3)
+
+
 def test_sigmoid_gate_saturates_its_index() -> None:
     z = torch.tensor([-100.0, -8.0, 0.0, 7.0, 100.0])
     assert (forget_gate(z, torch.zeros(5), "sigmoid", 4, "train") * 256).tolist() == [

@@ -43,6 +43,7 @@ RECIPE: dict[str, object] = {
     "schedule": "two-phase",
     "precision": "bf16",
     "accumulate": 2,
+    "longest_memory": 16,
 }
 RECIPE_NOTES = {
     "hold": "nothing is beyond its limits so early: tests/models/test_bitlinear.py",

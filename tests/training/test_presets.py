@@ -38,6 +38,8 @@ DEFAULTS = {
     "accumulate": 1,
     "compile": False,
     "hold": 0.0,
+    "longest_memory": 0.0,
+    "teacher_share": 0.5,
 }
 OWN = {
     "stories": {
