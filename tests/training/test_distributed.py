@@ -52,6 +52,8 @@ for name, (config, options) in json.load(open(sys.argv[1])).items():
             return own_batch(*arguments)
         mmfree.training.loop.training_batch = batch
     folder = Path(sys.argv[1]).parent / options.pop("folder", name)
+    if "teacher" in options:
+        options["teacher"] = folder.with_name(options["teacher"])
     try:
         result = mmfree.training.train.train(RunConfig.from_dict(config), folder, seed=3, **options)
         values = {"held_bytes": result.held_bytes}
@@ -97,6 +99,8 @@ BEGUN: Runs = (
     {name: (config, {}) for name, config in PAIRS.items()}
     | {f"sharded {name}": (config, {"shard": True}) for name, config in PAIRS.items()}
     | {
+        "taught": (FIVE_ROWS, {"teacher": "baseline"}),
+        "sharded taught": (FIVE_ROWS, {"teacher": "baseline", "shard": True}),
         "stopped": (FIVE_ROWS, {"stopped_at": 4}),
         "parts": (FIVE_ROWS, {"stop_at": 5}),
         "sharded parts": (FIVE_ROWS, {"shard": True, "killed_at": 7}),
@@ -213,6 +217,13 @@ def test_two_processes_learn_as_one_does(runs: Path, tmp_path: Path) -> None:
         assert losses(runs / name) == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
     with pytest.raises(InputError, match="trained by 2 processes, this run has 1"):
         train(FIVE_ROWS, runs / "parts", seed=3, resume=True)
+
+
+def test_two_processes_are_taught_as_one_is(runs: Path, tmp_path: Path) -> None:
+    train(FIVE_ROWS, tmp_path / "one", seed=3, teacher=runs / "baseline")
+    for name in ("taught", "sharded taught"):
+        assert losses(runs / name) == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+        assert losses(runs / name) != pytest.approx(losses(runs / "whole"), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["unclipped", "baseline", "followed"])
