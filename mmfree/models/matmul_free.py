@@ -285,17 +285,21 @@ class MatMulFreeLM(nn.Module):
 
     def spread_memory(self, shortest: float, longest: float) -> None:
         """Set the biases of the forget gates so that f = 1 - 1/t where z is 0: a channel has
-        forgotten all but about 1/e after t tokens, which are spread over the channels evenly by
-        their logarithm. (A bias of 0 is t = 2; with gate "signed" t = 1.)
+        forgotten all but about 1/e after t tokens.
+
+        By its logarithm t is spread over the channels evenly up to ``longest``, from ``shortest``
+        in the first layer and from more the deeper a layer is: of L layers, one L-th of the way
+        more in each. (A bias of 0 is t = 2; with gate "signed" t = 1.)
         """
-        t_d = torch.logspace(
-            math.log2(shortest), math.log2(longest), self.config.hidden_size, base=2
-        )
-        biases = {"sigmoid": (t_d - 1).log(), "hard": 2 - 4 / t_d, "signed": 4 - 4 / t_d}
-        with torch.no_grad():
-            for module in self.modules():
-                if isinstance(module, BitLinear) and module.bias is not None:
-                    module.bias.copy_(biases[self.config.gate])
+        first, last = math.log2(shortest), math.log2(longest)
+        mixers = [module for module in self.modules() if isinstance(module, MLGRU)]
+        for number, mixer in enumerate(mixers):
+            least = first + (last - first) * number / len(mixers)
+            t_d = torch.logspace(least, last, self.config.hidden_size, base=2)
+            biases = {"sigmoid": (t_d - 1).log(), "hard": 2 - 4 / t_d, "signed": 4 - 4 / t_d}
+            assert mixer.f.bias is not None
+            with torch.no_grad():
+                mixer.f.bias.copy_(biases[self.config.gate])
 
     def hold_ranges(self, pull: float) -> None:
         """Give outputs beyond the limits of their width a gradient of ``pull`` towards them, in

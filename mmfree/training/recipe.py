@@ -99,8 +99,7 @@ class Recipe:
         token and unit. 0: they have no gradient at all.
     longest_memory
         Tokens after which the slowest channels of a state have forgotten all but 1/e, when training
-        begins: time constants are spread evenly by their logarithm from 2 to this. 0: all biases of
-        the forget gates begin at 0.
+        begins (``MatMulFreeLM.spread_memory``). 0: all biases of the forget gates begin at 0.
     teacher_share
         Of the loss, that a teacher's probabilities have, if there is one; the text has the rest.
 

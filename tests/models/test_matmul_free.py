@@ -242,12 +242,13 @@ def test_signed_gate_is_exact_at_both_ends_and_passes_gradient_between_them() ->
 
 @pytest.mark.parametrize("gate", GATES)
 def test_memory_is_spread_from_the_shortest_to_the_longest(gate: str) -> None:
-    """Worked by hand: with 3 channels from 2 to 32 tokens f is 1/2, 7/8 and 31/32 in each layer."""
-    model = _model(gate, hidden_size=3)
+    """Worked by hand: 3 channels in each of 4 layers, from 2, 4, 8 and 16 tokens to 32."""
+    model = _model(gate, hidden_size=3, num_layers=4)
     model.spread_memory(2, 32)
-    for layer in model.layers:
+    tokens = ((2, 8, 32), (4, 8 * 2**0.5, 32), (8, 16, 32), (16, 16 * 2**0.5, 32))
+    for layer, times in zip(model.layers, tokens, strict=True):
         f_TBd = forget_gate(torch.zeros(1, 1, 3), layer.mixer.f.bias, gate, 9, "float")
-        assert f_TBd.flatten().tolist() == pytest.approx([1 / 2, 7 / 8, 31 / 32], abs=1e-3)
+        assert f_TBd.flatten().tolist() == pytest.approx([1 - 1 / t for t in times], abs=1e-3)
 
 
 def test_sigmoid_gate_saturates_its_index() -> None:
