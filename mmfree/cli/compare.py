@@ -21,6 +21,7 @@ from mmfree.files.atomic import refuse_to_overwrite, write_atomically
 from mmfree.files.claim import claimed
 from mmfree.text.corpus import Text
 from mmfree.text.sources import is_shards
+from mmfree.training.folder import check_teacher
 from mmfree.training.presets import run_config
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="whose model's sizes the Transformer has (default: the same), with the same recipe",
     )
     parser.add_argument(
+        "--teacher", type=Path, metavar="RUN", help="as of train; every run learns from it"
+    )
+    parser.add_argument(
         "--seeds", type=whole(1), default=3, metavar="N", help="runs at the best rate"
     )
     add_out(parser, "folder for all runs; finished runs there are reused")
@@ -93,6 +97,7 @@ def _compare(options: argparse.Namespace) -> Outcome:
             )
     if options.data and not any(map(is_shards, options.data)):
         Text.of(options.data)
+    check_teacher(config, options.out, options.teacher)
     # Not before all is checked that can be without torch.
     from mmfree.comparison.contest import RATES, compare
 
@@ -102,6 +107,7 @@ def _compare(options: argparse.Namespace) -> Outcome:
         data=options.data,
         field=options.field,
         baseline=None if baseline is None else baseline.model,
+        teacher=options.teacher,
         rates={
             "matmul-free": options.rates or RATES["matmul-free"],
             "transformer": options.baseline_rates or RATES["transformer"],
@@ -115,6 +121,7 @@ def _compare(options: argparse.Namespace) -> Outcome:
         "length": found.length,
         "tokens": found.tokens,
         "bytes": found.bytes,
+        "teacher": None if options.teacher is None else str(options.teacher),
         "runs": [asdict(run) for run in found.runs],
         "best": found.best,
     }

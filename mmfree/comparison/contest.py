@@ -35,7 +35,7 @@ from mmfree.training.checkpoint import (
     load_training_state,
     load_weights,
 )
-from mmfree.training.folder import MAX_SEED
+from mmfree.training.folder import MAX_SEED, check_teacher
 from mmfree.training.recipe import ARCHITECTURES, CONFIG_NAME, TRAINING_NAME, RunConfig
 from mmfree.training.train import train
 
@@ -107,6 +107,7 @@ def compare(
     data: list[Path] | None,
     field: str | None = None,
     baseline: ModelConfig | None = None,
+    teacher: Path | None = None,
     rates: dict[str, Sequence[float]],
     seeds: int,
     seed: int,
@@ -124,6 +125,8 @@ def compare(
         As ``train`` takes them.
     baseline
         Sizes of the Transformer; None: the MatMul-free model's.
+    teacher
+        Checkpoint that every run learns from besides, as ``train`` takes it.
     rates
         Architecture -> learning rates to try.
     seeds, seed
@@ -132,8 +135,8 @@ def compare(
     Raises
     ------
     InputError
-        If the task is not text, a number is out of range, a rate is given twice, or the tokenizer
-        does not fit the Transformer.
+        If the task is not text, a number is out of range, a rate is given twice, the tokenizer does
+        not fit the Transformer, or the teacher cannot teach.
     """
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
@@ -150,13 +153,13 @@ def compare(
     for architecture, own in configs.items():
         for rate in rates[architecture]:
             # Refuses what cannot be trained before anything is.
-            _at_rate(own, rate)
+            check_teacher(_at_rate(own, rate), out, teacher)
     tokenizer = text_tokenizer(config.tokenizer)
     corpus = load_corpus(
         data or [], tokenizer, minimum=config.recipe.length, field=field or DEFAULT_FIELD
     )
     text = held_out_text(config, corpus)
-    shared = _Shared(configs=configs, data=data, field=field, text=text, out=out)
+    shared = _Shared(configs=configs, data=data, field=field, teacher=teacher, text=text, out=out)
     runs: list[Trained] = []
     for architecture in ARCHITECTURES:
         tuned = [_run(shared, architecture, rate, seed) for rate in rates[architecture]]
@@ -186,6 +189,7 @@ class _Shared:
     configs: dict[str, RunConfig]
     data: list[Path] | None
     field: str | None
+    teacher: Path | None
     text: ScoredText
     out: Path
 
@@ -202,7 +206,15 @@ def _run(shared: _Shared, architecture: str, rate: float, seed: int) -> Trained:
             " comparison's own files, never a run)"
         )
     # Also if it is finished: then no step is left, and a run on another text is refused.
-    train(own, folder, data=shared.data, field=shared.field, seed=seed, resume=begun)
+    train(
+        own,
+        folder,
+        data=shared.data,
+        field=shared.field,
+        teacher=shared.teacher,
+        seed=seed,
+        resume=begun,
+    )
     if (folder / _RESULT_NAME).is_file():
         return _read_result(folder / _RESULT_NAME, shared.text)
     model = build_model(own)

@@ -42,8 +42,8 @@ SURFACE = {
         " --teacher --minutes --resume --continue --shard --tensorboard --out --force"
     ),
     "compare": (
-        "config --data --field --tokenizer --rates --baseline-rates --baseline --seeds --out"
-        " --force"
+        "config --data --field --tokenizer --rates --baseline-rates --baseline --teacher --seeds"
+        " --out --force"
     ),
     "evaluate": (
         "model --data --field --words --choices --task --digits --examples --ranges --backend"

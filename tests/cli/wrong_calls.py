@@ -140,6 +140,7 @@ VALUES = {
     "compare txet --out new": "nor a .json file; did you mean text?",
     "compare text --baseline addition --out new": "addition: has another tokenizer than text",
     "compare text --baseline none.json --out new": "none.json: no such file",
+    "compare text --teacher none --out new": "none: no checkpoint: config.json is missing",
     "compare text --seeds 0 --out new": "--seeds must be at least 1, got 0",
     "compare text --rates 0.01 -1 --out new": "--rates must be above 0, got -1",
     "tokenize text.txt --tokenizer bpe --out new": "bpe: no such file; a tokenizer is bytes, ",

@@ -28,7 +28,7 @@ from mmfree.text.scores import Score, ScoredText
 from mmfree.text.shard_writing import write_shards
 from mmfree.text.shards import open_shards
 from mmfree.text.tokenizer import ByteTokenizer, TextTokenizer
-from mmfree.training.checkpoint import build_model, load_config
+from mmfree.training.checkpoint import build_model, load_config, load_training_state
 from mmfree.training.recipe import ARCHITECTURES, RunConfig
 from tests.support.models import SMALL_TEXT
 from tests.support.subwords import LINES, bpe, pieces
@@ -186,6 +186,7 @@ class Rehearsal:
         seed: int = 0,
         seeds: int = 1,
         baseline: ModelConfig | None = None,
+        teacher: Path | None = None,
     ) -> Comparison:
         self.scores, self.trained, self.options = scores, [], []
         rates = {name: sorted({run[1] for run in scores if run[0] == name}) for name in RATES}
@@ -195,6 +196,7 @@ class Rehearsal:
             data=[self.data],
             field="story",
             baseline=baseline,
+            teacher=teacher,
             rates=rates,
             seeds=seeds,
             seed=seed,
@@ -278,6 +280,33 @@ def test_a_transformer_may_have_other_sizes(rehearsal: Rehearsal) -> None:
     assert [best["bits_per_byte"] for best in other.best.values()] == pytest.approx([2.0, 1.0])
     with pytest.raises(InputError, match="needs vocab_size 256 and head_size 256, got 300 and 300"):
         rehearsal.compare(scores, baseline=replace(model, vocab_size=300, head_size=300))
+
+
+def test_every_run_has_the_teacher(rehearsal: Rehearsal) -> None:
+    scores = {("matmul-free", 1e-3, 0): 2.0, ("transformer", 1e-3, 0): 3.0}
+    teacher = Path(rehearsal.compare(scores).runs[1].folder)
+    with pytest.raises(InputError, match="trained without a teacher; leave --teacher out"):
+        rehearsal.compare(scores, teacher=teacher)
+    # Elsewhere, where nothing was trained without it.
+    rehearsal.folder /= "taught"
+    found = rehearsal.compare(scores, teacher=teacher)
+    digests = {load_training_state(Path(run.folder)).teacher for run in found.runs}
+    assert len(digests) == 1
+    assert digests != {""}
+    assert [options["teacher"] for options in rehearsal.options] == [teacher] * 2
+    longer = replace(SHORT, recipe=replace(SHORT.recipe, length=9))
+    with pytest.raises(InputError, match="has learned 8 positions, fewer than the 9 of a window"):
+        compare(
+            longer,
+            rehearsal.folder / "longer",
+            data=[rehearsal.data],
+            field="story",
+            teacher=teacher,
+            rates=RATES,
+            seeds=1,
+            seed=0,
+        )
+    assert not (rehearsal.folder / "longer").exists()
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ DEMO = Case(
         "train(folder)": OUT / "checkpoint",
         "train(data)": None,
         "train(field)": None,
+        "train(teacher)": None,
         "train(seed)": 0,
         "train(minutes)": None,
         "train(resume)": False,

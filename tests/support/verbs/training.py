@@ -84,9 +84,8 @@ TOKENIZE = Case(
     },
 )
 
-UNCHANGED: dict[str, Any] = {
-    f"run_config({name})": None for name in ("steps", "width", "layers", "rate", "batch", "length")
-}
+CHANGED = ("steps", "width", "layers", "rate", "batch", "length")
+UNCHANGED: dict[str, Any] = {f"run_config({name})": None for name in CHANGED}
 
 CHANGES = {
     "gate": Row(words="--gate sigmoid", changes={"run_config(gate)": "sigmoid"}),
@@ -300,6 +299,7 @@ COMPARE = Case(
         "mmfree.cli.compare:Text.of": None,
         "mmfree.cli.compare:refuse_to_overwrite": None,
         "mmfree.cli.compare:run_config": SMALL_TEXT,
+        "mmfree.cli.compare:check_teacher": None,
         "mmfree.comparison.contest:compare": Comparison(
             data="a.txt", length=128, tokens=3000, bytes=6000, runs=RUNS, best=BEST
         ),
@@ -317,11 +317,15 @@ COMPARE = Case(
         "run_config(field)": None,
         **UNCHANGED,
         "run_config(goes_on)": None,
+        "check_teacher(config)": SMALL_TEXT,
+        "check_teacher(folder)": OUT,
+        "check_teacher(teacher)": None,
         "compare(config)": SMALL_TEXT,
         "compare(out)": OUT,
         "compare(data)": None,
         "compare(field)": None,
         "compare(baseline)": None,
+        "compare(teacher)": None,
         "compare(rates)": RATES,
         "compare(seeds)": 3,
         "compare(seed)": 0,
@@ -335,6 +339,7 @@ COMPARE = Case(
         "length": 128,
         "tokens": 3000,
         "bytes": 6000,
+        "teacher": None,
         "runs": [
             {
                 "architecture": run.architecture,
@@ -388,7 +393,18 @@ out/compare.svg""",
         ),
         "baseline": Row(
             words="--baseline b.json",
-            changes={"compare(baseline)": SMALL_TEXT.model},
+            changes={
+                "run_config 2(name)": "b.json",
+                **{
+                    f"run_config 2({name})": None
+                    for name in ("gate", "tokenizer", "data", "field", "goes_on", *CHANGED)
+                },
+                "compare(baseline)": SMALL_TEXT.model,
+            },
+        ),
+        "teacher": Row(
+            words="--teacher large",
+            changes=dict.fromkeys(("check_teacher(teacher)", "compare(teacher)"), Path("large")),
         ),
         "seeds": Row(words="--seeds 7", changes={"compare(seeds)": 7}),
         "out": Row(
@@ -397,6 +413,7 @@ out/compare.svg""",
                 "refuse_to_overwrite(path)": Path("other/compare.json"),
                 "refuse_to_overwrite 2(path)": Path("other/compare.svg"),
                 "compare(out)": Path("other"),
+                "check_teacher(folder)": Path("other"),
             },
         ),
         "force": Row(
