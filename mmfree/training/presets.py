@@ -125,6 +125,8 @@ def stories(gate: str = "hard") -> RunConfig:
         precision="bf16",
         compile=True,
         hold=0.01,
+        longest_memory=100.0,
+        teacher_share=0.9,
     )
     return RunConfig(model=stories_model(gate), recipe=recipe)
 

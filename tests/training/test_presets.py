@@ -49,6 +49,8 @@ OWN = {
         "precision": "bf16",
         "compile": True,
         "hold": 0.01,
+        "longest_memory": 100.0,
+        "teacher_share": 0.9,
     }
 }
 """What a preset has besides."""
