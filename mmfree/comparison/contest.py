@@ -70,7 +70,7 @@ class Best(TypedDict):
     """What docs/training.md reports of an architecture's best rate.
 
     ``bits_per_byte`` is the mean over ``seeds`` runs, between ``lowest`` and ``highest``;
-    ``at_the_edge``: no rate was tried beyond the best one; ``weight_bytes``: see there.
+    ``at_the_edge``: no rate was tried beyond the best one; ``weight_bytes``: of the function.
     """
 
     learning_rate: float

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mmfree.inference.backends import Backend, load_backend, tape_player
 from mmfree.inference.places import training_of
 from mmfree.text.tokenizer import document_ends
-from mmfree.training.folder import MODEL_NAME, load_config
+from mmfree.training.folder import load_config
 
 
 class TransformerBackend:
@@ -22,14 +22,13 @@ class TransformerBackend:
     choosable = None
 
     def __init__(self, folder: Path) -> None:
-        from mmfree.training.checkpoint import build_model, load_tensors, load_weights
+        from mmfree.training.checkpoint import load_kept_model
 
         config = load_config(folder)
         self.training: Path | None = folder
         self.tokenizer = config.tokenizer
         self.end_ids = document_ends(self.tokenizer)
-        self._model = build_model(config).eval()
-        load_weights(folder / MODEL_NAME, load_tensors(folder / MODEL_NAME), self._model)
+        self._model = load_kept_model(folder, config).eval()
 
     def state(self, batch: int) -> NDArray[np.int64]:
         """Nothing read yet."""
