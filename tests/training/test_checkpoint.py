@@ -252,6 +252,7 @@ def test_a_state_knows_its_config_by_the_file_of_it(folder: Path) -> None:
             "threads": str(torch.get_num_threads()),
             "corpus": "",
             "config": wanted,
+            "teacher": "",
             "format": "pt",
         }
 
