@@ -126,7 +126,6 @@ def stories(gate: str = "hard") -> RunConfig:
         compile=True,
         hold=0.01,
         longest_memory=100.0,
-        teacher_share=0.9,
     )
     return RunConfig(model=stories_model(gate), recipe=recipe)
 

@@ -50,7 +50,6 @@ OWN = {
         "compile": True,
         "hold": 0.01,
         "longest_memory": 100.0,
-        "teacher_share": 0.9,
     }
 }
 """What a preset has besides."""
