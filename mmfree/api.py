@@ -99,11 +99,10 @@ def train(
     ``data``: text or a folder of token shards (docs/data.md); None: Python's documentation.
     ``field``: of a record, that holds its text. ``tokenizer``: bytes, bpe:SIZE, or a file; None:
     that of the shards or of the config. ``teacher``: checkpoint of a model with the same tokenizer
-    to learn from besides. ``minutes``: plan the run for this time. ``steps``,
-    ``rate``, ``batch``, ``length``: in place of the recipe's (the rate is the largest learning
-    rate). ``width``, ``layers``: in place of the model's (``mmfree.training.presets.changed``).
-    ``resume``: go on where the run stands; ``extend``: train it further. ``shard``: spread the
-    model over processes.
+    to learn from besides. ``minutes``: plan the run for this time. ``steps``, ``rate``, ``batch``,
+    ``length``: in place of the recipe's (the rate is the largest learning rate). ``width``,
+    ``layers``: in place of the model's (``mmfree.training.presets.changed``). ``resume``: go on
+    where the run stands; ``extend``: train it further. ``shard``: spread the model over processes.
     """
     from mmfree.threads import prepare_waiting
     from mmfree.training.folder import check_options, check_place, prepared, text_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,11 +90,10 @@ def _compare(options: argparse.Namespace) -> Outcome:
         baseline = run_config(
             options.baseline, tokenizer=options.tokenizer, data=options.data, field=options.field
         )
-        if baseline.subword != config.subword or baseline.recipe.task != "text":
-            raise InputError(
-                f"{options.baseline}: has another tokenizer than {options.config}; a comparison is"
-                " made on the same tokens"
-            )
+        try:
+            replace(config, architecture="transformer", model=baseline.model)
+        except InputError as error:
+            raise InputError(f"{options.baseline}: {error}") from None
     if options.data and not any(map(is_shards, options.data)):
         Text.of(options.data)
     check_teacher(config, options.out, options.teacher)

@@ -40,18 +40,11 @@ class TernaryProduct:
 
     def __call__(self, q: NDArray[np.integer]) -> NDArray[np.float32]:
         """T q for q [B, fan_in] of int8 values, row after row of all matrices: [B, rows]."""
-        # Some of BLAS's kernels compute lanes beyond a small matrix, too, of whatever is there, and
-        # leave the processor's flag of an invalid operation behind. Sums of integers are none; were
-        # a NaN among them, making integers of it again would say so.
-        with np.errstate(invalid="ignore"):
-            return self._sums(q.astype(np.float32))
-
-    def _sums(self, operand: NDArray[np.float32]) -> NDArray[np.float32]:
+        operand = q.astype(np.float32)
         if self._floats is not None:
-            kept: NDArray[np.float32] = operand @ self._floats
-            return kept
+            return operand @ self._floats
         assert self._block is not None
-        sums = np.empty((len(operand), self.rows), dtype=np.float32)
+        sums = np.empty((len(q), self.rows), dtype=np.float32)
         done, size = 0, len(self._block)
         for matrix in self._matrices:
             for first in range(0, len(matrix), size):

@@ -57,7 +57,7 @@ from mmfree.training.metrics import (
 from mmfree.training.provenance import Provenance, write_provenance
 from mmfree.training.recipe import SCHEDULES, RunConfig
 from mmfree.training.sharding import gather, held_bytes
-from mmfree.training.teacher import Teacher
+from mmfree.training.teacher import Teacher, taught_loss
 from mmfree.training.validation import SAMPLE_STEPS, VALIDATION_STEPS, Validation, logits_of
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Run:
         loss: Callable[..., Any] = _loss
         if teacher is not None:
             self.teacher = Teacher(teacher, self.device, compiled=self.recipe.compile)
-            loss = _taught_loss
+            loss = taught_loss
         self.loss: Callable[..., Any] = torch.compile(loss) if self.recipe.compile else loss
         self.corpus, self.minutes, self.provenance = corpus, minutes, provenance
         # Without tensors, and as it was when the run began; a save has its step and its tensors.
@@ -496,23 +496,3 @@ def _loss(
             ignore_index=-100,
         )
     return F.cross_entropy(logits[mask].float(), targets[mask])
-
-
-def _taught_loss(
-    model: Callable[..., tuple[Tensor, object]],
-    ids: Tensor,
-    targets: Tensor,
-    mask: Tensor | None,
-    expected: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Means over the scored positions, in nats: against the text, and against the probabilities
-    that a teacher expects, float32 [B, T, rows].
-    """
-    logits, _ = model(ids, mode="train")
-    log_BTr = F.log_softmax(logits.float(), dim=-1)
-    text_BT = -log_BTr.gather(-1, targets[..., None])[..., 0]
-    taught_BT = -(expected * log_BTr).sum(-1)
-    if mask is None:
-        return text_BT.mean(), taught_BT.mean()
-    count = mask.sum()
-    return (text_BT * mask).sum() / count, (taught_BT * mask).sum() / count

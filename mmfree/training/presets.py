@@ -125,7 +125,6 @@ def stories(gate: str = "hard") -> RunConfig:
         precision="bf16",
         compile=True,
         hold=0.01,
-        longest_memory=100.0,
     )
     return RunConfig(model=stories_model(gate), recipe=recipe)
 

@@ -56,6 +56,26 @@ def _probabilities(model: nn.Module, ids_BT: Tensor) -> Tensor:
     return F.softmax(model(ids_BT, mode="train")[0].float(), dim=-1)
 
 
+def taught_loss(
+    model: Callable[..., tuple[Tensor, object]],
+    ids: Tensor,
+    targets: Tensor,
+    mask: Tensor | None,
+    expected: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Means over the scored positions, in nats: against the text, and against the probabilities
+    that a teacher expects, float32 [B, T, rows].
+    """
+    logits, _ = model(ids, mode="train")
+    log_BTr = F.log_softmax(logits.float(), dim=-1)
+    text_BT = -log_BTr.gather(-1, targets[..., None])[..., 0]
+    taught_BT = -(expected * log_BTr).sum(-1)
+    if mask is None:
+        return text_BT.mean(), taught_BT.mean()
+    count = mask.sum()
+    return (text_BT * mask).sum() / count, (taught_BT * mask).sum() / count
+
+
 def teacher_digest(folder: Path | None) -> str:
     """sha256 of the file with a teacher's weights, by which a run knows it again wherever it lies;
     "" without a teacher.

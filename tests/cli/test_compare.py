@@ -108,6 +108,20 @@ def test_a_finished_comparison_is_read_again_and_a_cut_one_goes_on(
     assert "the checkpoint was trained on another text" in capsys.readouterr().err
 
 
+def test_it_says_who_taught(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates = ["--rates", "1e-3", "--baseline-rates", "1e-3", "--seeds", "1"]
+    words = [*arguments[:4], *rates, "--json"]
+    assert main([*words, "--out", str(tmp_path / "alone")]) == 0
+    assert values_of(capsys)["teacher"] is None
+    teacher = tmp_path / "alone" / "transformer-0.001-seed0"
+    assert main([*words, "--out", str(tmp_path / "taught"), "--teacher", str(teacher)]) == 0
+    values = values_of(capsys)
+    assert values["teacher"] == str(teacher)
+    assert json.loads((tmp_path / "taught" / "compare.json").read_text()) == values
+
+
 class Stopped(BaseException):
     """Nothing catches it: as if the process were killed."""
 

@@ -138,7 +138,8 @@ VALUES = {
     "config text --lenght 9": "--lenght: no such option; did you mean --length?",
     "compare addition --out new": "a comparison is made on text; task addition is none",
     "compare txet --out new": "nor a .json file; did you mean text?",
-    "compare text --baseline addition --out new": "addition: has another tokenizer than text",
+    "compare text --baseline addition --out new": "addition: config: task text needs vocab_size 256"
+    " and head_size 256, got 31 and 10",
     "compare text --baseline none.json --out new": "none.json: no such file",
     "compare text --teacher none --out new": "none: no checkpoint: config.json is missing",
     "compare text --seeds 0 --out new": "--seeds must be at least 1, got 0",

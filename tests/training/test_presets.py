@@ -49,7 +49,6 @@ OWN = {
         "precision": "bf16",
         "compile": True,
         "hold": 0.01,
-        "longest_memory": 100.0,
     }
 }
 """What a preset has besides."""
