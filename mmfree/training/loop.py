@@ -342,7 +342,7 @@ class Run:
         """
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["times"] * rate
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         parts = self._own_parts(batch)

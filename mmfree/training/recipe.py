@@ -100,6 +100,8 @@ class Recipe:
     longest_memory
         Tokens after which the slowest channels of a state have forgotten all but 1/e, when training
         begins (``MatMulFreeLM.spread_memory``). 0: all biases of the forget gates begin at 0.
+    embedding_rate
+        How many times the learning rate the embedding of a MatMul-free model has.
     teacher_share
         Of the loss, that a teacher's probabilities have, if there is one; the text has the rest.
 
@@ -123,6 +125,7 @@ class Recipe:
     compile: bool = False
     hold: float = 0.0
     longest_memory: float = 0.0
+    embedding_rate: float = 1.0
     teacher_share: float = 0.5
 
     def __post_init__(self) -> None:
@@ -151,9 +154,14 @@ class Recipe:
             raise InputError(
                 f"recipe: batch_size * length must be at most {MAX_TOKENS}, got {tokens}"
             )
-        for name in ("learning_rate", "clip", "weight_decay", "hold", "teacher_share"):
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """InputError if a field that need not be whole is out of range."""
+        positive = ("learning_rate", "embedding_rate", "clip", "teacher_share")
+        for name in (*positive, "weight_decay", "hold"):
             value = getattr(self, name)
-            low = 0 if name in ("weight_decay", "hold") else 1e-12
+            low = 1e-12 if name in positive else 0
             if (
                 not isinstance(value, int | float)
                 or isinstance(value, bool)
@@ -172,11 +180,13 @@ class Recipe:
             )
         if self.teacher_share > 1:
             raise InputError(f"recipe: teacher_share must be at most 1, got {self.teacher_share!r}")
-        if self.learning_rate > MAX_RATE:
-            # A step of this size overflows float32 within a few steps.
-            raise InputError(
-                f"recipe: learning_rate must be at most {MAX_RATE:g}, got {self.learning_rate!r}"
-            )
+        # A step of this size overflows float32 within a few steps.
+        for name, rate in (
+            ("learning_rate", self.learning_rate),
+            ("learning_rate * embedding_rate", self.learning_rate * self.embedding_rate),
+        ):
+            if rate > MAX_RATE:
+                raise InputError(f"recipe: {name} must be at most {MAX_RATE:g}, got {rate!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, in field order, without what older files lack where it is not used."""
@@ -187,7 +197,12 @@ class Recipe:
         }
 
 
-_NOT_SAID: dict[str, Any] = {"hold": 0.0, "longest_memory": 0.0, "teacher_share": 0.5}
+_NOT_SAID: dict[str, Any] = {
+    "hold": 0.0,
+    "longest_memory": 0.0,
+    "embedding_rate": 1.0,
+    "teacher_share": 0.5,
+}
 """Fields of a Recipe that came later, and what they were before."""
 
 

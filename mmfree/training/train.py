@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -182,7 +182,10 @@ def train(
         if shard:
             shard_model(model, accelerator)
         optimizer = torch.optim.AdamW(
-            model.parameters(), lr=0.0, weight_decay=config.recipe.weight_decay, fused=True
+            _by_rate(model, config.recipe),
+            lr=0.0,
+            weight_decay=config.recipe.weight_decay,
+            fused=True,
         )
         restore_moments(state, model, optimizer)
         run = Run(
@@ -229,6 +232,15 @@ def _untrained(config: RunConfig) -> nn.Module:
     if longest and isinstance(model, MatMulFreeLM):
         model.spread_memory(SHORTEST_MEMORY, longest)
     return model
+
+
+def _by_rate(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Groups of parameters for the optimizer, each of which has ``times`` the learning rate."""
+    parts: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        own = name == "embedding.weight" and isinstance(model, MatMulFreeLM)
+        parts.setdefault(recipe.embedding_rate if own else 1.0, []).append(parameter)
+    return [{"params": params, "times": times} for times, params in parts.items()]
 
 
 def _too_large(recipe: Recipe) -> InputError:

@@ -196,11 +196,18 @@ ROWS: list[Boundary] = [
         r"batch_size \* length must be at most 268435456, got 268451840",
     ),
     recipe_row(
-        "self.learning_rate > MAX_RATE",
+        "rate > MAX_RATE",
         "learning_rate",
         1000.0,
         math.nextafter(1000.0, math.inf),
         r"learning_rate must be at most 1000, got 1000\.0000000000001",
+    ),
+    recipe_row(
+        "rate > MAX_RATE",
+        "embedding_rate",
+        1e6,
+        1.001e6,
+        r"learning_rate \* embedding_rate must be at most 1000, got 100[01]\.",
     ),
     *(
         recipe_row(
@@ -227,7 +234,7 @@ ROWS: list[Boundary] = [
             math.nextafter(1e-12, 0.0),
             rf"{name} must be a positive number, got 9\.99\d+e-13",
         )
-        for name in ("learning_rate", "clip", "teacher_share")
+        for name in ("learning_rate", "embedding_rate", "clip", "teacher_share")
     ),
     *(
         recipe_row(NUMBER, name, 0, -5e-324, f"{name} must be a positive number, got -")

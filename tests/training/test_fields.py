@@ -44,6 +44,7 @@ RECIPE: dict[str, object] = {
     "precision": "bf16",
     "accumulate": 2,
     "longest_memory": 16,
+    "embedding_rate": 2.0,
 }
 RECIPE_NOTES = {
     "hold": "nothing is beyond its limits so early: tests/models/test_bitlinear.py",
@@ -135,6 +136,30 @@ def test_a_field_of_the_recipe_changes_the_weights(
 ) -> None:
     other = replace(BASE, recipe=replace(BASE.recipe, **{name: RECIPE[name]}))
     assert result_of(other, tmp_path / "run")[0] != base[0]
+
+
+def test_the_embedding_alone_has_its_own_rate(tmp_path: Path) -> None:
+    """A first step of AdamW is as long as the rate, whatever the gradient is."""
+    found = {}
+    for times in (1e-9, 1.0, 2.0):
+        recipe = replace(BASE.recipe, steps=1, warmup_steps=1, embedding_rate=times)
+        train(replace(BASE, recipe=recipe), folder := tmp_path / f"{times}")
+        found[times] = load_training_state(folder).weights
+    still, plain, twice = found.values()
+    name = "embedding.weight"
+    moved = plain[name] - still[name]
+    assert moved.abs().max() > 0.1 * BASE.recipe.learning_rate
+    assert torch.allclose(twice[name] - still[name], 2 * moved, rtol=1e-3, atol=1e-7)
+    assert all(torch.equal(plain[key], twice[key]) for key in plain if key != name)
+
+
+def test_a_transformers_embedding_has_the_rate_of_all(tmp_path: Path) -> None:
+    found = []
+    for times in (1.0, 2.0):
+        recipe = replace(BASE_TEXT.recipe, embedding_rate=times)
+        config = replace(BASE_TEXT, architecture="transformer", recipe=recipe)
+        found.append(result_of(config, tmp_path / f"{times}"))
+    assert found[0] == found[1]
 
 
 def test_torch_compiles_if_the_recipe_says_so(

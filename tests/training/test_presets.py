@@ -39,6 +39,7 @@ DEFAULTS = {
     "compile": False,
     "hold": 0.0,
     "longest_memory": 0.0,
+    "embedding_rate": 1.0,
     "teacher_share": 0.5,
 }
 OWN = {
