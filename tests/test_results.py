@@ -36,6 +36,7 @@ def data_of(name: str) -> Any:
 DEMO = data_of("demo_addition.json")
 ECP5 = data_of("addition_on_ecp5.json")
 COMPARED = {name: data_of(f"compare_{name}.json") for name in ("tinystories", "wikitext2")}
+STORY_COMPARED = [data_of(name) for name in ("compare_stories.json", "compare_stories_bytes.json")]
 SUMS = json.loads(
     (ROOT / "mmfree/report/reference/accuracy_against_digits.json").read_text(encoding="utf-8")
 )
@@ -320,6 +321,52 @@ def test_the_table_beside_a_transformer(column: int, name: str) -> None:
         round(data["best"][side]["tokens_per_second"]) for side in ("matmul-free", "transformer")
     ]
     assert len(rows) == 6
+
+
+def test_the_table_beside_a_transformer_on_stories() -> None:
+    """At equal parameters and at equal bytes of weights; the same runs of the MatMul-free model."""
+    equal, small = STORY_COMPARED
+    sides = [
+        ("MatMul-free at", equal, "matmul-free"),
+        ("MatMul-free at", small, "matmul-free"),
+        ("Transformer++ at", equal, "transformer"),
+        ("Transformer++ of equal bytes", small, "transformer"),
+    ]
+    table = {row[0]: row[1:] for row in table_rows(TRAINING, "| Stories | seed 0")}
+    for begins, data, side in sides:
+        (row,) = (name for name in table if name.startswith(begins))
+        runs = [run for run in data["runs"] if run["architecture"] == side and run["seed"] == 0]
+        assert re.findall(r"\d+(?:\.\d+)?e-3", row) == [
+            f"{1000 * run['learning_rate']:g}e-3" for run in runs
+        ]
+        best = data["best"][side]
+        assert best["seeds"] == 2
+        assert [re.findall(r"\d+\.\d+", cell) for cell in table[row]] == [
+            [f"{run['bits_per_byte']:.3f}" for run in runs],
+            [f"{best[key]:.3f}" for key in ("bits_per_byte", "lowest", "highest")],
+        ]
+    ours, whole = (equal["best"][side] for side in ("matmul-free", "transformer"))
+    less = small["best"]["transformer"]
+    behind, ahead = (
+        f"{abs(ours['bits_per_byte'] - other['bits_per_byte']):.3f}" for other in (whole, less)
+    )
+    recipe = json.loads((ROOT / "docs/recipes/stories-5-epochs.json").read_text("utf-8"))["recipe"]
+    tokens = recipe["steps"] * recipe["batch_size"] * recipe["length"]
+    millions = [
+        f"{number / 1e6:.{digits}f}" for number, digits in ((ours["parameters"], 2), (tokens, 1))
+    ]
+    assert (
+        f"{millions[0]} M, {millions[1]} M: {behind} worse, at equal bytes {ahead} better" in README
+    )
+    for phrase in (
+        f"{ours['parameters']:,} parameters against {whole['parameters']:,}",
+        f"{less['parameters']:,} parameters in int8",
+        f"beside {ours['weight_bytes']:,} bytes",
+        f"All {equal['bytes']:,} bytes held out",
+        f"the Transformer leads by {behind}; at equal bytes of weights the MatMul-free model leads"
+        f" by {ahead}",
+    ):
+        assert phrase in TRAINING, phrase
 
 
 def test_learning_a_rule() -> None:
