@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -190,20 +190,16 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, in field order, without what older files lack where it is not used."""
+        defaults = {field.name: field.default for field in fields(self)}
         return {
             name: value
             for name, value in asdict(self).items()
-            if name not in _NOT_SAID or value != _NOT_SAID[name]
+            if name not in _CAME_LATER or value != defaults[name]
         }
 
 
-_NOT_SAID: dict[str, Any] = {
-    "hold": 0.0,
-    "longest_memory": 0.0,
-    "embedding_rate": 1.0,
-    "teacher_share": 0.5,
-}
-"""Fields of a Recipe that came later, and what they were before."""
+_CAME_LATER = ("hold", "longest_memory", "embedding_rate", "teacher_share")
+"""Fields of a Recipe that older files lack; each has the default that changes nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -207,7 +207,7 @@ ROWS: list[Boundary] = [
         "embedding_rate",
         1e6,
         1.001e6,
-        r"learning_rate \* embedding_rate must be at most 1000, got 100[01]\.",
+        r"learning_rate \* embedding_rate must be at most 1000, got 1001\.0$",
     ),
     *(
         recipe_row(

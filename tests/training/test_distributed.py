@@ -69,7 +69,7 @@ killed.
 FIVE_ROWS = replace(TINY, recipe=replace(TINY.recipe, steps=12, batch_size=5))
 UNCLIPPED = RunConfig(
     model=replace(TINY.model, hidden_size=32, intermediate_size=32, num_layers=2),
-    recipe=replace(FIVE_ROWS.recipe, clip=1e9),
+    recipe=replace(FIVE_ROWS.recipe, clip=1e9, embedding_rate=2.0),
 )
 """Every share of a tensor is a multiple of 16 elements: AdamW's kernel rounds what is left over in
 another way.

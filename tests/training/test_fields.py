@@ -138,6 +138,19 @@ def test_a_field_of_the_recipe_changes_the_weights(
     assert result_of(other, tmp_path / "run")[0] != base[0]
 
 
+@pytest.mark.parametrize("name", [*RECIPE, "hold", "teacher_share"])
+def test_a_field_of_the_recipe_is_kept_in_a_file(name: str) -> None:
+    value = {"hold": 0.25, "teacher_share": 0.75, **RECIPE}[name]
+    other = replace(BASE, recipe=replace(BASE.recipe, **{name: value}))
+    said = json.loads(json.dumps(other.to_dict()))
+    assert said["recipe"][name] == value
+    assert RunConfig.from_dict(said) == other
+    # A file says no more than it did before there were such fields.
+    came_later = {"hold", "longest_memory", "embedding_rate", "teacher_share"}
+    others = {field.name for field in fields(Recipe)} - came_later
+    assert said["recipe"].keys() == others | {name}
+
+
 def test_the_embedding_alone_has_its_own_rate(tmp_path: Path) -> None:
     """A first step of AdamW is as long as the rate, whatever the gradient is."""
     found = {}
