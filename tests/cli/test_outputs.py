@@ -72,13 +72,19 @@ def test_a_verb_refuses_a_place_that_another_process_writes_to(
 def test_a_verb_that_is_ended_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     """Here while it waits for its input; exit code 128 + signal, and one line."""
     os.mkfifo(tmp_path / "pipe")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mmfree.cli", "tokenize", "pipe", "--out", "a/out"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    # A shell's background jobs ignore SIGINT, and so would what they start: a handler of ours is
+    # the default in a program that is started.
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mmfree.cli", "tokenize", "pipe", "--out", "a/out"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(number, before)
     with process, (tmp_path / "pipe").open("wb") as pipe:
         pipe.write(b"some text\n" * 1000)
         pipe.flush()
