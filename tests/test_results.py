@@ -36,7 +36,13 @@ def data_of(name: str) -> Any:
 DEMO = data_of("demo_addition.json")
 ECP5 = data_of("addition_on_ecp5.json")
 COMPARED = {name: data_of(f"compare_{name}.json") for name in ("tinystories", "wikitext2")}
-STORY_COMPARED = [data_of(name) for name in ("compare_stories.json", "compare_stories_bytes.json")]
+STORY_COMPARED = {
+    "Stories": [data_of(name) for name in ("compare_stories.json", "compare_stories_bytes.json")],
+    "Stories, windows of 512": [
+        data_of(name) for name in ("compare_stories_512.json", "compare_stories_512_bytes.json")
+    ],
+}
+"""Heading of a table -> at equal parameters, at equal bytes of weights."""
 SUMS = json.loads(
     (ROOT / "mmfree/report/reference/accuracy_against_digits.json").read_text(encoding="utf-8")
 )
@@ -323,19 +329,22 @@ def test_the_table_beside_a_transformer(column: int, name: str) -> None:
     assert len(rows) == 6
 
 
-def test_the_table_beside_a_transformer_on_stories() -> None:
+@pytest.mark.parametrize("heading", STORY_COMPARED)
+def test_the_tables_beside_a_transformer_on_stories(heading: str) -> None:
     """At equal parameters and at equal bytes of weights; the same runs of the MatMul-free model."""
-    equal, small = STORY_COMPARED
+    equal, small = STORY_COMPARED[heading]
     sides = [
         ("MatMul-free at", equal, "matmul-free"),
         ("MatMul-free at", small, "matmul-free"),
         ("Transformer++ at", equal, "transformer"),
         ("Transformer++ of equal bytes", small, "transformer"),
     ]
-    table = {row[0]: row[1:] for row in table_rows(TRAINING, "| Stories | seed 0")}
+    table = {row[0]: row[1:] for row in table_rows(TRAINING, f"| {heading} | seed 0")}
+    assert len(table) == 3
     for begins, data, side in sides:
         (row,) = (name for name in table if name.startswith(begins))
         runs = [run for run in data["runs"] if run["architecture"] == side and run["seed"] == 0]
+        runs.sort(key=lambda run: run["learning_rate"])
         assert re.findall(r"\d+(?:\.\d+)?e-3", row) == [
             f"{1000 * run['learning_rate']:g}e-3" for run in runs
         ]
@@ -345,6 +354,10 @@ def test_the_table_beside_a_transformer_on_stories() -> None:
             [f"{run['bits_per_byte']:.3f}" for run in runs],
             [f"{best[key]:.3f}" for key in ("bits_per_byte", "lowest", "highest")],
         ]
+
+
+def test_stories_beside_a_transformer_in_words() -> None:
+    equal, small = STORY_COMPARED["Stories"]
     ours, whole = (equal["best"][side] for side in ("matmul-free", "transformer"))
     less = small["best"]["transformer"]
     behind, ahead = (

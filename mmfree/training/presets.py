@@ -111,8 +111,8 @@ def modular_addition(gate: str = "hard") -> RunConfig:
 
 
 def stories(gate: str = "hard") -> RunConfig:
-    """The model that comes with mmfree: about an hour of a core, with ``--tokenizer bpe:1024`` and
-    a text of stories (docs/stories.md).
+    """The model that comes with mmfree: about an hour of a core, with ``--tokenizer bpe:1024``, a
+    text of stories and a teacher (docs/stories.md).
     """
     recipe = Recipe(
         task="text",
@@ -125,6 +125,8 @@ def stories(gate: str = "hard") -> RunConfig:
         precision="bf16",
         compile=True,
         hold=0.01,
+        longest_memory=100,
+        embedding_rate=30,
     )
     return RunConfig(model=stories_model(gate), recipe=recipe)
 

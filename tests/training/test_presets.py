@@ -50,6 +50,8 @@ OWN = {
         "precision": "bf16",
         "compile": True,
         "hold": 0.01,
+        "longest_memory": 100,
+        "embedding_rate": 30,
     }
 }
 """What a preset has besides."""
