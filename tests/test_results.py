@@ -150,33 +150,34 @@ def test_the_model_of_stories() -> None:
     tokens = STORIES["tokens_per_story"]
     joules = {name: 1e6 * value for name, value in power["joules_per_token"].items()}
     told = {
-        f"{runs[0]['compared']:,} of {runs[0]['due']:,} logits and state words": page,
-        f"{runs[0]['cycles_per_token']:,.0f}, as the cost model": page,
-        f"{100 * runs[0]['lane_utilization']:.1f} % of all lanes": page,
-        "{:,} of {:,}".format(*build["utilisation"]["TRELLIS_COMB"]): page,
-        "{:,} of {:,}".format(*build["utilisation"]["DP16KD"]): page,
-        f"{build['clock_hz'] / 1e6:.1f} MHz routed": page,
-        f"{power['tokens_per_second']:,.0f}; a story of {tokens:.0f} tokens": page,
-        f"in {1e3 * tokens / power['tokens_per_second']:.0f} ms": page,
-        f"{joules['best']:.0f} uJ ({joules['low']:.1f} to {joules['high']:.1f})": page,
+        f"{runs[0]['compared']:,} of {runs[0]['due']:,} logits and state words": (page,),
+        f"{runs[0]['cycles_per_token']:,.0f}, as the cost model": (page,),
+        f"{100 * runs[0]['lane_utilization']:.1f} % of all lanes": (page,),
+        "{:,} of {:,}".format(*build["utilisation"]["TRELLIS_COMB"]): (page,),
+        "{:,} of {:,}".format(*build["utilisation"]["DP16KD"]): (page,),
+        f"{build['clock_hz'] / 1e6:.1f} MHz routed": (page,),
+        f"{power['tokens_per_second']:,.0f}; a story of {tokens:.0f} tokens": (page,),
+        f"in {1e3 * tokens / power['tokens_per_second']:.0f} ms": (page,),
+        f"{joules['best']:.0f} uJ ({joules['low']:.1f} to {joules['high']:.1f})": (page,),
         f"{joules['best'] * tokens / 1e3:.0f} mJ ({joules['low'] * tokens / 1e3:.1f} to"
-        f" {joules['high'] * tokens / 1e3:.1f})": page,
-        f"{100 * sense['endings']['chosen']:.1f} %": page + card,
-        f"{100 * sense['endings']['by_likelihood']:.1f} %": page + card,
-        f"{100 * sense['written']['named_again']:.1f} %": page + card,
-        f"{100 * sense['held out']['named_again']:.1f} %": page + card,
-        f"{100 * sense['written']['known_words']:.2f} %": page + card,
-        f"{100 * sense['written']['repeated_sequences']:.2f} %": page,
-        f"{STORIES['evaluate']['bits_per_byte']:.4f} bits per byte": card,
-        f"956 of {STORIES['evaluate']['bytes']:,} bytes": card,
-        f"{100 * MEMORY['probes']['open']['channel']:.1f} % of the pieces": page,
-        f"{100 * MEMORY['probes']['about']['channel']:.1f} %": page,
-        f"{100 * MEMORY['probes']['about']['accuracy']:.1f} %": page,
-        f"{shipped.num_bytes:,} bytes": card,
-        f"{shipped.config.num_parameters:,} parameters": card,
-        f"{shipped.config.num_ternary_weights:,} are": card.replace("\n", " "),
+        f" {joules['high'] * tokens / 1e3:.1f})": (page,),
+        f"{100 * sense['endings']['chosen']:.1f} %": (page, card),
+        f"{100 * sense['endings']['by_likelihood']:.1f} %": (page, card),
+        f"{100 * sense['written']['named_again']:.1f} %": (page, card),
+        f"{100 * sense['held out']['named_again']:.1f} %": (page, card),
+        f"{100 * sense['written']['known_words']:.2f} %": (page, card),
+        f"{100 * sense['written']['repeated_sequences']:.2f} %": (page,),
+        f"{STORIES['evaluate']['bits_per_byte']:.4f} bits per byte": (card,),
+        f"956 of {STORIES['evaluate']['bytes']:,} bytes": (card,),
+        f"{100 * MEMORY['probes']['open']['channel']:.1f} % of the pieces": (page,),
+        f"{100 * MEMORY['probes']['about']['channel']:.1f} %": (page,),
+        f"{100 * MEMORY['probes']['about']['accuracy']:.1f} %": (page,),
+        f"{shipped.num_bytes:,} bytes": (card,),
+        f"{shipped.config.num_parameters:,} parameters": (card,),
+        f"{shipped.config.num_ternary_weights:,} are": (card.replace("\n", " "),),
     }
-    assert {words for words, text in told.items() if words not in text} == set()
+    wrong = {words for words, texts in told.items() if not all(words in text for text in texts)}
+    assert wrong == set()
 
 
 def test_the_readme_is_short() -> None:
