@@ -13,7 +13,7 @@ from mmfree.contract.absmax import AbsmaxFormats
 from mmfree.contract.pow2 import Formats
 from mmfree.contract.shape import AbsmaxConfig
 from mmfree.golden.sampling import seed_registers
-from mmfree.inference.native.player import Player, _pow2_settings, choice
+from mmfree.inference.native.player import Player, choice, pow2_settings
 from mmfree.tape.pow2 import Tape
 from tests.support.boundaries import Boundary, both_ends
 from tests.support.integers.absmax_tapes import random_absmax_tape
@@ -32,7 +32,7 @@ def with_threads(number: int) -> None:
 
 def with_formats(**formats: int) -> None:
     """Of a tape of these formats, which need not suit its matrices."""
-    _pow2_settings(
+    pow2_settings(
         cast(
             Tape,
             SimpleNamespace(config=TAPE.config, formats=Formats(**formats), embedding_shift=0),

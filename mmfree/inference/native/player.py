@@ -107,7 +107,7 @@ class Player:
         self.threads = _threads(tape, threads)
         self._pow2 = isinstance(tape, Tape)
         self._dtype = np.int16 if self._pow2 else np.int32
-        settings = _pow2_settings(tape) if isinstance(tape, Tape) else _absmax_settings(tape)
+        settings = pow2_settings(tape) if isinstance(tape, Tape) else _absmax_settings(tape)
         settings.path = PATHS.index(self.path)
         settings.threads = allowed_threads() if threads is None else self.threads
         self.automatic, self._most = threads is None, settings.threads
@@ -399,7 +399,8 @@ def _sizes(tape: AnyTape) -> Settings:
     return settings
 
 
-def _pow2_settings(tape: Tape) -> Settings:
+def pow2_settings(tape: Tape) -> Settings:
+    """What the library needs to know of a model trained here; without path and threads."""
     settings, formats = _sizes(tape), tape.formats
     settings.arithmetic, settings.gate = 0, GATES.index(tape.config.gate)
     settings.token_shift = tape.config.token_shift

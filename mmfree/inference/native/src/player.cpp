@@ -1,9 +1,7 @@
 #include "player.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
-#include <new>
 
 namespace mmfree {
 
@@ -39,7 +37,7 @@ size_t bytes_of(const Settings &settings) {
 
 Player::Player(const Settings &settings, const Kernels &kernels)
     : settings(settings), kernels_(kernels), pool_(settings.threads),
-      pages_(std::make_shared<Pages>(bytes_of(settings))) {
+      pages_(std::make_unique<Pages>(bytes_of(settings))) {
     for (const Shape &shape : shapes_of(settings)) {
         auto &matrices = segments_.emplace_back(shape.matrices);
         for (Matrix &matrix : matrices) {
@@ -60,7 +58,7 @@ Player::Player(const Settings &settings, const Kernels &kernels)
 Player::Player(const Player &other)
     : settings(other.settings), kernels_(other.kernels_), pool_(1), segments_(other.segments_),
       activation_stride_(other.activation_stride_), sum_stride_(other.sum_stride_),
-      pages_(other.pages_), sums_(1, other.sums_[0]), head_sums_(1) {}
+      sums_(1, other.sums_[0]), head_sums_(1) {}
 
 Share Player::share(int size, int thread) const {
     const int64_t groups = whole(size, GROUP_ROWS), threads = pool_.threads();
@@ -98,39 +96,6 @@ int32_t *Player::head_sums(int thread) {
     const size_t needed = size_t(MOST_POSITIONS) * head_stride(thread);
     if (own.size() < needed) own.resize(needed);
     return own.data();
-}
-
-double Player::read_weights() {
-    const auto start = std::chrono::steady_clock::now();
-    const size_t words = pages_->taken() / sizeof(uint64_t);
-    std::vector<uint64_t> found(pool_.threads());
-    pool_.run([&](int thread) {
-        const size_t threads = pool_.threads();
-        const size_t begin = words * thread / threads, end = words * (thread + 1) / threads;
-        found[thread] = kernels_.read(pages_->begin() + 8 * begin, 8 * (end - begin));
-    });
-    const auto end = std::chrono::steady_clock::now();
-    // Used, or the compiler would leave the reading out.
-    uint64_t all = 0;
-    for (uint64_t own : found) all |= own;
-    volatile uint64_t sink = all;
-    (void)sink;
-    return std::chrono::duration<double>(end - start).count();
-}
-
-bool Player::play_apart(const Batch &batch) const {
-    const int threads = pool_.threads();
-    return threads > 1 && batch.sequences >= threads
-        && int64_t(batch.sequences) * batch.positions >= int64_t(threads) * MOST_POSITIONS;
-}
-
-bool Player::make_copies() {
-    try {
-        while (int(copies_.size()) < pool_.size()) copies_.push_back(copy());
-        return true;
-    } catch (const std::bad_alloc &) {
-        return false;
-    }
 }
 
 void Player::run(const Batch &batch) {

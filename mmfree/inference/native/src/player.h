@@ -136,7 +136,7 @@ private:
     bool play_apart(const Batch &) const;
     bool make_copies();
 
-    std::shared_ptr<Pages> pages_;
+    std::unique_ptr<Pages> pages_;  // not of a copy, which its original outlives
     std::vector<std::vector<int32_t>> sums_, head_sums_;
     std::vector<std::unique_ptr<Player>> copies_;  // one for each thread, made when first needed
 };

@@ -1,5 +1,26 @@
 // Threads that wait for work, and meet at barriers within it.
+//
+// MMFREE_ALONE: of one thread, where there are no others.
 #pragma once
+
+#if defined(MMFREE_ALONE)
+
+namespace mmfree {
+
+class Pool {
+public:
+    explicit Pool(int) {}
+    int threads() const { return 1; }
+    int size() const { return 1; }
+    void set_threads(int) {}
+    template <class Work>
+    void run(const Work &work) { work(0); }
+    void barrier() {}
+};
+
+}  // namespace mmfree
+
+#else
 
 #include <atomic>
 #include <cstdint>
@@ -82,3 +103,5 @@ private:
 };
 
 }  // namespace mmfree
+
+#endif
