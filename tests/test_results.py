@@ -180,6 +180,27 @@ def test_the_model_of_stories() -> None:
     assert wrong == set()
 
 
+def test_the_chip_in_a_page() -> None:
+    addition, stories = data_of("page.json")["pages"]
+    page = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
+    rows = {row[0]: row[1:3] for row in table_rows(page, "| | addition, 64 lanes")}
+    for name, told in (
+        ("file", lambda one: f"{one['bytes'] / 1024:,.0f} KiB"),
+        ("ready, after it was opened", lambda one: f"{one['ready_seconds']:.2f} s"),
+        ("rows equal to the golden model", lambda one: f"{one['equal']:,} of {one['compared']:,}"),
+        ("built in", lambda one: f"{one['build_seconds']:.0f} s"),
+    ):
+        assert rows[name] == [told(addition), told(stories)]
+    (speeds,) = (cells for name, cells in rows.items() if name.startswith("tokens/s"))
+    assert speeds == [
+        f"{one['tokens_per_cpu_second']:,.0f}; {one['tokens_per_second']:,.0f}"
+        for one in (addition, stories)
+    ]
+    assert (addition["lanes"], stories["lanes"]) == (64, 256)
+    for one in (addition, stories):
+        assert one["equal"] == one["compared"] > 0
+
+
 def test_the_readme_is_short() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= MOST_LINES

@@ -45,7 +45,7 @@ TABLE = {
         "boards",
         "toolchain",
     ],
-    "sim": ["simulators", "memory tracing", "cosim", "power"],
+    "sim": ["simulators", "memory tracing", "cosim", "power page"],
 }
 """Package -> its rooms, from those that everybody may import to those that nobody may."""
 
@@ -55,7 +55,10 @@ HOST = "errors extras files contract tape chip"
 OUTSIDE = {
     "hdl": {"mmfree": HOST},
     "sim": {
-        "mmfree": "errors extras files contract tape text models golden chip tasks host report",
+        "mmfree": (
+            "errors extras files contract tape text text.byte_pairs models golden chip tasks host"
+            " inference.native report"
+        ),
         "hdl": " ".join(TABLE["hdl"]),
     },
 }
@@ -67,8 +70,8 @@ Both are written from the contract, and compared.
 COMMAND_LINE = ("cli", "api")
 """Rooms of mmfree that may import hdl and sim: inside functions, when they are asked to."""
 
-PAGES = {"sim.power.page": "report"}
-"""The one place below the command line that draws for people."""
+PAGES = {"sim.power.page": "report", "sim.page.page": "report"}
+"""The places below the command line that draw for people."""
 
 TORCH = ("models", "training", "comparison", "hf")
 """Rooms whose modules may load torch when they are imported; of published, its model."""

@@ -124,15 +124,20 @@ class Image:
         As ``words``, but weights by group of rows (``weights_0`` and on).
         """
         memories = {}
-        for name, words in self.words.items():
-            shape = loaded_shape(self.design, name)
-            packed = _packed(words, shape)
+        for name, words in self.packed().items():
             if name != "weights":
-                memories[name] = packed
-            elif len(packed):
+                memories[name] = words
+            elif len(words):
                 names = weight_memories(self.design)
-                memories |= {name: packed.share(group) for group, name in enumerate(names)}
+                memories |= {name: words.share(group) for group, name in enumerate(names)}
         return memories
+
+    def packed(self) -> dict[str, Words]:
+        """``words``, all of them as ``Words``."""
+        return {
+            name: _packed(words, loaded_shape(self.design, name))
+            for name, words in self.words.items()
+        }
 
     def writes(self) -> Iterator[tuple[int, int, int, int]]:
         """What a host sends to the load port: (number of the memory, word, part, data)."""

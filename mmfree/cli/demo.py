@@ -17,7 +17,7 @@ from mmfree.chip.design import Design
 from mmfree.chip.sizing import design_for
 from mmfree.cli.options import add_lanes
 from mmfree.cli.outcome import Outcome
-from mmfree.errors import InputError, Stopped
+from mmfree.errors import InputError, Stopped, ToolMissing
 from mmfree.files.atomic import write_atomically
 from mmfree.files.claim import claimed
 from mmfree.files.folders import new_folder, refuse_to_replace_folder
@@ -27,7 +27,7 @@ from mmfree.inference.generate import generate, generate_rows
 from mmfree.inference.places import training_of
 from mmfree.inference.scoring import evaluate_task, evaluate_text
 from mmfree.inference.tape_backends import GoldenBackend
-from mmfree.report.record import REPORT_NAME, RUN_NAME, Check
+from mmfree.report.record import PAGE_NAME, REPORT_NAME, RUN_NAME, Check
 from mmfree.shipped import FOLDER, UNASKED
 from mmfree.tape.operations import count_operations
 from mmfree.tape.pow2 import Tape, write_tape
@@ -151,6 +151,8 @@ def _demo(options: argparse.Namespace, folder: Path) -> Outcome:
         ),
         *task.check_chip(result.rows, golden),
     ]
+    with _stage("the chip in a page"):
+        page_path = _write_page(tape, options.preset, options.lanes, folder / PAGE_NAME)
     figures, story = _figures(tape, description, result), list(_story(options.seed))
     values = {
         "checks": [check.to_dict() for check in checks],
@@ -170,7 +172,8 @@ def _demo(options: argparse.Namespace, folder: Path) -> Outcome:
         _say(str(page))
     ok = all(check.passed for check in checks)
     lines = [*_report(checks, figures, answers, ok), *story]
-    return Outcome(values | {"report": str(page)}, "\n".join(lines), ok)
+    made = {"report": str(page), "page": None if page_path is None else str(page_path)}
+    return Outcome(values | made, "\n".join(lines), ok)
 
 
 def _story(seed: int) -> Iterator[str]:
@@ -344,7 +347,7 @@ def _train(
 
 def _withdraw(folder: Path) -> None:
     """Remove what an earlier demo says of its model, before another one takes its place."""
-    for name in (RUN_NAME, REPORT_NAME):
+    for name in (RUN_NAME, REPORT_NAME, PAGE_NAME):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -357,6 +360,21 @@ def _write_verilog(design: Design, folder: Path, tape: Tape) -> dict[str, Any]:
         description = write_verilog(design, made, tape)
     _say(f"{folder}: mmfree.v, memory files, design.json")
     return description
+
+
+def _write_page(tape: Tape, name: str, lanes: int, path: Path) -> Path | None:
+    """Where the page is; None, and a line that says so, without its compiler."""
+    from sim.page.limits import design_of
+    from sim.page.page import page_of
+
+    try:
+        data = page_of(tape, name, design_of(tape, lanes))
+    except ToolMissing as missing:
+        _say(f"no page: {missing}")
+        return None
+    write_atomically(path, data)
+    _say(f"{path}: {len(data):,} bytes; open it in a browser")
+    return path
 
 
 def _figures(tape: Tape, description: dict[str, Any], result: CosimResult) -> dict[str, Any]:

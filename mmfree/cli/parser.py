@@ -28,6 +28,7 @@ VERBS = {
     "power": "estimate watts and joules per token of a tape's accelerator on a part",
     "demo": "train, export, generate the chip, simulate it, and compare: all of it once",
     "report": "one self-contained HTML page about a run",
+    "page": "the chip of a tape in one HTML page: its RTL plays in anybody's browser",
 }
 """Verb -> what it does, in the order of the help. Its module, of the same name beside this one, has
 ``EXAMPLES``, ``add_options`` and ``run``, and is imported when the verb is asked for.

@@ -13,7 +13,7 @@ from html import escape
 from mmfree.report.figures import NARROW, WIDE
 from mmfree.report.palette import FAILED, INK, LINE, MUTED, PANEL, PAPER, PASSED, theme, themed
 
-_STYLE = theme() + themed(f"""
+STYLE = theme() + themed(f"""
 body{{font:16px/1.5 system-ui,sans-serif;color:{INK};background:{PAPER};max-width:980px;
 margin:2rem auto;padding:0 1rem}}
 h1{{font-size:1.6rem;margin-bottom:.2rem;overflow-wrap:anywhere}}
@@ -36,6 +36,7 @@ figure{{margin:.6rem 0}}svg{{display:block;width:100%;height:auto}}svg text{{fil
 .size{{font:12px system-ui,sans-serif;text-anchor:middle}}
 .narrow .name{{font-size:11.5px}}.narrow .size{{font-size:10.5px}}
 """)
+"""Rules of every page."""
 
 _WORDS = 28
 """Letters from which a cell of words takes several lines on a narrow screen."""
@@ -50,7 +51,7 @@ def html_page(title: str, sections: Iterable[tuple[str, str]]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>mmfree:'
         f' {escape(title)}</title><meta name="viewport"'
-        f' content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head><body>'
+        f' content="width=device-width,initial-scale=1"><style>{STYLE}</style></head><body>'
         f"<h1>mmfree: {escape(title)}</h1>{body}</body></html>\n"
     )
 

@@ -11,7 +11,8 @@ from mmfree.chip.design import Design
 from mmfree.errors import InputError
 from mmfree.files.atomic import read_json
 
-RUN_NAME, REPORT_NAME = "demo.json", "report.html"
+RUN_NAME, REPORT_NAME, PAGE_NAME = "demo.json", "report.html", "page.html"
+"""What a demo leaves: its record, the report, and the chip in a page."""
 
 _NUMBERS = ("lanes", "cycles_per_token", "lane_utilization", "multipliers", "simulated_hz")
 _FIELDS: dict[str, type | tuple[type, ...]] = {

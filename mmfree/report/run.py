@@ -25,7 +25,7 @@ from mmfree.report.figures import (
 )
 from mmfree.report.page import figure, html_page, note, table
 from mmfree.report.picture import draw_accelerator
-from mmfree.report.record import REPORT_NAME, RUN_NAME, read_record
+from mmfree.report.record import PAGE_NAME, REPORT_NAME, RUN_NAME, read_record
 from mmfree.report.story import coloured
 from mmfree.shipped import UNASKED, shipped_tape
 from mmfree.tape.operations import count_operations
@@ -73,7 +73,7 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
         raise InputError(f"{out}: the tape that is read; give another --out")
     with claimed(out):
         prompt = UNASKED[str(run)].prompt if source != run else None
-        sections = list(_sections(source, prompt))
+        sections = list(_sections(source, prompt, _chip_in_a_page(run, out)))
         if not sections:
             raise InputError(
                 f"{run}: neither a demo's folder ({RUN_NAME}) nor a checkpoint (metrics.csv):"
@@ -83,8 +83,10 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
     return out, [name for name, _ in sections]
 
 
-def _sections(run: Path, prompt: str | None) -> Iterator[tuple[str, str]]:
-    """``prompt``: of the text that a model of text writes for the page; None: a line feed."""
+def _sections(run: Path, prompt: str | None, note_of_page: str) -> Iterator[tuple[str, str]]:
+    """``prompt``: of the text that a model of text writes for the page; None: a line feed.
+    ``note_of_page``: where the chip plays the model (HTML).
+    """
     checkpoint = run / "checkpoint" if (run / "checkpoint").is_dir() else run
     values: dict[str, Any] = read_record(run / RUN_NAME) if (run / RUN_NAME).is_file() else {}
     lies = run if run.is_file() else run / "model.tape"
@@ -96,7 +98,7 @@ def _sections(run: Path, prompt: str | None) -> Iterator[tuple[str, str]]:
         # Digits stand below each other, and lines of a text may break.
         yield "What was checked", _checks(values) + _lines(values["answers"], wrap=not adds)
     if tape is not None:
-        yield "The model", _model(tape)
+        yield "The model", _model(tape) + note_of_page
     if tape is not None and _writes(tape):
         yield "What it writes", coloured(tape, prompt or "\n")
     if rows := read_rows(checkpoint / METRICS_NAME):
@@ -143,6 +145,15 @@ def _checks(values: dict[str, Any]) -> str:
     )
     checks = f'<div class="scroll"><table>{lines}</table></div>'
     return checks + figures
+
+
+def _chip_in_a_page(run: Path, report: Path) -> str:
+    """A link to the page of a demo that lies beside its report, or how to make one."""
+    if report.resolve().parent == run.resolve() and (run / PAGE_NAME).is_file():
+        return (
+            f'<p><a href="{PAGE_NAME}">The chip in a page</a>: its RTL plays this model there.</p>'
+        )
+    return note(f"`mmfree page {run} --out page.html` makes a page in which the chip plays it.")
 
 
 def _lines(lines: list[str], *, wrap: bool = False) -> str:

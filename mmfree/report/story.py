@@ -56,19 +56,25 @@ def write(tape: Tape, prompt: str, *, seed: int = 0, tokens: int = MOST_TOKENS) 
 
 def coloured(tape: Tape, prompt: str) -> str:
     """The text on a page: the less likely a piece was, the stronger its colour."""
-    shades = "".join(
+    pieces = "".join(
         f"<span class=s{sum(-math.log2(max(piece.probability, 1e-9)) >= bits for bits in BITS)}"
         f' title="{100 * piece.probability:.0f} %">{escape(piece.text)}</span>'
         for piece in write(tape, prompt)
-    )
-    rules = "".join(
-        f".s{shade}{{background:color-mix(in srgb,{AMBER} {percent}%,transparent)}}"
-        for shade, percent in enumerate((0, 15, 30, 50, 75))
     )
     remark = (
         f"Drawn at temperature {TEXT_TEMPERATURE}, seed 0, after “{prompt.strip()}”. Colour: the"
         " probability that the model gave each piece (measured; golden's integers): none above"
         f" {100 * 2 ** -BITS[0]:.0f} %, the strongest below {100 * 2 ** -BITS[-1]:.0f} %."
     )
-    style = f"<style>{themed(rules)}</style>"
-    return f'{style}<pre class="text">{escape(prompt)}{shades}</pre>{note(remark)}'
+    return (
+        f'<style>{shades()}</style><pre class="text">{escape(prompt)}{pieces}</pre>{note(remark)}'
+    )
+
+
+def shades() -> str:
+    """Rules of the classes s0 to s4: the shades of pieces, by how many of BITS they reach."""
+    rules = "".join(
+        f".s{shade}{{background:color-mix(in srgb,{AMBER} {percent}%,transparent)}}"
+        for shade, percent in enumerate((0, 15, 30, 50, 75))
+    )
+    return themed(rules)

@@ -71,6 +71,11 @@ class Port:
     range: str
     name: str
 
+    @property
+    def bits(self) -> int:
+        """Its width."""
+        return 1 + int(self.range[1:].split(":")[0]) if self.range else 1
+
 
 def find_ports(verilog: str, toplevel: str) -> list[Port]:
     """The ports of a module, as Yosys declares them: one a line, in the module's body.

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from sim.cosim.driver import Driver
 from sim.cosim.due import check_sequences
 from sim.cosim.run_folder import Run, Sequence
 from sim.memory.model import Behaviour
+from sim.page.limits import design_of
 from sim.power.activity import SCHEMA, read_activity
 from sim.power.basis import clock_of
 from sim.power.coefficients import TECHNOLOGY, Quantity, load_part, load_parts
@@ -30,6 +32,7 @@ from sim.power.estimate import Load, estimate
 from tests.support.boundaries import Boundary
 from tests.support.random_tapes import random_tape
 from tests.support.sim.shapes import ODD
+from tests.support.verbs.case import TEXT_TAPE
 
 Action = Callable[[Path], object]
 TAPE, DESIGN = ODD.tape(1, wild=False), ODD.design()
@@ -139,6 +142,7 @@ def _estimate(area: Area, hz: float = 1e6) -> Action:
 
 REACHED_HZ = clock_hz(DESIGN.lanes)
 DUE, ACTIVITY, BASIS = "sim/cosim/due.py", "sim/power/activity.py", "sim/power/basis.py"
+PAGE_LIMITS = "sim/page/limits.py"
 COEFFICIENTS, ESTIMATE = "sim/power/coefficients.py", "sim/power/estimate.py"
 BASE = "0 <= self.base < 1 << ADDRESS_BITS"
 LATENCY = "LATENCY_MIN <= low <= high <= LATENCY_MAX"
@@ -148,6 +152,15 @@ IMAGE_BYTES = 3 * 4096
 
 TEMPERATURE = "0 <= sequence.temperature <= TEMPERATURE_MAX"
 QUANTITY = "0 <= self.low <= self.value <= self.high"
+
+
+def _page_of_at_most(weights: int) -> Action:
+    def attempt(_: Path) -> object:
+        with mock.patch("sim.page.limits.MOST_WEIGHTS", weights):
+            return design_of(TEXT_TAPE)
+
+    return attempt
+
 
 ROWS = [
     *(
@@ -314,5 +327,12 @@ ROWS = [
         allowed=_estimate(Area(luts=24_000, lut_rams=288)),
         refused=_estimate(Area(luts=24_000, lut_rams=289)),
         says="the design needs 24,289 LUTs, and the part has 24,288",
+    ),
+    Boundary(
+        file=PAGE_LIMITS,
+        compares="weights > MOST_WEIGHTS",
+        allowed=_page_of_at_most(TEXT_TAPE.config.num_ternary_weights),
+        refused=_page_of_at_most(TEXT_TAPE.config.num_ternary_weights - 1),
+        says=f"of {TEXT_TAPE.config.num_ternary_weights:,} weights; a page has at most",
     ),
 ]

@@ -66,6 +66,7 @@ SURFACE = {
     ),
     "demo": "preset --lanes --out --force",
     "report": "run --out",
+    "page": "model --lanes --bits --out --force",
 }
 
 

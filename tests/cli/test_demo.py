@@ -28,7 +28,8 @@ from tests.support.verbs.demo import DEMO, PAGE
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Presets that train in a second (and add wrongly), and small sums."""
+    """Presets that train in a second (and add wrongly), small sums, and no page."""
+    monkeypatch.setattr(demo, "_write_page", lambda *_: None)
     runs = {"addition": lambda _: (SMALL_ADDITION, []), "text": lambda _: (SMALL_TEXT, [])}
     monkeypatch.setattr(demo, "RUNS", runs)
     monkeypatch.setattr(demo, "DIGITS", 6)

@@ -33,6 +33,7 @@ WRITERS = {
     "power": ["power", "TAPE", "--lanes", "16", "--out", "OUT"],
     "demo": ["demo", "--out", "OUT"],
     "report": ["report", "RUN", "--out", "OUT"],
+    "page": ["page", "TAPE", "--out", "OUT"],
 }
 """Every verb that writes, in every form of its output."""
 

@@ -214,6 +214,8 @@ FILES = {
     "report none": "none: no such file or folder; give a tape, a checkpoint folder or",
     "report text.txt": "text.txt: not a tape",
     "report full": "full: neither a demo's folder",
+    "page none.tape --out new": "none.tape: no such file",
+    "page text.tape --out text.txt": "text.txt: exists already; --force overwrites it",
     "demo --out text.txt": "text.txt",
     "demo --out text.txt/new": "Not a directory",
     "demo --out run --force": "run: a checkpoint; a demo has one within its own folder",

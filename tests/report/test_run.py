@@ -50,7 +50,7 @@ class Page(HTMLParser):
 def check_page(path: Path) -> list[str]:
     """Nothing is loaded from elsewhere, every element ends; returns the sections' titles."""
     text = path.read_text()
-    assert not re.search(r"""(?:src|href)=["'](?!#)""", text)
+    assert not re.search(r"""(?:src|href)=["'](?!#|page\.html")""", text)
     assert "@import" not in text
     assert "url(http" not in text
     assert "<script" not in text
@@ -82,10 +82,16 @@ def test_a_demo_writes_its_report(
     assert "4 rows x 4 columns = 16 additions per cycle" in text
     assert 'class="fail">FAILED' in text
     assert "layer 1 down" in text
+    assert '<a href="page.html">The chip in a page</a>' in text
+    assert b"2 layers of 20 channels" in (tmp_path / "page.html").read_bytes()
     capsys.readouterr()
     out = tmp_path / "other.html"
     assert main(["report", str(tmp_path), "--out", str(out)]) == 0
     assert check_page(out) == titles
+    elsewhere = tmp_path / "there" / "report.html"
+    elsewhere.parent.mkdir()
+    assert main(["report", str(tmp_path), "--out", str(elsewhere)]) == 0
+    assert f"mmfree page {tmp_path} --out page.html" in elsewhere.read_text()
 
 
 RECORD: dict[str, Any] = {

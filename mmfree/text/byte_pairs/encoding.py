@@ -27,7 +27,7 @@ class BytePairs:
     """A plain byte-level BPE. No text becomes one of its ``added`` tokens, which are special.
 
     ``added``: their ids by their names; ``tokens``: the names of all ids, in which characters stand
-    for bytes.
+    for bytes; ``merges``: pairs of names, the most urgent first.
 
     Raises
     ------
@@ -45,7 +45,8 @@ class BytePairs:
             merges = [
                 pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]
             ]
-            self._ranks = {(a, b): rank for rank, (a, b) in enumerate(merges)}
+            self.merges = [(a, b) for a, b in merges]
+            self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
             self.added: dict[str, int] = {
                 token["content"]: token["id"] for token in contents["added_tokens"]
             }

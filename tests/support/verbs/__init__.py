@@ -6,7 +6,7 @@ The work below the verbs is replaced (``tests.support.below``); the numbers here
 from __future__ import annotations
 
 from tests.support.verbs.bench import BENCH
-from tests.support.verbs.chips import BUILD, COSIM, COSIM_FOLDER, VERILOG
+from tests.support.verbs.chips import BUILD, COSIM, COSIM_FOLDER, PAGE, VERILOG
 from tests.support.verbs.demo import DEMO, DEMO_AGAIN, REPORT
 from tests.support.verbs.fit import FIT
 from tests.support.verbs.models import (
@@ -52,4 +52,5 @@ CASES = {
     "demo": DEMO,
     "demo, trained already": DEMO_AGAIN,
     "report": REPORT,
+    "page": PAGE,
 }

@@ -404,3 +404,62 @@ total                   25.0       1.0""",
     }
     | {"memory": Row(words="--memory block", why="the folder's own; another one is refused")},
 )
+
+PAGE = Case(
+    words="page text.tape --out out",
+    below={
+        "mmfree.cli.page:load_tape_or_export": TEXT_TAPE,
+        "sim.page.limits:design_for": REAL,
+        "mmfree.cli.page:claimed": nullcontext(),
+        "mmfree.cli.page:refuse_to_overwrite": None,
+        "mmfree.cli.page:write_atomically": None,
+        "sim.page.page:page_of": b"<!doctype html>",
+    },
+    asked={
+        "load_tape_or_export(path)": Path("text.tape"),
+        "design_for(tape)": TEXT_TAPE,
+        "design_for(lanes)": 64,
+        "design_for(weight_code)": "1.6",
+        "claimed(path)": OUT,
+        "refuse_to_overwrite(path)": OUT,
+        "refuse_to_overwrite(force)": False,
+        "write_atomically(path)": OUT,
+        "write_atomically(data)": b"<!doctype html>",
+        "page_of(tape)": TEXT_TAPE,
+        "page_of(name)": "text",
+        "page_of(design)": design_for(TEXT_TAPE, 64, "1.6"),
+        "page_of(card)": "",
+        "page_of(progress)": ANY,
+    },
+    values={"page": "out", "bytes": 15, "lanes": 64, "tape_sha256": TEXT_TAPE.sha256},
+    said="out: 15 bytes, a chip of 64 lanes; open it in a browser",
+    rows={
+        "model": Row(
+            instead={"text.tape": "sums.tape"},
+            changes={"load_tape_or_export(path)": Path("sums.tape"), "page_of(name)": "sums"},
+        ),
+        "lanes": Row(
+            words="--lanes 16",
+            changes={
+                "design_for(lanes)": 16,
+                "page_of(design)": design_for(TEXT_TAPE, 16, "1.6"),
+            },
+        ),
+        "bits": Row(
+            words="--bits 2",
+            changes={
+                "design_for(weight_code)": "2",
+                "page_of(design)": design_for(TEXT_TAPE, 64, "2"),
+            },
+        ),
+        "out": Row(
+            words="--out other",
+            changes=dict.fromkeys(
+                ("claimed(path)", "refuse_to_overwrite(path)", "write_atomically(path)"),
+                Path("other"),
+            ),
+        ),
+        "force": Row(words="--force", changes={"refuse_to_overwrite(force)": True}),
+        "seed": NOT_DRAWN,
+    },
+)

@@ -35,6 +35,7 @@ DEMO = Case(
         "mmfree.cli.demo:new_folder": nullcontext(MADE),
         "hdl.toolchain.emit:write_verilog": DESCRIPTION,
         "sim.cosim.run:cosim": SUMS_PLAYED,
+        "mmfree.cli.demo:_write_page": OUT / "page.html",
         "mmfree.report.run:write_report": (PAGE, []),
         "mmfree.cli.demo:_story": ["", "Once."],
     },
@@ -89,6 +90,10 @@ DEMO = Case(
         "cosim(array)": ANY,
         "cosim(behaviour)": None,
         "cosim(processes)": None,
+        "_write_page(tape)": SUM_TAPE,
+        "_write_page(name)": "addition",
+        "_write_page(lanes)": 64,
+        "_write_page(path)": OUT / "page.html",
         "write_report(run)": OUT,
         "write_report(out)": None,
     },
@@ -141,13 +146,14 @@ DEMO = Case(
         "sha256": SUM_TAPE.sha256,
         "seconds": ANY,
         "report": "page.html",
+        "page": "out/page.html",
     },
     said=ANY,
     code=1,
     rows={
         "lanes": Row(
             words="--lanes 16",
-            changes={"design_for(lanes)": 16}
+            changes={"design_for(lanes)": 16, "_write_page(lanes)": 16}
             | dict.fromkeys(("write_verilog(design)", "cosim(design)"), design_for(SUM_TAPE, 16)),
         ),
         "out": Row(
@@ -157,6 +163,7 @@ DEMO = Case(
                 "load_trained_tape(path)": Path("other/checkpoint"),
                 "write_tape(path)": Path("other/model.tape"),
                 "new_folder(path)": Path("other/verilog"),
+                "_write_page(path)": Path("other/page.html"),
                 "write_report(run)": Path("other"),
             },
         ),
@@ -184,6 +191,7 @@ DEMO_AGAIN = Case(
         "load_trained_tape(path)": Path("trained/checkpoint"),
         "write_tape(path)": Path("trained/model.tape"),
         "new_folder(path)": Path("trained/verilog"),
+        "_write_page(path)": Path("trained/page.html"),
         "write_report(run)": Path("trained"),
     },
     values=DEMO.values,
@@ -199,6 +207,7 @@ DEMO_AGAIN = Case(
                 "load_trained_tape(path)": Path("runs/addition/checkpoint"),
                 "write_tape(path)": Path("runs/addition/model.tape"),
                 "new_folder(path)": Path("runs/addition/verilog"),
+                "_write_page(path)": Path("runs/addition/page.html"),
                 "write_report(run)": Path("runs/addition"),
             },
         ),

@@ -1,0 +1,3 @@
+"use strict";
+
+inflate(packed("manifest")).then((bytes) => new Page(JSON.parse(new TextDecoder().decode(bytes))));

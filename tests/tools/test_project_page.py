@@ -1,0 +1,39 @@
+"""The project's page says what README says, and shows the tape that is shipped."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from pathlib import Path
+
+from mmfree.shipped import FOLDER
+from mmfree.tape.reading import open_tape
+from tools.figures.project_page import CHIPS, DOCS, figures, index
+
+
+def test_its_figures_are_those_of_readme() -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    found = figures(readme)
+    assert len(found) == len(re.findall(r"^- ", readme.partition("## Figures")[2], re.M))
+    assert (DOCS / "index.html").read_text(encoding="utf-8") == index(readme)
+
+
+def part(page: Path, name: str) -> bytes:
+    (text,) = re.findall(f'id="{name}">([^<]*)<', page.read_text(encoding="utf-8"))
+    return zlib.decompress(base64.b64decode(text))
+
+
+def test_both_chips_are_there_and_small() -> None:
+    sizes = {name: (DOCS / "chips" / f"{name}.html").stat().st_size for name in CHIPS}
+    assert sizes["addition"] <= 200 * 1024
+    assert sizes["stories"] <= 1024 * 1024
+
+
+def test_the_story_is_that_of_the_shipped_tape() -> None:
+    page = DOCS / "chips" / "stories.html"
+    tape = open_tape(FOLDER / "stories.tape")
+    assert tape.sha256 in page.read_text(encoding="utf-8")
+    segments = json.loads(part(page, "manifest"))["model"]["segments"]
+    assert segments[0]["constants"][0][0] == tape.segments[0].matrices[0].multiplier
