@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
+from hdl.planning.cycles import cycles_per_token
 from mmfree.inference.backends import load_backend
 from mmfree.inference.generate import generate
 from mmfree.shipped import FOLDER, card_of
@@ -70,6 +71,9 @@ def test_a_text_is_what_mmfree_generates(text_page: Path) -> None:
         assert found["compared"] == found["equal"] == 42
         assert page.evaluate("document.getElementById('text').textContent") == f"ab{due}"
         assert page.inner_text("#verdict") == "42 of 42 equal"
+        tape = open_tape(text_page.parent / "model.tape")
+        cycles = cycles_per_token(tape.config, design_of(tape))
+        assert page.inner_text("#cycles") == f"{cycles:,} cycles/token"
 
 
 def test_a_flipped_bit_is_found_and_shown(text_page: Path) -> None:

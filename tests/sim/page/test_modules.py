@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hdl.control.counters import SETTLE_CYCLES
 from hdl.planning.cycles import cycles_per_token
 from mmfree.chip.layout import layout
 from mmfree.chip.sizing import design_for
@@ -102,6 +103,25 @@ def test_rows_logits_and_state_are_the_golden_models(case: Case) -> None:
             np.testing.assert_array_equal(chip.state(case.tape), state)
             compared += 1
     assert compared == 2 * TOKENS
+
+
+def test_the_operands_of_the_lanes_are_seen(case: Case) -> None:
+    """Cycle by cycle: as many tiles as the chip counts, activations of them, and codes of trits."""
+    chip, design = case.chip(), case.design
+    chip.send(3, begin=True)
+    tiles, activations, codes = 0, set[int](), set[int]()
+    while not chip.get("result__valid"):
+        chip.step()
+        if chip.get("tiles__beat") & 1:
+            tiles += 1
+            x = chip.get("tiles__x")
+            activations |= {x >> 8 * c & 0xFF for c in range(design.columns)}
+            w = chip.get("w")
+            codes |= {w >> 2 * n & 3 for n in range(design.lanes)}
+    chip.edge(SETTLE_CYCLES)
+    assert tiles == chip.field("counters", "beats")
+    assert len(activations) > 10
+    assert codes == {0, 1, 3}
 
 
 def test_a_chip_goes_on_by_itself_and_can_be_stopped(case: Case) -> None:

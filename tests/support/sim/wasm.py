@@ -137,6 +137,10 @@ class WasmChip:
         row, last = (self.field("result__payload", name) for name in ("row", "last"))
         return Result(row, bool(last))
 
+    def step(self) -> None:
+        """One cycle of those in which nothing changes from outside."""
+        self._own.call("run", 1)
+
     def take(self) -> None:
         self.set(result__ready=1, fault__ready=1)
         self.edge()
