@@ -417,7 +417,7 @@ def test_listed_mistakes_are_counted() -> None:
     """Of tests and of proofs."""
     listed = tomllib.loads((ROOT / "tests/mutants.toml").read_text(encoding="utf-8"))["mutant"]
     proofs = sum("proofs" in mutant for mutant in listed)
-    assert numbers_in(RESULTS, r"mistakes: (\d+) listed.*?and (\d+) in blocks") == [
+    assert numbers_in(RESULTS, r"mistakes: ([\d,]+) listed.*?and (\d+) in blocks") == [
         len(listed) - proofs,
         proofs,
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from mmfree.inference.native.compiling import SOURCE_FOLDER
+from mmfree.inference.native.compiling import ARITHMETIC_FLAGS, SOURCE_FOLDER
 from sim.page.chip_module import NATIVE
 from sim.page.zig import build_module
 
@@ -16,8 +16,7 @@ _OWN = ("golden", "alone")
 
 _OPTIONS = (
     "-std=c++20",
-    # As the player's own library is compiled (mmfree/inference/native/compiling.py).
-    *("-ffp-contract=off", "-fwrapv", "-fno-math-errno"),
+    *ARITHMETIC_FLAGS,
     # Nothing is thrown: want of memory is a trap.
     "-fno-exceptions",
     *("-DMMFREE_ALONE", f"-I{SOURCE_FOLDER}"),

@@ -33,6 +33,9 @@ IN_WORKER = ("inflate", "image", "chip", "golden", "session", "worker")
 IN_PAGE = ("inflate", "tokenizers", "views", "inside", "page", "start")
 """Scripts, in their order."""
 
+_KINDS = {"addition": "addition", "bytes": "text", "byte-pairs": "text"}
+"""Kind of tokenizer -> kind of page."""
+
 _FIELDS = {
     "addition": (
         '<label>First number <input id="a" class="number" inputmode="numeric" value="$a"></label>\n'
@@ -56,6 +59,7 @@ _RESULTS = {
     ),
     "task": '<pre id="text" class="text"></pre>',
 }
+_CARD = '<details><summary>Card</summary><pre class="text">{}</pre></details>'
 _EXAMPLES = {"parity": "0110", "modular-addition": "12+96"}
 
 
@@ -105,9 +109,7 @@ def page_of(
         "golden": golden,
         "image": image,
     }
-    kind = tokenizer["kind"] if tokenizer["kind"] == "addition" else "task"
-    if tokenizer["kind"] in ("bytes", "byte-pairs"):
-        kind = "text"
+    kind = _KINDS.get(tokenizer["kind"], "task")
     example = "Once upon a time" if kind == "text" else _EXAMPLES.get(tokenizer["kind"], "")
     page = Template((WEB / "page.html").read_text(encoding="utf-8")).substitute(
         {part: packed(data) for part, data in parts.items()},
@@ -120,11 +122,9 @@ def page_of(
         verb=_VERBS[kind],
         result=_RESULTS[kind],
         about=escape(_about(tape, name, design)),
-        card=f'<details><summary>Card</summary><pre class="text">{escape(card)}</pre></details>'
-        if card
-        else "",
+        card=_CARD.format(escape(card)) if card else "",
         worker="\n".join(
-            f'<script type="text/plain" id="{name}-js">\n{_script(name)}</script>'
+            f'<script type="text/plain" class="worker">\n{_script(name)}</script>'
             for name in IN_WORKER
         ),
         scripts="\n".join(map(_script, IN_PAGE)),

@@ -8,8 +8,11 @@ import re
 import zlib
 from pathlib import Path
 
+import pytest
+
 from mmfree.shipped import FOLDER
 from mmfree.tape.reading import open_tape
+from sim.page.page import IN_PAGE, IN_WORKER, WEB
 from tools.figures.project_page import CHIPS, DOCS, figures, index
 
 
@@ -29,6 +32,13 @@ def test_both_chips_are_there_and_small() -> None:
     sizes = {name: (DOCS / "chips" / f"{name}.html").stat().st_size for name in CHIPS}
     assert sizes["addition"] <= 200 * 1024
     assert sizes["stories"] <= 1024 * 1024
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_both_have_the_scripts_of_today(name: str) -> None:
+    page = (DOCS / "chips" / f"{name}.html").read_text(encoding="utf-8")
+    for script in {*IN_WORKER, *IN_PAGE}:
+        assert (WEB / f"{script}.js").read_text(encoding="utf-8") in page, script
 
 
 def test_the_story_is_that_of_the_shipped_tape() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
+from mmfree.errors import ToolMissing
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 _ARGUMENTS = (
@@ -23,7 +25,8 @@ _ARGUMENTS = (
 def opened(path: Path, *, width: int = 1280, dark: bool = False) -> Iterator[Page]:
     """A page, once its chip is loaded; nothing may be asked of a network, and nothing may fail."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
-    assert found is not None, "no Chromium on PATH: `make browser` installs it"
+    if found is None:
+        raise ToolMissing("no Chromium on PATH: `make browser` installs it")
     wrong: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=list(_ARGUMENTS))

@@ -21,10 +21,12 @@ from mmfree.errors import ToolMissing
 
 SOURCE_FOLDER = Path(__file__).parent / "src"
 
+ARITHMETIC_FLAGS = ("-ffp-contract=off", "-fwrapv")
+"""The contract's arithmetic: products and sums are rounded one by one, integers wrap."""
+
 FLAGS = (
     *("-std=c++20", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden"),
-    # The contract's arithmetic: products and sums are rounded one by one, integers wrap.
-    *("-ffp-contract=off", "-fwrapv"),
+    *ARITHMETIC_FLAGS,
     # Nothing asks for errno or traps: so loops with floor() become vectors.
     *("-fno-math-errno", "-fno-trapping-math"),
 )

@@ -17,8 +17,8 @@ uint8_t *top = &__heap_base;
 void *grow(size_t bytes, size_t alignment) {
     uintptr_t begin = (reinterpret_cast<uintptr_t>(top) + alignment - 1) & ~(alignment - 1);
     const uintptr_t end = begin + bytes, held = __builtin_wasm_memory_size(0) * WASM_PAGE;
-    if (end > held && __builtin_wasm_memory_grow(0, (end - held + WASM_PAGE - 1) / WASM_PAGE) == size_t(-1))
-        __builtin_trap();
+    const size_t missing = end > held ? (end - held + WASM_PAGE - 1) / WASM_PAGE : 0;
+    if (missing && __builtin_wasm_memory_grow(0, missing) == size_t(-1)) __builtin_trap();
     top = reinterpret_cast<uint8_t *>(end);
     return reinterpret_cast<void *>(begin);
 }
@@ -27,7 +27,9 @@ void *grow(size_t bytes, size_t alignment) {
 
 void *operator new(size_t bytes) { return grow(bytes, 16); }
 void *operator new[](size_t bytes) { return grow(bytes, 16); }
-void *operator new(size_t bytes, std::align_val_t alignment) { return grow(bytes, size_t(alignment)); }
+void *operator new(size_t bytes, std::align_val_t alignment) {
+    return grow(bytes, size_t(alignment));
+}
 void operator delete(void *) noexcept {}
 void operator delete[](void *) noexcept {}
 void operator delete(void *, size_t) noexcept {}

@@ -1,4 +1,4 @@
-// The fast player's plain path for one tape, one sequence at a time: what checks the chip in a page.
+// The fast player's plain path for one tape, one sequence at a time: it checks the chip in a page.
 // There is one player; the module that holds it is made anew for another tape.
 #include <algorithm>
 #include <cstring>
@@ -23,7 +23,8 @@ Choice choice;
 // Memory for what is handed over; it is never given back.
 EXPORT void *allocate(int bytes) { return new uint64_t[(bytes + 7) / 8]; }
 
-// The settings as 32-bit words, in the order of the fields of Settings from hidden_size to token_shift.
+// The settings as 32-bit words, in the order of the fields of Settings from hidden_size to
+// token_shift.
 EXPORT void create(const int32_t *values) {
     Settings settings = {};
     settings.threads = 1;

@@ -1,7 +1,7 @@
 // What Verilator's C++ asks of its runtime, for a design of one clock in freestanding WebAssembly.
 //
 // Verilator's own headers need mutexes and a C++ library. This holds what its output for an
-// accelerator uses, with the meaning of verilated_funcs.h; what it does not hold is a compile error.
+// accelerator uses, with the meaning of verilated_funcs.h; what it lacks is a compile error.
 // Whatever Verilator would make random is 0.
 #pragma once
 
@@ -92,7 +92,9 @@ inline IData VL_COUNTONES_I(IData value) { return __builtin_popcount(value); }
 inline IData VL_COUNTONES_Q(QData value) { return __builtin_popcountll(value); }
 
 // Signed values are kept in their lowest bits; those above them are 0, but after an extension.
-inline int32_t vl_signed(int bits, IData value) { return int32_t(value << (32 - bits)) >> (32 - bits); }
+inline int32_t vl_signed(int bits, IData value) {
+    return int32_t(value << (32 - bits)) >> (32 - bits);
+}
 inline int64_t vl_signed64(int bits, QData value) {
     return int64_t(value << (64 - bits)) >> (64 - bits);
 }

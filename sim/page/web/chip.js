@@ -124,7 +124,7 @@ class Chip {
     this.edge();
   }
 
-  // Lets the clock run until there is an answer, for at most `cycles`; returns whether there is one.
+  // Lets the clock run until there is an answer, for at most `cycles`; returns whether there is.
   run(cycles) {
     this.cycles += this.exports.run(cycles);
     return this.answered();
@@ -161,14 +161,16 @@ class Chip {
   // Words of P values through a read port: "state" or "logits". A word comes two cycles after its
   // address.
   read(port, words) {
-    const {post_width: width, value_bits: bits} = this.about.design, values = new Int32Array(words * width);
-    const shift = 32 - bits;
+    const {post_width: width, value_bits: bits} = this.about.design, shift = 32 - bits;
+    const values = new Int32Array(words * width);
     for (let word = 0; word <= words; word++) {
       this.set(`${port}__address`, Math.min(word, words - 1));
       this.edge();
       if (word)
-        for (let n = 0; n < width; n++)
-          values[(word - 1) * width + n] = (this.field(`${port}__data`, n * bits, bits) << shift) >> shift;
+        for (let n = 0; n < width; n++) {
+          const value = this.field(`${port}__data`, n * bits, bits);
+          values[(word - 1) * width + n] = (value << shift) >> shift;
+        }
     }
     return values;
   }
@@ -176,8 +178,7 @@ class Chip {
   // The counters of the last token, by name: they are there some cycles after its answer.
   counters() {
     this.edge(this.about.settle);
-    const found = {};
-    for (const name of Object.keys(this.about.fields.counters)) found[name] = this.fieldOf("counters", name);
-    return found;
+    const names = Object.keys(this.about.fields.counters);
+    return Object.fromEntries(names.map((name) => [name, this.fieldOf("counters", name)]));
   }
 }

@@ -2,8 +2,8 @@
 
 // The golden model of a tape: what every row of the chip is compared with.
 class Golden {
-  // `code`: a WebAssembly.Module of sim/page/golden_module.py. `about`: the model and the design whose
-  // image it is. `memories`: the image, of which its weights, rows and tables are.
+  // `code`: a WebAssembly.Module of sim/page/golden_module.py. `about`: the model and the design
+  // whose image it is. `memories`: the image, of which its weights, rows and tables are.
   constructor(code, about, memories) {
     const {model, design} = about;
     this.model = model;
@@ -15,8 +15,10 @@ class Golden {
       decodeEmbedding(memories.embedding, rows, design.embedding_rows, width, design.columns)));
     const tables = memories.tables.signed(16, 512);
     // The chip addresses a table by the low bits of an index, which begins at -128.
-    const table = (first) => this.put(Int16Array.from({length: 256}, (_, n) => tables[first + ((n + 128) & 255)]));
-    const roots = Int16Array.from({length: 256}, (_, n) => memories.reciprocal_root.field(n, 0, 0, 8));
+    const table = (first) =>
+      this.put(Int16Array.from({length: 256}, (_, n) => tables[first + ((n + 128) & 255)]));
+    const {reciprocal_root: root} = memories;
+    const roots = Int16Array.from({length: 256}, (_, n) => root.field(n, 0, 0, 8));
     this.exports.set_tables(table(0), table(256), this.put(roots));
     let word = 0;
     model.segments.forEach((segment, number) => {
@@ -30,7 +32,8 @@ class Golden {
           throw new Error(`segment ${number}: no weights`);
       });
     });
-    model.biases.forEach((bias, layer) => this.exports.set_bias(layer, this.put(Int16Array.from(bias))));
+    model.biases.forEach((bias, layer) =>
+      this.exports.set_bias(layer, this.put(Int16Array.from(bias))));
     const noise = memories.gumbel.signed(14, memories.gumbel.words);
     this.exports.set_noise(this.put(noise), model.logit_fb);
     this.exports.begin();
@@ -58,7 +61,8 @@ class Golden {
   // [layers, words of a layer], one layer after another.
   state() {
     const [width, , layers] = this.model.settings, shift = this.model.settings[10];
-    return new Int16Array(this.exports.memory.buffer, this.exports.state_words(), layers * (width + 2 * shift));
+    const words = layers * (width + 2 * shift);
+    return new Int16Array(this.exports.memory.buffer, this.exports.state_words(), words);
   }
 }
 

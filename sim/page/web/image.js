@@ -68,7 +68,8 @@ function decodeSegment(memory, code, array, segment, first) {
       for (let tile = 0; tile < tiles; tile++, word++)
         for (let group = 0; group < memory.groups; group++)
           for (let lane = 0; lane < lanes; lane += code.group) {
-            let digits = code.digits[memory.field(word, group, (lane / code.group) * code.bits, code.bits)];
+            const first = (lane / code.group) * code.bits;
+            let digits = code.digits[memory.field(word, group, first, code.bits)];
             for (let n = lane; n < Math.min(lane + code.group, lanes); n++) {
               const row = block * rows + group * groupRows + Math.floor(n / columns);
               const column = tile * columns + (n % columns);

@@ -1,6 +1,7 @@
 "use strict";
 
-// What happens inside the chip: how much was compared, cycles by segment, state, operands of the lanes.
+// What happens inside the chip: how much was compared, cycles by segment, state, operands of the
+// lanes.
 const COLOURS = ["paper", "ink", "green", "red", "line"];
 
 class Inside {
@@ -37,7 +38,8 @@ class Inside {
 
   colours() {
     const style = getComputedStyle(document.body);
-    return Object.fromEntries(COLOURS.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+    return Object.fromEntries(COLOURS.map((name) => [name, colour(name)]));
   }
 
   draw() {

@@ -10,10 +10,11 @@ class Page {
   constructor(about) {
     this.about = about;
     this.tokenizer = openTokenizer(about.tokenizer);
-    this.view = about.tokenizer.kind === "addition" ? new Columns() : this.tokenizer.feedsBack ? new Story(this.tokenizer) : new Rows(this.tokenizer);
+    this.view = viewOf(about.tokenizer.kind, this.tokenizer);
     this.inside = new Inside(about);
     this.playing = false;
-    const source = ["inflate", "image", "chip", "golden", "session", "worker"].map((name) => element(`${name}-js`).textContent);
+    const scripts = document.querySelectorAll("script.worker");
+    const source = Array.from(scripts, (script) => script.textContent);
     this.worker = new Worker(URL.createObjectURL(new Blob(source, {type: "text/javascript"})));
     const told = {
       ready: (data) => this.ready(data),
@@ -26,7 +27,7 @@ class Page {
     };
     this.worker.onmessage = ({data}) => told[data.kind](data);
     this.worker.onerror = (event) => this.failed({message: event.message});
-    const {buffer: chip} = packed("chip"), {buffer: golden} = packed("golden"), {buffer: image} = packed("image");
+    const [chip, golden, image] = ["chip", "golden", "image"].map((id) => packed(id).buffer);
     this.worker.postMessage({order: "open", about, chip, golden, image}, [chip, golden, image]);
     element("ask").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -99,8 +100,9 @@ class Page {
 
   fault({memory, segment, word}) {
     const name = segment ? this.about.model.segments[segment - 1].name : "embedding";
-    element("faults").textContent = `Fault in ${memory} found, at segment ${name}: no row was given.`
-      + (word === null ? "" : ` Word ${word} was written again, and the pass repeated.`);
+    element("faults").textContent =
+      `Fault in ${memory} found, at segment ${name}: no row was given.`
+      + ` Word ${word} was written again, and the pass repeated.`;
   }
 
   done({compared, equal, seconds, stopped, faults}) {

@@ -54,16 +54,19 @@ class Session {
     this.tell({kind: "done", ...this.counts, stopped: this.stopped});
   }
 
-  // A request, and all its answers; after a fault the word is written again, and the rest repeated.
+  // A request, and all its answers. After a fault the word is written again, and the rest repeated;
+  // to flip a bit the request is ended early, and goes on as another one.
   async request({token, begin, position, temperature, limit, stop}) {
     const {chip, golden} = this;
     for (let fed = token, left = limit, first = begin, again = true; again;) {
       this.flip();
+      this.cancelled = false;
       chip.send({token: fed, begin: first, temperature, limit: left, stop});
       for (again = false; ;) {
         await this.wait();
         const answer = chip.answer();
         if (answer.fault) {
+          if (this.flipped === null) throw new Error(`a fault in ${answer.fault.memory}`);
           chip.take();
           this.counts.faults++;
           this.mend(answer.fault);
@@ -76,9 +79,20 @@ class Session {
         left--;
         first = false;
         chip.take();
-        if (answer.last) break;
+        if (answer.last) {
+          again = this.flips > 0 && left > 0 && answer.row !== stop && !this.stopped;
+          break;
+        }
+        if (this.stopped || this.flips) this.cancel();
       }
     }
+  }
+
+  // The token in progress is the last of its request.
+  cancel() {
+    if (this.cancelled) return;
+    this.chip.cancel();
+    this.cancelled = true;
   }
 
   // Runs the clock up to the next answer, and looks up now and then.
@@ -93,12 +107,9 @@ class Session {
         this.chip.run(SLICE);
       }
       this.counts.seconds += (performance.now() - begin) / 1000;
-      if (this.chip.answered()) return;
       await nextTurn();
-      if (this.stopped && !this.cancelled) {
-        this.chip.cancel();
-        this.cancelled = true;
-      }
+      if (this.chip.answered()) return;
+      if (this.stopped) this.cancel();
       begin = performance.now();
     }
   }
@@ -126,7 +137,8 @@ class Session {
   // Cycles of the segments since the last call; the embedding is the first.
   segments() {
     const count = this.about.model.segments.length + 1;
-    const view = new Uint32Array(this.chip.exports.memory.buffer, this.chip.exports.cycles_by_segment(), count);
+    const {memory, cycles_by_segment: address} = this.chip.exports;
+    const view = new Uint32Array(memory.buffer, address(), count);
     const found = Array.from(view);
     view.fill(0);
     return found;
@@ -135,9 +147,14 @@ class Session {
   // What the array's lanes work on: activations of a tile [columns], weights [rows, columns].
   lanes() {
     const {rows, columns} = this.about.design, chip = this.chip;
-    const x = Int8Array.from({length: columns}, (_, c) => chip.field("tiles__x", 8 * c, 8));
-    const w = Int8Array.from({length: rows * columns}, (_, n) => [0, 1, 0, -1][chip.field("w", 2 * n, 2)]);
-    return {x, w, segment: chip.get("segment"), valid: chip.get("tiles__beat") & 1, cycle: chip.cycles};
+    const weight = [0, 1, 0, -1];
+    return {
+      x: Int8Array.from({length: columns}, (_, c) => chip.field("tiles__x", 8 * c, 8)),
+      w: Int8Array.from({length: rows * columns}, (_, n) => weight[chip.field("w", 2 * n, 2)]),
+      segment: chip.get("segment"),
+      valid: chip.get("tiles__beat") & 1,
+      cycle: chip.cycles,
+    };
   }
 
   // Changes a bit of a word of weights on the chip before the next pass, if somebody asked for it.
@@ -153,7 +170,7 @@ class Session {
   }
 
   mend(fault) {
-    if (this.flipped !== null) this.chip.loadWord(this.memories.weights, this.flipped);
+    this.chip.loadWord(this.memories.weights, this.flipped);
     this.tell({kind: "fault", ...fault, word: this.flipped});
     this.flipped = null;
   }

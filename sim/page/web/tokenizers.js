@@ -42,7 +42,8 @@ class Modular {
   encode(text) {
     const match = /^\s*0*([0-9]{1,2}) *\+ *0*([0-9]{1,2})\s*$/.exec(text);
     const [a, b] = match ? match.slice(1).map(Number) : [97, 97];
-    if (a >= 97 || b >= 97) throw new InputError(`two numbers below 97 such as 12+96, not ${shown(text)}`);
+    if (a >= 97 || b >= 97)
+      throw new InputError(`two numbers below 97 such as 12+96, not ${shown(text)}`);
     return [a, 97 + b, 194];
   }
 
@@ -61,15 +62,16 @@ class Bytes {
   }
 
   encode(text) {
-    if (text.includes("\0")) throw new InputError("the text holds a NUL character, which no text does");
+    if (text.includes("\0"))
+      throw new InputError("the text holds a NUL character, which no text does");
     return [this.start, ...new TextEncoder().encode(withoutSurrogates(text))];
   }
 
   bytes(row) { return [row]; }
 }
 
-// A plain byte-level BPE (mmfree/text/byte_pairs): `tokens` names all ids, and in the names characters
-// stand for bytes; `merges` are pairs of names, the most urgent first.
+// A plain byte-level BPE (mmfree/text/byte_pairs): `tokens` names all ids, and in the names
+// characters stand for bytes; `merges` are pairs of names, the most urgent first.
 class BytePairs {
   constructor(about) {
     this.feedsBack = true;
@@ -99,11 +101,13 @@ class BytePairs {
   merged(piece) {
     let parts = [...new TextEncoder().encode(piece)].map((byte) => this.alphabet[byte]);
     for (;;) {
-      const ranks = parts.slice(1).map((part, n) => this.ranks.get(`${parts[n]} ${part}`) ?? Infinity);
+      const rank = (part, n) => this.ranks.get(`${parts[n]} ${part}`) ?? Infinity;
+      const ranks = parts.slice(1).map(rank);
       const best = Math.min(Infinity, ...ranks);
       if (best === Infinity) return parts.map((part) => this.ids.get(part));
       const joined = [];
-      for (let n = 0; n < parts.length; n++) joined.push(ranks[n] === best ? parts[n] + parts[++n] : parts[n]);
+      for (let n = 0; n < parts.length; n++)
+        joined.push(ranks[n] === best ? parts[n] + parts[++n] : parts[n]);
       parts = joined;
     }
   }

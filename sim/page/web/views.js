@@ -8,13 +8,22 @@ const cell = (row, text, name) => {
   return made;
 };
 
+const promptOf = (what) => {
+  const prompt = element("prompt").value;
+  if (prompt.length > MOST.characters)
+    throw new InputError(`${what} has at most ${MOST.characters} characters here`);
+  return prompt;
+};
+
 // Addition: two numbers, and the sum from the last column to the first.
 class Columns {
   asked(tokenizer) {
     const [a, b] = ["a", "b"].map((id) => element(id).value.trim());
     for (const number of [a, b]) {
-      if (!/^[0-9]+$/.test(number)) throw new InputError(`two numbers are asked for, not ${shown(number)}`);
-      if (number.length > MOST.digits) throw new InputError(`numbers have at most ${MOST.digits} digits here`);
+      if (!/^[0-9]+$/.test(number))
+        throw new InputError(`two numbers are asked for, not ${shown(number)}`);
+      if (number.length > MOST.digits)
+        throw new InputError(`numbers have at most ${MOST.digits} digits here`);
     }
     return {numbers: [a, b], request: {tokens: tokenizer.encode(`${a}+${b}`)}};
   }
@@ -29,7 +38,8 @@ class Columns {
     for (const name of ["carry", "a", "b", "sum"]) {
       const row = table.appendChild(document.createElement("tr"));
       row.className = name;
-      row.appendChild(document.createElement("th")).textContent = {carry: "carry", a: "", b: "+", sum: "="}[name];
+      const sign = {carry: "carry", a: "", b: "+", sum: "="}[name];
+      row.appendChild(document.createElement("th")).textContent = sign;
       this.cells[name] = Array.from({length: count}, () => cell(row, "")).reverse();
     }
     ["a", "b"].forEach((name, n) =>
@@ -45,7 +55,8 @@ class Columns {
     const made = this.cells.sum[column];
     made.textContent = row;
     made.className = carry === 0 || carry === 10 ? "new" : "fail";
-    if (carry === 10 && this.cells.carry[column + 1]) this.cells.carry[column + 1].textContent = "1";
+    const above = this.cells.carry[column + 1];
+    if (carry === 10 && above) above.textContent = "1";
   }
 
   end() {
@@ -59,19 +70,20 @@ class Story {
   constructor(tokenizer) { this.tokenizer = tokenizer; }
 
   asked(tokenizer) {
-    const prompt = element("prompt").value;
-    if (prompt.length > MOST.characters) throw new InputError(`a prompt has at most ${MOST.characters} characters here`);
+    const prompt = promptOf("a prompt");
     const number = (id, name, low, high) => {
       const text = element(id).value.trim(), value = Number(text);
-      if (text === "" || !(value >= low && value <= high)) throw new InputError(`${name} lies in ${low} to ${high}, not ${shown(text)}`);
+      if (text === "" || !(value >= low && value <= high))
+        throw new InputError(`${name} lies in ${low} to ${high}, not ${shown(text)}`);
       return value;
     };
     const temperature = Math.round(64 * number("temperature", "the temperature", 0, 3.98));
     const limit = Math.floor(number("tokens", "the number of tokens", 1, MOST.tokens));
-    if (!/^[0-9]{1,19}$/.test(element("seed").value.trim())) throw new InputError("a seed is a whole number");
-    const seed = BigInt(element("seed").value.trim());
+    const seed = element("seed").value.trim();
+    if (!/^[0-9]{1,19}$/.test(seed)) throw new InputError("a seed is a whole number");
     const tokens = tokenizer.encode(prompt);
-    return {prompt, request: {tokens, temperature, seed, limit, stop: tokenizer.start}};
+    const {start: stop} = tokenizer;
+    return {prompt, request: {tokens, temperature, seed: BigInt(seed), limit, stop}};
   }
 
   begin({prompt, request}) {
@@ -103,8 +115,7 @@ class Rows {
   constructor(tokenizer) { this.tokenizer = tokenizer; }
 
   asked(tokenizer) {
-    const prompt = element("prompt").value;
-    if (prompt.length > MOST.characters) throw new InputError(`a problem has at most ${MOST.characters} characters here`);
+    const prompt = promptOf("a problem");
     return {prompt, request: {tokens: tokenizer.encode(prompt)}};
   }
 
@@ -119,7 +130,14 @@ class Rows {
     this.draw();
   }
 
-  draw() { element("text").textContent = `${this.prompt}  →  ${this.tokenizer.decode(this.rows)}`; }
+  draw() {
+    element("text").textContent = `${this.prompt}  →  ${this.tokenizer.decode(this.rows)}`;
+  }
 
   end() {}
+}
+
+function viewOf(kind, tokenizer) {
+  if (kind === "addition") return new Columns();
+  return tokenizer.feedsBack ? new Story(tokenizer) : new Rows(tokenizer);
 }

@@ -7,8 +7,10 @@ const ORDERS = {
   async open({about, chip, golden, image}) {
     const begin = performance.now();
     const [chipCode, goldenCode, words] = await Promise.all([chip, golden, image].map(inflate));
-    const [chipModule, goldenModule] = await Promise.all([chipCode, goldenCode].map((code) => WebAssembly.compile(code)));
-    session = new Session({about, chip: chipModule, golden: goldenModule, image: words}, (told) => postMessage(told));
+    const compiled = [chipCode, goldenCode].map((code) => WebAssembly.compile(code));
+    const [chipModule, goldenModule] = await Promise.all(compiled);
+    const parts = {about, chip: chipModule, golden: goldenModule, image: words};
+    session = new Session(parts, (told) => postMessage(told));
     postMessage({kind: "ready", seconds: (performance.now() - begin) / 1000});
   },
   async play(what) { await session.play(what); },

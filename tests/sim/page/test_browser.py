@@ -74,6 +74,11 @@ def test_a_text_is_what_mmfree_generates(text_page: Path) -> None:
         tape = open_tape(text_page.parent / "model.tape")
         cycles = cycles_per_token(tape.config, design_of(tape))
         assert page.inner_text("#cycles") == f"{cycles:,} cycles/token"
+        bars = page.locator("#segments span:last-child").all_inner_texts()
+        assert len(bars) == len(tape.segments) + 1
+        assert "0" not in bars
+        # Those of the request and of its answer are not among them.
+        assert 0 <= cycles - sum(int(bar.replace(",", "")) for bar in bars) <= 4
 
 
 def test_a_flipped_bit_is_found_and_shown(text_page: Path) -> None:
@@ -89,6 +94,38 @@ def test_a_flipped_bit_is_found_and_shown(text_page: Path) -> None:
             r"Fault in weights found, at segment .*repeated", page.inner_text("#faults")
         )
         assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_bit_is_flipped_while_a_text_is_written(text_page: Path) -> None:
+    """The request in progress ends, and another one goes on where it was: the same text."""
+    with opened(text_page) as page:
+        before = play(page, prompt="ab", temperature="3", seed="5", tokens="2000")
+        text = page.inner_text("#text")
+        assert before["compared"] > 200
+        page.evaluate("document.body.dataset.compared = ''")
+        page.evaluate(
+            "(() => { for (const id of ['play', 'flip']) document.getElementById(id).click(); })()"
+        )
+        page.wait_for_selector("#play:not([disabled])")
+        after = {
+            name: int(page.evaluate(f"document.body.dataset.{name}"))
+            for name in before
+            if name not in ("told", "ready")
+        }
+        assert after == {"compared": before["compared"], "equal": before["compared"], "faults": 1}
+        assert page.inner_text("#text") == text
+
+
+def test_a_fast_chip_can_be_stopped(text_page: Path) -> None:
+    """One that has an answer before it looks up."""
+    with opened(text_page) as page:
+        whole = play(page, prompt="ab", temperature="3", seed="5", tokens="2000")["compared"]
+        page.evaluate(
+            "(() => { for (const id of ['play', 'stop']) document.getElementById(id).click(); })()"
+        )
+        page.wait_for_selector("#play:not([disabled])")
+        assert page.inner_text("#status").startswith("Stopped")
+        assert int(page.evaluate("document.body.dataset.compared")) < whole
 
 
 def test_a_row_that_differs_is_shown(text_page: Path) -> None:

@@ -15,7 +15,6 @@ from hdl.control.counters import SETTLE_CYCLES
 from mmfree.chip.design import Design
 from mmfree.chip.image import Image
 from mmfree.chip.layout import state_places, state_words
-from mmfree.chip.memory_map import LOADED_MEMORIES, loaded_shape
 from mmfree.contract.pow2 import gumbel_table, reciprocal_root_table
 from mmfree.golden.sampling import seed_registers
 from mmfree.host.interface import Fault, Result
@@ -232,11 +231,3 @@ class WasmGolden:
     def logits(self) -> NDArray[np.int32]:
         rows = self.tape.config.head_size
         return np.frombuffer(self._own.read(self._own.call("last_logits"), 4 * rows), dtype="<i4")
-
-
-def number_of(memory: str) -> int:
-    return LOADED_MEMORIES.index(memory)
-
-
-def weight_words(image: Image) -> int:
-    return loaded_shape(image.design, "weights").depth
