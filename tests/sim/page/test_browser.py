@@ -32,6 +32,15 @@ HOSTILE = (
 )
 
 
+IN_A_TEXT = """async (button) => {
+  document.getElementById("play").click();
+  while (document.querySelectorAll("#text span").length < 5)
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  document.getElementById(button).click();
+}"""
+"""Begins a text, and presses a button while the chip goes on by itself."""
+
+
 def written(folder: Path, name: str, tape: object, card: str = "") -> Path:
     path = folder / "page.html"
     path.write_bytes(page_of(tape, name, design_of(tape), card=card))
@@ -103,9 +112,7 @@ def test_a_bit_is_flipped_while_a_text_is_written(text_page: Path) -> None:
         text = page.inner_text("#text")
         assert before["compared"] > 200
         page.evaluate("document.body.dataset.compared = ''")
-        page.evaluate(
-            "(() => { for (const id of ['play', 'flip']) document.getElementById(id).click(); })()"
-        )
+        page.evaluate(IN_A_TEXT, "flip")
         page.wait_for_selector("#play:not([disabled])")
         after = {
             name: int(page.evaluate(f"document.body.dataset.{name}"))
@@ -120,9 +127,7 @@ def test_a_fast_chip_can_be_stopped(text_page: Path) -> None:
     """One that has an answer before it looks up."""
     with opened(text_page) as page:
         whole = play(page, prompt="ab", temperature="3", seed="5", tokens="2000")["compared"]
-        page.evaluate(
-            "(() => { for (const id of ['play', 'stop']) document.getElementById(id).click(); })()"
-        )
+        page.evaluate(IN_A_TEXT, "stop")
         page.wait_for_selector("#play:not([disabled])")
         assert page.inner_text("#status").startswith("Stopped")
         assert int(page.evaluate("document.body.dataset.compared")) < whole
