@@ -73,14 +73,17 @@ setup: $(STAMP) icarus browser
 icarus: $(STAMP)
 	@command -v iverilog >/dev/null || test -x $(BIN)/iverilog || tools/get_tool.sh $(VENV) icarus
 
-# A browser for the tests of pages: one that is there, or Debian's Chromium, installed as root.
+# Browsers for the tests of pages: those that are there, or Debian's, installed as root.
 browser:
-	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
-	  ! command -v $$name >/dev/null || exit 0; done; \
-	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
-	  echo "== installing Chromium, in which pages are tested" >&2; \
-	  apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium >/dev/null; \
-	else echo "make: no Chromium found: install it with your system's packages" >&2; exit 1; fi
+	@wanted=; \
+	for names in "chromium chromium-browser google-chrome google-chrome-stable" "firefox-esr firefox"; do \
+	  found=; for name in $$names; do ! command -v $$name >/dev/null || found=$$name; done; \
+	  test -n "$$found" || wanted="$$wanted $${names%% *}"; done; \
+	if test -z "$$wanted"; then :; \
+	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	  echo "== installing$$wanted, in which pages are tested" >&2; \
+	  apt-get -qq update && apt-get -qq install -y --no-install-recommends $$wanted >/dev/null; \
+	else echo "make: not found:$$wanted: install it with your system's packages" >&2; exit 1; fi
 
 # For the fast player on Arm, on Linux: an emulator, the system's, or that of the Debian package, put
 # into .venv. Its compiler is zig, which pages need, too.

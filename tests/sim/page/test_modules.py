@@ -19,8 +19,8 @@ from sim.cosim.chip import generic_verilog
 from sim.page.chip_module import chip_module
 from sim.page.golden_module import golden_module
 from sim.simulators.tools import SimulatorError
+from tests.support.page.wasm import WasmChip, WasmGolden
 from tests.support.random_tapes import random_tape
-from tests.support.sim.wasm import WasmChip, WasmGolden
 
 TOKENS = 12
 Ints = NDArray[np.int32]
