@@ -187,7 +187,8 @@ def test_the_chip_in_a_page() -> None:
     for name, told in (
         ("file", lambda one: f"{one['bytes'] / 1024:,.0f} KiB"),
         ("ready, after it was opened", lambda one: f"{one['ready_seconds']:.2f} s"),
-        ("rows equal to the golden model", lambda one: f"{one['equal']:,} of {one['compared']:,}"),
+        ("tokens equal in row and state", lambda one: f"{one['equal']:,} of {one['compared']:,}"),
+        ("values compared", lambda one: f"{one['values']:,}"),
         ("built in", lambda one: f"{one['build_seconds']:.0f} s"),
     ):
         assert rows[name] == [told(addition), told(stories)]
@@ -199,6 +200,7 @@ def test_the_chip_in_a_page() -> None:
     assert (addition["lanes"], stories["lanes"]) == (64, 256)
     for one in (addition, stories):
         assert one["equal"] == one["compared"] > 0
+        assert one["values"] > 64 * one["compared"]
 
 
 def test_the_readme_is_short() -> None:

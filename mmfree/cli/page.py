@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from mmfree.chip.weight_codes import WEIGHT_CODES
 from mmfree.cli.options import add_chip_model, add_out, number_of_lanes
@@ -11,6 +12,7 @@ from mmfree.cli.progress import Stages
 from mmfree.files.atomic import refuse_to_overwrite, write_atomically
 from mmfree.files.claim import claimed
 from mmfree.inference.backends import load_tape_or_export
+from mmfree.inference.places import TAPE_NAME
 from mmfree.shipped import card_of, shipped_tape
 
 EXAMPLES = (
@@ -47,7 +49,7 @@ def _page(options: argparse.Namespace) -> Outcome:
     tape = load_tape_or_export(options.model)
     design = design_of(tape, options.lanes, options.bits)
     is_shipped = shipped_tape(options.model) is not None
-    name = str(options.model) if is_shipped else options.model.resolve().stem
+    name = str(options.model) if is_shipped else _name(options.model.resolve())
     # Not before all is checked that can be without it.
     from sim.page.page import page_of
 
@@ -62,3 +64,8 @@ def _page(options: argparse.Namespace) -> Outcome:
     }
     line = f"{len(page):,} bytes, a chip of {design.lanes:,} lanes; open it in a browser"
     return Outcome(values, f"{options.out}: {line}")
+
+
+def _name(path: Path) -> str:
+    """Of a model: of its file, or of its folder."""
+    return path.parent.name if path.name == TAPE_NAME else path.stem

@@ -20,9 +20,23 @@ LARGEST_INTEGER = (1 << 63) - 1
 
 
 def refuse_to_overwrite(path: Path, force: bool) -> None:
-    """Raise InputError if ``path`` exists, unless ``force``."""
+    """Raise InputError if the file ``path`` exists, unless ``force``, or is none: a folder, a
+    device.
+    """
+    _refuse_other_kinds(path)
     if (path.exists() or path.is_symlink()) and not force:
-        raise InputError(f"{path}: exists already; --force overwrites it")
+        raise exists_already(path)
+
+
+def exists_already(path: Path) -> InputError:
+    """What to raise where something would be replaced, and nobody asked for it."""
+    return InputError(f"{path}: exists already; --force overwrites it")
+
+
+def _refuse_other_kinds(path: Path) -> None:
+    # A device would become a file: that of everybody who uses it.
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a file; give another --out")
 
 
 @contextmanager
@@ -50,10 +64,11 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     InputError
-        If another process is writing the file.
+        If another process is writing the file, or ``path`` is a folder or a device.
     OSError
         If it cannot be written; ``filename`` is ``path``.
     """
+    _refuse_other_kinds(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.partial"
     with errors_of(path, temporary):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmfree.errors import InputError
-from mmfree.files.atomic import refuse_to_overwrite
+from mmfree.files.atomic import exists_already
 from mmfree.files.claim import beside, claimed, errors_of
 
 
@@ -82,7 +82,7 @@ def refuse_to_replace_folder(path: Path, force: bool) -> None:
     """Raise InputError if ``path`` is no folder, or holds files and ``force`` is not given."""
     if path.is_dir():
         if not force and any(file.resolve() not in passing(path) for file in path.iterdir()):
-            refuse_to_overwrite(path, force)
+            raise exists_already(path)
     elif path.exists() or path.is_symlink():
         raise InputError(f"{path}: not a folder; give another --out")
 

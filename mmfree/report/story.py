@@ -61,13 +61,19 @@ def coloured(tape: Tape, prompt: str) -> str:
         f' title="{100 * piece.probability:.0f} %">{escape(piece.text)}</span>'
         for piece in write(tape, prompt)
     )
-    remark = (
-        f"Drawn at temperature {TEXT_TEMPERATURE}, seed 0, after “{prompt.strip()}”. Colour: the"
-        " probability that the model gave each piece (measured; golden's integers): none above"
-        f" {100 * 2 ** -BITS[0]:.0f} %, the strongest below {100 * 2 ** -BITS[-1]:.0f} %."
-    )
+    drawn = f"Drawn at temperature {TEXT_TEMPERATURE}, seed 0, after “{prompt.strip()}”. "
+    remark = drawn + meaning("measured; golden's integers")
     return (
         f'<style>{shades()}</style><pre class="text">{escape(prompt)}{pieces}</pre>{note(remark)}'
+    )
+
+
+def meaning(how: str) -> str:
+    """What the colours mean; ``how`` the probabilities were got."""
+    most, least = (f"{100 * 2**-bits:.0f} %" for bits in (BITS[0], BITS[-1]))
+    return (
+        f"Colour: the probability that the model gave each piece ({how}): none above {most}, the"
+        f" strongest below {least}."
     )
 
 

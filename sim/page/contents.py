@@ -53,7 +53,6 @@ def about_chip(module: ChipModule, design: Design) -> dict[str, Any]:
             "columns": design.columns,
             "group_rows": design.group_rows,
             "post_width": design.post_width,
-            "value_bits": design.value_bits,
             "embedding_rows": design.embedding_rows,
         },
     }

@@ -18,6 +18,9 @@ MANY_WEIGHTS = 1 << 18
 MOST_WEIGHTS = 1 << 23
 """Ternary weights that a page may have: 2.3 MB of it."""
 
+MOST_LANES = 1 << 10
+"""Of a page: twice as many take two minutes to compile."""
+
 
 def design_of(tape: AnyTape, lanes: int | None = None, bits: str | None = None) -> Design:
     """The design of a tape's page: of ``lanes`` lanes, whose weights take ``bits`` bits.
@@ -41,6 +44,8 @@ def design_of(tape: AnyTape, lanes: int | None = None, bits: str | None = None) 
             f"the page would have {size / 1e6:,.0f} MB, of {weights:,} weights; a page has at most"
             f" {MOST_WEIGHTS:,}"
         )
+    if lanes is not None and lanes > MOST_LANES:
+        raise InputError(f"--lanes: the chip of a page has at most {MOST_LANES:,}, not {lanes:,}")
     if lanes is None:
         lanes = MANY_LANES if weights >= MANY_WEIGHTS else LANES
     return design_for(tape, lanes, bits or "1.6")

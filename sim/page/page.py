@@ -18,7 +18,7 @@ from mmfree.chip.design import Design
 from mmfree.chip.layout import layout
 from mmfree.report import palette
 from mmfree.report.page import STYLE
-from mmfree.report.story import shades
+from mmfree.report.story import BITS, meaning, shades
 from mmfree.tape.pow2 import Tape
 from mmfree.tape.reading import AnyTape
 from sim.cosim.chip import generic_verilog
@@ -31,31 +31,31 @@ WEB = Path(__file__).parent / "web"
 
 IN_WORKER = ("inflate", "image", "chip", "golden", "session", "worker")
 IN_PAGE = ("inflate", "tokenizers", "views", "inside", "page", "start")
-"""Scripts, in their order."""
+"""Scripts, in their order; ``whole`` comes before all."""
 
 _KINDS = {"addition": "addition", "bytes": "text", "byte-pairs": "text"}
 """Kind of tokenizer -> kind of page."""
 
 _FIELDS = {
     "addition": (
-        '<label>First number <input id="a" class="number" inputmode="numeric" value="$a"></label>\n'
-        '<label>Second <input id="b" class="number" inputmode="numeric" value="$b"></label>'
+        '<label class="field">First number <input id="a" inputmode="numeric" value="$a"></label>\n'
+        '<label class="field">Second <input id="b" inputmode="numeric" value="$b"></label>'
     ),
     "text": (
         '<label for="prompt">Begin with</label><textarea id="prompt" rows="2">$prompt</textarea>\n'
-        '<label>Temperature <input id="temperature" class="short" inputmode="decimal" value="0.5">'
-        "</label>\n"
-        '<label>Seed <input id="seed" class="short" inputmode="numeric" value="1"></label>\n'
-        '<label>Tokens <input id="tokens" class="short" inputmode="numeric" value="250"></label>'
+        '<label class="short field">Temperature <input id="temperature" inputmode="decimal"'
+        ' value="0.5"></label>\n'
+        '<label class="short field">Seed <input id="seed" inputmode="numeric" value="1"></label>\n'
+        '<label class="short field">Tokens <input id="tokens" inputmode="numeric" value="250">'
+        "</label>"
     ),
-    "task": '<label>Problem <input id="prompt" class="number" value="$prompt"></label>',
+    "task": '<label class="field">Problem <input id="prompt" value="$prompt"></label>',
 }
 _VERBS = {"addition": "Add", "text": "Write", "task": "Answer"}
 _RESULTS = {
     "addition": '<div class="scroll"><table id="columns"></table></div>',
     "text": (
-        '<pre id="text" class="text"></pre><p class="note">Colour: the probability that the model'
-        " gave each piece, before the temperature; the stronger, the less likely.</p>"
+        f'<pre id="text" class="text"></pre><p class="note">{meaning("before the temperature")}</p>'
     ),
     "task": '<pre id="text" class="text"></pre>',
 }
@@ -102,6 +102,7 @@ def page_of(
         "code": about_code(design),
         "memories": memories,
         "tokenizer": tokenizer,
+        "shades": BITS,
     }
     parts = {
         "manifest": json.dumps(about, separators=(",", ":")).encode(),
@@ -113,6 +114,7 @@ def page_of(
     example = "Once upon a time" if kind == "text" else _EXAMPLES.get(tokenizer["kind"], "")
     page = Template((WEB / "page.html").read_text(encoding="utf-8")).substitute(
         {part: packed(data) for part, data in parts.items()},
+        first=_script("whole"),
         title=escape(f"{name}, the chip in a page"),
         style=_style(),
         lanes=f"{design.lanes:,}",
@@ -121,6 +123,7 @@ def page_of(
         ),
         verb=_VERBS[kind],
         result=_RESULTS[kind],
+        besides=_besides(tape),
         about=escape(_about(tape, name, design)),
         card=_CARD.format(escape(card)) if card else "",
         worker="\n".join(
@@ -129,7 +132,8 @@ def page_of(
         ),
         scripts="\n".join(map(_script, IN_PAGE)),
     )
-    return page.encode()
+    # A file's name may be no text.
+    return page.encode(errors="replace")
 
 
 def packed(data: bytes) -> str:
@@ -152,6 +156,12 @@ def _style() -> str:
     names = {"paper": "PAPER", "ink": "INK", "green": "GREEN", "red": "RED", "line": "LINE"}
     rules = "".join(f"--{name}:{colours[colour]};" for name, colour in names.items())
     return STYLE + palette.themed(f"body{{{rules}}}" + own) + shades()
+
+
+def _besides(tape: Tape) -> str:
+    """What a state has besides h."""
+    channels = tape.config.token_shift
+    return f", besides {channels} channels of the token before, twice a layer" if channels else ""
 
 
 def _about(tape: Tape, name: str, design: Design) -> str:

@@ -335,4 +335,11 @@ ROWS = [
         refused=_page_of_at_most(TEXT_TAPE.config.num_ternary_weights - 1),
         says=f"of {TEXT_TAPE.config.num_ternary_weights:,} weights; a page has at most",
     ),
+    Boundary(
+        file=PAGE_LIMITS,
+        compares="lanes > MOST_LANES",
+        allowed=lambda _: design_of(TEXT_TAPE, 1024),
+        refused=lambda _: design_of(TEXT_TAPE, 2048),
+        says="the chip of a page has at most 1,024, not 2,048",
+    ),
 ]

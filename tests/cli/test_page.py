@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,26 @@ def test_a_tape_has_the_name_of_its_file(
     write_tape(SUM_TAPE, tmp_path / "sums.tape")
     run_json(capsys, "page", tmp_path / "sums.tape", "--out", tmp_path / "a.html")
     assert pages == [{"name": "sums", "lanes": 64, "card": ""}]
+
+
+def test_a_tape_in_a_run_has_the_name_of_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pages: list[dict[str, Any]]
+) -> None:
+    (tmp_path / "sums").mkdir()
+    write_tape(SUM_TAPE, tmp_path / "sums" / "model.tape")
+    for number, model in enumerate((tmp_path / "sums" / "model.tape", tmp_path / "sums")):
+        run_json(capsys, "page", model, "--out", tmp_path / f"{number}.html")
+    assert [page["name"] for page in pages] == ["sums", "sums"]
+
+
+def test_what_is_no_file_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pages: list[dict[str, Any]]
+) -> None:
+    """Told at once, not after all was compiled."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        told = error_of(capsys, "page", "stories", "--out", tmp_path / name, "--force")
+        assert told.endswith(f"{name}: not a file; give another --out")
+    assert pages == []
+    assert (tmp_path / "pipe").is_fifo()

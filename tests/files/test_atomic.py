@@ -70,6 +70,21 @@ def test_a_link_to_nothing_is_not_overwritten_unasked(tmp_path: Path) -> None:
     refuse_to_overwrite(tmp_path / "none", force=False)
 
 
+def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "folder", "link"):
+        for force in (False, True):
+            with pytest.raises(InputError, match=f"{name}: not a file; give another --out"):
+                refuse_to_overwrite(tmp_path / name, force)
+        with pytest.raises(InputError, match=f"{name}: not a file; give another --out"):
+            write_atomically(tmp_path / name, b"data")
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link", "pipe"]
+
+
 def test_a_file_is_reserved_against_others(tmp_path: Path) -> None:
     with reserved(tmp_path / "file", force=False):
         assert [file.name for file in tmp_path.iterdir()] == [".file.lock"]

@@ -17,7 +17,7 @@ from pathlib import Path
 from mmfree.errors import InputError, ToolMissing
 from mmfree.files.atomic import write_atomically
 from mmfree.inference.backends import load_tape_or_export
-from mmfree.report.page import html_page, note
+from mmfree.report.page import html_page
 from mmfree.shipped import card_of
 from sim.page.limits import design_of
 from sim.page.page import page_of
@@ -27,7 +27,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 INTRODUCTION = """A language model without matrix multiplication, from text to a chip that only
 adds: train ternary weights in PyTorch, export one file, generate the accelerator as Verilog, and
 prove in simulation that chip and software agree in every bit. Below are the chips themselves: their
-RTL, compiled to WebAssembly, plays in your browser; every row is compared with the golden model."""
+RTL, compiled to WebAssembly, plays in your browser; row and state of every token are compared
+with the golden model."""
+
+_HOW = '<p class="note">How each was got: <a href="results.md">docs/results.md</a>.</p>'
 
 CHIPS = {
     "addition": "The chip adds two numbers digit by digit: 64 lanes, 84,672 parameters.",
@@ -57,7 +60,7 @@ def index(readme: str) -> str:
     sections = [
         ("What it is", f"<p>{escape(' '.join(INTRODUCTION.split()))}</p>"),
         *chips,
-        ("Figures", f"<ul>{listed}</ul>{note('How each was got: docs/results.md.')}"),
+        ("Figures", f"<ul>{listed}</ul>{_HOW}"),
         ("Try it", "<pre>make demo\nmake test</pre>"),
     ]
     return html_page("a language model that only adds", sections)

@@ -21,9 +21,17 @@ _ARGUMENTS = (
 )
 
 
+READY = "#play:not([disabled])"
+
+
 @contextmanager
-def opened(path: Path, *, width: int = 1280, dark: bool = False) -> Iterator[Page]:
-    """A page, once its chip is loaded; nothing may be asked of a network, and nothing may fail."""
+def opened(
+    path: Path, *, width: int = 1280, dark: bool = False, wait_for: str = READY
+) -> Iterator[Page]:
+    """A page, once its chip is loaded, or something else matches ``wait_for``.
+
+    Nothing may be asked of a network, and nothing may fail.
+    """
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         raise ToolMissing("no Chromium on PATH: `make browser` installs it")
@@ -38,7 +46,7 @@ def opened(path: Path, *, width: int = 1280, dark: bool = False) -> Iterator[Pag
         page.on("console", lambda message: wrong.append(message.text))
         page.on("request", lambda asked: wrong.extend(_elsewhere(asked.url)))
         page.goto(path.as_uri())
-        page.wait_for_selector("#play:not([disabled])", timeout=30_000)
+        page.wait_for_selector(wait_for, timeout=30_000)
         yield page
         browser.close()
     assert wrong == []

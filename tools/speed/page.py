@@ -4,7 +4,7 @@
 
 Builds the page of each model, opens it from its file, and measures: bytes and seconds of the build,
 seconds until the chip is ready, tokens per second by the clock and by the CPU time of the thread
-that simulates, and whether every row was equal to the golden model's.
+that simulates, and of how many tokens row and state were the golden model's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,7 +35,10 @@ ROUNDS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Of one page. ``tokens_per_cpu_second``: of the thread that simulates, best of ROUNDS."""
+    """Of one page. ``tokens_per_cpu_second``: of the thread that simulates, best of ROUNDS.
+
+    ``compared``, ``equal``: tokens of all rounds; ``values``: what was compared of them.
+    """
 
     model: str
     lanes: int
@@ -45,6 +49,7 @@ class Speed:
     tokens_per_cpu_second: float
     compared: int
     equal: int
+    values: int
 
 
 def measure(model: str, folder: Path) -> Speed:
@@ -59,12 +64,12 @@ def measure(model: str, folder: Path) -> Speed:
     with opened(path) as browser:
         ready_seconds = int(browser.evaluate("document.body.dataset.ready")) / 1000
         fields = FIELDS["addition" if browser.query_selector("#a") else "text"]
-        best, best_cpu, compared, equal = 0.0, 0.0, 0, 0
+        best, best_cpu, counts = 0.0, 0.0, Counter[str]()
         for _ in range(ROUNDS):
             before, began = worker_seconds(), time.monotonic()
             found = play(browser, **fields)
             wall, spent = time.monotonic() - began, worker_seconds() - before
-            compared, equal = compared + found["compared"], equal + found["equal"]
+            counts.update({name: found[name] for name in ("compared", "equal", "values")})
             best = max(best, found["compared"] / wall)
             best_cpu = max(best_cpu, found["compared"] / max(spent, 1e-9))
     return Speed(
@@ -75,8 +80,7 @@ def measure(model: str, folder: Path) -> Speed:
         ready_seconds=ready_seconds,
         tokens_per_second=best,
         tokens_per_cpu_second=best_cpu,
-        compared=compared,
-        equal=equal,
+        **counts,
     )
 
 
@@ -114,7 +118,8 @@ def main() -> None:
             f"{speed.model}: {speed.lanes:,} lanes, {speed.bytes / 1024:,.0f} KiB, built in"
             f" {speed.build_seconds:.1f} s, ready in {speed.ready_seconds:.2f} s;"
             f" {speed.tokens_per_second:,.0f} tokens/s, {speed.tokens_per_cpu_second:,.0f} of CPU"
-            f" time; {speed.equal:,} of {speed.compared:,} rows equal"
+            f" time; {speed.equal:,} of {speed.compared:,} tokens equal,"
+            f" {speed.values:,} values"
         )
 
 

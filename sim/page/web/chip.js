@@ -158,21 +158,20 @@ class Chip {
     this.edge();
   }
 
-  // Words of P values through a read port: "state" or "logits". A word comes two cycles after its
-  // address.
-  read(port, words) {
-    const {post_width: width, value_bits: bits} = this.about.design, shift = 32 - bits;
-    const values = new Int32Array(words * width);
+  // The state after the last token, until its answer is taken: one layer after another.
+  //
+  // Words of P values through the read port; a word comes two cycles after its address.
+  state() {
+    const {state_words: words, state_places: places} = this.about.model;
+    const {buffer, byteOffset} = this.ports.state__data, width = this.about.design.post_width;
+    const data = new Int16Array(buffer, byteOffset, width);
+    const found = new Int16Array(words * width);
     for (let word = 0; word <= words; word++) {
-      this.set(`${port}__address`, Math.min(word, words - 1));
+      this.set("state__address", Math.min(word, words - 1));
       this.edge();
-      if (word)
-        for (let n = 0; n < width; n++) {
-          const value = this.field(`${port}__data`, n * bits, bits);
-          values[(word - 1) * width + n] = (value << shift) >> shift;
-        }
+      if (word) found.set(data, (word - 1) * width);
     }
-    return values;
+    return Int16Array.from(places, (place) => found[place]);
   }
 
   // The counters of the last token, by name: they are there some cycles after its answer.

@@ -1,7 +1,13 @@
 "use strict";
 
-// The page carries its parts compressed by zlib.
+// The page carries its parts compressed by zlib, which ends with a checksum.
 async function inflate(packed) {
+  if (typeof DecompressionStream === "undefined")
+    throw new Error("this browser is too old, it has no DecompressionStream");
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  try {
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  } catch {
+    throw new Error("this file is damaged, a part of it cannot be unpacked");
+  }
 }

@@ -2,7 +2,10 @@
 
 // What happens inside the chip: how much was compared, cycles by segment, state, operands of the
 // lanes.
-const COLOURS = ["paper", "ink", "green", "red", "line"];
+const COLOURS = ["green", "red", "line"];
+
+// Of a chip on a small FPGA, in Hz.
+const CLOCK = 100e6;
 
 class Inside {
   constructor(about) {
@@ -21,12 +24,27 @@ class Inside {
     element("state").width = width;
     element("state").height = layers * 9 - 1;
     element("lanes").width = about.design.columns * 10;
+    element("lanes").style.maxWidth = `${about.design.columns * 40}px`;
     element("lanes").height = (about.design.rows + 2) * 10;
   }
 
   begin() {
     this.last = null;
-    element("faults").textContent = "";
+    for (const id of ["faults", "values", "speed", "cycles", "at-a-clock", "cycle"])
+      element(id).textContent = "";
+    element("verdict").textContent = "0 of 0 equal";
+    element("verdict").className = "";
+    for (const {bar, count} of this.bars) {
+      bar.style.width = 0;
+      count.textContent = "";
+    }
+    for (const id of ["state", "lanes"]) this.clear(element(id));
+  }
+
+  clear(canvas) {
+    const context = canvas.getContext("2d");
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    return context;
   }
 
   add(row) {
@@ -45,11 +63,14 @@ class Inside {
   draw() {
     this.drawn = true;
     if (!this.last) return;
-    const {compared, equal, seconds, counters, segments, state} = this.last;
+    const {compared, equal, values, seconds, counters, segments, state} = this.last;
     element("verdict").textContent = `${equal} of ${compared} equal`;
     element("verdict").className = equal === compared ? "ok" : "fail";
+    element("values").textContent = `: ${values.toLocaleString("en")} values`;
     element("speed").textContent = `${(compared / seconds).toFixed(0)} tokens/s`;
     element("cycles").textContent = `${counters.cycles.toLocaleString("en")} cycles/token`;
+    const fast = Math.round(CLOCK / counters.cycles).toLocaleString("en");
+    element("at-a-clock").textContent = `${fast} tokens/s at 100 MHz`;
     const most = Math.max(...segments);
     this.bars.forEach(({bar, count}, n) => {
       bar.style.width = `${(60 * segments[n]) / most}%`;
@@ -59,39 +80,51 @@ class Inside {
   }
 
   drawState(state) {
-    const canvas = element("state"), context = canvas.getContext("2d"), colours = this.colours();
+    const context = this.clear(element("state")), colours = this.colours();
     const words = this.width + 2 * this.shift;
-    context.clearRect(0, 0, canvas.width, canvas.height);
     for (let layer = 0; layer < this.layers; layer++) {
       const h = state.subarray(layer * words + this.shift, layer * words + this.shift + this.width);
       const most = h.reduce((best, value) => Math.max(best, Math.abs(value)), 1);
       h.forEach((value, channel) => {
         context.globalAlpha = Math.sqrt(Math.abs(value) / most);
         context.fillStyle = value > 0 ? colours.green : colours.red;
-        context.fillRect(channel, 9 * layer, 1, 8);
+        // From the middle of the strip upwards or downwards.
+        context.fillRect(channel, 9 * layer + (value > 0 ? 0 : 4), 1, 4);
       });
     }
     context.globalAlpha = 1;
   }
 
-  lanes({x, w, segment, valid, cycle}) {
-    const {rows, columns} = this.about.design, canvas = element("lanes");
-    const context = canvas.getContext("2d"), colours = this.colours();
-    context.clearRect(0, 0, canvas.width, canvas.height);
+  // At most one picture for each of the screen's.
+  lanes(operands) {
+    const waiting = this.operands;
+    this.operands = operands;
+    if (!waiting) requestAnimationFrame(() => this.drawLanes());
+  }
+
+  drawLanes() {
+    const {x, w, segment, valid, cycle} = this.operands;
+    this.operands = null;
+    const {rows, columns} = this.about.design;
+    const context = this.clear(element("lanes")), colours = this.colours();
     for (let c = 0; c < columns; c++) {
       context.globalAlpha = valid ? Math.sqrt(Math.abs(x[c]) / 127) : 0.05;
       context.fillStyle = x[c] > 0 ? colours.green : colours.red;
-      context.fillRect(10 * c, 0, 9, 9);
-      for (let r = 0; r < rows; r++) {
-        const weight = w[r * columns + c];
-        context.globalAlpha = weight ? 1 : 0.4;
-        context.fillStyle = weight > 0 ? colours.green : weight < 0 ? colours.red : colours.line;
-        context.fillRect(10 * c, 10 * (r + 2), 9, 9);
-      }
+      context.fillRect(10 * c, x[c] > 0 ? 0 : 5, 9, 5);
+      context.globalAlpha = 1;
+      for (let r = 0; r < rows; r++)
+        this.drawSign(context, colours, 10 * c, 10 * (r + 2), w[r * columns + c]);
     }
-    context.globalAlpha = 1;
     const name = segment ? this.about.model.segments[segment - 1]?.name ?? "" : "embedding";
     element("cycle").textContent = `cycle ${cycle.toLocaleString("en")}, segment ${name}, `
       + (valid ? "a tile goes to the lanes" : "no tile in this cycle");
+  }
+
+  // A plus, a minus, or a dot for 0.
+  drawSign(context, colours, left, top, weight) {
+    context.fillStyle = weight > 0 ? colours.green : weight < 0 ? colours.red : colours.line;
+    if (weight) context.fillRect(left, top + 3, 9, 3);
+    else context.fillRect(left + 3, top + 3, 3, 3);
+    if (weight > 0) context.fillRect(left + 3, top, 3, 9);
   }
 }

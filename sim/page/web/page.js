@@ -1,18 +1,34 @@
 "use strict";
 
 // What a reader sees and does. Text goes to the page as text alone, never as markup.
-const MOST = {digits: 200, characters: 2000, tokens: 2000};
+const MOST = {digits: 200, characters: 2000, tokens: 2000, seed: (1n << 64n) - 1n};
 
 const element = (id) => document.getElementById(id);
-const packed = (id) => Uint8Array.from(atob(element(id).textContent), (c) => c.charCodeAt(0));
+
+function packed(id) {
+  let bytes;
+  try {
+    bytes = atob(element(id).textContent);
+  } catch {
+    throw new Error("this file is damaged, a part of it cannot be unpacked");
+  }
+  return Uint8Array.from(bytes, (c) => c.charCodeAt(0));
+}
+
+function say(text, wrong = false) {
+  element("status").textContent = text;
+  element("status").className = wrong ? "fail" : "";
+}
+
+function sayFailure(message) { say(`It does not work here: ${message}.`, true); }
 
 class Page {
   constructor(about) {
     this.about = about;
     this.tokenizer = openTokenizer(about.tokenizer);
-    this.view = viewOf(about.tokenizer.kind, this.tokenizer);
+    this.view = viewOf(about, this.tokenizer);
     this.inside = new Inside(about);
-    this.playing = false;
+    this.opened = this.playing = this.flipping = false;
     const scripts = document.querySelectorAll("script.worker");
     const source = Array.from(scripts, (script) => script.textContent);
     this.worker = new Worker(URL.createObjectURL(new Blob(source, {type: "text/javascript"})));
@@ -33,10 +49,15 @@ class Page {
       event.preventDefault();
       this.play();
     });
-    element("stop").addEventListener("click", () => this.worker.postMessage({order: "stop"}));
+    element("stop").addEventListener("click", () => {
+      this.worker.postMessage({order: "stop"});
+      say("The chip ends the token in progress.");
+    });
     element("flip").addEventListener("click", () => {
       this.worker.postMessage({order: "flip"});
-      if (!this.playing) this.say("A bit of a weight will be flipped before the next token.");
+      this.flipping = true;
+      this.enable();
+      say("A bit of a weight will be flipped before the next token.");
     });
     for (const id of ["slow", "pause"]) element(id).addEventListener("input", () => this.setSlow());
     this.enable();
@@ -45,42 +66,45 @@ class Page {
   setSlow() {
     const slow = element("slow").checked;
     element("pace").hidden = element("lanes-part").hidden = !slow;
+    element("milliseconds").textContent = element("pause").value;
     this.worker.postMessage({order: "slow", slow, pause: Number(element("pause").value)});
   }
 
   enable() {
-    element("play").disabled = !this.opened || this.playing;
-    element("stop").disabled = !this.playing;
-  }
-
-  say(text, wrong = false) {
-    element("status").textContent = text;
-    element("status").className = wrong ? "fail" : "";
+    const [play, stop] = ["play", "stop"].map(element), focused = document.activeElement;
+    play.disabled = !this.opened || this.playing;
+    stop.disabled = !this.playing;
+    element("slow").disabled = !this.opened;
+    element("flip").disabled = !this.opened || this.flipping;
+    // Who plays by keyboard goes on from the button that took the place of the pressed one.
+    if (focused === play && this.playing) stop.focus();
+    if (focused === stop && this.opened && !this.playing) play.focus();
   }
 
   ready({seconds}) {
     this.opened = true;
     // Milliseconds since the page was asked for.
     document.body.dataset.ready = Math.round(performance.now());
-    this.say(`The chip is loaded (${seconds.toFixed(1)} s).`);
+    say(`The chip is loaded (${seconds.toFixed(1)} s).`);
     this.enable();
     this.setSlow();
   }
 
   play() {
+    if (!this.opened || this.playing) return;
     let asked;
     try {
       asked = this.view.asked(this.tokenizer);
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
-      this.say(`Not played: ${error.message}.`, true);
+      say(`Not played: ${error.message}.`, true);
       return;
     }
     this.playing = true;
     this.enable();
     this.view.begin(asked);
     this.inside.begin();
-    this.say("The chip plays.");
+    say("The chip plays.");
     this.worker.postMessage({order: "play", ...asked.request});
   }
 
@@ -90,31 +114,34 @@ class Page {
     this.inside.add(row);
   }
 
+  // There is no going on: the chip and the golden model may be anywhere.
   failed({message}) {
-    this.playing = false;
+    this.opened = this.playing = false;
     this.enable();
-    this.say(`It does not work here: ${message}`, true);
+    sayFailure(message);
   }
 
-  flipped({word, bit}) { this.say(`Bit ${bit} of word ${word} of the weights is flipped.`); }
+  flipped({word, bit}) { say(`Bit ${bit} of word ${word} of the weights is flipped.`); }
 
   fault({memory, segment, word}) {
     const name = segment ? this.about.model.segments[segment - 1].name : "embedding";
     element("faults").textContent =
-      `Fault in ${memory} found, at segment ${name}: no row was given.`
-      + ` Word ${word} was written again, and the pass repeated.`;
+      `Fault in ${memory} found, at segment ${name}: the chip gave no row.`
+      + ` Word ${word} was written again, and the token repeated.`;
+    this.flipping = false;
+    this.enable();
   }
 
-  done({compared, equal, seconds, stopped, faults}) {
+  done({compared, equal, values, seconds, stopped, faults}) {
     this.playing = false;
     this.enable();
-    this.view.end();
+    const told = this.view.end(stopped);
     // The last frame may not have come yet.
     this.inside.draw();
     const rate = compared / seconds;
-    this.say(`${stopped ? "Stopped" : "Done"}: ${compared} tokens, ${rate.toFixed(0)} per second.`);
-    document.body.dataset.compared = compared;
-    document.body.dataset.equal = equal;
-    document.body.dataset.faults = faults;
+    const how = this.flipping ? " A bit waits for the next token, to be flipped before it." : "";
+    say(`${stopped ? "Stopped" : "Done"}: ${compared} tokens played, ${rate.toFixed(0)} per second.`
+      + ` ${told}${how}`);
+    Object.assign(document.body.dataset, {compared, equal, values, faults});
   }
 }

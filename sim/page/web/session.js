@@ -1,6 +1,7 @@
 "use strict";
 
-// One chip and its golden model, and what is played on both: rows as they come, each compared.
+// One chip and its golden model, and what is played on both: of every token the row and the state
+// are compared.
 
 // Cycles between two looks at what a reader wants: some milliseconds.
 const SLICE = 4000;
@@ -24,9 +25,8 @@ class Session {
     this.chip = new Chip(chip, about);
     this.chip.load(this.memories);
     this.golden = new Golden(golden, about, this.memories);
-    this.stopped = this.cancelled = this.slow = false;
+    this.stopped = this.cancelled = this.slow = this.flipping = false;
     this.pause = 30;
-    this.flips = 0;
     this.flipped = null;
   }
 
@@ -39,7 +39,7 @@ class Session {
     this.chip.seed(registers);
     this.golden.begin();
     this.golden.seed(registers);
-    this.counts = {compared: 0, equal: 0, seconds: 0, cycles: 0, faults: 0};
+    this.counts = {compared: 0, equal: 0, values: 0, seconds: 0, faults: 0};
     for (let n = 0; n < tokens.length && !this.stopped; n++) {
       const last = limit > 0 && n === tokens.length - 1;
       await this.request({
@@ -66,7 +66,8 @@ class Session {
         await this.wait();
         const answer = chip.answer();
         if (answer.fault) {
-          if (this.flipped === null) throw new Error(`a fault in ${answer.fault.memory}`);
+          if (this.flipped === null)
+            throw new Error(`the chip found a fault in its ${answer.fault.memory}`);
           chip.take();
           this.counts.faults++;
           this.mend(answer.fault);
@@ -74,16 +75,16 @@ class Session {
           break;
         }
         const expected = golden.play(fed, temperature);
-        this.counted(fed, answer.row, expected, position++);
+        this.counted(answer.row, expected, position++);
         fed = answer.row;
         left--;
         first = false;
         chip.take();
         if (answer.last) {
-          again = this.flips > 0 && left > 0 && answer.row !== stop && !this.stopped;
+          again = this.flipping && left > 0 && answer.row !== stop && !this.stopped;
           break;
         }
-        if (this.stopped || this.flips) this.cancel();
+        if (this.stopped || this.flipping) this.cancel();
       }
     }
   }
@@ -95,42 +96,44 @@ class Session {
     this.cancelled = true;
   }
 
-  // Runs the clock up to the next answer, and looks up now and then.
+  // Runs the clock up to the next answer, and looks up now and then. A token that is the last, for
+  // somebody pressed Stop, is played at full speed.
   async wait() {
-    for (let begin = performance.now(); ;) {
-      if (this.slow) {
-        this.chip.run(1);
+    while (!this.chip.answered()) {
+      const slow = this.slow && !this.stopped;
+      this.timed(() => this.chip.run(slow ? 1 : SLICE));
+      if (slow) {
         this.tell({kind: "lanes", ...this.lanes()});
         await new Promise((resolve) => setTimeout(resolve, this.pause));
-        begin = performance.now();
       } else {
-        this.chip.run(SLICE);
+        await nextTurn();
       }
-      this.counts.seconds += (performance.now() - begin) / 1000;
-      await nextTurn();
-      if (this.chip.answered()) return;
       if (this.stopped) this.cancel();
-      begin = performance.now();
     }
   }
 
-  counted(token, row, expected, position) {
-    const logits = this.golden.logits();
-    this.counts.compared++;
-    this.counts.equal += row === expected;
-    const counters = this.chip.counters();
-    this.counts.cycles += counters.cycles;
+  // What the chip takes is counted, and not the golden model, or what a reader waits for.
+  timed(what) {
+    const begin = performance.now(), found = what();
+    this.counts.seconds += (performance.now() - begin) / 1000;
+    return found;
+  }
+
+  counted(row, expected, position) {
+    const {chip, golden, counts} = this;
+    const {counters, state} = this.timed(() => ({counters: chip.counters(), state: chip.state()}));
+    counts.compared++;
+    counts.equal += row === expected && alike(state, golden.state());
+    counts.values += 1 + state.length;
     this.tell({
       kind: "row",
-      token,
       row,
       position,
-      expected,
-      probability: probabilityOf(logits, row, this.about.model.logit_fb),
+      probability: probabilityOf(golden.logits(), row, this.about.model.logit_fb),
       counters,
       segments: this.segments(),
-      state: this.golden.state().slice(),
-      ...this.counts,
+      state,
+      ...counts,
     });
   }
 
@@ -159,8 +162,8 @@ class Session {
 
   // Changes a bit of a word of weights on the chip before the next pass, if somebody asked for it.
   flip() {
-    if (!this.flips) return;
-    this.flips--;
+    if (!this.flipping) return;
+    this.flipping = false;
     const {weights} = this.memories, {number, part_bits: bits} = weights;
     const word = Math.floor(Math.random() * weights.words), bit = Math.floor(Math.random() * bits);
     this.chip.write(number, word, 0, weights.field(word, 0, 0, bits) ^ (1 << bit));
@@ -177,6 +180,9 @@ class Session {
 
   stop() { this.stopped = true; }
 }
+
+const alike = (found, due) =>
+  found.length === due.length && found.every((value, n) => value === due[n]);
 
 // The share of a row in what the model expects, before any temperature.
 function probabilityOf(logits, row, bits) {

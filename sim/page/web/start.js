@@ -1,3 +1,8 @@
 "use strict";
 
-inflate(packed("manifest")).then((bytes) => new Page(JSON.parse(new TextDecoder().decode(bytes))));
+async function start() {
+  const about = JSON.parse(new TextDecoder().decode(await inflate(packed("manifest"))));
+  return new Page(about);
+}
+
+start().catch((error) => sayFailure(error.message));

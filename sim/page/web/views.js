@@ -1,6 +1,7 @@
 "use strict";
 
-// What a model's rows are to a reader: columns of a sum, a text, or the answer of a task.
+// What a model's rows are to a reader: columns of a sum, a text, or the answer of a task. `asked` is
+// what a reader asks for, and `end` what is told at the end.
 const cell = (row, text, name) => {
   const made = row.appendChild(document.createElement("td"));
   made.textContent = text;
@@ -32,6 +33,7 @@ class Columns {
     this.digits = numbers.map((number) => [...number].reverse().map(Number));
     const count = Math.max(...this.digits.map((digits) => digits.length)) + 1;
     this.carries = [0];
+    this.wrong = 0;
     this.cells = {};
     const table = element("columns");
     table.replaceChildren();
@@ -44,52 +46,64 @@ class Columns {
     }
     ["a", "b"].forEach((name, n) =>
       this.digits[n].forEach((digit, column) => (this.cells[name][column].textContent = digit)));
+    this.box = table.parentElement;
+    this.box.scrollLeft = this.box.scrollWidth;
   }
 
-  // The head's row at the position of b is a digit of the sum; what is left over is the carry.
+  // The head's row at the position of b is a digit of the sum. The carry is what it has to be.
   add({row, position}) {
     if (position < 2 || position % 2) return;
     const column = position / 2 - 1, [a, b] = this.digits.map((digits) => digits[column] ?? 0);
-    const carry = a + b + this.carries[column] - row;
-    this.carries.push(carry === 10 ? 1 : 0);
+    const sum = a + b + this.carries[column], right = row === sum % 10;
+    this.carries.push(sum >= 10 ? 1 : 0);
+    this.wrong += !right;
     const made = this.cells.sum[column];
     made.textContent = row;
-    made.className = carry === 0 || carry === 10 ? "new" : "fail";
+    made.className = right ? "new" : "fail";
     const above = this.cells.carry[column + 1];
-    if (carry === 10 && above) above.textContent = "1";
+    if (sum >= 10 && above) above.textContent = "1";
+    // Where the table is wider than the page, the column in progress stays in sight.
+    if (above) {
+      const seen = above.offsetLeft - above.parentElement.firstChild.offsetWidth;
+      this.box.scrollLeft = Math.min(this.box.scrollLeft, seen);
+    }
   }
 
-  end() {
-    const first = this.cells.sum[this.cells.sum.length - 1];
-    if (first.textContent === "0" && this.cells.sum.length > 1) first.textContent = "";
+  end(stopped) {
+    const {sum} = this.cells, first = sum[sum.length - 1];
+    if (first.textContent === "0" && sum.length > 1) first.textContent = "";
+    if (this.wrong)
+      return `The model is wrong in ${this.wrong} of ${this.carries.length - 1} digits.`;
+    return stopped ? "" : "The sum is right.";
   }
 }
 
 // Text, coloured by how sure the model was.
 class Story {
-  constructor(tokenizer) { this.tokenizer = tokenizer; }
+  // `bits`: of surprise, from which on a piece has each shade.
+  constructor(tokenizer, bits) { Object.assign(this, {tokenizer, bits}); }
 
   asked(tokenizer) {
     const prompt = promptOf("a prompt");
-    const number = (id, name, low, high) => {
-      const text = element(id).value.trim(), value = Number(text);
-      if (text === "" || !(value >= low && value <= high))
-        throw new InputError(`${name} lies in ${low} to ${high}, not ${shown(text)}`);
+    const number = (id, pattern, read, low, high, rule) => {
+      const text = element(id).value.trim(), value = pattern.test(text) ? read(text) : null;
+      if (value === null || value < low || value > high)
+        throw new InputError(`${rule} from ${low} to ${high}, not ${shown(text)}`);
       return value;
     };
-    const temperature = Math.round(64 * number("temperature", "the temperature", 0, 3.98));
-    const limit = Math.floor(number("tokens", "the number of tokens", 1, MOST.tokens));
-    const seed = element("seed").value.trim();
-    if (!/^[0-9]{1,19}$/.test(seed)) throw new InputError("a seed is a whole number");
-    const tokens = tokenizer.encode(prompt);
-    const {start: stop} = tokenizer;
-    return {prompt, request: {tokens, temperature, seed: BigInt(seed), limit, stop}};
+    const decimal = /^[0-9]*\.?[0-9]+$/, whole = /^[0-9]{1,20}$/;
+    const heat = number("temperature", decimal, Number, 0, 3.98, "a temperature is");
+    const seed = number("seed", whole, BigInt, 0n, MOST.seed, "a seed is a whole number");
+    const limit = number(
+      "tokens", whole, Number, 1, MOST.tokens, "the number of tokens is a whole one");
+    const tokens = tokenizer.encode(prompt), temperature = Math.round(64 * heat);
+    return {prompt, request: {tokens, temperature, seed, limit, stop: tokenizer.start}};
   }
 
   begin({prompt, request}) {
     this.first = request.tokens.length - 1;
     this.stream = new TextStream(this.tokenizer);
-    this.surprise = 0;
+    this.surprise = this.written = 0;
     const text = element("text");
     text.replaceChildren();
     text.appendChild(document.createElement("b")).textContent = prompt;
@@ -97,17 +111,21 @@ class Story {
 
   add({row, position, probability}) {
     if (position < this.first || row === this.tokenizer.start) return;
+    this.written++;
     this.surprise -= Math.log2(probability);
     const piece = this.stream.push(row);
     if (piece === "") return;
     const span = element("text").appendChild(document.createElement("span"));
     span.textContent = piece;
-    span.className = `s${[0.5, 1.5, 3, 5].filter((bits) => this.surprise >= bits).length}`;
+    span.className = `s${this.bits.filter((bits) => this.surprise >= bits).length}`;
     span.title = `${(100 * 2 ** -this.surprise).toFixed(0)} %`;
     this.surprise = 0;
   }
 
-  end() { element("text").append(this.stream.end()); }
+  end() {
+    element("text").append(this.stream.end());
+    return `The model wrote ${this.written} of them.`;
+  }
 }
 
 // The answer of another task.
@@ -134,10 +152,10 @@ class Rows {
     element("text").textContent = `${this.prompt}  →  ${this.tokenizer.decode(this.rows)}`;
   }
 
-  end() {}
+  end() { return ""; }
 }
 
-function viewOf(kind, tokenizer) {
-  if (kind === "addition") return new Columns();
-  return tokenizer.feedsBack ? new Story(tokenizer) : new Rows(tokenizer);
+function viewOf(about, tokenizer) {
+  if (about.tokenizer.kind === "addition") return new Columns();
+  return tokenizer.feedsBack ? new Story(tokenizer, about.shades) : new Rows(tokenizer);
 }

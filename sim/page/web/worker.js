@@ -16,7 +16,7 @@ const ORDERS = {
   async play(what) { await session.play(what); },
   stop() { session.stop(); },
   slow({slow, pause}) { Object.assign(session, {slow, pause}); },
-  flip() { session.flips++; },
+  flip() { session.flipping = true; },
 };
 
 onmessage = async ({data: {order, ...what}}) => {

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import random
 import re
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +19,9 @@ from mmfree.tape.reading import open_tape
 from mmfree.text.corpus import python_prose
 from mmfree.text.tokenizers import tokenizer_from_dict
 from sim.page.limits import design_of
-from sim.page.page import packed, page_of
-from tests.support.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
+from tests.support.models import SMALL_ADDITION, tape_of, trained
+from tests.support.page.pages import HOSTILE, with_manifest, written
 from tools.speed.browser import opened, play
-
-HOSTILE = (
-    "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
-)
-
 
 IN_A_TEXT = """async (button) => {
   document.getElementById("play").click();
@@ -39,32 +30,6 @@ IN_A_TEXT = """async (button) => {
   document.getElementById(button).click();
 }"""
 """Begins a text, and presses a button while the chip goes on by itself."""
-
-
-def written(folder: Path, name: str, tape: object, card: str = "") -> Path:
-    path = folder / "page.html"
-    path.write_bytes(page_of(tape, name, design_of(tape), card=card))
-    return path
-
-
-@pytest.fixture(scope="module")
-def text_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a model of bytes that has learned next to nothing, with a hostile name and card."""
-    folder = tmp_path_factory.mktemp("text")
-    tape = tape_of(trained(SMALL_TEXT, folder / "run"))
-    write_tape(tape, folder / "model.tape")
-    return written(folder, HOSTILE, tape, card=HOSTILE)
-
-
-def with_manifest(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """The page with another description of the model."""
-    text = path.read_text(encoding="utf-8")
-    (part,) = re.findall(r'id="manifest">([^<]*)<', text)
-    about = json.loads(zlib.decompress(base64.b64decode(part)))
-    change(about)
-    other = path.with_name("other.html")
-    other.write_text(text.replace(part, packed(json.dumps(about).encode())), encoding="utf-8")
-    return other
 
 
 def sum_of(page: Page) -> str:
@@ -80,6 +45,8 @@ def test_a_text_is_what_mmfree_generates(text_page: Path) -> None:
         assert found["compared"] == found["equal"] == 42
         assert page.evaluate("document.getElementById('text').textContent") == f"ab{due}"
         assert page.inner_text("#verdict") == "42 of 42 equal"
+        # Of each token a row, and a state of 16 channels.
+        assert page.inner_text("#values") == f": {42 * (1 + 16):,} values"
         tape = open_tape(text_page.parent / "model.tape")
         cycles = cycles_per_token(tape.config, design_of(tape))
         assert page.inner_text("#cycles") == f"{cycles:,} cycles/token"
@@ -117,7 +84,7 @@ def test_a_bit_is_flipped_while_a_text_is_written(text_page: Path) -> None:
         after = {
             name: int(page.evaluate(f"document.body.dataset.{name}"))
             for name in before
-            if name not in ("told", "ready")
+            if name not in ("told", "ready", "values")
         }
         assert after == {"compared": before["compared"], "equal": before["compared"], "faults": 1}
         assert page.inner_text("#text") == text
@@ -146,17 +113,61 @@ def test_a_row_that_differs_is_shown(text_page: Path) -> None:
         assert page.get_attribute("#verdict", "class") == "fail"
 
 
-def test_cycle_by_cycle_and_stop(text_page: Path) -> None:
+def test_the_state_is_compared(text_page: Path) -> None:
+    """As if the golden model had another bias, or the state other places: the rows are the same."""
+
+    def another_bias(about: dict[str, Any]) -> None:
+        about["model"]["biases"][0] = [bias + 1 for bias in about["model"]["biases"][0]]
+
+    def other_places(about: dict[str, Any]) -> None:
+        about["model"]["state_places"].reverse()
+
+    for change in (another_bias, other_places):
+        with opened(with_manifest(text_page, change)) as page:
+            found = play(page, prompt="ab", temperature="0", tokens="1")
+            assert (found["equal"], found["compared"]) == (0, 3)
+
+
+def test_what_waits_is_told_at_once(text_page: Path) -> None:
     with opened(text_page) as page:
+        page.click("#flip")
+        told = "A bit of a weight will be flipped before the next token."
+        assert page.inner_text("#status") == told
+        # One at a time.
+        assert page.is_disabled("#flip")
+        assert play(page, prompt="ab", tokens="5")["faults"] == 1
+        assert page.is_enabled("#flip")
+
+
+def test_the_largest_seed_is_that_of_mmfree(text_page: Path) -> None:
+    seed = (1 << 64) - 1
+    backend = load_backend(text_page.parent / "model.tape")
+    due = "".join(p for p, _ in generate(backend, "ab", 10, temperature=3.0, seed=seed))
+    with opened(text_page) as page:
+        found = play(page, prompt="ab", temperature="3", seed=str(seed), tokens="10")
+        assert found["compared"] == found["equal"]
+        assert page.evaluate("document.getElementById('text').textContent") == f"ab{due}"
+
+
+def test_cycle_by_cycle_and_stop(text_page: Path) -> None:
+    """A token of hundreds of cycles, half a second each, ends at once."""
+    with opened(text_page) as page:
+        play(page, prompt="ab", tokens="5")
         page.fill("#tokens", "2000")
         page.check("#slow")
-        page.evaluate("document.getElementById('pause').value = 0")
+        page.evaluate("document.getElementById('pause').value = 500")
+        page.dispatch_event("#pause", "input")
         page.press("#play", "Enter")
-        page.wait_for_timeout(300)
+        page.wait_for_timeout(1200)
         assert re.match(r"cycle [\d,]+, segment ", page.inner_text("#cycle"))
-        page.click("#stop")
+        # Nothing of the text before is left.
+        assert page.inner_text("#verdict") == "0 of 0 equal"
+        assert page.inner_text("#values") == page.inner_text("#speed") == ""
+        assert page.evaluate("document.activeElement.id") == "stop"
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#play:not([disabled])", timeout=5000)
+        assert page.evaluate("document.activeElement.id") == "play"
         page.uncheck("#slow")
-        page.wait_for_selector("#play:not([disabled])")
         told = page.inner_text("#status")
         assert told.startswith("Stopped")
         equal, compared = re.findall(r"\d+", page.inner_text("#verdict"))
@@ -170,9 +181,12 @@ def test_cycle_by_cycle_and_stop(text_page: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"temperature": "9"}, "the temperature lies in 0 to 3.98"),
-        ({"tokens": "0"}, "the number of tokens lies in 1 to 2000"),
-        ({"seed": "-1"}, "a seed is a whole number"),
+        ({"temperature": "9"}, 'a temperature is from 0 to 3.98, not "9"'),
+        ({"temperature": "1e-9"}, "a temperature is from 0 to 3.98, not"),
+        ({"tokens": "0"}, "the number of tokens is a whole one from 1 to 2000"),
+        ({"tokens": "2.7"}, "the number of tokens is a whole one from 1 to 2000"),
+        ({"seed": "-1"}, "a seed is a whole number from 0 to 18446744073709551615"),
+        ({"seed": str(1 << 64)}, "a seed is a whole number from 0 to 18446744073709551615"),
         ({"prompt": "a" * 2001}, "a prompt has at most 2000 characters"),
         ({"prompt": HOSTILE, "tokens": "1"}, None),
     ],
@@ -197,7 +211,18 @@ def test_a_sum(tmp_path: Path) -> None:
         assert found["compared"] == found["equal"] == 9
         write_tape(tape, tmp_path / "model.tape")
         due = "".join(p for p, _ in generate(load_backend(tmp_path / "model.tape"), "907+88"))
-        assert sum_of(page) == due
+        assert sum_of(page) == due.lstrip("0")
+        wrong_digits = [n for n, digit in enumerate(due.zfill(4)) if digit != "0995"[n]]
+        assert wrong_digits
+        marked = page.eval_on_selector_all(
+            "#columns .sum td", "cells => cells.map((cell) => cell.className)"
+        )
+        assert [n for n, name in enumerate(marked) if name == "fail"] == wrong_digits
+        told = f"The model is wrong in {len(wrong_digits)} of 4 digits."
+        assert page.inner_text("#status").endswith(told)
+        # Of 7 and 8.
+        carries = page.locator("#columns .carry td").all_inner_texts()
+        assert carries == ["", "", "1", ""]
         wrong = play(page, a="1e3", b="2")
         assert wrong["told"].startswith("Not played: two numbers are asked for")
 

@@ -28,6 +28,13 @@ def test_lanes_and_bits() -> None:
     assert (found.lanes, found.weight_code) == (16, "2")
 
 
+def test_a_page_has_a_thousand_lanes_at_most() -> None:
+    stories = open_tape(FOLDER / "stories.tape")
+    assert design_of(stories, 1024).lanes == 1024
+    with pytest.raises(InputError, match=r"^--lanes: .* at most 1,024, not 2,048$"):
+        design_of(stories, 2048)
+
+
 def test_a_tape_that_is_too_large_is_told_its_size() -> None:
     tape = random_tape(
         np.random.default_rng(0),

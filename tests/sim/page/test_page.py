@@ -12,7 +12,7 @@ import pytest
 from mmfree.chip.layout import layout
 from sim.page.contents import about_image
 from sim.page.limits import design_of
-from sim.page.page import page_of
+from sim.page.page import packed, page_of
 from tests.support.verbs.case import SUM_TAPE, TEXT_TAPE
 
 DESIGN = design_of(SUM_TAPE, 16)
@@ -46,8 +46,10 @@ def test_it_holds_the_image_and_asks_for_nothing(page: bytes) -> None:
 
 
 def test_its_parts_are_compressed(page: bytes) -> None:
-    parts = [part(page, name) for name in ("manifest", "chip", "golden", "image")]
-    assert len(page) < sum(map(len, parts))
+    for name in ("manifest", "chip", "golden"):
+        data = part(page, name)
+        assert len(packed(data)) < len(data)
+        assert packed(data).encode() in page
 
 
 def test_stages_are_told() -> None:
@@ -60,3 +62,8 @@ def test_stages_are_told() -> None:
     ]
     assert "<h1>mmfree: a &amp; b, the chip in a page</h1>" in page.decode()
     assert '<pre class="text">&lt;i&gt;</pre>' in page.decode()
+
+
+def test_a_name_that_is_no_text() -> None:
+    page = page_of(TEXT_TAPE, "a\udcff", design_of(TEXT_TAPE, 4))
+    assert b"<title>mmfree: a?, the chip in a page</title>" in page
