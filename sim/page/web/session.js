@@ -84,7 +84,7 @@ class Session {
           again = this.flipping && left > 0 && answer.row !== stop && !this.stopped;
           break;
         }
-        if (this.stopped || this.flipping) this.cancel();
+        if (this.flipping) this.cancel();
       }
     }
   }
@@ -100,6 +100,7 @@ class Session {
   // somebody pressed Stop, is played at full speed.
   async wait() {
     while (!this.chip.answered()) {
+      if (this.stopped) this.cancel();
       const slow = this.slow && !this.stopped;
       this.timed(() => this.chip.run(slow ? 1 : SLICE));
       if (slow) {
@@ -108,7 +109,6 @@ class Session {
       } else {
         await nextTurn();
       }
-      if (this.stopped) this.cancel();
     }
   }
 
