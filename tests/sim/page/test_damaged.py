@@ -17,7 +17,7 @@ NOT_WHOLE = "This file is not whole: its end is missing."
 DAMAGED = "It does not work here: this file is damaged, a part of it cannot be unpacked."
 
 
-@pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.999])
 def test_a_file_whose_end_is_missing(share: float, text_page: Path) -> None:
     data = text_page.read_bytes()
     path = text_page.with_name("short.html")
@@ -36,8 +36,18 @@ def no_base64(part: str) -> str:
     return "%" + part[1:]
 
 
-@pytest.mark.parametrize("name", ["manifest", "chip", "golden", "image"])
-@pytest.mark.parametrize("change", [another_character, no_base64, lambda part: ""])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("manifest", another_character),
+        ("chip", another_character),
+        ("golden", another_character),
+        ("image", another_character),
+        ("manifest", no_base64),
+        ("image", no_base64),
+        ("chip", lambda part: ""),
+    ],
+)
 def test_a_part_that_cannot_be_read(
     name: str, change: Callable[[str], str], text_page: Path
 ) -> None:
