@@ -73,10 +73,13 @@ setup: $(STAMP) icarus browser
 icarus: $(STAMP)
 	@command -v iverilog >/dev/null || test -x $(BIN)/iverilog || tools/get_tool.sh $(VENV) icarus
 
-# Browsers for the tests of pages: those that are there, or Debian's, installed as root.
+# Browsers for the tests of pages, of each kind one: that which is there, or Debian's, which is the
+# first, installed as root.
+CHROMIUM := chromium chromium-browser google-chrome google-chrome-stable
+FIREFOX := firefox-esr firefox
 browser:
 	@wanted=; \
-	for names in "chromium chromium-browser google-chrome google-chrome-stable" "firefox-esr firefox"; do \
+	for names in "$(CHROMIUM)" "$(FIREFOX)"; do \
 	  found=; for name in $$names; do ! command -v $$name >/dev/null || found=$$name; done; \
 	  test -n "$$found" || wanted="$$wanted $${names%% *}"; done; \
 	if test -z "$$wanted"; then :; \

@@ -1,5 +1,7 @@
 "use strict";
 
+const DAMAGED = "this file is damaged, a part of it cannot be unpacked";
+
 // The page carries its parts compressed by zlib, which ends with a checksum.
 async function inflate(packed) {
   if (typeof DecompressionStream === "undefined")
@@ -8,6 +10,6 @@ async function inflate(packed) {
   try {
     return new Uint8Array(await new Response(stream).arrayBuffer());
   } catch {
-    throw new Error("this file is damaged, a part of it cannot be unpacked");
+    throw new Error(DAMAGED);
   }
 }

@@ -10,7 +10,7 @@ function packed(id) {
   try {
     bytes = atob(element(id).textContent);
   } catch {
-    throw new Error("this file is damaged, a part of it cannot be unpacked");
+    throw new Error(DAMAGED);
   }
   return Uint8Array.from(bytes, (c) => c.charCodeAt(0));
 }
