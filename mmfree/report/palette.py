@@ -14,6 +14,9 @@ SKY, VIOLET, GREY = "#0ea5e9", "#7c3aed", "#94a3b8"
 MUTED, LINE, PANEL, ARRAY, MEMORY = "#4b5563", "#d1d5db", "#f8fafc", "#d1fae5", "#e0e7ff"
 """Remarks, rules between rows, and the blocks of a picture."""
 
+SHADE = "#d97708"
+"""Behind text: on a dark screen amber would be too bright for what is written on it."""
+
 PASSED, FAILED = "#0b6e50", "#b91c1c"
 
 DARK = {
@@ -23,6 +26,7 @@ DARK = {
     MINT: "#6ee7b7",
     RED: "#f08a72",
     AMBER: "#fbbf24",
+    SHADE: "#b45309",
     SKY: "#38bdf8",
     VIOLET: "#a78bfa",
     GREY: "#94a3b8",

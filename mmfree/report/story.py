@@ -13,7 +13,7 @@ from mmfree.golden.sampling import temperature_code
 from mmfree.inference.backends import play_tape, tape_player
 from mmfree.inference.generate import TEXT_TEMPERATURE, generate_rows
 from mmfree.report.page import note
-from mmfree.report.palette import AMBER, themed
+from mmfree.report.palette import SHADE, themed
 from mmfree.tape.pow2 import Tape
 
 MOST_TOKENS = 300
@@ -80,7 +80,7 @@ def meaning(how: str) -> str:
 def shades() -> str:
     """Rules of the classes s0 to s4: the shades of pieces, by how many of BITS they reach."""
     rules = "".join(
-        f".s{shade}{{background:color-mix(in srgb,{AMBER} {percent}%,transparent)}}"
+        f".s{shade}{{background:color-mix(in srgb,{SHADE} {percent}%,transparent)}}"
         for shade, percent in enumerate((0, 15, 30, 50, 75))
     )
     return themed(rules)

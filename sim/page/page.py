@@ -161,7 +161,9 @@ def _style() -> str:
 def _besides(tape: Tape) -> str:
     """What a state has besides h."""
     channels = tape.config.token_shift
-    return f", besides {channels} channels of the token before, twice a layer" if channels else ""
+    if not channels:
+        return ""
+    return f", but for {channels} channels of the token before, kept at two places of each layer"
 
 
 def _about(tape: Tape, name: str, design: Design) -> str:

@@ -18,6 +18,7 @@ from mmfree.errors import InputError, ToolMissing
 from mmfree.files.atomic import write_atomically
 from mmfree.inference.backends import load_tape_or_export
 from mmfree.report.page import html_page
+from mmfree.report.palette import LINE, themed
 from mmfree.shipped import card_of
 from sim.page.limits import design_of
 from sim.page.page import page_of
@@ -29,6 +30,12 @@ adds: train ternary weights in PyTorch, export one file, generate the accelerato
 prove in simulation that chip and software agree in every bit. Below are the chips themselves: their
 RTL, compiled to WebAssembly, plays in your browser; row and state of every token are compared
 with the golden model."""
+
+_FRAMES = themed(
+    f"<style>iframe{{width:100%;height:700px;border:1px solid {LINE}}}"
+    "@media(max-width:860px){iframe{height:1000px}}</style>"
+)
+"""As high as what a chip gives, and what is asked for above it."""
 
 _HOW = '<p class="note">How each was got: <a href="results.md">docs/results.md</a>.</p>'
 
@@ -51,14 +58,13 @@ def index(readme: str) -> str:
         (
             name.capitalize(),
             f'<p>{escape(told)} <a href="chips/{name}.html">Alone on a page</a></p>'
-            f'<iframe src="chips/{name}.html" title="the chip: {name}" loading="lazy"'
-            ' style="width:100%;height:640px;border:1px solid #d1d5db"></iframe>',
+            f'<iframe src="chips/{name}.html" title="the chip: {name}" loading="lazy"></iframe>',
         )
         for name, told in CHIPS.items()
     ]
     listed = "".join(f"<li>{escape(item)}</li>" for item in figures(readme))
     sections = [
-        ("What it is", f"<p>{escape(' '.join(INTRODUCTION.split()))}</p>"),
+        ("What it is", f"{_FRAMES}<p>{escape(' '.join(INTRODUCTION.split()))}</p>"),
         *chips,
         ("Figures", f"<ul>{listed}</ul>{_HOW}"),
         ("Try it", "<pre>make demo\nmake test</pre>"),

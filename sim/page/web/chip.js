@@ -38,9 +38,8 @@ class Chip {
     const words = this.ports[name], wide = words.BYTES_PER_ELEMENT === 4;
     if (!wide) return (words[0] >>> offset) & (2 ** bits - 1);
     const at = offset >> 5, shift = offset & 31;
-    const low = words[at] >>> shift;
-    const high = shift && at + 1 < words.length ? words[at + 1] * 2 ** (32 - shift) : 0;
-    return (low + high) % 2 ** bits;
+    const low = (words[at] >>> shift) % 2 ** bits, over = shift + bits - 32;
+    return over > 0 ? low + (words[at + 1] % 2 ** over) * 2 ** (32 - shift) : low;
   }
 
   // Sets every field of a port; `values` as BigInt or numbers, 0 where none is given.

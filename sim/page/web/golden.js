@@ -36,7 +36,6 @@ class Golden {
       this.exports.set_bias(layer, this.put(Int16Array.from(bias))));
     const noise = memories.gumbel.signed(14, memories.gumbel.words);
     this.exports.set_noise(this.put(noise), model.logit_fb);
-    this.exports.begin();
   }
 
   // The address of a copy.

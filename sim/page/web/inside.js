@@ -30,8 +30,9 @@ class Inside {
 
   begin() {
     this.last = null;
-    for (const id of ["faults", "values", "speed", "cycles", "at-a-clock", "cycle"])
+    for (const id of ["faults", "values", "speed", "cycles", "at-a-clock"])
       element(id).textContent = "";
+    element("cycle").textContent = "Shown while the chip plays.";
     element("verdict").textContent = "0 of 0 equal";
     element("verdict").className = "";
     for (const {bar, count} of this.bars) {

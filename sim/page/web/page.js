@@ -22,6 +22,8 @@ function say(text, wrong = false) {
 
 function sayFailure(message) { say(`It does not work here: ${message}.`, true); }
 
+const counted = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+
 class Page {
   constructor(about) {
     this.about = about;
@@ -123,25 +125,24 @@ class Page {
 
   flipped({word, bit}) { say(`Bit ${bit} of word ${word} of the weights is flipped.`); }
 
-  fault({memory, segment, word}) {
+  fault({memory, segment, word, repeated}) {
     const name = segment ? this.about.model.segments[segment - 1].name : "embedding";
     element("faults").textContent =
       `Fault in ${memory} found, at segment ${name}: the chip gave no row.`
-      + ` Word ${word} was written again, and the token repeated.`;
+      + ` Word ${word} was written again${repeated ? ", and the token repeated" : ""}.`;
     this.flipping = false;
     this.enable();
   }
 
-  done({compared, equal, values, seconds, stopped, faults}) {
+  done({compared, equal, values, stopped, faults}) {
     this.playing = false;
     this.enable();
     const told = this.view.end(stopped);
     // The last frame may not have come yet.
     this.inside.draw();
-    const rate = compared / seconds;
-    const how = this.flipping ? " A bit waits for the next token, to be flipped before it." : "";
-    say(`${stopped ? "Stopped" : "Done"}: ${compared} tokens played, ${rate.toFixed(0)} per second.`
-      + ` ${told}${how}`);
+    const waiting = this.flipping ? "A bit waits for the next token, to be flipped before it." : "";
+    const played = `${stopped ? "Stopped" : "Done"}: ${counted(compared, "token")} played.`;
+    say([played, told, waiting].filter(Boolean).join(" "));
     Object.assign(document.body.dataset, {compared, equal, values, faults});
   }
 }

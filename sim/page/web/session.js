@@ -70,8 +70,10 @@ class Session {
             throw new Error(`the chip found a fault in its ${answer.fault.memory}`);
           chip.take();
           this.counts.faults++;
-          this.mend(answer.fault);
+          // Its cycles are no token's.
+          this.segments();
           again = !this.stopped;
+          this.mend(answer.fault, again);
           break;
         }
         const expected = golden.play(fed, temperature);
@@ -84,7 +86,6 @@ class Session {
           again = this.flipping && left > 0 && answer.row !== stop && !this.stopped;
           break;
         }
-        if (this.flipping) this.cancel();
       }
     }
   }
@@ -96,12 +97,12 @@ class Session {
     this.cancelled = true;
   }
 
-  // Runs the clock up to the next answer, and looks up now and then. A token that is the last, for
-  // somebody pressed Stop, is played at full speed.
+  // Runs the clock up to the next answer, and looks up now and then. If somebody pressed Stop, or
+  // wants a bit flipped, the token in progress is the last, and is played at full speed.
   async wait() {
     while (!this.chip.answered()) {
-      if (this.stopped) this.cancel();
-      const slow = this.slow && !this.stopped;
+      const last = this.stopped || this.flipping, slow = this.slow && !last;
+      if (last) this.cancel();
       this.timed(() => this.chip.run(slow ? 1 : SLICE));
       if (slow) {
         this.tell({kind: "lanes", ...this.lanes()});
@@ -172,9 +173,10 @@ class Session {
     this.tell({kind: "flipped", word, bit});
   }
 
-  mend(fault) {
+  // `repeated`: whether the token is played once more.
+  mend(fault, repeated) {
     this.chip.loadWord(this.memories.weights, this.flipped);
-    this.tell({kind: "fault", ...fault, word: this.flipped});
+    this.tell({kind: "fault", ...fault, word: this.flipped, repeated});
     this.flipped = null;
   }
 

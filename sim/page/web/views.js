@@ -71,9 +71,10 @@ class Columns {
 
   end(stopped) {
     const {sum} = this.cells, first = sum[sum.length - 1];
-    if (first.textContent === "0" && sum.length > 1) first.textContent = "";
+    // A sum is written without the 0 before it, if it is right.
+    if (first.textContent === "0" && first.className === "new") first.textContent = "";
     if (this.wrong)
-      return `The model is wrong in ${this.wrong} of ${this.carries.length - 1} digits.`;
+      return `The model is wrong in ${this.wrong} of ${counted(this.carries.length - 1, "digit")}.`;
     return stopped ? "" : "The sum is right.";
   }
 }
@@ -124,7 +125,7 @@ class Story {
 
   end() {
     element("text").append(this.stream.end());
-    return `The model wrote ${this.written} of them.`;
+    return `The model wrote ${counted(this.written, "token")}.`;
   }
 }
 

@@ -19,6 +19,7 @@ from mmfree.tape.reading import open_tape
 from mmfree.text.corpus import python_prose
 from mmfree.text.tokenizers import tokenizer_from_dict
 from sim.page.limits import design_of
+from sim.page.page import WEB
 from tests.support.models import SMALL_ADDITION, tape_of, trained
 from tests.support.page.pages import HOSTILE, with_manifest, written
 from tools.speed.browser import opened, play
@@ -69,6 +70,13 @@ def test_a_flipped_bit_is_found_and_shown(text_page: Path) -> None:
         assert re.match(
             r"Fault in weights found, at segment .*repeated", page.inner_text("#faults")
         )
+        # The cycles are those of a token, without those of the pass that had none.
+        play(page, tokens="1", prompt="")
+        page.click("#flip")
+        assert play(page, tokens="1", prompt="")["faults"] == 1
+        bars = page.locator("#segments span:last-child").all_inner_texts()
+        cycles = int(page.inner_text("#cycles").split()[0].replace(",", ""))
+        assert 0 <= cycles - sum(int(bar.replace(",", "")) for bar in bars) <= 4
         assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
@@ -137,6 +145,44 @@ def test_what_waits_is_told_at_once(text_page: Path) -> None:
         assert page.is_disabled("#flip")
         assert play(page, prompt="ab", tokens="5")["faults"] == 1
         assert page.is_enabled("#flip")
+
+
+def test_a_bit_that_is_flipped_cycle_by_cycle_waits_for_no_token(text_page: Path) -> None:
+    with opened(text_page) as page:
+        page.check("#slow")
+        page.evaluate("document.getElementById('pause').value = 500")
+        page.dispatch_event("#pause", "input")
+        page.click("#play")
+        page.wait_for_timeout(600)
+        page.click("#flip")
+        page.wait_for_function(
+            "() => /^Bit [0-9]+ of word/.test(document.getElementById('status').textContent)",
+            timeout=5000,
+        )
+        page.click("#stop")
+        page.wait_for_selector("#play:not([disabled])", timeout=5000)
+        # Nobody waits for the token that had the fault.
+        assert page.inner_text("#faults").endswith(" was written again.")
+
+
+def test_fields_of_a_port_are_read_exactly(text_page: Path) -> None:
+    """Of every width, across words, as BigInt reads them."""
+    with opened(text_page) as page:
+        page.add_script_tag(content=(WEB / "chip.js").read_text(encoding="utf-8"))
+        wrong = page.evaluate(
+            "() => {"
+            "  const words = Uint32Array.from({length: 64}, (_, n) => (n + 1) * 2654435761);"
+            "  const all = words.reduceRight((all, word) => (all << 32n) | BigInt(word), 0n);"
+            "  const chip = Object.assign(Object.create(Chip.prototype), {ports: {w: words}});"
+            "  let wrong = 0;"
+            "  for (let bits = 1; bits <= 32; bits++)"
+            "    for (let at = 0; at + bits <= 2048; at++)"
+            "      wrong += chip.field('w', at, bits)"
+            "        !== Number((all >> BigInt(at)) & ((1n << BigInt(bits)) - 1n));"
+            "  return wrong;"
+            "}"
+        )
+        assert wrong == 0
 
 
 def test_the_largest_seed_is_that_of_mmfree(text_page: Path) -> None:
@@ -215,9 +261,10 @@ def test_a_sum(tmp_path: Path) -> None:
         wrong_digits = [n for n, digit in enumerate(due.zfill(4)) if digit != "0995"[n]]
         assert wrong_digits
         marked = page.eval_on_selector_all(
-            "#columns .sum td", "cells => cells.map((cell) => cell.className)"
+            "#columns .sum td", "cells => cells.map((cell) => [cell.className, cell.textContent])"
         )
-        assert [n for n, name in enumerate(marked) if name == "fail"] == wrong_digits
+        found = [(n, digit) for n, (name, digit) in enumerate(marked) if name == "fail"]
+        assert found == [(n, due.zfill(4)[n]) for n in wrong_digits]
         told = f"The model is wrong in {len(wrong_digits)} of 4 digits."
         assert page.inner_text("#status").endswith(told)
         # Of 7 and 8.

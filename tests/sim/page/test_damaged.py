@@ -13,7 +13,7 @@ from sim.page.page import packed
 from tests.support.page.pages import unpacked, with_part
 from tools.speed.browser import opened, play
 
-NOT_WHOLE = "This file is not whole: its end is missing."
+NOT_WHOLE = "This file is damaged, or its end is missing."
 DAMAGED = "It does not work here: this file is damaged, a part of it cannot be unpacked."
 
 
