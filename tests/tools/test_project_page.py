@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from mmfree.shipped import FOLDER
+from mmfree.shipped import FOLDER, card_of
 from mmfree.tape.reading import open_tape
-from sim.page.page import IN_PAGE, IN_WORKER, WEB
+from sim.page.limits import design_of
+from sim.page.page import IN_PAGE, IN_WORKER, WEB, page_of
 from tools.figures.project_page import CHIPS, DOCS, figures, index
 
 
@@ -37,8 +38,10 @@ def test_both_chips_are_there_and_small() -> None:
 @pytest.mark.parametrize("name", CHIPS)
 def test_both_have_the_scripts_of_today(name: str) -> None:
     page = (DOCS / "chips" / f"{name}.html").read_text(encoding="utf-8")
-    for script in {*IN_WORKER, *IN_PAGE}:
-        assert (WEB / f"{script}.js").read_text(encoding="utf-8") in page, script
+    scripts = list(WEB.glob("*.js"))
+    assert {script.stem for script in scripts} == {"whole", *IN_WORKER, *IN_PAGE}
+    for script in scripts:
+        assert script.read_text(encoding="utf-8") in page, script
 
 
 def test_the_story_is_that_of_the_shipped_tape() -> None:
@@ -47,3 +50,11 @@ def test_the_story_is_that_of_the_shipped_tape() -> None:
     assert tape.sha256 in page.read_text(encoding="utf-8")
     segments = json.loads(part(page, "manifest"))["model"]["segments"]
     assert segments[0]["constants"][0][0] == tape.segments[0].matrices[0].multiplier
+
+
+@pytest.mark.slow
+def test_the_page_of_stories_is_what_is_made_today() -> None:
+    """Byte by byte: where it is not, `python -m tools.figures.project_page` writes it anew."""
+    tape = open_tape(FOLDER / "stories.tape")
+    page = page_of(tape, "stories", design_of(tape), card=card_of("stories"))
+    assert page == (DOCS / "chips" / "stories.html").read_bytes()
