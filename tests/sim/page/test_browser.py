@@ -42,7 +42,7 @@ def test_a_text_is_what_mmfree_generates(text_page: Path) -> None:
     due = "".join(p for p, _ in generate(backend, "ab", 40, temperature=1.0, seed=7))
     with opened(text_page) as page:
         found = play(page, prompt="ab", temperature="1", seed="7", tokens="40")
-        assert found["told"].startswith("Done")
+        assert found["told"] == "Done: 42 tokens played. The model wrote 40 tokens."
         assert found["compared"] == found["equal"] == 42
         assert page.evaluate("document.getElementById('text').textContent") == f"ab{due}"
         assert page.inner_text("#verdict") == "42 of 42 equal"
@@ -51,6 +51,7 @@ def test_a_text_is_what_mmfree_generates(text_page: Path) -> None:
         tape = open_tape(text_page.parent / "model.tape")
         cycles = cycles_per_token(tape.config, design_of(tape))
         assert page.inner_text("#cycles") == f"{cycles:,} cycles/token"
+        assert page.inner_text("#at-a-clock") == f"{1e8 / cycles:,.0f} tokens/s at 100 MHz"
         bars = page.locator("#segments span:last-child").all_inner_texts()
         assert len(bars) == len(tape.segments) + 1
         assert "0" not in bars
@@ -183,6 +184,37 @@ def test_fields_of_a_port_are_read_exactly(text_page: Path) -> None:
             "}"
         )
         assert wrong == 0
+
+
+def test_pictures_are_of_what_is_given(text_page: Path) -> None:
+    """Of a state [5, -3] between channels of the token before, and of two lanes' rows."""
+    with opened(text_page) as page:
+        strip, lanes = page.evaluate(
+            "() => {"
+            "  const about = {design: {rows: 1, columns: 3}, model: {segments: []}};"
+            "  const given = {about, width: 2, layers: 1, shift: 1};"
+            "  const inside = Object.assign(Object.create(Inside.prototype), given);"
+            "  const size = (id, width, height) => Object.assign(element(id), {width, height});"
+            "  const seen = (canvas, places) => {"
+            "    const {width, height} = canvas, context = canvas.getContext('2d');"
+            "    const {data} = context.getImageData(0, 0, width, height);"
+            "    return places.map(([x, y]) => data[4 * (width * y + x) + 3] > 0);"
+            "  };"
+            "  const state = size('state', 2, 8), lanes = size('lanes', 30, 30);"
+            "  inside.drawState(Int16Array.from([9, 5, -3, 9]));"
+            "  inside.operands = {x: [1, -1, 0], w: [1, -1, 0], segment: 0, valid: 1, cycle: 1};"
+            "  inside.drawLanes();"
+            "  return ["
+            "    seen(state, [[0, 0], [0, 7], [1, 0], [1, 7]]),"
+            "    seen(lanes, [[4, 2], [4, 7], [14, 2], [14, 7], [24, 2], [24, 7],"
+            "      [4, 20], [14, 20], [24, 20], [0, 24], [10, 24], [20, 24]]),"
+            "  ];"
+            "}"
+        )
+    assert strip == [True, False, False, True]
+    # Halves of the activations; the upper bar of a plus; the left end of a plus and of a minus.
+    halves, bars, ends = [True, False, False, True, False, False], [True, False, False], [True] * 2
+    assert lanes == [*halves, *bars, *ends, False]
 
 
 def test_the_largest_seed_is_that_of_mmfree(text_page: Path) -> None:
