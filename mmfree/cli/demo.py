@@ -363,14 +363,16 @@ def _write_verilog(design: Design, folder: Path, tape: Tape) -> dict[str, Any]:
 
 
 def _write_page(tape: Tape, name: str, lanes: int, path: Path) -> Path | None:
-    """Where the page is; None, and a line that says so, without its compiler."""
+    """Where the page is; None, and a line that says why, without its compiler or with more lanes
+    than a page has.
+    """
     from sim.page.limits import design_of
     from sim.page.page import page_of
 
     try:
         data = page_of(tape, name, design_of(tape, lanes))
-    except ToolMissing as missing:
-        _say(f"no page: {missing}")
+    except (InputError, ToolMissing) as error:
+        _say(f"no page: {error}")
         return None
     write_atomically(path, data)
     _say(f"{path}: {len(data):,} bytes; open it in a browser")

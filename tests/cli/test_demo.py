@@ -354,6 +354,16 @@ def test_lanes_that_cannot_be_are_refused_before_training(
     assert below.asked == {}
 
 
+def test_a_chip_too_large_for_a_page_has_none_and_the_demo_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "page.html"
+    assert demo._write_page(TEXT_TAPE, "text", 2048, path) is None
+    told = "no page: --lanes: the chip of a page has at most 1,024, not 2,048"
+    assert told in capsys.readouterr().err
+    assert not path.exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["addition", "text"])
 def test_the_demo_holds(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
