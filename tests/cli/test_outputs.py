@@ -15,6 +15,7 @@ from mmfree.tape.pow2 import write_tape
 from tests.support.claims import another_process
 from tests.support.command_line import error_of
 from tests.support.models import SMALL_ADDITION, SMALL_TEXT, tape_of, trained
+from tests.support.processes import becomes, is_asleep
 from tests.support.published_checkpoints import Shape, checkpoint_tensors, write_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +91,8 @@ def test_a_verb_that_is_ended_leaves_nothing(number: signal.Signals, tmp_path: P
         pipe.write(b"some text\n" * 1000)
         pipe.flush()
         assert (tmp_path / "a" / ".out.lock").exists()
+        # A signal between two reads, on the way to the next one, waits for what that one reads.
+        assert becomes(lambda: is_asleep(process.pid))
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + number

@@ -21,10 +21,20 @@ def is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     # One that ended, and that nobody has waited for, is there yet.
+    return _state(process) != "Z"
+
+
+def is_asleep(process: int) -> bool:
+    """Whether it waits for something; where the system does not tell, True."""
+    return _state(process) in ("S", None)
+
+
+def _state(process: int) -> str | None:
+    """The letter of Linux for what a process does; None elsewhere."""
     with suppress(OSError):
-        state = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2]
-        return state.split()[0] != "Z"
-    return True
+        text = Path(f"/proc/{process}/stat").read_text(errors="replace")
+        return text.rpartition(")")[2].split()[0]
+    return None
 
 
 def becomes(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
