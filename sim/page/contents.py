@@ -67,7 +67,7 @@ def about_model(tape: Tape, design: Design) -> dict[str, Any]:
     """Shape and constants of a model: what ``Golden`` in web/golden.js needs besides the image."""
     settings = pow2_settings(tape)
     return {
-        "settings": [getattr(settings, name) for name in _SETTINGS],
+        "settings": {name: getattr(settings, name) for name in _SETTINGS},
         "logit_fb": tape.formats.residual_fb,
         "segments": [
             {

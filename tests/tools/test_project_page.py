@@ -44,6 +44,16 @@ def test_both_have_the_scripts_of_today(name: str) -> None:
         assert script.read_text(encoding="utf-8") in page, script
 
 
+def test_what_else_is_remembered_is_said_where_something_is() -> None:
+    told = "but for 80 channels of the token before, kept at two places of each layer"
+    pages = {name: (DOCS / "chips" / f"{name}.html").read_text(encoding="utf-8") for name in CHIPS}
+    assert {name: told in page for name, page in pages.items()} == {
+        "addition": False,
+        "stories": True,
+    }
+    assert "but for" not in pages["addition"]
+
+
 def test_the_story_is_that_of_the_shipped_tape() -> None:
     page = DOCS / "chips" / "stories.html"
     tape = open_tape(FOLDER / "stories.tape")

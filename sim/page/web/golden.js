@@ -8,8 +8,8 @@ class Golden {
     const {model, design} = about;
     this.model = model;
     this.exports = new WebAssembly.Instance(code).exports;
-    this.exports.create(this.put(Int32Array.from(model.settings)));
-    const [width, , , rows, head] = model.settings;
+    this.exports.create(this.put(Int32Array.from(Object.values(model.settings))));
+    const {hidden_size: width, vocab_size: rows, head_size: head} = model.settings;
     this.head = head;
     this.exports.set_embedding(this.put(
       decodeEmbedding(memories.embedding, rows, design.embedding_rows, width, design.columns)));
@@ -59,7 +59,7 @@ class Golden {
 
   // [layers, words of a layer], one layer after another.
   state() {
-    const [width, , layers] = this.model.settings, shift = this.model.settings[10];
+    const {hidden_size: width, num_layers: layers, token_shift: shift} = this.model.settings;
     const words = layers * (width + 2 * shift);
     return new Int16Array(this.exports.memory.buffer, this.exports.state_words(), words);
   }

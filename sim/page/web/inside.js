@@ -19,8 +19,8 @@ class Inside {
       const bar = row.appendChild(document.createElement("i"));
       return {bar, count: row.appendChild(document.createElement("span"))};
     });
-    const [width, , layers] = model.settings;
-    Object.assign(this, {width, layers, shift: model.settings[10]});
+    const {hidden_size: width, num_layers: layers, token_shift: shift} = model.settings;
+    Object.assign(this, {width, layers, shift});
     element("state").width = width;
     element("state").height = layers * 9 - 1;
     element("lanes").width = about.design.columns * 10;

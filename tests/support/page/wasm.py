@@ -192,7 +192,7 @@ class WasmGolden:
     def __post_init__(self) -> None:
         own, tape = Instantiated(self.code), self.tape
         about = about_model(tape, self.design)
-        own.call("create", own.put(np.array(about["settings"], dtype=np.int32)))
+        own.call("create", own.put(np.array([*about["settings"].values()], dtype=np.int32)))
         own.call("set_embedding", own.put(tape.embedding))
         roots = np.zeros(256, dtype=np.int16)
         table = reciprocal_root_table()
